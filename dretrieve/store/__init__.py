@@ -1,0 +1,1 @@
+"""Artefacts on disk: atomic writes, manifests, fingerprints, shards, the text store, the model card."""

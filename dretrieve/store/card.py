@@ -1,0 +1,166 @@
+"""The model card: everything that decides a vector's meaning, saved with the weights, free of torch.
+
+``card.json`` stands in the model's folder. Each side has a fingerprint over exactly what that side's
+vectors depend on, so a change of the query side leaves the passages' index usable.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from dretrieve.errors import DataError, PreconditionError, UsageError, VerificationError
+from dretrieve.store.atomic import write_json
+from dretrieve.store.fingerprint import canonical_json, sha256_bytes, sha256_file
+from dretrieve.types import Side, VectorSpec
+
+CARD = "card.json"
+FORMAT = 1
+Choice = str | int | float | bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SideCard:
+    """How the texts of one side become vectors.
+
+    Attributes:
+        folder: of the side's encoder and tokenizer, relative to the card.
+        files: name (relative to ``folder``) to SHA-256 of every file the side's vectors depend on:
+            weights, backbone configuration, tokenizer.
+        template: how a record becomes a string: ``{title}`` and ``{text}``, prompts included; an empty
+            title takes the white space beside it along. With ``pair``, title and text are a tokenizer pair.
+        pair: title and text are encoded as a pair with the tokenizer's separator (DPR, TASER).
+        max_tokens: longest input, special tokens included; longer ones are cut and counted.
+        pooling: ``cls``, ``mean``, ``last``, or ``tokens`` for one vector a token.
+        normalize: whether vectors have Euclidean length 1.
+        padding_side: where padding stands; pooling works for both.
+        settings: whatever else this side depends on (expert number, head, prefix modules, skip list …).
+    """
+
+    folder: str = "."
+    files: Mapping[str, str] = field(default_factory=dict)
+    template: str = "{title} {text}"
+    pair: bool = False
+    max_tokens: int = 256
+    pooling: Literal["cls", "mean", "last", "tokens"] = "cls"
+    normalize: bool = False
+    padding_side: Literal["right", "left"] = "right"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def with_hashes(self, model_folder: Path, names: tuple[str, ...]) -> SideCard:
+        """Return the card with the checksums of those files of the side's folder."""
+        place = model_folder / self.folder
+        return replace(self, files={name: sha256_file(place / name) for name in sorted(names)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCard:
+    """A model: its method and configuration, its two sides, its vectors, its defaults of inference.
+
+    Attributes:
+        method: the registry's name.
+        method_config: the method's options, as its config dataclass gives them.
+        query: the query side.
+        passage: the passage side.
+        vectors: dim, one or many, score.
+        inference: choice to default value; a choice belongs to the sides named in ``inference_sides``.
+        inference_sides: choice to the sides whose vectors it changes.
+        source: where the weights come from (backbone, base model, licence); no vector depends on it.
+        training: what made it (data, seed, steps, commit …); no vector depends on it.
+    """
+
+    method: str
+    vectors: VectorSpec
+    query: SideCard
+    passage: SideCard
+    method_config: Mapping[str, Any] = field(default_factory=dict)
+    inference: Mapping[str, Choice] = field(default_factory=dict)
+    inference_sides: Mapping[str, tuple[Side, ...]] = field(default_factory=dict)
+    source: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+    def side(self, side: Side) -> SideCard:
+        """Return the card of one side."""
+        return self.query if side == "query" else self.passage
+
+    def chosen(self, overrides: Mapping[str, Choice]) -> dict[str, Choice]:
+        """Return the inference choices with ``overrides`` (``--set``) over the defaults.
+
+        Raises:
+            UsageError: a name that the method does not have.
+        """
+        unknown = sorted(set(overrides) - set(self.inference))
+        if unknown:
+            legal = ", ".join(sorted(self.inference)) or "none"
+            raise UsageError(
+                f"--set {unknown[0]}: the method '{self.method}' has no such choice; it has {legal}"
+            )
+        return {**self.inference, **overrides}
+
+    def fingerprint(self, side: Side, overrides: Mapping[str, Choice] | None = None) -> str:
+        """Return the hash of exactly what that side's vectors depend on.
+
+        The folder's name is not in it: a copied model is the same model.
+        """
+        chosen = self.chosen(overrides or {})
+        both: tuple[Side, ...] = ("query", "passage")
+        mine = {name: value for name, value in chosen.items() if side in self.inference_sides.get(name, both)}
+        described = {name: value for name, value in asdict(self.side(side)).items() if name != "folder"}
+        content = {
+            "method": self.method,
+            "side": described,
+            "vectors": asdict(self.vectors),
+            "inference": mine,
+        }
+        return sha256_bytes(canonical_json(content))
+
+    def save(self, folder: Path) -> None:
+        """Write ``card.json``, last of the model's files: its presence says that the model is whole."""
+        write_json(folder / CARD, {"format": FORMAT, **asdict(self)})
+
+    @classmethod
+    def load(cls, folder: Path) -> ModelCard:
+        """Return the card in ``folder``.
+
+        Raises:
+            PreconditionError: there is none.
+            DataError: it is not a card, or of a later format.
+        """
+        path = folder / CARD
+        try:
+            value = json.loads(path.read_bytes())
+        except FileNotFoundError:
+            raise PreconditionError(
+                f"{folder} holds no {CARD}: it is not a finished model of dretrieve"
+            ) from None
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path} cannot be read: {error}") from error
+        if not isinstance(value, dict) or value.pop("format", None) != FORMAT:
+            raise DataError(f"{path} is not a model card of format {FORMAT}; convert the model again")
+        unknown = sorted(set(value) - {item.name for item in fields(cls)})
+        if unknown:
+            raise DataError(f"{path} has the unknown entry '{unknown[0]}'; was it edited by hand?")
+        try:
+            query, passage = (SideCard(**value.pop(name)) for name in ("query", "passage"))
+            vectors = VectorSpec(**value.pop("vectors"))
+            both = {name: tuple(given) for name, given in value.pop("inference_sides", {}).items()}
+            return cls(vectors=vectors, query=query, passage=passage, inference_sides=both, **value)
+        except (KeyError, TypeError) as error:
+            raise DataError(f"{path} does not fit the form of a card: {error}") from error
+
+    def verify(self, folder: Path) -> None:
+        """Re-hash the files of both sides.
+
+        Raises:
+            VerificationError: a file is missing or differs from what the card records.
+        """
+        for side in (self.query, self.passage):
+            for name, expected in side.files.items():
+                file = folder / side.folder / name
+                if not file.exists() or sha256_file(file) != expected:
+                    raise VerificationError(
+                        f"{file} is not the file that {CARD} describes; save or convert the model again"
+                    )

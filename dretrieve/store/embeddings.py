@@ -1,0 +1,222 @@
+"""Embeddings on disk, for those who read them: per shard an array file, an id file and a manifest.
+
+``shard-00003-of-00016.vectors.npy`` holds [rows, dim] for one vector per text, or [tokens, dim] for many,
+then with ``….offsets.npy`` (int64, [rows + 1]) and, where the method has it, ``….salience.npy`` ([tokens]).
+`store.shard_writer` writes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dretrieve.errors import PreconditionError, VerificationError
+from dretrieve.store.fingerprint import fingerprint
+from dretrieve.store.ids import IdTable
+from dretrieve.store.manifest import Manifest, read_manifest, verify_files
+from dretrieve.store.npy import map_array
+from dretrieve.store.shards import Shard, check_tiling
+from dretrieve.store.stage import differences
+from dretrieve.types import ScoreName, Side, VectorSpec
+
+STAGE = "encode"
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingPlan:
+    """What a folder of embeddings is: shared by all its shards, checked against each.
+
+    Attributes:
+        side: whose vectors these are.
+        vectors: dim, one or many, score.
+        dtype: stored numbers, ``float16`` or ``float32``.
+        salience: whether each token has a weight beside its vector.
+        options: byte-changing options of the stage (precision, inference choices, …).
+        inputs: ``collection`` (sha256 of the texts), ``passage_model`` and, for queries, ``query_model``.
+        extra: what later stages read but no byte depends on: relative path of the collection, card name.
+    """
+
+    side: Side
+    vectors: VectorSpec
+    dtype: Literal["float16", "float32"]
+    options: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    salience: bool = False
+    extra: Mapping[str, Any] | None = None
+
+    def described(self) -> dict[str, Any]:
+        """Return the options as the manifest holds them."""
+        spec = {"dim": self.vectors.dim, "kind": self.vectors.kind, "score": self.vectors.score}
+        return {
+            **self.options,
+            "side": self.side,
+            "vectors": spec,
+            "dtype": self.dtype,
+            "salience": self.salience,
+        }
+
+    def manifest(self, shard: Shard, files: Mapping[str, Any], counts: Mapping[str, int]) -> Manifest:
+        """Return the manifest of one shard."""
+        rows = {"start": shard.start, "stop": shard.stop, "total": shard.total}
+        return Manifest(
+            stage=STAGE,
+            version=VERSION,
+            options={**self.described(), "shard": {"index": shard.index, "count": shard.count, **rows}},
+            inputs=self.inputs,
+            counts=counts,
+            files=files,
+            extra=self.extra or {},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingShard:
+    """One finished shard: its rows and where its arrays stand."""
+
+    folder: Path
+    shard: Shard
+    manifest: Manifest
+
+    def array(self, name: str) -> NDArray[Any]:
+        """Return ``vectors``, ``offsets`` or ``salience`` as a read-only memory map."""
+        return map_array(self.folder / f"{self.shard.stem}.{name}.npy")
+
+    def ids(self) -> IdTable:
+        """Return the ids of the shard's rows, memory-mapped."""
+        return IdTable.open(self.folder / f"{self.shard.stem}.ids.txt")
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """A complete, verified folder of embeddings: all rows of one side of one collection by one model."""
+
+    folder: Path
+    shards: tuple[EmbeddingShard, ...]
+    vectors: VectorSpec
+    side: Side
+    dtype: str
+    rows: int
+
+    @classmethod
+    def open(cls, folder: Path, *, full: bool = False) -> Embeddings:
+        """Return the embeddings after checking that the shards belong together and tile all rows.
+
+        Args:
+            folder: written by ``encode``.
+            full: re-hash every file instead of those whose size or time changed.
+
+        Raises:
+            PreconditionError: the folder or a shard is missing.
+            VerificationError: shards overlap, differ in model, collection or options, or were changed.
+        """
+        files = sorted(folder.glob("shard-*-of-*.manifest.json")) if folder.is_dir() else []
+        if not files:
+            raise PreconditionError(
+                f"{folder} holds no finished embeddings; make them with `dretrieve encode --output {folder}`"
+            )
+        found = []
+        for file in files:
+            manifest = read_manifest(file)
+            if manifest.stage != STAGE:
+                raise VerificationError(f"{file} was made by '{manifest.stage}', not by encode")
+            verify_files(file, manifest, full=full)
+            found.append(EmbeddingShard(folder, Shard(**manifest.options["shard"]), manifest))
+        first = found[0]
+        for other in found[1:]:
+            if _common(other.manifest) != _common(first.manifest):
+                raise VerificationError(
+                    f"{folder} mixes embeddings that do not belong together: {first.shard.stem} and "
+                    f"{other.shard.stem} differ ({_named_difference(first.manifest, other.manifest)}); "
+                    "remove the one that does not belong and encode that shard again"
+                )
+        check_tiling((entry.shard for entry in found), first.shard.total, str(folder))
+        found.sort(key=lambda entry: (entry.shard.start, entry.shard.index))
+        options = first.manifest.options
+        return cls(
+            folder=folder,
+            shards=tuple(found),
+            vectors=VectorSpec(**options["vectors"]),
+            side=options["side"],
+            dtype=options["dtype"],
+            rows=first.shard.total,
+        )
+
+    @property
+    def collection_sha256(self) -> str:
+        """Hash of the texts that were encoded."""
+        return self.shards[0].manifest.inputs["collection"]
+
+    @property
+    def passage_fingerprint(self) -> str:
+        """The model's passage side; query embeddings carry it too, to be searched only there."""
+        return self.shards[0].manifest.inputs["passage_model"]
+
+    @property
+    def query_fingerprint(self) -> str | None:
+        """The model's query side, for query embeddings."""
+        return self.shards[0].manifest.inputs.get("query_model")
+
+    @property
+    def score(self) -> ScoreName:
+        """Which score compares two of these vectors."""
+        return self.vectors.score
+
+    @property
+    def extra(self) -> Mapping[str, Any]:
+        """What `encode` left for later stages (relative path of the collection, name of the model)."""
+        return self.shards[0].manifest.extra
+
+    @property
+    def fingerprint(self) -> str:
+        """One hash for the whole, independent of how many shards it was cut into."""
+        first = self.shards[0].manifest
+        options = {name: value for name, value in first.options.items() if name != "shard"}
+        return fingerprint(STAGE, first.version, {**options, "rows": self.rows}, first.inputs)
+
+    def ids(self) -> list[str]:
+        """Return the ids of all rows."""
+        return [text_id for entry in self.shards for text_id in entry.ids()]
+
+    def blocks(
+        self, rows_per_block: int, start: int = 0, stop: int | None = None
+    ) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Yield ``(first_row, [rows, dim])`` memory-mapped slices of one-vector embeddings, in row order.
+
+        A block never crosses a shard, so it may be shorter than ``rows_per_block``.
+        """
+        assert self.vectors.kind == "one"
+        stop = self.rows if stop is None else stop
+        for entry in self.shards:
+            low, high = max(start, entry.shard.start), min(stop, entry.shard.stop)
+            if low >= high:
+                continue
+            array = entry.array("vectors")
+            for row in range(low, high, rows_per_block):
+                end = min(row + rows_per_block, high)
+                yield row, array[row - entry.shard.start : end - entry.shard.start]
+
+    def all_vectors(self) -> NDArray[Any]:
+        """Return [rows, dim] in memory; for small sets such as queries."""
+        parts = [block for _, block in self.blocks(1 << 16)]
+        if not parts:
+            return np.empty((0, self.vectors.dim), dtype=self.dtype)
+        return np.concatenate(parts)
+
+
+def _common(manifest: Manifest) -> tuple[Any, ...]:
+    options = {name: value for name, value in manifest.options.items() if name != "shard"}
+    return options, dict(manifest.inputs), manifest.version
+
+
+def _named_difference(first: Manifest, second: Manifest) -> str:
+    stripped = [
+        Manifest(stage=m.stage, version=m.version, options=_common(m)[0], inputs=m.inputs)
+        for m in (first, second)
+    ]
+    return differences(*stripped)

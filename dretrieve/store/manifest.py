@@ -1,0 +1,193 @@
+"""Manifests: what an artefact is, what it was made from, and the checksums of its files.
+
+``manifest.json`` is deterministic: the same stage, options and inputs give the same bytes.
+``provenance.json`` (arguments, host, versions, times, file times) stands beside it and is never hashed.
+The manifest is renamed into place last, so its presence *is* the commit.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dretrieve
+from dretrieve.errors import DataError, PreconditionError, VerificationError
+from dretrieve.store.atomic import write_json
+from dretrieve.store.fingerprint import canonical_json, fingerprint, sha256_bytes, sha256_file
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """The hashed description of an artefact.
+
+    Attributes:
+        stage: who made it (``encode``, ``search`` …).
+        version: the stage's version, raised when the same options would give other bytes.
+        options: those that can change bytes.
+        inputs: role to fingerprint.
+        counts: rows, tokens, dropped lines … as whole numbers.
+        files: name to ``{"bytes": …, "sha256": …}``, relative to the manifest's folder.
+        extra: whatever else the next stage must know (dim, dtype, sides, shard, relative paths).
+    """
+
+    stage: str
+    version: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
+    files: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def fingerprint(self) -> str:
+        """What the artefact is a pure function of."""
+        return fingerprint(self.stage, self.version, self.options, self.inputs)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the mapping that is written: with the format number, the fingerprint, and a checksum."""
+        value = {
+            "format": FORMAT,
+            "stage": self.stage,
+            "version": self.version,
+            "fingerprint": self.fingerprint,
+            "options": dict(self.options),
+            "inputs": dict(self.inputs),
+            "counts": dict(self.counts),
+            "files": {name: dict(entry) for name, entry in self.files.items()},
+            "extra": dict(self.extra),
+        }
+        return value | {"checksum": sha256_bytes(canonical_json(value))}
+
+
+def manifest_path(artefact: Path) -> Path:
+    """Return where the manifest of a folder (inside) or of a single file (beside) stands."""
+    if artefact.is_dir():
+        return artefact / "manifest.json"
+    return artefact.with_name(artefact.name + ".manifest.json")
+
+
+def provenance_path(manifest: Path) -> Path:
+    """Return where the provenance of that manifest stands."""
+    return manifest.with_name(manifest.name.replace("manifest.json", "provenance.json"))
+
+
+def write_manifest(path: Path, manifest: Manifest) -> None:
+    """Commit: write the manifest atomically."""
+    write_json(path, manifest.as_json())
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Return the manifest at ``path``.
+
+    Raises:
+        PreconditionError: there is none.
+        DataError: it is no manifest of ours, or of a later format.
+        VerificationError: its checksum is not that of its contents.
+    """
+    try:
+        value = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise PreconditionError(
+            f"{path} does not exist: the stage that makes it has not finished; run that command (again)"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as a manifest: {error}; make the artefact again") from error
+    if not isinstance(value, dict) or "stage" not in value or "format" not in value:
+        raise DataError(f"{path} is not a manifest of dretrieve")
+    if value["format"] != FORMAT:
+        raise DataError(
+            f"{path} has manifest format {value['format']}, this dretrieve reads format {FORMAT}; "
+            "install the release that wrote it or make the artefact again"
+        )
+    names = ("stage", "version", "options", "inputs", "counts", "files", "extra")
+    missing = [name for name in names if name not in value]
+    if missing:
+        raise DataError(f"{path} lacks {', '.join(missing)}; make the artefact again")
+    checksum = sha256_bytes(canonical_json({name: value[name] for name in value if name != "checksum"}))
+    if checksum != value.get("checksum"):
+        raise VerificationError(
+            f"{path} was edited after it was written (its checksum does not fit its contents); "
+            "make the artefact again with --force"
+        )
+    manifest = Manifest(**{name: value[name] for name in names})
+    return manifest
+
+
+def describe_files(folder: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return name to size and checksum, read back from the disk."""
+    return {
+        name: {"bytes": (folder / name).stat().st_size, "sha256": sha256_file(folder / name)}
+        for name in names
+    }
+
+
+def write_provenance(
+    path: Path, folder: Path, names: Iterable[str], details: Mapping[str, Any] | None = None
+) -> None:
+    """Write who, where, when and with what, and the file times that make later checks quick."""
+    write_json(
+        path,
+        {
+            "arguments": sys.argv,
+            "dretrieve": dretrieve.__version__,
+            "python": platform.python_version(),
+            "host": platform.node(),
+            "machine": platform.machine(),
+            "job": {name: os.environ[name] for name in sorted(os.environ) if name.startswith("SLURM_JOB")},
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "files": {name: (folder / name).stat().st_mtime_ns for name in names},
+            "details": dict(details or {}),
+        },
+    )
+
+
+def verify_files(path: Path, manifest: Manifest, *, full: bool = False) -> None:
+    """Check that the files are those that were written.
+
+    Size always; the checksum when ``full``, or when a file's time is not the one in the provenance.
+    A single file that was renamed with its manifest is checked under its present name.
+
+    Raises:
+        PreconditionError: a file is missing.
+        VerificationError: truncated, grown or changed bytes.
+    """
+    folder = path.parent
+    try:
+        times = json.loads(provenance_path(path).read_bytes()).get("files", {})
+    except (OSError, ValueError, AttributeError):
+        times = {}
+    for name, entry in _present_files(path, manifest):
+        file = folder / name
+        try:
+            status = file.stat()
+        except OSError:
+            raise PreconditionError(
+                f"{file} is missing though {path.name} lists it; make the artefact again with --force"
+            ) from None
+        if status.st_size != entry["bytes"]:
+            raise VerificationError(
+                f"{file} has {status.st_size:,} bytes, {path.name} says {entry['bytes']:,}: the file was "
+                "truncated or changed; make the artefact again with --force"
+            )
+        if (full or times.get(name) != status.st_mtime_ns) and sha256_file(file) != entry["sha256"]:
+            raise VerificationError(
+                f"{file} does not have the checksum that {path.name} records: its bytes were changed; "
+                "make the artefact again with --force"
+            )
+
+
+def _present_files(path: Path, manifest: Manifest) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    """Return name and description of the files that the manifest at ``path`` speaks for."""
+    present = path.name.removesuffix(".manifest.json")
+    if len(manifest.files) == 1 and present != path.name:
+        return [(present, entry) for entry in manifest.files.values()]
+    return manifest.files.items()

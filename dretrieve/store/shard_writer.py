@@ -1,0 +1,197 @@
+"""Writes one shard of embeddings, chunk by chunk, so that a kill at any moment loses at most one chunk.
+
+The shard's files grow in a journal beside their place (`store.journal`) and are renamed when whole; the
+manifest is written last and is the commit.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dretrieve.errors import DataError, PreconditionError
+from dretrieve.store.atomic import explained, sync_folder
+from dretrieve.store.embeddings import EmbeddingPlan
+from dretrieve.store.journal import Journal
+from dretrieve.store.killed import remove_left
+from dretrieve.store.manifest import (
+    Manifest,
+    describe_files,
+    provenance_path,
+    read_manifest,
+    verify_files,
+    write_manifest,
+    write_provenance,
+)
+from dretrieve.store.npy import npy_header
+from dretrieve.store.shards import Shard
+from dretrieve.store.stage import differences
+from dretrieve.store.stale import replaces_stale
+from dretrieve.store.state import clear_state, state_path
+
+
+class ShardWriter:
+    """Writes one shard; a killed writer's successor continues at the first chunk that is not durable.
+
+    Args:
+        folder: of the embeddings.
+        shard: which rows.
+        plan: what they are.
+        force: throw an existing shard of other options away instead of refusing.
+    """
+
+    def __init__(self, folder: Path, shard: Shard, plan: EmbeddingPlan, *, force: bool = False) -> None:
+        self.folder, self.shard, self.plan = folder, shard, plan
+        self.names = self._names()
+        self.manifest_file = folder / f"{shard.stem}.manifest.json"
+        self._journal: Journal | None = None
+        self.complete = self._finished(force)
+        partial = folder / f".{shard.stem}.partial"
+        if self.complete:  # killed between its manifest and its last cleaning
+            shutil.rmtree(partial, ignore_errors=True)
+        else:
+            described = plan.manifest(shard, {}, {}).as_json()
+            self._journal = Journal(partial, self.names, described)
+
+    @property
+    def done_chunks(self) -> int:
+        """How many chunks of the shard are already durable."""
+        return len(self.shard.chunks()) if self._journal is None else self._journal.chunks
+
+    def write(
+        self,
+        ids: Sequence[str],
+        vectors: NDArray[Any],
+        *,
+        lengths: NDArray[np.int64] | None = None,
+        salience: NDArray[Any] | None = None,
+    ) -> None:
+        """Append the next chunk: [rows, dim] vectors, or [tokens, dim] with ``lengths`` per row.
+
+        Raises:
+            DataError: a vector with NaN or infinity, or a row of zeros (names the ids).
+        """
+        assert self._journal is not None
+        start, stop = self.shard.chunks()[self._journal.chunks]
+        many = self.plan.vectors.kind == "many"
+        rows = len(vectors) if lengths is None else int(lengths.sum())
+        assert len(ids) == stop - start
+        assert rows == len(vectors)
+        assert many == (lengths is not None)
+        assert vectors.ndim == 2
+        assert vectors.shape[1] == self.plan.vectors.dim
+        with np.errstate(over="ignore"):
+            stored = np.ascontiguousarray(vectors, dtype=self.plan.dtype)
+        check_vectors(stored, ids, lengths)
+        parts: dict[str, bytes | memoryview] = {
+            "vectors.npy": stored.data,
+            "ids.txt": "".join(f"{text_id}\n" for text_id in ids).encode(),
+        }
+        if lengths is not None:
+            parts["offsets.npy"] = np.ascontiguousarray(lengths, dtype=np.int64).data
+        if salience is not None:
+            parts["salience.npy"] = np.ascontiguousarray(salience, dtype=self.plan.dtype).data
+        self._journal.append(parts)
+
+    def commit(self, counts: Mapping[str, int], details: Mapping[str, Any] | None = None) -> Manifest:
+        """Give the grown files their headers and names, then write the manifest."""
+        assert self._journal is not None
+        assert self._journal.chunks == len(self.shard.chunks())
+        self._journal.close()
+        with explained(self.folder):
+            for name in self.names:
+                self._finish_file(name)
+            sync_folder(self.folder)
+        names = [f"{self.shard.stem}.{name}" for name in self.names]
+        manifest = self.plan.manifest(self.shard, describe_files(self.folder, names), counts)
+        write_provenance(provenance_path(self.manifest_file), self.folder, names, details)
+        write_manifest(self.manifest_file, manifest)
+        clear_state(self.manifest_file)
+        places = (self.manifest_file, provenance_path(self.manifest_file), state_path(self.manifest_file))
+        remove_left(self.folder, [path.name for path in places])
+        self._journal.discard()
+        self.complete, self._journal = True, None
+        return manifest
+
+    def close(self) -> None:
+        """Leave the shard as it is, resumable."""
+        if self._journal is not None:
+            self._journal.close()
+
+    def _names(self) -> tuple[str, ...]:
+        many = ("offsets.npy",) if self.plan.vectors.kind == "many" else ()
+        return ("vectors.npy", "ids.txt", *many, *(("salience.npy",) if self.plan.salience else ()))
+
+    def _finished(self, force: bool) -> bool:
+        if not self.manifest_file.exists():
+            return False
+        if force:
+            self.manifest_file.unlink()
+            return False
+        old, new = read_manifest(self.manifest_file), self.plan.manifest(self.shard, {}, {})
+        if old.fingerprint != new.fingerprint:
+            if replaces_stale():
+                self.manifest_file.unlink()
+                return False
+            raise PreconditionError(
+                f"{self.folder} holds {self.shard.stem} of other options ({differences(old, new)}); "
+                "use --force to replace it or choose another --output"
+            )
+        verify_files(self.manifest_file, old)
+        return True
+
+    def _finish_file(self, name: str) -> None:
+        assert self._journal is not None
+        grown = self._journal.folder / name
+        final = self.folder / f"{self.shard.stem}.{name}"
+        if name == "ids.txt":
+            temporary = grown.with_name(grown.name + ".done")
+            _copy(grown, temporary, b"")
+        else:
+            header = npy_header(*self._array_form(name, grown))
+            temporary = grown.with_name(grown.name + ".done")
+            if name == "offsets.npy":
+                lengths = np.fromfile(grown, dtype=np.int64)
+                body = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]).tobytes()
+                temporary.write_bytes(header + body)
+            else:
+                _copy(grown, temporary, header)
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, final)
+
+    def _array_form(self, name: str, grown: Path) -> tuple[str, tuple[int, ...]]:
+        if name == "offsets.npy":
+            return "int64", (len(self.shard) + 1,)
+        width = np.dtype(self.plan.dtype).itemsize
+        items = grown.stat().st_size // width
+        dim = self.plan.vectors.dim
+        return self.plan.dtype, ((items // dim, dim) if name == "vectors.npy" else (items,))
+
+
+def _copy(source: Path, target: Path, head: bytes) -> None:
+    with open(source, "rb") as reader, open(target, "wb") as writer:
+        writer.write(head)
+        while block := reader.read(1 << 24):
+            writer.write(block)
+
+
+def check_vectors(
+    vectors: NDArray[Any], ids: Sequence[str], lengths: NDArray[np.int64] | None = None
+) -> None:
+    """Raise `DataError` naming the texts whose vectors are not finite or entirely zero."""
+    finite, zero = np.isfinite(vectors).all(axis=1), ~vectors.any(axis=1)
+    owners = np.arange(len(ids)) if lengths is None else np.repeat(np.arange(len(ids)), lengths)
+    for bad, what in ((~finite, "NaN or infinity"), (zero, "only zeros")):
+        if bad.any():
+            named = ", ".join(ids[row] for row in dict.fromkeys(owners[bad].tolist()[:5]))
+            raise DataError(
+                f"{int(bad.sum())} vectors hold {what} (text ids {named}); the model or its precision is at "
+                "fault: try --precision fp32, and check the weights with `dretrieve inspect`"
+            )

@@ -1,0 +1,123 @@
+"""Rows are cut into chunks of 1,024 by global row number; shards are runs of whole chunks.
+
+Because a chunk never depends on the shard that holds it, one shard and sixteen give the same bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from dretrieve.errors import PreconditionError, UsageError, VerificationError
+
+CHUNK_ROWS = 1024
+ARRAY_VARIABLES = ("SLURM_ARRAY_TASK_ID", "PBS_ARRAY_INDEX", "SGE_TASK_ID", "LSB_JOBINDEX")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Shard:
+    """Rows ``start`` to ``stop`` (exclusive) of ``total``: shard ``index`` (from 0) of ``count``."""
+
+    start: int
+    stop: int
+    index: int
+    count: int
+    total: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    @property
+    def stem(self) -> str:
+        """The file name's beginning: ``shard-00003-of-00016``."""
+        return shard_stem(self.index, self.count)
+
+    def chunks(self) -> list[tuple[int, int]]:
+        """Return the chunks as global row ranges, in order; an empty shard has none."""
+        return [(row, min(row + CHUNK_ROWS, self.stop)) for row in range(self.start, self.stop, CHUNK_ROWS)]
+
+
+def shard_stem(index: int, count: int) -> str:
+    """Return ``shard-00003-of-00016``."""
+    return f"shard-{index:05d}-of-{count:05d}"
+
+
+def shard_rows(total: int, index: int, count: int) -> Shard:
+    """Return shard ``index`` of ``count``: borders on chunk borders, sizes within one chunk of each other.
+
+    With more shards than chunks some shards are empty, which is legal.
+
+    Raises:
+        UsageError: ``count`` below 1 or ``index`` outside ``0 … count - 1``.
+    """
+    if count < 1 or not 0 <= index < count:
+        raise UsageError(
+            f"shard {index}/{count} does not exist: shards are numbered from 0, so N shards are "
+            f"0/N to {'(N-1)/N' if count < 1 else f'{count - 1}/{count}'}"
+        )
+    chunks = -(-total // CHUNK_ROWS)
+    start, stop = (min(total, chunks * part // count * CHUNK_ROWS) for part in (index, index + 1))
+    return Shard(start=start, stop=stop, index=index, count=count, total=total)
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """Return ``(index, count)`` of ``3/16`` (from 0), or of ``array/16`` with the array variable's value.
+
+    Raises:
+        UsageError: another form.
+        PreconditionError: ``array/N`` outside a job array.
+    """
+    match = re.fullmatch(r"(\d+|array)/(\d+)", text)
+    if match is None:
+        raise UsageError(f"--shard {text!r} is not I/N (such as 3/16, counted from 0) or array/N")
+    if match[1] != "array":
+        index = int(match[1])
+    else:
+        values = [os.environ[name] for name in ARRAY_VARIABLES if os.environ.get(name, "").isdigit()]
+        if not values:
+            raise PreconditionError(
+                f"--shard {text} takes the shard from the cluster's array variable, and none of "
+                f"{', '.join(ARRAY_VARIABLES)} is set; submit it as a job array or write I/{match[2]}"
+            )
+        index = int(values[0])
+    shard_rows(0, index, int(match[2]))
+    return index, int(match[2])
+
+
+def check_tiling(shards: Iterable[Shard], total: int, where: str) -> list[Shard]:
+    """Return the shards in row order after checking that they cover every row exactly once.
+
+    Args:
+        shards: in any order.
+        total: rows of the whole.
+        where: the folder, for the message.
+
+    Raises:
+        PreconditionError: rows are missing (the sentence names the shards to run).
+        VerificationError: shards overlap, or were cut from different totals or counts.
+    """
+    ordered = sorted(shards)
+    counts = {shard.count for shard in ordered}
+    if len(counts) > 1:
+        raise VerificationError(
+            f"{where} mixes shards of different cuts ({', '.join(f'N={n}' for n in sorted(counts))}); "
+            "remove those that do not belong and run the missing ones"
+        )
+    if any(shard.total != total for shard in ordered):
+        raise VerificationError(f"{where} mixes shards cut from collections of different sizes")
+    count = counts.pop() if counts else 1
+    missing = sorted(set(range(count)) - {shard.index for shard in ordered})
+    if missing:
+        named = ", ".join(f"{index}/{count}" for index in missing[:8]) + (" …" if len(missing) > 8 else "")
+        raise PreconditionError(f"{where} lacks {len(missing)} of {count} shards; run --shard {named}")
+    position = 0
+    for shard in ordered:
+        if shard.start != position:
+            kind = "overlap" if shard.start < position else "leave a gap"
+            raise VerificationError(f"{where}: shards {kind} at row {min(shard.start, position):,}")
+        position = shard.stop
+    if position != total:
+        raise VerificationError(f"{where}: shards end at row {position:,} of {total:,}")
+    return ordered

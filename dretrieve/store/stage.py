@@ -1,0 +1,217 @@
+"""The life of a stage's output: up to date, refused, written, committed; and how the next stage opens it.
+
+Use::
+
+    stage = Stage(output, kind="file", name="search", version=1, options=…, inputs=…, force=config.force)
+    if stage.up_to_date():
+        return …
+    with stage.write() as file:
+        …
+    stage.commit(counts=…, extra=…)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from dretrieve.errors import PreconditionError, VerificationError
+from dretrieve.store.atomic import make_folder, replacing
+from dretrieve.store.killed import remove_left
+from dretrieve.store.manifest import (
+    Manifest,
+    describe_files,
+    manifest_path,
+    provenance_path,
+    read_manifest,
+    verify_files,
+    write_manifest,
+    write_provenance,
+)
+from dretrieve.store.stale import replaces_stale
+from dretrieve.store.state import clear_state, read_state, recorded_state, state_path
+
+
+def differences(old: Manifest, new: Manifest) -> str:
+    """Return in a few words in what two manifests of one output differ: stage, options, inputs."""
+    parts = []
+    if (old.stage, old.version) != (new.stage, new.version):
+        parts.append(f"stage {old.stage} v{old.version} -> {new.stage} v{new.version}")
+    for kind, before, after in (("", old.options, new.options), ("input ", old.inputs, new.inputs)):
+        for name in sorted(set(before) | set(after)):
+            if before.get(name) != after.get(name):
+                shown = [_brief(side[name]) if name in side else "(none)" for side in (before, after)]
+                parts.append(f"{kind}{name} {shown[0]} -> {shown[1]}")
+    return ", ".join(parts) or "nothing that is recorded"
+
+
+def _brief(value: Any) -> str:
+    """Return a value of a manifest in a few letters: a shard as ``1/4``, a hash by its beginning."""
+    if isinstance(value, Mapping) and {"index", "count"} <= value.keys():
+        return f"{value['index']}/{value['count']}"
+    return str(value)[:24]
+
+
+@dataclass
+class Stage:
+    """One output of one stage, a folder (manifest inside) or a single file (manifest beside).
+
+    Attributes:
+        output: the folder or the file.
+        kind: which of the two.
+        name: the stage.
+        version: raised when equal options would give other bytes than before.
+        options: what can change bytes.
+        inputs: role to fingerprint.
+        force: replace a result of other options instead of refusing.
+    """
+
+    output: Path
+    kind: Literal["folder", "file"]
+    name: str
+    version: int = 1
+    options: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        self._written: list[str] = []
+        self._started = time.monotonic()
+
+    @property
+    def fingerprint(self) -> str:
+        """What the output will be a pure function of."""
+        return self._manifest({}, {}, {}).fingerprint
+
+    @property
+    def folder(self) -> Path:
+        """Where the files stand."""
+        return self.output if self.kind == "folder" else self.output.parent
+
+    @property
+    def manifest_file(self) -> Path:
+        """Where the manifest stands or will stand."""
+        if self.kind == "folder":
+            return self.output / "manifest.json"
+        return self.output.with_name(self.output.name + ".manifest.json")
+
+    def up_to_date(self) -> bool:
+        """Return whether the output stands finished with this very fingerprint and intact files.
+
+        Raises:
+            PreconditionError: it stands finished with other options or inputs (and neither ``force`` nor
+                ``DRETRIEVE_STALE=replace`` says to replace it), or something that is not ours stands there.
+        """
+        if self.kind == "file" and self.output.is_dir():
+            raise PreconditionError(f"{self.output} is a folder; give --output a file name")
+        if self.kind == "folder" and self.output.exists() and not self.output.is_dir():
+            raise PreconditionError(f"{self.output} is a file; give --output a folder name")
+        if not self.manifest_file.exists():
+            state = read_state(self.manifest_file) or {}
+            ours = state.get("stage") == self.name
+            if self.kind == "file" and self.output.exists() and not (self.force or ours):
+                raise PreconditionError(
+                    f"{self.output} exists and was not made by dretrieve (it has no manifest); "
+                    "use --force to replace it or choose another --output"
+                )
+            return False
+        if self.force:
+            self._forget()
+            return False
+        old = read_manifest(self.manifest_file)
+        new = self._manifest({}, {}, {})
+        if old.fingerprint != new.fingerprint:
+            if replaces_stale():
+                self._forget()
+                return False
+            raise PreconditionError(
+                f"{self.output} holds the result of other options ({differences(old, new)}); "
+                "use --force to replace it or choose another --output"
+            )
+        verify_files(self.manifest_file, old)
+        return True
+
+    def existing(self) -> Manifest:
+        """Return the manifest of the finished output."""
+        return read_manifest(self.manifest_file)
+
+    @contextmanager
+    def write(self, name: str | None = None, *, text: bool = False) -> Iterator[IO[Any]]:
+        """Yield an open file that becomes ``name`` in the folder (or the single file) when the block ends."""
+        make_folder(self.folder)
+        target = self.folder / name if name is not None else self.output
+        with (
+            recorded_state(self.manifest_file, self.name, self.fingerprint),
+            replacing(target, text=text) as file,
+        ):
+            yield file
+        self.add(target.name if name is None else name)
+
+    def add(self, name: str) -> None:
+        """Count a file that was written by other means (a memory map, a library) as part of the output."""
+        if name not in self._written:
+            self._written.append(name)
+
+    def commit(
+        self,
+        counts: Mapping[str, int] | None = None,
+        extra: Mapping[str, Any] | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> Manifest:
+        """Write provenance, then the manifest: from now on the output counts as finished.
+
+        Args:
+            counts: whole numbers for the manifest.
+            extra: whatever the next stage must know; hashed with the files, so keep it deterministic.
+            details: times, speeds, anything that may differ between equal runs; goes to the provenance.
+        """
+        names = sorted(self._written)
+        manifest = self._manifest(counts or {}, describe_files(self.folder, names), extra or {})
+        seconds = round(time.monotonic() - self._started, 3)
+        write_provenance(
+            provenance_path(self.manifest_file), self.folder, names, {"seconds": seconds, **(details or {})}
+        )
+        write_manifest(self.manifest_file, manifest)
+        clear_state(self.manifest_file)
+        beside = (self.manifest_file, provenance_path(self.manifest_file), state_path(self.manifest_file))
+        remove_left(self.folder, [*names, *(path.name for path in beside)])
+        return manifest
+
+    def _forget(self) -> None:
+        self.manifest_file.unlink(missing_ok=True)
+
+    def _manifest(
+        self, counts: Mapping[str, int], files: Mapping[str, Any], extra: Mapping[str, Any]
+    ) -> Manifest:
+        return Manifest(
+            stage=self.name,
+            version=self.version,
+            options=self.options,
+            inputs=self.inputs,
+            counts=counts,
+            files=files,
+            extra=extra,
+        )
+
+
+def open_artefact(path: Path, stages: tuple[str, ...] = (), *, full: bool = False) -> Manifest:
+    """Return the manifest of a finished, intact artefact of one of ``stages`` (any, if empty).
+
+    Raises:
+        PreconditionError: it does not exist or is not finished.
+        VerificationError: it is another kind of artefact, or its bytes changed.
+    """
+    if not path.exists():
+        raise PreconditionError(f"{path} does not exist; make it first or correct the path")
+    file = manifest_path(path)
+    manifest = read_manifest(file)
+    if stages and manifest.stage not in stages:
+        raise VerificationError(
+            f"{path} was made by the stage '{manifest.stage}', expected one made by {' or '.join(stages)}"
+        )
+    verify_files(file, manifest, full=full)
+    return manifest

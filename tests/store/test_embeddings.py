@@ -1,0 +1,107 @@
+"""A folder of embeddings opens only when it is whole, of one piece, and unchanged."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dretrieve.errors import DretrieveError, PreconditionError, VerificationError
+from dretrieve.store.embeddings import EmbeddingPlan, Embeddings
+from dretrieve.store.shard_writer import ShardWriter
+from dretrieve.store.shards import shard_rows
+from dretrieve.types import VectorSpec
+
+ROWS = 4000
+VECTORS = np.arange(1, ROWS * 4 + 1, dtype=np.float32).reshape(ROWS, 4)
+
+
+def write(folder: Path, count: int, indices: list[int] | None = None, model: str = "m") -> None:
+    plan = EmbeddingPlan(
+        side="passage",
+        vectors=VectorSpec(4, "one", "dot"),
+        dtype="float32",
+        options={},
+        inputs={"collection": "c", "passage_model": model},
+    )
+    for index in range(count) if indices is None else indices:
+        writer = ShardWriter(folder, shard_rows(ROWS, index, count), plan)
+        for start, stop in writer.shard.chunks():
+            writer.write([f"p{row}" for row in range(start, stop)], VECTORS[start:stop])
+        writer.commit({"rows": len(writer.shard)})
+
+
+@settings(max_examples=15)
+@given(st.integers(1, 6), st.integers(1, 5000), st.integers(0, ROWS), st.integers(0, ROWS))
+def test_blocks_are_the_rows_asked_for(tmp_path_factory, count: int, rows: int, low: int, high: int) -> None:
+    folder = tmp_path_factory.mktemp("embeddings")
+    write(folder, count)
+    embeddings = Embeddings.open(folder)
+    blocks = list(embeddings.blocks(rows, low, high))
+    found = [row + offset for row, block in blocks for offset in range(len(block))]
+    assert found == list(range(low, high))
+    for row, block in blocks:
+        assert 0 < len(block) <= rows
+        np.testing.assert_array_equal(block, VECTORS[row : row + len(block)])
+
+
+def test_a_missing_shard_is_named(tmp_path: Path) -> None:
+    write(tmp_path, 4, [0, 2])
+    with pytest.raises(PreconditionError, match="lacks 2 of 4 shards; run --shard 1/4, 3/4"):
+        Embeddings.open(tmp_path)
+    with pytest.raises(PreconditionError, match="make them with `dretrieve encode"):
+        Embeddings.open(tmp_path / "none")
+
+
+def test_shards_of_two_models_are_refused(tmp_path: Path) -> None:
+    write(tmp_path, 2, [0])
+    write(tmp_path, 2, [1], model="other")
+    with pytest.raises(VerificationError, match="input passage_model m -> other"):
+        Embeddings.open(tmp_path)
+
+
+def test_two_cuts_in_one_folder_are_refused(tmp_path: Path) -> None:
+    write(tmp_path, 2)
+    write(tmp_path, 3, [1])
+    with pytest.raises(VerificationError, match="mixes shards of different cuts"):
+        Embeddings.open(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["vectors.npy", "ids.txt", "manifest.json"])
+def test_truncation_is_refused(tmp_path: Path, name: str) -> None:
+    write(tmp_path, 1)
+    path = tmp_path / f"shard-00000-of-00001.{name}"
+    os.truncate(path, path.stat().st_size - 3)
+    with pytest.raises(DretrieveError, match=r"truncated|cannot be read"):
+        Embeddings.open(tmp_path)
+
+
+def test_a_flipped_bit_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, 1)
+    path = tmp_path / "shard-00000-of-00001.vectors.npy"
+    raw = bytearray(path.read_bytes())
+    raw[5000] ^= 1
+    path.write_bytes(raw)
+    with pytest.raises(VerificationError, match="bytes were changed"):
+        Embeddings.open(tmp_path)
+
+
+def test_an_edited_manifest_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, 1)
+    path = tmp_path / "shard-00000-of-00001.manifest.json"
+    value = json.loads(path.read_bytes())
+    value["inputs"]["passage_model"] = "forged"
+    path.write_text(json.dumps(value))
+    with pytest.raises(VerificationError, match="edited"):
+        Embeddings.open(tmp_path)
+
+
+def test_it_opens_after_being_copied_elsewhere(tmp_path: Path) -> None:
+    write(tmp_path / "a", 2)
+    os.rename(tmp_path / "a", tmp_path / "b")
+    for path in (tmp_path / "b").iterdir():
+        os.utime(path)
+    assert Embeddings.open(tmp_path / "b").rows == ROWS

@@ -1,0 +1,166 @@
+"""A shard killed at any moment and started again has the bytes of an unbroken one."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dretrieve.errors import DataError, PreconditionError
+from dretrieve.store.embeddings import EmbeddingPlan, Embeddings
+from dretrieve.store.shard_writer import ShardWriter, check_vectors
+from dretrieve.store.shards import shard_rows
+from dretrieve.types import VectorSpec
+
+ROWS, DIM = 20_000, 16
+WRITER = """
+import sys, time
+from pathlib import Path
+import numpy as np
+sys.path.insert(0, {tests!r})
+from test_shard_writer import plan, write_all
+write_all(Path(sys.argv[1]), pause=0.05)
+"""
+
+
+def plan(**changes) -> EmbeddingPlan:
+    settings = {
+        "side": "passage",
+        "vectors": VectorSpec(DIM, "one", "dot"),
+        "dtype": "float16",
+        "options": {"precision": "fp32"},
+        "inputs": {"collection": "c", "passage_model": "m"},
+    }
+    return EmbeddingPlan(**{**settings, **changes})
+
+
+def vectors_of(start: int, stop: int) -> np.ndarray:
+    rows = np.arange(start, stop, dtype=np.float32)[:, None]
+    return np.sin(rows * np.arange(1, DIM + 1, dtype=np.float32)) + 2
+
+
+def write_all(folder: Path, index: int = 0, count: int = 1, pause: float = 0.0) -> None:
+    writer = ShardWriter(folder, shard_rows(ROWS, index, count), plan())
+    if writer.complete:
+        return
+    for start, stop in writer.shard.chunks()[writer.done_chunks :]:
+        writer.write([f"id-{row}" for row in range(start, stop)], vectors_of(start, stop))
+        time.sleep(pause)
+    writer.commit({"rows": len(writer.shard)})
+
+
+def hashed(folder: Path) -> dict[str, bytes]:
+    return {
+        path.name: path.read_bytes()
+        for path in folder.iterdir()
+        if path.is_file() and "provenance" not in path.name
+    }
+
+
+def test_kill_nine_at_random_moments_then_again_gives_the_same_bytes(tmp_path: Path) -> None:
+    write_all(tmp_path / "unbroken")
+    code = WRITER.format(tests=str(Path(__file__).parent))
+    random.seed(7)
+    kills = 0
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    for _ in range(40):
+        process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "broken")], env=environment)
+        try:
+            process.wait(timeout=0.3 + random.random() * 0.2)
+            assert process.returncode == 0
+            break
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            kills += 1
+    assert kills >= 1
+    write_all(tmp_path / "broken")
+    assert hashed(tmp_path / "broken") == hashed(tmp_path / "unbroken")
+    assert not [path for path in (tmp_path / "broken").iterdir() if path.name.endswith(".partial")]
+
+
+def test_what_a_kill_after_the_manifest_left_is_removed(tmp_path: Path) -> None:
+    write_all(tmp_path)
+    left = tmp_path / ".shard-00000-of-00001.partial"
+    left.mkdir()
+    (left / "vectors.npy").touch()
+    write_all(tmp_path)
+    assert not left.exists()
+
+
+def test_shards_hold_the_bytes_of_the_whole(tmp_path: Path) -> None:
+    write_all(tmp_path / "one")
+    for index in range(3):
+        write_all(tmp_path / "three", index, 3)
+    one, three = (Embeddings.open(tmp_path / name) for name in ("one", "three"))
+    assert one.all_vectors().tobytes() == three.all_vectors().tobytes()
+    assert one.ids() == three.ids()
+    assert one.fingerprint == three.fingerprint
+
+
+def test_a_finished_shard_is_not_written_again_and_others_are_refused(tmp_path: Path) -> None:
+    write_all(tmp_path)
+    before = hashed(tmp_path)
+    assert ShardWriter(tmp_path, shard_rows(ROWS, 0, 1), plan()).complete
+    other = plan(inputs={"collection": "c", "passage_model": "another"})
+    with pytest.raises(PreconditionError, match=r"input passage_model m -> another\); use --force"):
+        ShardWriter(tmp_path, shard_rows(ROWS, 0, 1), other)
+    assert hashed(tmp_path) == before
+    forced = ShardWriter(tmp_path, shard_rows(ROWS, 0, 1), other, force=True)
+    assert not forced.complete
+    assert forced.done_chunks == 0
+    forced.close()
+
+
+def test_an_empty_shard_is_legal(tmp_path: Path) -> None:
+    for index in range(2):
+        writer = ShardWriter(tmp_path, shard_rows(5, index, 2), plan())
+        for start, stop in writer.shard.chunks():
+            writer.write([str(row) for row in range(start, stop)], vectors_of(start, stop))
+        writer.commit({"rows": len(writer.shard)})
+    embeddings = Embeddings.open(tmp_path)
+    assert [len(entry.shard) for entry in embeddings.shards] in ([5, 0], [0, 5])
+    np.testing.assert_array_equal(embeddings.all_vectors(), vectors_of(0, 5).astype(np.float16))
+
+
+def test_token_vectors_keep_their_offsets_and_salience(tmp_path: Path) -> None:
+    many = plan(vectors=VectorSpec(DIM, "many", "maxsim_sum"), salience=True)
+    writer = ShardWriter(tmp_path, shard_rows(1500, 0, 1), many)
+    lengths = np.arange(1500) % 4 + 1
+    for start, stop in writer.shard.chunks():
+        tokens = int(lengths[start:stop].sum())
+        writer.write(
+            [str(row) for row in range(start, stop)],
+            np.full((tokens, DIM), start + 1.0),
+            lengths=lengths[start:stop],
+            salience=np.ones(tokens),
+        )
+    writer.commit({"rows": 1500})
+    shard = Embeddings.open(tmp_path).shards[0]
+    np.testing.assert_array_equal(shard.array("offsets"), np.concatenate([[0], np.cumsum(lengths)]))
+    assert shard.array("vectors").shape == (lengths.sum(), DIM)
+    assert shard.array("salience").shape == (lengths.sum(),)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [(np.nan, "NaN or infinity"), (np.inf, "NaN"), (0, "only zeros")]
+)
+def test_broken_vectors_are_refused_by_the_ids_of_their_texts(value: float, words: str) -> None:
+    vectors = np.ones((3, 4))
+    vectors[1] = value
+    with pytest.raises(DataError, match=rf"1 vectors hold {words}.*\(text ids b\)"):
+        check_vectors(vectors, ["a", "b", "c"])
+    with pytest.raises(DataError, match=r"text ids b\)"):
+        check_vectors(np.vstack([vectors, np.ones((1, 4))]), ["a", "b"], np.array([1, 3]))
+
+
+def test_overflow_of_the_stored_type_is_refused(tmp_path: Path) -> None:
+    writer = ShardWriter(tmp_path, shard_rows(2, 0, 1), plan())
+    with pytest.raises(DataError, match="NaN or infinity"):
+        writer.write(["a", "b"], np.full((2, DIM), 1e6))
+    writer.close()

@@ -1,0 +1,127 @@
+"""The life of an output."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dretrieve.errors import Interrupted, PreconditionError, VerificationError
+from dretrieve.store.stage import Stage, open_artefact
+from dretrieve.store.state import read_state
+
+
+def stage(path: Path, **changes: Any) -> Stage:
+    settings: dict[str, Any] = {"options": {"hits": 10}, "inputs": {"index": "i"}, **changes}
+    return Stage(path, "file", "search", **settings)
+
+
+def make(path: Path, **changes: Any) -> None:
+    one = stage(path, **changes)
+    with one.write() as file:
+        file.write(b"run")
+    one.commit({"hits": 1})
+
+
+def test_a_finished_output_is_up_to_date_and_opens(tmp_path: Path) -> None:
+    path = tmp_path / "run.trec"
+    assert not stage(path).up_to_date()
+    make(path)
+    assert stage(path).up_to_date()
+    manifest = open_artefact(path, ("search",))
+    assert manifest.counts == {"hits": 1}
+    assert manifest.fingerprint == stage(path).fingerprint
+    assert not (tmp_path / "run.trec.state.json").exists()
+
+
+def test_equal_runs_give_equal_manifests(tmp_path: Path) -> None:
+    make(tmp_path / "a" / "run")
+    make(tmp_path / "b" / "run")
+    first, second = ((tmp_path / name / "run.manifest.json").read_bytes() for name in "ab")
+    assert first == second
+
+
+def test_other_options_are_refused_by_name_unless_forced(tmp_path: Path) -> None:
+    path = tmp_path / "run.trec"
+    make(path)
+    other = {"options": {"hits": 20}, "inputs": {"index": "j"}}
+    with pytest.raises(PreconditionError, match=r"hits 10 -> 20, input index i -> j\); use --force"):
+        stage(path, **other).up_to_date()
+    assert not stage(path, force=True, **other).up_to_date()
+
+
+def test_a_file_that_is_not_ours_is_not_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "run.trec"
+    path.write_text("precious")
+    with pytest.raises(PreconditionError, match="was not made by dretrieve"):
+        stage(path).up_to_date()
+    assert not stage(path, force=True).up_to_date()
+
+
+def test_killed_between_data_and_manifest_the_same_command_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "run.trec"
+    one = stage(path)
+    with one.write() as file:
+        file.write(b"run")
+    with pytest.raises(PreconditionError, match="has not finished"):
+        open_artefact(path)
+    assert not stage(path).up_to_date()
+    make(path)
+    assert stage(path).up_to_date()
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "code"),
+    [(Interrupted("stopped"), "interrupted", 75), (PreconditionError("no"), "failed", 3)],
+)
+def test_the_state_says_how_it_ended(tmp_path: Path, error: Exception, state: str, code: int) -> None:
+    one = stage(tmp_path / "run")
+    with pytest.raises(type(error)), one.write():
+        raise error
+    found = read_state(one.manifest_file)
+    assert found is not None
+    assert (found["state"], found["exit_code"]) == (state, code)
+
+
+def test_changed_bytes_are_not_up_to_date_silently(tmp_path: Path) -> None:
+    path = tmp_path / "run.trec"
+    make(path)
+    path.write_bytes(b"ruN")
+    with pytest.raises(VerificationError, match="changed"):
+        stage(path).up_to_date()
+
+
+def test_the_wrong_kind_of_artefact(tmp_path: Path) -> None:
+    make(tmp_path / "run")
+    with pytest.raises(VerificationError, match="made by the stage 'search', expected one made by index"):
+        open_artefact(tmp_path / "run", ("index",))
+    with pytest.raises(PreconditionError, match="does not exist"):
+        open_artefact(tmp_path / "none")
+    with pytest.raises(PreconditionError, match="is a folder; give --output a file name"):
+        stage(tmp_path).up_to_date()
+    folder = Stage(tmp_path / "run", "folder", "index")
+    with pytest.raises(PreconditionError, match="is a file; give --output a folder name"):
+        folder.up_to_date()
+
+
+def test_a_folder_lists_every_file(tmp_path: Path) -> None:
+    one = Stage(tmp_path / "index", "folder", "index")
+    with one.write("a.json", text=True) as file:
+        file.write("{}")
+    (tmp_path / "index" / "b.npy").write_bytes(b"x")
+    one.add("b.npy")
+    one.commit()
+    assert sorted(open_artefact(tmp_path / "index").files) == ["a.json", "b.npy"]
+
+
+def test_a_file_renamed_with_its_manifest_is_the_same_and_a_swapped_one_is_not(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        stage = Stage(tmp_path / name, "file", "toy", options={"name": name})
+        with stage.write(text=True) as file:
+            file.write(f"{name}\n")
+        stage.commit()
+    for ending in ("", ".manifest.json"):
+        (tmp_path / f"one{ending}").rename(tmp_path / f"three{ending}")
+    assert open_artefact(tmp_path / "three").options == {"name": "one"}
+    (tmp_path / "two.manifest.json").replace(tmp_path / "three.manifest.json")
+    with pytest.raises(VerificationError, match=r"three.*three\.manifest\.json"):
+        open_artefact(tmp_path / "three")

@@ -1,0 +1,77 @@
+"""The text store gives every record back, by row and by id, whatever is in it."""
+
+import multiprocessing
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dretrieve.errors import DataError, PreconditionError, VerificationError
+from dretrieve.order import id_ranks
+from dretrieve.store.text_store import TextStore, records_sha256
+from dretrieve.types import Record
+
+texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
+ids = st.text(st.characters(exclude_categories=("Cs", "Zs", "Zl", "Zp", "Cc")), min_size=1, max_size=6)
+collections = st.lists(st.builds(Record, ids, texts, texts), max_size=30, unique_by=lambda record: record.id)
+
+
+@given(collections)
+def test_what_goes_in_comes_out(tmp_path_factory, records: list[Record]) -> None:
+    folder = tmp_path_factory.mktemp("texts") / "store"
+    store = TextStore.build(folder, records, {})
+    assert store.records(0, len(store)) == records
+    assert store.ids() == [record.id for record in records]
+    for row, record in enumerate(records):
+        assert store.row_of(record.id) == row
+        assert store.record(row) == record
+    assert store.row_of("no such id") is None
+    np.testing.assert_array_equal(store.id_ranks(), id_ranks(store.ids()))
+    assert store.sha256 == records_sha256(records)
+
+
+def test_the_hash_depends_on_every_field_and_on_their_borders() -> None:
+    base = [Record("1", "ab", "c")]
+    others = [[Record("1", "a", "bc")], [Record("2", "ab", "c")], [Record("1", "ab", "d")], base + base]
+    hashes = {records_sha256(records) for records in [base, *others]}
+    assert len(hashes) == 5
+
+
+def test_a_duplicate_id_is_named_with_both_places(tmp_path: Path) -> None:
+    records = [Record("001", "", "a"), Record("1", "", "b"), Record("001", "", "c")]
+    with pytest.raises(DataError, match="id '001' stands at passages 1 and 3"):
+        TextStore.build(tmp_path / "store", records, {})
+    assert os.listdir(tmp_path) == []
+
+
+def test_empty_passages_are_counted(tmp_path: Path) -> None:
+    store = TextStore.build(tmp_path / "s", [Record("a", "", " "), Record("b", "t", "")], {})
+    assert store.num_empty == 1
+
+
+def test_a_damaged_store_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PreconditionError):
+        TextStore.open(tmp_path / "none")
+    TextStore.build(tmp_path / "s", [Record("a", "t", "text")], {})
+    (tmp_path / "s" / "texts.bin").write_bytes(b"ttexX")
+    with pytest.raises(VerificationError, match="bytes were changed"):
+        TextStore.open(tmp_path / "s")
+
+
+def _build(folder: Path) -> None:
+    TextStore.build(folder, (Record(str(row), "t", "x" * 50) for row in range(3000)), {})
+
+
+def test_four_processes_may_build_it_at_once(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=_build, args=(tmp_path / "s",)) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0, 0, 0]
+    assert len(TextStore.open(tmp_path / "s", full=True)) == 3000
+    assert os.listdir(tmp_path) == ["s"]
