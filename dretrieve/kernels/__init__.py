@@ -1,0 +1,1 @@
+"""Compiled loops, each with a plain twin that a test compares."""

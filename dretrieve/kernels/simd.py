@@ -1,0 +1,257 @@
+"""Two inner loops spelled out for the processor's vector unit, callable from numba functions.
+
+Numba leaves both loops scalar or half as fast when they are written in Python, so they are given here in
+the compiler's own intermediate language. `double_lanes` works on every processor that LLVM knows;
+`byte_tile` needs AVX-512 VNNI, which `has_byte_tile` finds out by running it.
+
+Addresses are plain integers (``array.ctypes.data``); the callers keep the arrays alive.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import llvmlite.binding as llvm
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+LANES = 8
+TILE_ROWS = 32
+I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
+LANES_F64 = ir.VectorType(ir.DoubleType(), LANES)
+BYTES_64 = ir.VectorType(I8, 64)
+INTS_16 = ir.VectorType(I32, 16)
+FLOATS_16 = ir.VectorType(ir.FloatType(), 16)
+
+
+def _at(builder: Any, base: Any, byte_offset: Any, kind: Any) -> Any:
+    """Return a pointer to ``kind`` that many bytes behind ``base``."""
+    if isinstance(byte_offset, int):
+        byte_offset = I64(byte_offset)
+    place = builder.gep(base, [byte_offset], source_etype=I8)
+    return builder.bitcast(place, ir.PointerType(kind))
+
+
+def _load(builder: Any, base: Any, byte_offset: Any, kind: Any, align: int) -> Any:
+    value = builder.load(_at(builder, base, byte_offset, kind), typ=kind)
+    value.align = align
+    return value
+
+
+def _store(builder: Any, value: Any, base: Any, byte_offset: int, align: int) -> None:
+    builder.store(value, _at(builder, base, byte_offset, value.type)).align = align
+
+
+def _splat(builder: Any, value: Any) -> Any:
+    """Return a vector of sixteen copies of a 32-bit value."""
+    empty = ir.Constant(ir.VectorType(value.type, 16), ir.Undefined)
+    first = builder.insert_element(empty, value, I32(0))
+    return builder.shuffle_vector(first, empty, ir.Constant(INTS_16, [0] * 16))
+
+
+class _Loop:
+    """A counted loop ``for i in range(steps)`` that carries values from turn to turn (steps >= 1)."""
+
+    def __init__(self, builder: Any, steps: Any, carried: list[Any]) -> None:
+        self.builder, self.steps = builder, steps
+        before = builder.block
+        self.block = builder.append_basic_block("loop")
+        self.after = builder.append_basic_block("after")
+        builder.branch(self.block)
+        builder.position_at_end(self.block)
+        self.index = builder.phi(I64)
+        self.index.add_incoming(I64(0), before)
+        self.values = [builder.phi(value.type) for value in carried]
+        for phi, value in zip(self.values, carried, strict=True):
+            phi.add_incoming(value, before)
+
+    def close(self, carried: list[Any]) -> None:
+        """End the body; the code after it sees ``carried`` as the last turn left it."""
+        following = self.builder.add(self.index, I64(1))
+        self.index.add_incoming(following, self.block)
+        for phi, value in zip(self.values, carried, strict=True):
+            phi.add_incoming(value, self.block)
+        self.builder.cbranch(self.builder.icmp_signed("<", following, self.steps), self.block, self.after)
+        self.builder.position_at_end(self.after)
+
+
+def _element(kind: Any) -> tuple[Any, int]:
+    """Return the number type that an array of that numba type holds, and its bytes."""
+    return (ir.HalfType(), 2) if kind == types.uint16 else (ir.FloatType(), 4)
+
+
+@intrinsic
+def double_lanes(typing: Any, vectors: Any, addresses: Any, query: Any, steps: Any, out: Any) -> Any:
+    """Sum the products of some vectors with one query in eight float64 lanes each.
+
+    Arguments: the array (its type says float16 as uint16, or float32), a tuple of addresses of its rows,
+    the address of the query as float64, dim // 8 (at least 1), the address of float64 [rows, 8].
+    """
+    if vectors.dtype not in (types.uint16, types.float32):
+        return None
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        element, width = _element(signature.args[0].dtype)
+        source, count = ir.VectorType(element, LANES), signature.args[1].count
+        pointer = ir.PointerType(I8)
+        bases = [builder.inttoptr(builder.extract_value(arguments[1], i), pointer) for i in range(count)]
+        query, out = builder.inttoptr(arguments[2], pointer), builder.inttoptr(arguments[4], pointer)
+        loop = _Loop(builder, arguments[3], [ir.Constant(LANES_F64, [0.0] * LANES)] * count)
+        offset = builder.mul(loop.index, I64(LANES * width))
+        other = _load(builder, query, builder.mul(loop.index, I64(LANES * 8)), LANES_F64, 8)
+        sums = []
+        for total, base in zip(loop.values, bases, strict=True):
+            mine = builder.fpext(_load(builder, base, offset, source, width), LANES_F64)
+            sums.append(builder.fadd(total, builder.fmul(mine, other)))
+        loop.close(sums)
+        for i, total in enumerate(sums):
+            _store(builder, total, out, i * LANES * 8, 8)
+        return context.get_dummy_value()
+
+    tuple_of = types.UniTuple(types.uintp, addresses.count)
+    return types.void(vectors, tuple_of, types.uintp, types.intp, types.uintp), generate
+
+
+@intrinsic
+def widen(typing: Any, value: Any) -> Any:
+    """Return one stored number as float32: a float32, or a float16 given as its uint16 bits."""
+    if value not in (types.uint16, types.float32):
+        return None
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        if signature.args[0] == types.float32:
+            return arguments[0]
+        return builder.fpext(builder.bitcast(arguments[0], ir.HalfType()), ir.FloatType())
+
+    return types.float32(value), generate
+
+
+@intrinsic
+def lowest_bit(typing: Any, mask: Any) -> Any:
+    """Return the position of the lowest bit that is set in a uint32 other than 0."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.zext(builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1)), I64)
+
+    return types.int64(types.uint32), generate
+
+
+@intrinsic
+def prefetch(typing: Any, address: Any) -> Any:
+    """Ask for the cache line at an address; it is read soon. Changes nothing else."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kind = ir.FunctionType(ir.VoidType(), [ir.PointerType(I8), I32, I32, I32])
+        name = "llvm.prefetch.p0"
+        function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+        place = builder.inttoptr(arguments[0], ir.PointerType(I8))
+        builder.call(function, [place, I32(0), I32(3), I32(1)])
+        return context.get_dummy_value()
+
+    return types.void(types.uintp), generate
+
+
+def _byte_tile(num_queries: int) -> Any:
+    new_form = llvm.llvm_version_info[0] >= 22
+    operand = BYTES_64 if new_form else INTS_16
+    product = ir.FunctionType(INTS_16, [INTS_16, operand, operand])
+    name = "llvm.x86.avx512.vpdpbusd.512"
+    halves = TILE_ROWS // 16
+
+    def multiply(builder: Any, codes: Any, queries: Any, stride: Any, steps: Any, sums: list[Any]) -> Any:
+        function = builder.module.globals.get(name) or ir.Function(builder.module, product, name)
+        loop = _Loop(builder, steps, sums)
+        offset = builder.mul(loop.index, I64(64 * halves))
+        rows = [
+            _load(builder, codes, builder.add(offset, I64(64 * half)), operand, 1) for half in range(halves)
+        ]
+        following = []
+        for query in range(num_queries):
+            place = builder.add(builder.mul(loop.index, I64(4)), builder.mul(stride, I64(query)))
+            four = builder.bitcast(_splat(builder, _load(builder, queries, place, I32, 1)), operand)
+            following += [
+                builder.call(function, [loop.values[query * halves + half], rows[half], four])
+                for half in range(halves)
+            ]
+        loop.close(following)
+        return following
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        codes, queries, starts, scales, floors, out, masks = (
+            builder.inttoptr(builder.extract_value(arguments[0], place), ir.PointerType(I8))
+            for place in range(7)
+        )
+        stride, steps = arguments[1:]
+        sums = []
+        for query in range(num_queries):
+            sums += [_splat(builder, _load(builder, starts, 4 * query, I32, 4))] * halves
+        sums = multiply(builder, codes, queries, stride, steps, sums)
+        factors = [_load(builder, scales, 64 * half, FLOATS_16, 4) for half in range(halves)]
+        found = I32(0)
+        for query in range(num_queries):
+            floor, mask = _splat(builder, _load(builder, floors, 4 * query, ir.FloatType(), 4)), I32(0)
+            for half in range(halves):
+                total = sums[query * halves + half]
+                _store(builder, total, out, 64 * (query * halves + half), 4)
+                score = builder.fmul(builder.sitofp(total, FLOATS_16), factors[half])
+                bits = builder.bitcast(builder.fcmp_ordered(">=", score, floor), I16)
+                mask = builder.or_(mask, builder.shl(builder.zext(bits, I32), I32(16 * half)))
+            _store(builder, mask, masks, 4 * query, 4)
+            found = builder.or_(found, mask)
+        return found
+
+    @intrinsic
+    def tile(typing: Any, addresses: Any, stride: Any, steps: Any) -> Any:
+        return types.uint32(types.UniTuple(types.uintp, 7), types.intp, types.intp), generate
+
+    return tile
+
+
+# Sums of byte products of one panel of 32 rows and n queries. Takes, as a tuple, the addresses of the
+# panel's codes ([steps, 32, 4] uint8), the queries' codes ([n, stride] int8), the sums to start from ([n]
+# int32), the rows' scales ([32] float32), the floors ([n] float32), the sums ([n, 32] int32, out), the masks
+# ([n] uint32, out: bit r says sum * scale >= floor for row r); then stride and steps. Returns the masks' or.
+byte_tile_12 = _byte_tile(12)
+byte_tile_4 = _byte_tile(4)
+byte_tile_1 = _byte_tile(1)
+
+
+@cache
+def has_half_lanes() -> bool:
+    """Return whether the processor widens float16 itself (else blocks are widened by numpy first)."""
+    features = llvm.get_host_cpu_features()
+    return bool(features.get("f16c", False)) or llvm.get_process_triple().startswith(("aarch64", "arm64"))
+
+
+@cache
+def has_byte_tile() -> bool:
+    """Return whether this processor and compiler run `byte_tile_12` rightly: asked once, by a trial."""
+    if not llvm.get_host_cpu_features().get("avx512vnni", False):
+        return False
+    codes = (np.arange(2 * TILE_ROWS * 4, dtype=np.int64) * 37 % 256).astype(np.uint8)
+    query = np.array([[127, -127, 3, -4, 5, -60, 7, 8]], dtype=np.int8)
+    sums, masks = np.zeros((1, TILE_ROWS), dtype=np.int32), np.zeros(1, dtype=np.uint32)
+    try:
+        _trial(codes, query, np.ones(TILE_ROWS, dtype=np.float32), sums, masks)
+    except Exception:  # whatever a foreign compiler says, the answer is no
+        return False
+    rows = codes.reshape(2, TILE_ROWS, 4).transpose(1, 0, 2).reshape(TILE_ROWS, 8)
+    return bool(np.array_equal(sums[0], rows.astype(np.int32) @ query[0].astype(np.int32) + 7))
+
+
+@njit(nogil=True, cache=True)
+def _trial(codes: Any, query: Any, scales: Any, sums: Any, masks: Any) -> None:
+    starts, floors = np.full(1, 7, dtype=np.int32), np.zeros(1, dtype=np.float32)
+    at = (
+        np.uintp(codes.ctypes.data),
+        np.uintp(query.ctypes.data),
+        np.uintp(starts.ctypes.data),
+        np.uintp(scales.ctypes.data),
+        np.uintp(floors.ctypes.data),
+        np.uintp(sums.ctypes.data),
+        np.uintp(masks.ctypes.data),
+    )
+    byte_tile_1(at, 8, 2)

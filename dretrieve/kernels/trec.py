@@ -1,0 +1,245 @@
+"""Lines of a run to columns, compiled: byte scan, hashed ids and decimal scores in one pass.
+
+Nothing is shared between blocks, so that several threads may scan one file. The plain twin is
+`dretrieve.text.run_lines.parse_line`, which also words the errors; tests compare the two.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from dretrieve.kernels.interning import FNV_OFFSET, FNV_PRIME, NEWLINE, folded
+
+SURE, UNSURE, BAD = 0, 1, 2
+POWERS = 10.0 ** np.arange(23)  # exact in double precision
+FLOAT32_MAX = 3.4028234663852886e38
+
+
+class Shape(NamedTuple):
+    """Which column holds what, counted from 0; the query always stands in column 0.
+
+    Attributes:
+        columns: how many there are.
+        exact: 1 when a further column is an error, 0 when it belongs to the last.
+        passage: the column of the passage id.
+        score: the column of the score.
+    """
+
+    columns: int
+    exact: int
+    passage: int
+    score: int
+
+
+class Scan(NamedTuple):
+    """Where the parsed lines go, with room for every line.
+
+    Attributes:
+        scores: [lines] float32.
+        hashes: [lines] uint64 of the passage ids.
+        ends: [lines] int64, where each passage id's newline stands in ``data``.
+        data: [bytes] uint8, the passage ids, each followed by a newline.
+        changes: [lines, 3] int64, row, start and stop of each query id that differs from the line before.
+        unsure: [lines, 3] int64, row, start and stop of scores to be parsed by other means.
+        places: [lines] int32, free for who looks the ids up.
+        ranks: [lines] int32, free for who ranks the hits.
+        order: [lines] int32, the rows as they stand: 0, 1, 2 …
+    """
+
+    scores: NDArray[np.float32]
+    hashes: NDArray[np.uint64]
+    ends: NDArray[np.int64]
+    data: NDArray[np.uint8]
+    changes: NDArray[np.int64]
+    unsure: NDArray[np.int64]
+    places: NDArray[np.int32]
+    ranks: NDArray[np.int32]
+    order: NDArray[np.int32]
+
+
+def room_for(size: int, columns: int) -> Scan:
+    """Return room for a block of ``size`` bytes; memory that is never written costs nothing."""
+    lines = size // (2 * columns) + 1
+    return Scan(
+        np.empty(lines, np.float32),
+        np.empty(lines, np.uint64),
+        np.empty(lines, np.int64),
+        np.empty(size, np.uint8),
+        np.empty((lines, 3), np.int64),
+        np.empty((lines, 3), np.int64),
+        np.empty(lines, np.int32),
+        np.empty(lines, np.int32),
+        np.arange(lines, dtype=np.int32),
+    )
+
+
+@njit(cache=True, nogil=True)
+def _is_blank(byte: int) -> bool:
+    return byte == 32 or byte == 9 or byte == 13
+
+
+@njit(cache=True, nogil=True)
+def _next_token(buffer: NDArray[np.uint8], position: int) -> tuple[int, int]:
+    while _is_blank(buffer[position]):
+        position += 1
+    start = position
+    while buffer[position] > 32 or (buffer[position] != NEWLINE and not _is_blank(buffer[position])):
+        position += 1
+    return start, position
+
+
+@njit(cache=True, nogil=True)
+def _exponent(buffer: NDArray[np.uint8], position: int, stop: int) -> tuple[int, int]:
+    """Return the value of the digits after the ``e`` and how it stands (`SURE` or `BAD`)."""
+    negative = False
+    if position < stop and (buffer[position] == 45 or buffer[position] == 43):
+        negative = buffer[position] == 45
+        position += 1
+    if position == stop:
+        return 0, BAD
+    value = 0
+    while position < stop:
+        digit = np.int64(buffer[position]) - 48
+        if digit < 0 or digit > 9:
+            return 0, BAD
+        value = value * 10 + int(digit) if value < 1000 else 9999
+        position += 1
+    return -value if negative else value, SURE
+
+
+@njit(cache=True, nogil=True)
+def _mantissa(buffer: NDArray[np.uint8], position: int, stop: int) -> tuple[np.uint64, int, int, int]:
+    """Return the first 19 digits, the power of ten, where the digits end, and how many there are."""
+    mantissa, power, digits, seen, point = np.uint64(0), 0, 0, 0, False
+    while position < stop:
+        byte = buffer[position]
+        if 48 <= byte <= 57:
+            seen += 1
+            if digits < 19:
+                mantissa = mantissa * np.uint64(10) + np.uint64(byte - 48)
+                digits += 1 if mantissa > np.uint64(0) else 0
+                power -= 1 if point else 0
+            else:
+                power += 0 if point else 1
+        elif byte == 46 and not point:
+            point = True
+        else:
+            break
+        position += 1
+    return mantissa, power, position, seen
+
+
+@njit(cache=True, nogil=True)
+def parse_score(buffer: NDArray[np.uint8], start: int, stop: int) -> tuple[float, int]:
+    """Return the decimal number of ``buffer[start:stop]`` and whether its float32 is surely right.
+
+    Up to 2^53 in at most 22 decimal places is one exact division (Clinger 1990); beyond that the value is
+    computed within 2^-50 and `UNSURE` is returned when the two ends of that interval round apart.
+    """
+    position = start
+    negative = buffer[position] == 45
+    if negative or buffer[position] == 43:
+        position += 1
+    mantissa, power, position, seen = _mantissa(buffer, position, stop)
+    if seen == 0:
+        return 0.0, BAD
+    if position < stop:
+        if buffer[position] != 101 and buffer[position] != 69:
+            return 0.0, BAD
+        extra, state = _exponent(buffer, position + 1, stop)
+        if state == BAD:
+            return 0.0, BAD
+        power += extra
+    value = np.float64(mantissa)
+    if mantissa <= np.uint64(1 << 53) and -22 <= power <= 22:
+        value = value * POWERS[power] if power >= 0 else value / POWERS[-power]
+        state = SURE if value <= FLOAT32_MAX else UNSURE
+    elif mantissa == np.uint64(0):
+        state = SURE
+    elif -60 < power < 40:
+        value = value * 10.0**power
+        low, high = np.float32(value * (1.0 - 2.0**-50)), np.float32(value * (1.0 + 2.0**-50))
+        state = SURE if low == high and 1e-37 < value < FLOAT32_MAX else UNSURE
+    else:
+        state = UNSURE
+    return -value if negative else value, state
+
+
+@njit(cache=True, nogil=True)
+def _read_line(
+    buffer: NDArray[np.uint8], position: int, shape: Shape, found: NDArray[np.int64]
+) -> tuple[int, int]:
+    """Return the number of columns and where the line ends; ``found`` gets query, passage, score tokens."""
+    columns = 0
+    while True:
+        start, position = _next_token(buffer, position)
+        if start == position:
+            return columns, position
+        if columns == 0:
+            found[0], found[1] = start, position
+        if columns == shape.passage:
+            found[2], found[3] = start, position
+        if columns == shape.score:
+            found[4], found[5] = start, position
+        columns += 1
+        if columns == shape.columns and shape.exact == 0:
+            while buffer[position] != NEWLINE:
+                position += 1
+
+
+@njit(cache=True, nogil=True)
+def _same(buffer: NDArray[np.uint8], start: int, stop: int, other: int, end: int) -> bool:
+    if stop - start != end - other:
+        return False
+    for position in range(stop - start):
+        if buffer[start + position] != buffer[other + position]:
+            return False
+    return True
+
+
+@njit(cache=True, nogil=True)
+def parse_lines(buffer: NDArray[np.uint8], shape: Shape, out: Scan) -> tuple[int, int, int, int]:
+    """Parse whole lines (the buffer ends with a newline) into ``out``.
+
+    Returns:
+        Rows written, query changes, scores left unsure, and the offset of the first line that breaks the
+        format, or -1.
+    """
+    found = np.zeros(6, dtype=np.int64)
+    position, row, changes, unsure, used = 0, 0, 0, 0, 0
+    query, query_end = 0, 0
+    while position < len(buffer):
+        start = position
+        columns, position = _read_line(buffer, position, shape, found)
+        position += 1
+        if columns == 0:
+            continue
+        if columns < shape.columns or (shape.exact == 1 and columns > shape.columns):
+            return row, changes, unsure, start
+        value, state = parse_score(buffer, found[4], found[5])
+        if state == BAD:
+            return row, changes, unsure, start
+        if state == UNSURE:
+            out.unsure[unsure, 0], out.unsure[unsure, 1], out.unsure[unsure, 2] = row, found[4], found[5]
+            unsure += 1
+        if row == 0 or not _same(buffer, found[0], found[1], query, query_end):
+            query, query_end = found[0], found[1]
+            out.changes[changes, 0], out.changes[changes, 1], out.changes[changes, 2] = row, query, query_end
+            changes += 1
+        key = FNV_OFFSET
+        for place in range(found[2], found[3]):
+            byte = buffer[place]
+            out.data[used] = byte
+            used += 1
+            key = (key ^ np.uint64(byte)) * FNV_PRIME
+        out.data[used] = NEWLINE
+        out.ends[row] = used
+        used += 1
+        out.hashes[row] = folded(key)
+        out.scores[row] = value
+        row += 1
+    return row, changes, unsure, -1
