@@ -1,0 +1,297 @@
+"""A collection by name: ``DIR[:split]`` to passages, queries and judgements.
+
+Besides BEIR folders a single corpus or query file in any known form may be named: it is a collection of
+passages only, or of queries only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dretrieve.errors import DataError, DretrieveError, PreconditionError, UsageError
+from dretrieve.store.interrupt import interruptible
+from dretrieve.store.killed import left_by_killed
+from dretrieve.store.manifest import provenance_path
+from dretrieve.store.text_store import TextStore
+from dretrieve.text.beir import Query, find_file, split_files
+from dretrieve.text.cache import cache_folder
+from dretrieve.text.foreign.pyserini import collection_files
+from dretrieve.text.forms import detect, read_corpus, read_queries
+from dretrieve.text.qrels import read_qrels
+from dretrieve.text.queries import QuerySet
+from dretrieve.types import Progress, Qrels, Record, Silent
+
+STORE_FOLDER = ".dretrieve"
+
+
+def parse_spec(spec: str | Path) -> tuple[Path, str | None]:
+    """Return path and split of ``DIR[:split]``: the last colon splits, an existing path wins.
+
+    Raises:
+        PreconditionError: neither the whole nor the part before the last colon exists.
+        UsageError: the split is empty (``DIR:``).
+    """
+    whole = Path(spec)
+    if whole.exists():
+        return whole, None
+    folder, colon, split = str(spec).rpartition(":")
+    if colon and folder and Path(folder).exists():
+        if not split:
+            raise UsageError(f"'{spec}' names no split after the colon; write DIR or DIR:split")
+        return Path(folder), split
+    raise PreconditionError(
+        f"'{spec}' does not exist; give the folder of a collection as DIR or DIR:split, or an existing file"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The files of a collection: any of them may be missing."""
+
+    corpus: Path | None
+    queries: Path | None
+    qrels: dict[str, Path]
+
+    @classmethod
+    def of(cls, path: Path) -> Files:
+        """Return the files that ``path`` (a folder or a single file) holds.
+
+        Raises:
+            DataError: it is no collection, corpus or query file.
+        """
+        if path.is_dir():
+            corpus, queries, qrels = (
+                find_file(path, "corpus.jsonl"),
+                find_file(path, "queries.jsonl"),
+                split_files(path),
+            )
+            if corpus or queries or qrels:
+                return cls(corpus, queries, qrels)
+        form = detect(path)
+        if form.name == "tsv-passages":
+            return cls(path, path, {})
+        if form.role not in ("corpus", "queries"):
+            raise DataError(
+                f"{path} holds {form.role} ({form.name}), not a collection; "
+                "turn it into one: dretrieve prepare SOURCE --output DIR"
+            )
+        return cls(path, None, {}) if form.role == "corpus" else cls(None, path, {})
+
+
+class Collection:
+    """An opened collection.
+
+    Args:
+        path: a BEIR folder, or a single file of passages or queries.
+        split: the split that `queries` and `qrels` take when none is named.
+    """
+
+    def __init__(self, path: Path, split: str | None = None) -> None:
+        self.path, self.split = path, split
+        self.files = Files.of(path)
+        self._store: TextStore | None = None
+        self._queries: list[Query] | None = None
+
+    @classmethod
+    def open(cls, spec: str | Path) -> Collection:
+        """Return the collection named by ``DIR[:split]``.
+
+        Raises:
+            PreconditionError: it does not exist.
+            DataError: it is no collection.
+            UsageError: it has no such split; the message lists those it has.
+        """
+        path, split = parse_spec(spec)
+        collection = cls(path, split)
+        if split is not None and split not in collection.files.qrels and split not in collection.splits:
+            raise collection.unknown_split(split)
+        return collection
+
+    @property
+    def name(self) -> str:
+        """The last part of its path without endings."""
+        return self.path.resolve().name.split(".")[0] or "collection"
+
+    @property
+    def splits(self) -> list[str]:
+        """Names of splits: of the qrels files, and of the queries' field ``split``."""
+        either = self.files.queries == self.files.corpus  # bare lines, which name no split
+        queries = [] if either else self._all_queries()
+        named = {str(query.fields["split"]) for query in queries if query.fields.get("split")}
+        return sorted(named | set(self.files.qrels))
+
+    @property
+    def sha256(self) -> str:
+        """Hash over the canonical passages; over the queries where there are no passages."""
+        return self.corpus().sha256 if self.files.corpus else self.queries().sha256
+
+    def corpus(self, progress: Progress | None = None) -> TextStore:
+        """Return the passages with random access; builds the text store on first use.
+
+        It stands in the collection's own folder when that may be written, else in the cache
+        (``DRETRIEVE_CACHE``, by default ``~/.cache/dretrieve``), and is built again when the file changes.
+
+        Raises:
+            PreconditionError: no passages here.
+            DataError: broken lines, an id twice.
+        """
+        if self.files.corpus is None:
+            raise PreconditionError(
+                f"{self.path} has queries but no passages (corpus.jsonl); name the corpus too"
+            )
+        if self._store is None:
+            self._store = open_or_build(self.files.corpus, progress or Silent())
+        return self._store
+
+    def queries(self, split: str | None = None) -> QuerySet:
+        """Return the queries of a split (by default the one named when opening, else all).
+
+        A split is the ids of ``qrels/<split>.tsv`` in the order of the query file, or, without such a file,
+        the queries whose field ``split`` says so.
+
+        Raises:
+            PreconditionError: no queries here.
+            UsageError: no such split.
+            DataError: the qrels judge a query that the query file lacks.
+        """
+        name = split or self.split
+        queries = self._all_queries()
+        if self.files.queries is None:
+            raise PreconditionError(
+                f"{self.path} has no queries (queries.jsonl); name a collection with queries"
+            )
+        if name is None:
+            return QuerySet(queries, self.files.queries)
+        if name in self.files.qrels:
+            wanted = set(read_qrels(self.files.qrels[name]).query_ids)
+            chosen = [query for query in queries if query.id in wanted]
+            lost = wanted - {query.id for query in chosen}
+            if lost:
+                raise DataError(
+                    f"{self.files.qrels[name]} judges {len(lost):,} queries that are not in "
+                    f"{self.files.queries.name} (first: {min(lost)!r}); use the files of one release"
+                )
+        else:
+            chosen = [query for query in queries if query.fields.get("split") == name]
+            if not chosen:
+                raise self.unknown_split(name)
+        return QuerySet(chosen, self.files.queries, name)
+
+    def qrels(self, split: str | None = None) -> Qrels:
+        """Return the judgements of a split (by default the one named when opening, else the only one).
+
+        Raises:
+            UsageError: no such split has judgements, or several have and none was named.
+        """
+        return read_qrels(self.qrels_file(split))
+
+    def qrels_file(self, split: str | None = None) -> Path:
+        """Return where the judgements of that split stand; errors as `qrels`."""
+        name, known = split or self.split, self.files.qrels
+        if name is None and len(known) == 1:
+            name = next(iter(known))
+        if name in known:
+            return known[name]
+        listed = ", ".join(known) or "none"
+        if name is None and known:
+            raise UsageError(
+                f"{self.path} has judgements for several splits; write {self.path}:SPLIT ({listed})"
+            )
+        asked = f" for split '{name}'" if name else ""
+        raise UsageError(f"{self.path} has no judgements{asked}; splits with judgements: {listed}")
+
+    def unknown_passages(self, qrels: Qrels) -> list[str]:
+        """Return the sorted ids of judged passages that the corpus lacks (a perfect run cannot find them)."""
+        store = self.corpus()
+        judged = {qrels.passage_ids[row] for row in set(qrels.passages.tolist())}
+        return sorted(passage for passage in judged if store.row_of(passage) is None)
+
+    def unknown_split(self, split: str) -> UsageError:
+        """Return the error for a split that is not here."""
+        listed = ", ".join(self.splits) or "none (use it without a split)"
+        return UsageError(f"{self.path} has no split '{split}'; it has: {listed}")
+
+    def _all_queries(self) -> list[Query]:
+        if self._queries is None:
+            if self.files.queries is None:
+                return []
+            self._queries = list(read_queries(self.files.queries))
+        return self._queries
+
+
+def _source(corpus: Path) -> dict[str, Any]:
+    files = collection_files(corpus) if corpus.is_dir() else [corpus]
+    return {
+        "files": [
+            {
+                "name": str(file.relative_to(corpus.parent)),
+                "bytes": status.st_size,
+                "mtime_ns": status.st_mtime_ns,
+            }
+            for file in files
+            for status in [file.stat()]
+        ]
+    }
+
+
+def store_folders(corpus: Path) -> list[Path]:
+    """Return where the text store of that corpus may stand, best first: beside it, or in the cache."""
+    real = corpus.resolve()
+    cached = cache_folder() / "texts" / hashlib.sha256(str(real).encode()).hexdigest()[:16]
+    folder = real.parent
+    writable = folder.stat().st_mode & 0o222 and os.access(folder, os.W_OK)
+    return [folder / STORE_FOLDER / f"{real.name}.texts", cached] if writable else [cached]
+
+
+def open_or_build(corpus: Path, progress: Progress) -> TextStore:
+    """Return the text store of a corpus file (or JsonCollection folder), made now if missing or stale."""
+    source, folders = _source(corpus), store_folders(corpus)
+    for folder in folders:
+        if _recorded_source(folder) == source:
+            try:
+                return TextStore.open(folder)
+            except DretrieveError as error:
+                progress.note(f"text store rebuilt: {error}")
+    last = folders[-1]
+    for folder in folders:
+        try:
+            return _build(folder, corpus, source, progress)
+        except PreconditionError as error:
+            if folder == last:
+                raise
+            progress.note(f"the text store goes to the cache: {error}")
+    raise AssertionError("store_folders returned nothing")
+
+
+def _build(folder: Path, corpus: Path, source: dict[str, Any], progress: Progress) -> TextStore:
+    progress.start(f"reading {corpus.name}", None, "passages")
+    for left in left_by_killed(folder.parent) if folder.parent.is_dir() else ():
+        shutil.rmtree(left, ignore_errors=True)
+
+    def counted() -> Iterator[Record]:
+        for count, record in enumerate(read_corpus(corpus), 1):
+            if count % 10_000 == 0:
+                progress.advance(10_000)
+                signals.check()
+            yield record
+
+    with interruptible() as signals:
+        store = TextStore.build(folder, counted(), source)
+    progress.advance(len(store) % 10_000)
+    progress.finish()
+    return store
+
+
+def _recorded_source(folder: Path) -> dict[str, Any] | None:
+    try:
+        value = json.loads(provenance_path(folder / "manifest.json").read_bytes())
+        return dict(value["details"]["source"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

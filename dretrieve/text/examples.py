@@ -1,0 +1,77 @@
+"""Training examples by id, one JSON object a line: what ``mine-negatives`` writes and ``train`` reads.
+
+The keys are those of Tevatron's id-based form: ``query_id``, ``query_text``, ``positive_document_ids``,
+``negative_document_ids``; ours adds optional ``positive_scores`` and ``negative_scores`` (a teacher's or the
+run's, one for each id). Texts are never repeated here: they stand in the collection.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from dretrieve.text.fields import Fields
+from dretrieve.text.files import read_json_lines
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One query with passages to be near and far."""
+
+    query_id: str
+    query_text: str
+    positive_document_ids: tuple[str, ...]
+    negative_document_ids: tuple[str, ...] = ()
+    positive_scores: tuple[float, ...] | None = None
+    negative_scores: tuple[float, ...] | None = None
+
+
+def read_examples(path: Path) -> Iterator[Example]:
+    """Yield the examples in file order.
+
+    Raises:
+        DataError: a missing key, an id that is no string, a passage that is positive and negative at
+            once, as many scores as not ids; names the line.
+    """
+    for line, value in read_json_lines(path):
+        fields = Fields(path, line, value)
+        positives = fields.ids("positive_document_ids")
+        negatives = fields.ids("negative_document_ids") if "negative_document_ids" in value else ()
+        both = set(positives) & set(negatives)
+        if both:
+            raise fields.refuse(f"'{min(both)}' is a positive and a negative of the same query; drop one")
+        yield Example(
+            fields.id("query_id"),
+            fields.text("query_text"),
+            positives,
+            negatives,
+            fields.numbers("positive_scores", len(positives)),
+            fields.numbers("negative_scores", len(negatives)),
+        )
+
+
+def example_line(example: Example) -> str:
+    """Return the example as one line with its end."""
+    value: dict[str, Any] = {
+        "query_id": example.query_id,
+        "query_text": example.query_text,
+        "positive_document_ids": list(example.positive_document_ids),
+        "negative_document_ids": list(example.negative_document_ids),
+    }
+    for name in ("positive_scores", "negative_scores"):
+        scores = getattr(example, name)
+        if scores is not None:
+            value[name] = list(scores)
+    return json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def write_examples(file: IO[str], examples: Iterable[Example]) -> int:
+    """Write the examples to a text file opened by the caller; return how many."""
+    count = 0
+    for example in examples:
+        file.write(example_line(example))
+        count += 1
+    return count

@@ -1,0 +1,115 @@
+"""The keys of one record, checked: ids, texts and lists, with file and line in every refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dretrieve.errors import DataError
+from dretrieve.text.files import json_type
+
+
+def check_id(value: str, path: Path, line: int) -> str:
+    """Return the id if it can travel in TREC files, whose columns are parted by white space.
+
+    Raises:
+        DataError: it is empty, or holds white space or a NUL.
+    """
+    if value.split() == [value] and "\0" not in value:
+        return value
+    if not value:
+        raise DataError.at(path, line, "the id '' is empty; give every record an id")
+    raise DataError.at(
+        path,
+        line,
+        f"the id {value!r} holds white space or a NUL, so it cannot stand in a run or qrels file; "
+        "give it an id without",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """One record and its place."""
+
+    path: Path
+    line: int
+    record: Mapping[str, Any]
+
+    def refuse(self, message: str) -> DataError:
+        """Return the error with this record's place in front."""
+        return DataError.at(self.path, self.line, message)
+
+    def first_of(self, keys: Iterable[str]) -> str | None:
+        """Return the first of ``keys`` that the record has."""
+        return next((key for key in keys if key in self.record), None)
+
+    def required(self, key: str) -> Any:
+        """Return the value at ``key``."""
+        if key not in self.record:
+            known = ", ".join(list(self.record)[:12]) or "no keys at all"
+            raise self.refuse(f"lacks the key '{key}' (has {known})")
+        return self.record[key]
+
+    def as_id(self, value: object, key: str) -> str:
+        """Return an id. JSON integers become their decimal string, every other non-string is refused."""
+        if isinstance(value, int) and not isinstance(value, bool):
+            value = str(value)
+        if not isinstance(value, str):
+            raise self.refuse(f"'{key}' is {json_type(value)} ({value!r}); ids are strings, write \"…\"")
+        return check_id(value, self.path, self.line)
+
+    def id(self, key: str) -> str:
+        """Return the id at ``key``; ``"001"`` stays ``001``."""
+        return self.as_id(self.required(key), key)
+
+    def ids(self, key: str) -> tuple[str, ...]:
+        """Return the list of ids at ``key``."""
+        return tuple(self.as_id(value, key) for value in self._list(self.required(key), key))
+
+    def text(self, key: str) -> str:
+        """Return the string at ``key``, as it is: empty, with newlines, tabs, NUL."""
+        return self._string(self.required(key), key)
+
+    def optional_text(self, key: str) -> str:
+        """Return the string at ``key``; '' where it is missing or null."""
+        value = self.record.get(key)
+        return "" if value is None else self._string(value, key)
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """Return the list of strings at ``key``; () where it is missing or null."""
+        value = self.record.get(key)
+        if value is None:
+            return ()
+        return tuple(self._string(item, key) for item in self._list(value, key))
+
+    def numbers(self, key: str, count: int) -> tuple[float, ...] | None:
+        """Return ``count`` numbers at ``key``; None where it is missing or null."""
+        value = self.record.get(key)
+        if value is None:
+            return None
+        items = self._list(value, key)
+        if len(items) != count or any(
+            isinstance(item, bool) or not isinstance(item, int | float) for item in items
+        ):
+            raise self.refuse(f"'{key}' must hold {count} numbers, one for each passage beside it")
+        return tuple(float(item) for item in items)
+
+    def objects(self, key: str) -> tuple[Fields, ...]:
+        """Return the list of objects at ``key`` as `Fields`; () where it is missing or null."""
+        value = self.record.get(key)
+        items = [] if value is None else self._list(value, key)
+        if not all(isinstance(item, dict) for item in items):
+            raise self.refuse(f"'{key}' must be a list of objects")
+        return tuple(Fields(self.path, self.line, item) for item in items)
+
+    def _list(self, value: object, key: str) -> list[Any]:
+        if not isinstance(value, list):
+            raise self.refuse(f"'{key}' is {json_type(value)}, expected an array […]")
+        return value
+
+    def _string(self, value: object, key: str) -> str:
+        if not isinstance(value, str):
+            raise self.refuse(f"'{key}' is {json_type(value)}, expected a string")
+        return value

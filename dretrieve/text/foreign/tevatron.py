@@ -1,0 +1,59 @@
+"""Tevatron's JSONL: the corpus, queries, and the classic training form with texts inside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from dretrieve.text.beir import Query
+from dretrieve.text.fields import Fields
+from dretrieve.text.files import read_json_lines
+from dretrieve.text.foreign.rows import TrainingRow
+from dretrieve.types import Record
+
+
+def read_corpus(path: Path) -> Iterator[tuple[int, Record]]:
+    """Yield ``(line, passage)`` of ``{"docid", "text"[, "title"]}``.
+
+    Raises:
+        DataError: among others, when the text stands under ``document_text``, the key that Tevatron's README
+            names but its code does not read: that corpus would be encoded as empty strings.
+    """
+    for line, value in read_json_lines(path):
+        fields = Fields(path, line, value)
+        if "text" not in value and "document_text" in value:
+            raise fields.refuse(
+                "the passage stands under 'document_text', which Tevatron's code does not read either "
+                "(it would encode empty strings); rename the key to 'text'"
+            )
+        yield line, Record(fields.id("docid"), fields.optional_text("title"), fields.text("text"))
+
+
+def read_queries(path: Path) -> Iterator[tuple[int, Query]]:
+    """Yield ``(line, query)`` of ``{"query_id", "query" or "query_text"[, "answers"]}``."""
+    for line, value in read_json_lines(path):
+        fields = Fields(path, line, value)
+        key = fields.first_of(("query", "query_text")) or "query"
+        yield line, Query(fields.id("query_id"), fields.text(key), fields.texts("answers"))
+
+
+def read_training(path: Path) -> Iterator[tuple[int, TrainingRow]]:
+    """Yield ``(line, row)`` of ``query_id, query, positive_passages, negative_passages`` (classic form)."""
+    for line, value in read_json_lines(path):
+        fields = Fields(path, line, value)
+        fields.required("positive_passages")
+        query = Query(fields.id("query_id"), fields.text("query"), fields.texts("answers"))
+        sides = []
+        for key in ("positive_passages", "negative_passages"):
+            passages = fields.objects(key)
+            records = tuple(
+                Record(item.id("docid"), item.optional_text("title"), item.text("text")) for item in passages
+            )
+            scores = [item.record.get("score") for item in passages]
+            teacher = (
+                tuple(float(score) for score in scores)  # type: ignore[arg-type]  # all are numbers here
+                if scores and all(isinstance(score, int | float) for score in scores)
+                else None
+            )
+            sides.append((records, teacher))
+        yield line, TrainingRow(query, sides[0][0], sides[1][0], sides[0][1], sides[1][1])

@@ -1,0 +1,155 @@
+"""Data sets of the Hugging Face hub, and Arrow or Parquet files, through the library ``datasets``.
+
+Two layouts are understood: a BEIR-like set with the configurations ``corpus``, ``queries`` and
+``default`` or ``qrels`` (MTEB's and BEIR's own), and a set whose rows have one of our known forms
+(a corpus, queries, training rows), each split of which is read as such.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dretrieve.errors import DataError, DretrieveError, PreconditionError
+from dretrieve.store.atomic import make_folder, replacing
+from dretrieve.store.interrupt import Signals
+from dretrieve.text.beir import QRELS_HEADER
+from dretrieve.text.cache import cache_folder
+from dretrieve.types import Progress
+
+FILE_FORMS = {".parquet": "parquet", ".arrow": "arrow", ".csv": "csv"}
+QRELS_COLUMNS = ("query-id", "corpus-id", "score")
+
+
+@dataclass(frozen=True, slots=True)
+class HubDataset:
+    """A data set ``owner/name[:split]``, or the path of a saved data set, an Arrow, Parquet or CSV file."""
+
+    name: str
+    endpoint: str | None = None
+    licence: str = "the licence stands on the data set's page"
+
+    @property
+    def split(self) -> str | None:
+        """The split named after the colon."""
+        return self.name.partition(":")[2] or None
+
+    @property
+    def path(self) -> str:
+        """The name without split."""
+        return self.name.partition(":")[0]
+
+    def plan(self) -> str:
+        """Return what would be fetched."""
+        return f"load {self.path} through datasets, write it as JSONL below {self._folder()}, then read it"
+
+    def _folder(self) -> Path:
+        return cache_folder() / "downloads" / "hf" / self.path.strip("/").replace("/", "--")
+
+    def fetch(self, progress: Progress, signals: Signals) -> Path:
+        """Return a folder (BEIR layout) or file (JSONL in a known form).
+
+        Raises:
+            PreconditionError: the library is missing, no network, no such data set.
+            DataError: neither of the two layouts.
+        """
+        if self.endpoint:
+            os.environ["HF_ENDPOINT"] = self.endpoint
+        try:
+            import datasets
+        except ImportError:
+            raise PreconditionError(
+                "hf: needs the package 'datasets'; install it: pip install datasets"
+            ) from None
+        folder = make_folder(self._folder())
+        try:
+            if Path(self.path).exists():
+                return self._rows(_local(datasets, Path(self.path)), folder, progress, signals)
+            configurations = datasets.get_dataset_config_names(self.path)
+            if "corpus" in configurations and "queries" in configurations:
+                return self._beir(datasets, configurations, folder, progress, signals)
+            name = None if "default" in configurations else configurations[0]
+            return self._rows(
+                datasets.load_dataset(self.path, name, streaming=True), folder, progress, signals
+            )
+        except DretrieveError:
+            raise
+        except Exception as error:
+            text = " ".join(str(error).split())[:200]
+            raise PreconditionError(
+                f"hf:{self.path} cannot be loaded ({type(error).__name__}: {text}); check the name, "
+                "the network and the proxy, or give --mirror URL"
+            ) from error
+
+    def _rows(
+        self, splits: Mapping[str, Iterable[Any]], folder: Path, progress: Progress, signals: Signals
+    ) -> Path:
+        chosen = self.split or ("train" if "train" in splits else next(iter(splits)))
+        if chosen not in splits:
+            raise DataError(f"hf:{self.path} has no split '{chosen}'; it has: {', '.join(splits)}")
+        target = folder / f"{chosen}.jsonl"
+        _write_rows(target, splits[chosen], progress, signals)
+        return target
+
+    def _beir(
+        self, datasets: Any, configurations: list[str], folder: Path, progress: Progress, signals: Signals
+    ) -> Path:
+        for kind in ("corpus", "queries"):
+            splits = datasets.load_dataset(self.path, kind, streaming=True)
+            _write_rows(folder / f"{kind}.jsonl", splits[next(iter(splits))], progress, signals)
+        source, name = (
+            self.path,
+            next((name for name in ("default", "qrels") if name in configurations), None),
+        )
+        if name is None:
+            source = f"{self.path}-qrels"
+        for split, rows in datasets.load_dataset(source, name, streaming=True).items():
+            make_folder(folder / "qrels")
+            with replacing(
+                folder / "qrels" / f"{'dev' if split == 'validation' else split}.tsv", text=True
+            ) as file:
+                file.write(QRELS_HEADER + "\n")
+                for row in _looked_at(rows, progress, f"{split} judgements", signals):
+                    if any(column not in row for column in QRELS_COLUMNS):
+                        raise DataError(
+                            f"hf:{source}: expected {', '.join(QRELS_COLUMNS)}, found {', '.join(row)}"
+                        )
+                    file.write(f"{row['query-id']}\t{row['corpus-id']}\t{int(row['score'])}\n")
+        return folder
+
+
+def _local(datasets: Any, path: Path) -> Mapping[str, Iterable[Any]]:
+    if path.is_dir() and ((path / "dataset_dict.json").is_file() or (path / "state.json").is_file()):
+        loaded = datasets.load_from_disk(str(path))
+        return loaded if isinstance(loaded, Mapping) else {"train": loaded}
+    form = FILE_FORMS.get(path.suffix)
+    if form is None:
+        raise DataError(
+            f"{path} is no saved data set and no {', '.join(FILE_FORMS)} file; give such a path after hf:"
+        )
+    loaded = datasets.load_dataset(form, data_files=str(path), streaming=True)
+    return dict(loaded)
+
+
+def _looked_at(rows: Iterable[Any], progress: Progress, label: str, signals: Signals) -> Iterator[Any]:
+    progress.start(f"loading {label}", None, "rows")
+    pending = 0
+    for row in rows:
+        pending += 1
+        if pending == 1000:
+            progress.advance(pending)
+            pending = 0
+            signals.check()
+        yield row
+    progress.advance(pending)
+    progress.finish()
+
+
+def _write_rows(target: Path, rows: Iterable[Any], progress: Progress, signals: Signals) -> None:
+    with replacing(target, text=True) as file:
+        for row in _looked_at(rows, progress, target.stem, signals):
+            file.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")

@@ -1,0 +1,186 @@
+"""Local files in any known form written as one collection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from dretrieve.errors import DataError, PreconditionError, UsageError
+from dretrieve.store.fingerprint import canonical_json, sha256_bytes, sha256_file
+from dretrieve.text.assemble import CollectionWriter
+from dretrieve.text.beir import Query, find_file, split_files
+from dretrieve.text.examples import Example, read_examples
+from dretrieve.text.foreign.pyserini import collection_files
+from dretrieve.text.foreign.triplets import read_colbert_triples
+from dretrieve.text.forms import TRAINING_READERS, Form, detect, read_corpus, read_queries
+from dretrieve.text.qrels import read_qrels
+
+Tick = Callable[[], None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sources:
+    """The files that together become one collection.
+
+    Attributes:
+        main: the file or folder named first.
+        corpus: passages, when ``main`` holds queries, examples by id or triples of ids.
+        queries: queries, when ``main`` holds passages or triples of ids.
+        qrels: split name to judgements.
+        split: the split of training rows, and of queries that name none.
+    """
+
+    main: Path
+    corpus: Path | None = None
+    queries: Path | None = None
+    qrels: dict[str, Path] = field(default_factory=dict)
+    split: str | None = None
+
+    def inputs(self) -> dict[str, str]:
+        """Return role to content hash of everything read."""
+        named = {"source": self.main, "corpus": self.corpus, "queries": self.queries}
+        found = {role: content_sha256(path) for role, path in named.items() if path is not None}
+        return found | {f"qrels_{split}": content_sha256(path) for split, path in sorted(self.qrels.items())}
+
+
+def content_sha256(path: Path) -> str:
+    """Return the hash of a file, or of the names and hashes of a collection folder's files.
+
+    Raises:
+        PreconditionError: nothing stands there.
+    """
+    if not path.exists():
+        raise PreconditionError(f"{path} does not exist; correct the path")
+    if path.is_file():
+        return sha256_file(path)
+    beir = [find_file(path, "corpus.jsonl"), find_file(path, "queries.jsonl"), *split_files(path).values()]
+    files = [file for file in beir if file is not None] or collection_files(path)
+    return sha256_bytes(canonical_json([[str(file.relative_to(path)), sha256_file(file)] for file in files]))
+
+
+def parse_qrels_option(words: tuple[str, ...]) -> dict[str, Path]:
+    """Return split to path of ``[SPLIT=]FILE`` words; the split is ``test`` where none is named.
+
+    Raises:
+        UsageError: a split is named twice, or cannot be a file name.
+    """
+    found: dict[str, Path] = {}
+    for word in words:
+        split, equals, path = word.partition("=")
+        if not equals:
+            split, path = "test", word
+        if not split or "/" in split or split.startswith("."):
+            raise UsageError(f"--qrels {word!r}: {split!r} cannot name a split; write e.g. dev=FILE")
+        if split in found:
+            raise UsageError(
+                f"--qrels names the split '{split}' twice; write e.g. dev=FILE for the other one"
+            )
+        found[split] = Path(path)
+    return found
+
+
+def write_local(writer: CollectionWriter, sources: Sources, tick: Tick) -> Form:
+    """Write what the sources hold and return the form of the main one; ``tick`` is called for every record.
+
+    Raises:
+        DataError: a broken line; a form that is no source of a collection.
+        UsageError: files that are missing for this form, or given twice.
+    """
+    form = detect(sources.main)
+    sources = _arranged(sources, form)
+    for record in read_corpus(sources.corpus) if sources.corpus else ():
+        tick()
+        writer.passage(record)
+    for query in read_queries(sources.queries) if sources.queries else ():
+        tick()
+        if sources.split and "split" not in query.fields:
+            query = replace(query, fields={**query.fields, "split": sources.split})
+        writer.query(query)
+    if form.role == "training":
+        rows = (row for _, row in TRAINING_READERS[form.name](sources.main))
+        writer.training(_ticking(rows, tick), sources.split or "train")
+    elif form.role in ("examples", "triples"):
+        _write_examples(writer, sources, form, tick)
+    for split, path in sources.qrels.items():
+        writer.qrels(split, read_qrels(path))
+    return form
+
+
+def _ticking(rows: Iterator[Any], tick: Tick) -> Iterator[Any]:
+    for row in rows:
+        tick()
+        yield row
+
+
+def _arranged(sources: Sources, form: Form) -> Sources:
+    """Return the sources with the main file in the place where its role puts it."""
+    main = sources.main
+    if form.role == "collection":
+        return _opened(sources)
+    if form.role in ("corpus", "queries"):
+        if getattr(sources, form.role) is not None:
+            raise UsageError(f"{main} holds the {form.role} already; leave --{form.role} out")
+        return replace(sources, corpus=main) if form.role == "corpus" else replace(sources, queries=main)
+    if form.role == "training" and (sources.corpus or sources.queries):
+        raise UsageError(f"{main} ({form.name}) carries its texts; leave --corpus and --queries out")
+    if form.role not in ("training", "examples", "triples"):
+        hint = (
+            "give it by --qrels SPLIT=FILE beside a corpus"
+            if form.role == "qrels"
+            else "give a corpus, queries or training file"
+        )
+        raise DataError(
+            f"{main} holds {form.role} ({form.name}), from which no collection can be made; {hint}"
+        )
+    return sources
+
+
+def _opened(sources: Sources) -> Sources:
+    folder = sources.main
+    own = {"corpus": find_file(folder, "corpus.jsonl"), "queries": find_file(folder, "queries.jsonl")}
+    for role, path in own.items():
+        if path is not None and getattr(sources, role) is not None:
+            raise UsageError(f"{folder} holds {path.name} already; leave --{role} out")
+    both = split_files(folder).keys() & sources.qrels.keys()
+    if both:
+        raise UsageError(
+            f"{folder} holds judgements of '{min(both)}' already; give --qrels another split name"
+        )
+    return replace(
+        sources,
+        corpus=own["corpus"] or sources.corpus,
+        queries=own["queries"] or sources.queries,
+        qrels=split_files(folder) | sources.qrels,
+    )
+
+
+def _write_examples(writer: CollectionWriter, sources: Sources, form: Form, tick: Tick) -> None:
+    split = sources.split or "train"
+    rows = read_examples(sources.main) if form.role == "examples" else _from_triples(writer, sources)
+    for example in _ticking(iter(rows), tick):
+        if form.role == "examples":
+            writer.query(Query(example.query_id, example.query_text, fields={"split": split}))
+        for passage_id in example.positive_document_ids:
+            writer.judge(split, example.query_id, passage_id)
+        writer.example(example)
+
+
+def _from_triples(writer: CollectionWriter, sources: Sources) -> Iterator[Example]:
+    if sources.queries is None or sources.corpus is None:
+        raise UsageError(f"{sources.main} holds ids only; give --corpus and --queries that hold their texts")
+    for line, (query_id, ids, scores) in read_colbert_triples(sources.main):
+        text = writer.query_text(query_id)
+        if text is None:
+            raise DataError.at(sources.main, line, f"the query {query_id!r} is not in {sources.queries}")
+        yield Example(
+            query_id,
+            text,
+            ids[:1],
+            tuple(dict.fromkeys(name for name in ids[1:] if name != ids[0])),
+            scores[:1] if scores else None,
+            tuple({name: score for name, score in zip(ids, scores, strict=True) if name != ids[0]}.values())
+            if scores
+            else None,
+        )

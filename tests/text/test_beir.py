@@ -1,0 +1,65 @@
+"""BEIR files: what we write is what we read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dretrieve.errors import DataError
+from dretrieve.text import beir
+from dretrieve.text.beir import Query, corpus_line, query_line
+from dretrieve.text.forms import read_corpus, read_queries
+from dretrieve.types import Record
+
+ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+IDS = st.text(st.characters(exclude_categories=["Cs", "Zs", "Zl", "Zp", "Cc"]), min_size=1, max_size=8)
+
+
+def lines(path: Path, *rows: object) -> Path:
+    """Write each row as JSON (strings as they are) on a line."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows)
+    path.write_text(text, encoding="utf-8", newline="")
+    return path
+
+
+@given(
+    records=st.lists(
+        st.builds(Record, IDS, ANY_TEXT, ANY_TEXT), unique_by=lambda record: record.id, min_size=1
+    )
+)
+def test_our_corpus_lines_round_trip(tmp_path: Path, records: list[Record]) -> None:
+    path = tmp_path / "corpus.jsonl"
+    path.write_text("".join(map(corpus_line, records)), encoding="utf-8", newline="")
+    assert list(read_corpus(path)) == records
+
+
+@given(
+    queries=st.lists(
+        st.builds(
+            Query,
+            IDS,
+            ANY_TEXT,
+            st.lists(ANY_TEXT, max_size=2).map(tuple),
+            st.booleans(),
+            st.dictionaries(st.sampled_from(["split", "relation"]), ANY_TEXT),
+        ),
+        unique_by=lambda query: query.id,
+        min_size=1,
+    )
+)
+def test_our_query_lines_round_trip(tmp_path: Path, queries: list[Query]) -> None:
+    path = tmp_path / "queries.jsonl"
+    path.write_text("".join(map(query_line, queries)), encoding="utf-8", newline="")
+    assert list(read_queries(path)) == queries
+
+
+def test_two_forms_of_one_file_are_refused(tmp_path: Path) -> None:
+    lines(tmp_path / "corpus.jsonl", {"_id": "1", "text": "x"})
+    (tmp_path / "corpus.jsonl.gz").write_bytes(b"")
+    with pytest.raises(DataError, match=r"holds corpus\.jsonl and corpus\.jsonl\.gz; keep one"):
+        beir.find_file(tmp_path, "corpus.jsonl")

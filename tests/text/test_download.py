@@ -1,0 +1,197 @@
+"""Downloads from a server that cuts connections, serves wrong bytes, forgets ranges, or is not there."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from dretrieve.errors import Interrupted, PreconditionError, VerificationError
+from dretrieve.store.interrupt import Signals
+from dretrieve.text.download import Download, fetch
+from dretrieve.types import Silent
+
+DATA = bytes(range(256)) * 4000
+MD5 = hashlib.md5(DATA).hexdigest()
+
+
+class Server:
+    """A file server with faults; ``log`` holds the ranges asked for."""
+
+    def __init__(self) -> None:
+        self.log: list[str | None] = []
+        self.data, self.version = DATA, '"one"'
+        self.cut_after: int | None = None
+        self.cuts = self.corruptions = 0
+        self.ranges = self.lengths = True
+        self.code = 200
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                outer.answer(self)
+
+            def log_message(self, *words: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
+        self.base = f"http://127.0.0.1:{self.server.server_port}"
+
+    def answer(self, handler: BaseHTTPRequestHandler) -> None:
+        """Send the file, or the rest of it, with the faults that are due."""
+        asked = handler.headers.get("Range")
+        self.log.append(asked)
+        if self.code != 200:
+            handler.send_error(self.code)
+            return
+        start = 0
+        if asked and self.ranges and handler.headers.get("If-Range") == self.version:
+            start = int(asked.removeprefix("bytes=").rstrip("-"))
+            handler.send_response(206)
+        else:
+            handler.send_response(200)
+        body = self.data[start:]
+        if self.corruptions:
+            self.corruptions -= 1
+            body = bytes([body[0] ^ 1]) + body[1:]
+        handler.send_header("ETag", self.version)
+        if self.lengths:
+            handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        if self.cuts and self.cut_after is not None:
+            self.cuts -= 1
+            body = body[: self.cut_after]
+        handler.wfile.write(body)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A running server."""
+    made = Server()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+def download(server: Server, folder: Path, *md5: str) -> Download:
+    """Return the file's description with short pauses."""
+    return Download(
+        url=f"{server.base}/file.bin", target=folder / "file.bin", md5=md5, attempts=3, pause=0.001
+    )
+
+
+def test_a_file_comes_whole_and_is_not_fetched_twice(server: Server, tmp_path: Path) -> None:
+    path = fetch(download(server, tmp_path, MD5))
+    assert path.read_bytes() == DATA
+    assert [file.name for file in tmp_path.iterdir()] == ["file.bin"]
+    fetch(download(server, tmp_path, MD5))
+    assert server.log == [None]
+
+
+def test_broken_connections_are_continued_where_they_broke(server: Server, tmp_path: Path) -> None:
+    """More breaks than attempts are fine as long as every connection brings bytes."""
+    server.cut_after, server.cuts = 200_000, 5
+    assert fetch(download(server, tmp_path, MD5)).read_bytes() == DATA
+    starts = [int(asked.removeprefix("bytes=").rstrip("-")) for asked in server.log[1:] if asked]
+    assert starts == sorted(starts)
+    assert starts[-1] >= 900_000
+
+
+def test_another_process_continues_too(server: Server, tmp_path: Path) -> None:
+    class Stopping(Silent):
+        def advance(self, units: int) -> None:
+            signals.received = signals.received or __import__("signal").SIGTERM
+
+    signals = Signals()
+    with pytest.raises(Interrupted):
+        fetch(download(server, tmp_path, MD5), Stopping(), signals)
+    part = tmp_path / "file.bin.part"
+    assert 0 < part.stat().st_size < len(DATA)
+    assert fetch(download(server, tmp_path, MD5)).read_bytes() == DATA
+    assert server.log[-1] == f"bytes={262144}-"
+
+
+def test_a_server_without_ranges_starts_again(server: Server, tmp_path: Path) -> None:
+    server.cut_after, server.cuts, server.ranges = 500_000, 1, False
+    assert fetch(download(server, tmp_path, MD5)).read_bytes() == DATA
+
+
+def test_a_new_version_on_the_server_is_never_glued_to_an_old_part(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "file.bin.part").write_bytes(b"old" * 1000)
+    (tmp_path / "file.bin.part.json").write_text(
+        f'{{"url": "{server.base}/file.bin", "version": "\\"zero\\"", "bytes": 9999}}', encoding="utf-8"
+    )
+    assert fetch(download(server, tmp_path)).read_bytes() == DATA
+
+
+def test_a_part_of_unknown_origin_is_thrown_away(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "file.bin.part").write_bytes(b"who knows")
+    assert fetch(download(server, tmp_path)).read_bytes() == DATA
+    assert server.log == [None]
+
+
+def test_corrupt_bytes_are_fetched_again_once(server: Server, tmp_path: Path) -> None:
+    server.corruptions = 1
+    assert fetch(download(server, tmp_path, MD5)).read_bytes() == DATA
+    assert server.log == [None, None]
+
+
+def test_bytes_that_stay_wrong_are_refused(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(VerificationError, match=rf"has md5 {MD5}, published is 00 or 11: .* --mirror URL"):
+        fetch(download(server, tmp_path, "00", "11"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_file_at_the_target_is_replaced(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "file.bin").write_bytes(b"wrong")
+    assert fetch(download(server, tmp_path, MD5)).read_bytes() == DATA
+
+
+def test_no_such_file(server: Server, tmp_path: Path) -> None:
+    server.code = 404
+    with pytest.raises(
+        PreconditionError, match="the server says 404 Not Found; correct the name or give --mirror"
+    ):
+        fetch(download(server, tmp_path))
+    assert len(server.log) == 1
+
+
+def test_a_server_in_trouble_is_asked_again_then_given_up(server: Server, tmp_path: Path) -> None:
+    server.code = 503
+    pauses: list[float] = []
+    with pytest.raises(
+        PreconditionError, match=r"cannot be fetched .*HTTPS_PROXY.*put the file at .*file\.bin"
+    ):
+        fetch(download(server, tmp_path), sleep=pauses.append)
+    assert len(server.log) == 3
+    assert pauses == [0.001, 0.002]
+
+
+def test_no_network(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    wanted = Download(url=f"http://127.0.0.1:{port}/x", target=tmp_path / "x", attempts=2, pause=0.001)
+    with pytest.raises(PreconditionError, match="cannot be fetched .*refused"):
+        fetch(wanted)
+
+
+def test_no_space(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "dretrieve.text.download.shutil.disk_usage", lambda folder: type("U", (), {"free": 10})()
+    )
+    with pytest.raises(
+        PreconditionError, match=r"has 10 bytes free, the download needs 1,024,000; free space"
+    ):
+        fetch(download(server, tmp_path))
+
+
+def test_a_file_of_unknown_length(server: Server, tmp_path: Path) -> None:
+    server.lengths = False
+    assert fetch(download(server, tmp_path, MD5)).read_bytes() == DATA

@@ -1,0 +1,154 @@
+"""Every form is told by its content and read as the same passages and queries."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dretrieve.errors import DataError, PreconditionError
+from dretrieve.text import forms
+from dretrieve.text.forms import detect, read_corpus, read_queries
+from dretrieve.types import Record
+
+FINE = [
+    Record("001", "Dune", "A novel.\nWith lines,\ttabs and a \x00."),
+    Record("1", "", "Second"),
+    Record("x:2", "T", ""),
+]
+
+
+def lines(path: Path, *rows: object) -> Path:
+    """Write each row as JSON (strings as they are) on a line."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows)
+    path.write_text(text, encoding="utf-8", newline="")
+    return path
+
+
+def quoted(text: str) -> str:
+    """Return the text as a quoted CSV cell."""
+    return '"' + text.replace('"', '""') + '"'
+
+
+def write_form(folder: Path, name: str) -> Path:
+    """Write `FINE` in one of the foreign forms."""
+    path = folder / "given.data"
+    if name == "tevatron-corpus":
+        return lines(path, *({"docid": r.id, "title": r.title, "text": r.text} for r in FINE))
+    if name == "pyserini-json":
+        return lines(path, *({"id": r.id, "contents": f"{r.title}\n{r.text}", "vector": {}} for r in FINE))
+    if name == "pyserini-array":
+        return lines(path, [{"id": r.id, "contents": f"{r.title}\n{r.text}"} for r in FINE])
+    if name == "pyserini-folder":
+        for row, record in enumerate(FINE):
+            value = {"id": record.id, "contents": f"{record.title}\n{record.text}"}
+            (folder / "parts").mkdir(exist_ok=True)
+            (folder / "parts" / f"{row}.json").write_text(
+                json.dumps(value, indent=row or None), encoding="utf-8"
+            )
+        return folder / "parts"
+    if name == "dpr-passages":
+        rows = (f"{r.id}\t{quoted(r.text)}\t{quoted(r.title) if r.title else ''}" for r in FINE)
+        return lines(path, "id\ttext\ttitle", *rows)
+    return lines(path, *({"_id": r.id, "title": r.title, "text": r.text, "metadata": {}} for r in FINE))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["beir-corpus", "tevatron-corpus", "pyserini-json", "pyserini-array", "pyserini-folder", "dpr-passages"],
+)
+def test_every_corpus_form_gives_the_same_passages(tmp_path: Path, name: str) -> None:
+    """Ids stay text (``001``), newline, tab and NUL stay in the text, empty texts are legal."""
+    path = write_form(tmp_path, name)
+    assert list(read_corpus(path)) == FINE
+    expected = "pyserini-json" if name.startswith("pyserini") else name
+    assert detect(path).name == expected
+
+
+def test_duplicate_ids_are_found_with_both_lines(tmp_path: Path) -> None:
+    rows = [{"_id": str(row), "title": "", "text": "x"} for row in range(50)]
+    path = lines(tmp_path / "corpus.jsonl", *rows, {"_id": 7, "title": "", "text": "y"})
+    with pytest.raises(DataError, match=r"line 51: the id '7' stands on line 8 already; ids must be unique"):
+        list(read_corpus(path))
+    folder = tmp_path / "parts"
+    lines(folder / "a.jsonl", {"id": "1", "contents": "x"})
+    lines(folder / "b.jsonl", {"id": "1", "contents": "y"})
+    with pytest.raises(DataError, match=r"b\.jsonl, line 1: the id '1' stands on .*a\.jsonl, line 1 already"):
+        list(read_corpus(folder))
+
+
+def test_equal_hashes_of_different_ids_are_no_duplicates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The exact check after a collision compares the ids themselves."""
+    monkeypatch.setattr(forms, "hash", lambda text: len(text), raising=False)
+    path = lines(
+        tmp_path / "corpus.jsonl", *({"_id": name, "title": "", "text": ""} for name in ("a", "b", "cc"))
+    )
+    assert [record.id for record in read_corpus(path)] == ["a", "b", "cc"]
+    path = lines(
+        tmp_path / "corpus.jsonl", *({"_id": name, "title": "", "text": ""} for name in ("a", "b", "a"))
+    )
+    with pytest.raises(DataError, match="line 3: the id 'a' stands on line 1"):
+        list(read_corpus(path))
+
+
+def test_query_ids_must_be_unique_too(tmp_path: Path) -> None:
+    path = lines(tmp_path / "queries.jsonl", {"_id": "q", "text": "a"}, {"_id": "q", "text": "b"})
+    with pytest.raises(DataError, match="line 2: the query id 'q' stands on line 1 already"):
+        list(read_queries(path))
+
+
+@pytest.mark.parametrize(
+    ("first", "name"),
+    [
+        ('{"_id": "d", "title": "", "text": ""}', "beir-corpus"),
+        ('{"_id": "q", "text": "", "answers": ["x"]}', "beir-queries"),
+        ('{"_id": "q", "text": ""}', "beir-queries"),
+        (
+            '{"query_id": "q", "query": "", "positive_passages": [], "negative_passages": []}',
+            "tevatron-training",
+        ),
+        ('{"query_id": "q", "query_text": "", "positive_document_ids": ["d"]}', "examples"),
+        ('{"query": "q", "pos": ["a"], "neg": []}', "flag-embedding"),
+        ('{"anchor": "q", "positive": "a", "negative": "b"}', "triplets"),
+        ('[{"question": "q", "answers": [], "positive_ctxs": []}]', "dpr-training"),
+        ('[{"question": "q", "answers": [], "ctxs": []}]', "dpr-results"),
+        ("[7, 12, 9]", "colbert-triples"),
+        ("[7, [12, 8.1], [9, 1.3]]", "colbert-triples"),
+        ("q1 0 d1 1", "qrels"),
+        ("query-id\tcorpus-id\tscore", "qrels"),
+        ("q1 Q0 d12 1 27.4812 mytag", "run"),
+        ("q1\td12\t1", "run"),
+        ("0\tsome text\tSome title", "tsv-passages"),
+        ("id\ttext\ttitle", "dpr-passages"),
+    ],
+)
+def test_forms_are_told_by_content(tmp_path: Path, first: str, name: str) -> None:
+    assert detect(lines(tmp_path / "file.txt", first)).name == name
+
+
+def test_unknown_forms_list_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match="none of the known forms: beir folder with.*tevatron-corpus.*dpr-questions"
+    ):
+        detect(lines(tmp_path / "a.txt", "just some words"))
+    with pytest.raises(DataError, match="none of the known forms"):
+        detect(lines(tmp_path / "a.jsonl", {"unknown": 1}))
+    with pytest.raises(DataError, match=r"empty\.txt is empty; write it again"):
+        detect(lines(tmp_path / "empty.txt"))
+    with pytest.raises(PreconditionError, match="does not exist"):
+        detect(tmp_path / "nothing")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(PreconditionError, match=r"holds no \.json or \.jsonl file"):
+        detect(tmp_path / "folder")
+
+
+def test_a_run_is_no_corpus(tmp_path: Path) -> None:
+    path = lines(tmp_path / "run", "q1 Q0 d12 1 27.4812 tag")
+    with pytest.raises(DataError, match=r"run holds run \(run\), not a corpus; known forms: beir-corpus"):
+        list(read_corpus(path))
+    with pytest.raises(DataError, match="not queries; known forms: beir-queries"):
+        list(read_queries(path))

@@ -1,0 +1,109 @@
+"""Local files of every form become one collection."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from dretrieve.errors import DataError, UsageError
+from dretrieve.jobs.prepare import PrepareConfig, run
+from dretrieve.text.collection import Collection
+from dretrieve.text.examples import Example, read_examples
+
+
+def make(source: object, output: Path, **options: object) -> dict:
+    """Run the job and return its JSON."""
+    return run(PrepareConfig(source=str(source), output=output, **options)).as_json()
+
+
+def lines(path: Path, *rows: object) -> Path:
+    """Write JSON lines (strings as they are)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(
+        "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows), encoding="utf-8"
+    )
+    return path
+
+
+def test_ms_marco_files(tmp_path: Path) -> None:
+    corpus = lines(tmp_path / "collection.tsv", "0\tbees make honey", "1\ttides come and go")
+    queries = lines(tmp_path / "queries.tsv", "9\twho makes honey", "10\twhat is a tide")
+    qrels = lines(tmp_path / "qrels.tsv", "9\t0\t0\t1", "10\t0\t77\t1")
+    made = make(corpus, tmp_path / "out", queries=queries, qrels=(f"dev={qrels}",))
+    assert made["splits"] == {"dev": 2}
+    assert made["counts"]["judged_passages_not_in_corpus"] == 1
+    assert made["notes"] == ["dev: 1 judged passages are not in the corpus (first: 77)"]
+    collection = Collection.open(f"{tmp_path / 'out'}:dev")
+    assert collection.queries().ids() == ["9", "10"]
+    assert collection.unknown_passages(collection.qrels()) == ["77"]
+
+
+def dpr_file(path: Path) -> Path:
+    """A DPR training file: a passage used twice, a negative that is a positive, a row without positives."""
+    gold = {"title": "Dune", "text": "Dune is a novel", "passage_id": "1"}
+    hard = {"title": "Arrakis", "text": "A planet", "passage_id": "2"}
+    rows = [
+        {
+            "question": "who",
+            "answers": ["F"],
+            "positive_ctxs": [gold],
+            "negative_ctxs": [],
+            "hard_negative_ctxs": [hard, gold],
+        },
+        {
+            "question": "what",
+            "answers": [],
+            "positive_ctxs": [hard],
+            "negative_ctxs": [gold],
+            "hard_negative_ctxs": [],
+        },
+        {
+            "question": "none",
+            "answers": [],
+            "positive_ctxs": [],
+            "negative_ctxs": [gold],
+            "hard_negative_ctxs": [],
+        },
+    ]
+    path.write_bytes(gzip.compress(json.dumps(rows).encode()))
+    return path
+
+
+def test_training_rows_with_texts(tmp_path: Path) -> None:
+    made = make(dpr_file(tmp_path / "train.json.gz"), tmp_path / "out")
+    assert made["splits"] == {"train": 2}
+    counts = made["counts"]
+    assert (counts["passages"], counts["queries"], counts["examples"]) == (2, 3, 2)
+    assert (counts["rows_without_positive"], counts["negatives_that_are_positives"]) == (1, 1)
+    assert list(read_examples(tmp_path / "out" / "examples.jsonl")) == [
+        Example("q000000", "who", ("1",), ("2",)),
+        Example("q000001", "what", ("2",), ("1",)),
+    ]
+    collection = Collection.open(f"{tmp_path / 'out'}:train")
+    assert collection.queries().answers == [("F",), ()]
+    assert collection.corpus().record(0).title == "Dune"
+
+
+def test_examples_and_triples_of_ids(tmp_path: Path) -> None:
+    corpus = lines(tmp_path / "c.tsv", "0\tbees", "1\ttides", "2\tbread")
+    queries = lines(tmp_path / "q.tsv", "7\thoney")
+    triples = lines(tmp_path / "triples.jsonl", [7, 0, 2, 1, 2])
+    make(triples, tmp_path / "a", corpus=corpus, queries=queries)
+    assert list(read_examples(tmp_path / "a" / "examples.jsonl")) == [
+        Example("7", "honey", ("0",), ("2", "1"))
+    ]
+    scored = lines(tmp_path / "scored.jsonl", [7, [0, 8.0], [2, 1.5]])
+    make(scored, tmp_path / "b", corpus=corpus, queries=queries)
+    assert list(read_examples(tmp_path / "b" / "examples.jsonl")) == [
+        Example("7", "honey", ("0",), ("2",), (8.0,), (1.5,))
+    ]
+    made = make(tmp_path / "a" / "examples.jsonl", tmp_path / "c", corpus=corpus, split="dev")
+    assert made["splits"] == {"dev": 1}
+    with pytest.raises(UsageError, match="holds ids only; give --corpus and --queries"):
+        make(triples, tmp_path / "d")
+    lost = lines(tmp_path / "lost.jsonl", [8, 0, 2])
+    with pytest.raises(DataError, match=r"lost\.jsonl, line 1: the query '8' is not in .*q\.tsv"):
+        make(lost, tmp_path / "e", corpus=corpus, queries=queries)

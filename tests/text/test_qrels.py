@@ -1,0 +1,99 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dretrieve.errors import DataError, PreconditionError
+from dretrieve.text.qrels import qrels_of, read_qrels, write_qrels
+
+
+def judgements(qrels):
+    return {
+        query: {
+            qrels.passage_ids[qrels.passages[row]]: int(qrels.grades[row])
+            for row in range(qrels.offsets[place], qrels.offsets[place + 1])
+        }
+        for place, query in enumerate(qrels.query_ids)
+    }
+
+
+def read(tmp_path, text):
+    path = tmp_path / "qrels.tsv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return judgements(read_qrels(path))
+
+
+EXPECTED = {"001": {"a": 1, "b": 0}, "q2": {"a": -1, "c": 3}}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "query-id\tcorpus-id\tscore\n001\ta\t1\n001\tb\t0\nq2\ta\t-1\nq2\tc\t3\n",
+        "001\ta\t1\n001\tb\t0\nq2\ta\t-1\nq2\tc\t3",
+        "001 0 a 1\n001 0 b 0\nq2 Q0 a -1\nq2 0 c +3\n",
+        "001\t0\ta\t1\r\n\r\n001\t0\tb\t0\r\nq2\t0\ta\t-1\r\nq2\t0\tc\t3\r\n",
+        "\ufeffqid iter docid relevance\n001 0 a 1\n001 0 b 0\nq2 0 a -1\nq2 0 c 3\n",
+        "001 0 a 1\nq2 0 a -1\n001 0 b 0\nq2 0 c 3\n",
+        json.dumps(EXPECTED),
+        json.dumps(EXPECTED, indent=2),
+    ],
+)
+def test_forms(tmp_path, text):
+    assert read(tmp_path, text) == EXPECTED
+
+
+def test_a_header_is_one_by_the_name_of_its_last_column_only(tmp_path):
+    with pytest.raises(DataError, match="line 1: the grade 'high' is not a whole number"):
+        read(tmp_path, "q1\ta\thigh\nq1\tb\t1\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("q a 1\nq 0 b 1\n", "line 2: expected 3 columns as on the lines before (query passage grade"),
+        ("q a\n", "line 1: expected 3 or 4 columns"),
+        ("q a 1\nq b 1.5\n", "line 2: the grade '1.5' is not a whole number; grades are integers"),
+        ("q a 99999999999\n", "line 1: the grade '99999999999' is not a whole number"),
+        (
+            "q a 1\np a 1\nq a 2\n",
+            "line 3: passage 'a' is judged twice for query 'q' (first on line 1); remove one",
+        ),
+        ("", "the file holds no judgements; name the qrels of the right split"),
+        ("query-id\tcorpus-id\tscore\n", "the file holds no judgements"),
+        (b"q a 1\nq \xff 1\n", "line 2: not UTF-8"),
+        ('{"q": 1}', 'JSON qrels are one object {"query": {"passage": grade, …}, …}'),
+        ('{"q": {"a": "x"}}', "the grade '\"x\"' is not a whole number"),
+        ("{}", "the file holds no judgements"),
+    ],
+)
+def test_broken_qrels(tmp_path, text, message):
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, text)
+    assert message in str(caught.value)
+
+
+def test_no_such_file(tmp_path):
+    with pytest.raises(PreconditionError, match="does not exist"):
+        read_qrels(tmp_path / "none")
+
+
+IDS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters=" \t\r\n"), min_size=1, max_size=5)
+
+
+@given(
+    st.dictionaries(
+        IDS, st.dictionaries(IDS, st.integers(-3, 5), min_size=1, max_size=5), min_size=1, max_size=4
+    )
+)
+def test_judgements_survive_writing_and_reading(tmp_path_factory, found):
+    path = tmp_path_factory.mktemp("qrels") / "test.tsv"
+    write_qrels(path, qrels_of(found))
+    assert path.read_text().startswith("query-id\tcorpus-id\tscore\n")
+    assert judgements(read_qrels(path)) == found
+
+
+def test_no_header_when_asked(tmp_path):
+    write_qrels(tmp_path / "q.tsv", qrels_of({"q": {"a": 1}}), header=False)
+    assert (tmp_path / "q.tsv").read_text() == "q\ta\t1\n"

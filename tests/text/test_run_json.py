@@ -1,0 +1,126 @@
+import io
+import json
+
+import pytest
+
+from dretrieve.errors import DataError, UsageError
+from dretrieve.metrics.answers import has_answer
+from dretrieve.text.run_json import Question, read_json_run, write_json_run
+from dretrieve.text.runs import read_run
+from dretrieve.types import Record
+
+HITS = [("a", 2.5), ("b", 1.5)]
+CTXS = [
+    {"id": "b", "title": "", "text": "t", "score": "1.5"},
+    {"id": "a", "title": "", "text": "t", "score": "2.5"},
+]
+
+
+def hits(run):
+    return {query: list(run.hits(row)) for row, query in enumerate(run.query_ids)}
+
+
+def read(tmp_path, text):
+    path = tmp_path / "r.json"
+    path.write_text(text)
+    return read_run(path)
+
+
+@pytest.mark.parametrize(
+    ("value", "query"),
+    [
+        ([{"question": "?", "answers": ["x"], "ctxs": CTXS}], "0"),
+        ([{"id": "007", "question": "?", "ctxs": CTXS}], "007"),
+        (
+            {
+                "12": {
+                    "question": "?",
+                    "contexts": [{"docid": "a", "score": "2.5"}, {"docid": "b", "score": 1.5}],
+                }
+            },
+            "12",
+        ),
+        ({"q": {"a": 2.5, "b": 1.5}}, "q"),
+    ],
+)
+def test_whole_files(tmp_path, value, query):
+    assert hits(read(tmp_path, json.dumps(value))) == {query: HITS}
+    assert hits(read(tmp_path, json.dumps(value, indent=1))) == {query: HITS}
+
+
+def test_lines(tmp_path):
+    entries = [
+        {"question": "?", "ctxs": CTXS},
+        {
+            "query_id": "q",
+            "query": "?",
+            "results": [{"corpus_id": "a", "score": 2.5}, {"corpus_id": "b", "score": 1.5}],
+        },
+    ]
+    text = "".join(json.dumps(entry) + "\n" for entry in entries)
+    assert hits(read(tmp_path, text)) == {"0": HITS, "q": HITS}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[{"question": "?"}]', "no list of hits: expected one of the keys ctxs, contexts, results"),
+        (
+            '[{"ctxs": [{"id": "a"}]}]',
+            "hit 1 needs an id (id, docid, corpus_id, passage_id, doc_id) and a score",
+        ),
+        ('[{"ctxs": [{"score": "1"}]}]', "hit 1 needs an id"),
+        ('[{"ctxs": [{"id": "a", "score": "nan"}]}]', "the score is 'nan'; scores must be finite"),
+        (
+            '[{"ctxs": [{"id": "a", "score": 1}, {"id": "a", "score": 2}]}]',
+            "passage 'a' stands twice for query '0'",
+        ),
+        ('[{"id": "q", "ctxs": []}, {"id": "q", "ctxs": []}]', "query 'q' stands twice"),
+        ("[]", "the run holds no hits"),
+        ("[5]", "expected a JSON object with a question and its hits"),
+        ('{"q": 5}', "no list of hits"),
+        ('{"q": {"a": 1}', "not valid JSON"),
+    ],
+)
+def test_broken_json_runs(tmp_path, text, message):
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, text)
+    assert message in str(caught.value)
+
+
+@pytest.fixture
+def run(tmp_path):
+    return read(tmp_path, json.dumps({"q1": {"a": 2.5, "b": 1.5}, "q2": {"b": 3}}))
+
+
+QUESTIONS = {"q1": Question(text="which river?", answers=["Nile"]), "q2": Question(text="é?", answers=["x"])}
+RECORDS = {"a": Record("a", "River", "the Nile"), "b": Record("b", "", "the\nRhine")}
+
+
+@pytest.mark.parametrize("dialect", ["dpr", "contriever", "pyserini"])
+def test_the_dialects_are_written_and_read_back(tmp_path, run, dialect):
+    path = tmp_path / "out.json"
+    write_json_run(
+        path, run, QUESTIONS, RECORDS.get, dialect=dialect,
+        holds_answer=lambda query_id, record: has_answer(record.text, QUESTIONS[query_id].answers),
+    )  # fmt: skip
+    assert hits(read_json_run(path)) == hits(run)
+    text = path.read_text()
+    first = json.loads(text.splitlines()[0]) if dialect == "contriever" else json.loads(text)
+    entry = {"dpr": lambda: first[0], "contriever": lambda: first, "pyserini": lambda: first["q1"]}[dialect]()
+    assert entry["question"] == "which river?"
+    hit = entry["contexts" if dialect == "pyserini" else "ctxs"][0]
+    assert hit["score"] == "2.5"
+    assert hit["hasanswer" if dialect == "contriever" else "has_answer"] is True
+
+
+def test_what_cannot_be_written(run):
+    file = io.StringIO()
+    with pytest.raises(
+        UsageError, match="unknown dialect 'kilt'; the dialects are dpr, contriever, pyserini"
+    ):
+        write_json_run(file, run, QUESTIONS, RECORDS.get, dialect="kilt")
+    with pytest.raises(DataError, match="the run's query 'q1' is not among the questions"):
+        write_json_run(file, run, {}, RECORDS.get)
+    with pytest.raises(DataError, match="the run's passage 'a' is not in the corpus"):
+        write_json_run(file, run, QUESTIONS, lambda _: None)

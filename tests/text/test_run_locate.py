@@ -1,0 +1,105 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dretrieve.errors import DataError
+from dretrieve.text import run_blocks, runs
+from dretrieve.text.run_locate import locate, locate_file
+from dretrieve.text.runs import read_run
+
+IDS = ["d1", "zzz", "d40", "d7", "d100", "d3"]
+
+
+@pytest.fixture(autouse=True)
+def large(monkeypatch):
+    """Every file counts as large, and is read in many blocks."""
+    monkeypatch.setattr(runs, "SMALL", 0)
+    monkeypatch.setattr(run_blocks, "BLOCK", 300)
+
+
+def as_sets(located):
+    rows = zip(located.query.tolist(), located.rank.tolist(), located.place.tolist(), strict=True)
+    lengths = dict(zip(located.query_ids, located.lengths.tolist(), strict=True))
+    return lengths, {(located.query_ids[query], rank, located.ids[place]) for query, rank, place in rows}
+
+
+def check(path):
+    located = locate_file(path, IDS)
+    assert as_sets(located) == as_sets(locate(read_run(path), IDS))
+    order = np.lexsort((located.rank, located.query))
+    assert order.tolist() == list(range(len(order)))
+    return located
+
+
+def lines(sizes, jitter=0):
+    chance = np.random.default_rng(len(sizes) + jitter)
+    rows = []
+    for query, size in enumerate(sizes):
+        for rank, passage in enumerate(chance.permutation(120)[:size]):
+            score = int(chance.integers(0, 9)) if jitter else 100 - rank
+            rows.append(f"q{query} Q0 d{passage} {rank} {score} t")
+    return rows
+
+
+@pytest.mark.parametrize("jitter", [0, 1])
+@pytest.mark.parametrize("sizes", [[5] * 40, [60] * 4, [1] * 100, [100], [3, 90, 2, 50, 1, 1, 80]])
+def test_a_file_gives_what_its_run_gives(tmp_path, sizes, jitter):
+    (tmp_path / "r").write_text("\n".join(lines(sizes, jitter)) + "\n")
+    located = check(tmp_path / "r")
+    assert located.query_ids == [f"q{query}" for query in range(len(sizes))]
+    assert located.lengths.tolist() == sizes
+
+
+def test_queries_in_several_places(tmp_path):
+    rows = lines([20] * 12)
+    np.random.default_rng(1).shuffle(rows)
+    (tmp_path / "r").write_text("\n".join(rows) + "\n")
+    check(tmp_path / "r")
+    rows = lines([5] * 40)
+    (tmp_path / "r").write_text("\n".join([*rows[3:], *rows[:3]]) + "\n")
+    check(tmp_path / "r")
+    (tmp_path / "r").write_text("\n".join([*rows[:100], *rows[102:], *rows[100:102]]) + "\n")
+    check(tmp_path / "r")
+
+
+def test_ranks_instead_of_scores(tmp_path):
+    rows = [f"q{query}\td{rank * 3}\t{rank}" for query in range(30) for rank in range(1, 9)]
+    (tmp_path / "r").write_text("\n".join(rows) + "\n")
+    check(tmp_path / "r")
+
+
+def test_a_repetition_across_blocks_is_refused(tmp_path):
+    rows = [*lines([100]), "q0 Q0 d5000 1 0 t"]
+    rows.insert(1, "q0 Q0 d5000 1 99 t")
+    (tmp_path / "r").write_text("\n".join(rows) + "\n")
+    with pytest.raises(
+        DataError, match=r"line 102: passage 'd5000' stands twice for query 'q0' \(first on line 2\)"
+    ):
+        locate_file(tmp_path / "r", IDS)
+
+
+def test_a_repetition_in_scattered_lines_is_refused(tmp_path):
+    rows = [*lines([5] * 40), "q3 Q0 d5000 1 0 t"]
+    rows.insert(16, "q3 Q0 d5000 1 99 t")
+    (tmp_path / "r").write_text("\n".join(rows) + "\n")
+    with pytest.raises(DataError, match="stands twice for query 'q3'"):
+        locate_file(tmp_path / "r", IDS)
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 30), st.integers(0, 3)), min_size=1, max_size=60))
+def test_any_file(tmp_path_factory, rows):
+    unique = {(query, passage): score for query, passage, score in rows}
+    path = tmp_path_factory.mktemp("r") / "r.trec"
+    path.write_text(
+        "".join(f"q{query} Q0 d{passage} 0 {score} t\n" for (query, passage), score in unique.items())
+    )
+    check(path)
+
+
+def test_only(tmp_path):
+    (tmp_path / "r").write_text("\n".join(lines([50] * 5)) + "\n")
+    located = locate_file(tmp_path / "r", IDS)
+    some = located.only(located.rank <= 10)
+    assert set(as_sets(some)[1]) == {row for row in as_sets(located)[1] if row[1] <= 10}
+    assert some.lengths.tolist() == [50] * 5

@@ -1,0 +1,141 @@
+import gzip
+import io
+
+import numpy as np
+import pytest
+import zstandard
+
+from dretrieve.errors import DataError, UsageError
+from dretrieve.store.ids import IdTable
+from dretrieve.text import run_write
+from dretrieve.text.run_write import write_run
+from dretrieve.text.runs import read_run
+from dretrieve.types import Run
+
+
+@pytest.fixture(params=["plain", "compiled"])
+def path_taken(request, monkeypatch):
+    if request.param == "compiled":
+        monkeypatch.setattr(run_write, "FEW", 0)
+    return request.param
+
+
+def make(table=False, query_ids=("q1", "001"), tag="mine"):
+    ids = ["unused", "a", "é", "c"]
+    return Run(
+        list(query_ids),
+        IdTable.of(ids) if table else ids,
+        np.asarray([0, 3, 4], np.int64),
+        np.asarray([1, 2, 3, 1], np.int32),
+        np.asarray([12.5, 0.1, -3e-7, 1e10], np.float32),
+        tag,
+    )
+
+
+def written(run, **options):
+    file = io.BytesIO()
+    write_run(file, run, **options)
+    return file.getvalue().decode()
+
+
+@pytest.mark.parametrize("table", [False, True])
+def test_trec(path_taken, table):
+    assert written(make(table)).splitlines() == [
+        "q1 Q0 a 1 12.5 mine",
+        "q1 Q0 é 2 0.100000001 mine",
+        "q1 Q0 c 3 -3.00000011e-07 mine",
+        "001 Q0 a 1 1e+10 mine",
+    ]
+
+
+def test_msmarco_and_tevatron(path_taken):
+    assert written(make(), form="msmarco") == "q1\ta\t1\nq1\té\t2\nq1\tc\t3\n001\ta\t1\n"
+    assert written(make(), form="tevatron").splitlines()[:2] == ["q1\ta\t12.5", "q1\té\t0.100000001"]
+
+
+def test_depth(path_taken):
+    assert len(written(make(), depth=2).splitlines()) == 3
+    assert write_run(io.BytesIO(), make(), depth=1) == 2
+
+
+def test_both_ways_write_the_same_bytes_and_floats_survive(tmp_path, monkeypatch):
+    rng = np.random.default_rng(7)
+    bits = rng.integers(0, 1 << 32, 40_000, dtype=np.uint64).astype(np.uint32).view(np.float32)
+    scores = np.concatenate([
+        bits[np.isfinite(bits)],
+        rng.random(20_000, dtype=np.float32) * 100,
+        np.float32(10.0) ** rng.integers(-8, 12, 500).astype(np.float32),
+        np.arange(-3000, 3000, dtype=np.float32) / 8,
+        np.asarray([0.0, -0.0, 999999999.5, 99999999.5, 1e-4, 9.99999e-5, 1e9, 2.0**-149], np.float32),
+    ])  # fmt: skip
+    scores = -np.sort(-scores)
+    count = len(scores)
+    run = Run(
+        ["q1", "empty", "q2"],
+        [f"d{row}" for row in range(count)],
+        np.asarray([0, count // 3, count // 3, count], np.int64),
+        np.arange(count, dtype=np.int32),
+        scores,
+    )
+    plain = written(run)
+    monkeypatch.setattr(run_write, "FEW", 0)
+    monkeypatch.setattr(run_write, "HITS_PER_BLOCK", 10_000)
+    assert written(run) == plain
+    (tmp_path / "r").write_text(plain)
+    again = {p: s for row in range(2) for p, s in read_run(tmp_path / "r").hits(row)}
+    assert all(again[f"d{row}"] == float(score) for row, score in enumerate(scores))
+
+
+def test_compression_by_name_is_deterministic(tmp_path, monkeypatch):
+    for name, decompress in (
+        ("r.gz", gzip.decompress),
+        ("r.zst", lambda data: zstandard.ZstdDecompressor().stream_reader(io.BytesIO(data)).read()),
+    ):
+        write_run(tmp_path / name, make())
+        first = (tmp_path / name).read_bytes()
+        monkeypatch.setattr("time.time", lambda: 1.0)
+        write_run(tmp_path / f"other-{name}", make())
+        assert (tmp_path / f"other-{name}").read_bytes() == first
+        assert decompress(first).decode() == written(make())
+        monkeypatch.undo()
+
+
+def test_a_file_object_is_compressed_as_its_name_says():
+    file = io.BytesIO()
+    write_run(file, make(), name="run.trec.gz")
+    assert gzip.decompress(file.getvalue()).decode() == written(make())
+
+
+@pytest.mark.parametrize("bad", ["", "two words", "tab\there", "line\nend"])
+@pytest.mark.parametrize("table", [False, True])
+def test_ids_that_break_a_line_are_refused(path_taken, bad, table):
+    run = make()
+    ids = ["unused", "a", bad, "c"]
+    passages = IdTable.of(ids) if table and "\n" not in bad else ids
+    with pytest.raises(
+        DataError, match=r"the passage id .* (is empty|holds white space), so no line of a run can"
+    ):
+        written(Run(run.query_ids, passages, run.offsets, run.passages, run.scores))
+    with pytest.raises(DataError, match="the query id"):
+        written(make(query_ids=["q1", bad]))
+
+
+def test_unused_ids_are_not_looked_at(path_taken):
+    run = make()
+    assert written(Run(run.query_ids, ["not used", "a", "é", "c"], run.offsets, run.passages, run.scores))
+
+
+def test_unknown_form():
+    with pytest.raises(UsageError, match="unknown form of run 'kilt'; written are trec, msmarco, tevatron"):
+        written(make(), form="kilt")
+
+
+def test_a_run_without_hits(path_taken):
+    none = np.empty(0, np.int32)
+    assert written(Run(["q"], [], np.zeros(2, np.int64), none, none.astype(np.float32))) == ""
+
+
+def test_nothing_is_left_when_writing_fails(tmp_path):
+    with pytest.raises(DataError):
+        write_run(tmp_path / "r.trec", make(query_ids=["q1", ""]))
+    assert list(tmp_path.iterdir()) == []

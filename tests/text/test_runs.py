@@ -1,0 +1,209 @@
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dretrieve.errors import DataError, PreconditionError
+from dretrieve.text import runs
+from dretrieve.text.run_write import write_run
+from dretrieve.text.runs import read_blocks, read_run
+
+
+@pytest.fixture(params=["plain", "compiled"])
+def path_taken(request, monkeypatch):
+    """Both ways of reading must agree on everything."""
+    if request.param == "compiled":
+        monkeypatch.setattr(runs, "SMALL", 0)
+    return request.param
+
+
+def hits(run):
+    return {query: list(run.hits(row)) for row, query in enumerate(run.query_ids)}
+
+
+def read(tmp_path, text, **options):
+    path = tmp_path / "r.trec"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return read_run(path, **options)
+
+
+TREC = "q1 Q0 a 1 2.5 mine\nq1 Q0 b 2 1.5 mine\n001 Q0 c 1 -3e-2 mine\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        TREC,
+        TREC.replace(" ", "\t"),
+        TREC.replace("\n", "\r\n"),
+        TREC.rstrip("\n"),
+        "\n \n" + TREC.replace("\n", "\n\n"),
+        "\ufeff" + TREC,
+        "q1 Q0 b 2 1.5 mine\n001 Q0 c 1 -3e-2 mine\nq1 Q0 a 1 2.5 mine\n",
+        TREC.replace("mine\n", "mine and more words\n"),
+    ],
+)
+def test_trec(tmp_path, path_taken, text):
+    run = read(tmp_path, text)
+    assert hits(run) == {"q1": [("a", 2.5), ("b", 1.5)], "001": [("c", float(np.float32(-0.03)))]}
+    assert run.tag == "mine"
+
+
+def test_the_rank_column_is_ignored(tmp_path, path_taken):
+    run = read(tmp_path, "q Q0 a 0 1.0 beir\nq Q0 b 0 3.0 beir\nq Q0 c 0 2.0 beir\n")
+    assert [passage for passage, _ in run.hits(0)] == ["b", "c", "a"]
+
+
+def test_ties_are_by_id_descending_in_utf8(tmp_path, path_taken):
+    text = "".join(f"q Q0 {name} 0 1 t\n" for name in ["a", "é", "B", "𝄞", "\uffff", "aa", "10", "9"])
+    assert [passage for passage, _ in read(tmp_path, text).hits(0)] == [
+        "𝄞", "\uffff", "é", "aa", "a", "B", "9", "10",
+    ]  # fmt: skip
+
+
+def test_scores_equal_only_as_floats_are_ties(tmp_path, path_taken):
+    run = read(tmp_path, "q Q0 a 1 1.00000001 t\nq Q0 b 2 1.0 t\n")
+    assert [passage for passage, _ in run.hits(0)] == ["b", "a"]
+
+
+def test_msmarco_ranks(tmp_path, path_taken):
+    run = read(tmp_path, "q\td2\t2\nq\td1\t1\np\td1\t1\n")
+    assert hits(run) == {"q": [("d1", 1.0), ("d2", 0.5)], "p": [("d1", 1.0)]}
+
+
+def test_three_columns_of_scores(tmp_path, path_taken):
+    run = read(tmp_path, "q\td1\t12\nq\td2\t9\np\td1\t0.5\n")
+    assert hits(run) == {"q": [("d1", 12.0), ("d2", 9.0)], "p": [("d1", 0.5)]}
+
+
+def test_the_form_can_be_forced(tmp_path, path_taken):
+    assert hits(read(tmp_path, "q\ta\t1\nq\tb\t2\n", form="tevatron")) == {"q": [("b", 2.0), ("a", 1.0)]}
+    with pytest.raises(DataError, match=r"the third column of an MS MARCO run is a rank \(1, 2, 3 …\)"):
+        read(tmp_path, "q\ta\t1.5\nq\tb\t2\n", form="msmarco")
+
+
+def test_colbert_ranking(tmp_path, path_taken):
+    assert hits(read(tmp_path, "7\t1\t1\t20.5\n7\t3\t2\t21.5\n")) == {"7": [("3", 21.5), ("1", 20.5)]}
+
+
+@pytest.mark.parametrize("ending", ["gz", "zst"])
+def test_compressed(tmp_path, path_taken, ending):
+    data = gzip.compress(TREC.encode()) if ending == "gz" else zstandard.compress(TREC.encode())
+    (tmp_path / f"r.trec.{ending}").write_bytes(data)
+    assert len(hits(read_run(tmp_path / f"r.trec.{ending}"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "q Q0 a 1 2.5 t\nq Q0 b 2 2.5\n",
+            "line 2: expected 6 columns (query Q0 passage rank score tag), found 5",
+        ),
+        ("q a 2.5\nq b c 1.5\n", "line 2: expected 3 columns (query passage score), found 4"),
+        ("q Q0 a 1 2.5 t\n\nq Q0 b 2 nan t\n", "line 3: the score is 'nan'; scores must be finite"),
+        ("q Q0 a 1 inf t\n", "line 1: the score is 'inf'"),
+        ("q Q0 a 1 1e40 t\n", "line 1: the score '1e40' is larger than a 32-bit float can hold"),
+        ("q Q0 a 1 x t\n", "line 1: the score 'x' is not a number"),
+        (
+            "q Q0 a 1 3 t\nq Q0 b 2 2 t\np Q0 a 1 1 t\nq Q0 a 3 1 t\n",
+            "line 4: passage 'a' stands twice for query 'q' (first on line 1); remove one of the two lines",
+        ),
+        (b"q Q0 a 1 3 t\nq Q0 \xe9 2 2 t\n", "line 2: not UTF-8 (byte 0xe9)"),
+        ("", "the run holds no hits; search again, or remove it from the command"),
+        ("\n \n", "the run holds no hits"),
+        ("one two\n", "line 1: a run has 6 columns"),
+    ],
+)
+def test_broken_runs_name_the_line(tmp_path, path_taken, text, message):
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, text)
+    assert message in str(caught.value)
+    assert str(caught.value).startswith(str(tmp_path / "r.trec"))
+
+
+def test_an_empty_run_may_be_asked_for(tmp_path):
+    run = read(tmp_path, "", allow_empty=True)
+    assert len(run) == 0
+    assert run.offsets.tolist() == [0]
+
+
+@pytest.mark.parametrize("ending", ["gz", "zst"])
+def test_cut_compression_is_refused(tmp_path, ending):
+    text = "".join(f"q{row} Q0 d{row * 7919} 1 {row / 7} t\n" for row in range(5000)).encode()
+    data = gzip.compress(text) if ending == "gz" else zstandard.compress(text)
+    path = tmp_path / f"r.{ending}"
+    path.write_bytes(data[: len(data) // 2])
+    with pytest.raises(
+        DataError, match=r"the compressed data end in the middle \(cut download\?\); fetch the file"
+    ):
+        read_run(path)
+
+
+def test_damaged_compression_is_refused(tmp_path):
+    data = bytearray(gzip.compress(TREC.encode() * 100))
+    data[20] ^= 0xFF
+    (tmp_path / "r.gz").write_bytes(bytes(data))
+    with pytest.raises(DataError, match="compressed data"):
+        read_run(tmp_path / "r.gz")
+
+
+def test_no_such_file(tmp_path):
+    with pytest.raises(PreconditionError, match="does not exist; correct the path or make the file first"):
+        read_run(tmp_path / "nothing")
+
+
+def test_blocks_join_to_the_file_and_end_with_lines(tmp_path):
+    text = "".join(f"line {row} é{'x' * (row % 37)}\n" for row in range(300)).encode() + b"last without end"
+    (tmp_path / "f").write_bytes(text)
+    for size in (1, 7, 64, 1000, 1 << 20):
+        blocks = list(read_blocks(tmp_path / "f", size))
+        assert b"".join(blocks) == text + b"\n"
+        assert all(block.endswith(b"\n") for block in blocks)
+
+
+def test_lines_are_counted_across_blocks(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "SMALL", 0)
+    monkeypatch.setattr(runs.read_blocks, "__defaults__", (64,))
+    lines = [f"q{row // 10} Q0 d{row} 1 {100 - row} t" for row in range(100)]
+    lines[77] = "q7 Q0 d77 1 oops t"
+    with pytest.raises(DataError, match="line 78: the score 'oops' is not a number"):
+        read(tmp_path, "\n".join(lines))
+    lines[77] = "q7 Q0 d71 1 3 t"
+    with pytest.raises(
+        DataError, match=r"line 78: passage 'd71' stands twice for query 'q7' \(first on line 72\)"
+    ):
+        read(tmp_path, "\n".join(lines))
+    lines[77] = "q7 Q0 d77 1 3 t"
+    assert len(read(tmp_path, "\n".join(lines)).scores) == 100
+
+
+IDS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters=" \t\r\n"), min_size=1, max_size=6)
+SCORES = st.floats(width=32, allow_nan=False, allow_infinity=False)
+
+
+@given(st.dictionaries(IDS, st.dictionaries(IDS, SCORES, min_size=1, max_size=8), min_size=1, max_size=5))
+def test_a_run_survives_writing_and_reading_both_ways(tmp_path_factory, found):
+    path: Path = tmp_path_factory.mktemp("run") / "r.trec"
+    lines = [f"{q} Q0 {p} 0 {score!r} t\n" for q, scored in found.items() for p, score in scored.items()]
+    path.write_bytes("".join(lines).encode())
+    small = runs.SMALL
+    both = []
+    for size in (1 << 21, 0):
+        runs.SMALL = size
+        try:
+            both.append(read_run(path))
+        finally:
+            runs.SMALL = small
+    plain, compiled = both
+    assert hits(plain) == hits(compiled)
+    write_run(path, plain)
+    again = read_run(path)
+    assert hits(again) == hits(plain)
+    for query, scored in found.items():
+        expected = sorted(scored.items(), key=lambda hit: (np.float32(hit[1]), hit[0].encode()), reverse=True)
+        assert hits(plain)[query] == [(p, float(np.float32(score))) for p, score in expected]
