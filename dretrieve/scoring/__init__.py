@@ -1,0 +1,1 @@
+"""Scores: each is defined once, here."""

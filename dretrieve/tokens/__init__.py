@@ -1,0 +1,1 @@
+"""From records to token ids: templates, batches by token budget, text analysis."""

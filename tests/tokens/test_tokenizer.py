@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from dretrieve.errors import DataError, PreconditionError
+from dretrieve.store.card import SideCard
+from dretrieve.tokens.tokenizer import SideTokenizer
+from dretrieve.types import Record
+
+
+@pytest.fixture
+def tokenizer(tiny_model):
+    return SideTokenizer.open(tiny_model, SideCard(max_tokens=8))
+
+
+def test_ids_are_those_of_transformers(tiny_model, tokenizer):
+    from transformers import AutoTokenizer
+
+    theirs = AutoTokenizer.from_pretrained(tiny_model)
+    records = [Record("a", "Bees", "the honey bee"), Record("b", "", ""), Record("c", "", "moon tide ocean")]
+    tokens = tokenizer.tokenize(records)
+    for row, text in enumerate(["Bees the honey bee", "", "moon tide ocean"]):
+        assert tokens.row(row).tolist() == theirs(text, truncation=True, max_length=8)["input_ids"]
+    assert tokens.lengths.tolist() == [len(tokens.row(row)) for row in range(3)]
+    assert [list(row) for row in tokenizer(records)] == [tokens.row(row).tolist() for row in range(3)]
+
+
+def test_truncation_is_counted_only_where_something_is_lost(tokenizer):
+    exact = Record("a", "", "moon tide ocean gravity shore wave")
+    longer = Record("b", "", "moon tide ocean gravity shore wave current")
+    tokens = tokenizer.tokenize([exact, longer])
+    assert tokens.lengths.tolist() == [8, 8]
+    assert tokens.truncated == 1
+
+
+def test_a_pair_is_cut_from_its_longer_part(tiny_model):
+    pair = SideTokenizer.open(tiny_model, SideCard(max_tokens=8, pair=True))
+    shown = pair.show(Record("a", "bees", "moon tide ocean gravity shore wave current"))
+    assert shown.pieces == "[CLS] bees [SEP] moon tide ocean gravity [SEP]".split()
+    assert shown.dropped[:2] == ["shore", "wave"]
+    assert shown.text == "bees ‖ moon tide ocean gravity shore wave current"
+
+
+def test_the_padding_token_of_the_model_is_found(tiny_model, tokenizer, tmp_path):
+    assert tokenizer.pad_id == json.loads((tiny_model / "config.json").read_text())["pad_token_id"]
+    shutil.copy(tiny_model / "tokenizer.json", tmp_path)
+    assert SideTokenizer.open(tmp_path, SideCard()).pad_id == 0
+
+
+def test_a_lone_surrogate_names_its_record(tokenizer):
+    with pytest.raises(DataError, match="bad-one is no legal Unicode"):
+        tokenizer.tokenize([Record("ok", "", "fine"), Record("bad-one", "", "\ud800")])
+
+
+def test_a_broken_tokenizer_names_its_file(tmp_path):
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(PreconditionError, match="cannot be read as a tokenizer"):
+        SideTokenizer.open(tmp_path, SideCard())
+
+
+def test_a_folder_without_tokenizer_says_so(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(PreconditionError, match="tokenizer"):
+        SideTokenizer.open(tmp_path, SideCard())
+
+
+def test_lowercase_is_the_sides_own_setting(tiny_model):
+    backend = SideTokenizer.open(tiny_model, SideCard(settings={"lowercase": True}))
+    assert backend.show(Record("a", "MOON", "Tide")).text == "moon tide"
+
+
+def test_a_text_without_any_token_gets_one(tiny_model, tmp_path):
+    config = json.loads((tiny_model / "tokenizer.json").read_text())
+    (tmp_path / "tokenizer.json").write_text(json.dumps(config | {"post_processor": None}))
+    bare = SideTokenizer.open(tmp_path, SideCard())
+    tokens = bare.tokenize([Record("a", "", "moon"), Record("b", "", ""), Record("c", "", "tide")])
+    assert tokens.lengths.tolist() == [1, 1, 1]
+    assert tokens.row(1).tolist() == list(bare([Record("b", "", "")])[0]) == [bare.pad_id]
