@@ -1,0 +1,1 @@
+"""The methods: one paper one file, behind one interface (`base`), found by name (`registry`)."""

@@ -1,0 +1,213 @@
+"""The interface that every method implements, and the batches that travel through it.
+
+Training and encoding know only this file. The shape was checked on paper against the two hardest methods:
+
+* ReAtt: ``encode_side`` gives the token vectors of all heads of the retrieval layer; ``second_pass`` runs
+  the joint layers and the decoder over the pairs of one query, and returns the answer's loss as a term and
+  the decoder's cross-attention as a constant that ``loss`` reads. The gradient cache stores vectors only.
+* ALIGNER: ``encode_side`` gives token vectors, their mask and their salience; ``loss`` aligns. Salience is
+  part of the representation, so it is cached with the vectors.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+from dretrieve.models.config import ONE_PHASE, InferenceChoice, MethodConfig, Phase
+from dretrieve.store.card import ModelCard
+from dretrieve.types import Side, VectorSpec
+
+
+@dataclass(frozen=True, slots=True)
+class TokenBatch:
+    """Tokenised texts, padded to the longest of them.
+
+    Attributes:
+        input_ids: [B, T] int64.
+        mask: [B, T] bool, True = real token. The real tokens of a row are contiguous, at its left end when
+            padding stands right, at its right end when padding stands left.
+        text_ids: the texts' ids where randomness is seeded per text or an error must name them; may be empty.
+    """
+
+    input_ids: Tensor
+    mask: Tensor
+    text_ids: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+    def to(self, device: torch.device) -> TokenBatch:
+        """Return the batch on that device (without waiting for the copy when memory is pinned)."""
+        return TokenBatch(
+            self.input_ids.to(device, non_blocking=True),
+            self.mask.to(device, non_blocking=True),
+            self.text_ids,
+        )
+
+    def rows(self, start: int, stop: int) -> TokenBatch:
+        """Return some rows, cut to the columns in which they have a real token."""
+        mask = self.mask[start:stop]
+        used = torch.nonzero(mask.any(dim=0)).flatten()
+        left, right = (int(used[0]), int(used[-1]) + 1) if len(used) else (0, 0)
+        return TokenBatch(
+            self.input_ids[start:stop, left:right], mask[:, left:right], self.text_ids[start:stop]
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """What one side's encoder gives for a batch.
+
+    Attributes:
+        vectors: [B, D] for one vector a text, [B, T, D] for many.
+        mask: [B, T] bool for many (True = the token takes part in the score), None for one.
+        salience: [B, T] ≥ 0, a weight per token, where the method has one.
+        auxiliary: loss terms by name, each [B], one number per text, so that a mean over the batch does not
+            depend on how the batch was cut into chunks. They get their gradient chunk by chunk.
+    """
+
+    vectors: Tensor
+    mask: Tensor | None = None
+    salience: Tensor | None = None
+    auxiliary: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def cached(self) -> tuple[Tensor, ...]:
+        """Return the tensors whose gradients the gradient cache stores."""
+        return (self.vectors,) if self.salience is None else (self.vectors, self.salience)
+
+    def replace_cached(self, tensors: Iterable[Tensor]) -> Encoded:
+        """Return the same with other tensors in the places of `cached`."""
+        values = tuple(tensors)
+        salience = values[1] if self.salience is not None else None
+        return Encoded(values[0], self.mask, salience, self.auxiliary)
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """What the loss compares with.
+
+    Attributes:
+        positives: [Q] int64, the column (row of the passage batch) of each query's positive.
+        allowed: [Q, P] bool, False where a passage is another positive of the query and is left out.
+        teacher_scores: [Q, P] where a teacher gave scores, else None.
+        constants: by name, what the second pass found without gradient (ReAtt: the decoder's attention
+            over each query's passages, [Q, K]).
+        answers: the answers' tokens, where a decoder learns to write them.
+    """
+
+    positives: Tensor
+    allowed: Tensor
+    teacher_scores: Tensor | None = None
+    constants: Mapping[str, Tensor] = field(default_factory=dict)
+    answers: TokenBatch | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Joint:
+    """What the second pass over pairs gives: differentiable ``terms`` [Q] and ``constants`` for `Targets`."""
+
+    terms: Mapping[str, Tensor]
+    constants: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """``total`` is what is minimised (a scalar); ``parts`` are the detached scalars that are logged."""
+
+    total: Tensor
+    parts: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterGroup:
+    """Parameters that share a learning rate.
+
+    Attributes:
+        name: for the log.
+        parameters: trainable ones only; a parameter stands in one group at most.
+        learning_rate: absolute; None takes the command line's.
+        scale: multiplies the rate (layer-wise decay).
+        weight_decay: None takes the command line's.
+    """
+
+    name: str
+    parameters: tuple[nn.Parameter, ...]
+    learning_rate: float | None = None
+    scale: float = 1.0
+    weight_decay: float | None = None
+
+
+class Method(nn.Module, ABC):
+    """A retrieval model that can be built, trained, saved and asked for vectors.
+
+    A subclass sets the class attributes and implements the abstract methods; the rest has a default that
+    fits a bi-encoder.
+    """
+
+    name: ClassVar[str]
+    config_class: ClassVar[type]
+    choices: ClassVar[tuple[InferenceChoice, ...]] = ()
+
+    config: MethodConfig
+
+    @classmethod
+    @abstractmethod
+    def build(cls, config: MethodConfig, backbone: str) -> Self:
+        """Return a fresh model on top of a plain Hugging Face or sentence-transformers folder or name."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, folder: Path, card: ModelCard) -> Self:
+        """Return the model that `save` wrote into ``folder``."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write weights, backbone configuration and tokenizer into ``folder``; the caller writes the card."""
+
+    @abstractmethod
+    def card(self) -> ModelCard:
+        """Return the card that belongs to `save`: everything that decides a vector's meaning."""
+
+    @property
+    @abstractmethod
+    def spec(self) -> VectorSpec:
+        """Return dim, kind and score of the vectors."""
+
+    @abstractmethod
+    def encode_side(self, batch: TokenBatch, side: Side) -> Encoded:
+        """Return the vectors of one side's texts."""
+
+    def encode_pair(self, query: TokenBatch, passage: TokenBatch) -> tuple[Encoded, Encoded]:
+        """Return both sides' vectors; a method with one encoder for both packs them into one forward."""
+        return self.encode_side(query, "query"), self.encode_side(passage, "passage")
+
+    def second_pass(self, query: TokenBatch, passage: TokenBatch, targets: Targets) -> Joint | None:
+        """Return what a decoder adds over (query, passage) pairs; None for methods without one.
+
+        Called per chunk of whole queries. The rows of ``passage`` are the queries' own passages, equally
+        many for each, in the order of the queries.
+        """
+        return None
+
+    @abstractmethod
+    def loss(self, query: Encoded, passage: Encoded, targets: Targets) -> Loss:
+        """Return the loss of a batch; ``passage`` may hold gathered rows of other processes."""
+
+    def phases(self) -> tuple[Phase, ...]:
+        """Return the parts of training in order."""
+        return ONE_PHASE
+
+    def parameter_groups(self, phase: Phase) -> list[ParameterGroup]:
+        """Return the groups trained in that phase; what is in no group is frozen."""
+        trained = tuple(parameter for parameter in self.parameters() if parameter.requires_grad)
+        return [ParameterGroup(name="all", parameters=trained)]
+
+    def choose(self, inference: Mapping[str, str | int | float | bool]) -> None:
+        """Take the inference choices (the card's with ``--set`` over them); nothing by default."""

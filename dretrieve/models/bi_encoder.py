@@ -1,0 +1,150 @@
+"""What methods with one vector a text and the dot product have in common; no method by itself."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dretrieve.errors import PreconditionError, UsageError
+from dretrieve.models.base import Encoded, Loss, Method, Targets, TokenBatch
+from dretrieve.models.bi_encoder_config import AUTO, BiEncoderConfig
+from dretrieve.models.contrastive import in_batch_loss
+from dretrieve.models.pooled import PooledEncoder
+from dretrieve.models.pooling import Pooling
+from dretrieve.store.card import ModelCard, SideCard
+from dretrieve.types import Side, VectorSpec
+
+SIDES: tuple[Side, Side] = ("query", "passage")
+NORMALIZED_TEMPERATURE = 0.05
+AnyConfig = TypeVar("AnyConfig", bound=BiEncoderConfig)
+
+
+def side_card(config: BiEncoderConfig, backbone: ModelCard, side: Side, folder: str = ".") -> SideCard:
+    """Return a side's card: the options given, else what the backbone's card says.
+
+    Raises:
+        PreconditionError: the backbone gives many vectors a text and no ``--pooling`` is given.
+    """
+    known = backbone.side(side)
+    if known.pooling == "tokens" and config.pooling == AUTO:
+        raise PreconditionError(
+            f"the backbone is a {backbone.method} model with a vector for each token; "
+            "give --pooling cls, mean or last"
+        )
+    template = config.query_template if side == "query" else config.passage_template
+    length = config.query_max_len if side == "query" else config.passage_max_len
+    return replace(
+        known,
+        folder=folder,
+        files={},
+        template=template or known.template,
+        pair=known.pair if config.pair == AUTO else config.pair == "yes",
+        max_tokens=length or known.max_tokens,
+        pooling=known.pooling if config.pooling == AUTO else cast(Pooling, config.pooling),
+        normalize=known.normalize if config.normalize == AUTO else config.normalize == "yes",
+    )
+
+
+def pooled_encoder(module: nn.Module, card: SideCard) -> PooledEncoder:
+    """Return the encoder with its side's pooling.
+
+    Raises:
+        UsageError: the side's texts may be longer than the encoder has positions.
+    """
+    assert card.pooling != "tokens", "one vector a text"
+    config: Any = module.config
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions is not None and config.model_type in ("roberta", "xlm-roberta", "camembert"):
+        positions -= 2  # the first two are never given to a token
+    if positions is not None and card.max_tokens > positions:
+        raise UsageError(
+            f"texts of {card.max_tokens} tokens are too long: this backbone has {positions} positions; "
+            "lower --query-max-len and --passage-max-len"
+        )
+    return PooledEncoder(module, card.pooling, normalize=card.normalize)
+
+
+def settled(config: AnyConfig, query: SideCard, passage: SideCard) -> AnyConfig:
+    """Return the config with every ``auto`` replaced by what the cards say."""
+    return replace(
+        config,
+        pooling=query.pooling,
+        normalize="yes" if query.normalize else "no",
+        temperature=config.temperature or (NORMALIZED_TEMPERATURE if query.normalize else 1.0),
+        query_max_len=query.max_tokens,
+        passage_max_len=passage.max_tokens,
+        query_template=query.template,
+        passage_template=passage.template,
+        pair="yes" if passage.pair else "no",
+    )
+
+
+def pack_pair(query: TokenBatch, passage: TokenBatch, padding_side: str) -> TokenBatch:
+    """Return both batches as one, queries first, padded to the longer."""
+    width = max(query.input_ids.shape[1], passage.input_ids.shape[1])
+
+    def widened(tensor: Tensor) -> Tensor:
+        missing = width - tensor.shape[1]
+        return functional.pad(tensor, [0, missing] if padding_side == "right" else [missing, 0])
+
+    return TokenBatch(
+        torch.cat([widened(query.input_ids), widened(passage.input_ids)]),
+        torch.cat([widened(query.mask), widened(passage.mask)]),
+        query.text_ids + passage.text_ids,
+    )
+
+
+class BiEncoder(Method):
+    """A method whose score is the dot product of two vectors.
+
+    Attributes:
+        config: with everything settled.
+        cards: of both sides.
+        tokenizers: folder of each side's tokenizer.
+        backbone_name: as given, for the card.
+    """
+
+    config: BiEncoderConfig
+
+    def __init__(
+        self,
+        config: BiEncoderConfig,
+        cards: dict[Side, SideCard],
+        tokenizers: dict[Side, Path],
+        backbone_name: str,
+    ) -> None:
+        super().__init__()
+        self.config, self.cards = config, cards
+        self.tokenizers, self.backbone_name = tokenizers, backbone_name
+
+    @property
+    @abstractmethod
+    def dim(self) -> int:
+        """Numbers per vector."""
+
+    @property
+    def spec(self) -> VectorSpec:
+        """Return one vector a text, compared by the dot product."""
+        return VectorSpec(self.dim, "one", "dot")
+
+    def loss(self, query: Encoded, passage: Encoded, targets: Targets) -> Loss:
+        """Return the cross-entropy over every passage of the batch (`models.contrastive`)."""
+        scores = query.vectors @ passage.vectors.T
+        return in_batch_loss(scores, targets, temperature=self.config.temperature)
+
+    def card(self) -> ModelCard:
+        """Return the card; checksums come when the files stand."""
+        return ModelCard(
+            method=self.name,
+            vectors=self.spec,
+            query=self.cards["query"],
+            passage=self.cards["passage"],
+            method_config=asdict(self.config),
+            source={"backbone": self.backbone_name},
+        )

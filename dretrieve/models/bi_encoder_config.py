@@ -1,0 +1,40 @@
+"""The options that every method with one vector a text shares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dretrieve.errors import UsageError
+from dretrieve.models.config import check_legal, option
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BiEncoderConfig:
+    """What decides the vectors and the loss of a bi-encoder.
+
+    ``auto``, 0 and "" take what the backbone says of itself (its card, or its sentence-transformers files);
+    one that says nothing gets [CLS] without normalisation, 256 tokens, title and text, as DPR has it. A
+    saved model's config holds the values taken.
+    """
+
+    pooling: str = option(AUTO, "How token states become one vector.", legal=(AUTO, "cls", "mean", "last"))
+    normalize: str = option(AUTO, "Whether vectors get length 1.", legal=(AUTO, "yes", "no"))
+    temperature: float = option(0.0, "Divides the scores in the loss; 0: .05 if normalised, else 1.")
+    query_max_len: int = option(0, "Longest query in tokens; 0 as the backbone.")
+    passage_max_len: int = option(0, "Longest passage in tokens; 0 as the backbone.")
+    query_template: str = option("", "Form of a query, for example 'query: {text}'.")
+    passage_template: str = option("", "Form of a passage, for example '{title} {text}'.")
+    pair: str = option(AUTO, "Title and text as a tokenizer pair (DPR).", legal=(AUTO, "yes", "no"))
+
+    def __post_init__(self) -> None:
+        check_legal(self)
+        if self.temperature < 0:
+            raise UsageError(f"--temperature {self.temperature} must be above 0 (or 0 for the default)")
+        for name in ("query_max_len", "passage_max_len"):
+            value = getattr(self, name)
+            if value != 0 and value < 4:
+                raise UsageError(
+                    f"--{name.replace('_', '-')} {value} leaves no room for text; give 4 or more"
+                )

@@ -1,0 +1,143 @@
+"""A model ready to answer: card, tokenizers and the module on its device, in its number type."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import nn
+
+from dretrieve.models.backbone import load_module
+from dretrieve.models.base import Encoded, Method, TokenBatch
+from dretrieve.models.bi_encoder import SIDES, pooled_encoder
+from dretrieve.models.places import find_model, read_card
+from dretrieve.models.pooled import PooledEncoder
+from dretrieve.models.registry import find
+from dretrieve.store.card import Choice, ModelCard, SideCard
+from dretrieve.tokens.tokenizer import SideTokenizer
+from dretrieve.types import Side
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class SideEncoder(Protocol):
+    """Whatever answers with vectors: a `Method`, or a plain folder's encoder."""
+
+    def encode_side(self, batch: TokenBatch, side: Side) -> Encoded:
+        """Return the vectors of one side's texts."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model ready to answer.
+
+    Attributes:
+        name: as the user gave it.
+        card: what decides its vectors.
+        encoder: in evaluation mode.
+        tokenizers: by side.
+        device: where it computes.
+        precision: ``fp32``, ``bf16`` or ``fp16``.
+        choices: inference choices other than the card's defaults (``--set``).
+        note: what was read from a plain folder; None for a model with a card.
+    """
+
+    name: str
+    card: ModelCard
+    encoder: SideEncoder
+    tokenizers: Mapping[Side, SideTokenizer]
+    device: torch.device
+    precision: str
+    choices: Mapping[str, Choice] = field(default_factory=dict)
+    note: str | None = None
+
+    def fingerprint(self, side: Side) -> str:
+        """Return what the side's vectors depend on, inference choices included."""
+        return self.card.fingerprint(side, self.choices)
+
+    @property
+    def engine(self) -> str:
+        """What computes: ``packed`` where every encoder is of a known family, else ``transformers``."""
+        if not isinstance(self.encoder, nn.Module):
+            return type(self.encoder).__name__
+        engines = {part.engine for part in self.encoder.modules() if isinstance(part, PooledEncoder)}
+        return engines.pop() if len(engines) == 1 else "transformers"
+
+
+class PlainEncoder(nn.Module):
+    """The one encoder of a plain folder, for both sides."""
+
+    def __init__(self, encoder: PooledEncoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def encode_side(self, batch: TokenBatch, side: Side) -> Encoded:
+        """Return one vector a text."""
+        return Encoded(self.encoder(batch))
+
+
+def load_model(
+    name: str,
+    device: torch.device | str = "cpu",
+    precision: str = "fp32",
+    settings: Mapping[str, Choice] | None = None,
+) -> LoadedModel:
+    """Return the model of that name, ready to answer.
+
+    Args:
+        name: a folder (ours or plain), ``minilm``, or a hub name.
+        device: where to compute.
+        precision: fp32, bf16 or fp16 (see `encoding.numerics.resolve_precision` for ``auto``).
+        settings: inference choices over the card's defaults.
+
+    Raises:
+        PreconditionError: no such model; weights that cannot be read.
+        UsageError: an inference choice that the method does not have.
+        VerificationError: files that are not those of the card.
+    """
+    folder = find_model(name)
+    card, note = read_card(folder)
+    choices = card.chosen(settings or {})
+    device, dtype = torch.device(device), DTYPES[precision]
+    if note is None:
+        method = find(card.method).method().load(folder, card)
+        method.choose(choices)
+        module: Method | PlainEncoder = method
+    else:
+        module = PlainEncoder(pooled(folder, card.passage))
+    ready(module, device, dtype)
+    tokenizers = {side: open_tokenizer(folder, card.side(side)) for side in SIDES}
+    return LoadedModel(name, card, module, tokenizers, device, precision, dict(settings or {}), note)
+
+
+def open_tokenizer(folder: Path, card: SideCard) -> SideTokenizer:
+    """Return the tokenizer of one side of a model folder."""
+    return SideTokenizer.open(folder / card.folder, card)
+
+
+def pooled(folder: Path, card: SideCard) -> PooledEncoder:
+    """Return the encoder of one side with its pooling, in float32 on the CPU."""
+    return pooled_encoder(load_module(folder / card.folder), card)
+
+
+def ready(module: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+    """Turn a module into one that answers: evaluation mode, no gradients, engine prepared, on its device.
+
+    What a method has beside its pooled encoders (gates, small layers) stays in float32; a method without
+    such encoders is converted whole.
+    """
+    module.eval().requires_grad_(False)
+    encoders = [part for part in module.modules() if isinstance(part, PooledEncoder)]
+    for encoder in encoders:
+        encoder.prepare(device, dtype)
+    if not encoders:
+        module.to(device, dtype)
+    inside = {id(part) for encoder in encoders for part in encoder.modules()}
+    for part in module.modules():
+        if id(part) not in inside:
+            for own in (*part.parameters(recurse=False), *part.buffers(recurse=False)):
+                own.data = own.data.to(device)

@@ -1,0 +1,55 @@
+"""From token states to one vector: cls, mean, last, found from the mask alone, wherever padding stands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+Pooling = Literal["cls", "mean", "last"]
+POOLINGS: tuple[Pooling, ...] = ("cls", "mean", "last")
+
+
+def pool(states: Tensor, mask: Tensor, how: Pooling) -> Tensor:
+    """Return [B, D] float32 from padded states.
+
+    Args:
+        states: [B, T, D].
+        mask: [B, T] bool, True = real token, at least one a row.
+        how: the first real token, the mean over the real tokens, or the last real token.
+    """
+    if how == "mean":
+        kept = states.float().masked_fill(~mask.unsqueeze(-1), 0.0)
+        return kept.sum(dim=1) / mask.sum(dim=1, keepdim=True).clamp(min=1)
+    marks = mask.to(torch.uint8)
+    if how == "cls":
+        place = marks.argmax(dim=1)
+    else:
+        place = mask.shape[1] - 1 - marks.flip(1).argmax(dim=1)
+    return states[torch.arange(len(states), device=states.device), place].float()
+
+
+def pool_packed(states: Tensor, lengths: Sequence[int], how: Pooling) -> Tensor:
+    """Return [B, D] float32 from states without padding.
+
+    Args:
+        states: [N, D], the tokens of one text after the other.
+        lengths: tokens per text, at least 1 each; they add up to N.
+        how: as in `pool`.
+    """
+    sizes = torch.tensor(lengths, dtype=torch.int64)
+    ends = sizes.cumsum(0)
+    if how == "mean":
+        on_device = sizes.to(states.device, non_blocking=True)
+        # A GPU would be waited for if it had to check the lengths; they are right by construction.
+        return torch.segment_reduce(states.float(), "mean", lengths=on_device, unsafe=states.is_cuda)
+    places = ends - sizes if how == "cls" else ends - 1
+    return states[places.to(states.device, non_blocking=True)].float()
+
+
+def unit(vectors: Tensor) -> Tensor:
+    """Return the vectors divided by their Euclidean length; zeros stay zeros (and are refused on writing)."""
+    return functional.normalize(vectors, dim=-1)

@@ -1,0 +1,46 @@
+"""The methods by name, free of torch: adding a method is one line here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from dretrieve.errors import UsageError
+
+if TYPE_CHECKING:
+    from dretrieve.models.base import Method
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Where a method lives: ``METHOD`` in ``module``, its config class ``CONFIG`` in ``module_config``."""
+
+    module: str
+    text: str
+
+    def method(self) -> type[Method]:
+        """Return the method's class (imports torch)."""
+        return import_module(f"dretrieve.models.{self.module}").METHOD  # type: ignore[no-any-return]
+
+    def config(self) -> type:
+        """Return the method's config dataclass (imports no torch)."""
+        return import_module(f"dretrieve.models.{self.module}_config").CONFIG  # type: ignore[no-any-return]
+
+
+METHODS: dict[str, Entry] = {
+    "shared": Entry("shared", "one encoder for queries and passages"),
+    "dpr": Entry("dpr", "two encoders, one for each side"),
+}
+
+
+def find(name: str) -> Entry:
+    """Return the method of that name (dashes and underscores are equal).
+
+    Raises:
+        UsageError: there is none; the message lists them.
+    """
+    entry = METHODS.get(name.replace("-", "_"))
+    if entry is None:
+        raise UsageError(f"there is no method '{name}'; there are {', '.join(METHODS)}")
+    return entry

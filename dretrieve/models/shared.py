@@ -1,0 +1,128 @@
+"""``shared``: one encoder for queries and passages, the dot product as score.
+
+The baseline of TASER ("Shared, I = 1"), SB-MoE and DDR. Both sides go through the encoder in one forward.
+With ``--lora`` only low-rank adapters are trained (peft); they are merged into the weights when saved, so
+that the folder is a plain encoder.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from pathlib import Path
+from typing import Any, Self
+
+from torch import nn
+
+from dretrieve.errors import PreconditionError, UsageError
+from dretrieve.models.backbone import load_module
+from dretrieve.models.base import Encoded, TokenBatch
+from dretrieve.models.bi_encoder import SIDES, BiEncoder, pack_pair, pooled_encoder, settled, side_card
+from dretrieve.models.config import MethodConfig
+from dretrieve.models.model_folder import save_encoder
+from dretrieve.models.places import find_model, read_card
+from dretrieve.models.shared_config import SharedConfig
+from dretrieve.store.card import ModelCard, SideCard
+from dretrieve.types import Side
+
+
+class Shared(BiEncoder):
+    """One encoder for both sides."""
+
+    name = "shared"
+    config_class = SharedConfig
+    config: SharedConfig
+
+    def __init__(
+        self,
+        config: SharedConfig,
+        cards: dict[Side, SideCard],
+        module: nn.Module,
+        tokenizer: Path,
+        backbone_name: str,
+    ) -> None:
+        super().__init__(config, cards, {"query": tokenizer, "passage": tokenizer}, backbone_name)
+        self.encoder = pooled_encoder(module, cards["query"])
+
+    @classmethod
+    def build(cls, config: MethodConfig, backbone: str) -> Self:
+        """Return the method on a backbone: a plain folder or a model with one encoder.
+
+        Raises:
+            PreconditionError: the backbone is a model with an encoder for each side.
+        """
+        assert isinstance(config, SharedConfig)
+        folder = find_model(backbone)
+        known, _ = read_card(folder)
+        if known.query.folder != known.passage.folder:
+            raise PreconditionError(
+                f"{backbone} has an encoder for each side; give one of them as --backbone: "
+                f"{folder / known.passage.folder}"
+            )
+        cards = {side: side_card(config, known, side) for side in SIDES}
+        folder = folder / known.query.folder
+        module = load_module(folder)
+        if config.lora:
+            module = with_adapters(module, config)
+        return cls(settled(config, cards["query"], cards["passage"]), cards, module, folder, backbone)
+
+    @classmethod
+    def load(cls, folder: Path, card: ModelCard) -> Self:
+        """Return the model that `save` wrote."""
+        cards: dict[Side, SideCard] = {"query": card.query, "passage": card.passage}
+        place = folder / card.query.folder
+        config = SharedConfig(**card.method_config)
+        return cls(config, cards, load_module(place), place, str(card.source.get("backbone", folder)))
+
+    def save(self, folder: Path) -> None:
+        """Write the encoder, adapters merged."""
+        module: Any = self.encoder.backbone
+        if hasattr(module, "merge_and_unload"):
+            module = copy.deepcopy(module).merge_and_unload()
+        save_encoder(folder, module, self.tokenizers["query"], self.cards["query"])
+
+    @property
+    def dim(self) -> int:
+        """Numbers per vector."""
+        return self.encoder.dim
+
+    def encode_side(self, batch: TokenBatch, side: Side) -> Encoded:
+        """Return [B, dim]; both sides are encoded alike."""
+        return Encoded(self.encoder(batch))
+
+    def encode_pair(self, query: TokenBatch, passage: TokenBatch) -> tuple[Encoded, Encoded]:
+        """Return both sides from one forward."""
+        both = self.encoder(pack_pair(query, passage, self.cards["query"].padding_side))
+        return Encoded(both[: len(query)]), Encoded(both[len(query) :])
+
+
+def with_adapters(module: nn.Module, config: SharedConfig) -> nn.Module:
+    """Return the encoder frozen, with low-rank adapters beside the named linear layers.
+
+    Raises:
+        UsageError: no layer has such a name.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    wanted = [name for name in config.lora_target_modules.split(",") if name]
+    linear = {name.rpartition(".")[2] for name, part in module.named_modules() if isinstance(part, nn.Linear)}
+    unknown = [name for name in wanted if name not in linear]
+    if unknown or not wanted:
+        raise UsageError(
+            f"--lora-target-modules {config.lora_target_modules!r}: the backbone has no layer "
+            f"{', '.join(unknown) or 'without a name'}; its linear layers are {', '.join(sorted(linear))}"
+        )
+    adapters = LoraConfig(
+        r=config.lora_r,
+        lora_alpha=config.lora_alpha,
+        lora_dropout=config.lora_dropout,
+        target_modules=wanted,
+        bias="none",
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by its older names
+        found: nn.Module = get_peft_model(module, adapters)
+    return found
+
+
+METHOD = Shared

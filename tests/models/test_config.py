@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from dretrieve.errors import UsageError
+from dretrieve.models.config import InferenceChoice, check_legal, option, parse_choices
+from dretrieve.models.registry import METHODS, find
+
+
+@dataclass(frozen=True)
+class Config:
+    gate: str = option("top1", "Which.", legal=("top1", "all"))
+    size: int = option(3, "How many.")
+
+    def __post_init__(self):
+        check_legal(self)
+
+
+def test_options_are_fields_with_their_help():
+    assert Config().size == 3
+    assert Config.__dataclass_fields__["gate"].metadata["help"] == "Which."
+
+
+def test_an_illegal_value_lists_the_legal_ones():
+    with pytest.raises(UsageError, match="--gate most is unknown; choose one of top1, all"):
+        Config(gate="most")
+
+
+CHOICES = (
+    InferenceChoice(name="mode", default="top1", legal=("top1", "all")),
+    InferenceChoice(name="share", default=0.5),
+    InferenceChoice(name="routing", default=True),
+)
+
+
+def test_choices_take_the_type_of_their_default():
+    assert parse_choices("m", CHOICES, {"mode": "all", "share": "0.25", "routing": "False"}) == {
+        "mode": "all",
+        "share": 0.25,
+        "routing": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"mode": "some"}, "choose one of top1, all"),
+        ({"share": "half"}, "a value of type float"),
+        ({"routing": "maybe"}, "a value of type bool"),
+        ({"depth": "3"}, "it has mode, routing, share"),
+    ],
+)
+def test_what_is_wrong_with_a_choice_is_said(settings, message):
+    with pytest.raises(UsageError, match=message):
+        parse_choices("m", CHOICES, settings)
+
+
+def test_every_method_of_the_registry_is_there():
+    for name, entry in METHODS.items():
+        method = entry.method()
+        assert method.name == name
+        assert method.config_class is entry.config()
+
+
+def test_an_unknown_method_lists_the_known_ones():
+    assert find("shared") is METHODS["shared"]
+    with pytest.raises(UsageError, match=r"no method 'colbret'; there are .*dpr"):
+        find("colbret")

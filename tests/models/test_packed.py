@@ -1,0 +1,177 @@
+"""The engine without padding is the transformers module: same states, in any batch, for every family."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from transformers import (
+    BertConfig,
+    BertModel,
+    DistilBertConfig,
+    DistilBertModel,
+    RobertaConfig,
+    RobertaModel,
+    XLMRobertaConfig,
+    XLMRobertaModel,
+)
+
+from dretrieve.models.base import TokenBatch
+from dretrieve.models.packed import PackedEncoder, pack, supported
+
+SIZES = {
+    "vocab_size": 60,
+    "hidden_size": 48,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 80,
+    "max_position_embeddings": 40,
+}
+FAMILIES = {
+    "bert": lambda **more: BertModel(BertConfig(**SIZES, **more), add_pooling_layer=False),
+    "roberta": lambda **more: RobertaModel(RobertaConfig(**SIZES, **more), add_pooling_layer=False),
+    "xlm-roberta": lambda **more: XLMRobertaModel(XLMRobertaConfig(**SIZES, **more), add_pooling_layer=False),
+}
+
+
+def make(family, **more):
+    torch.manual_seed(3)
+    module = FAMILIES[family](**more).eval()
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    return module
+
+
+def batch_of(lengths, side="right", width=None):
+    generator = torch.Generator().manual_seed(sum(lengths))
+    width = width or max(lengths)
+    ids = torch.full((len(lengths), width), 1)
+    mask = torch.zeros(len(lengths), width, dtype=torch.bool)
+    for row, length in enumerate(lengths):
+        place = slice(0, length) if side == "right" else slice(width - length, width)
+        ids[row, place] = torch.randint(2, 60, (length,), generator=generator)
+        mask[row, place] = True
+    return TokenBatch(ids, mask)
+
+
+def rows_of(found):
+    """Split the engine's answer into the states of each text, in the batch's order."""
+    states, lengths, places = found
+    parts = torch.split(states.float(), lengths)
+    return [parts[place] for place in places.tolist()]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_float32_states_are_those_of_transformers(family):
+    module = make(family)
+    assert supported(module)
+    batch = batch_of([7, 1, 12, 7, 30, 2])
+    engine = PackedEncoder(module, torch.device("cpu"), torch.float32)
+    with torch.no_grad():
+        theirs = module(input_ids=batch.input_ids, attention_mask=batch.mask.long()).last_hidden_state
+    for row, states in enumerate(rows_of(engine(batch))):
+        torch.testing.assert_close(states, theirs[row][batch.mask[row]], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("lengths", [[3], [40, 40], [5, 9, 9, 9, 1], [33] * 7 + [32, 31, 1]])
+def test_bfloat16_states_keep_their_direction(lengths):
+    module = make("bert")
+    batch = batch_of(lengths)
+    exact = rows_of(PackedEncoder(module, torch.device("cpu"), torch.float32)(batch))
+    fast = rows_of(PackedEncoder(module, torch.device("cpu"), torch.bfloat16)(batch))
+    for one, other in zip(exact, fast, strict=True):
+        assert torch.cosine_similarity(one, other, dim=-1).min() > 0.999
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_text_does_not_depend_on_its_company(dtype):
+    engine = PackedEncoder(make("bert"), torch.device("cpu"), dtype)
+    lengths = [7, 1, 12, 7, 30]
+    batch = batch_of(lengths)
+    together = rows_of(engine(batch))
+    for row in range(len(lengths)):
+        alone = rows_of(engine(batch.rows(row, row + 1)))[0]
+        torch.testing.assert_close(
+            alone, together[row], rtol=1e-2, atol=1e-2 if dtype == torch.bfloat16 else 1e-5
+        )
+
+
+def test_padding_side_and_width_change_nothing():
+    engine = PackedEncoder(make("bert"), torch.device("cpu"), torch.float32)
+    lengths = [4, 9, 1]
+    usual = rows_of(engine(batch_of(lengths)))
+    for other in (batch_of(lengths, "left"), batch_of(lengths, "right", 20), batch_of(lengths, "left", 13)):
+        for one, two in zip(usual, rows_of(engine(other)), strict=True):
+            assert torch.equal(one, two)
+
+
+def test_scores_above_the_range_of_exp_are_handled():
+    module = make("bert")
+    with torch.no_grad():
+        for layer in module.encoder.layer:
+            layer.attention.self.query.weight.mul_(30)
+    batch = batch_of([20, 6])
+    engine = PackedEncoder(module, torch.device("cpu"), torch.bfloat16)
+    assert all(torch.isfinite(states).all() for states in rows_of(engine(batch)))
+
+
+def test_pack_sorts_by_length_and_says_where_each_text_went():
+    batch = batch_of([2, 5, 1, 5])
+    ids, positions, lengths, places = pack(batch)
+    assert lengths == [5, 5, 2, 1]
+    assert places.tolist() == [2, 0, 3, 1]
+    assert positions.tolist() == [0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1, 0]
+    parts = np.split(ids.numpy(), np.cumsum(lengths)[:-1])
+    for row, place in enumerate(places.tolist()):
+        assert parts[place].tolist() == batch.input_ids[row][batch.mask[row]].tolist()
+
+
+def test_other_architectures_are_left_to_transformers():
+    assert not supported(
+        DistilBertModel(DistilBertConfig(dim=16, n_heads=2, n_layers=1, hidden_dim=16, vocab_size=20))
+    )
+    assert not supported(make("bert", hidden_act="relu"))
+    assert not supported(make("bert", is_decoder=True))
+    assert not supported(torch.nn.Linear(2, 2))
+    adapted = make("bert")
+    adapted.encoder.layer[0].attention.self.query = torch.nn.Sequential(torch.nn.Linear(48, 48))
+    assert not supported(adapted)
+
+
+def test_a_subclass_may_differ_and_is_left_alone():
+    class Own(BertModel):
+        pass
+
+    assert not supported(Own(BertConfig(**SIZES), add_pooling_layer=False))
+
+
+def test_variable_length_attention_over_the_whole_batch_is_the_same(monkeypatch):
+    """On a GPU all texts attend at once; here a plain stand-in is called the way torch's function is."""
+
+    def stand_in(query, key, value, bounds, bounds_again, longest, longest_again):
+        assert bounds is bounds_again
+        assert bounds.dtype == torch.int32
+        assert longest == longest_again == int(bounds.diff().max())
+        found = torch.empty_like(query)
+        for start, stop in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
+            parts = (part[start:stop].transpose(0, 1) for part in (query, key, value))
+            found[start:stop] = torch.nn.functional.scaled_dot_product_attention(*parts).transpose(0, 1)
+        return found
+
+    engine = PackedEncoder(make("bert"), torch.device("cpu"), torch.float32)
+    batch = batch_of([7, 1, 12, 7, 30])
+    expected = rows_of(engine(batch))
+    monkeypatch.setattr(engine, "_varlen", stand_in)
+    for one, other in zip(expected, rows_of(engine(batch)), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_gpu_gives_the_states_of_the_cpu(dtype):
+    batch = batch_of([7, 1, 12, 7, 30])
+    exact = rows_of(PackedEncoder(make("bert"), torch.device("cpu"), torch.float32)(batch))
+    found = rows_of(PackedEncoder(make("bert"), torch.device("cuda"), dtype)(batch))
+    for one, other in zip(exact, found, strict=True):
+        assert torch.cosine_similarity(one, other.cpu(), dim=-1).min() > 0.999

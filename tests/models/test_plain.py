@@ -1,0 +1,202 @@
+"""Plain folders: what their own files say is what is done."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from dretrieve.errors import DataError, PreconditionError
+from dretrieve.models.plain import read_plain
+
+
+@pytest.fixture
+def bare(tiny_model, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model, folder)
+    return folder
+
+
+def write(path, value):
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(value))
+
+
+def edit(path, **entries):
+    write(path, json.loads(path.read_text()) | entries)
+
+
+def as_sentence_transformer(folder, pooling=None, normalize=True, **top):
+    kinds = ["Transformer", "Pooling", *(["Normalize"] if normalize else [])]
+    places = ["", "1_Pooling", "2_Normalize"]
+    write(
+        folder / "modules.json",
+        [
+            {"idx": i, "path": places[i], "type": f"sentence_transformers.models.{kind}"}
+            for i, kind in enumerate(kinds)
+        ],
+    )
+    write(
+        folder / "1_Pooling" / "config.json",
+        pooling or {"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": False},
+    )
+    write(folder / "sentence_bert_config.json", {"max_seq_length": 20, "do_lower_case": False})
+    write(folder / "config_sentence_transformers.json", top)
+
+
+def test_sentence_transformers_files_are_obeyed(bare):
+    as_sentence_transformer(bare, prompts={"query": "query: ", "document": "passage: "})
+    plain = read_plain(bare)
+    query, passage = plain.card.query, plain.card.passage
+    assert (query.pooling, query.normalize, query.max_tokens) == ("mean", True, 20)
+    assert (query.template, passage.template) == ("query: {text}", "passage: {title} {text}")
+    assert plain.card.vectors.dim == 32
+    for said in (
+        "mean pooling",
+        "unit length",
+        "20 tokens",
+        'query prompt "query: "',
+        "sentence-transformers",
+    ):
+        assert said in plain.note
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({"pooling_mode_cls_token": True}, "cls"),
+        ({"pooling_mode_lasttoken": True}, "last"),
+        ({"pooling_mode": "lasttoken"}, "last"),
+        ({"pooling_mode": "mean"}, "mean"),
+        ({"pooling_mode": ["cls"]}, "cls"),
+    ],
+)
+def test_every_spelling_of_pooling(bare, config, expected):
+    as_sentence_transformer(bare, pooling=config, normalize=False)
+    card = read_plain(bare).card
+    assert card.passage.pooling == expected
+    assert not card.passage.normalize
+
+
+@pytest.mark.parametrize("config", [{"pooling_mode_max_tokens": True}, {"pooling_mode": ["cls", "mean"]}])
+def test_a_pooling_that_is_not_done_here_is_refused(bare, config):
+    as_sentence_transformer(bare, pooling=config)
+    with pytest.raises(DataError, match="cls, mean and last"):
+        read_plain(bare)
+
+
+def test_a_module_without_counterpart_is_refused(bare):
+    as_sentence_transformer(bare)
+    write(
+        bare / "modules.json",
+        [
+            {"type": "a.Transformer", "path": ""},
+            {"type": "a.Pooling", "path": "1_Pooling"},
+            {"type": "a.Dense", "path": "2"},
+        ],
+    )
+    with pytest.raises(DataError, match="Transformer, Pooling, Dense"):
+        read_plain(bare)
+
+
+def test_prompts_outside_the_pooling_are_refused(bare):
+    as_sentence_transformer(
+        bare, pooling={"pooling_mode": "mean", "include_prompt": False}, prompts={"query": "q "}
+    )
+    with pytest.raises(DataError, match="leaves its prompts out"):
+        read_plain(bare)
+
+
+def test_cosine_as_similarity_means_unit_length(bare):
+    as_sentence_transformer(bare, normalize=False, similarity_fn_name="cosine")
+    assert read_plain(bare).card.query.normalize
+
+
+def test_a_default_prompt_serves_both_sides(bare):
+    as_sentence_transformer(bare, prompts={"sts": "say: "}, default_prompt_name="sts")
+    card = read_plain(bare).card
+    assert (card.query.template, card.passage.template) == ("say: {text}", "say: {title} {text}")
+
+
+def test_the_transformer_may_stand_in_a_folder_of_its_own(bare, tiny_model):
+    inner = bare / "0_Transformer"
+    shutil.copytree(tiny_model, inner)
+    as_sentence_transformer(bare)
+    modules = json.loads((bare / "modules.json").read_text())
+    modules[0]["path"] = "0_Transformer"
+    write(bare / "modules.json", modules)
+    write(inner / "sentence_bert_config.json", {"max_seq_length": 11})
+    card = read_plain(bare).card
+    assert (card.query.folder, card.query.max_tokens) == ("0_Transformer", 11)
+
+
+@pytest.mark.parametrize(
+    ("family", "name", "expected"),
+    [
+        ("bert", "some-bert", "cls"),
+        ("bert", "contriever-x", "mean"),
+        ("qwen3", "m", "last"),
+        ("t5", "m", "mean"),
+    ],
+)
+def test_a_bare_folder_takes_its_familys_custom_and_says_so(bare, family, name, expected):
+    folder = bare.rename(bare.parent / name)
+    edit(folder / "config.json", model_type=family)
+    plain = read_plain(folder)
+    assert plain.card.query.pooling == expected
+    assert not plain.card.query.normalize
+    assert "names no pooling" in plain.note
+
+
+def test_lengths_come_from_tokenizer_and_positions(bare):
+    assert read_plain(bare).card.query.max_tokens == 64
+    edit(bare / "config.json", model_type="roberta", max_position_embeddings=34)
+    assert read_plain(bare).card.query.max_tokens == 32
+    edit(bare / "config.json", max_position_embeddings=9000)
+    edit(bare / "tokenizer_config.json", model_max_length=10**30)
+    assert read_plain(bare).card.query.max_tokens == 512
+
+
+def test_left_padding_is_read(bare):
+    edit(bare / "tokenizer_config.json", padding_side="left")
+    assert read_plain(bare).card.passage.padding_side == "left"
+
+
+def test_the_fingerprint_follows_weights_and_tokenizer_not_the_place(bare, tiny_model):
+    first = read_plain(tiny_model).card
+    assert read_plain(bare).card.fingerprint("passage") == first.fingerprint("passage")
+    with open(bare / "model.safetensors", "r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"\x01")
+    assert read_plain(bare).card.fingerprint("passage") != first.fingerprint("passage")
+
+
+def test_pickled_weights_are_not_read(bare):
+    (bare / "model.safetensors").rename(bare / "pytorch_model.bin")
+    with pytest.raises(PreconditionError, match="save_pretrained"):
+        read_plain(bare)
+
+
+def test_half_a_dpr_model_is_told_how_to_become_whole(bare):
+    edit(bare / "config.json", model_type="dpr")
+    with pytest.raises(PreconditionError, match="one half of a DPR model"):
+        read_plain(bare)
+
+
+def test_a_folder_that_is_no_model_and_broken_json(bare, tmp_path):
+    with pytest.raises(PreconditionError, match="is no model"):
+        read_plain(tmp_path)
+    (bare / "config.json").write_text("{")
+    with pytest.raises(DataError, match=r"config\.json cannot be read"):
+        read_plain(bare)
+
+
+def test_sentence_transformers_models_without_length_take_all_that_fits(bare):
+    as_sentence_transformer(bare)
+    (bare / "sentence_bert_config.json").write_text("{}")
+    edit(bare / "config.json", max_position_embeddings=8192)
+    edit(bare / "tokenizer_config.json", model_max_length=8000)
+    assert read_plain(bare).card.query.max_tokens == 8000
+    edit(bare / "tokenizer_config.json", model_max_length=10**30)
+    assert read_plain(bare).card.query.max_tokens == 8192
