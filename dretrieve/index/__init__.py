@@ -1,0 +1,1 @@
+"""Indexes over vectors or terms: exact, approximate, token, lexical."""

@@ -1,0 +1,181 @@
+"""What every index over one-vector embeddings is: passages by row, ids, an order of ids, a search."""
+
+from __future__ import annotations
+
+import bisect
+import os
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dretrieve.errors import PreconditionError, VerificationError
+from dretrieve.index.exact import Block, ExactOptions
+from dretrieve.index.top_k import TopK
+from dretrieve.order import id_ranks
+from dretrieve.store.embeddings import Embeddings
+from dretrieve.store.fingerprint import canonical_json, sha256_bytes
+from dretrieve.store.ids import IdTable
+from dretrieve.store.manifest import Manifest
+from dretrieve.store.npy import map_array
+
+RANKS = "id_rank.npy"
+
+
+class Passages:
+    """The rows of an embeddings folder: vectors block by block, ids, ranks of ids.
+
+    Args:
+        embeddings: of passages, one vector each.
+        ranks_file: where an index keeps the ranks; without it they are computed when first asked for.
+    """
+
+    def __init__(self, embeddings: Embeddings, ranks_file: Path | None = None) -> None:
+        if embeddings.side != "passage":
+            raise VerificationError(
+                f"{embeddings.folder} holds vectors of queries, passages are wanted; give it as "
+                "--query-embeddings, and the passages' embeddings or index as --index"
+            )
+        if embeddings.vectors.kind != "one":
+            raise VerificationError(
+                f"{embeddings.folder} holds one vector per token; index it with --type token"
+            )
+        self.embeddings, self._ranks_file = embeddings, ranks_file
+        self._shards = [entry for entry in embeddings.shards if len(entry.shard)]
+        self._starts = [entry.shard.start for entry in self._shards]
+        self._arrays: dict[int, NDArray[Any]] = {}
+        self._tables: dict[int, IdTable] = {}
+
+    @property
+    def rows(self) -> int:
+        """How many passages there are."""
+        return self.embeddings.rows
+
+    @property
+    def dim(self) -> int:
+        """Numbers per vector."""
+        return self.embeddings.vectors.dim
+
+    @cached_property
+    def ranks(self) -> NDArray[np.int64]:
+        """[rows] position of each id in ascending order of UTF-8 bytes."""
+        if self._ranks_file is not None:
+            return map_array(self._ranks_file)
+        return id_ranks([text_id for entry in self._shards for text_id in entry.ids()])
+
+    def shard_of(self, row: int) -> int:
+        """Return which of the shards with rows holds that row."""
+        return bisect.bisect_right(self._starts, row) - 1
+
+    def vectors(self, shard: int) -> NDArray[Any]:
+        """Return the mapped vectors of that shard."""
+        if shard not in self._arrays:
+            self._arrays[shard] = self._shards[shard].array("vectors")
+        return self._arrays[shard]
+
+    def block(self, start: int, stop: int) -> Block:
+        """Return rows ``start`` to ``stop``, or as many as the first row's shard holds."""
+        number = self.shard_of(start)
+        shard = self._shards[number].shard
+        end = min(stop, shard.stop)
+        return Block(start, self.vectors(number)[start - shard.start : end - shard.start])
+
+    def start_of(self, shard: int) -> int:
+        """Return the first row of that shard."""
+        return self._starts[shard]
+
+    def stems(self) -> list[tuple[str, int]]:
+        """Return name and number of rows of every shard that has rows."""
+        return [(entry.shard.stem, len(entry.shard)) for entry in self._shards]
+
+    def gather(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Return [R, dim] vectors of ascending rows, in memory."""
+        found = np.empty((len(rows), self.dim), dtype=self.embeddings.dtype)
+        for number, entry in enumerate(self._shards):
+            low, high = np.searchsorted(rows, [entry.shard.start, entry.shard.stop])
+            if low < high:
+                found[low:high] = self.vectors(number)[rows[low:high] - entry.shard.start]
+        return found
+
+    def ids(self, rows: NDArray[np.int64]) -> list[str]:
+        """Return the ids of ascending rows."""
+        found: list[str] = []
+        for number, entry in enumerate(self._shards):
+            low, high = np.searchsorted(rows, [entry.shard.start, entry.shard.stop])
+            if low == high:
+                continue
+            if number not in self._tables:
+                self._tables[number] = entry.ids()
+            table = self._tables[number]
+            found += [table[row - entry.shard.start] for row in rows[low:high].tolist()]
+        return found
+
+
+class VectorIndex(Protocol):
+    """An index that answers query vectors with canonical scores."""
+
+    @property
+    def passages(self) -> Passages:
+        """The passages behind it."""
+        ...
+
+    @property
+    def exact(self) -> bool:
+        """Whether its hits are the k best of all, so that parts of a search can be merged."""
+        ...
+
+    @property
+    def search_options(self) -> dict[str, Any]:
+        """What the hits depend on beside vectors, ids and k; empty for an exact index."""
+        ...
+
+    def search(self, queries: NDArray[Any], kept: TopK, rows: tuple[int, int], options: ExactOptions) -> TopK:
+        """Add the best passages among ``rows`` (start, stop) to ``kept`` and return it."""
+        ...
+
+
+def contents(embeddings: Embeddings) -> str:
+    """Return a hash over the stored vectors' bytes: what an index that copies from them depends on."""
+    files = [
+        (entry.shard.start, entry.manifest.files[f"{entry.shard.stem}.vectors.npy"]["sha256"])
+        for entry in embeddings.shards
+    ]
+    return sha256_bytes(canonical_json(sorted(files)))
+
+
+def described_inputs(embeddings: Embeddings) -> dict[str, str]:
+    """Return the inputs of an index over the embeddings, for its manifest."""
+    return {"embeddings": embeddings.fingerprint, "vectors": contents(embeddings)}
+
+
+def relative_folder(folder: Path, index: Path) -> str:
+    """Return how the index names the folder: relative to itself, so that both can move together."""
+    return Path(os.path.relpath(folder.resolve(), index.resolve())).as_posix()
+
+
+def open_embeddings(index: Path, manifest: Manifest, *, full: bool = False) -> Embeddings:
+    """Return the embeddings that an index was built over.
+
+    Raises:
+        PreconditionError: they are not where they stood.
+        VerificationError: they were encoded anew since.
+    """
+    folder = index / manifest.extra["embeddings"]
+    if not folder.is_dir():
+        raise PreconditionError(
+            f"{index} reads its vectors from {folder}, which is not there; move it back, or index again"
+        )
+    embeddings = Embeddings.open(folder, full=full)
+    if described_inputs(embeddings) != dict(manifest.inputs):
+        raise VerificationError(
+            f"{index} was built over other vectors than {folder} holds now; index again with --force"
+        )
+    return embeddings
+
+
+def write_ranks(ids: Sequence[str], file: Any) -> None:
+    """Write `RANKS` to an open file."""
+    np.save(file, id_ranks(ids), allow_pickle=False)

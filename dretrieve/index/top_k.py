@@ -1,0 +1,107 @@
+"""The best hits of a search so far, and the queries in the forms that scoring takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dretrieve import order
+from dretrieve.kernels.dot import rounding_margin
+from dretrieve.kernels.top_k import keep_best
+from dretrieve.scoring.dot import widened
+
+Found = tuple[NDArray[np.int64], NDArray[np.int32]]
+"""Candidates of Q queries: offsets [Q + 1] and rows [H]; query q has ``rows[offsets[q]:offsets[q + 1]]``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Queries in the forms that scoring takes.
+
+    Attributes:
+        wide: [Q, dim] float32 numbers as float64.
+        single: the same as float32.
+        slacks: [Q], how far a float32 product may be off, over the passage's length.
+    """
+
+    wide: NDArray[np.float64]
+    single: NDArray[np.float32]
+    slacks: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, queries: NDArray[Any]) -> Asked:
+        """Return [Q, dim] queries in all forms."""
+        wide = widened(queries)
+        slacks = np.linalg.norm(wide, axis=1) * rounding_margin(wide.shape[1])
+        return cls(wide, wide.astype(np.float32), slacks)
+
+    def part(self, queries: slice) -> Asked:
+        """Return some of them."""
+        return Asked(self.wide[queries], self.single[queries], self.slacks[queries])
+
+
+@dataclass(frozen=True, slots=True)
+class TopK:
+    """The best hits of Q queries so far, at most k each, as heaps.
+
+    Attributes:
+        scores: [Q, k] float32.
+        rows: [Q, k] int64 passage rows.
+        sizes: [Q] int64, how many places of each heap are filled.
+    """
+
+    scores: NDArray[np.float32]
+    rows: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+
+    @classmethod
+    def empty(cls, num_queries: int, k: int) -> TopK:
+        """Return heaps without hits."""
+        return cls(
+            np.full((num_queries, k), -np.inf, dtype=np.float32),
+            np.full((num_queries, k), -1, dtype=np.int64),
+            np.zeros(num_queries, dtype=np.int64),
+        )
+
+    def part(self, queries: slice) -> TopK:
+        """Return a view of some queries."""
+        return TopK(self.scores[queries], self.rows[queries], self.sizes[queries])
+
+    def floors(self) -> NDArray[np.float64]:
+        """Return [Q], the k-th best score, or minus infinity where there are fewer than k hits."""
+        full = self.sizes == self.scores.shape[1]
+        return np.where(full, self.scores[:, 0].astype(np.float64), -np.inf)
+
+    def add(
+        self,
+        ranks: NDArray[np.int64],
+        block: tuple[int, NDArray[Any]],
+        queries: Asked,
+        found: Found,
+    ) -> None:
+        """Score candidates of a block and keep those that are good enough; none may have been added before.
+
+        Args:
+            ranks: of all passages.
+            block: row of its first vector, and its vectors.
+            queries: as many as heaps.
+            found: offsets and rows of the block.
+        """
+        keep_best(
+            (self.scores, self.rows, self.sizes),
+            ranks,
+            block,
+            (queries.wide, queries.single),
+            queries.slacks,
+            found,
+        )
+
+    def best_first(self, ranks: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """Yield rows and scores of each query, sorted by the rule of ties."""
+        for size, rows, scores in zip(self.sizes.tolist(), self.rows, self.scores, strict=True):
+            placed = order.best_first(scores[:size], np.asarray(ranks[rows[:size]]))
+            yield rows[:size][placed], scores[:size][placed]

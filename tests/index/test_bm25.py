@@ -1,0 +1,284 @@
+"""The embedded BM25 index: Lucene's scores, exactness, ties, what must not change the hits, bad input."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dretrieve.errors import Interrupted, PreconditionError, UsageError, VerificationError
+from dretrieve.index import bm25_build
+from dretrieve.index.bm25 import Bm25Index
+from dretrieve.index.bm25_build import build_bm25
+from dretrieve.index.bm25_formula import Bm25Options, byte_lengths, idf, length_bytes, pair_factors
+from dretrieve.kernels import bm25 as kernels
+from dretrieve.store.interrupt import Signals
+from dretrieve.tokens.lucene_english import analyze
+from dretrieve.types import Record
+
+GOLDEN = json.loads((Path(__file__).parents[1] / "data" / "lucene_bm25_scores.json").read_text())
+
+
+class Memory:
+    """Records in memory as `dretrieve.types.Texts`."""
+
+    def __init__(self, records: Sequence[Record], sha256: str = "0" * 64) -> None:
+        self._records, self.sha256 = list(records), sha256
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def ids(self, start: int, stop: int) -> list[str]:
+        return [record.id for record in self._records[start:stop]]
+
+    def records(self, start: int, stop: int) -> list[Record]:
+        return self._records[start:stop]
+
+
+def made(folder: Path, texts: Sequence[str], **options: float) -> Bm25Index:
+    records = [Record(f"p{row:04d}", "", text) for row, text in enumerate(texts)]
+    build_bm25(Memory(records), folder, Bm25Options(**options))
+    return Bm25Index.open(folder)
+
+
+def plain(texts: Sequence[str], query: str, options: Bm25Options) -> dict[str, np.float32]:
+    """Score every passage by the formula, with dictionaries."""
+    counts = [Counter(analyze(text)) for text in texts]
+    lengths = np.asarray([sum(count.values()) for count in counts], dtype=np.int64)
+    filled = int((lengths > 0).sum())
+    average = lengths.sum() / max(filled, 1)
+    scores: dict[str, float] = {}
+    for term, said in Counter(analyze(query)).items():
+        held = sum(term in count for count in counts)
+        if not held:
+            continue
+        weight = np.float32(said) * idf(np.asarray([held]), filled)[0]
+        for row, count in enumerate(counts):
+            if term in count:
+                norm = length_bytes(lengths[row : row + 1])
+                factor = pair_factors(
+                    np.asarray([count[term]], np.int32), norm, average, options.k1, options.b
+                )[0]
+                scores[f"p{row:04d}"] = scores.get(f"p{row:04d}", 0.0) + float(weight - weight / factor)
+    return {passage_id: np.float32(score) for passage_id, score in scores.items()}
+
+
+def ranked(scores: dict[str, np.float32]) -> list[tuple[str, float]]:
+    order = sorted(scores, reverse=True)
+    order.sort(key=lambda passage_id: -scores[passage_id])
+    return [(passage_id, float(scores[passage_id])) for passage_id in order]
+
+
+@pytest.fixture(scope="module")
+def golden_index(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("golden") / "index"
+    records = [Record(passage["id"], passage["title"], passage["text"]) for passage in GOLDEN["passages"]]
+    build_bm25(Memory(records), folder)
+    return folder
+
+
+@pytest.mark.parametrize("run", GOLDEN["runs"], ids=lambda run: f"k1={run['k1']},b={run['b']}")
+def test_scores_equal_lucenes_bit_for_bit(golden_index: Path, run: dict) -> None:
+    index = Bm25Index.open(golden_index, Bm25Options(k1=run["k1"], b=run["b"]))
+    queries = GOLDEN["queries"]
+    found = index.search([query["_id"] for query in queries], [query["text"] for query in queries], 100)
+    for row, query in enumerate(queries):
+        expected = {
+            passage_id: np.float32(score) for passage_id, score in run["scores"][query["_id"]].items()
+        }
+        assert {passage_id: np.float32(score) for passage_id, score in found.hits(row)} == expected
+
+
+def test_ties_go_by_id_descending_also_at_the_cut(golden_index: Path) -> None:
+    index = Bm25Index.open(golden_index)
+    text = GOLDEN["passages"][7]["text"] or "honey"
+    whole = list(index.search(["q"], [text], 100).hits(0))
+    ids = [passage_id for passage_id, _ in whole]
+    place = ids.index("twin-b")
+    assert ids[place : place + 3] == ["twin-b", "twin-a", "p07"]
+    assert len({score for _, score in whole[place : place + 3]}) == 1
+    for k in range(1, len(whole) + 1):
+        assert list(index.search(["q"], [text], k).hits(0)) == whole[:k]
+
+
+@settings(max_examples=25)
+@given(
+    texts=st.lists(
+        st.lists(st.sampled_from("bee tide loaf ink the moon's".split()), max_size=12).map(" ".join),
+        min_size=1,
+        max_size=40,
+    ),
+    query=st.lists(st.sampled_from("bees tide loaf ink moon zeppelin".split()), max_size=8).map(" ".join),
+    k=st.integers(1, 50),
+    k1=st.sampled_from([0.0, 0.9, 3.0]),
+    b=st.sampled_from([0.0, 0.4, 1.0]),
+)
+def test_hits_are_the_formulas(
+    tmp_path_factory: pytest.TempPathFactory, texts: list[str], query: str, k: int, k1: float, b: float
+) -> None:
+    index = made(tmp_path_factory.mktemp("hits") / "index", texts, k1=k1, b=b)
+    expected = ranked(plain(texts, query, index.options))[:k]
+    assert list(index.search(["q"], [query], k).hits(0)) == expected
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bm25Index, list[str]]:
+    """An index of 40,000 short passages over a Zipf law: several windows, terms that are skipped."""
+    chance = np.random.default_rng(3)
+    forms = [f"w{row}x" for row in range(400)]
+    weights = 1 / np.arange(1, 401)
+    drawn = chance.choice(400, (40_000, 7), p=weights / weights.sum())
+    texts = [" ".join(forms[word] for word in row) for row in drawn]
+    queries = [" ".join(forms[word] for word in row) for row in chance.integers(0, 400, (24, 5))]
+    queries[0] = " ".join(forms[:30])
+    return made(tmp_path_factory.mktemp("large") / "index", texts), queries
+
+
+@pytest.mark.parametrize("k", [1, 10, 1000, 50_000])
+def test_what_is_skipped_changes_nothing(large: tuple[Bm25Index, list[str]], k: int) -> None:
+    index, queries = large
+    whole = index.search(queries, queries, len(index))
+    found = index.search(queries, queries, k)
+    assert len(index) > 2 * kernels.WINDOW
+    for row in range(len(queries)):
+        assert list(found.hits(row)) == list(whole.hits(row))[:k]
+
+
+def test_the_whole_list_is_the_sum_of_all_postings(large: tuple[Bm25Index, list[str]]) -> None:
+    index, queries = large
+    offsets, terms, weights = index._queries(queries)
+    postings = index._postings
+    whole = index.search(queries, queries, len(index))
+    for row in range(len(queries)):
+        sums = np.zeros(len(index))
+        for at in range(offsets[row], offsets[row + 1]):
+            span = slice(postings.offsets[terms[at]], postings.offsets[terms[at] + 1])
+            factors = index._factors[postings.pairs[span]]
+            sums[postings.passages[span]] += (weights[at] - weights[at] / factors).astype(np.float64)
+        span = slice(whole.offsets[row], whole.offsets[row + 1])
+        np.testing.assert_array_equal(sums.astype(np.float32)[whole.passages[span]], whole.scores[span])
+        assert span.stop - span.start == np.count_nonzero(sums)
+
+
+def test_threads_and_blocks_change_nothing(large: tuple[Bm25Index, list[str]]) -> None:
+    index, queries = large
+    one = index.search(queries, queries, 30)
+    many = index.search(queries, queries, 30, threads=3)
+    np.testing.assert_array_equal(one.passages, many.passages)
+    np.testing.assert_array_equal(one.scores, many.scores)
+    parts = [index.search([query], [query], 30) for query in queries]
+    np.testing.assert_array_equal(one.passages, np.concatenate([part.passages for part in parts]))
+
+
+def test_equal_collections_give_equal_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [f"bee {'honey ' * row} tide" for row in range(50)]
+    made(tmp_path / "a", texts)
+    monkeypatch.setattr(bm25_build, "_CHUNK", 7)
+    monkeypatch.setattr(bm25_build, "_POSTINGS_AT_ONCE", 3)
+    made(tmp_path / "b", texts)
+    names = sorted(path.name for path in (tmp_path / "a").iterdir() if path.name != "provenance.json")
+    assert "manifest.json" in names
+    for name in names:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+
+
+def test_a_repeated_word_counts_twice_and_case_does_not(tmp_path: Path) -> None:
+    index = made(tmp_path / "index", ["bee", "tide", "bee tide"])
+    run = index.search(["a", "b"], ["bee bee", "BEES"], 1)
+    (_, twice), (_, once) = next(run.hits(0)), next(run.hits(1))
+    assert twice == 2 * once
+
+
+def test_queries_without_known_terms_have_no_hits(tmp_path: Path) -> None:
+    index = made(tmp_path / "index", ["bee", ""])
+    run = index.search(["none", "stop", "bee"], ["", "the of", "bee"], 5)
+    assert run.offsets.tolist() == [0, 0, 0, 1]
+
+
+def test_an_empty_collection_can_be_searched(tmp_path: Path) -> None:
+    assert len(made(tmp_path / "none", []).search(["q"], ["bee"], 3).passages) == 0
+    assert len(made(tmp_path / "blank", ["", "the"]).search(["q"], ["bee"], 3).passages) == 0
+
+
+def test_words_that_are_too_long_are_cut_in_passages_and_queries_alike(tmp_path: Path) -> None:
+    index = made(tmp_path / "index", ["x" * 300, "bee"])
+    assert [passage_id for passage_id, _ in index.search(["q"], ["x" * 255], 5).hits(0)] == ["p0000"]
+    assert [passage_id for passage_id, _ in index.search(["q"], ["x" * 300], 5).hits(0)] == ["p0000"]
+
+
+def test_terms_are_found_without_a_table_too(golden_index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [query["text"] for query in GOLDEN["queries"]]
+    with_table = Bm25Index.open(golden_index).search(texts, texts, 20)
+    monkeypatch.setattr("dretrieve.index.bm25._IN_MEMORY", 3)
+    without = Bm25Index.open(golden_index).search(texts, texts, 20)
+    np.testing.assert_array_equal(with_table.passages, without.passages)
+    np.testing.assert_array_equal(with_table.scores, without.scores)
+
+
+def test_lengths_go_through_one_byte_rounded_down() -> None:
+    lengths = np.arange(0, 5000)
+    stored = byte_lengths()[length_bytes(lengths)]
+    assert (stored <= lengths).all()
+    assert (stored[:40] == lengths[:40]).all()
+    assert (stored >= lengths * (1 - 1 / 8)).all()
+    assert (np.diff(byte_lengths()) > 0).all()
+    np.testing.assert_array_equal(length_bytes(byte_lengths()), np.arange(256))
+
+
+def test_built_again_it_is_up_to_date_and_other_options_are_refused(tmp_path: Path) -> None:
+    records = Memory([Record("p", "", "bee")])
+    first = build_bm25(records, tmp_path / "index")
+    before = (tmp_path / "index" / "passages.npy").stat().st_mtime_ns
+    assert build_bm25(records, tmp_path / "index") == first
+    assert (tmp_path / "index" / "passages.npy").stat().st_mtime_ns == before
+    with pytest.raises(PreconditionError, match=r"k1 0\.9 -> 1\.2"):
+        build_bm25(records, tmp_path / "index", Bm25Options(k1=1.2))
+    build_bm25(records, tmp_path / "index", Bm25Options(k1=1.2), force=True)
+    assert Bm25Index.open(tmp_path / "index").options.k1 == 1.2
+
+
+def test_a_larger_collection_is_sent_to_lucene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bm25_build, "LARGEST", 1)
+    with pytest.raises(PreconditionError, match="--backend lucene") as caught:
+        made(tmp_path / "index", ["bee", "tide"])
+    assert caught.value.exit_code == 3
+
+
+def test_flipped_bytes_are_refused(tmp_path: Path) -> None:
+    made(tmp_path / "index", ["bee", "tide"])
+    file = tmp_path / "index" / "pairs.npy"
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(bytes(data))
+    with pytest.raises(VerificationError, match=r"pairs\.npy"):
+        Bm25Index.open(tmp_path / "index")
+
+
+def test_a_signal_stops_the_build_and_leaves_no_index(tmp_path: Path) -> None:
+    signals = Signals()
+    signals.set(15)
+    with pytest.raises(Interrupted):
+        build_bm25(Memory([Record("p", "", "bee")]), tmp_path / "index", signals=signals)
+    with pytest.raises(PreconditionError):
+        Bm25Index.open(tmp_path / "index")
+    assert not list((tmp_path / "index").glob("*.npy"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"k1": -1}, "--k1 is -1"), ({"b": 1.5}, r"--b is 1\.5"), ({"k1": float("nan")}, "--k1 is nan")],
+)
+def test_impossible_options_are_refused(options: dict, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Bm25Options(**options)
+
+
+def test_no_hits_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--hits is 0"):
+        made(tmp_path / "index", ["bee"]).search(["q"], ["bee"], 0)
