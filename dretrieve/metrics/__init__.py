@@ -1,0 +1,1 @@
+"""Measures, answer matching, significance."""

@@ -1,0 +1,28 @@
+"""AP@k: the mean, over all relevant passages, of the precision at each one's rank (Harman, TREC-1, 1992).
+
+AP = 1/R * sum over relevant hits of (relevant hits up to there) / rank, with R all relevant passages, found
+or not, also under a cutoff (trec_eval's ``map_cut_k``). Its mean over queries is MAP.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dretrieve.metrics.judged import Judged, count_in_group, ratio
+from dretrieve.metrics.measure import Definition, Parameters
+
+
+def average_precision(judged: Judged, parameters: Parameters) -> NDArray[np.float64]:
+    """Return AP of every query: [Q], 0 to 1."""
+    query, rank = judged.relevant_hits(parameters.rel, parameters.k)
+    found = judged.sums(query, count_in_group(query) / rank)
+    return ratio(found, judged.num_relevant(parameters.rel))
+
+
+DEFINITION = Definition(
+    name="AP",
+    summary="mean precision at the relevant passages (mean: MAP)",
+    cutoff="optional",
+    compute=average_precision,
+)

@@ -1,0 +1,185 @@
+"""Questions with answers: how many are answered within k passages, and how good a reader's answers are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from dretrieve.errors import DataError, UsageError
+from dretrieve.metrics.answers import Answers
+from dretrieve.metrics.exact_match import exact_match, f1
+from dretrieve.metrics.scores import NO_GROUP, Scores
+from dretrieve.metrics.top_k import first_answer_ranks, top_k
+from dretrieve.text.files import parse_json, read_lines
+from dretrieve.text.queries import QuerySet
+from dretrieve.types import Run
+
+READER_MEASURES: dict[str, Callable[[str, Sequence[str]], float]] = {"EM": exact_match, "F1": f1}
+PREDICTION_KEYS = ("prediction", "answer", "prediction_text", "text")
+ID_KEYS = ("query_id", "_id", "id", "question_id")
+
+
+def parse_reader_measures(text: str) -> list[str]:
+    """Return the reader's measures named in ``text``; both if it is empty.
+
+    Raises:
+        UsageError: others (all of them at once).
+    """
+    words = text.replace(",", " ").split()
+    by_lower = {name.lower(): name for name in READER_MEASURES}
+    wrong = [word for word in words if word.lower() not in by_lower]
+    if wrong:
+        raise UsageError(f"{', '.join(wrong)} is no measure of predictions; the measures are EM, F1")
+    return list(dict.fromkeys(by_lower[word.lower()] for word in words)) or list(READER_MEASURES)
+
+
+def group_labels(queries: QuerySet, field: str | None) -> list[str]:
+    """Return each query's value of ``field``, `NO_GROUP` where it lacks it; [] without a field.
+
+    Raises:
+        UsageError: no query has the field; the message lists those there are.
+    """
+    if field is None:
+        return []
+    if not any(field in fields for fields in queries.fields):
+        known = sorted({name for fields in queries.fields for name in fields})
+        raise UsageError(
+            f"no query has the field '{field}' for --by; the fields are {', '.join(known) or 'none'}"
+        )
+    return [str(fields.get(field, NO_GROUP)) for fields in queries.fields]
+
+
+def prepare_answers(queries: QuerySet, notes: list[str]) -> list[Answers]:
+    """Return the answers of every query, made ready; says in ``notes`` which can never match.
+
+    Raises:
+        DataError: no query has answers.
+    """
+    if not any(queries.answers):
+        raise DataError(
+            f"no query of {queries.source} has the key 'answers'; name a question set, or use --qrels"
+        )
+    ready = [
+        Answers(answers, regex=is_regex)
+        for answers, is_regex in zip(queries.answers, queries.answers_are_regex, strict=True)
+    ]
+    empty = sum(answers.num_empty for answers in ready)
+    if empty:
+        notes.append(f"{empty:,} answers hold no token, or do not compile; they match nothing")
+    hopeless = sum(not answers for answers in ready)
+    if hopeless:
+        notes.append(f"{hopeless:,} questions have no usable answer; they count as not answered")
+    return ready
+
+
+def score_answers(
+    name: str,
+    run: Run,
+    queries: QuerySet,
+    answers: Sequence[Answers],
+    text_of: Callable[[str], str | None],
+    cutoffs: Sequence[int],
+) -> Scores:
+    """Return ``top<k>`` of every question for every cutoff.
+
+    Raises:
+        DataError: no question is in the run; a hit is not in the corpus.
+    """
+    notes: list[str] = []
+    ids = queries.ids()
+    held = set(run.query_ids)
+    missing = sum(query_id not in held for query_id in ids)
+    if missing == len(ids):
+        raise DataError(
+            f"none of the {len(ids):,} questions is in run {name} (the run has "
+            f"{next(iter(run.query_ids), 'none')!r}, the questions {next(iter(ids), 'none')!r}); "
+            "name the split that was searched"
+        )
+    if missing:
+        notes.append(f"{missing:,} of {len(ids):,} questions are not in the run; they count as not answered")
+    longest = int(np.diff(run.offsets).max()) if len(run) else 0
+    if longest < max(cutoffs):
+        notes.append(f"the run holds at most {longest:,} hits per question, top{max(cutoffs)} looks at more")
+    ranks = first_answer_ranks(run, ids, answers, text_of, max(cutoffs))
+    return Scores(name=name, query_ids=ids, values={f"top{k}": top_k(ranks, k) for k in cutoffs}, notes=notes)
+
+
+def score_predictions(
+    name: str, predictions: Mapping[str, str], queries: QuerySet, measures: Sequence[str]
+) -> Scores:
+    """Return the reader's measures for every question; one without prediction has value 0.
+
+    Raises:
+        DataError: no question has a prediction.
+    """
+    ids = queries.ids()
+    missing = sum(query_id not in predictions for query_id in ids)
+    if missing == len(ids):
+        raise DataError(
+            f"none of the {len(ids):,} questions has a prediction in {name}; name the split that was read"
+        )
+    notes = [f"{missing:,} of {len(ids):,} questions have no prediction; they count as 0"] if missing else []
+    values = {
+        measure: np.asarray(
+            [
+                READER_MEASURES[measure](predictions[query_id], answers) if query_id in predictions else 0.0
+                for query_id, answers in zip(ids, queries.answers, strict=True)
+            ]
+        )
+        for measure in measures
+    }
+    return Scores(name=name, query_ids=ids, values=values, notes=notes)
+
+
+def read_predictions(path: Path) -> dict[str, str]:
+    """Return query id to answer: one JSON object, JSON lines with id and answer, or ``id<TAB>answer`` lines.
+
+    Raises:
+        DataError: another form, a query twice, nothing at all.
+    """
+    lines = [(number, line) for number, line in read_lines(path) if line.strip()]
+    if not lines:
+        raise DataError.at(path, None, "the file holds no predictions")
+    if lines[0][1].lstrip().startswith("{"):
+        return _json_predictions(path, lines)
+    found: dict[str, str] = {}
+    for number, line in lines:
+        query_id, tab, answer = line.partition("\t")
+        if not tab:
+            raise DataError.at(path, number, "expected a query id, a tab and an answer")
+        _add(found, query_id, answer, path, number)
+    return found
+
+
+def _json_predictions(path: Path, lines: Sequence[tuple[int, str]]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    try:
+        whole = json.loads("\n".join(line for _, line in lines))
+    except ValueError:
+        whole = None
+    if isinstance(whole, dict) and not any(key in whole for key in ID_KEYS):
+        for query_id, answer in whole.items():
+            _add(found, query_id, answer, path, None)
+        return found
+    for number, line in lines:
+        value = parse_json(line, path, number)
+        query_id = next((value[key] for key in ID_KEYS if isinstance(value, dict) and key in value), None)
+        answer = next(
+            (value[key] for key in PREDICTION_KEYS if isinstance(value, dict) and key in value), None
+        )
+        if query_id is None or answer is None:
+            keys = f"one of {', '.join(ID_KEYS)} and one of {', '.join(PREDICTION_KEYS)}"
+            raise DataError.at(path, number, f"a prediction needs {keys}")
+        _add(found, str(query_id), answer, path, number)
+    return found
+
+
+def _add(found: dict[str, str], query_id: str, answer: object, path: Path, line: int | None) -> None:
+    if query_id in found:
+        raise DataError.at(path, line, f"query {query_id!r} has two predictions; keep one")
+    if not isinstance(answer, str):
+        raise DataError.at(path, line, f"the prediction for {query_id!r} is not a string")
+    found[query_id] = answer

@@ -1,0 +1,23 @@
+"""R@k: the share of all relevant passages that stand among the first k hits; trec_eval's ``recall_k``.
+
+0 for a query without relevant passages. Not the "answer recall" of DPR: that one is ``top20``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dretrieve.metrics.judged import Judged, ratio
+from dretrieve.metrics.measure import Definition, Parameters
+
+
+def recall(judged: Judged, parameters: Parameters) -> NDArray[np.float64]:
+    """Return R@k of every query: [Q], 0 to 1."""
+    query, _ = judged.relevant_hits(parameters.rel, parameters.k)
+    return ratio(judged.sums(query), judged.num_relevant(parameters.rel))
+
+
+DEFINITION = Definition(
+    name="R", summary="share of the relevant passages within the first k", cutoff="required", compute=recall
+)

@@ -1,0 +1,121 @@
+"""A run against judgements: prepared as asked for, joined, measured, with notes on what does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dretrieve.errors import DataError
+from dretrieve.metrics.judged import count_in_group, grades_of, judge
+from dretrieve.metrics.measure import Measure
+from dretrieve.metrics.scores import Scores
+from dretrieve.text.run_locate import Located, locate, locate_file
+from dretrieve.types import Qrels, Run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelevanceOptions:
+    """How a run is prepared before it is measured.
+
+    Attributes:
+        depth: only the first hits count (trec_eval's ``-M``); None for all.
+        drop_self: drop the hit whose passage id is the query id.
+        judged_only: drop hits without judgement (trec_eval's ``-J``).
+        retrieved_only: average over the queries that the run holds; otherwise over all judged queries, those
+            that the run lacks counting as 0 (trec_eval's ``-c``).
+    """
+
+    depth: int | None = None
+    drop_self: bool = False
+    judged_only: bool = False
+    retrieved_only: bool = False
+
+
+def score_relevance(
+    name: str, run: Run | Path, qrels: Qrels, measures: Sequence[Measure], options: RelevanceOptions
+) -> Scores:
+    """Return the values of a run, or of the run in a file, in every measure.
+
+    Raises:
+        DataError: no query of the run is judged; a broken file.
+    """
+    notes: list[str] = []
+    ids = list(dict.fromkeys([*qrels.passage_ids, *qrels.query_ids]))
+    located = locate_file(run, ids) if isinstance(run, Path) else locate(run, ids)
+    _check_queries(name, located, qrels, notes)
+    located = prepared(located, qrels, options, notes)
+    judged = judge(located, qrels)
+    if not len(judged.rank) and located.lengths.any():
+        notes.append(
+            f"no hit is judged at all (judged passages are like {qrels.passage_ids[0]!r}): "
+            "was another corpus searched?"
+        )
+    kept = np.arange(len(judged), dtype=np.int64)
+    missing = int((judged.retrieved == 0).sum())
+    if options.retrieved_only:
+        kept = np.flatnonzero(judged.retrieved > 0)
+        if missing:
+            notes.append(f"{missing:,} judged queries have no hits and are left out (--retrieved-only)")
+    elif missing:
+        notes.append(f"{missing:,} of {len(judged):,} judged queries have no hits; they count as 0")
+    hopeless = int((judged.num_relevant(1)[kept] == 0).sum())
+    if hopeless:
+        notes.append(f"{hopeless:,} queries have no relevant passage in the qrels; they count as 0")
+    return Scores(
+        name=name,
+        query_ids=[judged.query_ids[row] for row in kept.tolist()],
+        values={str(measure): measure.values(judged)[kept] for measure in measures},
+        summed=frozenset(str(measure) for measure in measures if measure.definition.aggregate == "sum"),
+        notes=notes,
+    )
+
+
+def prepared(located: Located, qrels: Qrels, options: RelevanceOptions, notes: list[str]) -> Located:
+    """Return the located hits as ``options`` want them; says in ``notes`` what was dropped."""
+    place_of = {text_id: place for place, text_id in enumerate(located.ids)}
+    own_place = np.asarray([place_of.get(query_id, -2) for query_id in located.query_ids], dtype=np.int64)
+    own = located.place == own_place[located.query] if len(located) else located.place < 0
+    if options.drop_self:
+        notes.append(f"{own.sum():,} hits that are the query itself were dropped (--drop-self)")
+        located = without_self(located, own)
+    elif own.any():
+        notes.append(
+            f"{own.sum():,} hits have the id of their query; BEIR's figures leave these out: --drop-self"
+        )
+    if options.judged_only:
+        before = int(located.lengths.sum())
+        query, grade = grades_of(located, qrels)
+        located = located.only((query >= 0) & (grade >= 0))
+        lengths = np.bincount(located.query, minlength=len(located)).astype(np.int64)
+        located = replace(located, rank=count_in_group(located.query), lengths=lengths)
+        notes.append(f"{before - int(lengths.sum()):,} hits without judgement were dropped (--judged-only)")
+    if options.depth is None:
+        return located
+    within = located.only(located.rank <= options.depth)
+    return replace(within, lengths=np.minimum(within.lengths, options.depth))
+
+
+def without_self(located: Located, own: NDArray[np.bool_]) -> Located:
+    """Return the located hits without those where ``own`` ([L]) is true, the later ranks moved up."""
+    own_rank = np.full(len(located), np.iinfo(np.int64).max)
+    own_rank[located.query[own]] = located.rank[own]
+    moved = located.rank - (located.rank > own_rank[located.query]).astype(np.int64)
+    dropped = np.bincount(located.query[own], minlength=len(located)).astype(np.int64)
+    return replace(located, rank=moved, lengths=located.lengths - dropped).only(~own)
+
+
+def _check_queries(name: str, located: Located, qrels: Qrels, notes: list[str]) -> None:
+    known = set(qrels.query_ids)
+    strangers = sum(query_id not in known for query_id in located.query_ids)
+    if strangers == len(located):
+        held = repr(located.query_ids[0]) if len(located) else "none"
+        raise DataError(
+            f"none of the {len(located):,} queries of run {name} is judged (the run has {held}, the qrels "
+            f"have {qrels.query_ids[0]!r}); name the qrels of the split that was searched"
+        )
+    if strangers:
+        notes.append(f"{strangers:,} queries of the run have no judgements; they are left out")

@@ -1,0 +1,155 @@
+"""Is one run better than another? Paired t-test, randomisation test, confidence interval, Holm's correction.
+
+Both tests see the differences of the per-query values (Smucker, Allan and Carterette, CIKM 2007). The
+randomisation test flips the sign of every difference at random and asks how often the mean is as far from 0
+as the one seen; its p-value counts the seen one too, so it is never 0. Holm (1979) keeps the chance of any
+false claim in the whole table below the level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dretrieve.errors import PreconditionError
+
+RESAMPLES = 9_999
+LEVEL = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """A run against the baseline in one measure.
+
+    Attributes:
+        measure: its name.
+        baseline: name of the first run.
+        run: name of the other.
+        difference: mean of run minus baseline.
+        low: lower end of the 95 % confidence interval of the difference (Student's t).
+        high: upper end.
+        t_test: two-sided p of the paired t-test.
+        randomization: two-sided p of the randomisation test.
+        t_test_holm: corrected for all comparisons made together.
+        randomization_holm: likewise.
+        wins: queries where the run is better.
+        losses: queries where it is worse.
+        ties: the others.
+    """
+
+    measure: str
+    baseline: str
+    run: str
+    difference: float
+    low: float
+    high: float
+    t_test: float
+    randomization: float
+    t_test_holm: float
+    randomization_holm: float
+    wins: int
+    losses: int
+    ties: int
+
+    @property
+    def significant(self) -> bool:
+        """Whether the corrected randomisation test is below the level."""
+        return self.randomization_holm < LEVEL
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return the p-values adjusted by Holm's step-down rule, in the order given."""
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    adjusted = [0.0] * len(p_values)
+    worst = 0.0
+    for step, position in enumerate(order):
+        worst = max(worst, min(1.0, (len(p_values) - step) * p_values[position]))
+        adjusted[position] = worst
+    return adjusted
+
+
+def paired_t_test(differences: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Return p and the 95 % interval of the mean of ``differences`` ([Q], at least 2).
+
+    Where all differences are equal there is nothing to estimate: p is 1 if they are 0, else 0.
+    """
+    mean, spread = float(differences.mean()), float(differences.std(ddof=1)) if len(differences) > 1 else 0.0
+    if len(differences) < 2 or spread <= 1e-15 * max(1.0, abs(mean)):
+        return (1.0 if mean == 0 or len(differences) < 2 else 0.0), mean, mean
+    result = _scipy_stats().ttest_1samp(differences, 0.0)
+    interval = result.confidence_interval(0.95)
+    return float(result.pvalue), float(interval.low), float(interval.high)
+
+
+def randomization_test(differences: NDArray[np.float64], seed: int = 0, resamples: int = RESAMPLES) -> float:
+    """Return the two-sided p of the paired randomisation test on the mean of ``differences`` ([Q])."""
+    if not np.any(differences) or len(differences) < 2:
+        return 1.0
+    result = _scipy_stats().permutation_test(
+        (differences,),
+        lambda values, axis=-1: np.mean(values, axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=resamples,
+        batch=max(1, (1 << 22) // len(differences)),
+        rng=np.random.default_rng(seed),
+    )
+    return float(min(result.pvalue, 1.0))
+
+
+def compare(
+    baseline: tuple[str, dict[str, NDArray[np.float64]]],
+    others: Sequence[tuple[str, dict[str, NDArray[np.float64]]]],
+    seed: int = 0,
+) -> list[Comparison]:
+    """Return every other run against the baseline in every measure, corrected together.
+
+    Args:
+        baseline: name and per-query values by measure ([Q] each).
+        others: likewise, over the same queries in the same order.
+        seed: of the randomisation.
+    """
+    rows = []
+    for name, values in others:
+        for measure, before in baseline[1].items():
+            differences = values[measure] - before
+            rows.append(
+                (
+                    name,
+                    measure,
+                    differences,
+                    *paired_t_test(differences),
+                    randomization_test(differences, seed),
+                )
+            )
+    t_holm, r_holm = holm([row[3] for row in rows]), holm([row[6] for row in rows])
+    return [
+        Comparison(
+            measure=measure,
+            baseline=baseline[0],
+            run=name,
+            difference=float(differences.mean()) if len(differences) else 0.0,
+            low=low,
+            high=high,
+            t_test=t_test,
+            randomization=randomization,
+            t_test_holm=t_holm[position],
+            randomization_holm=r_holm[position],
+            wins=int((differences > 0).sum()),
+            losses=int((differences < 0).sum()),
+            ties=int((differences == 0).sum()),
+        )
+        for position, (name, measure, differences, t_test, low, high, randomization) in enumerate(rows)
+    ]
+
+
+def _scipy_stats() -> Any:
+    try:
+        from scipy import stats
+    except ImportError:
+        raise PreconditionError("--compare needs scipy; install it: pip install scipy") from None
+    return stats

@@ -1,0 +1,117 @@
+import json
+
+import pytest
+
+from dretrieve.errors import DataError, UsageError
+from dretrieve.metrics.qa import (
+    group_labels,
+    parse_reader_measures,
+    prepare_answers,
+    read_predictions,
+    score_answers,
+    score_predictions,
+)
+from dretrieve.text.beir import Query
+from dretrieve.text.queries import QuerySet
+
+TEXTS = {"a": "the Nile", "b": "the Rhine"}
+
+
+@pytest.fixture
+def questions(tmp_path):
+    return QuerySet(
+        [
+            Query("q1", "longest?", ("Nile",), fields={"relation": "P1"}),
+            Query("q2", "shorter?", ("Rhine", " "), fields={"relation": "P2"}),
+            Query("q3", "none?", (), fields={}),
+        ],
+        tmp_path / "queries.jsonl",
+    )
+
+
+def test_answers_found_by_rank_with_notes(questions, run_of):
+    notes = []
+    answers = prepare_answers(questions, notes)
+    assert notes == [
+        "1 answers hold no token, or do not compile; they match nothing",
+        "1 questions have no usable answer; they count as not answered",
+    ]
+    run = run_of({"q1": {"b": 2.0, "a": 1.0}, "q3": {"a": 1.0}})
+    scores = score_answers("r", run, questions, answers, TEXTS.get, [1, 5])
+    assert scores.means() == pytest.approx({"top1": 0.0, "top5": 1 / 3})
+    assert scores.notes == [
+        "1 of 3 questions are not in the run; they count as not answered",
+        "the run holds at most 2 hits per question, top5 looks at more",
+    ]
+
+
+def test_a_run_of_other_questions_is_refused(questions, run_of):
+    with pytest.raises(DataError) as caught:
+        score_answers("r", run_of({"x": {"a": 1.0}}), questions, [], TEXTS.get, [1])
+    assert "none of the 3 questions is in run r (the run has 'x', the questions 'q1')" in str(caught.value)
+
+
+def test_questions_without_any_answers_are_refused(tmp_path):
+    with pytest.raises(
+        DataError, match="no query of .* has the key 'answers'; name a question set, or use --qrels"
+    ):
+        prepare_answers(QuerySet([Query("q", "?")], tmp_path / "q.jsonl"), [])
+
+
+def test_group_labels(questions):
+    assert group_labels(questions, None) == []
+    assert group_labels(questions, "relation") == ["P1", "P2", "(none)"]
+    with pytest.raises(UsageError, match="no query has the field 'colour' for --by; the fields are relation"):
+        group_labels(questions, "colour")
+
+
+def test_reader_measures():
+    assert parse_reader_measures("") == ["EM", "F1"]
+    assert parse_reader_measures("f1, em f1") == ["F1", "EM"]
+    with pytest.raises(UsageError, match="top5, AP is no measure of predictions; the measures are EM, F1"):
+        parse_reader_measures("EM top5 AP")
+
+
+def test_predictions_are_scored_and_missing_ones_count_as_zero(questions):
+    scores = score_predictions("p", {"q1": "The Nile!", "q2": "the Rhine river"}, questions, ["EM", "F1"])
+    assert scores.means() == pytest.approx({"EM": 1 / 3, "F1": (1 + 2 * 0.5 * 1 / 1.5) / 3})
+    assert scores.notes == ["1 of 3 questions have no prediction; they count as 0"]
+    with pytest.raises(DataError, match="none of the 3 questions has a prediction in p"):
+        score_predictions("p", {"x": "y"}, questions, ["EM"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps({"q1": "Nile", "q2": "a\tb"}),
+        json.dumps({"q1": "Nile", "q2": "a\tb"}, indent=1),
+        '{"query_id": "q1", "prediction": "Nile"}\n{"id": "q2", "text": "a\\tb"}\n',
+        "q1\tNile\n\nq2\ta\tb\n",
+    ],
+)
+def test_forms_of_predictions(tmp_path, text):
+    path = tmp_path / "p"
+    path.write_text(text)
+    assert read_predictions(path) == {"q1": "Nile", "q2": "a\tb"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "the file holds no predictions"),
+        ("q1 Nile\n", "line 1: expected a query id, a tab and an answer"),
+        ("q1\tNile\nq1\tRhine\n", "line 2: query 'q1' has two predictions; keep one"),
+        ('{"q1": 5}', "the prediction for 'q1' is not a string"),
+        (
+            '{"id": "q1"}\n',
+            "line 1: a prediction needs one of query_id, _id, id, question_id and one of prediction",
+        ),
+        ('{"id": "q1", "text": "x"}\nnonsense\n', "line 2: not valid JSON"),
+    ],
+)
+def test_broken_predictions(tmp_path, text, message):
+    path = tmp_path / "p"
+    path.write_text(text)
+    with pytest.raises(DataError) as caught:
+        read_predictions(path)
+    assert message in str(caught.value)
