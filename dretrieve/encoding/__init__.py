@@ -1,0 +1,1 @@
+"""Texts and a model become vectors, chunk by chunk."""

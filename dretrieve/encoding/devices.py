@@ -1,0 +1,155 @@
+"""Several devices of one machine: one process each, chunks dealt in turn, results taken in order.
+
+A chunk's bytes do not depend on which process computed it, so the output is that of one device.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import queue
+import signal
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dretrieve.encoding.pieces import ChunkVectors
+from dretrieve.encoding.pipeline import AHEAD, POLL_SECONDS, Read, StopCheck, encode_chunks
+from dretrieve.errors import DretrieveError
+from dretrieve.models.loading import load_model
+from dretrieve.store.card import Choice
+from dretrieve.types import Record, Side
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRequest:
+    """What a process needs to load the model.
+
+    Attributes:
+        name: folder, packaged or hub name.
+        precision: fp32, bf16 or fp16.
+        side: whose texts are encoded.
+        settings: inference choices over the card's defaults.
+    """
+
+    name: str
+    precision: str
+    side: Side
+    settings: Mapping[str, Choice] = field(default_factory=dict)
+
+
+def encode_over(
+    request: ModelRequest,
+    devices: Sequence[str],
+    chunks: Iterable[Read],
+    stop: StopCheck,
+    advance: Callable[[int], None] = lambda rows: None,
+) -> Iterator[ChunkVectors]:
+    """Yield the vectors of each chunk, in order, computed on several devices.
+
+    Raises:
+        DretrieveError: a process failed (with its own sentence) or died.
+    """
+    context = multiprocessing.get_context("spawn")
+    workers = [_Worker(context, request, device) for device in devices]
+    dealt = _Dealer(workers, iter(chunks))
+    try:
+        for _ in range(AHEAD * len(workers)):
+            dealt.deal()
+        turn = 0
+        while (worker := workers[turn % len(workers)]).owing:
+            vectors = worker.receive(stop)
+            dealt.deal()
+            advance(vectors.rows)
+            yield vectors
+            turn += 1
+    finally:
+        for worker in workers:
+            worker.close()
+
+
+class _Dealer:
+    """Sends chunks to the processes in turn, and tells all when there are no more."""
+
+    def __init__(self, workers: Sequence[_Worker], chunks: Iterator[Read]) -> None:
+        self._workers, self._chunks, self._turn, self._over = workers, chunks, 0, False
+
+    def deal(self) -> None:
+        """Send the next chunk, if there is one.
+
+        A process waits for its next chunk before it gives back the ones that it has, so the end must be told
+        at once.
+        """
+        if self._over:
+            return
+        read = next(self._chunks, None)
+        if read is not None:
+            self._workers[self._turn % len(self._workers)].send(read())
+            self._turn += 1
+            return
+        self._over = True
+        for worker in self._workers:
+            worker.send(None)
+
+
+class _Worker:
+    """The parent's end of one process."""
+
+    def __init__(self, context: Any, request: ModelRequest, device: str) -> None:
+        self.device, self.owing = device, 0
+        self._requests, self._results = context.Queue(), context.Queue()
+        self._process = context.Process(
+            target=_serve, args=(request, device, self._requests, self._results), daemon=True
+        )
+        self._process.start()
+
+    def send(self, records: Sequence[Record] | None) -> None:
+        self._requests.put(records)
+        self.owing += records is not None
+
+    def receive(self, stop: StopCheck) -> ChunkVectors:
+        while True:
+            stop.check()
+            try:
+                result = self._results.get(timeout=POLL_SECONDS)
+                break
+            except queue.Empty:
+                if not self._process.is_alive() and self._results.empty():
+                    raise DretrieveError(
+                        f"the process of {self.device} died with exit code {self._process.exitcode}; run the "
+                        "same command again to continue, on fewer devices if memory ran out"
+                    ) from None
+        self.owing -= 1
+        if isinstance(result, Exception):
+            raise result
+        assert isinstance(result, ChunkVectors)
+        return result
+
+    def close(self) -> None:
+        if self._process.is_alive() and self.owing:
+            self._process.terminate()
+        self._process.join(timeout=10)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+        for pipe in (self._requests, self._results):
+            pipe.close()
+            pipe.cancel_join_thread()
+
+
+def _serve(request: ModelRequest, device: str, requests: Any, results: Any) -> None:
+    """Answer chunks until None comes; the parent alone reacts to Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
+    def given(records: Sequence[Record]) -> Read:
+        return lambda: records
+
+    try:
+        model = load_model(request.name, device, request.precision, request.settings)
+        chunks = (given(records) for records in iter(requests.get, None))
+        for vectors in encode_chunks(model, request.side, chunks):
+            results.put(vectors)
+    except DretrieveError as error:
+        results.put(error)
+    except Exception as error:
+        results.put(DretrieveError(f"the process of {device} failed: {type(error).__name__}: {error}"))

@@ -1,0 +1,98 @@
+"""What encoding will cost, measured on a sample: time, memory, disk."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from dretrieve.encoding.pipeline import encode_records
+from dretrieve.models.loading import LoadedModel
+from dretrieve.store.shards import Shard
+from dretrieve.types import Record, Side, Texts
+
+SAMPLE_ROWS = 512
+TIMED_ROWS = 96
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """The cost of a shard.
+
+    Attributes:
+        rows: texts.
+        tokens: expected, from a sample.
+        truncated: expected texts longer than the limit.
+        seconds: expected, at the speed of the sample.
+        disk_bytes: of the finished shard; as much again while it is written.
+        memory_bytes: the process's peak while the sample ran; it does not grow with the collection.
+    """
+
+    rows: int
+    tokens: int
+    truncated: int
+    seconds: float
+    disk_bytes: int
+    memory_bytes: int
+
+    def as_json(self) -> dict[str, float]:
+        """Return everything as plain data."""
+        return {item.name: round(getattr(self, item.name), 1) for item in fields(self)}
+
+    def lines(self, unit: str) -> list[str]:
+        """Return the cost in lines for people."""
+        return [
+            f"  tokens   {self.tokens:,} ({self.truncated:,} {unit} would be cut)",
+            f"  time     {_duration(self.seconds)}",
+            f"  disk     {self.disk_bytes / 1e6:,.1f} MB, twice that while writing",
+            f"  memory   {self.memory_bytes / 1e6:,.0f} MB",
+        ]
+
+
+def estimate(model: LoadedModel, side: Side, texts: Texts, shard: Shard, dtype: str) -> Estimate:
+    """Return the expected cost of encoding a shard; encodes a few texts spread over it."""
+    tokenizer = model.tokenizers[side]
+    sample = _spread(texts, shard, SAMPLE_ROWS)
+    if not sample:
+        return Estimate(rows=0, tokens=0, truncated=0, seconds=0.0, disk_bytes=0, memory_bytes=_peak_bytes())
+    tokens = tokenizer.tokenize(sample)
+    timed = _spread(texts, shard, TIMED_ROWS)
+    few = timed[: max(1, len(timed) // 8)]
+    if model.card.vectors.kind == "one":
+        encode_records(model, side, few, "float32")
+    began = time.perf_counter()
+    if model.card.vectors.kind == "one":
+        encode_records(model, side, timed, "float32")
+    per_token = (time.perf_counter() - began) / int(tokenizer.tokenize(timed).offsets[-1])
+    total = int(tokens.offsets[-1]) / len(sample) * len(shard)
+    width = np.dtype(dtype).itemsize * model.card.vectors.dim
+    vectors = len(shard) if model.card.vectors.kind == "one" else total
+    ids = sum(len(record.id.encode()) + 1 for record in sample) / len(sample) * len(shard)
+    return Estimate(
+        rows=len(shard),
+        tokens=round(total),
+        truncated=round(tokens.truncated / len(sample) * len(shard)),
+        seconds=per_token * total,
+        disk_bytes=round(vectors * width + ids),
+        memory_bytes=_peak_bytes(),
+    )
+
+
+def _spread(texts: Texts, shard: Shard, count: int) -> list[Record]:
+    """Return up to ``count`` records evenly spread over the shard."""
+    rows = np.unique(np.linspace(shard.start, shard.stop - 1, min(count, len(shard))).astype(np.int64))
+    return [texts.records(row, row + 1)[0] for row in rows.tolist()]
+
+
+def _peak_bytes() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,129 @@
+"""Which device, which number type, and the key under which the same texts give the same bytes."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+from dretrieve.errors import PreconditionError, UsageError
+
+PRECISIONS = ("fp32", "bf16", "fp16")
+# Processor flags that mean fast products of bfloat16 numbers; others emulate them and are slower than fp32.
+BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
+
+
+def resolve_device(device: str) -> str:
+    """Return ``cpu`` or ``cuda[:N]``; ``auto`` is the first GPU, if there is one.
+
+    Raises:
+        UsageError: another word.
+        PreconditionError: a GPU that is not there.
+    """
+    kind, _, number = device.partition(":")
+    if kind not in ("auto", "cpu", "cuda") or (number and not number.isdigit()):
+        raise UsageError(f"--device {device} is unknown; choose auto, cpu, cuda or cuda:N")
+    if kind == "cpu":
+        return "cpu"
+    import torch
+
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if kind == "auto":
+        return "cuda" if found else "cpu"
+    if int(number or 0) >= found:
+        there = f"has {found} GPUs, counted from 0" if found else "has no GPU that torch can use"
+        raise PreconditionError(f"--device {device}: this machine {there}; use --device cpu, or see doctor")
+    return device
+
+
+def resolve_devices(devices: str) -> list[str]:
+    """Return the devices of ``--devices``: ``all`` is every GPU (the CPU where there is none), or a list."""
+    if devices != "all":
+        return [resolve_device(word.strip()) for word in devices.split(",")]
+    first = resolve_device("auto")
+    if first == "cpu":
+        return ["cpu"]
+    import torch
+
+    return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+
+
+def resolve_precision(precision: str, device: str) -> str:
+    """Return fp32, bf16 or fp16; ``auto`` is bf16 where the device multiplies it natively, else fp32.
+
+    Args:
+        precision: auto, fp32, bf16 or fp16.
+        device: ``auto``, ``cpu`` or ``cuda[:N]``; a GPU need not be in this machine (a plan for others).
+
+    Raises:
+        UsageError: another word; fp16 on a CPU, which computes it a hundred times slower than bf16.
+    """
+    if precision not in ("auto", *PRECISIONS):
+        raise UsageError(f"--precision {precision} is unknown; choose auto, {', '.join(PRECISIONS)}")
+    kind = resolve_device(device) if device == "auto" else device.partition(":")[0]
+    if precision == "fp16" and kind == "cpu":
+        raise UsageError("--precision fp16 is for GPUs; CPUs compute it very slowly: use bf16 or fp32")
+    if precision != "auto":
+        return precision
+    if kind == "cpu":
+        return "bf16" if cpu_has_bf16() else "fp32"
+    return "bf16"
+
+
+def cpu_has_bf16() -> bool:
+    """Return whether this processor multiplies bfloat16 numbers in hardware."""
+    return bool(BF16_FLAGS & cpu_flags())
+
+
+def cpu_flags() -> set[str]:
+    """Return the processor's flags, empty where the system does not tell."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return set()
+    lines = (line for line in text.splitlines() if line.lower().startswith(("flags", "features")))
+    return set(next(lines, "").partition(":")[2].split())
+
+
+def threads() -> int:
+    """Return how many CPU threads this process may use: OMP_NUM_THREADS, else the processors allotted."""
+    given = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    if given.isdigit() and int(given) > 0:
+        return int(given)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def device_model(device: str) -> str:
+    """Return the processor's or GPU's own name."""
+    if device.startswith("cuda"):
+        import torch
+
+        return str(torch.cuda.get_device_name(torch.device(device)))
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return platform.processor() or platform.machine()
+    named = (line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name"))
+    return next(named, platform.machine())
+
+
+def numerics_key(device: str, precision: str, engine: str) -> dict[str, str]:
+    """Return what must be equal for two shards to have been computed to the same bits.
+
+    On a CPU a batch is computed by one thread, so the number of threads is not part of it.
+    """
+    import torch
+    import transformers
+
+    attention = "sdpa"
+    if engine == "packed":
+        attention = "own" if (device == "cpu" and precision == "bf16") else "sdpa by length"
+        attention = "varlen" if device.startswith("cuda") and precision != "fp32" else attention
+    return {
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "device": device_model(device),
+        "precision": precision,
+        "engine": engine,
+        "attention": attention,
+    }

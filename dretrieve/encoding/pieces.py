@@ -1,0 +1,135 @@
+"""A batch through the model, and the parts of a chunk put back in row order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dretrieve.models.base import Encoded, TokenBatch
+from dretrieve.models.loading import LoadedModel
+from dretrieve.tokens.batches import cut_batches
+from dretrieve.tokens.tokenizer import Tokenized
+from dretrieve.types import Side
+
+# Tokens per batch. On a CPU the buffers of a batch should stay in the caches; a GPU wants work for all
+# its units.
+BUDGETS = {"cpu": 2048, "cuda": 32768}
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkVectors:
+    """The vectors of a chunk, in row order, in host memory.
+
+    Attributes:
+        vectors: [rows, D] float32, or [tokens, D] for many vectors a text.
+        lengths: [rows] vectors per text, None for one.
+        salience: [tokens] where the method has it.
+        tokens: how many tokens were read.
+        truncated: how many texts were cut.
+    """
+
+    vectors: NDArray[np.float32]
+    lengths: NDArray[np.int64] | None
+    salience: NDArray[np.float32] | None
+    tokens: int
+    truncated: int
+
+    @property
+    def rows(self) -> int:
+        """How many texts."""
+        return len(self.vectors if self.lengths is None else self.lengths)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """The result of one batch on its way to host memory.
+
+    Attributes:
+        rows: which rows of the chunk.
+        encoded: vectors, mask and salience, on the host once ``done`` says so.
+        done: the event after the copies; None where nothing is asynchronous.
+    """
+
+    rows: NDArray[np.int64]
+    encoded: Encoded
+    done: Any = None
+
+
+def batches_of(tokens: Tokenized, device: torch.device) -> list[NDArray[np.int64]]:
+    """Return the rows of a chunk in batches for that kind of device."""
+    return cut_batches(tokens.lengths, BUDGETS[device.type])
+
+
+def token_batch(
+    tokens: Tokenized, rows: NDArray[np.int64], pad_id: int, padding_side: str, ids: Sequence[str]
+) -> TokenBatch:
+    """Return some rows of a chunk padded to the longest of them."""
+    lengths = tokens.lengths[rows]
+    width = int(lengths.max(initial=0))
+    columns = np.arange(width)
+    mask = columns < lengths[:, None] if padding_side == "right" else columns >= width - lengths[:, None]
+    padded = np.full((len(rows), width), pad_id, dtype=np.int64)
+    padded[mask] = np.concatenate([tokens.row(row) for row in rows])
+    return TokenBatch(torch.from_numpy(padded), torch.from_numpy(mask), tuple(ids[row] for row in rows))
+
+
+def run_batch(
+    model: LoadedModel, side: Side, tokens: Tokenized, rows: NDArray[np.int64], ids: Sequence[str]
+) -> Piece:
+    """Compute one batch; on a GPU return before it is finished, with the copies to the host under way."""
+    tokenizer = model.tokenizers[side]
+    batch = token_batch(tokens, rows, tokenizer.pad_id, tokenizer.card.padding_side, ids)
+    with torch.inference_mode():
+        if model.device.type == "cpu":
+            return Piece(rows, model.encoder.encode_side(batch, side))
+        found = model.encoder.encode_side(batch if model.engine == "packed" else batch.to(model.device), side)
+        parts = [found.vectors, found.mask, found.salience]
+        host = [None if part is None else _to_pinned(part) for part in parts]
+        done = torch.cuda.Event()
+        done.record(torch.cuda.current_stream(model.device))
+        assert host[0] is not None
+        return Piece(rows, Encoded(host[0], host[1], host[2]), done)
+
+
+def _to_pinned(part: Tensor) -> Tensor:
+    host = torch.empty(part.shape, dtype=part.dtype, pin_memory=True)
+    return host.copy_(part, non_blocking=True)
+
+
+def assemble(pieces: Sequence[Piece], tokens: Tokenized, dim: int, *, many: bool) -> ChunkVectors:
+    """Wait for the pieces and put them in row order."""
+    for piece in pieces:
+        if piece.done is not None:
+            piece.done.synchronize()
+    total = int(tokens.offsets[-1])
+    if many:
+        return _assemble_many(pieces, tokens, dim)
+    vectors = np.empty((len(tokens), dim), dtype=np.float32)
+    for piece in pieces:
+        vectors[piece.rows] = piece.encoded.vectors.float().numpy()
+    return ChunkVectors(vectors, None, None, total, tokens.truncated)
+
+
+def _assemble_many(pieces: Sequence[Piece], tokens: Tokenized, dim: int) -> ChunkVectors:
+    vectors: list[NDArray[np.float32]] = [np.empty((0, dim), np.float32)] * len(tokens)
+    salience: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(tokens)
+    weighted = False
+    for piece in pieces:
+        encoded = piece.encoded
+        assert encoded.mask is not None
+        for place, row in enumerate(piece.rows.tolist()):
+            kept = encoded.mask[place]
+            vectors[row] = encoded.vectors[place][kept].float().numpy()
+            if encoded.salience is not None:
+                weighted = True
+                salience[row] = encoded.salience[place][kept].float().numpy()
+    lengths = np.array([len(part) for part in vectors], dtype=np.int64)
+    joined = np.concatenate([np.empty((0, dim), np.float32), *vectors])
+    weights = np.concatenate([np.empty(0, np.float32), *salience]) if weighted else None
+    return ChunkVectors(joined, lengths, weights, int(tokens.offsets[-1]), tokens.truncated)

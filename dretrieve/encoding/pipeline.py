@@ -1,0 +1,151 @@
+"""Texts to vectors, chunk by chunk: tokenising beside computing, results in row order.
+
+On a CPU each batch is computed by one thread and several batches at once, which is faster than several
+threads in one batch and makes the bytes independent of their number. On a GPU one thread feeds the device;
+results come back by asynchronous copies. Three chunks are under way at any time, so that no device waits for
+the end of one, and memory is bounded by them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dretrieve.encoding.numerics import threads
+from dretrieve.encoding.pieces import ChunkVectors, Piece, assemble, batches_of, run_batch
+from dretrieve.models.loading import LoadedModel
+from dretrieve.store.shards import CHUNK_ROWS
+from dretrieve.tokens.tokenizer import Tokenized
+from dretrieve.types import Record, Side
+
+# Chunks under way: one being computed, one ready behind it, one being tokenised.
+AHEAD = 3
+POLL_SECONDS = 0.2
+Read = Callable[[], Sequence[Record]]
+T = TypeVar("T")
+
+
+class StopCheck(Protocol):
+    """What may end the work between two moments of waiting (`store.interrupt.Signals`)."""
+
+    def check(self) -> None:
+        """Raise if the work is to stop."""
+        ...
+
+
+class Never:
+    """The `StopCheck` that never stops."""
+
+    def check(self) -> None:
+        """Go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class _UnderWay:
+    tokens: Tokenized
+    pieces: list[Future[Piece]]
+
+
+def encode_chunks(
+    model: LoadedModel,
+    side: Side,
+    chunks: Iterable[Read],
+    stop: StopCheck | None = None,
+    advance: Callable[[int], None] = lambda rows: None,
+) -> Iterator[ChunkVectors]:
+    """Yield the vectors of each chunk, in order.
+
+    Args:
+        model: ready to answer.
+        side: which encoder and template.
+        chunks: each gives its records when called, in the tokenising thread.
+        stop: asked several times a second; what it raises ends the work without waiting for the chunk.
+        advance: told the number of texts of every finished batch.
+    """
+    stop = stop or Never()
+    spec = model.card.vectors
+    workers = threads() if model.device.type == "cpu" else 1
+    with _pools(workers, model.device) as (reader, pool):
+
+        def begin(read: Read) -> _UnderWay:
+            records = read()
+            tokens, ids = model.tokenizers[side].tokenize(records), [record.id for record in records]
+            batches = batches_of(tokens, model.device)
+            return _UnderWay(
+                tokens, [pool.submit(run_batch, model, side, tokens, rows, ids) for rows in batches]
+            )
+
+        waiting, under_way = iter(chunks), deque[Future[_UnderWay]]()
+        while True:
+            while len(under_way) < AHEAD and (read := next(waiting, None)) is not None:
+                under_way.append(reader.submit(begin, read))
+            if not under_way:
+                return
+            chunk = result_of(under_way[0], stop)
+            pieces = []
+            for future in chunk.pieces:
+                pieces.append(result_of(future, stop))
+                advance(len(pieces[-1].rows))
+            under_way.popleft()
+            yield assemble(pieces, chunk.tokens, spec.dim, many=spec.kind == "many")
+
+
+def result_of(future: Future[T], stop: StopCheck) -> T:
+    """Return the future's result, asking ``stop`` while waiting."""
+    while not wait([future], timeout=POLL_SECONDS).done:
+        stop.check()
+    return future.result()
+
+
+@contextmanager
+def _pools(workers: int, device: torch.device) -> Iterator[tuple[ThreadPoolExecutor, ThreadPoolExecutor]]:
+    """Give the tokenising thread and the computing threads; leaving the block drops what has not begun."""
+    before = torch.get_num_threads()
+    alone: Callable[[], None] = (lambda: torch.set_num_threads(1)) if device.type == "cpu" else (lambda: None)
+    reader = ThreadPoolExecutor(1, thread_name_prefix="tokenise")
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="encode", initializer=alone)
+    try:
+        yield reader, pool
+    finally:
+        for executor in (reader, pool):
+            executor.shutdown(wait=True, cancel_futures=True)
+        torch.set_num_threads(before)
+
+
+def encode_records(
+    model: LoadedModel,
+    side: Side,
+    records: Sequence[Record],
+    dtype: Literal["float16", "float32"] = "float16",
+    stop: StopCheck | None = None,
+) -> NDArray[Any]:
+    """Return [rows, D] vectors of texts in memory, for search and dev selection; one vector a text.
+
+    The numbers are those that ``encode`` stores for the same texts in the same order.
+
+    Raises:
+        DataError: a vector that is not finite or all zeros (names the ids).
+    """
+    from dretrieve.store.shard_writer import check_vectors
+
+    assert model.card.vectors.kind == "one"
+    starts = range(0, len(records), CHUNK_ROWS)
+    chunks = [_slice(records, start) for start in starts]
+    found = [chunk.vectors for chunk in encode_chunks(model, side, chunks, stop)]
+    empty = np.empty((0, model.card.vectors.dim), dtype=np.float32)
+    with np.errstate(over="ignore"):
+        vectors = np.concatenate([empty, *found]).astype(dtype)
+    check_vectors(vectors, [record.id for record in records])
+    return vectors
+
+
+def _slice(records: Sequence[Record], start: int) -> Read:
+    return lambda: records[start : start + CHUNK_ROWS]

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+from dretrieve.encoding.devices import ModelRequest, encode_over
+from dretrieve.encoding.pipeline import Never, encode_chunks
+from dretrieve.errors import DretrieveError, PreconditionError
+
+
+def reads(records, rows=256):
+    return [(lambda start=start: records[start : start + rows]) for start in range(0, len(records), rows)]
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_bytes_of_one(tiny_model, model, records):
+    request = ModelRequest(name=str(tiny_model), precision="fp32", side="passage")
+    seen: list[int] = []
+    found = list(encode_over(request, ["cpu", "cpu"], reads(records), Never(), seen.append))
+    expected = list(encode_chunks(model, "passage", reads(records)))
+    assert len(found) == len(expected) == 10
+    for one, other in zip(found, expected, strict=True):
+        assert np.array_equal(one.vectors, other.vectors)
+        assert (one.tokens, one.truncated) == (other.tokens, other.truncated)
+    assert sum(seen) == len(records)
+
+
+@pytest.mark.slow
+def test_an_error_in_a_process_comes_back_as_its_sentence(records):
+    request = ModelRequest(name="/no/such/model", precision="fp32", side="passage")
+    with pytest.raises(PreconditionError, match="does not exist"):
+        list(encode_over(request, ["cpu", "cpu"], reads(records[:10]), Never()))
+
+
+def test_a_process_that_dies_is_reported(tiny_model, records, monkeypatch):
+    import os
+
+    from dretrieve.encoding import devices
+
+    request = ModelRequest(name=str(tiny_model), precision="fp32", side="passage")
+
+    class KillOnce:
+        workers: ClassVar[list] = []
+
+        def check(self):
+            while self.workers:
+                os.kill(self.workers.pop()._process.pid, 9)
+
+    class Worker(devices._Worker):
+        def __init__(self, *words):
+            super().__init__(*words)
+            KillOnce.workers.append(self)
+
+    monkeypatch.setattr(devices, "_Worker", Worker)
+    with pytest.raises(DretrieveError, match=r"died with exit code -9; run the same command again"):
+        list(encode_over(request, ["cpu"], reads(records[:10]), KillOnce()))
+
+
+@pytest.mark.gpu
+def test_gpu_and_cpu_vectors_agree(tiny_model, model, records):
+    from dretrieve.encoding.pipeline import encode_records
+    from dretrieve.models.loading import load_model
+
+    expected = encode_records(model, "passage", records, "float32")
+    for precision in ("fp32", "bf16"):
+        found = encode_records(load_model(str(tiny_model), "cuda", precision), "passage", records, "float32")
+        units = [vectors / np.linalg.norm(vectors, axis=1, keepdims=True) for vectors in (expected, found)]
+        assert (units[0] * units[1]).sum(axis=1).min() > 0.999

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from dretrieve.encoding.pieces import Piece, assemble, token_batch
+from dretrieve.models.base import Encoded
+from dretrieve.tokens.tokenizer import Tokenized
+
+
+def tokens():
+    lengths = [3, 1, 4]
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    return Tokenized(np.arange(10, 18, dtype=np.int32), offsets, 1)
+
+
+@pytest.mark.parametrize(
+    ("side", "expected"),
+    [("right", [[14, 15, 16, 17], [13, 0, 0, 0]]), ("left", [[14, 15, 16, 17], [0, 0, 0, 13]])],
+)
+def test_padding_stands_where_the_card_says(side, expected):
+    batch = token_batch(tokens(), np.array([2, 1]), 0, side, ["a", "b", "c"])
+    assert batch.input_ids.tolist() == expected
+    assert (batch.input_ids != 0).tolist() == batch.mask.tolist()
+    assert batch.text_ids == ("c", "b")
+
+
+def test_pieces_come_back_in_row_order():
+    pieces = [
+        Piece(np.array([2, 0]), Encoded(torch.tensor([[2.0, 2.0], [0.0, 0.0]]))),
+        Piece(np.array([1]), Encoded(torch.tensor([[1.0, 1.0]]))),
+    ]
+    found = assemble(pieces, tokens(), 2, many=False)
+    assert found.vectors.tolist() == [[0, 0], [1, 1], [2, 2]]
+    assert (found.tokens, found.truncated, found.rows, found.lengths) == (8, 1, 3, None)
+
+
+def test_token_vectors_keep_only_what_the_mask_keeps():
+    vectors = torch.arange(8.0).view(2, 2, 2)
+    mask = torch.tensor([[True, False], [True, True]])
+    weights = torch.tensor([[0.5, 0.0], [0.25, 0.75]])
+    pieces = [
+        Piece(np.array([2, 0]), Encoded(vectors, mask, weights)),
+        Piece(np.array([1]), Encoded(vectors[:1] + 10, mask[:1] & False, weights[:1])),
+    ]
+    found = assemble(pieces, tokens(), 2, many=True)
+    assert found.lengths is not None
+    assert found.lengths.tolist() == [2, 0, 1]
+    assert found.vectors.tolist() == [[4, 5], [6, 7], [0, 1]]
+    assert found.salience is not None
+    assert found.salience.tolist() == [0.25, 0.75, 0.5]
+    assert found.rows == 3
