@@ -1,0 +1,1 @@
+"""Search over an index, merging, fusion: everything between vectors and a run."""

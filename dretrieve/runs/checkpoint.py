@@ -1,0 +1,66 @@
+"""What an interrupted search leaves beside its output: the best hits so far and the row it had reached."""
+
+from __future__ import annotations
+
+import time
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from dretrieve.index.top_k import TopK
+from dretrieve.store.atomic import replacing
+
+
+def checkpoint_path(output: Path) -> Path:
+    """Return where the search that writes ``output`` keeps its state."""
+    return output.with_name(f".{output.name}.partial.npz")
+
+
+@dataclass
+class Checkpoint:
+    """Saves the hits at most every ``seconds``, and finds them again.
+
+    Attributes:
+        path: from `checkpoint_path`.
+        fingerprint: of the search; the state of another search is ignored.
+        seconds: between two saves.
+    """
+
+    path: Path
+    fingerprint: str
+    seconds: float = 60.0
+    _saved: float = field(default_factory=time.monotonic)
+
+    def load(self, empty: TopK, start: int) -> tuple[TopK, int]:
+        """Return hits and the next row: those saved, or ``empty`` and ``start``."""
+        try:
+            with open(self.path, "rb") as file, np.load(file, allow_pickle=False) as saved:
+                if (
+                    str(saved["fingerprint"]) != self.fingerprint
+                    or saved["scores"].shape != empty.scores.shape
+                ):
+                    return empty, start
+                return TopK(saved["scores"], saved["rows"], saved["sizes"]), int(saved["row"])
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return empty, start
+
+    def save(self, kept: TopK, row: int, *, now: bool = False) -> None:
+        """Save, if it is time or ``now``."""
+        if not now and time.monotonic() - self._saved < self.seconds:
+            return
+        with replacing(self.path) as file:
+            np.savez(
+                file,
+                fingerprint=np.array(self.fingerprint),
+                row=np.array(row),
+                scores=kept.scores,
+                rows=kept.rows,
+                sizes=kept.sizes,
+            )
+        self._saved = time.monotonic()
+
+    def discard(self) -> None:
+        """Remove the state: the run is written."""
+        self.path.unlink(missing_ok=True)

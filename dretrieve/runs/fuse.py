@@ -1,0 +1,241 @@
+"""Fusion of a dense run with a BM25 run: weighted sums with two rules for what is missing, and ranks.
+
+* ``linear`` with ``missing="min"``: Ma et al. 2021 and Pyserini's hybrid searcher. Both lists are cut at
+  ``depth``; a passage that one of them lacks gets that list's lowest score there; the score is
+  ``dense + alpha x BM25``.
+* ``linear`` with ``missing="zero"``: Pyserini's ``fusion --method interpolation``; a missing score is 0.
+  (Theirs is ``alpha x A + (1 - alpha) x B``; the order is that of ours with alpha' = (1 - alpha) / alpha.)
+* ``rrf``: reciprocal ranks ``1 / (60 + rank)`` (Cormack et al. 2009); ranks are ours, by `dretrieve.order`,
+  not the file's.
+
+A query that one run lacks has an empty list there: what it would add is 0, so its hits keep the other list's
+order. Scores are added in 64 bits and stored in 32; ties go by `dretrieve.order`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dretrieve.errors import UsageError
+from dretrieve.order import best_first, id_ranks
+from dretrieve.store.ids import IdTable
+from dretrieve.types import Run
+
+METHODS = ("linear", "rrf")
+MISSING = ("min", "zero")
+SIDES = ("bm25", "dense")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FuseOptions:
+    """How two runs become one.
+
+    Attributes:
+        method: ``linear`` or ``rrf``.
+        alpha: the weight, at least 0.
+        missing: ``min`` or ``zero``.
+        depth: hits of each list that are looked at.
+        hits: hits written per query.
+        weight_on: whose score alpha multiplies, ``bm25`` or ``dense`` (as DPR's paper does).
+        rrf_k: the constant of the reciprocal ranks.
+    """
+
+    method: Literal["linear", "rrf"] = "linear"
+    alpha: float = 1.0
+    missing: Literal["min", "zero"] = "min"
+    depth: int = 100
+    hits: int = 100
+    weight_on: Literal["bm25", "dense"] = "bm25"
+    rrf_k: float = 60.0
+
+    def __post_init__(self) -> None:
+        legal = {"method": METHODS, "missing": MISSING, "weight_on": SIDES}
+        for name, values in legal.items():
+            if getattr(self, name) not in values:
+                flag = f"--{name.replace('_', '-')}"
+                raise UsageError(f"{flag} {getattr(self, name)} is unknown; choose {' or '.join(values)}")
+        if not (0 <= self.alpha < float("inf")):
+            raise UsageError(f"--alpha is {self.alpha:g}; it must be a finite number from 0")
+        for name in ("depth", "hits"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"--{name} is {getattr(self, name)}; it must be at least 1")
+        if not (0 <= self.rrf_k < float("inf")):
+            raise UsageError(f"--rrf-k is {self.rrf_k:g}; it must be a finite number from 0")
+
+    @property
+    def weights(self) -> tuple[float, float]:
+        """What the dense and the BM25 score are multiplied with."""
+        alpha = float(self.alpha)
+        return (1.0, alpha) if self.weight_on == "bm25" else (alpha, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two runs over one table of ids, aligned by query: made once, fused with many weights.
+
+    Attributes:
+        query_ids: those of the dense run in its order, then those that only the BM25 run has.
+        passage_ids: of all passages hit in either run.
+        rows: [Q] each query's row in the dense and in the BM25 run, -1 where it is absent.
+        dense: offsets, passages as rows of ``passage_ids``, scores.
+        bm25: likewise.
+    """
+
+    query_ids: Sequence[str]
+    passage_ids: IdTable
+    rows: tuple[NDArray[np.int64], NDArray[np.int64]]
+    dense: tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
+    bm25: tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
+
+    def absent(self) -> tuple[int, int]:
+        """Return how many queries the dense run lacks and how many the BM25 run lacks."""
+        return int((self.rows[0] < 0).sum()), int((self.rows[1] < 0).sum())
+
+
+def align(dense: Run, bm25: Run) -> Pair:
+    """Return the two runs over one table of ids."""
+    ids, (first, second) = _one_table(dense, bm25)
+    query_ids = list(dict.fromkeys([*dense.query_ids, *bm25.query_ids]))
+    rows = []
+    for run in (dense, bm25):
+        places = {query_id: row for row, query_id in enumerate(run.query_ids)}
+        rows.append(np.asarray([places.get(query_id, -1) for query_id in query_ids], dtype=np.int64))
+    return Pair(
+        query_ids=query_ids,
+        passage_ids=ids,
+        rows=(rows[0], rows[1]),
+        dense=(dense.offsets, first, dense.scores),
+        bm25=(bm25.offsets, second, bm25.scores),
+    )
+
+
+def fuse(
+    pair: Pair,
+    options: FuseOptions,
+    *,
+    span: tuple[int, int] | None = None,
+    threads: int = 1,
+    tag: str = "dretrieve",
+) -> Run:
+    """Return the fused run.
+
+    Args:
+        pair: the runs, from `align`.
+        options: the rule.
+        span: first and last (exclusive) query; all by default.
+        threads: threads to spread the queries over; the result is the same for any number.
+        tag: the run's name.
+    """
+    from dretrieve.kernels import fuse as kernels
+
+    start, stop = span or (0, len(pair.query_ids))
+    room = np.minimum(_lengths(pair, options.depth)[start:stop], options.hits)
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(room)])
+    out = kernels.Hits(offsets, np.empty(int(offsets[-1]), np.int32), np.empty(int(offsets[-1]), np.float32))
+    counts = np.zeros(stop - start, dtype=np.int64)
+    rows = (pair.rows[0][start:stop], pair.rows[1][start:stop])
+    runs = (kernels.Hits(*pair.dense), kernels.Hits(*pair.bm25))
+    ids = (pair.passage_ids.data, pair.passage_ids.ends)
+    longest = max(int(np.diff(run.offsets).max(initial=0)) for run in runs)
+    rule = kernels.Rule(
+        *options.weights,
+        options.method == "rrf",
+        float(options.rrf_k),
+        options.missing == "min",
+        min(options.depth, longest),
+    )
+
+    def part(bounds: tuple[int, int]) -> None:
+        kernels.fuse(rows, runs, rule, ids, out, counts, bounds)
+
+    with ThreadPoolExecutor(threads) as pool:
+        cuts = [(stop - start) * turn // threads for turn in range(threads + 1)]
+        list(pool.map(part, pairwise(cuts)))
+    kept = np.arange(len(out.passages)) - np.repeat(offsets[:-1], room) < np.repeat(counts, room)
+    return Run(
+        query_ids=list(pair.query_ids[start:stop]),
+        passage_ids=pair.passage_ids,
+        offsets=np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)]),
+        passages=out.passages[kept],
+        scores=out.scores[kept],
+        tag=tag,
+    )
+
+
+def fuse_plain(dense: Run, bm25: Run, options: FuseOptions, tag: str = "dretrieve") -> Run:
+    """Return the same run by dictionaries: the twin that tests compare `fuse` with, and a page to read."""
+    query_ids = list(dict.fromkeys([*dense.query_ids, *bm25.query_ids]))
+    table: dict[str, int] = {}
+    offsets, passages, scores = [0], [np.empty(0, np.int32)], [np.empty(0, np.float32)]
+    lists = [
+        {query_id: list(run.hits(row))[: options.depth] for row, query_id in enumerate(run.query_ids)}
+        for run in (dense, bm25)
+    ]
+    for query_id in query_ids:
+        totals: dict[str, float] = {}
+        found = [hits.get(query_id, []) for hits in lists]
+        for hits, other, weight in zip(found, found[::-1], options.weights, strict=True):
+            for rank, (passage_id, score) in enumerate(hits, start=1):
+                if options.method == "rrf":
+                    totals[passage_id] = totals.get(passage_id, 0.0) + 1.0 / (options.rrf_k + rank)
+                else:
+                    totals[passage_id] = totals.get(passage_id, 0.0) + weight * score
+            low = weight * hits[-1][1] if hits and options.missing == "min" else 0.0
+            if options.method == "linear":
+                held = {passage_id for passage_id, _ in hits}
+                for passage_id in {passage_id for passage_id, _ in other} - held:
+                    totals[passage_id] = totals.get(passage_id, 0.0) + low
+        ids = list(totals)
+        values = np.asarray([totals[passage_id] for passage_id in ids], dtype=np.float32)
+        order = best_first(values, id_ranks(ids))[: options.hits]
+        passages.append(np.asarray([table.setdefault(ids[row], len(table)) for row in order], dtype=np.int32))
+        scores.append(values[order])
+        offsets.append(offsets[-1] + len(order))
+    return Run(
+        query_ids=query_ids,
+        passage_ids=list(table),
+        offsets=np.asarray(offsets, dtype=np.int64),
+        passages=np.concatenate(passages),
+        scores=np.concatenate(scores),
+        tag=tag,
+    )
+
+
+def _lengths(pair: Pair, depth: int) -> NDArray[np.int64]:
+    """Return how many hits the two lists of each query have together, at most."""
+    total = np.zeros(len(pair.query_ids), dtype=np.int64)
+    for rows, (offsets, _, _) in zip(pair.rows, (pair.dense, pair.bm25), strict=True):
+        lengths = np.append(np.minimum(np.diff(offsets), depth), 0)  # the last stands for an absent query
+        total += lengths[rows]
+    return total
+
+
+def _one_table(first: Run, second: Run) -> tuple[IdTable, tuple[NDArray[np.int32], NDArray[np.int32]]]:
+    """Return the ids that either run hits, each once, and each run's passages as rows of them."""
+    if first.passage_ids is second.passage_ids and isinstance(first.passage_ids, IdTable):
+        return first.passage_ids, (first.passages, second.passages)
+    tables = [_used(first), _used(second)]
+    places = {text_id: row for row, text_id in enumerate(tables[0][0])}
+    own = np.fromiter(
+        (places.setdefault(text_id, len(places)) for text_id in tables[1][0]),
+        dtype=np.int32,
+        count=len(tables[1][0]),
+    )
+    return IdTable.of(places), (tables[0][1], own[tables[1][1]])
+
+
+def _used(run: Run) -> tuple[list[str], NDArray[np.int32]]:
+    """Return the ids that a run hits, and its passages as rows of them."""
+    seen = np.zeros(len(run.passage_ids), dtype=np.bool_)
+    seen[run.passages] = True
+    if seen.all():
+        return list(run.passage_ids), run.passages
+    rows = (np.cumsum(seen) - 1).astype(np.int32)
+    return [run.passage_ids[row] for row in np.flatnonzero(seen).tolist()], rows[run.passages]

@@ -1,0 +1,145 @@
+"""Searching an index with query vectors: checks, the search, the run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dretrieve.errors import DataError, VerificationError
+from dretrieve.index.base import Passages, VectorIndex
+from dretrieve.index.exact import ArraySource, ExactOptions, check_finite, search_exact
+from dretrieve.index.top_k import TopK
+from dretrieve.order import id_ranks
+from dretrieve.store.ids import IdTable
+from dretrieve.types import Run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueryVectors:
+    """Queries ready to search with.
+
+    Attributes:
+        ids: one per query, in the order of the run.
+        vectors: [Q, dim]; taken as float32.
+        passage_model: fingerprint of the passage side that these queries belong to.
+        fingerprint: of what the vectors are a function of.
+        name: for messages: a folder, or a collection and a model.
+    """
+
+    ids: Sequence[str]
+    vectors: NDArray[Any]
+    passage_model: str
+    fingerprint: str
+    name: str
+
+
+def check_queries(queries: QueryVectors, passages: Passages) -> None:
+    """Refuse queries that do not fit the passages.
+
+    Raises:
+        VerificationError: they come from another model, or have another dim.
+        DataError: a vector with NaN or infinity, or an id twice (names the query).
+    """
+    check_model(queries.name, queries.passage_model, passages)
+    if queries.vectors.shape[1] != passages.dim:
+        raise VerificationError(
+            f"the queries {queries.name} have {queries.vectors.shape[1]} dimensions, the passages in "
+            f"{passages.embeddings.folder} have {passages.dim}; encode both with one model"
+        )
+    bad = check_finite(np.asarray(queries.vectors, dtype=np.float32))
+    if bad >= 0:
+        raise DataError(
+            f"the vector of query '{queries.ids[bad]}' in {queries.name} holds NaN or infinity; encode the "
+            "queries again (--precision fp32)"
+        )
+    if len(set(queries.ids)) != len(queries.ids):
+        twice = next(text_id for text_id, count in Counter(queries.ids).items() if count > 1)
+        raise DataError(f"query id '{twice}' stands twice in {queries.name}; ids must be unique")
+
+
+def check_model(name: str, passage_model: str, passages: Passages) -> None:
+    """Refuse queries of another model.
+
+    Raises:
+        VerificationError: names both fingerprints and the cure.
+    """
+    folder, stored = passages.embeddings.folder, passages.embeddings.passage_fingerprint
+    if passage_model != stored:
+        raise VerificationError(
+            f"the queries {name} belong to the passage side {passage_model[:12]} of a model, the passages in "
+            f"{folder} were encoded by {stored[:12]}; encode both with the same model"
+        )
+
+
+def search_run(
+    index: VectorIndex,
+    queries: QueryVectors,
+    kept: TopK,
+    rows: tuple[int, int],
+    options: ExactOptions,
+) -> Run:
+    """Return the run of the best passages among some rows.
+
+    Args:
+        index: what is searched.
+        queries: checked by `check_queries`.
+        kept: empty, or what an interrupted search left behind.
+        rows: start and stop; start is where the interrupted search stopped.
+        options: threads, device, what to call after each block.
+    """
+    index.search(queries.vectors, kept, rows, options)
+    return as_run(queries.ids, kept, index.passages)
+
+
+def as_run(query_ids: Sequence[str], kept: TopK, passages: Passages) -> Run:
+    """Return the hits as a run: sorted by the rule of ties, with a table of the ids that were hit."""
+    offsets, rows, scores = _columns(kept, passages.ranks)
+    used, places = np.unique(rows, return_inverse=True)
+    return Run(
+        query_ids=list(query_ids),
+        passage_ids=IdTable.of(passages.ids(used)),
+        offsets=offsets,
+        passages=places.astype(np.int32),
+        scores=scores,
+    )
+
+
+def _columns(
+    kept: TopK, ranks: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    offsets = np.zeros(len(kept.sizes) + 1, dtype=np.int64)
+    np.cumsum(kept.sizes, out=offsets[1:])
+    rows = np.empty(int(offsets[-1]), dtype=np.int64)
+    scores = np.empty(int(offsets[-1]), dtype=np.float32)
+    for query, (found, values) in enumerate(kept.best_first(ranks)):
+        rows[offsets[query] : offsets[query + 1]] = found
+        scores[offsets[query] : offsets[query + 1]] = values
+    return offsets, rows, scores
+
+
+def search_arrays(
+    queries: tuple[Sequence[str], NDArray[Any]],
+    passages: tuple[Sequence[str], NDArray[Any]],
+    k: int,
+    threads: int = 1,
+) -> Run:
+    """Return the exact run of vectors in memory: for the dev set during training, and for tests.
+
+    Args:
+        queries: ids and vectors [Q, dim].
+        passages: ids and vectors [N, dim], float16 or float32.
+        k: hits per query.
+        threads: at least 1.
+    """
+    ids, vectors = passages
+    ranks = id_ranks(ids)
+    source = ArraySource(np.ascontiguousarray(vectors))
+    kept = TopK.empty(len(queries[0]), min(k, len(ids)))
+    search_exact(source, queries[1], kept, ranks, (0, len(ids)), ExactOptions(threads=threads))
+    offsets, rows, scores = _columns(kept, ranks)
+    return Run(list(queries[0]), ids, offsets, rows.astype(np.int32), scores)

@@ -1,0 +1,86 @@
+"""Query vectors are checked before they are searched with; hits become a run."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dretrieve.errors import DataError, VerificationError
+from dretrieve.index.exact import ExactOptions
+from dretrieve.index.flat import over_embeddings
+from dretrieve.index.top_k import TopK
+from dretrieve.order import id_ranks, top_k
+from dretrieve.runs.search import QueryVectors, check_queries, search_arrays, search_run
+from dretrieve.scoring.dot import dot_matrix
+from dretrieve.store.embeddings import Embeddings
+
+IDS = [f"p{row}" for row in range(12)]
+
+
+@pytest.fixture
+def index(write_embeddings):
+    vectors = np.rint(np.random.default_rng(0).standard_normal((12, 4)) * 2 + 0.1).astype(np.float16) + 3
+    return over_embeddings(Embeddings.open(write_embeddings("emb", IDS, vectors, model="abcdef0123456789")))
+
+
+def queries(**changes) -> QueryVectors:
+    settings = {
+        "ids": ["q1", "q2"],
+        "vectors": np.ones((2, 4), dtype=np.float32),
+        "passage_model": "abcdef0123456789",
+        "fingerprint": "f",
+        "name": "work/queries",
+    }
+    return QueryVectors(**{**settings, **changes})
+
+
+def test_fitting_queries_pass(index) -> None:
+    check_queries(queries(), index.passages)
+
+
+def test_another_models_queries_are_refused_with_both_names_and_the_cure(index) -> None:
+    with pytest.raises(VerificationError) as caught:
+        check_queries(queries(passage_model="999999888888"), index.passages)
+    for word in ("999999888888", "abcdef012345", "work/queries", "emb", "encode both with the same model"):
+        assert word in str(caught.value)
+
+
+def test_another_dim_is_refused(index) -> None:
+    with pytest.raises(VerificationError, match=r"have 5 dimensions, the passages in .* have 4"):
+        check_queries(queries(vectors=np.ones((2, 5))), index.passages)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_vector_that_is_no_number_names_its_query(index, bad) -> None:
+    vectors = np.ones((2, 4), dtype=np.float32)
+    vectors[1, 3] = bad
+    with pytest.raises(DataError, match=r"the vector of query 'q2' in work/queries holds NaN"):
+        check_queries(queries(vectors=vectors), index.passages)
+
+
+def test_a_query_id_twice_is_refused(index) -> None:
+    with pytest.raises(DataError, match=r"query id 'q1' stands twice"):
+        check_queries(queries(ids=["q1", "q1"]), index.passages)
+
+
+def test_run_holds_ids_scores_and_order(index) -> None:
+    asked = queries(vectors=np.array([[1, 0, 0, 0], [0, 1, -1, 0]], dtype=np.float32))
+    run = search_run(index, asked, TopK.empty(2, 5), (0, 12), ExactOptions())
+    scores = dot_matrix(asked.vectors, index.passages.vectors(0))
+    assert list(run.query_ids) == ["q1", "q2"]
+    for query in range(2):
+        best = top_k(scores[query], id_ranks(IDS), 5)
+        assert list(run.hits(query)) == [(IDS[row], float(scores[query][row])) for row in best]
+
+
+def test_arrays_in_memory_give_the_same_run(index) -> None:
+    asked = queries()
+    from_files = search_run(index, asked, TopK.empty(2, 7), (0, 12), ExactOptions())
+    in_memory = search_arrays((asked.ids, asked.vectors), (IDS, np.asarray(index.passages.vectors(0))), 7)
+    for query in range(2):
+        assert list(from_files.hits(query)) == list(in_memory.hits(query))
+
+
+def test_arrays_may_be_fewer_than_the_hits() -> None:
+    run = search_arrays((["q"], np.ones((1, 2))), (["a", "b"], np.ones((2, 2), np.float32)), 9)
+    assert list(run.hits(0)) == [("b", 2.0), ("a", 2.0)]

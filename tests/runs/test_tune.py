@@ -1,0 +1,120 @@
+"""One alpha for several dev sets, judged by qrels or by answers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dretrieve.errors import DataError, UsageError
+from dretrieve.metrics.answers import Answers
+from dretrieve.metrics.registry import parse_measures
+from dretrieve.runs.fuse import FuseOptions, Pair, align
+from dretrieve.runs.tune import Curve, DevSet, judge_by_answers, parse_alphas, tune_alpha
+from dretrieve.text.qrels import qrels_of
+from dretrieve.types import Run
+
+RR = parse_measures("RR@10")[0]
+
+
+def pair_of(dense: dict[str, float], bm25: dict[str, float], query: str = "q") -> Pair:
+    made = []
+    for hits in (dense, bm25):
+        order = sorted(hits, key=lambda passage: (-hits[passage], passage))
+        made.append(
+            Run(
+                [query],
+                order,
+                np.array([0, len(order)]),
+                np.arange(len(order), dtype=np.int32),
+                np.array([hits[passage] for passage in order], np.float32),
+            )
+        )
+    return align(made[0], made[1])
+
+
+# The first set wants alpha above 1, the second one below 2: only 1.5 serves both.
+FIRST = DevSet(
+    "first",
+    pair_of({"wrong": 2.0, "right": 1.0}, {"wrong": 0.0, "right": 1.0}),
+    qrels_of({"q": {"right": 1}}),
+)
+SECOND = DevSet(
+    "second",
+    pair_of({"right": 2.0, "wrong": 0.0}, {"right": 0.0, "wrong": 1.0}),
+    qrels_of({"q": {"right": 1}}),
+)
+
+
+def test_one_alpha_serves_all_sets() -> None:
+    curve = tune_alpha([FIRST, SECOND], FuseOptions(), [0.5, 1.5, 2.5], RR)
+    assert curve.values == [[0.5, 1.0], [1.0, 1.0], [1.0, 0.5]]
+    assert curve.best == 1.5
+    assert curve.as_json()["means"] == [0.75, 1.0, 0.75]
+
+
+def test_of_equals_the_smallest_wins() -> None:
+    curve = Curve(measure="RR@10", sets=["a"], alphas=[1.0, 2.0, 3.0], values=[[0.2], [0.4], [0.4]])
+    assert curve.best == 2.0
+
+
+def test_runs_of_other_queries_are_refused() -> None:
+    other = DevSet("other:dev", FIRST.pair, qrels_of({"q9": {"right": 1}}))
+    with pytest.raises(DataError, match=r"none of the queries of the runs for other:dev .*'q'.*'q9'"):
+        tune_alpha([other], FuseOptions(), [1.0], RR)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("0.5:2.0:0.5", [0.5, 1.0, 1.5, 2.0]),
+        ("0:0.3:0.1", [0.0, 0.1, 0.2, 0.3]),
+        ("1:1:1", [1.0]),
+        ("0:1:0.4", [0.0, 0.4, 0.8]),
+        ("2,1,1", [1.0, 2.0]),
+    ],
+)
+def test_ranges_hold_both_ends_and_no_rounding(text: str, expected: list[float]) -> None:
+    assert parse_alphas(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("2:1:0.1", "holds no alpha"),
+        ("", "holds no alpha"),
+        (",", "holds no alpha"),
+        ("0:1", "is no range"),
+        ("a:b:c", "is no range"),
+        ("0:nan:1", "is no range"),
+        ("0:1:0", "has step 0"),
+        ("0:1:-0.1", "has step"),
+        ("-1:1:0.5", "below 0"),
+        ("inf", "below 0"),
+        ("0:1:0.00001", "at most 10,000"),
+    ],
+)
+def test_other_ranges_are_refused(text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        parse_alphas(text)
+
+
+def test_answers_judge_every_hit_within_the_depth_once() -> None:
+    texts = {"wrong": "the sea", "right": "the Moon moves it"}
+    asked: list[str] = []
+
+    def text_of(passage_id: str) -> str | None:
+        asked.append(passage_id)
+        return texts.get(passage_id)
+
+    answers = [Answers(["moon"]), Answers(["x"])]
+    qrels = judge_by_answers(FIRST.pair, ["q", "unsearched"], answers, text_of, 5)
+    assert list(qrels.query_ids) == ["q", "unsearched"]
+    assert [qrels.passage_ids[row] for row in qrels.passages] == ["right"]
+    assert sorted(asked) == ["right", "wrong"]
+    cut = judge_by_answers(FIRST.pair, ["q"], answers[:1], {"wrong": "", "right": ""}.get, 1)
+    assert len(cut.passages) == 0
+
+
+def test_a_hit_beyond_the_corpus_is_refused() -> None:
+    with pytest.raises(DataError, match="give the --corpus that was searched"):
+        judge_by_answers(FIRST.pair, ["q"], [Answers(["moon"])], lambda passage_id: None, 5)
