@@ -1,0 +1,183 @@
+"""Checkpoints: written aside, renamed with a manifest; the newest one that is intact is resumed.
+
+A checkpoint is a folder ``step-00000100`` with ``model.safetensors``, ``optimizer.safetensors``,
+``state.json`` (step, curve, best dev value) and ``manifest.json``, which names the training by its options
+and inputs. There is no pickle and no generator state: batches and dropout are functions of the step.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from dretrieve.errors import DataError, DretrieveError, PreconditionError
+from dretrieve.store.atomic import explained, make_folder, sync_folder, temporary_beside, write_json
+from dretrieve.store.manifest import Manifest, describe_files, read_manifest, verify_files, write_manifest
+from dretrieve.store.stage import differences
+
+STAGE = "checkpoint"
+FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
+Point = dict[str, float | int | str]
+
+
+@dataclass(slots=True)
+class Progressed:
+    """How far training is: everything but the tensors.
+
+    Attributes:
+        phase: index of the phase that goes on.
+        step: steps done in that phase.
+        total: steps done in all phases.
+        window: losses since the last point of the curve.
+        curve: one point per logged step and per dev evaluation.
+        best: the best dev value so far, None before the first.
+        best_step: total steps at the best value.
+        worse: dev evaluations since the best.
+        stopped: patience ran out: the phase is over.
+    """
+
+    phase: int = 0
+    step: int = 0
+    total: int = 0
+    window: list[float] = field(default_factory=list)
+    curve: list[Point] = field(default_factory=list)
+    best: float | None = None
+    best_step: int = 0
+    worse: int = 0
+    stopped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What is read back."""
+
+    model: Mapping[str, Tensor]
+    optimizer: Mapping[str, Tensor]
+    state: Progressed
+
+
+class Checkpoints:
+    """The checkpoints of one training.
+
+    Args:
+        folder: where they stand; made when the first is written.
+        options: of the training, byte-changing ones only.
+        inputs: role to fingerprint.
+        keep: how many stay.
+        note: takes one line for the user.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        options: Mapping[str, Any],
+        inputs: Mapping[str, str],
+        *,
+        keep: int,
+        note: Callable[[str], None],
+    ) -> None:
+        self.folder, self._keep, self._note = folder, max(1, keep), note
+        self._manifest = Manifest(stage=STAGE, version=1, options=options, inputs=inputs)
+
+    def save(
+        self, total: int, model: Mapping[str, Tensor], optimizer: Mapping[str, Tensor], state: Progressed
+    ) -> Path:
+        """Write the checkpoint after ``total`` steps, remove those beyond ``keep``, return its folder."""
+        make_folder(self.folder)
+        path = self.folder / f"step-{total:08d}"
+        aside = temporary_beside(path)
+        try:
+            with explained(path):
+                aside.mkdir()
+                save_file(dict(model), aside / FILES[0])
+                save_file(dict(optimizer), aside / FILES[1])
+                write_json(aside / FILES[2], asdict(state))
+                for name in FILES:
+                    _sync_file(aside / name)
+            write_manifest(
+                aside / "manifest.json",
+                Manifest(
+                    stage=STAGE,
+                    version=1,
+                    options=self._manifest.options,
+                    inputs=self._manifest.inputs,
+                    counts={"steps": total},
+                    files=describe_files(aside, FILES),
+                ),
+            )
+            if path.exists():
+                shutil.rmtree(path)
+            os.replace(aside, path)
+            sync_folder(self.folder)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+        for old in self.found()[self._keep :]:
+            shutil.rmtree(old)
+        return path
+
+    def found(self) -> list[Path]:
+        """Return the checkpoint folders, newest first, intact or not."""
+        return sorted(self.folder.glob("step-*"), reverse=True)
+
+    def is_ours(self, path: Path) -> bool:
+        """Return whether that checkpoint belongs to this training (a damaged one counts as ours)."""
+        try:
+            return read_manifest(path / "manifest.json").fingerprint == self._manifest.fingerprint
+        except DretrieveError:
+            return True
+
+    def newest(self) -> Checkpoint | None:
+        """Return the newest intact checkpoint, or None; each damaged one is said and passed over.
+
+        Raises:
+            PreconditionError: an intact one belongs to another training.
+        """
+        for path in self.found():
+            try:
+                manifest = read_manifest(path / "manifest.json")
+                verify_files(path / "manifest.json", manifest, full=True)
+            except DretrieveError as error:
+                self._note(f"checkpoint {path.name} is damaged ({error}); taking the one before it")
+                continue
+            if manifest.fingerprint != self._manifest.fingerprint:
+                raise PreconditionError(
+                    f"{self.folder} holds checkpoints of another training "
+                    f"({differences(manifest, self._manifest)}); use --force to start afresh or choose "
+                    "another --output"
+                )
+            state = Progressed(**json.loads((path / FILES[2]).read_bytes()))
+            return Checkpoint(load_file(path / FILES[0]), load_file(path / FILES[1]), state)
+        return None
+
+    def clear(self) -> None:
+        """Remove all."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _sync_file(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def load_weights(model: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
+    """Put the weights into the module.
+
+    Raises:
+        DataError: names or shapes are not the module's.
+    """
+    try:
+        model.load_state_dict(dict(weights))
+    except RuntimeError as error:
+        first = str(error).splitlines()[0]
+        raise DataError(f"{where} does not fit this model: {first}; use --force to start afresh") from error

@@ -1,0 +1,173 @@
+"""Choosing weights by retrieval on a dev set: exact search of a small pool, measured like any run.
+
+The pool holds every positive of the dev queries and other passages of the collection, drawn by the seed. A
+pool is easier than the whole collection, so its values rank weights of one training and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from dretrieve.encoding.numerics import resolve_precision, threads
+from dretrieve.encoding.pipeline import encode_records
+from dretrieve.errors import DataError, PreconditionError, UsageError
+from dretrieve.index.exact import ArraySource, ExactOptions, search_exact
+from dretrieve.index.top_k import TopK
+from dretrieve.metrics.judged import judge
+from dretrieve.metrics.measure import Measure
+from dretrieve.metrics.registry import parse_measures
+from dretrieve.models.base import Method
+from dretrieve.models.loading import DTYPES, LoadedModel
+from dretrieve.models.pooled import prepared
+from dretrieve.order import id_ranks
+from dretrieve.store.draws import generator
+from dretrieve.store.fingerprint import sha256_bytes
+from dretrieve.store.text_store import TextStore, records_sha256
+from dretrieve.text.collection import Collection
+from dretrieve.tokens.tokenizer import SideTokenizer
+from dretrieve.types import Progress, Qrels, Record, Run, Side
+
+WHOLE_LIST = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DevOptions:
+    """What is measured on dev.
+
+    Attributes:
+        data: ``DIR:split``.
+        metric: one measure, higher is better.
+        queries: at most so many, drawn by the seed; 0 takes all.
+        pool: passages searched, the positives always among them; 0 takes the whole collection.
+        seed: of the draws.
+    """
+
+    data: str
+    metric: str
+    queries: int
+    pool: int
+    seed: int
+
+
+class Dev:
+    """A dev set in memory; call it with a method to get the measure."""
+
+    def __init__(
+        self, measure: Measure, queries: Sequence[Record], passages: Sequence[Record], qrels: Qrels
+    ) -> None:
+        self.measure, self.queries, self.passages = measure, queries, passages
+        self._qrels = qrels
+        grades = f"{list(qrels.query_ids)}{qrels.passages.tolist()}{qrels.grades.tolist()}"
+        texts = records_sha256(queries) + records_sha256(passages)
+        self.fingerprint = sha256_bytes(f"{measure}|{texts}|{grades}".encode())
+        self._ranks = id_ranks([record.id for record in passages])
+
+    def value(self, method: Method, tokenizers: Mapping[Side, SideTokenizer], device: torch.device) -> float:
+        """Return the measure's mean over the dev queries.
+
+        Raises:
+            PreconditionError: the method gives many vectors a text.
+        """
+        if method.spec.kind != "one":
+            raise PreconditionError(
+                f"--dev searches with one vector a text, and {method.name} has many; leave --dev out"
+            )
+        precision = resolve_precision("auto", str(device))
+        model = LoadedModel("dev", method.card(), method, tokenizers, device, precision)
+        with prepared(method, device, DTYPES[precision]):
+            passages = encode_records(model, "passage", self.passages)
+            queries = encode_records(model, "query", self.queries, "float32")
+        depth = min(self.measure.parameters.k or WHOLE_LIST, len(passages))
+        kept = search_exact(
+            ArraySource(passages),
+            queries,
+            TopK.empty(len(queries), depth),
+            self._ranks,
+            (0, len(passages)),
+            ExactOptions(threads=threads()),
+        )
+        return self.measure.aggregate(self.measure.values(judge(self._run(kept), self._qrels)))
+
+    def _run(self, kept: TopK) -> Run:
+        found = list(kept.best_first(self._ranks))
+        offsets = np.concatenate([[0], np.cumsum([len(rows) for rows, _ in found])]).astype(np.int64)
+        return Run(
+            [record.id for record in self.queries],
+            [record.id for record in self.passages],
+            offsets,
+            np.concatenate([rows for rows, _ in found]).astype(np.int32),
+            np.concatenate([scores for _, scores in found]),
+        )
+
+
+def open_dev(options: DevOptions, progress: Progress) -> Dev:
+    """Return the dev set.
+
+    Raises:
+        DataError: no dev query has a positive in the collection.
+        UsageError: no such measure, or more than one.
+    """
+    measures = parse_measures(options.metric)
+    if len(measures) != 1:
+        raise UsageError(
+            f"--dev-metric {options.metric} names {len(measures)} measures; weights are chosen by one"
+        )
+    collection = Collection.open(options.data)
+    corpus, qrels = collection.corpus(progress), collection.qrels()
+    judged = {query_id: row for row, query_id in enumerate(qrels.query_ids)}
+    positives = _positive_rows(qrels, corpus)
+    usable = [query for query in collection.queries().queries if positives[judged[query.id]]]
+    if not usable:
+        raise DataError(
+            f"{options.data} has no query with a positive in its collection; choose another --dev"
+        )
+    if options.queries and options.queries < len(usable):
+        drawn = generator(options.seed, "dev queries").permutation(len(usable))[: options.queries]
+        usable = [usable[row] for row in np.sort(drawn).tolist()]
+    asked = [judged[query.id] for query in usable]
+    rows = _pool({row for place in asked for row in positives[place]}, len(corpus), options)
+    progress.note(
+        f"dev: {len(usable):,} queries over {len(rows):,} passages of {options.data}, {measures[0]}"
+    )
+    queries = [Record(query.id, "", query.text) for query in usable]
+    return Dev(measures[0], queries, [corpus.record(row) for row in rows], _some_qrels(qrels, asked))
+
+
+def _positive_rows(qrels: Qrels, corpus: TextStore) -> list[list[int]]:
+    """Return for each judged query the corpus rows of its positives; those that the corpus lacks drop out."""
+    found = []
+    for row in range(len(qrels)):
+        places = range(int(qrels.offsets[row]), int(qrels.offsets[row + 1]))
+        names = [qrels.passage_ids[int(qrels.passages[place])] for place in places if qrels.grades[place] > 0]
+        rows = [corpus.row_of(name) for name in names]
+        found.append([place for place in rows if place is not None])
+    return found
+
+
+def _pool(positives: set[int], total: int, options: DevOptions) -> list[int]:
+    """Return the rows searched: the positives and, up to the pool's size, others drawn by the seed."""
+    if options.pool == 0 or options.pool >= total:
+        return list(range(total))
+    chosen = set(positives)
+    for row in generator(options.seed, "dev pool").permutation(total).tolist():
+        if len(chosen) >= options.pool:
+            break
+        chosen.add(row)
+    return sorted(chosen)
+
+
+def _some_qrels(qrels: Qrels, rows: Sequence[int]) -> Qrels:
+    """Return the judgements of those queries."""
+    parts = [slice(int(qrels.offsets[row]), int(qrels.offsets[row + 1])) for row in rows]
+    lengths = [part.stop - part.start for part in parts]
+    return Qrels(
+        [qrels.query_ids[row] for row in rows],
+        qrels.passage_ids,
+        np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        np.concatenate([qrels.passages[part] for part in parts]),
+        np.concatenate([qrels.grades[part] for part in parts]),
+    )

@@ -1,0 +1,105 @@
+"""AdamW over a method's parameter groups, and its state as named tensors (no pickle)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dretrieve.models.base import ParameterGroup
+from dretrieve.training.schedule import ScheduleName, rate_factor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimizerOptions:
+    """AdamW's numbers, with the names of transformers' options.
+
+    Attributes:
+        learning_rate: the peak, for groups that set none.
+        weight_decay: for matrices; biases and norms (fewer than two dimensions) never decay.
+        adam_beta1: decay of the mean.
+        adam_beta2: decay of the square.
+        adam_epsilon: added to the root.
+        max_grad_norm: the gradient of the whole batch is cut to that length; 0 never cuts.
+        schedule: of the rate.
+        warmup: steps.
+        total: steps of the phase.
+    """
+
+    learning_rate: float
+    weight_decay: float
+    adam_beta1: float
+    adam_beta2: float
+    adam_epsilon: float
+    max_grad_norm: float
+    schedule: ScheduleName
+    warmup: int
+    total: int
+
+
+class Optimizer:
+    """One phase's optimizer: `apply` after the gradient stands on the parameters."""
+
+    def __init__(self, groups: Sequence[ParameterGroup], options: OptimizerOptions) -> None:
+        """Make the groups; matrices and the rest of each group decay differently."""
+        self._options = options
+        self.parameters: list[nn.Parameter] = []
+        described: list[dict[str, Any]] = []
+        for group in groups:
+            decay = options.weight_decay if group.weight_decay is None else group.weight_decay
+            rate = options.learning_rate if group.learning_rate is None else group.learning_rate
+            for matrices in (True, False):
+                chosen = [parameter for parameter in group.parameters if (parameter.dim() > 1) == matrices]
+                if chosen:
+                    described.append(
+                        {
+                            "params": chosen,
+                            "peak": rate * group.scale,
+                            "weight_decay": decay if matrices else 0.0,
+                        }
+                    )
+                    self.parameters += chosen
+        self._adam = torch.optim.AdamW(
+            described,
+            lr=options.learning_rate,
+            betas=(options.adam_beta1, options.adam_beta2),
+            eps=options.adam_epsilon,
+            fused=True,
+        )
+
+    def apply(self, step: int) -> tuple[float, float]:
+        """Update the parameters at the phase's ``step`` (from 0); return gradient length and rate.
+
+        The length is that before cutting. A length that is not finite updates nothing.
+        """
+        limit = self._options.max_grad_norm or float("inf")
+        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, limit))
+        factor = rate_factor(
+            step, total=self._options.total, warmup=self._options.warmup, schedule=self._options.schedule
+        )
+        for group in self._adam.param_groups:
+            group["lr"] = group["peak"] * factor
+        if norm == norm and norm != float("inf"):
+            self._adam.step()
+        self._adam.zero_grad(set_to_none=True)
+        return norm, self._options.learning_rate * factor
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the state as ``<parameter's number>.<name>`` to tensor."""
+        state: Mapping[int, Mapping[str, Tensor]] = self._adam.state_dict()["state"]
+        return {
+            f"{number}.{name}": value.detach().cpu().contiguous()
+            for number, entry in state.items()
+            for name, value in entry.items()
+        }
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take the state that `tensors` gave."""
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            number, _, name = key.partition(".")
+            state.setdefault(int(number), {})[name] = value
+        self._adam.load_state_dict({"state": state, "param_groups": self._adam.state_dict()["param_groups"]})

@@ -1,0 +1,110 @@
+"""The options of ``train`` that belong to no method, with transformers' names; free of torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from dretrieve.errors import UsageError
+from dretrieve.models.config import check_legal, option
+
+DATA, LEARNING, RHYTHM, COMPUTE = "Data", "Learning", "Rhythm", "Compute"
+# These change no bytes of the result (the dev set counts by its contents): a training goes on under others.
+FREE = frozenset({"dev", "save_steps", "save_total_limit", "report_to", "resume", "device"})
+OF_DEV = frozenset({"dev_metric", "dev_queries", "dev_pool", "eval_steps", "patience"})
+ALIASES: dict[str, tuple[str, ...]] = {
+    "per_device_train_batch_size": ("--batch-size",),
+    "num_train_epochs": ("--epochs",),
+    "learning_rate": ("--lr",),
+    "grad_cache": ("--gradient-cache",),
+}
+
+
+def panel(default: Any, text: str, where: str, *, legal: tuple[object, ...] = ()) -> Any:
+    """Return a field with help, legal values and the group it stands in."""
+    found: Any = option(default, text, legal=legal)
+    found.metadata = {**found.metadata, "panel": where}
+    return found
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainOptions:
+    """How to train, whatever the method."""
+
+    dev: str = panel("", "Collection and split that chooses the weights, DIR:split.", DATA)
+    dev_metric: str = panel("nDCG@10", "The measure on dev.", DATA)
+    dev_queries: int = panel(1000, "Dev queries at most; 0 takes all.", DATA)
+    dev_pool: int = panel(5000, "Passages searched on dev; 0 takes all.", DATA)
+    train_group_size: int = panel(2, "Passages per query: one positive and hard negatives.", DATA)
+    positives: str = panel("sample", "Which positive of several.", DATA, legal=("sample", "first"))
+
+    per_device_train_batch_size: int = panel(32, "Queries per step and process.", LEARNING)
+    num_train_epochs: float = panel(3.0, "Passes over the data.", LEARNING)
+    max_steps: int = panel(0, "Steps, instead of passes.", LEARNING)
+    learning_rate: float = panel(2e-5, "The highest rate.", LEARNING)
+    lr_scheduler_type: str = panel(
+        "linear", "Course of the rate.", LEARNING, legal=("linear", "cosine", "constant")
+    )
+    warmup_ratio: float = panel(0.1, "Part of the steps in which the rate rises.", LEARNING)
+    warmup_steps: int = panel(0, "The same as a number of steps.", LEARNING)
+    weight_decay: float = panel(0.0, "AdamW's decay of matrices.", LEARNING)
+    adam_beta1: float = panel(0.9, "AdamW's beta 1.", LEARNING)
+    adam_beta2: float = panel(0.999, "AdamW's beta 2.", LEARNING)
+    adam_epsilon: float = panel(1e-8, "AdamW's epsilon.", LEARNING)
+    max_grad_norm: float = panel(1.0, "The whole batch's gradient is cut to this length; 0 never.", LEARNING)
+    gradient_accumulation_steps: int = panel(1, "Only 1: see --grad-cache.", LEARNING)
+    seed: int = panel(42, "Of data order, sampling, dropout and new weights.", LEARNING)
+
+    logging_steps: int = panel(10, "A point of the curve.", RHYTHM)
+    save_steps: int = panel(200, "A checkpoint; 0 only at the end.", RHYTHM)
+    save_total_limit: int = panel(2, "Checkpoints that stay.", RHYTHM)
+    eval_steps: int = panel(0, "A look at dev; 0 at the end of each pass.", RHYTHM)
+    patience: int = panel(0, "Looks without a better value before training ends; 0 never.", RHYTHM)
+    report_to: str = panel("none", "tensorboard, wandb or none; several with commas.", RHYTHM)
+    resume: str = panel(
+        "auto", "Go on from a checkpoint if there is one.", RHYTHM, legal=("auto", "never", "must")
+    )
+
+    grad_cache: int = panel(
+        0, "Gradient cache with so many tokens a piece: big batches in little memory; 0 off.", COMPUTE
+    )
+    gradient_checkpointing: bool = panel(False, "Recompute activations: less memory, slower.", COMPUTE)
+    device: str = panel("auto", "auto, cpu, cuda or cuda:N.", COMPUTE)
+    precision: str = panel("auto", "Number type of the products.", COMPUTE, legal=("auto", "fp32", "bf16"))
+
+    def __post_init__(self) -> None:
+        check_legal(self)
+        if self.gradient_accumulation_steps != 1:
+            raise UsageError(
+                f"--gradient-accumulation-steps {self.gradient_accumulation_steps}: accumulated small "
+                "batches have fewer negatives than one large batch; give a larger "
+                "--per-device-train-batch-size with --grad-cache 8192, which needs no more memory"
+            )
+        for name, least in (
+            ("per_device_train_batch_size", 2),
+            ("train_group_size", 1),
+            ("max_steps", 0),
+            ("logging_steps", 0),
+            ("save_steps", 0),
+            ("save_total_limit", 1),
+            ("eval_steps", 0),
+            ("patience", 0),
+            ("grad_cache", 0),
+            ("warmup_steps", 0),
+            ("dev_queries", 0),
+            ("dev_pool", 0),
+        ):
+            if getattr(self, name) < least:
+                flag = name.replace("_", "-")
+                raise UsageError(f"--{flag} {getattr(self, name)} is too small; give {least} or more")
+        if self.num_train_epochs <= 0 or self.learning_rate <= 0:
+            raise UsageError("--num-train-epochs and --learning-rate must be above 0")
+        if not 0 <= self.warmup_ratio <= 1:
+            raise UsageError(f"--warmup-ratio {self.warmup_ratio} must lie between 0 and 1")
+        if self.patience and not self.dev:
+            raise UsageError("--patience watches the dev set; give --dev DIR:split too")
+
+    def recorded(self) -> dict[str, Any]:
+        """Return those that can change the result, for the manifest; inputs are named by their contents."""
+        left_out = FREE if self.dev else FREE | OF_DEV
+        return {item.name: getattr(self, item.name) for item in fields(self) if item.name not in left_out}

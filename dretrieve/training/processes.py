@@ -1,0 +1,151 @@
+"""Several processes that train one model: rows gathered, gradients summed, one of them writes.
+
+1 × B = N × B/N: every process computes the whole batch's loss over gathered vectors, keeps the gradient
+only for its own rows, and the parameters' gradients are *summed*. (Averaging, as DDP does, divides the
+gradient by N, which Adam forgives and clipping does not.)
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+BUCKET_NUMBERS = 1 << 24
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """This process's place: ``rank`` of ``count``; alone when ``count`` is 1."""
+
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes the files and speaks."""
+        return self.rank == 0
+
+    def wait(self) -> None:
+        """Wait for all."""
+        if self.count > 1:
+            dist.barrier()
+
+    @contextmanager
+    def first_goes_first(self) -> Iterator[None]:
+        """Let the first process through the block alone, then the others: it fills caches for them."""
+        if not self.first:
+            self.wait()
+        yield
+        if self.first:
+            self.wait()
+
+    def any(self, flag: bool) -> bool:
+        """Return whether the flag is set in any process."""
+        if self.count == 1:
+            return flag
+        value = torch.tensor([int(flag)], device=_wire())
+        dist.all_reduce(value, op=dist.ReduceOp.MAX)
+        return bool(value.item())
+
+    def largest(self, number: int) -> int:
+        """Return the largest of the processes' numbers."""
+        if self.count == 1:
+            return number
+        value = torch.tensor([number], dtype=torch.int64, device=_wire())
+        dist.all_reduce(value, op=dist.ReduceOp.MAX)
+        return int(value.item())
+
+    def sum(self, value: Tensor) -> Tensor:
+        """Return the sum of the processes' values."""
+        if self.count == 1:
+            return value
+        total = value.detach().clone()
+        dist.all_reduce(total)
+        return total
+
+    def from_first(self, compute: Callable[[], float]) -> float:
+        """Return what the first process computes; the others wait for it."""
+        if self.count == 1:
+            return compute()
+        value = torch.tensor([compute() if self.first else 0.0], dtype=torch.float64, device=_wire())
+        dist.broadcast(value, src=0)
+        return float(value.item())
+
+    def gather_rows(self, rows: Tensor, counts: Sequence[int]) -> Tensor:
+        """Return all processes' rows in rank order; only this process's carry gradient.
+
+        Args:
+            rows: [counts[rank], …], equal in the other dimensions everywhere.
+            counts: rows of each process.
+        """
+        if self.count == 1:
+            return rows
+        sent = rows.detach()
+        if sent.dtype == torch.bool:
+            sent = sent.to(torch.uint8)
+        missing = max(counts) - len(sent)
+        sent = torch.cat([sent, sent.new_zeros((missing, *sent.shape[1:]))]).contiguous()
+        received = [torch.empty_like(sent) for _ in range(self.count)]
+        dist.all_gather(received, sent)
+        parts = [part[:count].to(rows.dtype) for part, count in zip(received, counts, strict=True)]
+        parts[self.rank] = rows
+        return torch.cat(parts)
+
+    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Replace every gradient with the sum over the processes (a missing one counts as zero)."""
+        if self.count == 1:
+            return
+        waiting: list[Tensor] = []
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            waiting.append(parameter.grad)
+            if sum(tensor.numel() for tensor in waiting) >= BUCKET_NUMBERS:
+                _sum_in_place(waiting)
+                waiting = []
+        if waiting:
+            _sum_in_place(waiting)
+
+
+def _sum_in_place(tensors: list[Tensor]) -> None:
+    """All-reduce in one message."""
+    flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+    dist.all_reduce(flat)
+    parts = torch.split(flat, [tensor.numel() for tensor in tensors])
+    for tensor, part in zip(tensors, parts, strict=True):
+        tensor.copy_(part.view_as(tensor))
+
+
+def _wire() -> torch.device:
+    """Return the device that the process group sends from."""
+    if dist.get_backend() == "nccl":
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("cpu")
+
+
+def join_processes(device: torch.device) -> Processes:
+    """Return this process's place under ``torchrun`` (its variables), joining the group when needed.
+
+    Without the variables the process is alone. The waiting time of a collective is 30 minutes, so that a
+    process that tokenises while others wait is not taken for dead.
+    """
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if count == 1:
+        return Processes()
+    if not dist.is_initialized():
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, timeout=timedelta(minutes=30))
+    return Processes(dist.get_rank(), dist.get_world_size())
+
+
+def leave_processes() -> None:
+    """Leave the group, if one was joined."""
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()

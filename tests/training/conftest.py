@@ -1,0 +1,222 @@
+"""A toy method and a toy set: small enough to train in milliseconds, with dropout and an auxiliary term."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dretrieve.models.base import Encoded, Loss, Method, ParameterGroup, Targets, TokenBatch
+from dretrieve.models.config import Phase
+from dretrieve.models.contrastive import in_batch_loss
+from dretrieve.store.card import ModelCard
+from dretrieve.store.interrupt import Signals
+from dretrieve.training.batches import Choosing, Ragged, TrainingSet
+from dretrieve.training.checkpoint import Checkpoints
+from dretrieve.training.feed import Feed
+from dretrieve.training.loop import Loop, PhasePlan, Rhythm, Surroundings
+from dretrieve.training.optimizer import OptimizerOptions
+from dretrieve.training.processes import Processes
+from dretrieve.training.step import StepOptions, packs_sides
+from dretrieve.training.token_table import TokenTable
+from dretrieve.types import Side, Silent, VectorSpec
+
+WORDS = 40
+RHYTHM = Rhythm(logging_steps=2, save_steps=3, eval_steps=4, patience=0)
+
+
+@dataclass(frozen=True)
+class ToyConfig:
+    dropout: float = 0.1
+    auxiliary: float = 0.0
+    many: bool = False
+
+
+class Toy(Method):
+    """Embedding, dropout, a layer, the mean: one encoder for both sides, its temperature is learned."""
+
+    name = "toy"
+    config_class = ToyConfig
+
+    def __init__(self, config: ToyConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.words = nn.Embedding(WORDS, 16)
+        self.layer = nn.Linear(16, 8)
+        self.dropout = nn.Dropout(config.dropout)
+        self.log_temperature = nn.Parameter(torch.tensor(0.0))
+
+    @classmethod
+    def build(cls, config: ToyConfig, backbone: str) -> Toy:
+        torch.manual_seed(5)
+        return cls(config)
+
+    @classmethod
+    def load(cls, folder: Path, card: ModelCard) -> Toy:
+        raise AssertionError("never saved")
+
+    def save(self, folder: Path) -> None:
+        raise AssertionError("never saved")
+
+    def card(self) -> ModelCard:
+        raise AssertionError("never saved")
+
+    @property
+    def spec(self) -> VectorSpec:
+        return VectorSpec(8, "many" if self.config.many else "one", "dot")
+
+    def encode_side(self, batch: TokenBatch, side: Side) -> Encoded:
+        hidden = torch.tanh(self.layer(self.dropout(self.words(batch.input_ids))))
+        real = batch.mask.unsqueeze(-1)
+        mean = (hidden * real).sum(1) / real.sum(1)
+        auxiliary = {"size": self.config.auxiliary * mean.square().sum(-1)} if self.config.auxiliary else {}
+        if self.config.many:
+            return Encoded(hidden * real, batch.mask, None, auxiliary)
+        return Encoded(mean, auxiliary=auxiliary)
+
+    def loss(self, query: Encoded, passage: Encoded, targets: Targets) -> Loss:
+        if self.config.many:
+            pairs = torch.einsum("qid,pjd->qpij", query.vectors, passage.vectors)
+            pairs = pairs.masked_fill(~passage.mask[None, :, None, :], -1e4)
+            scores = (pairs.amax(-1) * query.mask[:, None, :]).sum(-1)
+        else:
+            scores = query.vectors @ passage.vectors.T
+        return in_batch_loss(scores * self.log_temperature.exp(), targets, temperature=0.5)
+
+
+class Packed(Toy):
+    """The same, both sides in one forward."""
+
+    def encode_pair(self, query: TokenBatch, passage: TokenBatch) -> tuple[Encoded, Encoded]:
+        width = max(query.input_ids.shape[1], passage.input_ids.shape[1])
+
+        def wide(tensor: Tensor) -> Tensor:
+            return nn.functional.pad(tensor, [0, width - tensor.shape[1]])
+
+        both = TokenBatch(
+            torch.cat([wide(query.input_ids), wide(passage.input_ids)]),
+            torch.cat([wide(query.mask), wide(passage.mask)]),
+        )
+        found = self.encode_side(both, "query")
+        cut = len(query)
+
+        def part(rows: slice) -> Encoded:
+            return Encoded(
+                found.vectors[rows],
+                None if found.mask is None else found.mask[rows],
+                None,
+                {name: value[rows] for name, value in found.auxiliary.items()},
+            )
+
+        return part(slice(0, cut)), part(slice(cut, None))
+
+
+def toy_table(rows: list[list[int]]) -> TokenTable:
+    offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
+    return TokenTable(np.asarray([token for row in rows for token in row], dtype=np.int32), offsets)
+
+
+def toy_set(examples: int = 48, *, name: str = "toy", weight: float = 1.0, seed: int = 0) -> TrainingSet:
+    """Queries that repeat some words of their passage; each example has two hard negatives."""
+    random = np.random.default_rng(seed)
+    passages = [random.integers(2, WORDS, random.integers(4, 24)).tolist() for _ in range(examples)]
+    queries = [random.permutation(passage)[:4].tolist() for passage in passages]
+    negatives = [[(row + 1) % examples, (row + 5) % examples] for row in range(examples)]
+    return TrainingSet(
+        name=name,
+        query_ids=[f"{name}-{row}" for row in range(examples)],
+        positives=Ragged.of([[row] for row in range(examples)]),
+        negatives=Ragged.of(negatives),
+        queries=toy_table(queries),
+        passages=toy_table(passages),
+        weight=weight,
+    )
+
+
+def step_options(cache_tokens: int = 0, overhead: int = 20, seed: int = 3) -> StepOptions:
+    pad = {"query": (0, "right"), "passage": (0, "right")}
+    return StepOptions(seed=seed, precision="fp32", cache_tokens=cache_tokens, overhead=overhead, pad=pad)
+
+
+def feed_of(
+    method: Method, sets: list[TrainingSet], batch: int, options: StepOptions, processes: Processes
+) -> Feed:
+    choosing = Choosing(negatives=1, positives="sample", seed=options.seed)
+    return Feed(sets, batch, choosing, options, processes, packed=packs_sides(method))
+
+
+@dataclass
+class ToyRun:
+    """A whole training on toy data in a folder; every argument can be another."""
+
+    folder: Path
+    method: Callable[[], Method] = lambda: Packed.build(ToyConfig(), "")
+    steps: int = 12
+    rhythm: Rhythm = RHYTHM
+    dev: Callable[[Method], float] | None = None
+    signals: Signals | None = None
+    cache_tokens: int = 0
+    options: dict[str, object] | None = None
+    rate: float = 0.01
+    keep: int = 2
+
+    def go(self, progress: object = None) -> tuple[Method, object, list[str]]:
+        method = self.method()
+        notes: list[str] = []
+
+        class Notes(Silent):
+            def note(self, text: str) -> None:
+                notes.append(text)
+
+        checkpoints = Checkpoints(
+            self.folder / "checkpoints",
+            self.options or {"method": "toy"},
+            {},
+            keep=self.keep,
+            note=notes.append,
+        )
+        options = step_options(self.cache_tokens)
+        plan = PhasePlan(
+            feed=feed_of(method, [toy_set()], 8, options, Processes()),
+            steps=self.steps,
+            step_options=options,
+            optimizer=OptimizerOptions(
+                learning_rate=self.rate,
+                weight_decay=0.01,
+                adam_beta1=0.9,
+                adam_beta2=0.999,
+                adam_epsilon=1e-8,
+                max_grad_norm=1.0,
+                schedule="linear",
+                warmup=2,
+                total=self.steps,
+            ),
+        )
+        around = Surroundings(
+            device=torch.device("cpu"),
+            processes=Processes(),
+            checkpoints=checkpoints,
+            dev=self.dev,
+            dev_name="nDCG@10",
+            progress=progress or Notes(),
+            signals=self.signals or Signals(),
+        )
+        state = Loop(method, [plan], self.rhythm, around).run()
+        return method, state, notes
+
+
+@pytest.fixture
+def toys():
+    """Everything above, for tests (modules of a test folder cannot import each other)."""
+    return types.SimpleNamespace(
+        **{name: value for name, value in globals().items() if not name.startswith("_")}
+    )
+
+
+__all__ = ["ParameterGroup", "Phase"]

@@ -1,0 +1,191 @@
+"""The spike that chose the loop: resume, the gradient cache, several processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from dretrieve.training.loop import Rhythm
+from dretrieve.training.processes import Processes
+from dretrieve.training.seeds import own_generators
+from dretrieve.training.step import Stepper
+
+
+def weights_of(method):
+    return {name: tensor.clone() for name, tensor in method.state_dict().items()}
+
+
+def same_bits(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def gradient(toys, method, *, cache_tokens, overhead=20):
+    """Return loss and gradient of the first batch."""
+    options = toys.step_options(cache_tokens, overhead)
+    feed = toys.feed_of(method, [toys.toy_set()], 16, options, Processes())
+    method.train()
+    method.zero_grad()
+    value = Stepper(method, Processes(), options, torch.device("cpu")).run(feed.make(0))
+    return float(value.loss), {name: of.grad.clone() for name, of in method.named_parameters()}
+
+
+@pytest.fixture(autouse=True)
+def _generators():
+    with own_generators():
+        yield
+
+
+@pytest.mark.parametrize("kind", ["Toy", "Packed"])
+@pytest.mark.parametrize("many", [False, True])
+def test_gradient_cache_equals_direct_gradient_with_dropout(toys, kind, many):
+    method = getattr(toys, kind).build(toys.ToyConfig(dropout=0.3, auxiliary=0.1, many=many), "")
+    loss, cached = gradient(toys, method, cache_tokens=60)
+    # The direct run keeps every graph but cuts the same pieces, so that the same dropout falls on them.
+    options = toys.step_options(60)
+    feed = toys.feed_of(method, [toys.toy_set()], 16, options, Processes())
+    stepper = Stepper(method, Processes(), replace(options, cache_tokens=0), torch.device("cpu"))
+    method.zero_grad()
+    value = stepper.run(feed.make(0))
+    assert float(value.loss) == loss
+    for name, parameter in method.named_parameters():
+        assert torch.equal(parameter.grad, cached[name]), name
+
+
+def test_the_dropout_is_really_on(toys):
+    """Otherwise the test above would prove nothing: another seed gives another gradient."""
+    method = toys.Packed.build(toys.ToyConfig(dropout=0.3), "")
+    losses = set()
+    for seed in (3, 4):
+        options = toys.step_options(60, seed=seed)
+        feed = toys.feed_of(method, [toys.toy_set()], 16, toys.step_options(60), Processes())
+        method.train()
+        losses.add(float(Stepper(method, Processes(), options, torch.device("cpu")).run(feed.make(0)).loss))
+    assert len(losses) == 2
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_pieces_equal_one_plain_backward(toys, many):
+    """Against autograd through the whole batch at once: no pieces, no leaves, no code of ours."""
+    method = toys.Toy.build(toys.ToyConfig(dropout=0.0, auxiliary=0.1, many=many), "")
+    _, ours = gradient(toys, method, cache_tokens=60)
+    training_set = toys.toy_set()
+    options = toys.step_options()
+    batch = toys.feed_of(method, [training_set], 16, options, Processes()).make(0).batch
+    method.zero_grad()
+    query = method.encode_side(training_set.queries.batch(batch.query_rows, pad=0), "query")
+    passage = method.encode_side(training_set.passages.batch(batch.passage_rows, pad=0), "passage")
+    targets = toys.Targets(torch.from_numpy(batch.positives), torch.from_numpy(batch.allowed))
+    total = method.loss(query, passage, targets).total
+    total = total + (query.auxiliary["size"].mean() + passage.auxiliary["size"].mean()) / 2
+    total.backward()
+    for name, parameter in method.named_parameters():
+        torch.testing.assert_close(ours[name], parameter.grad, rtol=1e-4, atol=1e-6)
+
+
+class Killed(Exception):
+    """Stands for a kill at a random moment: nothing of the loop runs after it."""
+
+
+class KillAt:
+    """A progress that kills the training at a given number of calls."""
+
+    def __init__(self, calls):
+        self.left = calls
+
+    def _count(self, *_, **__):
+        self.left -= 1
+        if self.left == 0:
+            raise Killed
+
+    start = advance = note = finish = _count
+
+
+@pytest.mark.parametrize("cache_tokens", [0, 60])
+def test_killed_ten_times_gives_the_unbroken_bits(toys, tmp_path, cache_tokens):
+    rhythm = Rhythm(logging_steps=3, save_steps=2, eval_steps=5, patience=0)
+    rest = {"steps": 40, "rhythm": rhythm, "dev": lambda method: 0.5, "cache_tokens": cache_tokens}
+    unbroken = toys.ToyRun(tmp_path / "a", **rest)
+    method, state, _ = unbroken.go()
+    expected, curve = weights_of(method), state.curve
+    draw = random.Random(7)
+    kills = 0
+    run = toys.ToyRun(tmp_path / "b", keep=1, **rest)
+    while kills < 10:
+        try:
+            run.go(progress=KillAt(draw.randint(2, 9)))
+        except Killed:
+            kills += 1
+    method, state, _ = run.go()
+    assert same_bits(weights_of(method), expected)
+    assert state.curve == curve
+
+
+WORKER = """
+import json, sys, torch
+sys.path.insert(0, {folder!r})
+import importlib.util
+spec = importlib.util.spec_from_file_location("toys", {conftest!r})
+toys = importlib.util.module_from_spec(spec)
+sys.modules["toys"] = toys
+spec.loader.exec_module(toys)
+from dretrieve.training.processes import join_processes, leave_processes
+from dretrieve.training.step import Stepper
+processes = join_processes(torch.device("cpu"))
+kind, many = sys.argv[1], sys.argv[2] == "many"
+method = getattr(toys, kind).build(toys.ToyConfig(dropout=0.0, auxiliary=0.1, many=many), "")
+options = toys.step_options(int(sys.argv[3]))
+feed = toys.feed_of(method, [toys.toy_set()], 16, options, processes)
+value = Stepper(method, processes, options, torch.device("cpu")).run(feed.make(0))
+grads = {{name: of.grad.double().tolist() for name, of in method.named_parameters()}}
+if processes.first:
+    print(json.dumps({{"loss": float(value.loss), "gradient": grads}}))
+leave_processes()
+"""
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def run_workers(count, arguments):
+    """Start that many processes of the worker; return what the first prints."""
+    here = Path(__file__).parent
+    code = WORKER.format(folder=str(here.parents[1]), conftest=str(here / "conftest.py"))
+    port = str(free_port())
+    workers = []
+    for rank in range(count):
+        environment = os.environ | {
+            "WORLD_SIZE": str(count), "RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1",
+            "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "PYTHONPATH": str(here.parents[1]),
+        }  # fmt: skip
+        workers.append(
+            subprocess.Popen(
+                [sys.executable, "-c", code, *arguments], env=environment, stdout=subprocess.PIPE, text=True
+            )
+        )
+    outputs = [worker.communicate(timeout=120)[0] for worker in workers]
+    assert all(worker.returncode == 0 for worker in workers)
+    return json.loads(outputs[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", [("Packed", "one", "0"), ("Toy", "many", "60")])
+def test_two_processes_equal_one(arguments):
+    """1 x B = N x B/N: loss, every gradient, the learned temperature's too."""
+    one, two = run_workers(1, arguments), run_workers(2, arguments)
+    assert two["loss"] == pytest.approx(one["loss"], rel=1e-6)
+    for name, gradient_of_one in one["gradient"].items():
+        torch.testing.assert_close(
+            torch.tensor(two["gradient"][name]), torch.tensor(gradient_of_one), rtol=1e-4, atol=1e-6
+        )

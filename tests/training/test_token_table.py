@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import numpy as np
+
+from dretrieve.training.token_table import open_table, save_table, tokenise
+from dretrieve.types import Record
+
+RECORDS = [Record(str(row), "", "x" * row) for row in (3, 1, 5)]
+
+
+def tokens(records):
+    return [list(range(1, len(record.text) + 1)) for record in records]
+
+
+def test_padding_on_either_side():
+    table = tokenise(RECORDS, tokens)
+    rows = np.asarray([1, 0])
+    right, left = (table.batch(rows, pad=9, padding_side=side) for side in ("right", "left"))
+    assert right.input_ids.tolist() == [[1, 9, 9], [1, 2, 3]]
+    assert right.mask.tolist() == [[True, False, False], [True, True, True]]
+    assert left.input_ids.tolist() == [[9, 9, 1], [1, 2, 3]]
+    assert left.mask.tolist() == [[False, False, True], [True, True, True]]
+    assert table.lengths(rows).tolist() == [1, 3]
+
+
+def test_saved_and_opened_is_equal(tmp_path):
+    assert open_table(tmp_path / "t") is None
+    table = tokenise(RECORDS, tokens)
+    save_table(table, tmp_path / "t")
+    opened = open_table(tmp_path / "t")
+    np.testing.assert_array_equal(opened.ids, table.ids)
+    np.testing.assert_array_equal(opened.offsets, table.offsets)
+
+
+def test_half_a_table_is_none(tmp_path):
+    save_table(tokenise(RECORDS, tokens), tmp_path / "t")
+    (tmp_path / "t.offsets.npy").unlink()
+    assert open_table(tmp_path / "t") is None
+
+
+def test_no_records():
+    table = tokenise([], tokens)
+    assert len(table) == 0
