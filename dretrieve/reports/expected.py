@@ -1,0 +1,211 @@
+"""What a recipe expects: a paper's tables cell by cell, its claims, and what we measured ourselves.
+
+``recipes/<paper>/expected.yaml`` holds them; `reports.expected_file` reads it, `reports.recorded` writes our
+values back. recipes/README.md explains every key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Kind = Literal["exact", "stochastic", "cited", "unknown"]
+Unit = Literal["percent", "fraction", "number"]
+Target = Literal["ours", "paper"]
+Relation = Literal["above", "not-below", "equal", "most", "at-most", "at-least"]
+KINDS: tuple[Kind, ...] = ("exact", "stochastic", "cited", "unknown")
+UNITS: tuple[Unit, ...] = ("percent", "fraction", "number")
+TARGETS: tuple[Target, ...] = ("ours", "paper")
+RELATIONS: tuple[Relation, ...] = ("above", "not-below", "equal", "most", "at-most", "at-least")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """One size at which a recipe is run.
+
+    Attributes:
+        name: what ``PROFILE`` says.
+        title: one line for people.
+        seeds: those that fill ``{seed}`` in file names; a cell is the mean over those that were run.
+        target: what a verdict compares with: the value that we recorded, or the paper's.
+        chain: what the chain of every cell must show at this size (see `reports.conditions`).
+    """
+
+    name: str
+    title: str = ""
+    seeds: tuple[int, ...] = (1,)
+    target: Target = "ours"
+    chain: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """One column of a table.
+
+    Attributes:
+        name: its key.
+        title: its head.
+        measure: as ``evaluate --metrics`` names it.
+        chain: conditions on every cell of the column.
+    """
+
+    name: str
+    title: str
+    measure: str = ""
+    chain: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One number of a table: the paper's, and where ours is found.
+
+    Attributes:
+        table: the table's key.
+        row: the row's key.
+        column: the column's key.
+        kind: ``exact`` (deterministic), ``stochastic`` (trained), ``cited`` (someone else's system, never
+            ours), ``unknown`` (the paper's number cannot be recovered; no target is invented).
+        printed: the paper's number in the table's unit; None where it prints none.
+        corrected: the right number where the paper erred.
+        why: what is wrong with the printed one.
+        source: page, table, footnote.
+        tolerance: how far a measured value may lie from the target, in the table's unit.
+        file: the metrics file (or, with ``key``, the artefact), relative to the work folder; may hold
+            ``{table} {row} {column} {seed} {profile}``.
+        measure: which measure of the metrics file.
+        key: instead of a measure: dotted place in the artefact's manifest (``counts.parameters``).
+        chain: conditions that the artefacts behind the file must meet.
+    """
+
+    table: str
+    row: str
+    column: str
+    kind: Kind
+    printed: float | None
+    corrected: float | None
+    why: str
+    source: str
+    tolerance: float
+    file: str
+    measure: str
+    key: str
+    chain: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """``table.row.column``."""
+        return f"{self.table}.{self.row}.{self.column}"
+
+    @property
+    def paper(self) -> float | None:
+        """The paper's number, corrected where it erred."""
+        return self.printed if self.corrected is None else self.corrected
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One row of a table."""
+
+    name: str
+    title: str
+    kind: Kind
+    cells: Mapping[str, Cell]
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaperTable:
+    """One table of the paper; numbers are in ``unit`` everywhere (percent: 62.9 for .629)."""
+
+    name: str
+    title: str
+    unit: Unit
+    decimals: int
+    columns: Mapping[str, Column]
+    rows: Mapping[str, Row]
+    source: str = ""
+
+    @property
+    def scale(self) -> float:
+        """What a measured value is multiplied with to be in the table's unit."""
+        return 100.0 if self.unit == "percent" else 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """One of the paper's sentences as a comparison of cells.
+
+    Attributes:
+        name: its key.
+        says: the sentence.
+        source: where the paper says it.
+        relation: ``above`` (left significantly above right); ``not-below`` (left not more than ``margin``
+            below right); ``equal`` (difference within ``margin``); ``most`` (left minus right is larger than
+            each difference in ``others``); ``at-most`` and ``at-least`` (the number left, or left divided by
+            right, against ``bound``).
+        left: ``table.row.column``.
+        right: the cell it is compared with; empty for a bound on one number.
+        measure: compared per query; empty takes the left cell's.
+        margin: in the table's unit.
+        bound: of ``at-most`` and ``at-least``.
+        others: pairs of cells, of ``most``.
+    """
+
+    name: str
+    says: str
+    source: str
+    relation: Relation
+    left: str
+    right: str = ""
+    measure: str = ""
+    margin: float = 0.0
+    bound: float = 0.0
+    others: tuple[tuple[str, str], ...] = ()
+
+    def cells(self) -> list[str]:
+        """Return the names of all cells that the claim looks at."""
+        names = [self.left, self.right, *(name for pair in self.others for name in pair)]
+        return [name for name in dict.fromkeys(names) if name]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """A value that we measured earlier, with everything needed to measure it again."""
+
+    value: float
+    spread: float
+    seeds: tuple[int, ...]
+    hardware: str
+    commit: str
+    date: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """A whole expected.yaml.
+
+    Attributes:
+        paper: short name.
+        title: of the paper.
+        reference: how it is cited.
+        profiles: by name, the default first.
+        tables: by key, in the file's order.
+        claims: by key.
+        ours: profile to cell name to what we recorded.
+    """
+
+    paper: str
+    title: str
+    reference: str
+    profiles: Mapping[str, Profile]
+    tables: Mapping[str, PaperTable]
+    claims: Mapping[str, Claim]
+    ours: Mapping[str, Mapping[str, Recorded]]
+
+    def cell(self, name: str) -> Cell | None:
+        """Return the cell ``table.row.column``, or None."""
+        table, row, column = (*name.split("."), "", "", "")[:3]
+        found = self.tables.get(table)
+        line = found.rows.get(row) if found else None
+        return line.cells.get(column) if line else None

@@ -1,0 +1,131 @@
+"""A page in every form: terminal, Markdown, LaTeX, HTML; and a folder with all of them and the figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from dretrieve.errors import PreconditionError, UsageError
+from dretrieve.reports.html import Figure, Page, html
+from dretrieve.reports.tables import Table, latex, markdown, terminal
+from dretrieve.store.atomic import replacing
+
+FORMS = ("terminal", "markdown", "html", "latex")
+ENDINGS = {".md": "markdown", ".html": "html", ".htm": "html", ".tex": "latex"}
+MARK = "dretrieve report"  # every written file says so in its first or last lines
+
+
+def form_of(path: Path) -> str:
+    """Return the form that a file's ending asks for.
+
+    Raises:
+        UsageError: it asks for none of ours.
+    """
+    if path.suffix not in ENDINGS:
+        raise UsageError(f"--output {path}: give a folder, or a file that ends in {', '.join(ENDINGS)}")
+    return ENDINGS[path.suffix]
+
+
+def check_form(form: str) -> None:
+    """Raise `UsageError` when there is no such form."""
+    if form not in FORMS:
+        raise UsageError(f"unknown format '{form}'; the formats are {', '.join(FORMS)}")
+
+
+def shown(page: Page, form: str) -> Any:
+    """Return the page for stdout: text, or a rich renderable for ``terminal``."""
+    if form == "terminal":
+        return _terminal(page)
+    return {"markdown": markdown_page, "html": html, "latex": latex_page}[form](page)
+
+
+def markdown_page(page: Page, figures: str = "") -> str:
+    """Return the page as Markdown; with ``figures`` (a relative folder, ``.``) its plots are linked there."""
+    parts = [f"# {page.title}", *page.lead]
+    if page.tally:
+        parts.append(" · ".join(f"**{word}** {count}" for word, count in page.tally.items()))
+    for section in page.sections:
+        parts += [f"## {section.title}"] if section.title else []
+        parts += list(section.text)
+        parts += [markdown(table) for table in section.tables]
+        parts += [_linked(figure, figures) for figure in section.figures if figures]
+    return "\n\n".join([*parts, f"*{page.footer}*"]) + "\n"
+
+
+def _linked(figure: Figure, folder: str) -> str:
+    place = f"{figure.name}.svg" if folder == "." else f"{folder}/{figure.name}.svg"
+    return f"![{figure.caption or figure.name}]({place})"
+
+
+def latex_page(page: Page) -> str:
+    """Return the tables as LaTeX, each in a table environment with its title; needs booktabs."""
+    lines = [f"% {page.title}", f"% {page.footer}", r"% \usepackage{booktabs}"]
+    for section in page.sections:
+        for table in section.tables:
+            lines += ["", _latex_float(table, section.title)]
+    return "\n".join(lines) + "\n"
+
+
+def _latex_float(table: Table, title: str) -> str:
+    caption = table.title or title
+    safe = "".join({"%": r"\%", "&": r"\&", "_": r"\_", "#": r"\#"}.get(letter, letter) for letter in caption)
+    return "\n".join(
+        [r"\begin{table}[t]", r"\centering", latex(table), rf"\caption{{{safe}}}", r"\end{table}"]
+    )
+
+
+def _terminal(page: Page) -> Any:
+    from rich.console import Group
+    from rich.text import Text
+
+    parts: list[Any] = [Text(page.title, style="bold"), *(Text(line) for line in page.lead)]
+    if page.tally:
+        parts.append(Text(" · ".join(f"{word} {count}" for word, count in page.tally.items())))
+    for section in page.sections:
+        parts.append(Text(""))
+        parts += [Text(section.title, style="bold")] if section.title else []
+        parts += [Text(line) for line in section.text]
+        parts.append(terminal(*section.tables))
+    return Group(*parts)
+
+
+def write_page(page: Page, output: Path, *, force: bool = False) -> list[Path]:
+    """Write the page and return what was written.
+
+    A name with one of `ENDINGS` is written in that form; any other name is a folder: ``report.html``,
+    ``report.md``, ``report.tex`` and one SVG for each figure.
+
+    Raises:
+        PreconditionError: a file that no report wrote stands there.
+        UsageError: an ending that is none of ours.
+    """
+    if output.is_dir() or not output.suffix:
+        texts = {output / "report.html": html(page), output / "report.md": markdown_page(page, ".")}
+        texts[output / "report.tex"] = latex_page(page)
+        texts |= {output / f"{figure.name}.svg": svg_file(figure) for figure in page.figures}
+    else:
+        form = form_of(output)
+        texts = {output: {"markdown": markdown_page, "html": html, "latex": latex_page}[form](page)}
+    for path in texts:
+        _refuse_foreign(path, force)
+    for path, text in texts.items():
+        with replacing(path, text=True) as file:
+            file.write(text)
+    return list(texts)
+
+
+def svg_file(figure: Figure) -> str:
+    """Return the figure as a file of its own."""
+    return f'<?xml version="1.0" encoding="utf-8"?>\n<!-- {MARK} -->\n{figure.svg}'
+
+
+def _refuse_foreign(path: Path, force: bool) -> None:
+    if force or not path.exists():
+        return
+    if path.is_dir():
+        raise PreconditionError(f"{path} is a folder; give --output another name")
+    if MARK not in path.read_text(encoding="utf-8", errors="replace"):
+        raise PreconditionError(
+            f"{path} exists and was not written by `{MARK}`; use --force to replace it or choose another "
+            "--output"
+        )

@@ -1,0 +1,144 @@
+"""The page of a recipe: its tables beside the paper's, its claims, what stands behind the numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from dretrieve.reports.claims import Finding
+from dretrieve.reports.evaluation import p_text
+from dretrieve.reports.expected import Expected, PaperTable, Profile
+from dretrieve.reports.html import Figure, Page, Section
+from dretrieve.reports.plots_paper import PaperPoint, paper_and_ours
+from dretrieve.reports.tables import Cell as TableCell
+from dretrieve.reports.tables import Table
+from dretrieve.reports.verdicts import Judged, tally
+
+
+def recipe_page(
+    expected: Expected, profile: Profile, judged: Mapping[str, Judged], findings: Mapping[str, Finding]
+) -> Page:
+    """Return the page of one recipe at one profile."""
+    sections = [_table_section(expected, profile, table, judged) for table in expected.tables.values()]
+    if findings:
+        sections.append(_claim_section(expected, findings))
+    about = f"Profile {profile.name}" + (f": {profile.title}." if profile.title else ".")
+    return Page(
+        title=f"{expected.paper}: {expected.title}",
+        lead=[text for text in (expected.reference, about) if text],
+        tally=tally(one.verdict for one in judged.values()),
+        sections=sections,
+    )
+
+
+def _table_section(
+    expected: Expected, profile: Profile, table: PaperTable, judged: Mapping[str, Judged]
+) -> Section:
+    cells = [judged[cell.name] for row in table.rows.values() for cell in row.cells.values()]
+    figures = _figures(table, judged) if any(one.value is not None for one in cells) else []
+    return Section(
+        title=table.title,
+        text=[f"Source: {table.source}."] if table.source else [],
+        tables=[cell_table(table, profile, judged, has_recorded=bool(expected.ours.get(profile.name)))],
+        figures=figures,
+    )
+
+
+def cell_table(
+    table: PaperTable, profile: Profile, judged: Mapping[str, Judged], *, has_recorded: bool
+) -> Table:
+    """Return one line for each cell: row, column, paper, (recorded,) ours, difference, verdict."""
+    recorded = profile.target == "ours" and has_recorded
+    heads = ["row", "column", "paper", *(["recorded"] if recorded else []), "ours", "difference", "verdict"]
+    rows: list[list[TableCell]] = []
+    notes: dict[str, list[str]] = {}
+    for row in table.rows.values():
+        for place, cell in enumerate(row.cells.values()):
+            one = judged[cell.name]
+            where = [row.title if place == 0 else "", table.columns[cell.column].title]
+            target = [number(one.target, table.decimals)] if recorded else []
+            ours = number(one.value, table.decimals)
+            spread = f" ± {one.spread:.{table.decimals}f}" if len(one.readings) > 1 and ours else ""
+            difference = number(one.difference, table.decimals, signed=True)
+            rows.append([*where, _paper_text(one, table), *target, ours + spread, difference, one.words])
+            for note in one.notes:
+                notes.setdefault(note, []).append(f"{row.title}, {table.columns[cell.column].title}")
+            if cell.corrected is not None:
+                notes.setdefault(
+                    f"the paper prints {number(cell.printed, table.decimals) or 'nothing'}; {cell.why}", []
+                ).append(f"{row.title}, {table.columns[cell.column].title}")
+    numbers = frozenset(range(2, len(heads) - 1))
+    return Table(columns=heads, rows=rows, notes=_notes(profile, recorded, table, notes), right=numbers)
+
+
+def _notes(
+    profile: Profile, recorded: bool, table: PaperTable, notes: Mapping[str, Sequence[str]]
+) -> list[str]:
+    unit = {"percent": "Numbers are in percent. ", "fraction": "", "number": ""}[table.unit]
+    against = "the paper's number" if profile.target == "paper" else "the value that we recorded"
+    if profile.target == "ours":
+        against += "; the paper's own setting is another one" + (
+            "" if recorded else ", and none is recorded yet"
+        )
+    shown = [f"{unit}The difference is ours minus {against}."]
+    return shown + [f"{'; '.join(places)}: {text}" for text, places in notes.items()]
+
+
+def _paper_text(one: Judged, table: PaperTable) -> str:
+    if one.cell.kind == "unknown" and one.cell.paper is None:
+        return "unknown"
+    text = number(one.cell.paper, table.decimals)
+    return text + ("*" if one.cell.corrected is not None else "")
+
+
+def number(value: float | None, decimals: int, *, signed: bool = False) -> str:
+    """Return a number as text, nothing for None; thousands are parted where there are no decimals."""
+    if value is None:
+        return ""
+    if decimals == 0:
+        return f"{value:+,.0f}" if signed else f"{value:,.0f}"
+    return f"{value:+.{decimals}f}" if signed else f"{value:.{decimals}f}"
+
+
+def _claim_section(expected: Expected, findings: Mapping[str, Finding]) -> Section:
+    rows: list[list[TableCell]] = []
+    notes = []
+    for finding in findings.values():
+        claim = finding.claim
+        decimals = expected.tables[claim.left.split(".")[0]].decimals + 1
+        interval = ""
+        if finding.low is not None and finding.high is not None:
+            interval = f"{finding.low:+.{decimals}f} to {finding.high:+.{decimals}f}"
+        bounded = claim.relation in ("at-most", "at-least")
+        difference = number(finding.difference, decimals, signed=not bounded)
+        detectable = number(finding.detectable, decimals) if finding.outcome == "UNDECIDED" else ""
+        p = "" if finding.p is None else p_text(finding.p)
+        rows.append([claim.says, difference, interval, p, detectable, finding.outcome])
+        notes += [f"{claim.says}: {text}" for text in finding.notes]
+        if finding.outcome == "UNDECIDED" and finding.seeds_needed is not None:
+            notes.append(f"{claim.says}: about {finding.seeds_needed} seeds would show the difference seen")
+    notes.insert(
+        0,
+        "p: paired randomisation test over queries, Holm-corrected over all claims of this page. "
+        "Detectable: the smallest difference that so many queries show in four of five experiments.",
+    )
+    heads = ["claim", "difference", "95 % interval", "p", "detectable", "outcome"]
+    return Section(
+        title="The paper's claims on our numbers",
+        tables=[Table(columns=heads, rows=rows, notes=notes, right=frozenset(range(1, len(heads) - 1)))],
+    )
+
+
+def _figures(table: PaperTable, judged: Mapping[str, Judged]) -> list[Figure]:
+    """Return one plot of the paper's numbers and ours, a panel for each column."""
+    panels: dict[str, list[PaperPoint]] = {}
+    for key, column in table.columns.items():
+        points = [
+            PaperPoint(name=row.title, paper=row.cells[key].paper, ours=judged[row.cells[key].name].value)
+            for row in table.rows.values()
+            if key in row.cells
+        ]
+        if any(point.ours is not None for point in points):
+            panels[column.title] = points
+    names = [row.title for row in table.rows.values()]
+    svg = paper_and_ours(names, panels, table.unit)
+    return [Figure(name=table.name, svg=svg, caption="○ the paper's number, ● ours.")]

@@ -1,0 +1,242 @@
+"""One small table, five ways: terminal (rich), Markdown, LaTeX, tab-separated, JSON.
+
+Cells are text, whole numbers or measures; how a number is printed is decided here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dretrieve.errors import UsageError
+
+Cell = str | int | float | None
+LATEX_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """Rows under columns.
+
+    Attributes:
+        columns: the heads.
+        rows: one cell for each column; a float is shown with `decimals`, None as nothing.
+        title: above the table.
+        notes: one line each, below the table.
+        decimals: of floats.
+        best: columns whose largest value is set in bold where the form can.
+        right: columns of numbers that are written as text (with a sign, with a unit).
+        marks: (row, column) to a mark set behind the cell, such as a dagger for significance.
+    """
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    title: str = ""
+    notes: Sequence[str] = ()
+    decimals: int = 4
+    best: frozenset[int] = frozenset()
+    right: frozenset[int] = frozenset()
+    marks: dict[tuple[int, int], str] = field(default_factory=dict)
+
+    def text(self, row: int, column: int) -> str:
+        """Return the cell as it is printed, without mark."""
+        cell = self.rows[row][column]
+        if cell is None:
+            return ""
+        if isinstance(cell, float):
+            return f"{cell:.{self.decimals}f}"
+        return f"{cell:,}" if isinstance(cell, int) else cell
+
+    def is_best(self, row: int, column: int) -> bool:
+        """Return whether the cell is (one of) the largest in a column where that is marked."""
+        if column not in self.best or len(self.rows) < 2:
+            return False
+        numbers = [line[column] for line in self.rows if isinstance(line[column], float | int)]
+        return bool(numbers) and self.rows[row][column] == max(numbers)  # type: ignore[type-var]
+
+    def is_number(self, column: int) -> bool:
+        """Return whether the column holds numbers, which stand to the right."""
+        return column in self.right or any(isinstance(row[column], int | float) for row in self.rows)
+
+
+def markdown(table: Table) -> str:
+    """Return a GitHub table; its columns are padded, so that it can be read as it is."""
+    cells = [[_escaped_pipe(head) for head in table.columns]]
+    for row in range(len(table.rows)):
+        cells.append(
+            [
+                _bold(_escaped_pipe(table.text(row, column)), table.is_best(row, column), "**")
+                + table.marks.get((row, column), "")
+                for column in range(len(table.columns))
+            ]
+        )
+    widths = [max(3, *(len(line[column]) for line in cells)) for column in range(len(table.columns))]
+    right = [table.is_number(column) for column in range(len(table.columns))]
+    lines = [_padded(line, widths, right) for line in cells]
+    rule = (
+        "| "
+        + " | ".join(
+            "-" * (width - 1) + ":" if is_right else "-" * width
+            for width, is_right in zip(widths, right, strict=True)
+        )
+        + " |"
+    )
+    head = [f"**{table.title}**", ""] if table.title else []
+    notes = ["", *(f"- {note}" for note in table.notes)] if table.notes else []
+    return "\n".join([*head, lines[0], rule, *lines[1:], *notes])
+
+
+def _padded(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
+    padded = [
+        cell.rjust(width) if is_right else cell.ljust(width)
+        for cell, width, is_right in zip(cells, widths, right, strict=True)
+    ]
+    return "| " + " | ".join(padded) + " |"
+
+
+def _escaped_pipe(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _bold(text: str, is_bold: bool, mark: str) -> str:
+    return f"{mark}{text}{mark}" if is_bold and text else text
+
+
+def latex(table: Table) -> str:
+    """Return a ``tabular`` with booktabs rules."""
+    columns = "".join("r" if table.is_number(column) else "l" for column in range(len(table.columns)))
+    lines = [f"\\begin{{tabular}}{{{columns}}}", "\\toprule", _latex_row(table.columns), "\\midrule"]
+    for row in range(len(table.rows)):
+        cells = []
+        for column in range(len(table.columns)):
+            cell = _latex_text(table.text(row, column))
+            cell = f"\\textbf{{{cell}}}" if table.is_best(row, column) else cell
+            mark = table.marks.get((row, column), "").strip()
+            cells.append(cell + (f"$^{{{_latex_mark(mark)}}}$" if mark else ""))
+        lines.append(" & ".join(cells) + r" \\")
+    notes = [f"% {note}" for note in table.notes]
+    title = [f"% {table.title}"] if table.title else []
+    return "\n".join([*title, *lines, "\\bottomrule", "\\end{tabular}", *notes])
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    return " & ".join(_latex_text(cell) for cell in cells) + r" \\"
+
+
+def _latex_text(text: str) -> str:
+    return "".join(LATEX_SPECIAL.get(character, character) for character in text)
+
+
+def _latex_mark(mark: str) -> str:
+    plain = unicodedata.normalize("NFKC", mark)  # raised letters become letters
+    return {"†": r"\dagger", "‡": r"\ddagger", "*": "*"}.get(mark, _latex_text(plain))
+
+
+def tsv(table: Table) -> str:
+    """Return heads and rows parted by tabs, numbers in full; notes are left out."""
+    lines = ["\t".join(_one_line(head) for head in table.columns)]
+    for row in table.rows:
+        lines.append("\t".join("" if cell is None else _one_line(_full(cell)) for cell in row))
+    return "\n".join(lines)
+
+
+def _full(cell: str | int | float) -> str:
+    return f"{cell:.10g}" if isinstance(cell, float) else str(cell)
+
+
+def _one_line(text: str) -> str:
+    return text.replace("\t", " ").replace("\n", " ")
+
+
+def as_json(table: Table) -> dict[str, Any]:
+    """Return rows as objects by column, with title and notes."""
+    rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+    return {"title": table.title, "rows": rows, "notes": list(table.notes)}
+
+
+def indented_json(value: Any, levels: int, indent: str = "") -> str:
+    """Return JSON that is indented down to ``levels``; what lies deeper stands on one line each."""
+    if levels == 0 or not value or not isinstance(value, dict | list):
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    deeper = indent + " "
+    if isinstance(value, dict):
+        items = [
+            f"{json.dumps(str(key), ensure_ascii=False)}: {indented_json(item, levels - 1, deeper)}"
+            for key, item in value.items()
+        ]
+        opening, closing = "{", "}"
+    else:
+        items = [indented_json(item, levels - 1, deeper) for item in value]
+        opening, closing = "[", "]"
+    joined = ",\n".join(deeper + item for item in items)
+    return f"{opening}\n{joined}\n{indent}{closing}"
+
+
+def terminal(*tables: Table) -> Any:
+    """Return a rich renderable of the tables, notes below each."""
+    from rich.console import Group
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    parts: list[Any] = []
+    for table in tables:
+        drawn = RichTable(title=table.title or None, title_justify="left")
+        for column, head in enumerate(table.columns):
+            drawn.add_column(
+                Text(head), justify="right" if table.is_number(column) else "left", overflow="fold"
+            )
+        for row in range(len(table.rows)):
+            drawn.add_row(
+                *(
+                    Text(
+                        table.text(row, column) + table.marks.get((row, column), ""),
+                        style="bold" if table.is_best(row, column) else "",
+                    )
+                    for column in range(len(table.columns))
+                )
+            )
+        parts += [drawn, *(Text(f"  {note}") for note in table.notes)]
+    return Group(*parts)
+
+
+TEXT_FORMATS: dict[str, Callable[[Table], str]] = {"markdown": markdown, "latex": latex, "tsv": tsv}
+FORMATS = ("terminal", *TEXT_FORMATS, "json")
+
+
+def check_format(form: str) -> str:
+    """Return ``form`` if it is one of `FORMATS`.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if form not in FORMATS:
+        raise UsageError(f"unknown format '{form}'; the formats are {', '.join(FORMATS)}")
+    return form
+
+
+def render(tables: Sequence[Table], form: str) -> Any:
+    """Return the tables in that form: a rich renderable for ``terminal``, else text.
+
+    Raises:
+        UsageError: no such form.
+    """
+    if check_format(form) == "terminal":
+        return terminal(*tables)
+    if form == "json":
+        values = [as_json(table) for table in tables]
+        return json.dumps(values[0] if len(values) == 1 else values, ensure_ascii=False, indent=1)
+    return "\n\n".join(TEXT_FORMATS[form](table) for table in tables)

@@ -1,0 +1,148 @@
+"""What a measured value is worth beside what was expected: OK, CLOSE, BETTER, FAIL, NOT RUN.
+
+Higher than expected is not a pass: a leak between training and test looks like that.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from dretrieve.reports.expected import Cell, Expected, PaperTable, Profile, Recorded
+from dretrieve.reports.readings import Place, Reading, read_cell
+
+Verdict = Literal["OK", "CLOSE", "BETTER", "FAIL", "NOT RUN", "NO TARGET", "CITED"]
+VERDICTS: tuple[Verdict, ...] = ("OK", "CLOSE", "BETTER", "FAIL", "NOT RUN", "NO TARGET", "CITED")
+CLOSE_FACTOR = 1.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """One cell with its verdict; numbers are in the table's unit.
+
+    Attributes:
+        cell: what was expected.
+        verdict: the word.
+        readings: one for each seed that was run.
+        value: mean over the seeds; None where there is none or its chain does not fit.
+        spread: standard deviation between seeds, 0 for one.
+        target: what the value was held against.
+        tolerance: how far it may lie from there.
+        marks: further words beside the verdict (what training left open), set by whoever knows.
+        notes: why, in sentences.
+    """
+
+    cell: Cell
+    verdict: Verdict
+    readings: Sequence[Reading] = ()
+    value: float | None = None
+    spread: float = 0.0
+    target: float | None = None
+    tolerance: float = 0.0
+    marks: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def difference(self) -> float | None:
+        """Value minus target."""
+        return None if self.value is None or self.target is None else self.value - self.target
+
+    @property
+    def words(self) -> str:
+        """The verdict as it is printed, with marks."""
+        return " · ".join([self.verdict, *self.marks])
+
+
+def judge_all(expected: Expected, place: Place) -> dict[str, Judged]:
+    """Return cell name to verdict, for every cell of every table."""
+    ours = expected.ours.get(place.profile.name, {})
+    found = {}
+    for table in expected.tables.values():
+        for row in table.rows.values():
+            for cell in row.cells.values():
+                readings = read_cell(cell, place)
+                found[cell.name] = judge(cell, table, readings, place.profile, ours.get(cell.name))
+    return found
+
+
+def judge(
+    cell: Cell,
+    table: PaperTable,
+    readings: Sequence[Reading],
+    profile: Profile,
+    recorded: Recorded | None,
+) -> Judged:
+    """Return the verdict on one cell.
+
+    Args:
+        cell: what was expected.
+        table: whose unit the numbers are in.
+        readings: for each seed.
+        profile: decides whether the target is the paper's value or the recorded one.
+        recorded: what we measured before at this profile.
+    """
+    if cell.kind == "cited":
+        return Judged(cell=cell, verdict="CITED", notes=(f"cited: {cell.source}",) if cell.source else ())
+    if not readings:
+        return Judged(cell=cell, verdict="NOT RUN", target=_target(cell, profile, recorded))
+    problems = tuple(dict.fromkeys(text for reading in readings for text in reading.problems))
+    if problems:
+        return Judged(cell=cell, verdict="FAIL", readings=readings, notes=problems)
+    values = [reading.value * table.scale for reading in readings if reading.value is not None]
+    value = statistics.fmean(values)
+    spread = statistics.stdev(values) if len(values) > 1 else 0.0
+    target = _target(cell, profile, recorded)
+    tolerance = max(cell.tolerance, 2 * recorded.spread if recorded and cell.kind == "stochastic" else 0.0)
+    notes = _seed_notes(cell, profile, readings)
+    verdict: Verdict = (
+        "NO TARGET" if target is None else _word(value - target, tolerance, is_count=bool(cell.key))
+    )
+    return Judged(
+        cell=cell,
+        verdict=verdict,
+        readings=readings,
+        value=value,
+        spread=spread,
+        target=target,
+        tolerance=tolerance,
+        notes=notes,
+    )
+
+
+def _target(cell: Cell, profile: Profile, recorded: Recorded | None) -> float | None:
+    if profile.target == "paper":
+        return None if cell.kind == "unknown" else cell.paper
+    return recorded.value if recorded else None
+
+
+def _word(difference: float, tolerance: float, *, is_count: bool) -> Verdict:
+    """Return the verdict on a difference; a count has no better side."""
+    distance = abs(difference)
+    slack = 1e-9 * max(1.0, distance)
+    if distance <= tolerance + slack:
+        return "OK"
+    if distance <= CLOSE_FACTOR * tolerance + slack:
+        return "CLOSE"
+    return "BETTER" if difference > 0 and not is_count else "FAIL"
+
+
+def _seed_notes(cell: Cell, profile: Profile, readings: Sequence[Reading]) -> tuple[str, ...]:
+    wanted = len(profile.seeds) if "{seed}" in cell.file else 1
+    if len(readings) == wanted:
+        return ()
+    return (f"{len(readings)} of {wanted} seeds were run ({', '.join(str(one.seed) for one in readings)})",)
+
+
+def tally(verdicts: Iterable[str]) -> dict[str, int]:
+    """Return how often each verdict was given, in the fixed order, without those never given."""
+    counts = Counter(verdicts)
+    return {word: counts[word] for word in VERDICTS if counts[word]}
+
+
+def is_finite(value: float | None) -> bool:
+    """Return whether there is a number."""
+    return value is not None and math.isfinite(value)

@@ -1,0 +1,183 @@
+"""A work folder as recipes leave it, made by the store alone: model, embeddings, run, metrics."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dretrieve.store.card import ModelCard, SideCard
+from dretrieve.store.embeddings import EmbeddingPlan, Embeddings
+from dretrieve.store.fingerprint import sha256_bytes
+from dretrieve.store.shard_writer import ShardWriter
+from dretrieve.store.shards import shard_rows
+from dretrieve.store.stage import Stage, open_artefact
+from dretrieve.types import VectorSpec
+
+MEASURE = "Success@20"
+Make = Callable[..., Path]
+
+
+class Work:
+    """Makes the artefacts of one system after the other."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def negatives(self, name: str, run: str) -> str:
+        """Mined examples from a run; returns their fingerprint."""
+        stage = Stage(
+            self.folder / "mined" / f"{name}.jsonl",
+            "file",
+            "mine-negatives",
+            options={"depth": 100},
+            inputs={"run": open_artefact(self.folder / "runs" / f"{run}.trec").fingerprint},
+        )
+        with stage.write(text=True) as file:
+            file.write(name)
+        return stage.commit().fingerprint
+
+    def model(self, name: str, method: str, seed: int = 1, examples: str = "") -> Path:
+        """A model folder: weights, the manifest of its training, its card."""
+        folder = self.folder / "models" / name
+        inputs = {"collection": "c" * 64} | ({"examples": examples} if examples else {})
+        stage = Stage(folder, "folder", "train", options={"method": method, "seed": seed}, inputs=inputs)
+        with stage.write("model.safetensors") as file:
+            file.write(f"{method} {seed}".encode())
+        stage.commit(counts={"parameters": 110})
+        side = SideCard(files={"model.safetensors": sha256_bytes(f"{method} {seed}".encode())})
+        card = ModelCard(
+            method=method,
+            vectors=VectorSpec(4, "one", "dot"),
+            query=side,
+            passage=side,
+            training={"seed": seed},
+        )
+        card.save(folder)
+        return folder
+
+    def run(self, name: str, model: str, hits: int = 100) -> Path:
+        """Embeddings by that model and a run over them."""
+        card = ModelCard.load(self.folder / "models" / model)
+        plan = EmbeddingPlan(
+            side="passage",
+            vectors=card.vectors,
+            dtype="float32",
+            options={},
+            inputs={"collection": "c" * 64, "passage_model": card.fingerprint("passage")},
+        )
+        place = self.folder / "embeddings" / name
+        writer = ShardWriter(place, shard_rows(2, 0, 1), plan)
+        if not writer.complete:
+            writer.write(["x", "y"], np.ones((2, 4), np.float32))
+            writer.commit({"rows": 2})
+        inputs = {"passages": Embeddings.open(place).fingerprint, "queries": "q" * 64}
+        path = self.folder / "runs" / f"{name}.trec"
+        stage = Stage(path, "file", "search", options={"hits": hits}, inputs=inputs)
+        with stage.write(text=True) as file:
+            file.write(f"run {name}")
+        stage.commit()
+        return path
+
+    def fused(self, name: str, dense: str) -> Path:
+        """A run fused from a dense one."""
+        path = self.folder / "runs" / f"{name}.trec"
+        dense_run = open_artefact(self.folder / "runs" / f"{dense}.trec").fingerprint
+        inputs = {"dense": dense_run, "bm25": "b" * 64}
+        stage = Stage(path, "file", "fuse-bm25", options={"missing": "min"}, inputs=inputs)
+        with stage.write(text=True) as file:
+            file.write(f"fused {name}")
+        stage.commit(extra={"alpha": 1.1})
+        return path
+
+    def metrics(self, name: str, values: Sequence[float], run: str = "", measure: str = MEASURE) -> Path:
+        """What `evaluate` writes for that run."""
+        run = run or name
+        values = [float(value) for value in values]
+        source = open_artefact(self.folder / "runs" / f"{run}.trec").fingerprint
+        path = self.folder / "metrics" / f"{name}.json"
+        stage = Stage(
+            path,
+            "file",
+            "evaluate",
+            options={"measures": [measure]},
+            inputs={"run 1": source, "qrels": "r" * 64},
+        )
+        entry = {
+            "name": run,
+            "fingerprint": source,
+            "num_queries": len(values),
+            "mean": {measure: sum(values) / len(values)},
+            "notes": [],
+            "per_query": {f"q{number}": {measure: value} for number, value in enumerate(values)},
+        }
+        with stage.write(text=True) as file:
+            file.write(json.dumps({"measures": [measure], "runs": [entry]}))
+        stage.commit()
+        return path
+
+    def system(self, name: str, method: str, values: Sequence[float], seed: int = 1) -> Path:
+        """All of it: model, run, metrics."""
+        self.model(name, method, seed)
+        self.run(name, name)
+        return self.metrics(name, values)
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Work:
+    """An empty work folder."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    return Work(folder)
+
+
+EXPECTED = """
+paper: TINY
+title: A small paper
+reference: Someone 2026
+tolerance: {exact: 0.0005, stochastic: 0.02}
+profiles:
+  mini: {title: small, seeds: [1]}
+  paper: {target: paper}
+tables:
+  t1:
+    title: Table 1
+    source: Table 1, page 5
+    unit: percent
+    measure: Success@20
+    file: "metrics/{row}.json"
+    columns:
+      nq: {title: NQ}
+    rows:
+      dpr:
+        title: DPR
+        chain: {model: {method: dpr}, train: {seed: "{seed}"}, absent: [fuse-bm25]}
+        cells: {nq: 50.0}
+      shared:
+        title: Shared
+        chain: {model: {method: shared}, absent: [fuse-bm25]}
+        cells: {nq: {paper: 61.0, corrected: 60.0, why: "the appendix prints 60.0"}}
+      xmoco:
+        title: xMoCo
+        kind: cited
+        source: Yang et al. 2021
+        cells: {nq: 82.5}
+claims:
+  shared-above-dpr:
+    says: The shared encoder is above DPR
+    relation: above
+    left: t1.shared.nq
+    right: t1.dpr.nq
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    """A recipe's folder with an expected.yaml of two measured rows, a cited one and a claim."""
+    folder = tmp_path / "recipes" / "tiny"
+    folder.mkdir(parents=True)
+    (folder / "expected.yaml").write_text(EXPECTED, encoding="utf-8")
+    return folder

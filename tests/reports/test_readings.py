@@ -1,0 +1,59 @@
+"""What a work folder says about a cell."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dretrieve.reports.artefacts import Library
+from dretrieve.reports.expected_file import read_expected
+from dretrieve.reports.readings import Place, mean_by_query, read_cell
+
+
+def place_of(recipe, work, profile="paper"):
+    expected = read_expected(recipe / "expected.yaml")
+    return expected, Place(
+        work=work.folder, profile=expected.profiles[profile], library=Library.scan(work.folder)
+    )
+
+
+def test_a_value_with_its_queries(recipe, work):
+    work.system("dpr", "dpr", [1, 0, 1, 1])
+    expected, place = place_of(recipe, work)
+    (reading,) = read_cell(expected.cell("t1.dpr.nq"), place)
+    assert (reading.value, reading.problems, reading.seed) == (0.75, (), 1)
+    ids, values = mean_by_query([reading], "Success@20")
+    assert ids == ["q0", "q1", "q2", "q3"]
+    np.testing.assert_array_equal(values, [[1, 0, 1, 1]])
+
+
+def test_nothing_is_read_for_a_cited_cell_even_when_a_file_lies_there(recipe, work):
+    work.system("xmoco", "shared", [1, 1])
+    expected, place = place_of(recipe, work)
+    assert read_cell(expected.cell("t1.xmoco.nq"), place) == []
+
+
+def test_a_chain_is_walked_once_for_all_cells(recipe, work):
+    work.system("dpr", "dpr", [1, 0])
+    expected, place = place_of(recipe, work)
+    first = read_cell(expected.cell("t1.dpr.nq"), place)
+    kept = dict(place.chains)
+    assert read_cell(expected.cell("t1.dpr.nq"), place)[0].value == first[0].value
+    assert place.chains == kept
+    assert len(kept) == 1
+
+
+def test_seeds_of_different_queries_have_no_mean(recipe, work):
+    path = recipe / "expected.yaml"
+    path.write_text(
+        path.read_text().replace("{row}.json", "{row}-{seed}.json").replace("seeds: [1]", "seeds: [1, 2]")
+    )
+    work.system("dpr-1", "dpr", [1, 0], seed=1)
+    work.system("dpr-2", "dpr", [1, 0, 1], seed=2)
+    expected, place = place_of(recipe, work, "mini")
+    readings = read_cell(expected.cell("t1.dpr.nq"), place)
+    assert [reading.seed for reading in readings] == [1, 2]
+    with pytest.raises(ValueError, match="the seeds were measured on different queries"):
+        mean_by_query(readings, "Success@20")
+    with pytest.raises(ValueError, match="no values by query"):
+        mean_by_query([], "Success@20")

@@ -1,0 +1,51 @@
+"""The table between a README's markers."""
+
+from __future__ import annotations
+
+import pytest
+
+from dretrieve.errors import DataError, PreconditionError
+from dretrieve.reports.artefacts import Library
+from dretrieve.reports.claims import find_all
+from dretrieve.reports.expected_file import read_expected
+from dretrieve.reports.readings import Place
+from dretrieve.reports.readme import readme_block, write_block
+from dretrieve.reports.verdicts import judge_all
+
+TEXT = "# Title\n\n<!-- report tiny -->\nold\n<!-- /report tiny -->\n\nrest\n"
+
+
+def test_only_what_stands_between_the_markers_changes(tmp_path):
+    path = tmp_path / "README.md"
+    path.write_text(TEXT)
+    write_block(path, "tiny", "| new |\n")
+    assert path.read_text() == "# Title\n\n<!-- report tiny -->\n\n| new |\n\n<!-- /report tiny -->\n\nrest\n"
+    write_block(path, "tiny", "| new |\n")
+    assert path.read_text().count("new") == 1
+
+
+def test_markers_must_be_there_in_order(tmp_path):
+    path = tmp_path / "README.md"
+    with pytest.raises(PreconditionError, match="does not exist"):
+        write_block(path, "tiny", "x")
+    for text in ("# Title\n", "<!-- /report tiny --><!-- report tiny -->", TEXT.replace("tiny", "other")):
+        path.write_text(text)
+        with pytest.raises(
+            DataError, match="lacks the two lines .*: <!-- report tiny --> and <!-- /report tiny -->"
+        ):
+            write_block(path, "tiny", "x")
+        assert path.read_text() == text
+
+
+def test_each_cell_is_ours_beside_the_papers(recipe, work):
+    work.system("dpr", "dpr", [1.0] * 9 + [0.0])
+    work.system("shared", "dpr", [1.0, 0.0])
+    expected = read_expected(recipe / "expected.yaml")
+    place = Place(work=work.folder, profile=expected.profiles["paper"], library=Library.scan(work.folder))
+    judged = judge_all(expected, place)
+    block = readme_block(expected, place.profile, judged, find_all(expected, judged))
+    lines = [" ".join(line.split()) for line in block.splitlines()]
+    assert "| DPR | 90.0 BETTER (50.0) |" in lines
+    assert "| Shared | FAIL (60.0) |" in lines
+    assert "| xMoCo | cited (82.5) |" in lines
+    assert "| The shared encoder is above DPR | FAIL |" in lines

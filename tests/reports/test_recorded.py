@@ -1,0 +1,60 @@
+"""Our values go back into expected.yaml, below a line that is a machine's."""
+
+from __future__ import annotations
+
+import pytest
+
+from dretrieve.errors import DataError
+from dretrieve.reports.artefacts import Library
+from dretrieve.reports.expected_file import read_expected
+from dretrieve.reports.readings import Place
+from dretrieve.reports.recorded import MARKER, with_measured, write_recorded
+from dretrieve.reports.verdicts import judge_all
+
+
+def measured(recipe, work, **about):
+    expected = read_expected(recipe / "expected.yaml")
+    place = Place(work=work.folder, profile=expected.profiles["mini"], library=Library.scan(work.folder))
+    about = {"hardware": 'a "fast" machine', "commit": "abc", "date": "2026-11-20"} | about
+    return with_measured(expected, "mini", judge_all(expected, place), **about)
+
+
+def test_what_is_written_is_read_back_and_the_text_above_stays(recipe, work):
+    path = recipe / "expected.yaml"
+    above = path.read_text()
+    work.system("dpr", "dpr", [1, 0, 0])
+    ours = measured(recipe, work)
+    write_recorded(path, ours)
+    assert path.read_text().startswith(above.rstrip())
+    assert read_expected(path).ours == ours
+    recorded = ours["mini"]["t1.dpr.nq"]
+    assert (recorded.value, recorded.seeds, recorded.commit) == (pytest.approx(33.333333), (1,), "abc")
+    once = path.read_text()
+    write_recorded(path, read_expected(path).ours)
+    assert path.read_text() == once
+
+
+def test_cells_that_were_not_run_now_keep_what_was_recorded(recipe, work):
+    path = recipe / "expected.yaml"
+    work.system("dpr", "dpr", [1, 0])
+    write_recorded(path, measured(recipe, work))
+    (work.folder / "metrics/dpr.json").unlink()
+    work.system("shared", "shared", [1, 1])
+    later = measured(recipe, work, date="2026-12-01")["mini"]
+    assert {name: entry.date for name, entry in later.items()} == {
+        "t1.dpr.nq": "2026-11-20",
+        "t1.shared.nq": "2026-12-01",
+    }
+
+
+def test_a_failed_chain_is_not_recorded(recipe, work):
+    work.system("dpr", "shared", [1, 0])
+    assert measured(recipe, work)["mini"] == {}
+
+
+def test_values_by_hand_above_the_marker_are_refused(recipe):
+    path = recipe / "expected.yaml"
+    path.write_text(path.read_text() + "ours: {}\n")
+    with pytest.raises(DataError, match="holds an 'ours:' without the marker line"):
+        write_recorded(path, {"mini": {}})
+    assert MARKER not in path.read_text()

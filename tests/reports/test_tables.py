@@ -1,0 +1,98 @@
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from dretrieve.errors import UsageError
+from dretrieve.reports.tables import FORMATS, Table, check_format, indented_json, render
+
+
+@pytest.fixture
+def table():
+    return Table(
+        columns=["run", "nDCG@10", "hits"],
+        rows=[["bm25_a|b", 0.5, 12000], ["dense & 50%", 0.75, None]],
+        title="Both",
+        notes=["a note"],
+        best=frozenset({1}),
+        marks={(1, 1): "†"},
+    )
+
+
+def test_markdown(table):
+    assert render([table], "markdown").splitlines() == [
+        "**Both**",
+        "",
+        "| run         |     nDCG@10 |   hits |",
+        "| ----------- | ----------: | -----: |",
+        "| bm25_a\\|b   |      0.5000 | 12,000 |",
+        "| dense & 50% | **0.7500**† |        |",
+        "",
+        "- a note",
+    ]
+
+
+def test_latex(table):
+    assert render([table], "latex").splitlines() == [
+        "% Both",
+        "\\begin{tabular}{lrr}",
+        "\\toprule",
+        "run & nDCG@10 & hits \\\\",
+        "\\midrule",
+        "bm25\\_a|b & 0.5000 & 12,000 \\\\",
+        "dense \\& 50\\% & \\textbf{0.7500}$^{\\dagger}$ &  \\\\",
+        "\\bottomrule",
+        "\\end{tabular}",
+        "% a note",
+    ]
+
+
+def test_tsv_has_full_numbers():
+    table = Table(columns=["run", "x"], rows=[["a\tb", 1 / 3], ["c", 5], ["d", None]])
+    assert render([table], "tsv") == "run\tx\na b\t0.3333333333\nc\t5\nd\t"
+
+
+def test_json(table):
+    value = json.loads(render([table], "json"))
+    assert value["rows"][0] == {"run": "bm25_a|b", "nDCG@10": 0.5, "hits": 12000}
+    assert value["notes"] == ["a note"]
+    assert len(json.loads(render([table, table], "json"))) == 2
+
+
+def test_terminal(table):
+    console = Console(file=io.StringIO(), width=80)
+    console.print(render([table], "terminal"))
+    drawn = console.file.getvalue()
+    assert "0.7500†" in drawn
+    assert "a note" in drawn
+    assert "12,000" in drawn
+
+
+def test_brackets_are_text_not_markup():
+    console = Console(file=io.StringIO(), width=80)
+    console.print(render([Table(columns=["run"], rows=[["[red]x[/red]"]])], "terminal"))
+    assert "[red]x[/red]" in console.file.getvalue()
+
+
+def test_best_needs_a_rival():
+    assert "**" not in render([Table(columns=["x"], rows=[[0.5]], best=frozenset({0}))], "markdown")
+
+
+def test_json_is_indented_to_a_depth():
+    value = {"a": [1, {"b": "é", "c": {}}], "d": None, "e": [[], 0.1]}
+    assert json.loads(indented_json(value, 2)) == value
+    assert indented_json(value, 1).splitlines() == [
+        "{", ' "a": [1, {"b": "é", "c": {}}],', ' "d": null,', ' "e": [[], 0.1]', "}",
+    ]  # fmt: skip
+    assert indented_json(value, 0) == json.dumps(value, ensure_ascii=False)
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        indented_json({"x": float("nan")}, 3)
+
+
+def test_unknown_format():
+    assert [check_format(form) for form in FORMATS] == ["terminal", "markdown", "latex", "tsv", "json"]
+    with pytest.raises(
+        UsageError, match="unknown format 'html'; the formats are terminal, markdown, latex, tsv, json"
+    ):
+        check_format("html")
