@@ -1,0 +1,1 @@
+"""One function and one frozen configuration per command."""

@@ -1,0 +1,299 @@
+"""``encode``: the texts of one side of a collection become vectors, one shard a call."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from dretrieve.encoding.devices import ModelRequest, encode_over
+from dretrieve.encoding.estimate import Estimate, estimate
+from dretrieve.encoding.numerics import numerics_key, resolve_devices, threads
+from dretrieve.encoding.pieces import ChunkVectors
+from dretrieve.encoding.pipeline import Read, StopCheck, encode_chunks
+from dretrieve.errors import UsageError
+from dretrieve.jobs.encode_plan import Source, agreed_precision, check_company, embedding_plan
+from dretrieve.models.loading import LoadedModel, load_model
+from dretrieve.models.places import find_model, read_card
+from dretrieve.store.card import Choice
+from dretrieve.store.embeddings import STAGE, EmbeddingPlan
+from dretrieve.store.interrupt import interruptible
+from dretrieve.store.manifest import Manifest, read_manifest
+from dretrieve.store.shard_writer import ShardWriter
+from dretrieve.store.shards import ARRAY_VARIABLES, Shard, parse_shard, shard_rows
+from dretrieve.store.state import recorded_state
+from dretrieve.text.collection import Collection
+from dretrieve.tokens.tokenizer import SideTokenizer
+from dretrieve.types import Progress, Side, Silent, Texts
+
+UNITS: dict[Side, str] = {"passage": "passages", "query": "queries"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EncodeConfig:
+    """What to encode.
+
+    Attributes:
+        model: a folder (ours or plain), ``minilm``, or a hub name.
+        output: folder of the embeddings.
+        corpus: ``DIR`` whose passages are encoded; or
+        queries: ``DIR[:split]`` whose queries are.
+        shard: ``I/N`` or ``array/N``; None for everything.
+        device: auto, cpu, cuda or cuda:N.
+        devices: ``all`` or a list with commas, instead of ``device``; one process each.
+        precision: auto, fp32, bf16 or fp16.
+        dtype: of the stored numbers.
+        settings: inference choices (``--set``).
+        force: replace shards of other options.
+        dry_run: only estimate.
+    """
+
+    model: str
+    output: Path
+    corpus: str | None = None
+    queries: str | None = None
+    shard: str | None = None
+    device: str = "auto"
+    devices: str | None = None
+    precision: str = "auto"
+    dtype: Literal["float16", "float32"] = "float16"
+    settings: Mapping[str, Choice] = field(default_factory=dict)
+    force: bool = False
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EncodeResult:
+    """What stands in the output now.
+
+    Attributes:
+        output: the embeddings' folder.
+        state: ``encoded``, ``up to date`` or ``planned``.
+        side: query or passage.
+        shard: which rows of how many.
+        dim: numbers per vector.
+        counts: rows, tokens, truncated, empty.
+        fingerprint: of the shard.
+        numerics: device, precision, engine.
+        seconds: spent computing; 0 when up to date.
+        computed: rows computed by this call (less than all after a resume).
+        estimate: the cost, for a dry run.
+    """
+
+    output: Path
+    state: str
+    side: Side
+    shard: Shard
+    dim: int
+    counts: Mapping[str, int] = field(default_factory=dict)
+    fingerprint: str = ""
+    numerics: Mapping[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+    computed: int = 0
+    estimate: Estimate | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return everything as plain data."""
+        return {
+            "output": str(self.output),
+            "state": self.state,
+            "side": self.side,
+            "shard": f"{self.shard.index}/{self.shard.count}",
+            "rows_of_collection": self.shard.total,
+            "dim": self.dim,
+            "fingerprint": self.fingerprint,
+            "numerics": dict(self.numerics),
+            "seconds": round(self.seconds, 3),
+            "texts_per_second": round(self.computed / self.seconds, 1) if self.seconds else None,
+            **self.counts,
+            **({"estimate": self.estimate.as_json()} if self.estimate is not None else {}),
+        }
+
+    def render(self) -> str:
+        """Return a few lines for people, with the next command."""
+        unit = UNITS[self.side]
+        part = f", shard {self.shard.index}/{self.shard.count}" if self.shard.count > 1 else ""
+        lines = [f"{self.state}: {len(self.shard):,} {unit}{part} -> {self.output}"]
+        if self.estimate is not None:
+            return "\n".join([*lines, *self.estimate.lines(unit), f"  on       {self._machine()}"])
+        lines.append(f"  {self.dim} numbers each, fingerprint {self.fingerprint[:12]}")
+        if self.counts:
+            lines.append(f"  {self.counts['tokens']:,} tokens, {self.counts['truncated']:,} {unit} cut")
+        if self.seconds:
+            lines.append(f"  {self.computed / self.seconds:,.1f} {unit}/s on {self._machine()}")
+        return "\n".join([*lines, f"next: {self._next()}"])
+
+    def _machine(self) -> str:
+        return ", ".join(
+            self.numerics[name] for name in ("device", "precision", "engine") if name in self.numerics
+        )
+
+    def _next(self) -> str:
+        here = len(list(self.output.glob(f"shard-*-of-{self.shard.count:05d}.manifest.json")))
+        if here < self.shard.count:
+            return f"the other shards ({here} of {self.shard.count} are finished)"
+        if self.side == "query":
+            return f"dretrieve search --index EMB --query-embeddings {self.output} --output RUN"
+        return f"dretrieve search --index {self.output} --queries DIR:split --model M --output RUN"
+
+
+def run(config: EncodeConfig, progress: Progress | None = None) -> EncodeResult:
+    """Encode one shard, continue it, or say that it stands already.
+
+    Raises:
+        UsageError: not exactly one of corpus and queries; unknown device, precision, choice or shard.
+        PreconditionError: model or collection missing; the folder holds shards of other options.
+        DataError: broken texts; vectors that are not finite.
+        VerificationError: files changed.
+        Interrupted: a signal came; the same command continues.
+    """
+    work = _resolved(config, progress or Silent())
+    if config.dry_run:
+        model = load_model(config.model, work.devices[0], work.precision, config.settings)
+        cost = estimate(model, work.source.side, work.source.texts, work.shard, config.dtype)
+        return work.result("planned", None, numerics=work.key(model.engine), estimate=cost)
+    writer = ShardWriter(config.output, work.shard, work.plan, force=config.force)
+    if writer.complete:
+        return work.result("up to date", read_manifest(writer.manifest_file))
+    fingerprint = work.plan.manifest(work.shard, {}, {}).fingerprint
+    try:
+        with recorded_state(writer.manifest_file, STAGE, fingerprint), interruptible() as signals:
+            return _execute(work, writer, signals)
+    finally:
+        writer.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Work:
+    """A config with everything in it resolved and checked, before weights are loaded."""
+
+    config: EncodeConfig
+    progress: Progress
+    source: Source
+    devices: list[str]
+    precision: str
+    shard: Shard
+    plan: EmbeddingPlan
+
+    @property
+    def texts(self) -> Texts:
+        return self.source.texts
+
+    def key(self, engine: str) -> dict[str, str]:
+        return numerics_key(self.devices[0], self.precision, engine)
+
+    def result(self, state: str, manifest: Manifest | None, **more: Any) -> EncodeResult:
+        return EncodeResult(
+            output=self.config.output,
+            state=state,
+            side=self.source.side,
+            shard=self.shard,
+            dim=self.plan.vectors.dim,
+            counts=dict(manifest.counts) if manifest else {},
+            fingerprint=(manifest or self.plan.manifest(self.shard, {}, {})).fingerprint,
+            **more,
+        )
+
+
+def _resolved(config: EncodeConfig, progress: Progress) -> _Work:
+    """Return the work, after the checks that need no weights."""
+    spec = config.corpus if config.corpus is not None else config.queries
+    if spec is None or (config.corpus is not None and config.queries is not None):
+        raise UsageError("encode needs exactly one of --corpus DIR and --queries DIR:split")
+    side: Side = "passage" if config.corpus is not None else "query"
+    card, note = read_card(find_model(config.model))
+    if note:
+        progress.note(f"{config.model}: {note}")
+    collection = Collection.open(spec)
+    texts: Texts = collection.corpus(progress) if side == "passage" else collection.queries()
+    source = Source(
+        model=config.model, card=card, side=side, texts=texts, collection=collection, settings=config.settings
+    )
+    devices = resolve_devices(config.devices or config.device)
+    shard = shard_rows(len(texts), *(parse_shard(config.shard) if config.shard else (0, 1)))
+    if not config.shard and any(name in os.environ for name in ARRAY_VARIABLES):
+        progress.note("this is a task of a job array, but without --shard array/N it encodes everything")
+    precision = agreed_precision(config.output, shard, config.precision, devices[0])
+    plan = embedding_plan(source, config.output, precision, config.dtype)
+    check_company(config.output, shard, plan)
+    return _Work(
+        config=config,
+        progress=progress,
+        source=source,
+        devices=devices,
+        precision=precision,
+        shard=shard,
+        plan=plan,
+    )
+
+
+def _execute(work: _Work, writer: ShardWriter, stop: StopCheck) -> EncodeResult:
+    """Encode the chunks that are not durable yet, and commit the shard."""
+    chunks, side, texts = work.shard.chunks(), work.source.side, work.texts
+    done, left = chunks[: writer.done_chunks], chunks[writer.done_chunks :]
+    counts = {"rows": len(work.shard), "tokens": 0, "truncated": 0, "empty": 0}
+    key, vectors = _vectors(work, left, stop) if left else (work.key("none"), iter(()))
+    _count_again(work, done, counts)
+    work.progress.start("encoding", len(work.shard), UNITS[side], sum(end - start for start, end in done))
+    began = time.perf_counter()
+    for (start, end), found in zip(left, vectors, strict=True):
+        writer.write(texts.ids(start, end), found.vectors, lengths=found.lengths, salience=found.salience)
+        _count(counts, work, (start, end), found.tokens, found.truncated)
+        stop.check()
+    seconds = time.perf_counter() - began
+    work.progress.finish()
+    computed = sum(end - start for start, end in left)
+    details = {"numerics": key, "encode_seconds": round(seconds, 3), "rows_computed": computed}
+    manifest = writer.commit(counts, {**details, "threads": threads(), "devices": work.devices})
+    _note_counts(work, counts)
+    return work.result("encoded", manifest, numerics=key, seconds=seconds, computed=computed)
+
+
+def _vectors(
+    work: _Work, chunks: list[tuple[int, int]], stop: StopCheck
+) -> tuple[dict[str, str], Iterator[ChunkVectors]]:
+    """Return the numerics key and the vectors to come."""
+    config, side = work.config, work.source.side
+
+    def reading(start: int, end: int) -> Read:
+        return lambda: work.texts.records(start, end)
+
+    reads = [reading(start, end) for start, end in chunks]
+    if len(work.devices) > 1:
+        request = ModelRequest(
+            name=config.model, precision=work.precision, side=side, settings=config.settings
+        )
+        return work.key("one process a device"), encode_over(
+            request, work.devices, reads, stop, work.progress.advance
+        )
+    model: LoadedModel = load_model(config.model, work.devices[0], work.precision, config.settings)
+    return work.key(model.engine), encode_chunks(model, side, reads, stop, work.progress.advance)
+
+
+def _count(counts: dict[str, int], work: _Work, rows: tuple[int, int], tokens: int, truncated: int) -> None:
+    counts["tokens"] += tokens
+    counts["truncated"] += truncated
+    counts["empty"] += sum(not (record.title + record.text).strip() for record in work.texts.records(*rows))
+
+
+def _count_again(work: _Work, chunks: list[tuple[int, int]], counts: dict[str, int]) -> None:
+    """Count the tokens of chunks that an earlier call encoded, so that the manifest comes out the same."""
+    if not chunks:
+        return
+    card = work.source.card.side(work.source.side)
+    tokenizer = SideTokenizer.open(find_model(work.config.model) / card.folder, card)
+    for rows in chunks:
+        tokens = tokenizer.tokenize(work.texts.records(*rows))
+        _count(counts, work, rows, int(tokens.offsets[-1]), tokens.truncated)
+
+
+def _note_counts(work: _Work, counts: Mapping[str, int]) -> None:
+    unit, limit = UNITS[work.source.side], work.source.card.side(work.source.side).max_tokens
+    if counts["truncated"]:
+        share = f"{counts['truncated']:,} {unit} ({counts['truncated'] / counts['rows']:.1%})"
+        work.progress.note(f"{share} had more than {limit} tokens and were cut")
+    if counts["empty"]:
+        work.progress.note(f"{counts['empty']:,} of {counts['rows']:,} {unit} have no text")

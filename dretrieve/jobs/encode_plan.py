@@ -1,0 +1,117 @@
+"""Before anything is computed: what an embeddings folder will hold; whether a shard fits those in it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from dretrieve.encoding.numerics import resolve_precision
+from dretrieve.errors import PreconditionError
+from dretrieve.store.card import Choice, ModelCard
+from dretrieve.store.embeddings import EmbeddingPlan
+from dretrieve.store.manifest import Manifest, read_manifest
+from dretrieve.store.shards import Shard
+from dretrieve.store.stage import differences
+from dretrieve.text.collection import Collection
+from dretrieve.types import Side, Texts
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """One side of a collection by one model.
+
+    Attributes:
+        model: the name that the user gave.
+        card: its card.
+        settings: inference choices over the card's defaults.
+        side: which side.
+        texts: its records.
+        collection: where they come from.
+    """
+
+    model: str
+    card: ModelCard
+    side: Side
+    texts: Texts
+    collection: Collection
+    settings: Mapping[str, Choice] = field(default_factory=dict)
+
+
+def embedding_plan(
+    source: Source, folder: Path, precision: str, dtype: Literal["float16", "float32"]
+) -> EmbeddingPlan:
+    """Return what ``folder`` will hold; paths in it are relative to the folder."""
+    card, side, settings = source.card, source.side, source.settings
+    inputs = {"collection": source.texts.sha256, "passage_model": card.fingerprint("passage", settings)}
+    if side == "query":
+        inputs["query_model"] = card.fingerprint("query", settings)
+    both: tuple[Side, ...] = ("query", "passage")
+    chosen = card.chosen(settings)
+    mine = {name: value for name, value in chosen.items() if side in card.inference_sides.get(name, both)}
+    place = os.path.relpath(source.collection.path.resolve(), folder.resolve())
+    extra = {"collection": place, "split": source.collection.split, "model": source.model, "inference": mine}
+    return EmbeddingPlan(
+        side=side,
+        vectors=card.vectors,
+        dtype=dtype,
+        options={"precision": precision},
+        inputs=inputs,
+        salience=bool(card.side(side).settings.get("salience")),
+        extra=extra,
+    )
+
+
+def agreed_precision(folder: Path, shard: Shard, precision: str, device: str) -> str:
+    """Return the precision of a shard; ``auto`` must come out as it did for the shards that stand there.
+
+    Raises:
+        PreconditionError: it comes out otherwise.
+    """
+    mine = resolve_precision(precision, device)
+    other = _other_shard(folder, shard) if precision == "auto" else None
+    theirs = other.options.get("precision") if other is not None else None
+    if theirs in (None, mine):
+        return mine
+    raise PreconditionError(
+        f"{folder} holds shards of precision {theirs}, and auto means {mine} on this {device.upper()}; "
+        f"give --precision {theirs} to go on with theirs"
+    )
+
+
+def check_company(folder: Path, shard: Shard, plan: EmbeddingPlan) -> None:
+    """Refuse to add a shard to those of another model, collection, precision or cut.
+
+    Raises:
+        PreconditionError: says what differs.
+    """
+    other = _other_shard(folder, shard)
+    if other is None:
+        return
+    cut = other.options.get("shard", {})
+    if (cut.get("count"), cut.get("total")) != (shard.count, shard.total):
+        raise PreconditionError(
+            f"{folder} holds shards cut as N={cut.get('count')} of {cut.get('total'):,} rows, this one is "
+            f"N={shard.count} of {shard.total:,}; choose another --output, or remove those"
+        )
+    theirs, mine = _without_shard(other), _without_shard(plan.manifest(shard, {}, {}))
+    if theirs.fingerprint != mine.fingerprint:
+        raise PreconditionError(
+            f"{folder} holds shards of other options ({differences(theirs, mine)}); choose another --output, "
+            "or remove those"
+        )
+
+
+def _without_shard(manifest: Manifest) -> Manifest:
+    options = {name: value for name, value in manifest.options.items() if name != "shard"}
+    return Manifest(stage=manifest.stage, version=manifest.version, options=options, inputs=manifest.inputs)
+
+
+def _other_shard(folder: Path, shard: Shard) -> Manifest | None:
+    """Return the manifest of some finished shard of the folder other than this one."""
+    for file in sorted(folder.glob("shard-*-of-*.manifest.json")):
+        if not file.name.startswith(f"{shard.stem}."):
+            return read_manifest(file)
+    return None

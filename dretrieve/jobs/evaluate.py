@@ -1,0 +1,230 @@
+"""``evaluate``: runs against judgements or answers, readers against answers; a table, tests, a JSON file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from dretrieve.errors import UsageError
+from dretrieve.jobs.evaluate_inputs import EvaluateConfig, Inputs, open_inputs
+from dretrieve.metrics.qa import (
+    group_labels,
+    parse_reader_measures,
+    prepare_answers,
+    read_predictions,
+    score_answers,
+    score_predictions,
+)
+from dretrieve.metrics.registry import parse_measures
+from dretrieve.metrics.relevance import RelevanceOptions, score_relevance
+from dretrieve.metrics.scores import NO_GROUP, Scores
+from dretrieve.metrics.significance import Comparison, compare
+from dretrieve.metrics.top_k import parse_top_k
+from dretrieve.reports.evaluation import evaluation_tables
+from dretrieve.reports.tables import check_format, indented_json, render
+from dretrieve.store.stage import Stage
+from dretrieve.text.qrels import read_qrels
+from dretrieve.text.runs import read_run
+from dretrieve.types import Progress, Silent
+
+STAGE = "evaluate"
+VERSION = 1
+DEFAULT_METRICS = "nDCG@10 RR@10 R@100"
+DEFAULT_TOP = "top1 top5 top20 top100"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluateResult:
+    """The values of every run, and the tests between them."""
+
+    config: EvaluateConfig
+    state: str
+    measures: Sequence[str]
+    scores: Sequence[Scores] = ()
+    fingerprints: Sequence[str] = ()
+    comparisons: Sequence[Comparison] = ()
+
+    def as_json(self, per_query: bool | None = None) -> dict[str, Any]:
+        """Return everything as plain data; each query's values if ``per_query`` (default: as configured)."""
+        with_queries = self.config.per_query if per_query is None else per_query
+        runs = []
+        for scores, fingerprint in zip(self.scores, self.fingerprints, strict=True):
+            entry: dict[str, Any] = {
+                "name": scores.name,
+                "fingerprint": fingerprint,
+                "num_queries": len(scores.query_ids),
+                "mean": scores.means(),
+                "notes": list(scores.notes),
+            }
+            if scores.groups:
+                entry |= {"macro": scores.macro(), "by": scores.by_group()}
+            if with_queries:
+                entry["per_query"] = scores.per_query()
+            runs.append(entry)
+        value: dict[str, Any] = {"measures": list(self.measures), "runs": runs}
+        if self.config.compare:
+            value["comparisons"] = [asdict(comparison) for comparison in self.comparisons]
+        if self.config.dry_run:
+            value["plan"] = self.state
+        return value
+
+    def render(self) -> Any:
+        """Return the tables in the configured form."""
+        if self.config.dry_run:
+            return self.state
+        tables = evaluation_tables(self.scores, self.comparisons, self.config.per_query)
+        return render(tables, self.config.form)
+
+
+def run(config: EvaluateConfig, progress: Progress | None = None) -> EvaluateResult:
+    """Measure, and write the JSON file if one is asked for.
+
+    Raises:
+        UsageError: options that do not fit together, unknown measures.
+        PreconditionError: a file is missing; the output holds another result.
+        DataError: broken lines, nothing in common between run and judgements.
+        VerificationError: a run's bytes are not those that its manifest records.
+    """
+    progress = progress or Silent()
+    check_format(config.form)
+    measures = _check(config)
+    inputs = open_inputs(config, progress)
+    stage = _stage(config, measures, inputs.fingerprints)
+    finished = stage is not None and not config.dry_run and stage.up_to_date()
+    if config.dry_run:
+        where = f"write {config.output}" if config.output else "write no file"
+        plan = f"read {', '.join(inputs.sources)}; measure {' '.join(measures)}; {where}"
+        return EvaluateResult(config=config, state=plan, measures=measures)
+    scores = _scores(config, measures, inputs, progress)
+    comparisons = _compare(config, scores)
+    result = EvaluateResult(
+        config=config,
+        state="up to date" if finished else "measured",
+        measures=measures,
+        scores=scores,
+        fingerprints=[inputs.fingerprints[f"run {number}"] for number in range(1, len(scores) + 1)],
+        comparisons=comparisons,
+    )
+    if stage is not None and not finished:
+        with stage.write(text=True) as file:
+            file.write(indented_json(result.as_json(per_query=True), levels=4) + "\n")
+        stage.commit(
+            counts={"runs": len(scores), "queries": len(scores[0].query_ids)},
+            extra={"means": {one.name: one.means() for one in scores}},
+        )
+    return result
+
+
+def _check(config: EvaluateConfig) -> list[str]:
+    """Return the measures' canonical names once the options fit together."""
+    if bool(config.runs) == bool(config.predictions):
+        raise UsageError(
+            "give --run RUN (once or several times), or --predictions FILE for a reader's answers"
+        )
+    if config.predictions and config.answers is None:
+        raise UsageError("--predictions needs --answers DIR:split, the questions with their answers")
+    if (config.qrels is None) == (config.answers is None):
+        raise UsageError(
+            "give either --qrels DIR:split (judgements) or --answers DIR:split (questions with answers)"
+        )
+    if config.corpus is not None and (config.answers is None or config.predictions):
+        raise UsageError(
+            "--corpus goes with --answers and --run: it holds the texts that answers are looked for in"
+        )
+    if config.answers is not None and config.options != RelevanceOptions():
+        raise UsageError("--depth, --drop-self, --judged-only and --retrieved-only go with --qrels")
+    if config.compare and len(config.runs) + len(config.predictions) < 2:
+        raise UsageError("--compare needs two runs or more; the first is the baseline")
+    if config.compare and config.options.retrieved_only:
+        raise UsageError("--compare needs the same queries in all runs; leave --retrieved-only out")
+    if config.predictions:
+        return parse_reader_measures(config.metrics)
+    if config.answers is not None:
+        return [f"top{k}" for k in parse_top_k(config.metrics or DEFAULT_TOP)]
+    return [str(measure) for measure in parse_measures(config.metrics or DEFAULT_METRICS)]
+
+
+def _stage(config: EvaluateConfig, measures: Sequence[str], inputs: dict[str, str]) -> Stage | None:
+    if config.output is None:
+        return None
+    options = {
+        "measures": list(measures),
+        "names": run_names(config.runs or config.predictions),
+        "prepare": asdict(config.options),
+        "by": config.by,
+        "compare": config.compare,
+        "seed": config.seed if config.compare else 0,
+    }
+    return Stage(config.output, "file", STAGE, VERSION, options, inputs, config.force)
+
+
+def run_names(paths: Sequence[Path]) -> list[str]:
+    """Return a short name for each file: without folder and endings while that tells them apart."""
+    short = [path.name.removesuffix(".gz").removesuffix(".zst") for path in paths]
+    stems = [name.rsplit(".", 1)[0] if "." in name.lstrip(".") else name for name in short]
+    for names in (stems, short):
+        if len(set(names)) == len(names):
+            return names
+    return [str(path) for path in paths]
+
+
+def _scores(
+    config: EvaluateConfig, measures: Sequence[str], inputs: Inputs, progress: Progress
+) -> list[Scores]:
+    files = config.runs or config.predictions
+    score = _scorer(config, measures, inputs, progress)
+    groups = {}
+    if inputs.queries is not None:
+        labels = group_labels(inputs.queries, config.by)
+        groups = dict(zip(inputs.queries.ids(), labels, strict=False))
+    progress.start("measuring", len(files), "runs")
+    scores = []
+    for name, path in zip(run_names(files), files, strict=True):
+        one = score(name, path)
+        if groups:
+            one = replace(one, groups=[groups.get(query_id, NO_GROUP) for query_id in one.query_ids])
+        scores.append(one)
+        progress.advance(1)
+    progress.finish()
+    return scores
+
+
+def _scorer(
+    config: EvaluateConfig, measures: Sequence[str], inputs: Inputs, progress: Progress
+) -> Callable[[str, Path], Scores]:
+    """Return what measures one file."""
+    if inputs.qrels_file is not None:
+        qrels = read_qrels(inputs.qrels_file)
+        wanted = parse_measures(list(measures))
+        return lambda name, path: score_relevance(name, path, qrels, wanted, config.options)
+    queries = inputs.queries
+    assert queries is not None
+    if config.predictions:
+        return lambda name, path: score_predictions(name, read_predictions(path), queries, measures)
+    notes: list[str] = []
+    answers = prepare_answers(queries, notes)
+    for note in notes:
+        progress.note(note)
+    store = inputs.corpus
+    assert store is not None
+
+    @lru_cache(maxsize=65_536)
+    def text_of(passage_id: str) -> str | None:
+        row = store.row_of(passage_id)
+        return None if row is None else store.record(row).text
+
+    cutoffs = parse_top_k(" ".join(measures))
+    return lambda name, path: score_answers(name, read_run(path), queries, answers, text_of, cutoffs)
+
+
+def _compare(config: EvaluateConfig, scores: Sequence[Scores]) -> list[Comparison]:
+    if not config.compare:
+        return []
+    columns = [
+        (one.name, {name: values for name, values in one.values.items() if name not in one.summed})
+        for one in scores
+    ]
+    return compare(columns[0], columns[1:], config.seed)

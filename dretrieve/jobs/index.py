@@ -1,0 +1,125 @@
+"""index: vectors or words become searchable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from dretrieve.errors import UsageError
+from dretrieve.index.registry import kind_named
+from dretrieve.store.embeddings import Embeddings
+from dretrieve.store.interrupt import Signals, interruptible
+from dretrieve.store.manifest import Manifest, manifest_path
+from dretrieve.types import Progress, Silent
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IndexConfig:
+    """What to index, how.
+
+    Attributes:
+        type: a name of `dretrieve.index.registry.KINDS`.
+        output: the index folder.
+        embeddings: of passages, for all types over vectors.
+        corpus: the collection, for types over words.
+        settings: the type's own options by name.
+        threads: at least 1.
+        verify: hash every file of the inputs again.
+        force: replace an index of other options.
+        dry_run: only say what would be done.
+    """
+
+    output: Path
+    type: str = "flat"
+    embeddings: Path | None = None
+    corpus: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    threads: int = 1
+    verify: bool = False
+    force: bool = False
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IndexResult:
+    """What stands in the output now."""
+
+    output: Path
+    type: str
+    state: str
+    counts: Mapping[str, int]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return everything as plain data."""
+        return {"output": str(self.output), "type": self.type, "state": self.state, **self.counts}
+
+    def render(self) -> str:
+        """Return a line for people."""
+        counts = ", ".join(f"{count:,} {name}" for name, count in sorted(self.counts.items()))
+        return f"{self.output}: {self.type} index {self.state}; {counts}"
+
+
+def run(config: IndexConfig, progress: Progress | None = None) -> IndexResult:
+    """Build the index, or say that it stands already.
+
+    Raises:
+        UsageError: an unknown type, or an input that does not belong to it.
+        PreconditionError: the input is missing, the output holds something else, an extra is missing.
+        VerificationError: the input's bytes changed.
+        Interrupted: a signal came; the same command begins again.
+    """
+    progress = progress or Silent()
+    kind = kind_named(config.type)
+    _check_source(config, kind.source)
+    before = manifest_path(config.output).exists() and config.output.is_dir() and not config.force
+    with interruptible() as signals:
+        build = _over_corpus if kind.source == "corpus" else _over_embeddings
+        manifest, counts = build(config, progress, signals)
+    state = "up to date" if before else "written"
+    counts = counts if manifest is None else dict(manifest.counts)
+    return IndexResult(
+        output=config.output, type=config.type, state="planned" if manifest is None else state, counts=counts
+    )
+
+
+def _check_source(config: IndexConfig, source: str) -> None:
+    given = {"embeddings": config.embeddings, "corpus": config.corpus}
+    other = "corpus" if source == "embeddings" else "embeddings"
+    if given[source] is None or given[other] is not None:
+        raise UsageError(f"--type {config.type} is built with --{source}, and without --{other}")
+
+
+def _over_embeddings(
+    config: IndexConfig, progress: Progress, signals: Signals
+) -> tuple[Manifest | None, dict[str, int]]:
+    assert config.embeddings is not None
+    embeddings = Embeddings.open(config.embeddings, full=config.verify)
+    counts = {"rows": embeddings.rows, "dim": embeddings.vectors.dim}
+    if config.dry_run:
+        return None, counts
+    module = import_module(kind_named(config.type).module)
+    options = module.options(config.type, config.settings, config.threads)
+    manifest = module.build(
+        embeddings, config.output, options, force=config.force, progress=progress, signals=signals
+    )
+    return manifest, counts
+
+
+def _over_corpus(
+    config: IndexConfig, progress: Progress, signals: Signals
+) -> tuple[Manifest | None, dict[str, int]]:
+    from dretrieve.index.words import build_words, check_settings
+    from dretrieve.text.collection import Collection
+
+    assert config.corpus is not None
+    check_settings(config.settings)
+    texts = Collection.open(config.corpus).corpus(progress)
+    if config.dry_run:
+        return None, {"passages": len(texts)}
+    manifest = build_words(
+        texts, config.output, config.settings, force=config.force, progress=progress, signals=signals
+    )
+    return manifest, {}

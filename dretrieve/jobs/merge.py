@@ -1,0 +1,137 @@
+"""merge: the partial runs of a sharded search become the run that one process would have written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dretrieve.errors import UsageError, VerificationError
+from dretrieve.jobs.search_output import STAGE, VERSION
+from dretrieve.runs.merge import merge_runs
+from dretrieve.store.interrupt import interruptible
+from dretrieve.store.manifest import Manifest
+from dretrieve.store.shards import Shard, check_tiling
+from dretrieve.store.stage import Stage, differences, open_artefact
+from dretrieve.text.run_write import write_run
+from dretrieve.text.runs import read_run
+from dretrieve.types import Progress, Run, Silent
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MergeConfig:
+    """What to join.
+
+    Attributes:
+        partials: runs of ``search --shard I/N``, in any order.
+        output: the run.
+        verify: hash every partial run again.
+        force: replace a result of other options.
+        dry_run: only check that the parts fit.
+    """
+
+    partials: Sequence[Path]
+    output: Path
+    verify: bool = False
+    force: bool = False
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MergeResult:
+    """What stands in the output now."""
+
+    output: Path
+    state: str
+    counts: Mapping[str, int]
+    parts: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Return everything as plain data."""
+        return {"output": str(self.output), "state": self.state, "parts": self.parts, **self.counts}
+
+    def render(self) -> str:
+        """Return a line for people."""
+        counts = ", ".join(f"{count:,} {name}" for name, count in sorted(self.counts.items()))
+        return f"{self.output}: {self.state}; {self.parts} partial runs, {counts}"
+
+
+def run(config: MergeConfig, progress: Progress | None = None) -> MergeResult:
+    """Join the partial runs, or say that the output stands already.
+
+    Raises:
+        UsageError: no partial runs.
+        PreconditionError: a part is missing (names the shards to search).
+        VerificationError: parts of different searches, overlapping parts, changed bytes.
+    """
+    progress = progress or Silent()
+    parts = _opened(config)
+    first = parts[0][1]
+    options = {name: value for name, value in first.options.items() if name != "shard"}
+    form = "trec" + (config.output.suffix if config.output.suffix in (".gz", ".zst") else "")
+    stage = Stage(
+        config.output,
+        kind="file",
+        name=STAGE,
+        version=VERSION,
+        options={**options, "form": form},
+        inputs=first.inputs,
+        force=config.force,
+    )
+    counts = {name: count for name, count in first.counts.items() if name != "hits"}
+    if config.dry_run:
+        return MergeResult(output=config.output, state="parts fit", counts=counts, parts=len(parts))
+    if stage.up_to_date():
+        return MergeResult(
+            output=config.output, state="up to date", counts=dict(stage.existing().counts), parts=len(parts)
+        )
+    with interruptible() as signals:
+        progress.start("merge", len(parts), "partial runs")
+
+        def read(path: Path) -> Run:
+            signals.check()
+            found = read_run(path, "trec", allow_empty=True)
+            progress.advance(1)
+            return found
+
+        merged = merge_runs((read(path) for path, _ in parts), options["hits"])
+        signals.check()
+        with stage.write() as file:
+            counts["hits"] = write_run(file, merged, options["hits"], name=config.output.name)
+        stage.commit(counts=counts, details={"parts": [str(path) for path, _ in parts]})
+        progress.finish()
+    return MergeResult(output=config.output, state="written", counts=counts, parts=len(parts))
+
+
+def _opened(config: MergeConfig) -> list[tuple[Path, Manifest]]:
+    """Return the verified parts in the order of their rows."""
+    if not config.partials:
+        raise UsageError("name the partial runs to merge: dretrieve merge part-*.trec --output RUN")
+    if config.output.resolve() in [path.resolve() for path in config.partials]:
+        raise UsageError(f"--output {config.output} is one of the partial runs; choose another name")
+    found = []
+    for path in config.partials:
+        manifest = open_artefact(path, (STAGE,), full=config.verify)
+        if "shard" not in manifest.options:
+            raise VerificationError(f"{path} is a whole run, not a part made by search --shard I/N")
+        found.append((path, manifest))
+    first_path, first = found[0]
+    for path, manifest in found[1:]:
+        if _searched(manifest) != _searched(first):
+            detail = differences(_without_shard(first), _without_shard(manifest))
+            raise VerificationError(
+                f"{first_path} and {path} are parts of different searches ({detail}); merge the parts of one"
+            )
+    shards = [Shard(**manifest.options["shard"]) for _, manifest in found]
+    check_tiling(shards, shards[0].total, "the list of partial runs")
+    return [part for _, part in sorted(zip(shards, found, strict=True), key=lambda pair: pair[0])]
+
+
+def _without_shard(manifest: Manifest) -> Manifest:
+    options = {name: value for name, value in manifest.options.items() if name not in ("shard", "form")}
+    return Manifest(stage=manifest.stage, version=manifest.version, options=options, inputs=manifest.inputs)
+
+
+def _searched(manifest: Manifest) -> str:
+    return _without_shard(manifest).fingerprint

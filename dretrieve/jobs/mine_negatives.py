@@ -1,0 +1,260 @@
+"""mine-negatives: hard negatives of every query of a split out of a run, as examples by id."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from dretrieve.errors import DataError, DretrieveError, UsageError
+from dretrieve.jobs.evaluate_inputs import run_fingerprint
+from dretrieve.metrics.answers import Answers
+from dretrieve.mining.examples import COUNTS, Examples, positives_of
+from dretrieve.mining.negatives import FILTERS, SAMPLINGS, Miner, MiningOptions
+from dretrieve.store.fingerprint import sha256_file
+from dretrieve.store.interrupt import interruptible
+from dretrieve.store.manifest import Manifest
+from dretrieve.store.shards import shard_rows, shard_stem
+from dretrieve.store.stage import Stage, open_artefact
+from dretrieve.store.state import recorded_state
+from dretrieve.text.collection import Collection
+from dretrieve.text.examples import example_line
+from dretrieve.text.queries import QuerySet
+from dretrieve.text.runs import read_run
+from dretrieve.types import Progress, Record, Silent
+
+STAGE, VERSION = "mine-negatives", 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MineNegativesConfig:
+    """What to mine.
+
+    Attributes:
+        data: collection with the queries' split, ``DIR:split``.
+        run: hits of these queries over the collection's passages.
+        output: the examples, JSONL.
+        mining: which hits become negatives.
+        drop_answers: drop passages that hold one of the query's answers.
+        shard: (index, count), a part of the queries; None does all, or joins the parts that stand there.
+        force: replace a result of other options.
+        dry_run: only say what would be done.
+    """
+
+    data: str
+    run: Path
+    output: Path
+    mining: MiningOptions = field(default_factory=MiningOptions)
+    drop_answers: bool = False
+    shard: tuple[int, int] | None = None
+    force: bool = False
+    dry_run: bool = False
+
+    def __post_init__(self) -> None:
+        options = self.mining
+        if not 1 <= options.first_rank <= options.depth:
+            raise UsageError(
+                f"the rank window {options.first_rank} to {options.depth} is empty; --first-rank is at least "
+                "1 and at most --depth"
+            )
+        if options.num_negatives < 1:
+            raise UsageError(f"--num-negatives {options.num_negatives} keeps nothing; give 1 or more")
+        if options.sampling not in SAMPLINGS:
+            raise UsageError(
+                f"--sampling {options.sampling} is unknown; choose one of {', '.join(SAMPLINGS)}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MineNegativesResult:
+    """What was mined: where, how much, and what each filter dropped."""
+
+    output: Path
+    counts: dict[str, int]
+    up_to_date: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the result as plain data."""
+        return {"output": str(self.output), "counts": self.counts, "up_to_date": self.up_to_date}
+
+    def render(self) -> str:
+        """Return the result as a few lines."""
+        counts = self.counts
+        head = "up to date: " if self.up_to_date else ""
+        dropped = ", ".join(f"{counts['dropped_' + name]:,} {name.replace('_', ' ')}" for name in FILTERS)
+        return (
+            f"{head}{self.output}: {counts['examples']:,} examples, {counts['negatives']:,} negatives "
+            f"({counts['examples_without_negatives']:,} examples have none)\n"
+            f"dropped hits: {dropped}"
+        )
+
+
+def run(config: MineNegativesConfig, progress: Progress | None = None) -> MineNegativesResult:
+    """Mine; an output of the same options and inputs is up to date.
+
+    Raises:
+        DataError: the split has no positives, the run names passages that the collection lacks, all hits
+            were dropped.
+        UsageError: answers are to be dropped and the split has none.
+    """
+    progress = progress or Silent()
+    collection = Collection.open(config.data)
+    queries, positives = collection.queries(), positives_of(collection.qrels())
+    if not any(query_id in positives for query_id in queries.ids()):
+        raise DataError(
+            f"{config.data} has no positives (grades above 0); negatives are mined for queries with one"
+        )
+    if config.drop_answers and not any(queries.answers):
+        raise UsageError(f"{config.data} has no answers; leave --drop-answers out")
+    stage = _stage(config, collection, queries)
+    if stage.up_to_date():
+        return _result(stage.output, stage.existing().counts, up_to_date=True)
+    if config.dry_run:
+        progress.note(f"would mine {len(queries):,} queries of {config.data} into {stage.output}")
+        return _result(stage.output, dict.fromkeys(COUNTS, 0))
+    parts = _finished_parts(config, stage)
+    if parts:
+        counts = _join(stage, parts, progress)
+    else:
+        counts = _mine(config, stage, (collection, queries, positives), progress)
+    if config.shard is None and counts["negatives"] == 0:
+        stage.output.unlink(missing_ok=True)
+        with recorded_state(stage.manifest_file, STAGE, stage.fingerprint):
+            raise _all_dropped(counts)
+    stage.commit(counts=counts, extra={"collection": _described(collection, config.output)})
+    return _result(stage.output, counts)
+
+
+def _result(output: Path, counts: Mapping[str, int], *, up_to_date: bool = False) -> MineNegativesResult:
+    return MineNegativesResult(output=output, counts=dict(counts), up_to_date=up_to_date)
+
+
+def _stage(config: MineNegativesConfig, collection: Collection, queries: QuerySet) -> Stage:
+    options: dict[str, Any] = {item.name: getattr(config.mining, item.name) for item in fields(MiningOptions)}
+    options["drop_answers"] = config.drop_answers
+    output = config.output
+    if config.shard is not None:
+        options["shard"] = list(config.shard)
+        output = part_path(config.output, *config.shard)
+    inputs = {
+        "collection": collection.sha256,
+        "queries": queries.sha256,
+        "qrels": sha256_file(collection.qrels_file()),
+        "run": run_fingerprint(config.run),
+    }
+    return Stage(output, "file", STAGE, VERSION, options, inputs, config.force)
+
+
+def part_path(output: Path, index: int, count: int) -> Path:
+    """Return where a part of the queries goes: ``ex.jsonl.shard-00000-of-00004``."""
+    return output.with_name(f"{output.name}.{shard_stem(index, count)}")
+
+
+def _described(collection: Collection, output: Path) -> dict[str, Any]:
+    """Return what names the collection in the examples' manifest."""
+    path = os.path.relpath(collection.path.resolve(), output.resolve().parent)
+    return {"sha256": collection.sha256, "path": path, "name": collection.name, "split": collection.split}
+
+
+def _mine(
+    config: MineNegativesConfig,
+    stage: Stage,
+    sources: tuple[Collection, QuerySet, dict[str, list[str]]],
+    progress: Progress,
+) -> Counter[str]:
+    """Write the examples of the shard's queries; return the counts."""
+    collection, queries, positives = sources
+    shard = shard_rows(len(queries), *(config.shard or (0, 1)))
+    miner = Miner(config.mining, _passages(collection, config.run), _answers(config, queries))
+    examples = Examples(miner, queries, positives, read_run(config.run), shard)
+    progress.start("mining", len(shard), "queries")
+    with interruptible() as signals, stage.write(text=True) as file:
+        for example in examples:
+            file.write(example_line(example))
+            progress.advance(1)
+            signals.check()
+    progress.finish()
+    return examples.counts
+
+
+def _passages(collection: Collection, run_path: Path) -> Callable[[str], Record]:
+    store = collection.corpus()
+
+    def passage(passage_id: str) -> Record:
+        row = store.row_of(passage_id)
+        if row is None:
+            raise DataError(
+                f"passage {passage_id!r} of {run_path} or of the judgements is not in {collection.path}; the "
+                "run belongs to another collection: search this one, or name the run's own"
+            )
+        return store.record(row)
+
+    return passage
+
+
+def _finished_parts(config: MineNegativesConfig, whole: Stage) -> list[tuple[Path, Manifest]]:
+    """Return the parts that together are the whole, in order, or nothing when they do not stand there."""
+    if config.shard is not None:
+        return []
+    found: dict[int, dict[int, tuple[Path, Manifest]]] = {}
+    for path in sorted(config.output.parent.glob(f"{config.output.name}.shard-*-of-?????")):
+        try:
+            manifest = open_artefact(path, (STAGE,))
+        except DretrieveError:
+            continue
+        options = dict(manifest.options)
+        index, count = options.pop("shard")
+        if options == dict(whole.options) and dict(manifest.inputs) == dict(whole.inputs):
+            found.setdefault(count, {})[index] = (path, manifest)
+    for count, parts in found.items():
+        if len(parts) == count:
+            return [parts[index] for index in range(count)]
+    return []
+
+
+def _join(stage: Stage, parts: list[tuple[Path, Manifest]], progress: Progress) -> Counter[str]:
+    """Write the parts one after the other: the bytes that one process would have written."""
+    progress.note(f"joining {len(parts)} parts")
+    counts: Counter[str] = Counter(dict.fromkeys(COUNTS, 0))
+    with stage.write() as file:
+        for path, manifest in parts:
+            counts.update({name: int(value) for name, value in manifest.counts.items()})
+            with open(path, "rb") as part:
+                shutil.copyfileobj(part, file)
+    return counts
+
+
+def _all_dropped(counts: Mapping[str, int]) -> DataError:
+    reasons = ", ".join(
+        f"{counts['dropped_' + kind]:,} by {kind.replace('_', ' ')}"
+        for kind in FILTERS
+        if counts["dropped_" + kind]
+    )
+    if not reasons:
+        return DataError(
+            f"the run has no hits for the {counts['examples']:,} queries; give the run that was searched "
+            "with the queries of --data"
+        )
+    return DataError(
+        f"no negative is left for any of {counts['examples']:,} queries: dropped "
+        f"{reasons}; search deeper, widen --depth, or lower --margin"
+    )
+
+
+def _answers(config: MineNegativesConfig, queries: QuerySet) -> Callable[[str, Record], bool] | None:
+    """Return the test that drops passages with an answer, or None."""
+    if not config.drop_answers:
+        return None
+
+    @lru_cache(maxsize=4)  # the hits of one query come one after the other
+    def answers(query_id: str) -> Answers:
+        row = queries.row_of(query_id)
+        assert row is not None, "only queries of the split are mined"
+        return Answers(queries[row].answers, regex=queries[row].answers_are_regex)
+
+    return lambda query_id, record: answers(query_id).found_in(record.text)

@@ -1,0 +1,279 @@
+"""``prepare``: a source of text becomes a collection (BEIR folder) with a manifest and its text store."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from dretrieve.errors import DataError, PreconditionError, UsageError
+from dretrieve.store.interrupt import interruptible
+from dretrieve.store.killed import left_by_killed
+from dretrieve.store.manifest import Manifest, manifest_path, read_manifest
+from dretrieve.store.stage import Stage
+from dretrieve.store.state import read_state
+from dretrieve.text import pydocs, remote
+from dretrieve.text.assemble import CollectionWriter
+from dretrieve.text.collection import Collection
+from dretrieve.text.forms import detect
+from dretrieve.text.local import Sources, parse_qrels_option, write_local
+from dretrieve.types import Progress, Silent
+
+STAGE = "prepare"
+VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PrepareConfig:
+    """What to make a collection from.
+
+    Attributes:
+        source: ``pydocs``, ``beir:NAME``, ``dpr:KEY``, ``hf:NAME``, or a local path in a known form.
+        output: the collection's folder.
+        corpus: passages for a source of queries or ids.
+        queries: queries for a source of passages or ids.
+        qrels: ``[SPLIT=]FILE`` words.
+        split: the split of training rows, and of queries that name none.
+        mirror: another base address for downloads.
+        force: replace a collection made from something else.
+        dry_run: only say what would be read and written.
+    """
+
+    source: str
+    output: Path
+    corpus: Path | None = None
+    queries: Path | None = None
+    qrels: tuple[str, ...] = ()
+    split: str | None = None
+    mirror: str | None = None
+    force: bool = False
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PrepareResult:
+    """What stands in the output now."""
+
+    output: Path
+    source: str
+    state: str
+    counts: dict[str, int] = field(default_factory=dict)
+    splits: dict[str, int] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return everything as plain data."""
+        return {
+            "output": str(self.output),
+            "source": self.source,
+            "state": self.state,
+            "counts": self.counts,
+            "splits": self.splits,
+            **self.extra,
+        }
+
+    def render(self) -> str:
+        """Return a few lines for people."""
+        lines = [f"{self.source}: {self.state}, {self.output}"]
+        if self.splits:
+            listed = ", ".join(f"{split} {count:,}" for split, count in self.splits.items())
+            lines.append(f"  judged queries  {listed}")
+        lines += [f"  {name.replace('_', ' '):<15} {count:,}" for name, count in self.counts.items() if count]
+        names = {"sha256": "sha256", "queries_sha256": "sha256 queries", "licence": "licence", "plan": "plan"}
+        lines += [
+            f"  {label:<15} {self.extra[name]}" for name, label in names.items() if self.extra.get(name)
+        ]
+        return "\n".join(lines + [f"  note: {note}" for note in self.extra.get("notes", [])])
+
+
+def run(config: PrepareConfig, progress: Progress | None = None) -> PrepareResult:
+    """Make the collection, or say that it stands already.
+
+    Raises:
+        UsageError: options that do not fit the source.
+        PreconditionError: the source or the network is not there; the output holds something else.
+        DataError: the source breaks its form; its checksum is not the published one.
+    """
+    progress = progress or Silent()
+    kind, _, name = config.source.partition(":")
+    if config.source == "pydocs":
+        return _prepare_pydocs(config, progress)
+    if kind in remote.KINDS and name and not Path(config.source).exists():
+        return _prepare_remote(config, kind, name, progress)
+    if config.mirror:
+        raise UsageError("--mirror goes with beir:NAME, dpr:KEY and hf:NAME only")
+    path = Path(config.source)
+    if not path.exists():
+        known = "pydocs, beir:NAME, dpr:KEY, hf:NAME, or an existing file or folder"
+        raise PreconditionError(f"source '{config.source}' does not exist; it may be {known}")
+    sources = _sources(config, path)
+    return _prepare_sources(config, sources, {"form": detect(path).name, "split": config.split}, progress)
+
+
+def _sources(config: PrepareConfig, main: Path) -> Sources:
+    if main.resolve() == config.output.resolve():
+        raise UsageError("--output is the source itself; choose another folder")
+    qrels = parse_qrels_option(config.qrels)
+    return Sources(main=main, corpus=config.corpus, queries=config.queries, qrels=qrels, split=config.split)
+
+
+def _prepare_pydocs(config: PrepareConfig, progress: Progress) -> PrepareResult:
+    if config.corpus or config.queries or config.qrels or config.split or config.mirror:
+        raise UsageError(
+            "pydocs takes no further files: leave --corpus, --queries, --qrels, --split, --mirror out"
+        )
+    files = pydocs.library_files()
+    stage = _stage(
+        config,
+        {"source": "pydocs", "python": platform.python_version()},
+        {"library": pydocs.library_sha256(files)},
+    )
+
+    def write(writer: CollectionWriter, tick: Callable[[], None]) -> None:
+        pydocs.write(writer, files, tick)
+
+    return _execute(config, stage, write, {"licence": pydocs.LICENCE}, progress)
+
+
+def _prepare_sources(
+    config: PrepareConfig,
+    sources: Sources,
+    options: dict[str, Any],
+    progress: Progress,
+    licence: str | None = None,
+) -> PrepareResult:
+    if config.dry_run:
+        return _planned(config, f"read {sources.main} as {detect(sources.main).name}, write {config.output}")
+    stage = _stage(config, options, sources.inputs())
+
+    def write(writer: CollectionWriter, tick: Callable[[], None]) -> None:
+        write_local(writer, sources, tick)
+
+    return _execute(config, stage, write, {"licence": licence} if licence else {}, progress)
+
+
+def _prepare_remote(config: PrepareConfig, kind: str, name: str, progress: Progress) -> PrepareResult:
+    source = remote.find(kind, name, config.mirror)
+    if config.dry_run:
+        return _planned(config, source.plan())
+    if source.licence:
+        progress.note(f"{config.source}: {source.licence}")
+    with interruptible() as signals:
+        main = source.fetch(progress, signals)
+    options = {"source": config.source, "split": config.split}
+    sources = _sources(config, main)
+    sources = replace(sources, split=config.split or source.split)
+    return _prepare_sources(config, sources, options, progress, source.licence)
+
+
+def _planned(config: PrepareConfig, plan: str) -> PrepareResult:
+    return PrepareResult(output=config.output, source=config.source, state="planned", extra={"plan": plan})
+
+
+def _stage(config: PrepareConfig, options: dict[str, Any], inputs: dict[str, str]) -> Stage:
+    return Stage(config.output, "folder", STAGE, VERSION, options, inputs, config.force)
+
+
+def _execute(
+    config: PrepareConfig,
+    stage: Stage,
+    write: Callable[[CollectionWriter, Callable[[], None]], None],
+    extra: dict[str, Any],
+    progress: Progress,
+) -> PrepareResult:
+    if config.dry_run:
+        return _planned(config, f"read {config.source}, write {config.output}")
+    _refuse_foreign(stage)
+    before = _files_of(stage)
+    if stage.up_to_date():
+        return _result(config, stage.existing(), "up to date")
+    for path in [*before, *left_by_killed(config.output)]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    with _counting(progress, config.source) as tick, CollectionWriter(stage) as writer:
+        write(writer, tick)
+        if not writer.counts["passages"] and not writer.counts["queries"]:
+            raise DataError(f"{config.source} holds no passages and no queries")
+    counts, found = _verify(config.output, writer, progress)
+    for note in found["notes"]:
+        progress.note(note)
+    manifest = stage.commit(counts=counts, extra=extra | found)
+    return _result(config, manifest, "written")
+
+
+def _files_of(stage: Stage) -> list[Path]:
+    try:
+        return [stage.output / name for name in read_manifest(stage.manifest_file).files]
+    except PreconditionError:
+        return []
+
+
+def _refuse_foreign(stage: Stage) -> None:
+    folder = stage.output
+    if not folder.is_dir() or manifest_path(folder).exists() or stage.force:
+        return
+    state = read_state(stage.manifest_file) or {}
+    strangers = [path.name for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    if strangers and state.get("stage") != STAGE:
+        raise PreconditionError(
+            f"{folder} holds {strangers[0]} and was not made by prepare; choose another --output, "
+            "or --force to write into it"
+        )
+
+
+@contextmanager
+def _counting(progress: Progress, label: str) -> Iterator[Callable[[], None]]:
+    with interruptible() as signals:
+        progress.start(f"reading {label}", None, "records")
+        pending = 0
+
+        def tick() -> None:
+            nonlocal pending
+            pending += 1
+            if pending == 1000:
+                progress.advance(pending)
+                pending = 0
+                signals.check()
+
+        yield tick
+        progress.advance(pending)
+        progress.finish()
+
+
+def _verify(
+    output: Path, writer: CollectionWriter, progress: Progress
+) -> tuple[dict[str, int], dict[str, Any]]:
+    """Open what was written as any stage will, build its text store, and count what does not fit."""
+    collection = Collection(output)
+    counts, notes = dict(writer.counts), list(writer.notes)
+    extra: dict[str, Any] = {"notes": notes, "splits": {}}
+    if collection.files.corpus:
+        extra["sha256"] = collection.corpus(progress).sha256
+    if collection.files.queries:
+        extra["queries_sha256"] = collection.queries().sha256
+    missing = 0
+    for split in writer.splits:
+        qrels = collection.qrels(split)
+        extra["splits"][split] = len(collection.queries(split)) if collection.files.queries else len(qrels)
+        unknown = collection.unknown_passages(qrels) if collection.files.corpus else []
+        missing += len(unknown)
+        if unknown:
+            notes.append(
+                f"{split}: {len(unknown):,} judged passages are not in the corpus (first: {unknown[0]})"
+            )
+    return counts | {"judged_passages_not_in_corpus": missing}, extra
+
+
+def _result(config: PrepareConfig, manifest: Manifest, state: str) -> PrepareResult:
+    extra = dict(manifest.extra)
+    return PrepareResult(
+        output=config.output,
+        source=config.source,
+        state=state,
+        counts=dict(manifest.counts),
+        splits=dict(extra.pop("splits", {})),
+        extra=extra,
+    )

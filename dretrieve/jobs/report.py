@@ -1,0 +1,192 @@
+"""report: measured numbers as tables and plots: beside a paper's (recipes), or systems side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dretrieve.errors import PreconditionError, UsageError
+from dretrieve.jobs.report_recipe import RecipeOptions, recipe_report
+from dretrieve.reports.compared_page import compared_page
+from dretrieve.reports.comparison import Comparison, System, compare_systems
+from dretrieve.reports.expected_file import FILE
+from dretrieve.reports.html import Page
+from dretrieve.reports.metrics_file import one_run, read_metrics, split_name
+from dretrieve.reports.pages import check_form, form_of, shown, write_page
+from dretrieve.store.manifest import read_manifest
+from dretrieve.store.stage import open_artefact
+from dretrieve.types import Progress, Silent
+
+SUFFIX = ".manifest.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReportConfig:
+    """What to report.
+
+    Attributes:
+        target: a recipe (folder with expected.yaml, or that file), or a work folder; None with ``rows``.
+        rows: ``NAME=FILE`` or ``NAME=FILE#RUN``: the rows of a plain comparison, in order.
+        title: of a plain comparison.
+        form: how it is printed: ``terminal``, ``markdown``, ``html``, ``latex``.
+        output: a file (by its ending), or a folder for all forms and the figures; None writes nothing.
+        recipe: what only recipes know: profile, work folder, README block, recording.
+        verify: hash every file of every chain again.
+        force: replace files that no report wrote.
+        dry_run: only say what would be read and written.
+    """
+
+    target: Path | None = None
+    rows: tuple[str, ...] = ()
+    title: str = ""
+    form: str = "terminal"
+    output: Path | None = None
+    recipe: RecipeOptions = field(default_factory=RecipeOptions)
+    verify: bool = False
+    force: bool = False
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReportResult:
+    """The page, the same as data, and what was written.
+
+    Attributes:
+        page: in sections.
+        data: for ``--json``.
+        written: files.
+        failed: whether a cell failed its check: the command then ends with exit code 5.
+        form: how the page is printed.
+        plan: instead of everything else, for a dry run.
+    """
+
+    page: Page
+    data: dict[str, Any]
+    written: Sequence[Path] = ()
+    failed: bool = False
+    form: str = "terminal"
+    plan: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return everything as plain data."""
+        if self.plan:
+            return {"plan": self.plan}
+        return {**self.data, "written": [str(path) for path in self.written]}
+
+    def render(self) -> Any:
+        """Return the page in its form."""
+        return self.plan or shown(self.page, self.form)
+
+
+def run(config: ReportConfig, progress: Progress | None = None) -> ReportResult:
+    """Gather, judge, print, write.
+
+    Raises:
+        UsageError: nothing to report; options that do not fit together.
+        PreconditionError: a file is missing; a file that no report wrote stands at the output.
+        DataError: expected.yaml or a metrics file is not what it must be.
+        VerificationError: a metrics file was changed (in a plain comparison; in a recipe its cell fails).
+    """
+    progress = progress or Silent()
+    check_form(config.form)
+    if config.output is not None and config.output.suffix and not config.output.is_dir():
+        form_of(config.output)
+    result = _recipe(config, progress) if _is_recipe(config) else _comparison(config)
+    if config.dry_run or config.output is None:
+        return result
+    written = write_page(result.page, config.output, force=config.force)
+    for path in written:
+        progress.note(f"wrote {path}")
+    return ReportResult(
+        page=result.page,
+        data=result.data,
+        written=[*result.written, *written],
+        failed=result.failed,
+        form=result.form,
+    )
+
+
+def _is_recipe(config: ReportConfig) -> bool:
+    if config.target is None:
+        return False
+    found = config.target.name == FILE or (config.target / FILE).is_file()
+    if found and config.rows:
+        raise UsageError(
+            f"--row compares systems without expectations; {config.target} has {FILE}: leave it out"
+        )
+    if not found and config.recipe != RecipeOptions():
+        raise UsageError(
+            f"{config.target} has no {FILE}; --profile, --work, --readme, --record, --hardware need one"
+        )
+    return found
+
+
+def _recipe(config: ReportConfig, progress: Progress) -> ReportResult:
+    assert config.target is not None
+    file = config.target if config.target.name == FILE else config.target / FILE
+    found = recipe_report(file, config.recipe, progress, full=config.verify, dry_run=config.dry_run)
+    return ReportResult(
+        page=found.page,
+        data=found.data,
+        written=found.written,
+        failed=found.failed,
+        form=config.form,
+        plan=found.plan if config.dry_run else "",
+    )
+
+
+def _comparison(config: ReportConfig) -> ReportResult:
+    systems = _named(config.rows) if config.rows else _found(config.target)
+    if config.dry_run:
+        plan = f"would compare {', '.join(system.title for system in systems)}"
+        return ReportResult(page=Page(title=""), data={}, plan=plan)
+    comparison = compare_systems(systems)
+    title = config.title or (config.target.resolve().name if config.target else "Comparison")
+    page = compared_page(comparison, title)
+    return ReportResult(page=page, data=_data(comparison), form=config.form)
+
+
+def _named(rows: Sequence[str]) -> list[System]:
+    systems = []
+    for text in rows:
+        name, equals, place = text.partition("=")
+        if not (equals and name.strip() and place):
+            raise UsageError(f"--row takes NAME=FILE, not {text!r}")
+        file, run_name = split_name(place)
+        open_artefact(Path(file), ("evaluate",))
+        systems.append(System(title=name.strip(), measured=one_run(Path(file), run_name)))
+    return systems
+
+
+def _found(work: Path | None) -> list[System]:
+    """Return every run of every metrics file below the folder, in the order of paths."""
+    if work is None:
+        raise UsageError("name what to report: a recipe, a work folder, or --row NAME=FILE")
+    if not work.is_dir():
+        raise PreconditionError(f"{work} is no folder; name a recipe or the work folder of one")
+    systems = []
+    for path in sorted(work.rglob("*" + SUFFIX)):
+        if read_manifest(path).stage != "evaluate":
+            continue
+        file = path.with_name(path.name.removesuffix(SUFFIX))
+        open_artefact(file, ("evaluate",))
+        systems += [System(title=entry.name, measured=entry) for entry in read_metrics(file)]
+    if not systems:
+        raise PreconditionError(
+            f"{work} holds no metrics; make them with `dretrieve evaluate … --output {work}/NAME.json`"
+        )
+    return systems
+
+
+def _data(comparison: Comparison) -> dict[str, Any]:
+    rows = []
+    for row, system in enumerate(comparison.systems):
+        better = {
+            name: [comparison.systems[other].title for one, other in sorted(pairs) if one == row]
+            for name, pairs in comparison.better.items()
+        }
+        means = {name: system.measured.means[name] for name in comparison.measures}
+        rows.append({"system": system.title, "mean": means, "significantly_above": better})
+    return {"num_queries": comparison.num_queries, "measures": list(comparison.measures), "rows": rows}

@@ -1,0 +1,158 @@
+"""The part of ``report`` that knows recipes: read what is expected, judge what was made, write it down."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from dretrieve.errors import PreconditionError, UsageError
+from dretrieve.reports.artefacts import Library
+from dretrieve.reports.claims import Finding, find_all
+from dretrieve.reports.expected import Expected, Profile
+from dretrieve.reports.expected_file import read_expected
+from dretrieve.reports.html import Page
+from dretrieve.reports.readings import Place
+from dretrieve.reports.readme import readme_block, write_block
+from dretrieve.reports.recipe_page import recipe_page
+from dretrieve.reports.recorded import with_measured, write_recorded
+from dretrieve.reports.verdicts import Judged, judge_all, tally
+from dretrieve.types import Progress
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecipeOptions:
+    """What only recipes know.
+
+    Attributes:
+        profile: empty for the first.
+        work: where it ran; None for ``work/<recipe>/<profile>``.
+        readme: file with markers between which the tables are written.
+        record: write our values into expected.yaml.
+        hardware: what they were measured on, where the embeddings do not say.
+    """
+
+    profile: str = ""
+    work: Path | None = None
+    readme: Path | None = None
+    record: bool = False
+    hardware: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecipeReport:
+    """A recipe's page, the same as data, files written, whether a cell failed."""
+
+    page: Page
+    data: dict[str, Any]
+    written: Sequence[Path]
+    failed: bool
+    plan: str = ""
+
+
+def recipe_report(
+    file: Path, options: RecipeOptions, progress: Progress, *, full: bool = False, dry_run: bool = False
+) -> RecipeReport:
+    """Judge everything that expected.yaml speaks of.
+
+    Raises:
+        UsageError: no such profile.
+        PreconditionError: the work folder was named and does not exist.
+        DataError: expected.yaml is not what it must be.
+    """
+    expected = read_expected(file)
+    profile = _profile(expected, options.profile, file)
+    recipe = file.resolve().parent.name
+    work = options.work or Path("work") / recipe / profile.name
+    if options.work is not None and not work.is_dir():
+        raise PreconditionError(f"{work} does not exist; run the recipe first, or correct --work")
+    if dry_run:
+        cells = sum(len(row.cells) for table in expected.tables.values() for row in table.rows.values())
+        plan = f"would look for {cells} cells of {file} (profile {profile.name}) in {work}"
+        return RecipeReport(page=Page(title=expected.title), data={}, written=[], failed=False, plan=plan)
+    library = Library.scan(work)
+    for broken, sentence in library.unreadable.items():
+        progress.note(f"{broken} is left out: {sentence}")
+    judged = judge_all(expected, Place(work=work, profile=profile, library=library, full=full))
+    findings = find_all(expected, judged)
+    written = _write(file, options, expected, profile, (judged, findings))
+    return RecipeReport(
+        page=recipe_page(expected, profile, judged, findings),
+        data=_data(expected, profile, judged, findings),
+        written=written,
+        failed=any(one.verdict == "FAIL" for one in judged.values()),
+    )
+
+
+def _profile(expected: Expected, name: str, file: Path) -> Profile:
+    if not name:
+        return next(iter(expected.profiles.values()))
+    if name not in expected.profiles:
+        raise UsageError(f"{file} has no profile '{name}'; it has {', '.join(expected.profiles)}")
+    return expected.profiles[name]
+
+
+def _write(
+    file: Path,
+    options: RecipeOptions,
+    expected: Expected,
+    profile: Profile,
+    found: tuple[Mapping[str, Judged], Mapping[str, Finding]],
+) -> list[Path]:
+    judged, findings = found
+    written = []
+    if options.record:
+        today = time.strftime("%Y-%m-%d", time.gmtime())
+        ours = with_measured(expected, profile.name, judged, options.hardware, commit_of(file), today)
+        write_recorded(file, ours)
+        written.append(file)
+    if options.readme is not None:
+        block = readme_block(expected, profile, judged, findings)
+        write_block(options.readme, file.resolve().parent.name, block)
+        written.append(options.readme)
+    return written
+
+
+def commit_of(file: Path) -> str:
+    """Return the short commit of the checkout that holds the file, with + when it was changed; or unknown."""
+    folder = str(file.resolve().parent)
+    try:
+        words = ["git", "-C", folder, "describe", "--always", "--abbrev=10", "--dirty=+", "--exclude=*"]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return done.stdout.strip() or "unknown"
+
+
+def _data(
+    expected: Expected, profile: Profile, judged: Mapping[str, Judged], findings: Mapping[str, Finding]
+) -> dict[str, Any]:
+    cells = {
+        name: {
+            "verdict": one.verdict,
+            "paper": one.cell.paper,
+            "ours": one.value,
+            "spread": one.spread,
+            "target": one.target,
+            "difference": one.difference,
+            "tolerance": one.tolerance,
+            "seeds": [reading.seed for reading in one.readings],
+            "marks": list(one.marks),
+            "notes": list(one.notes),
+        }
+        for name, one in judged.items()
+    }
+    claims = {
+        name: {key: value for key, value in asdict(one).items() if key != "claim"} | {"says": one.claim.says}
+        for name, one in findings.items()
+    }
+    return {
+        "paper": expected.paper,
+        "profile": profile.name,
+        "tally": tally(one.verdict for one in judged.values()),
+        "cells": cells,
+        "claims": claims,
+    }

@@ -1,0 +1,55 @@
+"""The output of a search: its stage, and the writing of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dretrieve.jobs.search_config import SearchConfig
+from dretrieve.store.shards import Shard
+from dretrieve.store.stage import Stage
+from dretrieve.text.run_write import write_run
+from dretrieve.types import Run
+
+STAGE, VERSION = "search", 1
+
+
+def search_stage(
+    config: SearchConfig, options: Mapping[str, Any], inputs: Mapping[str, str], shard: Shard | None
+) -> Stage:
+    """Return the stage of a search; only what can change the run's bytes is in it."""
+    known: dict[str, Any] = {"hits": config.hits, "form": written_form(config), **options}
+    if config.shard is not None and shard is not None:
+        known["shard"] = {
+            "index": shard.index,
+            "count": shard.count,
+            "start": shard.start,
+            "stop": shard.stop,
+            "total": shard.total,
+        }
+    return Stage(
+        config.output,
+        kind="file",
+        name=STAGE,
+        version=VERSION,
+        options=known,
+        inputs=inputs,
+        force=config.force,
+    )
+
+
+def written_form(config: SearchConfig) -> str:
+    """Return the form with the compression that the output's name asks for."""
+    ending = config.output.suffix if config.output.suffix in (".gz", ".zst") else ""
+    return config.form + ending
+
+
+def write_search(
+    stage: Stage, found: Run, config: SearchConfig, counts: Mapping[str, int], seconds: float
+) -> int:
+    """Write the run and commit; return the number of hits."""
+    with stage.write() as file:
+        hits = write_run(file, found, config.hits, form=config.form, name=config.output.name)
+    speed = {"search_seconds": round(seconds, 3), "threads": config.threads, "device": config.device}
+    stage.commit(counts={**counts, "hits": hits}, details=speed)
+    return hits

@@ -1,0 +1,161 @@
+"""The query vectors of a search: read from embeddings, or encoded on the spot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from numpy.typing import NDArray
+
+from dretrieve.errors import UsageError, VerificationError
+from dretrieve.runs.search import QueryVectors
+from dretrieve.store.embeddings import Embeddings
+from dretrieve.store.fingerprint import fingerprint
+from dretrieve.store.interrupt import Signals
+from dretrieve.types import Progress, Record
+
+if TYPE_CHECKING:
+    from dretrieve.jobs.search_config import SearchConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuerySource:
+    """Queries before their vectors are at hand: enough to know whether the run stands already.
+
+    Attributes:
+        ids: one per query.
+        passage_model: fingerprint of the passage side that they belong to.
+        fingerprint: of what the vectors are a function of.
+        name: for messages.
+        load: returns the vectors, [Q, dim].
+        texts: ``DIR:split`` with the queries' texts, where it is known and there.
+    """
+
+    ids: Sequence[str]
+    passage_model: str
+    fingerprint: str
+    name: str
+    load: Callable[[], NDArray[Any]]
+    texts: str | None = None
+
+    def vectors(self) -> QueryVectors:
+        """Return the queries with their vectors."""
+        return QueryVectors(
+            ids=self.ids,
+            vectors=self.load(),
+            passage_model=self.passage_model,
+            fingerprint=self.fingerprint,
+            name=self.name,
+        )
+
+
+def given_queries(folder: Path, *, full: bool = False) -> QuerySource:
+    """Return the queries of an embeddings folder.
+
+    Raises:
+        PreconditionError: it is missing or unfinished.
+        VerificationError: it holds passages, or vectors per token.
+    """
+    embeddings = Embeddings.open(folder, full=full)
+    if embeddings.side != "query":
+        raise VerificationError(
+            f"{folder} holds vectors of passages, queries are wanted; give it as --index, and encode the "
+            "queries with `dretrieve encode --queries`"
+        )
+    if embeddings.vectors.kind != "one":
+        raise VerificationError(f"{folder} holds one vector per token; search a token index with it")
+    return QuerySource(
+        ids=embeddings.ids(),
+        passage_model=embeddings.passage_fingerprint,
+        fingerprint=embeddings.fingerprint,
+        name=str(folder),
+        load=embeddings.all_vectors,
+        texts=recorded_collection(embeddings),
+    )
+
+
+def encoded_queries(
+    config: SearchConfig, embeddings: Embeddings, progress: Progress, signals: Signals
+) -> QuerySource:
+    """Return the queries of a split, to be encoded here as `encode --queries` would.
+
+    Args:
+        config: names the split and the model.
+        embeddings: the passages; the model must be theirs, and the queries take their dtype.
+        progress: is told when they are encoded.
+        signals: checked between chunks.
+
+    Raises:
+        UsageError: a split that does not exist, an unknown inference choice, vectors per token.
+        VerificationError: the passages were encoded by another model.
+    """
+    from dretrieve.encoding.numerics import resolve_precision
+    from dretrieve.models.places import find_model, read_card
+    from dretrieve.text.collection import Collection
+
+    assert config.queries is not None
+    assert config.model is not None
+    card, _ = read_card(find_model(config.model))
+    if card.vectors.kind != "one":
+        raise UsageError(f"model {config.model} gives one vector per token; search a token index with it")
+    collection = Collection.open(config.queries)
+    queries = collection.queries(collection.split)
+    device = resolved_device(config.device)
+    precision = resolve_precision(config.precision, device)
+    ours = card.fingerprint("passage", config.settings)
+    inputs = {
+        "collection": queries.sha256,
+        "passage_model": ours,
+        "query_model": card.fingerprint("query", config.settings),
+    }
+
+    def load() -> NDArray[Any]:
+        progress.note(f"encoding {len(queries):,} queries with {config.model} in {precision} on {device}")
+        return _encode(
+            config, queries.records(0, len(queries)), (device, precision, embeddings.dtype), signals
+        )
+
+    return QuerySource(
+        ids=queries.ids(),
+        passage_model=ours,
+        fingerprint=fingerprint("queries", 1, {"precision": precision, "dtype": embeddings.dtype}, inputs),
+        name=f"{config.queries} by {config.model}",
+        load=load,
+        texts=config.queries,
+    )
+
+
+def _encode(
+    config: SearchConfig, records: list[Record], numbers: tuple[str, str, str], signals: Signals
+) -> NDArray[Any]:
+    """Return [Q, dim]; torch and the model's libraries are loaded only now."""
+    from dretrieve.encoding.pipeline import encode_records
+    from dretrieve.models.loading import load_model
+
+    assert config.model is not None
+    device, precision, dtype = numbers
+    model = load_model(config.model, device, precision, config.settings)
+    stored: Literal["float16", "float32"] = "float16" if dtype == "float16" else "float32"
+    return encode_records(model, "query", records, stored, signals)
+
+
+def resolved_device(device: str) -> str:
+    """Return ``cpu`` or the accelerator to use; ``auto`` loads torch only where a driver is to be found."""
+    if device == "auto" and not Path("/proc/driver/nvidia/version").exists():
+        return "cpu"
+    from dretrieve.encoding.numerics import resolve_device
+
+    return resolve_device(device)
+
+
+def recorded_collection(embeddings: Embeddings) -> str | None:
+    """Return the collection as ``DIR`` or ``DIR:split`` as the embeddings name it, if it is still there."""
+    name, split = embeddings.extra.get("collection"), embeddings.extra.get("split")
+    if not isinstance(name, str):
+        return None
+    folder = embeddings.folder / name
+    if not folder.exists():
+        return None
+    return f"{folder}:{split}" if split else str(folder)

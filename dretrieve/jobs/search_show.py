@@ -1,0 +1,133 @@
+"""Showing a run to people: some questions with the passages that answer them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from dretrieve.errors import PreconditionError
+from dretrieve.jobs.search_queries import recorded_collection
+from dretrieve.store.embeddings import Embeddings
+from dretrieve.store.text_store import TextStore
+from dretrieve.text.collection import Collection
+from dretrieve.types import Run
+
+PASSAGES = 3
+CHARACTERS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One passage as it is shown."""
+
+    rank: int
+    score: float
+    id: str
+    title: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One question with its best passages."""
+
+    query_id: str
+    text: str
+    hits: tuple[Hit, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return asdict(self)
+
+
+def examples(
+    run: Run,
+    count: int,
+    passages: TextStore,
+    queries: str | None,
+) -> tuple[Example, ...]:
+    """Return questions spread evenly over the run, with their best passages.
+
+    Args:
+        run: what was found.
+        count: how many questions.
+        passages: their texts.
+        queries: ``DIR:split`` with the questions' texts, where it is known.
+    """
+    texts = query_texts(queries)
+    count = min(count, len(run))
+    chosen = [row * len(run) // count for row in range(count)]
+    return tuple(_example(run, row, texts, passages) for row in chosen)
+
+
+def _example(run: Run, query: int, texts: Mapping[str, str], passages: TextStore) -> Example:
+    query_id = run.query_ids[query]
+    hits = []
+    for rank, (passage_id, score) in enumerate(run.hits(query), 1):
+        if rank > PASSAGES:
+            break
+        row = passages.row_of(passage_id)
+        record = passages.record(row) if row is not None else None
+        title, text = (record.title, record.text) if record is not None else ("", "(not in this collection)")
+        hits.append(Hit(rank, score, passage_id, title, shortened(text)))
+    return Example(query_id, texts.get(query_id, "(text not at hand; give --queries)"), tuple(hits))
+
+
+def shortened(text: str) -> str:
+    """Return the text on one line, cut at a word when it is long."""
+    line = " ".join(text.split())
+    return line if len(line) <= CHARACTERS else line[:CHARACTERS].rsplit(" ", 1)[0] + " …"
+
+
+def passage_texts(corpus: str | None, embeddings: Embeddings) -> TextStore:
+    """Return the texts of the passages.
+
+    Raises:
+        PreconditionError: they are not found.
+    """
+    spec = corpus or recorded_collection(embeddings)
+    if spec is None:
+        raise PreconditionError(
+            f"--show needs the passages' texts, and the collection that {embeddings.folder} names is not "
+            "there; say where it is with --corpus DIR"
+        )
+    return Collection.open(spec).corpus()
+
+
+def query_texts(spec: str | None) -> dict[str, str]:
+    """Return query id to text; empty when no collection is known."""
+    if spec is None:
+        return {}
+    collection = Collection.open(spec)
+    queries = collection.queries(collection.split)
+    return {query.id: query.text for query in queries.queries}
+
+
+def render_examples(shown: tuple[Example, ...], line: str) -> Any:
+    """Return panels for a terminal, plain lines for anything else; ``line`` stands last."""
+    if not sys.stdout.isatty():
+        return "\n".join([*(_plain(example) for example in shown), line])
+    from rich.console import Group
+    from rich.panel import Panel
+    from rich.table import Table
+    from rich.text import Text
+
+    panels = []
+    for example in shown:
+        body = Table.grid(padding=(0, 1))
+        for _ in range(3):
+            body.add_column()
+        for hit in example.hits:
+            passage = Text.assemble((hit.title or hit.id, "bold"), "\n", hit.text)
+            body.add_row(Text(str(hit.rank), "cyan"), Text(f"{hit.score:.4f}", "cyan"), passage)
+        panels.append(Panel(body, title=Text(example.text, style="bold green"), title_align="left"))
+    return Group(*panels, Text(line))
+
+
+def _plain(example: Example) -> str:
+    lines = [f"? {example.text}"]
+    for hit in example.hits:
+        lines += [f"  {hit.rank}. {hit.score:.4f}  {hit.title or hit.id}", f"     {hit.text}"]
+    return "\n".join(lines) + "\n"

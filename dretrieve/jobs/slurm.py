@@ -1,0 +1,159 @@
+"""Slurm as far as `array` needs it: the script of a job array, submitting, and what is still queued."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dretrieve.errors import DretrieveError, PreconditionError
+
+SIGNAL_SECONDS = 90
+SHARD = "{shard}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Resources:
+    """What one task asks of the cluster; none of it can change a byte of the result.
+
+    Attributes:
+        time: limit in Slurm's form (``2:00:00``); a task is told `SIGNAL_SECONDS` before it ends.
+        partition: Slurm's partition.
+        account: Slurm's account.
+        memory: per task (``16G``).
+        cpus: cores per task, which are also the threads that the task uses.
+        gpus: GPUs per task.
+        at_once: most tasks that run at a time.
+        more: further ``sbatch`` options as they are.
+        setup: shell lines before the command (``module load python``).
+    """
+
+    time: str | None = None
+    partition: str | None = None
+    account: str | None = None
+    memory: str | None = None
+    cpus: int | None = None
+    gpus: int | None = None
+    at_once: int | None = None
+    more: tuple[str, ...] = ()
+    setup: tuple[str, ...] = ()
+
+    def options(self) -> list[str]:
+        """Return the ``sbatch`` options."""
+        named = {
+            "time": self.time,
+            "partition": self.partition,
+            "account": self.account,
+            "mem": self.memory,
+            "cpus-per-task": self.cpus,
+            "gres": f"gpu:{self.gpus}" if self.gpus else None,
+        }
+        return [f"--{name}={value}" for name, value in named.items() if value is not None] + list(self.more)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Script:
+    """One batch script.
+
+    Attributes:
+        name: the job's name.
+        command: the words to run.
+        folder: where it runs.
+        log: Slurm's file name pattern for the output.
+        environment: variables that it sets.
+        resources: what it asks for.
+        array: task numbers (``0-3``) of a job array, or None for a single job.
+        shards: number of shards of an array; ``{shard}`` in a word of its command becomes
+            ``shard-00003-of-00016``.
+        note: a comment for whoever reads it.
+    """
+
+    name: str
+    command: Sequence[str]
+    folder: Path
+    log: Path
+    environment: Mapping[str, str]
+    resources: Resources
+    array: str | None = None
+    shards: int = 1
+    note: str = ""
+
+    def text(self) -> str:
+        """Return the script."""
+        options = [f"--job-name={self.name}", f"--output={self.log}", f"--signal=B:USR1@{SIGNAL_SECONDS}"]
+        if self.array is not None:
+            options.append(f"--array={self.array}")
+        lines = ["#!/bin/bash", *(f"#SBATCH {option}" for option in [*options, *self.resources.options()])]
+        lines += [f"# {self.note}"] if self.note else []
+        lines += ["set -eu", f"cd {shlex.quote(str(self.folder))}"]
+        lines += [f"export {name}={shlex.quote(value)}" for name, value in sorted(self.environment.items())]
+        lines += self.resources.setup
+        if any(SHARD in word for word in self.command):
+            pattern = f"shard-%05d-of-{self.shards:05d}"
+            lines.append(f'shard=$(printf {pattern} "$SLURM_ARRAY_TASK_ID")')
+        words = " ".join(quoted(word) for word in self.command)
+        return "\n".join([*lines, f"exec {words}", ""])
+
+
+def quoted(word: str) -> str:
+    """Return the word for a shell, with the variable ``shard`` where it says ``{shard}``."""
+    return '"$shard"'.join(shlex.quote(part) if part else "" for part in word.split(SHARD)) or "''"
+
+
+def task_numbers(numbers: Sequence[int], at_once: int | None) -> str:
+    """Return Slurm's spelling of task numbers: ``0-3,7`` and, with a limit, ``%2`` behind it."""
+    parts: list[list[int]] = []
+    for number in sorted(numbers):
+        if parts and parts[-1][-1] == number - 1:
+            parts[-1] = [parts[-1][0], number]
+        else:
+            parts.append([number])
+    spelled = ",".join("-".join(map(str, part)) for part in parts)
+    return spelled + (f"%{at_once}" if at_once else "")
+
+
+def submit(script: Path, options: Sequence[str] = (), after: Sequence[str] = ()) -> str:
+    """Submit the script and return the job's number.
+
+    Args:
+        script: the file.
+        options: ``sbatch`` options that win over those in the file.
+        after: jobs that must have ended well before; when one cannot, Slurm cancels this one.
+
+    Raises:
+        PreconditionError: there is no ``sbatch`` here.
+        DretrieveError: Slurm refused; its own sentence is in the message.
+    """
+    if shutil.which("sbatch") is None:
+        raise PreconditionError(
+            "sbatch is not on this machine, so nothing can be submitted; run the command on a machine of the "
+            f"cluster, or run the tasks by hand: SLURM_ARRAY_TASK_ID=0 bash {script}"
+        )
+    words = ["sbatch", "--parsable", *options]
+    if after:
+        words += [f"--dependency=afterok:{':'.join(after)}", "--kill-on-invalid-dep=yes"]
+    done = subprocess.run([*words, str(script)], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise DretrieveError(f"Slurm refused {script}: {' '.join(done.stderr.split())}")
+    return done.stdout.strip().partition(";")[0]
+
+
+def queued_tasks(jobs: Sequence[str]) -> set[int]:
+    """Return the task numbers of these job arrays that wait or run; empty where there is no Slurm.
+
+    Raises:
+        DretrieveError: ``squeue`` fails for another reason than that it has forgotten the jobs.
+    """
+    if not jobs or shutil.which("squeue") is None:
+        return set()
+    tasks: set[int] = set()
+    for job in jobs:
+        words = ["squeue", "--noheader", "--array", f"--jobs={job}", "--format=%K"]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        if done.returncode != 0 and "Invalid job id" not in done.stderr:
+            raise DretrieveError(f"squeue fails: {' '.join(done.stderr.split())}")
+        tasks |= {int(line) for line in done.stdout.split() if line.isdigit()}
+    return tasks

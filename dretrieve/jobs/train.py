@@ -1,0 +1,293 @@
+"""train: a method on a backbone, over sets of examples, into a model folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dretrieve.errors import PreconditionError
+from dretrieve.jobs.train_inputs import SIDES, STAGE, Inputs, open_inputs
+from dretrieve.models.base import Method
+from dretrieve.models.config import MethodConfig
+from dretrieve.models.model_folder import save_model
+from dretrieve.models.places import find_model, read_card
+from dretrieve.models.registry import find
+from dretrieve.store.atomic import write_json
+from dretrieve.store.draws import fold
+from dretrieve.store.fingerprint import canonical_json, sha256_bytes
+from dretrieve.store.interrupt import Signals, interruptible
+from dretrieve.store.manifest import read_manifest
+from dretrieve.store.stage import Stage
+from dretrieve.store.stale import replaces_stale
+from dretrieve.store.state import recorded_state
+from dretrieve.tokens.tokenizer import SideTokenizer
+from dretrieve.training.batches import TrainingSet
+from dretrieve.training.checkpoint import Checkpoints, Progressed
+from dretrieve.training.loop import Loop, PhasePlan, Surroundings
+from dretrieve.training.options import TrainOptions
+from dretrieve.training.preparing import (
+    plan_phases,
+    repeatable,
+    rhythm_of,
+    save_activation_memory,
+    training_device,
+)
+from dretrieve.training.processes import join_processes, leave_processes
+from dretrieve.training.seeds import own_generators
+from dretrieve.training.sets import tokenised
+from dretrieve.training.trackers import open_trackers
+from dretrieve.types import Progress, Side, Silent
+
+CURVES = "curves.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainConfig:
+    """What to train.
+
+    Attributes:
+        method: a name of `dretrieve.models.registry`.
+        method_config: its own options.
+        backbone: what it stands on: a folder, a packaged or a hub name.
+        data: ``--data`` words (`dretrieve.training.data`).
+        output: the model's folder.
+        options: everything else.
+        force: replace a result or checkpoints of another training.
+        dry_run: only say what would be done.
+    """
+
+    method: str
+    method_config: MethodConfig
+    backbone: str
+    data: tuple[str, ...]
+    output: Path
+    options: TrainOptions = field(default_factory=TrainOptions)
+    force: bool = False
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainResult:
+    """What came out: where, after how many steps, and the curve."""
+
+    output: Path
+    steps: int
+    curve: list[dict[str, Any]]
+    best: float | None = None
+    best_step: int = 0
+    metric: str = ""
+    up_to_date: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the result as plain data."""
+        return {**asdict(self), "output": str(self.output)}
+
+    def render(self) -> str:
+        """Return the result as one or two lines."""
+        losses = [point["loss"] for point in self.curve if "loss" in point]
+        course = f", loss {losses[0]:.4f} to {losses[-1]:.4f}" if losses else ""
+        head = "up to date: " if self.up_to_date else ""
+        line = f"{head}{self.output}: {self.steps:,} steps{course}"
+        if self.best is None:
+            return line
+        before = next((point["dev"] for point in self.curve if "dev" in point), None)
+        was = f" (before training {before:.4f})" if before is not None else ""
+        return f"{line}\nchosen after step {self.best_step:,}: dev {self.metric} {self.best:.4f}{was}"
+
+
+def run(config: TrainConfig, progress: Progress | None = None) -> TrainResult:
+    """Train, or say that the output is up to date; an interrupted training goes on.
+
+    Raises:
+        UsageError: options that do not fit together.
+        DataError: a set without positives, or smaller than a batch.
+        VerificationError: examples of another collection than the one given.
+        PreconditionError: output or checkpoints of another training without ``force``.
+        Interrupted: after a signal, with a checkpoint written.
+    """
+    progress = progress or Silent()
+    device = training_device(config.options.device)
+    processes = join_processes(device)
+    shown: Progress = progress if processes.first else Silent()
+    try:
+        with processes.first_goes_first():
+            opened = open_inputs(config, (processes, device), shown)
+        old = _listed(opened.stage)
+        if opened.stage.up_to_date():
+            return _finished(opened.stage)
+        if config.dry_run:
+            return _plan_only(config, opened, shown)
+        with ExitStack() as stack:
+            signals = stack.enter_context(interruptible())
+            stack.enter_context(own_generators())
+            stack.enter_context(repeatable(device))
+            if processes.first:
+                stage = opened.stage
+                stack.enter_context(recorded_state(stage.manifest_file, STAGE, stage.fingerprint))
+            return _train(config, opened, old, signals, shown)
+    finally:
+        leave_processes()
+
+
+def _train(
+    config: TrainConfig, opened: Inputs, old: list[Path], signals: Signals, progress: Progress
+) -> TrainResult:
+    """Build, train, save; ``old`` are files of a result that is replaced."""
+    processes, device, _ = opened.place
+    stage, options = opened.stage, config.options
+    checkpoints = Checkpoints(
+        config.output / "checkpoints",
+        stage.options,
+        stage.inputs,
+        keep=options.save_total_limit,
+        note=progress.note,
+    )
+    if processes.first:
+        _clear(config, checkpoints, old)
+    processes.wait()
+    if options.resume == "must" and not checkpoints.found():
+        raise PreconditionError(f"--resume must: {checkpoints.folder} holds no checkpoint; use --resume auto")
+    torch.manual_seed(fold(options.seed, "new weights"))
+    method = find(config.method).method().build(config.method_config, config.backbone)
+    method.to(device)
+    if options.gradient_checkpointing:
+        save_activation_memory(method)
+    tokenizers = _tokenizers(config.backbone, method)
+    sets = _sets(opened, tokenizers, checkpoints.folder / "tokens", progress)
+    plans = plan_phases(method, sets, tokenizers, options, opened.place)
+    _announce(plans, opened, options, progress)
+    dev = opened.dev
+    around = Surroundings(
+        device=device,
+        processes=processes,
+        checkpoints=checkpoints,
+        dev=None if dev is None else lambda method: dev.value(method, tokenizers, device),
+        dev_name=options.dev_metric,
+        trackers=open_trackers(options.report_to.split(","), config.output) if processes.first else (),
+        progress=progress,
+        signals=signals,
+    )
+    try:
+        state = Loop(method, plans, rhythm_of(options, plans), around).run()
+    finally:
+        for tracker in around.trackers:
+            tracker.close()
+    if processes.first:
+        _save(config, opened, method, state)
+        checkpoints.clear()
+    processes.wait()
+    return _result(config.output, options.dev_metric, state)
+
+
+def _listed(stage: Stage) -> list[Path]:
+    """Return the files of the finished result that stands in the output, whatever made it."""
+    if not stage.manifest_file.exists():
+        return []
+    return [stage.output / name for name in read_manifest(stage.manifest_file).files]
+
+
+def _clear(config: TrainConfig, checkpoints: Checkpoints, old: list[Path]) -> None:
+    """Remove a replaced result, and checkpoints that ``--force`` or ``--resume never`` give up."""
+    may_replace = config.force or replaces_stale()
+    foreign = may_replace and any(not checkpoints.is_ours(path) for path in checkpoints.found())
+    if config.options.resume == "never" or foreign:
+        checkpoints.clear()
+    for path in old:
+        path.unlink(missing_ok=True)
+
+
+def _tokenizers(backbone: str, method: Method) -> dict[Side, SideTokenizer]:
+    """Return the backbone's tokenizers with the method's templates and lengths."""
+    folder = find_model(backbone)
+    known, _ = read_card(folder)
+    card = method.card()
+    return {side: SideTokenizer.open(folder / known.side(side).folder, card.side(side)) for side in SIDES}
+
+
+def _sets(
+    opened: Inputs, tokenizers: Mapping[Side, SideTokenizer], folder: Path, progress: Progress
+) -> dict[str, list[TrainingSet]]:
+    """Return the sets in rows by phase; the token tables depend on tokenizers, templates and lengths."""
+    backbone = [opened.stage.inputs[f"backbone {side}"] for side in SIDES]
+    cards = [asdict(of.card) for of in tokenizers.values()]
+    key = sha256_bytes(canonical_json([backbone, cards]))
+    found: dict[str, list[TrainingSet]] = {}
+    for examples in opened.sets:
+        rows = tokenised(examples, tokenizers, (folder, key), opened.place[0], progress)
+        found.setdefault(examples.spec.phase, []).append(rows)
+    return found
+
+
+def _announce(plans: list[PhasePlan], opened: Inputs, options: TrainOptions, progress: Progress) -> None:
+    """Say what a batch is, before it takes an hour to find out."""
+    processes, device, precision = opened.place
+    batch = options.per_device_train_batch_size * processes.count
+    queries = sum(len(of.examples) for of in opened.sets)
+    passages = len(plans[0].feed.make(0).batch.passage_rows)
+    progress.note(
+        f"{queries:,} queries; {sum(plan.steps for plan in plans):,} steps of {batch:,} queries "
+        f"({processes.count} x {options.per_device_train_batch_size}); the first batch holds {passages:,} "
+        f"passages, so about {passages - 1:,} negatives a query; {device.type}, {precision}"
+    )
+
+
+def _save(config: TrainConfig, opened: Inputs, method: Method, state: Progressed) -> None:
+    """Write the model, the curve, and last the manifest."""
+    stage = opened.stage
+    method.to("cpu")
+    save_model(method, config.output, {"training": stage.fingerprint, "steps": state.total})
+    write_json(config.output / CURVES, {"curve": state.curve})
+    skipped = {"checkpoints", "tensorboard", "wandb"}
+    for path in sorted(config.output.rglob("*")):
+        name = path.relative_to(config.output)
+        if path.is_file() and name.parts[0] not in skipped and not _is_record(name.name):
+            stage.add(str(name))
+    stage.commit(
+        counts={"steps": state.total, "queries": sum(len(of.examples) for of in opened.sets)},
+        extra={"best": state.best, "best_step": state.best_step, "metric": config.options.dev_metric},
+    )
+
+
+def _is_record(name: str) -> bool:
+    return name.startswith(".") or name in ("manifest.json", "provenance.json", "state.json")
+
+
+def _result(output: Path, metric: str, state: Progressed) -> TrainResult:
+    return TrainResult(
+        output=output,
+        steps=state.total,
+        curve=[dict(point) for point in state.curve],
+        best=state.best,
+        best_step=state.best_step,
+        metric=metric,
+    )
+
+
+def _finished(stage: Stage) -> TrainResult:
+    """Return the result that stands there."""
+    manifest = stage.existing()
+    curve = json.loads((stage.output / CURVES).read_bytes())["curve"]
+    return TrainResult(
+        output=stage.output,
+        steps=manifest.counts["steps"],
+        curve=curve,
+        best=manifest.extra["best"],
+        best_step=manifest.extra["best_step"],
+        metric=manifest.extra["metric"],
+        up_to_date=True,
+    )
+
+
+def _plan_only(config: TrainConfig, opened: Inputs, progress: Progress) -> TrainResult:
+    """Say what would be trained."""
+    queries = sum(len(of.examples) for of in opened.sets)
+    progress.note(
+        f"would train {config.method} on {config.backbone} with {queries:,} queries into {config.output}"
+    )
+    return TrainResult(output=config.output, steps=0, curve=[])

@@ -1,0 +1,207 @@
+"""Job arrays: the plan, what is missing, and a real Slurm in which a task dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from dretrieve.errors import DretrieveError, PreconditionError, UsageError, VerificationError
+from dretrieve.jobs import array
+from dretrieve.jobs.array_plan import ArrayConfig
+from dretrieve.jobs.slurm import Resources
+
+ROWS = 4 * 1024 + 5
+TOY = Path(__file__).resolve().parent.parent / "slurm" / "toy_stage.py"
+
+
+def config(folder: Path, **changes: object) -> ArrayConfig:
+    output = folder / "out"
+    plain = ArrayConfig(
+        stage="toy",
+        words=("--output", str(output), "--rows", str(ROWS)),
+        output=output,
+        shards=4,
+        folder=folder / "out.array",
+        program=(sys.executable, str(TOY)),
+        working_folder=folder,
+        environment={"PYTHONPATH": str(TOY.parent.parent.parent)},
+        rows=(ROWS, "0" * 64),
+    )
+    return replace(plain, **changes)
+
+
+def run_task(settings: ArrayConfig, index: int) -> None:
+    script = settings.folder / "array.sh"
+    environment = os.environ | {"SLURM_ARRAY_TASK_ID": str(index)}
+    subprocess.run(["bash", str(script)], env=environment, check=True, timeout=60)
+
+
+def squares(folder: Path) -> str:
+    return "".join(path.read_text() for path in sorted((folder / "out").glob("shard-*.txt")))
+
+
+def test_the_plan_holds_command_and_shard_map(tmp_path):
+    result = array.run(config(tmp_path))
+    plan = json.loads((tmp_path / "out.array" / "plan.json").read_text())
+    assert plan["command"][-2:] == ["--shard", "array/4"]
+    assert [task["shard"] for task in plan["tasks"]] == ["0/4", "1/4", "2/4", "3/4"]
+    borders = [(task["start"], task["stop"]) for task in plan["tasks"]]
+    assert borders[0][0] == 0
+    assert borders[-1][1] == ROWS
+    assert all(before[1] == after[0] and before[1] % 1024 == 0 for before, after in pairwise(borders))
+    assert (result.finished, result.queued, result.missing) == ([], [], [0, 1, 2, 3])
+    assert "#SBATCH --array=0-3\n" in result.text
+    assert "sbatch" in result.render()
+
+
+def test_tasks_by_hand_and_what_is_missing_then(tmp_path):
+    settings = config(tmp_path)
+    array.run(settings)
+    for index in (0, 2):
+        run_task(settings, index)
+    halfway = array.run(settings)
+    assert (halfway.finished, halfway.missing) == ([0, 2], [1, 3])
+    for index in (1, 3):
+        run_task(settings, index)
+    assert array.run(settings).missing == []
+    assert squares(tmp_path) == "".join(f"{row * row}\n" for row in range(ROWS))
+
+
+def test_a_changed_shard_is_refused(tmp_path):
+    settings = config(tmp_path)
+    array.run(settings)
+    run_task(settings, 1)
+    part = tmp_path / "out" / "shard-00001-of-00004.txt"
+    part.write_text(part.read_text()[:-1])
+    with pytest.raises(VerificationError, match="shard-00001-of-00004.txt has"):
+        array.run(settings)
+
+
+def test_dry_run_writes_nothing(tmp_path):
+    result = array.run(config(tmp_path, dry_run=True, submit=True))
+    assert list(tmp_path.iterdir()) == []
+    assert "exec " in result.render()
+    assert result.as_json()["missing"] == [0, 1, 2, 3]
+
+
+def test_a_plan_of_other_options_is_refused_unless_replaced(tmp_path):
+    array.run(config(tmp_path))
+    other = config(tmp_path, shards=8)
+    with pytest.raises(PreconditionError, match="holds the result of other options .shards 4 -> 8"):
+        array.run(other)
+    assert array.run(replace(other, force=True)).shards == 8
+
+
+def test_more_memory_or_time_is_the_same_plan(tmp_path):
+    array.run(config(tmp_path))
+    more = Resources(
+        time="2:00:00", memory="16G", cpus=4, gpus=1, at_once=2, setup=("module load x",), more=("--qos=a",)
+    )
+    text = array.run(config(tmp_path, resources=more)).text
+    for line in (
+        "--time=2:00:00",
+        "--mem=16G",
+        "--cpus-per-task=4",
+        "--gres=gpu:1",
+        "--array=0-3%2",
+        "--qos=a",
+    ):
+        assert f"#SBATCH {line}\n" in text
+    assert "\nmodule load x\nexec " in text
+
+
+def test_words_with_spaces_and_quotes_reach_the_stage(tmp_path):
+    folder = tmp_path / "a folder's name"
+    folder.mkdir()
+    settings = config(folder, shards=1)
+    array.run(settings)
+    run_task(settings, 0)
+    assert array.run(settings).finished == [0]
+
+
+def test_each_shard_a_file_of_its_own_and_their_list_for_what_follows(tmp_path):
+    output = tmp_path / "part[1].{shard}.txt"
+    settings = config(tmp_path, output=output, words=("--output", str(output), "--rows", str(ROWS)))
+    settings = replace(settings, then=(("merge", "{outputs}", "--output", "x"),))
+    array.run(settings)
+    follow = (settings.folder / "then-0.sh").read_text()
+    assert all(f"part[1].shard-0000{index}-of-00004.txt" in follow for index in range(4))
+    run_task(settings, 2)
+    assert (tmp_path / "part[1].shard-00002-of-00004.txt").is_file()
+    assert array.run(settings).finished == [2]
+
+
+def test_mistakes(tmp_path, monkeypatch):
+    with pytest.raises(UsageError, match="--shards must be at least 1, not 0"):
+        array.run(config(tmp_path, shards=0))
+    with pytest.raises(PreconditionError, match="holds no plan to re-queue; run with --submit first"):
+        array.run(config(tmp_path, requeue=True))
+    with pytest.raises(PreconditionError, match="--after nowhere: give a job number, or the plan folder"):
+        array.jobs_before(("12", "nowhere"))
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(PreconditionError, match="sbatch is not on this machine"):
+        array.run(config(tmp_path, submit=True))
+
+
+def wait_for(condition, seconds: float = 240) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.1)
+
+
+def test_an_array_of_four_with_one_task_killed_and_requeued(slurm, tmp_path):
+    words = ("--output", str(tmp_path / "out"), "--rows", str(ROWS), "--slow", "2")
+    settings = config(tmp_path, words=words, then=(("join", "--output", str(tmp_path / "out")),))
+    first = array.run(replace(settings, submit=True))
+    assert first.submitted.keys() == {"array", "then-0"}
+    assert first.queued == [0, 1, 2, 3]
+    job = first.submitted["array"]
+    with pytest.raises(PreconditionError, match="of this array are queued already"):
+        array.run(replace(settings, submit=True))
+    wait_for(lambda: array.run(settings).queued == [2] and Path(f"{settings.output}.started-2").exists())
+    assert array.run(replace(settings, requeue=True)).submitted == {}, "nothing is missing: task 2 still runs"
+
+    subprocess.run(["scancel", "--signal=KILL", "--full", f"{job}_2"], check=True)
+    wait_for(lambda: array.run(settings).missing == [2])
+    assert not Path(f"{settings.output}.joined").exists()
+    Path(f"{settings.output}.go").touch()
+    again = array.run(replace(settings, requeue=True))
+    assert again.submitted.keys() == {"array", "then-0"}
+    assert again.submitted["array"] != job
+    wait_for(Path(f"{settings.output}.joined").exists)
+    wait_for(lambda: array.run(settings).finished == [0, 1, 2, 3])
+    started = [Path(f"{settings.output}.started-{index}").read_text() for index in range(4)]
+    assert len(set(started)) == 4
+    assert squares(tmp_path) == "".join(f"{row * row}\n" for row in range(ROWS))
+    assert Path(f"{settings.output}.joined").read_text() == squares(tmp_path)
+    assert array.run(replace(settings, requeue=True)).submitted == {}
+
+
+def test_a_second_array_waits_for_the_first(slurm, tmp_path):
+    before, after = tmp_path / "before", tmp_path / "after"
+    before.mkdir()
+    after.mkdir()
+    slow = config(before, words=("--output", str(before / "out"), "--rows", str(ROWS), "--slow", "1"))
+    array.run(replace(slow, submit=True))
+    follower = config(after, after=(str(slow.folder),))
+    array.run(replace(follower, submit=True))
+    wait_for(lambda: array.run(slow).queued == [1])
+    assert array.run(follower).queued == [0, 1, 2, 3]
+    Path(f"{slow.output}.go").touch()
+    wait_for(lambda: array.run(follower).finished == [0, 1, 2, 3])
+    order = [path.stat().st_mtime_ns for path in (slow.output, follower.output)]
+    assert order == sorted(order)
+
+
+def test_slurms_own_refusal_is_passed_on(slurm, tmp_path):
+    with pytest.raises(DretrieveError, match=r"Slurm refused .*partition"):
+        array.run(config(tmp_path, resources=Resources(partition="nowhere"), submit=True))

@@ -1,0 +1,265 @@
+"""fuse-bm25 on the command line: results, manifests, shards, and a sentence for every mistake."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dretrieve.store.manifest import manifest_path, read_manifest
+
+
+def write_run(path: Path, hits: dict[str, dict[str, float]]) -> Path:
+    lines = [
+        f"{query} Q0 {passage} 0 {score} x\n"
+        for query, found in hits.items()
+        for passage, score in found.items()
+    ]
+    path.write_text("".join(lines), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> tuple[Path, Path]:
+    """A dense and a BM25 run of 3,000 queries: more than one chunk of 1,024, ids that look like numbers."""
+    dense = {f"{row:05d}": {"a": 2.0 + row, "b": 1.0} for row in range(3000)}
+    bm25 = {f"{row:05d}": {"b": 3.0, "c": 1.0} for row in range(3000)}
+    return write_run(tmp_path / "dense.trec", dense), write_run(tmp_path / "bm25.trec", bm25)
+
+
+@pytest.fixture
+def dev(tmp_path: Path) -> dict[str, Path]:
+    """Two dev sets with qrels and answers: one's right passage wins from alpha 1 on, two's up to 1.5."""
+    for name, right in (("one", "b"), ("two", "a")):
+        folder = tmp_path / name
+        (folder / "qrels").mkdir(parents=True)
+        passages = [
+            {"_id": "a", "title": "Moon", "text": "The sea."},
+            {"_id": "b", "title": "", "text": "A moon!"},
+        ]
+        (folder / "corpus.jsonl").write_text("".join(json.dumps(passage) + "\n" for passage in passages))
+        query = {"_id": "q", "text": "what pulls?", "answers": ["moon" if right == "b" else "sea"]}
+        (folder / "queries.jsonl").write_text(json.dumps(query) + "\n")
+        (folder / "qrels" / "dev.tsv").write_text(f"query-id\tcorpus-id\tscore\nq\t{right}\t1\n")
+    write_run(tmp_path / "dense-one.trec", {"q": {"a": 2.0, "b": 1.0}})
+    write_run(tmp_path / "bm25-one.trec", {"q": {"b": 2.0, "a": 1.0}})
+    write_run(tmp_path / "dense-two.trec", {"q": {"a": 4.0, "b": 2.0}})
+    write_run(tmp_path / "bm25-two.trec", {"q": {"b": 2.0, "a": 1.0}})
+    return {path.stem: path for path in tmp_path.glob("*.trec")}
+
+
+def fuse(cli_here: Callable, *words: object, code: int = 0):
+    return cli_here("fuse-bm25", *words, code=code)
+
+
+def test_a_run_is_fused_and_said_to_be_up_to_date(
+    cli_here: Callable, runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    words = ("--run", runs[0], "--bm25-run", runs[1], "--alpha", 0.5, "--output", tmp_path / "out.trec")
+    assert "3,000 queries, 9,000 hits; alpha 0.5" in fuse(cli_here, *words).out
+    lines = (tmp_path / "out.trec").read_text().splitlines()
+    assert [line.split()[2:5] for line in lines[:3]] == [
+        ["b", "1", "2.5"],
+        ["a", "2", "2.5"],
+        ["c", "3", "1.5"],
+    ]
+    assert "up to date" in fuse(cli_here, *words).out
+    other = ("--run", runs[0], "--bm25-run", runs[1], "--alpha", 1, "--output", tmp_path / "out.trec")
+    assert "alpha 0.5 -> 1.0" in fuse(cli_here, *other, code=3).err
+    assert "written" in fuse(cli_here, *other, "--force").out
+
+
+@pytest.mark.parametrize("ending", ["", ".gz", ".zst"])
+def test_shards_joined_are_the_whole(
+    cli_here: Callable, runs: tuple[Path, Path], tmp_path: Path, ending: str
+) -> None:
+    words = ("--run", runs[0], "--bm25-run", runs[1])
+    whole, joined = tmp_path / f"whole.trec{ending}", tmp_path / f"joined.trec{ending}"
+    fuse(cli_here, *words, "--output", whole)
+    for part in (2, 0, 1):
+        fuse(cli_here, *words, "--output", joined, "--shard", f"{part}/3")
+    counts = [
+        read_manifest(manifest_path(path)).counts["queries"]
+        for path in sorted(tmp_path.glob("joined*shard*3"))
+    ]
+    assert counts == [1024, 1024, 952]
+    fuse(cli_here, *words, "--output", joined)
+    assert joined.read_bytes() == whole.read_bytes()
+    one, other = read_manifest(manifest_path(joined)), read_manifest(manifest_path(whole))
+    assert (one.fingerprint, one.counts, one.extra) == (other.fingerprint, other.counts, other.extra)
+
+
+def test_incomplete_or_other_parts_are_not_joined(
+    cli_here: Callable, runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    words = ("--run", runs[0], "--bm25-run", runs[1], "--output", tmp_path / "out.trec")
+    fuse(cli_here, *words, "--shard", "0/2")
+    fuse(cli_here, *words, "--shard", "1/2", "--alpha", 3)
+    fuse(cli_here, *words)
+    assert read_manifest(manifest_path(tmp_path / "out.trec")).counts["queries"] == 3000
+
+
+def test_one_alpha_is_tuned_over_two_sets_and_taken_for_another_run(
+    cli_here: Callable, dev: dict[str, Path], runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    tuned = tmp_path / "tuned.trec"
+    words = [
+        "--run",
+        dev["dense-one"],
+        "--bm25-run",
+        dev["bm25-one"],
+        "--tune",
+        "0.5:3:0.5",
+        "--metric",
+        "RR@1",
+    ]
+    for name in ("one", "two"):
+        words += ["--dev-run", dev[f"dense-{name}"], "--dev-bm25-run", dev[f"bm25-{name}"]]
+        words += ["--qrels", f"{tmp_path / name}:dev"]
+    found = fuse(cli_here, *words, "--output", tuned, "--json").json()
+    assert found["alpha"] == 1.0
+    extra = read_manifest(manifest_path(tuned)).extra
+    assert extra["alpha"] == 1.0
+    assert extra["tuned"]["sets"] == ["one:dev", "two:dev"]
+    assert extra["tuned"]["alphas"] == [0.5, 1.0, 1.5, 2.0, 2.5, 3.0]
+    assert extra["tuned"]["values"] == [[0, 1], [1, 1], [1, 1], [1, 0], [1, 0], [1, 0]]
+    other = (
+        "--run",
+        runs[0],
+        "--bm25-run",
+        runs[1],
+        "--alpha-from",
+        tuned,
+        "--output",
+        tmp_path / "other.trec",
+    )
+    assert fuse(cli_here, *other, "--json").json()["alpha"] == 1.0
+    plain = ("--run", runs[0], "--bm25-run", runs[1], "--alpha", 1.0, "--output", tmp_path / "plain.trec")
+    fuse(cli_here, *plain)
+    assert (tmp_path / "other.trec").read_bytes() == (tmp_path / "plain.trec").read_bytes()
+
+
+def test_answers_tune_too_on_the_run_itself(cli_here: Callable, dev: dict[str, Path], tmp_path: Path) -> None:
+    words = ["--run", dev["dense-one"], "--bm25-run", dev["bm25-one"], "--output", tmp_path / "out.trec"]
+    done = fuse(
+        cli_here, *words, "--tune", "0,0.5,2", "--answers", f"{tmp_path / 'one'}:dev", "--metric", "top1"
+    )
+    assert "alpha 2" in done.out
+    assert "2        1.0000 *" in done.out
+    assert "an end of the range" in done.err
+    named = [
+        "--corpus",
+        tmp_path / "one",
+        "--answers",
+        f"{tmp_path / 'one'}:dev",
+        "--metric",
+        "top1",
+        "--force",
+    ]
+    assert "alpha 2" in fuse(cli_here, *words, "--tune", "0,0.5,2", *named).out
+
+
+def test_queries_of_one_run_are_noted(cli_here: Callable, tmp_path: Path) -> None:
+    dense = write_run(tmp_path / "dense.trec", {"q1": {"a": 1.0}, "q2": {"a": 1.0}})
+    bm25 = write_run(tmp_path / "bm25.trec", {"q1": {"a": 1.0}})
+    done = fuse(cli_here, "--run", dense, "--bm25-run", bm25, "--output", tmp_path / "out.trec")
+    assert f"1 queries are not in {bm25}" in done.err
+    assert "2 queries, 2 hits" in done.out
+
+
+def test_a_dry_run_writes_nothing(cli_here: Callable, runs: tuple[Path, Path], tmp_path: Path) -> None:
+    words = ("--run", runs[0], "--bm25-run", runs[1], "--output", tmp_path / "out.trec", "--dry-run")
+    assert "planned" in fuse(cli_here, *words).out
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_reciprocal_ranks_have_no_alpha(cli_here: Callable, runs: tuple[Path, Path], tmp_path: Path) -> None:
+    words = ("--run", runs[0], "--bm25-run", runs[1], "--method", "rrf", "--output", tmp_path / "rrf.trec")
+    assert fuse(cli_here, *words, "--json").json()["alpha"] is None
+    taken = (
+        "--run",
+        runs[0],
+        "--bm25-run",
+        runs[1],
+        "--alpha-from",
+        tmp_path / "rrf.trec",
+        "--output",
+        tmp_path / "o",
+    )
+    assert "was fused by ranks and has no alpha" in fuse(cli_here, *taken, code=3).err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["--tune", "2:1:0.1", "--qrels", "ONE:dev"], 2, "holds no alpha"),
+        (["--tune", "0:1:0.5"], 2, "add --qrels DIR:dev or --answers DIR:dev"),
+        (["--qrels", "ONE:dev"], 2, "dev sets are for tuning; add --tune"),
+        (["--metric", "RR@10"], 2, "dev sets are for tuning"),
+        (["--tune", "0:1:0.5", "--qrels", "ONE:dev", "--answers", "ONE:dev"], 2, "not on both"),
+        (
+            ["--tune", "0:1:0.5", "--qrels", "ONE:dev", "--qrels", "TWO:dev"],
+            2,
+            "2 dev sets need as many --dev-run",
+        ),
+        (
+            ["--tune", "0:1:0.5", "--answers", "ONE:dev", "--corpus", "ONE", "--corpus", "TWO"],
+            2,
+            "one for each",
+        ),
+        (["--tune", "0:1:0.5", "--qrels", "ONE:dev", "--metric", "RR@1 P@1"], 2, "names 2 measures"),
+        (["--tune", "0:1:0.5", "--qrels", "ONE:dev", "--metric", "NumRet"], 2, "is a count"),
+        (["--tune", "0:1:0.5", "--qrels", "ONE:dev", "--metric", "best"], 2, "is no measure"),
+        (["--tune", "0:1:0.5", "--answers", "ONE:dev", "--metric", "nDCG@10"], 2, "is no measure of answers"),
+        (["--tune", "0:1:0.5", "--qrels", "ONE:dev", "--method", "rrf"], 2, "--method rrf has no alpha"),
+        (["--tune", "0:1:0.5", "--qrels", "ONE:dev", "--alpha-from", "x"], 2, "leave one of them out"),
+        (["--tune", "0:1:0.5", "--qrels", "ONE:test"], 2, "test"),
+        (["--tune", "0:1:0.5", "--answers", "TWO-NO-ANSWERS:dev"], 4, "no query of"),
+        (["--missing", "mean"], 2, "--missing mean is unknown; choose min or zero"),
+        (["--alpha", "-1"], 2, "--alpha is -1"),
+        (["--run", "nowhere.trec"], 3, "does not exist"),
+    ],
+)
+def test_mistakes_get_a_sentence(
+    cli_here: Callable, dev: dict[str, Path], tmp_path: Path, words: list[str], code: int, message: str
+) -> None:
+    bare = tmp_path / "bare"
+    (bare / "qrels").mkdir(parents=True)
+    for name in ("corpus.jsonl", "qrels/dev.tsv"):
+        (bare / name).write_bytes((tmp_path / "two" / name).read_bytes())
+    (bare / "queries.jsonl").write_text('{"_id": "q", "text": "what?"}\n')
+    places = {"ONE": tmp_path / "one", "TWO-NO-ANSWERS": bare, "TWO": tmp_path / "two"}
+    for name, folder in places.items():
+        words = [word.replace(name, str(folder), 1) if word.startswith(name) else word for word in words]
+    given = [
+        "--run",
+        dev["dense-one"],
+        "--bm25-run",
+        dev["bm25-one"],
+        "--output",
+        tmp_path / "out.trec",
+        *words,
+    ]
+    done = fuse(cli_here, *given, code=code)
+    assert message in done.err
+    assert len(done.err.splitlines()) == 1
+    assert not (tmp_path / "out.trec").exists()
+
+
+def test_runs_without_a_common_query_are_refused(cli_here: Callable, tmp_path: Path) -> None:
+    dense = write_run(tmp_path / "dense.trec", {"1": {"a": 1.0}})
+    bm25 = write_run(tmp_path / "bm25.trec", {"001": {"a": 1.0}})
+    done = fuse(cli_here, "--run", dense, "--bm25-run", bm25, "--output", tmp_path / "out.trec", code=4)
+    assert "have no query in common" in done.err
+
+
+def test_a_compressed_run_holds_the_lines(
+    cli_here: Callable, runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    words = ("--run", runs[0], "--bm25-run", runs[1], "--hits", 1, "--output", tmp_path / "out.trec.gz")
+    fuse(cli_here, *words)
+    with gzip.open(tmp_path / "out.trec.gz", "rt") as file:
+        assert len(file.readlines()) == 3000

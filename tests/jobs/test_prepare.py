@@ -1,0 +1,219 @@
+"""prepare: every source ends as one collection that any stage can open, or says why not."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dretrieve.errors import DataError, PreconditionError, UsageError
+from dretrieve.jobs.prepare import PrepareConfig, run
+from dretrieve.text import download
+from dretrieve.text.collection import Collection
+
+
+def make(source: object, output: Path, **options: object) -> dict:
+    """Run the job and return its JSON."""
+    return run(PrepareConfig(source=str(source), output=output, **options)).as_json()
+
+
+def lines(path: Path, *rows: object) -> Path:
+    """Write JSON lines (strings as they are)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(
+        "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows), encoding="utf-8"
+    )
+    return path
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """Return the hashed part of an output: everything but provenance and the text store."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "provenance.json" and ".dretrieve" not in path.parts
+    }
+
+
+def test_pydocs(tmp_path: Path) -> None:
+    first = make("pydocs", tmp_path / "a")
+    assert first["state"] == "written"
+    assert make("pydocs", tmp_path / "a")["state"] == "up to date"
+    make("pydocs", tmp_path / "b")
+    assert files_of(tmp_path / "a") == files_of(tmp_path / "b")
+    collection = Collection.open(f"{tmp_path / 'a'}:test")
+    assert collection.corpus().sha256 == first["sha256"]
+    assert {split: len(collection.queries(split)) for split in ("train", "dev", "test")} == first["splits"]
+    assert collection.unknown_passages(collection.qrels()) == []
+    assert first["splits"]["test"] > 100
+    assert "PSF" in first["licence"]
+
+
+def test_pydocs_takes_no_files(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="pydocs takes no further files: leave --corpus"):
+        make("pydocs", tmp_path / "a", split="dev")
+
+
+def test_a_collection_again(tiny_collection: Path, tmp_path: Path) -> None:
+    made = make(tiny_collection, tmp_path / "copy")
+    before, after = Collection(tiny_collection), Collection(tmp_path / "copy")
+    assert made["sha256"] == before.sha256 == after.sha256
+    assert made["queries_sha256"] == before.queries().sha256
+    assert after.splits == ["dev", "test", "train"]
+    assert made["counts"]["judgements"] == 18
+
+
+def dpr_file(path: Path) -> Path:
+    """A DPR training file: a passage used twice, a negative that is a positive, a row without positives."""
+    gold = {"title": "Dune", "text": "Dune is a novel", "passage_id": "1"}
+    hard = {"title": "Arrakis", "text": "A planet", "passage_id": "2"}
+    rows = [
+        {
+            "question": "who",
+            "answers": ["F"],
+            "positive_ctxs": [gold],
+            "negative_ctxs": [],
+            "hard_negative_ctxs": [hard, gold],
+        },
+        {
+            "question": "what",
+            "answers": [],
+            "positive_ctxs": [hard],
+            "negative_ctxs": [gold],
+            "hard_negative_ctxs": [],
+        },
+        {
+            "question": "none",
+            "answers": [],
+            "positive_ctxs": [],
+            "negative_ctxs": [gold],
+            "hard_negative_ctxs": [],
+        },
+    ]
+    path.write_bytes(gzip.compress(json.dumps(rows).encode()))
+    return path
+
+
+def test_what_does_not_fit(tiny_collection: Path, tmp_path: Path) -> None:
+    run_file = lines(tmp_path / "run.trec", "q1 Q0 d1 1 0.5 t")
+    qrels = lines(tmp_path / "qrels.txt", "q1 0 d1 1")
+    corpus = lines(tmp_path / "c.tsv", "0\tbees")
+    out = tmp_path / "out"
+    with pytest.raises(
+        DataError,
+        match=r"holds run \(run\), from which no collection can be made; give a corpus, queries or",
+    ):
+        make(run_file, out)
+    with pytest.raises(DataError, match="give it by --qrels SPLIT=FILE beside a corpus"):
+        make(qrels, out)
+    with pytest.raises(UsageError, match="holds the corpus already; leave --corpus out"):
+        make(corpus, out, corpus=corpus)
+    with pytest.raises(UsageError, match=r"holds corpus\.jsonl already; leave --corpus out"):
+        make(tiny_collection, out, corpus=corpus)
+    with pytest.raises(
+        UsageError, match="holds judgements of 'test' already; give --qrels another split name"
+    ):
+        make(tiny_collection, out, qrels=(str(qrels),))
+    with pytest.raises(UsageError, match="names the split 'dev' twice"):
+        make(corpus, out, qrels=(f"dev={qrels}", f"dev={qrels}"))
+    with pytest.raises(UsageError, match="'a/b' cannot name a split"):
+        make(corpus, out, qrels=(f"a/b={qrels}",))
+    with pytest.raises(UsageError, match=r"carries its texts; leave --corpus and --queries out"):
+        make(dpr_file(tmp_path / "d.json"), out, corpus=corpus)
+    with pytest.raises(UsageError, match="--output is the source itself"):
+        make(tiny_collection, tiny_collection)
+    with pytest.raises(
+        PreconditionError, match="source 'nothing' does not exist; it may be pydocs, beir:NAME"
+    ):
+        make("nothing", out)
+    with pytest.raises(UsageError, match="--mirror goes with beir:NAME, dpr:KEY and hf:NAME only"):
+        make(corpus, out, mirror="http://x")
+    with pytest.raises(DataError, match=r"judges 1 queries that are not in queries\.jsonl"):
+        make(corpus, out, queries=lines(tmp_path / "q.tsv", "7\thoney"), qrels=(str(qrels),))
+
+
+def test_outputs_that_are_not_ours_are_left_alone(tiny_collection: Path, tmp_path: Path) -> None:
+    corpus = lines(tmp_path / "c.tsv", "0\tbees")
+    before = files_of(tiny_collection)
+    with pytest.raises(
+        PreconditionError, match=r"holds corpus\.jsonl and was not made by prepare; choose another"
+    ):
+        make(corpus, tiny_collection)
+    assert files_of(tiny_collection) == before
+
+
+def test_another_source_needs_force_and_leaves_nothing_behind(tiny_collection: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    make(tiny_collection, out)
+    corpus = lines(tmp_path / "c.tsv", "0\tbees")
+    with pytest.raises(PreconditionError, match="holds the result of other options"):
+        make(corpus, out)
+    make(corpus, out, force=True)
+    assert sorted(files_of(out)) == ["corpus.jsonl", "manifest.json"]
+    assert Collection(out).splits == []
+
+
+def test_a_failed_run_leaves_no_collection_and_may_be_repeated(tmp_path: Path) -> None:
+    corpus = lines(tmp_path / "c.jsonl", {"_id": "1", "title": "", "text": "x"}, "{broken")
+    out = tmp_path / "out"
+    with pytest.raises(DataError, match=r"c\.jsonl, line 2: not valid JSON"):
+        make(corpus, out)
+    assert not (out / "corpus.jsonl").exists()
+    assert json.loads((out / "state.json").read_bytes())["exit_code"] == 4
+    lines(corpus, {"_id": "1", "title": "", "text": "x"})
+    assert make(corpus, out)["state"] == "written"
+
+
+def test_dry_run_writes_nothing(tiny_collection: Path, tmp_path: Path) -> None:
+    for source in ("pydocs", "beir:scifact", "dpr:nq-test.qa", "hf:mteb/scifact", tiny_collection):
+        assert make(source, tmp_path / "out", dry_run=True)["state"] == "planned"
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache of this test's own."""
+    monkeypatch.setenv("DRETRIEVE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_no_network_says_what_to_do(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(download.fetch, "__defaults__", (None, None, lambda seconds: None))
+    with pytest.raises(
+        PreconditionError, match=r"cannot be fetched .* put the file at .*scifact\.zip yourself"
+    ):
+        make("beir:scifact", tmp_path / "out", mirror="http://127.0.0.1:9")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1])
+def test_killed_and_started_again_gives_the_same_bytes(
+    cli: Callable, tmp_path: Path, root: Path, number: signal.Signals
+) -> None:
+    lines(
+        tmp_path / "c.jsonl",
+        *({"_id": f"d{row}", "title": "t", "text": "word " * 40} for row in range(150_000)),
+    )
+    cli("prepare", "c.jsonl", "--output", "whole")
+    command = [sys.executable, "-m", "dretrieve_cli", "prepare", "c.jsonl", "--output", "broken"]
+    env = {"PYTHONPATH": f"{root}:{root / 'cli'}", "DRETRIEVE_CACHE": str(tmp_path / "cache")}
+    for pause in (0.6, 0.9, 1.3):
+        process = subprocess.Popen(
+            command, cwd=tmp_path, env=env, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        )
+        time.sleep(pause)
+        process.send_signal(number)
+        assert process.wait(timeout=60) in ({-9, 0} if number == signal.SIGKILL else {75, 0, -number})
+    for left in (tmp_path / "broken").rglob(".*.tmp-*"):
+        os.utime(left, (1, 1))  # as if the kill had been long ago
+    cli("prepare", "c.jsonl", "--output", "broken")
+    assert files_of(tmp_path / "broken") == files_of(tmp_path / "whole")

@@ -1,0 +1,97 @@
+"""The report job: plain comparisons, recipes, what fits together, what is written."""
+
+from __future__ import annotations
+
+import pytest
+
+from dretrieve.errors import PreconditionError, UsageError, VerificationError
+from dretrieve.jobs.report import ReportConfig, run
+from dretrieve.jobs.report_recipe import RecipeOptions
+
+
+@pytest.fixture
+def measured(tiny_collection, cli_here, tmp_path):
+    """A work folder with the metrics of two runs, made by the commands."""
+    work = tmp_path / "work"
+    cli_here("index", "--corpus", tiny_collection, "--type", "bm25", "--output", work / "index", "-q")
+    test = f"{tiny_collection}:test"
+    for hits in (1, 20):
+        name = work / f"h{hits}"
+        cli_here(
+            "search",
+            "--index",
+            work / "index",
+            "--queries",
+            test,
+            "--hits",
+            hits,
+            "--output",
+            f"{name}.trec",
+            "-q",
+        )
+        cli_here(
+            "evaluate", "--run", f"{name}.trec", "--qrels", test, "--output", f"{name}.json", "-q",
+            "--metrics", "nDCG@10 R@1 R@5 R@20",
+        )  # fmt: skip
+    return work
+
+
+def test_a_work_folder_gives_a_row_for_each_run(measured):
+    result = run(ReportConfig(target=measured))
+    assert [row["system"] for row in result.data["rows"]] == ["h1", "h20"]
+    assert result.data["num_queries"] == 6
+    assert [figure.name for figure in result.page.figures] == ["ndcg-10", "r-curves"]
+    assert not result.failed
+
+
+def test_named_rows_keep_their_order_and_write_a_folder(measured, tmp_path):
+    rows = (f"Deep={measured}/h20.json", f"Shallow={measured}/h1.json#h1")
+    result = run(ReportConfig(rows=rows, title="Two", output=tmp_path / "out"))
+    assert [row["system"] for row in result.data["rows"]] == ["Deep", "Shallow"]
+    assert sorted(path.name for path in result.written) == [
+        "ndcg-10.svg", "r-curves.svg", "report.html", "report.md", "report.tex",
+    ]  # fmt: skip
+    first = {path: path.read_bytes() for path in result.written}
+    again = run(ReportConfig(rows=rows, title="Two", output=tmp_path / "out"))
+    assert {path: path.read_bytes() for path in again.written} == first
+
+
+def test_a_dry_run_writes_nothing(measured, tmp_path):
+    result = run(ReportConfig(target=measured, output=tmp_path / "out", dry_run=True))
+    assert result.render() == result.as_json()["plan"] == "would compare h1, h20"
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_edited_metrics_file_is_refused(measured):
+    path = measured / "h1.json"
+    path.write_text(path.read_text().replace("0", "1", 1))
+    with pytest.raises(VerificationError, match=r"h1.json .*changed"):
+        run(ReportConfig(target=measured))
+
+
+@pytest.mark.parametrize(
+    ("config", "error", "sentence"),
+    [
+        (ReportConfig(), UsageError, "name what to report: a recipe, a work folder, or --row NAME=FILE"),
+        (ReportConfig(rows=("x.json",)), UsageError, "--row takes NAME=FILE, not 'x.json'"),
+        (ReportConfig(rows=("A=x.json",)), PreconditionError, "x.json does not exist"),
+        (ReportConfig(form="pdf"), UsageError, "unknown format 'pdf'"),
+    ],
+)
+def test_what_does_not_fit(config, error, sentence):
+    with pytest.raises(error, match=sentence):
+        run(config)
+
+
+def test_folders_without_metrics(tmp_path):
+    with pytest.raises(PreconditionError, match="holds no metrics; make them with `dretrieve evaluate"):
+        run(ReportConfig(target=tmp_path))
+    with pytest.raises(PreconditionError, match="is no folder; name a recipe or the work folder"):
+        run(ReportConfig(target=tmp_path / "absent"))
+    with pytest.raises(UsageError, match="has no expected.yaml; --profile, --work"):
+        run(ReportConfig(target=tmp_path, recipe=RecipeOptions(profile="mini")))
+    with pytest.raises(UsageError, match=r"--output .*x.docx: give a folder, or a file that ends in"):
+        run(ReportConfig(target=tmp_path, output=tmp_path / "x.docx"))
+    (tmp_path / "expected.yaml").write_text("")
+    with pytest.raises(UsageError, match="--row compares systems without expectations"):
+        run(ReportConfig(target=tmp_path, rows=("A=b",)))

@@ -1,0 +1,56 @@
+"""Queries encoded on the spot give the run of queries encoded before; other models are refused."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from dretrieve.errors import UsageError, VerificationError
+from dretrieve.jobs import encode, search
+
+
+@pytest.fixture
+def encoded(tiny_collection: Path, tiny_model: Path, tmp_path: Path) -> Path:
+    common = {"model": str(tiny_model), "precision": "fp32"}
+    encode.run(encode.EncodeConfig(corpus=str(tiny_collection), output=tmp_path / "emb", **common))
+    encode.run(encode.EncodeConfig(queries=f"{tiny_collection}:test", output=tmp_path / "queries", **common))
+    return tmp_path
+
+
+def config(work: Path, output: str, **changes) -> search.SearchConfig:
+    settings = {"index": work / "emb", "hits": 10, "precision": "fp32", **changes}
+    return search.SearchConfig(output=work / output, **settings)
+
+
+def test_same_run_either_way(encoded: Path, tiny_collection: Path, tiny_model: Path) -> None:
+    before = search.run(config(encoded, "before.trec", query_embeddings=encoded / "queries", show=1))
+    spec = {"queries": f"{tiny_collection}:test", "model": str(tiny_model)}
+    now = search.run(config(encoded, "now.trec", **spec, show=1))
+    assert (encoded / "before.trec").read_bytes() == (encoded / "now.trec").read_bytes()
+    assert before.examples == now.examples
+    assert before.examples[0].text == "pollen queen"
+    assert search.run(config(encoded, "now.trec", **spec)).state == "up to date"
+
+
+def test_another_model_is_refused_before_anything_is_encoded(
+    encoded: Path, tiny_collection: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = encoded / "other-model"
+    shutil.copytree(tiny_model, other)
+    weights = next(other.glob("*.safetensors"))
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(bytes(data))
+    monkeypatch.setattr("dretrieve.jobs.search_queries._encode", lambda *rest: pytest.fail("encoded"))
+    with pytest.raises(VerificationError, match="encode both with the same model"):
+        search.run(config(encoded, "run.trec", queries=f"{tiny_collection}:test", model=str(other)))
+
+
+def test_unknown_choice_and_split(encoded: Path, tiny_collection: Path, tiny_model: Path) -> None:
+    spec = {"queries": f"{tiny_collection}:test", "model": str(tiny_model)}
+    with pytest.raises(UsageError, match="--set colour"):
+        search.run(config(encoded, "run.trec", **spec, settings={"colour": "red"}))
+    with pytest.raises(UsageError, match="nothere"):
+        search.run(config(encoded, "run.trec", **{**spec, "queries": f"{tiny_collection}:nothere"}))

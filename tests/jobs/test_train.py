@@ -1,0 +1,277 @@
+from __future__ import annotations
+
+import json
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from dretrieve.errors import DataError, Interrupted, PreconditionError, UsageError, VerificationError
+from dretrieve.jobs.mine_negatives import MineNegativesConfig
+from dretrieve.jobs.mine_negatives import run as mine
+from dretrieve.jobs.train import TrainConfig, run
+from dretrieve.models.loading import load_model
+from dretrieve.models.registry import find
+from dretrieve.store.card import ModelCard
+from dretrieve.training.options import TrainOptions
+from dretrieve.types import Silent
+
+
+class Notes(Silent):
+    def __init__(self):
+        self.lines = []
+
+    def note(self, text):
+        self.lines.append(text)
+
+
+@pytest.fixture
+def config_of(tmp_path, tiny_collection, tiny_model):
+    """A training of a few steps; ``options`` and ``own`` (the method's) can be others."""
+
+    def config(method="shared", own=None, options=None, **changes):
+        fast = {
+            "max_steps": 6,
+            "per_device_train_batch_size": 3,
+            "learning_rate": 1e-3,
+            "logging_steps": 2,
+            "save_steps": 2,
+            "device": "cpu",
+            "precision": "fp32",
+        }
+        values = {
+            "method": method,
+            "method_config": find(method).config()(
+                **({"pooling": "mean", "normalize": "yes", "temperature": 0.1} | (own or {}))
+            ),
+            "backbone": str(tiny_model),
+            "data": (f"{tiny_collection}:train",),
+            "output": tmp_path / "model",
+            "options": TrainOptions(**(fast | (options or {}))),
+        }
+        return TrainConfig(**(values | changes))
+
+    return config
+
+
+def hashes(folder):
+    card = ModelCard.load(folder)
+    return dict(card.query.files), dict(card.passage.files)
+
+
+@pytest.mark.parametrize("method", ["shared", "dpr"])
+def test_train_save_load_up_to_date(config_of, method, tiny_collection):
+    config = config_of(method, options={"dev": f"{tiny_collection}:train", "max_steps": 40, "eval_steps": 20})
+    notes = Notes()
+    result = run(config, notes)
+    assert result.steps == 40
+    losses = [point["loss"] for point in result.curve if "loss" in point]
+    assert losses[-1] < losses[0]
+    assert result.best > next(point["dev"] for point in result.curve if "dev" in point)
+    assert "before training" in result.render()
+    assert json.dumps(result.as_json())
+    assert any("negatives a query" in line for line in notes.lines)
+    model = load_model(str(config.output))
+    assert model.card.method == method
+    assert model.card.training["steps"] == 40
+    assert not (config.output / "checkpoints").exists()
+    again = run(config)
+    assert again.up_to_date
+    assert again.curve == result.curve
+    query, passage = hashes(config.output)
+    assert (query == passage) == (method == "shared")
+
+
+def test_other_options_are_refused_and_forced(config_of):
+    config = config_of()
+    run(config)
+    other = config_of("dpr")
+    with pytest.raises(PreconditionError, match=r"method shared -> dpr.*--force"):
+        run(other)
+    run(replace(other, force=True))
+    assert ModelCard.load(config.output).method == "dpr"
+    assert not (config.output / "model.safetensors").exists()
+
+
+class StopAfter(Notes):
+    """Sends a signal to the loop after some steps."""
+
+    def __init__(self, steps):
+        super().__init__()
+        self.left = steps
+
+    def advance(self, units):
+        self.left -= 1
+        if self.left == 0:
+            signal.raise_signal(signal.SIGTERM)
+
+
+def test_interrupted_and_resumed_is_the_unbroken_model(config_of, tmp_path):
+    unbroken = config_of(output=tmp_path / "unbroken")
+    curve = run(unbroken).curve
+    config = config_of()
+    for steps in (1, 2):
+        with pytest.raises(Interrupted) as caught:
+            run(config, StopAfter(steps))
+        assert caught.value.exit_code == 75
+    state = json.loads((config.output / "state.json").read_text())
+    assert (state["state"], state["exit_code"]) == ("interrupted", 75)
+    notes = Notes()
+    assert run(config, notes).curve == curve
+    assert "resuming after step 3" in notes.lines
+    assert hashes(config.output) == hashes(unbroken.output)
+
+
+def test_checkpoints_of_another_method_are_refused(config_of):
+    with pytest.raises(Interrupted):
+        run(config_of(), StopAfter(2))
+    with pytest.raises(PreconditionError, match=r"checkpoints of another training \(.*method shared -> dpr"):
+        run(config_of("dpr"))
+    notes = Notes()
+    run(config_of("dpr", force=True), notes)
+    assert not any("resuming" in line for line in notes.lines)
+
+
+def test_resume_must_and_never(config_of):
+    with pytest.raises(PreconditionError, match="holds no checkpoint"):
+        run(config_of(options={"resume": "must"}))
+    with pytest.raises(Interrupted):
+        run(config_of(), StopAfter(2))
+    notes = Notes()
+    run(config_of(options={"resume": "never"}), notes)
+    assert not any("resuming" in line for line in notes.lines)
+
+
+@pytest.fixture
+def mined(tiny_collection, tmp_path):
+    """Examples with hard negatives, mined from a run that ranks all passages."""
+    names = [json.loads(line)["_id"] for line in (tiny_collection / "corpus.jsonl").read_text().splitlines()]
+    queries = [
+        line.split("\t")[0] for line in (tiny_collection / "qrels/train.tsv").read_text().splitlines()[1:]
+    ]
+    hits = "".join(
+        f"{query} Q0 {name} {rank} {100 - rank} toy\n"
+        for query in queries
+        for rank, name in enumerate(names, 1)
+    )
+    (tmp_path / "run.trec").write_text(hits)
+    config = MineNegativesConfig(
+        data=f"{tiny_collection}:train", run=tmp_path / "run.trec", output=tmp_path / "hard.jsonl"
+    )
+    return mine(config).output
+
+
+def test_mined_examples_find_their_collection_and_bring_negatives(config_of, mined):
+    notes = Notes()
+    run(config_of(data=(str(mined),), options={"train_group_size": 4}), notes)
+    announced = next(line for line in notes.lines if "the first batch holds" in line)
+    assert int(announced.split("holds ")[1].split()[0]) > 6
+
+
+def test_examples_of_another_collection(config_of, mined, tiny_collection, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    changed = (tiny_collection / "corpus.jsonl").read_text().replace("bees 0", "bees zero", 1)
+    (other / "corpus.jsonl").write_text(changed)
+    with pytest.raises(VerificationError, match="was made from the collection tiny"):
+        run(config_of(data=(f"path={mined},corpus={other}",)))
+
+
+def test_examples_without_a_manifest_need_the_collection_named(config_of, mined, tiny_collection):
+    mined.with_name(mined.name + ".manifest.json").unlink()
+    with pytest.raises(UsageError, match="does not say which collection"):
+        run(config_of(data=(str(mined),)))
+    run(config_of(data=(f"path={mined},corpus={tiny_collection}",)))
+
+
+def test_a_set_without_positives(config_of, tiny_collection):
+    qrels = tiny_collection / "qrels" / "train.tsv"
+    qrels.write_text(qrels.read_text().replace("\t1\n", "\t0\n"))
+    with pytest.raises(DataError, match="has no query with a positive"):
+        run(config_of())
+
+
+def test_two_sets_need_two_names(config_of, tiny_collection):
+    data = (f"path={tiny_collection},split=train", f"path={tiny_collection},split=dev")
+    with pytest.raises(UsageError, match="two sets are called tiny"):
+        run(config_of(data=data))
+    named = tuple(f"name={split},path={tiny_collection},split={split}" for split in ("train", "dev"))
+    assert run(config_of(data=named)).steps == 6
+
+
+def test_no_data(config_of):
+    with pytest.raises(UsageError, match="--data is missing"):
+        run(config_of(data=()))
+
+
+def test_an_unknown_phase(config_of, tiny_collection):
+    with pytest.raises(UsageError, match="shared has the phases train"):
+        run(config_of(data=(f"path={tiny_collection},split=train,phase=warm-up",)))
+
+
+def test_a_missing_tracker_stops_before_training(config_of, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(PreconditionError, match="pip install wandb"):
+        run(config_of(options={"report_to": "wandb"}))
+
+
+def test_dry_run_writes_nothing(config_of):
+    config = config_of(dry_run=True)
+    notes = Notes()
+    run(config, notes)
+    assert not config.output.exists()
+    assert "would train shared" in notes.lines[-1]
+
+
+def test_gradient_cache_and_checkpointing_train_to_the_same_weights_nearly(config_of, tmp_path):
+    """Other pieces mean other dropout, so dropout is off here: only sums are in another order."""
+    from transformers import AutoModel
+
+    plain = AutoModel.from_pretrained(config_of().backbone)
+    plain.config.hidden_dropout_prob = plain.config.attention_probs_dropout_prob = 0.0
+    still = tmp_path / "still"
+    plain.save_pretrained(still)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (still / name).write_bytes((tmp_path / config_of().backbone / name).read_bytes())
+    vectors = []
+    for index, options in enumerate(({}, {"grad_cache": 30}, {"gradient_checkpointing": True})):
+        config = config_of(options=options, backbone=str(still), output=tmp_path / f"model{index}")
+        run(config)
+        model = load_model(str(config.output))
+        tokens = model.tokenizers["query"]
+        from dretrieve.encoding.pipeline import encode_records
+        from dretrieve.types import Record
+
+        assert tokens.pad_id == 0
+        vectors.append(encode_records(model, "query", [Record("q", "", "bee hive")], "float32"))
+    np.testing.assert_allclose(vectors[1], vectors[0], atol=1e-4)
+    np.testing.assert_allclose(vectors[2], vectors[0], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"gradient_accumulation_steps": 2}, "--grad-cache"),
+        ({"per_device_train_batch_size": 1}, "is too small; give 2 or more"),
+        ({"patience": 2}, "give --dev"),
+        ({"learning_rate": 0.0}, "must be above 0"),
+        ({"warmup_ratio": 2.0}, "between 0 and 1"),
+        ({"positives": "all"}, "choose one of sample, first"),
+    ],
+)
+def test_options_that_make_no_sense(options, message):
+    with pytest.raises(UsageError, match=message):
+        TrainOptions(**options)
+
+
+def test_options_that_change_nothing_are_not_recorded():
+    """A training goes on under another rhythm of saving, and dev options count only with a dev set."""
+    plain = TrainOptions().recorded()
+    assert plain == TrainOptions(save_steps=7, report_to="wandb", device="cpu", dev_pool=9).recorded()
+    assert plain != TrainOptions(learning_rate=1e-4).recorded()
+    one, other = (TrainOptions(dev="a:dev", dev_pool=pool).recorded() for pool in (9, 10))
+    assert one != other
+    assert one == TrainOptions(dev="b:dev", dev_pool=9).recorded()
