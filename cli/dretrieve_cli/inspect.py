@@ -1,0 +1,32 @@
+"""``dretrieve inspect``: what is this file or folder."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from dretrieve_cli.common import COMMON, Json, Quiet, Verbose, execute
+
+
+def inspect(
+    path: Annotated[str, typer.Argument(help="A file or folder of any kind.", show_default=False)],
+    verify: Annotated[
+        Literal["quick", "full"], typer.Option(help="full hashes every file again.", rich_help_panel=COMMON)
+    ] = "quick",
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Say what a file or folder is, what is in it and what it was made from.
+
+    Every artefact of dretrieve, every known form of other tools. The exit code is not 0 when it is unusable.
+
+    Examples:
+        dretrieve inspect work/index
+        dretrieve inspect psgs_w100.tsv.gz
+    """
+    from dretrieve.jobs import inspect as job
+
+    job_config = job.InspectConfig(path=path, verify=verify == "full")
+    execute(lambda progress: job.run(job_config, progress), json=json, quiet=quiet, verbose=verbose)

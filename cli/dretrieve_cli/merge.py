@@ -1,0 +1,45 @@
+"""The command ``merge``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from dretrieve_cli.common import COMMON, ConfigFile, DryRun, Force, Json, Output, Quiet, Verbose, execute
+
+if TYPE_CHECKING:
+    from dretrieve.types import Progress
+
+
+def merge(
+    partials: Annotated[list[Path], typer.Argument(metavar="PARTIAL…", help="Runs of search --shard I/N.")],
+    output: Output,
+    verify: Annotated[
+        Literal["quick", "full"], typer.Option(help="full hashes every part again.", rich_help_panel=COMMON)
+    ] = "quick",
+    force: Force = False,
+    dry_run: DryRun = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    config: ConfigFile = None,
+) -> None:
+    """Join the partial runs of a sharded search: the bytes of the run that one process writes.
+
+    Gaps, overlaps and parts of different searches are refused.
+
+    Examples:
+        dretrieve merge part-0.trec part-1.trec part-2.trec part-3.trec --output run.trec
+        dretrieve merge work/run.shard-*.trec --output work/run.trec
+    """
+    from dretrieve.jobs import merge as job
+
+    def work(progress: Progress) -> job.MergeResult:
+        job_config = job.MergeConfig(
+            partials=partials, output=output, verify=verify == "full", force=force, dry_run=dry_run
+        )
+        return job.run(job_config, progress)
+
+    execute(work, json=json, quiet=quiet, verbose=verbose)

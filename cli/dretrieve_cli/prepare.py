@@ -1,0 +1,68 @@
+"""``dretrieve prepare``: a source of text becomes a collection."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dretrieve_cli.common import ConfigFile, DryRun, Force, Json, Output, Quiet, Verbose, execute
+
+
+def prepare(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="pydocs, beir:NAME, dpr:KEY, hf:NAME, or a file or folder in any known form.",
+            show_default=False,
+        ),
+    ],
+    output: Output,
+    corpus: Annotated[
+        Path | None, typer.Option(help="Passages, for a source of queries or ids.", rich_help_panel="Input")
+    ] = None,
+    queries: Annotated[
+        Path | None, typer.Option(help="Queries, for a source of passages or ids.", rich_help_panel="Input")
+    ] = None,
+    qrels: Annotated[
+        list[str] | None,
+        typer.Option(metavar="[SPLIT=]FILE", help="Judgements; repeatable.", rich_help_panel="Input"),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(help="Split of training rows and of queries that name none.", rich_help_panel="Input"),
+    ] = None,
+    mirror: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Fetch from this base address instead.", rich_help_panel="Input"),
+    ] = None,
+    force: Force = False,
+    dry_run: DryRun = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    config: ConfigFile = None,
+) -> None:
+    """Turn a source of text into a collection: passages, queries, judgements.
+
+    Examples:
+        dretrieve prepare pydocs --output work/pydocs
+        dretrieve prepare beir:scifact --output work/scifact
+        dretrieve prepare collection.tsv --queries dev.tsv --qrels dev=qrels.dev.tsv --output work/marco
+        dretrieve prepare nq-train.json.gz --split train --output work/nq
+    """
+    from dretrieve.jobs import prepare as job
+
+    job_config = job.PrepareConfig(
+        source=source,
+        output=output,
+        corpus=corpus,
+        queries=queries,
+        qrels=tuple(qrels or ()),
+        split=split,
+        mirror=mirror,
+        force=force,
+        dry_run=dry_run,
+    )
+    execute(lambda progress: job.run(job_config, progress), json=json, quiet=quiet, verbose=verbose)

@@ -1,0 +1,164 @@
+"""Progress on stderr: rich bars on a terminal, one plain line every few seconds elsewhere, or nothing."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import IO, Any
+
+PLAIN_SECONDS = 10.0
+
+
+class QuietProgress:
+    """Says nothing (``--quiet``)."""
+
+    def start(self, label: str, total: int | None, unit: str, done: int = 0) -> None:
+        """Ignore."""
+
+    def advance(self, units: int) -> None:
+        """Ignore."""
+
+    def note(self, text: str) -> None:
+        """Ignore."""
+
+    def finish(self) -> None:
+        """Ignore."""
+
+    def close(self) -> None:
+        """Ignore."""
+
+
+class PlainProgress(QuietProgress):
+    """One line when a stage begins, every ``seconds`` in between, and when it ends: good for log files."""
+
+    def __init__(self, stream: IO[str], seconds: float = PLAIN_SECONDS) -> None:
+        self.stream, self.seconds = stream, seconds
+        self.label, self.unit = "", ""
+        self.total: int | None = None
+        self.done = self.before = 0
+        self.began = self.said = 0.0
+
+    def start(self, label: str, total: int | None, unit: str, done: int = 0) -> None:
+        """Begin a stage; ``done`` units were finished by an earlier run."""
+        self.label, self.unit, self.total = label, unit, total
+        self.done = self.before = done
+        self.began = self.said = time.monotonic()
+        resumed = f", {done:,} done before" if done else ""
+        self._say(f"{label}: {'' if total is None else f'{total:,} '}{unit}{resumed}")
+
+    def advance(self, units: int) -> None:
+        """Count, and speak when it is time."""
+        self.done += units
+        if time.monotonic() - self.said >= self.seconds:
+            self.said = time.monotonic()
+            self._say(f"{self.label}: {self._position()}")
+
+    def note(self, text: str) -> None:
+        """Say one line."""
+        self._say(text)
+
+    def finish(self) -> None:
+        """Say the end with the time that it took."""
+        if self.label:
+            seconds = time.monotonic() - self.began
+            self._say(f"{self.label}: {self.done:,} {self.unit} in {duration(seconds)}{self._rate(seconds)}")
+            self.label = ""
+
+    def _position(self) -> str:
+        seconds = time.monotonic() - self.began
+        fresh = self.done - self.before
+        if not self.total:
+            return f"{self.done:,} {self.unit}{self._rate(seconds)}"
+        left = duration((self.total - self.done) * seconds / fresh) if fresh else "?"
+        share = 100 * self.done / self.total
+        return f"{self.done:,}/{self.total:,} {self.unit} ({share:.0f}%){self._rate(seconds)}, {left} left"
+
+    def _rate(self, seconds: float) -> str:
+        fresh = self.done - self.before
+        return f", {fresh / seconds:,.0f}/s" if seconds > 0.5 and fresh else ""
+
+    def _say(self, text: str) -> None:
+        self.stream.write(text + "\n")
+        self.stream.flush()
+
+
+class RichProgress(QuietProgress):
+    """Bars with rate and time left, on a terminal."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            ProgressColumn,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        columns: list[ProgressColumn] = [
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[unit]} {task.fields[rate]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        ]
+        self.bars = Progress(*columns, console=Console(file=stream, highlight=False), transient=False)
+        self.tasks: list[Any] = []
+        self.began: list[float] = []
+        self.counts: list[int] = []
+
+    def start(self, label: str, total: int | None, unit: str, done: int = 0) -> None:
+        """Begin a stage; ``done`` units were finished by an earlier run."""
+        self.bars.start()
+        self.tasks.append(self.bars.add_task(label, total=total, completed=done, unit=unit, rate=""))
+        self.began.append(time.monotonic())
+        self.counts.append(0)
+
+    def advance(self, units: int) -> None:
+        """Move the newest bar."""
+        if not self.tasks:
+            return
+        self.counts[-1] += units
+        seconds = time.monotonic() - self.began[-1]
+        rate = f"{self.counts[-1] / seconds:,.0f}/s" if seconds > 0.5 else ""
+        self.bars.update(self.tasks[-1], advance=units, rate=rate)
+
+    def note(self, text: str) -> None:
+        """Print one line above the bars."""
+        self.bars.console.print(text, markup=False)
+
+    def finish(self) -> None:
+        """Stop the newest bar where it stands."""
+        if self.tasks:
+            self.bars.stop_task(self.tasks.pop())
+            self.began.pop()
+            self.counts.pop()
+        if not self.tasks:
+            self.bars.stop()
+
+    def close(self) -> None:
+        """Give the terminal back, whatever happened."""
+        self.bars.stop()
+
+
+def choose_progress(quiet: bool, stream: IO[str] | None = None) -> QuietProgress:
+    """Return the display that fits: nothing, bars (terminal), or lines (log file, ``TERM=dumb``)."""
+    stream = stream or sys.stderr
+    if quiet:
+        return QuietProgress()
+    if stream.isatty() and os.environ.get("TERM") != "dumb":
+        return RichProgress(stream)
+    return PlainProgress(stream)
+
+
+def duration(seconds: float) -> str:
+    """Return ``0.4 s``, ``12 s``, ``3 min 05 s`` or ``2 h 10 min``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    if seconds < 3600:
+        return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
+    return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60):02d} min"

@@ -1,0 +1,87 @@
+"""What other tools call things: flags and commands that people paste, and what to write here instead.
+
+Spellings with the same meaning are aliases on the command itself; this table explains those whose meaning
+differs or that need no flag here. Sources: Tevatron (v1, v2), Pyserini, DPR, sentence-transformers, ColBERT.
+"""
+
+from __future__ import annotations
+
+_SHARD = "write --shard I/N (I from 0), or --shard array/N inside a job array"
+_MODEL_HAS_IT = "the model's card holds it, so that it cannot differ between passages and queries"
+_BATCH = "batches are cut by tokens, so that padding is not computed and memory stays bounded"
+
+FLAG_RENAMES: dict[str, str] = {
+    "--encode-is-qry": "write encode --queries DIR:split instead of --corpus DIR",
+    "--encode-is-query": "write encode --queries DIR:split instead of --corpus DIR",
+    "--encode-in-path": "write --corpus DIR or --queries DIR:split",
+    "--encoded-save-path": "write --output DIR",
+    "--encode-num-shard": _SHARD,
+    "--encode-shard-index": _SHARD,
+    "--dataset-number-of-shards": _SHARD,
+    "--dataset-shard-index": _SHARD,
+    "--shard-num": _SHARD,
+    "--shard-id": _SHARD,
+    "--num-shards": _SHARD,
+    "--dataset-name": "write --corpus, --queries or --data DIR[:split]; prepare hf:NAME makes the folder",
+    "--dataset-path": "write --corpus, --queries or --data with DIR[:split]",
+    "--dataset-split": "the split follows the folder: DIR:split",
+    "--corpus-name": "write --corpus DIR; prepare hf:NAME makes the folder",
+    "--corpus-path": "write --corpus DIR",
+    "--train-dir": "write --data DIR:train",
+    "--train-yaml": "write --data once for each set, or put them into --config FILE",
+    "--do-train": "write the command train",
+    "--do-encode": "write the command encode",
+    "--q-max-len": _MODEL_HAS_IT,
+    "--p-max-len": _MODEL_HAS_IT,
+    "--pooling": _MODEL_HAS_IT,
+    "--normalize": _MODEL_HAS_IT,
+    "--l2-norm": _MODEL_HAS_IT,
+    "--append-eos-token": _MODEL_HAS_IT,
+    "--padding-side": _MODEL_HAS_IT,
+    "--query-prefix": _MODEL_HAS_IT,
+    "--passage-prefix": _MODEL_HAS_IT,
+    "--query-reps": "write --query-embeddings EMB",
+    "--passage-reps": "write --index IDX (an index or an embeddings folder)",
+    "--encoded-queries": "write --query-embeddings EMB",
+    "--save-ranking-to": "write --output RUN",
+    "--save-text": "runs are text; --output-format chooses the form",
+    "--shard-search": "write --shard I/N and join with merge",
+    "--encoder-class": _MODEL_HAS_IT,
+    "--tokenizer-name": _MODEL_HAS_IT,
+    "--topics-format": "the form is known from the file",
+    "--batch-size": _BATCH,
+    "--per-device-eval-batch-size": _BATCH,
+    "--fp16": "write --precision fp16",
+    "--bf16": "write --precision bf16",
+    "--untie-encoder": "two encoders are the method dpr: train dpr",
+    "--negatives-x-device": "negatives are always shared between the processes of torchrun",
+    "--grad-cache": "write --grad-cache 8192, the tokens of a piece",
+    "--gc-q-chunk-size": "the gradient cache cuts by tokens, not by texts: --grad-cache 8192",
+    "--gc-p-chunk-size": "the gradient cache cuts by tokens, not by texts: --grad-cache 8192",
+    "--train-n-passages": "write --train-group-size; it counts the positive too",
+    "--train-group-size": "write --num-negatives: without the positive, so one less",
+    "--scale": "it multiplies and --temperature divides: scale 20 is --temperature 0.05",
+    "--gradient-accumulation-steps": "accumulated steps would see fewer negatives; use the gradient cache",
+    "--overwrite-output-dir": "write --force",
+    "--weight-on-dense": "alpha weighs BM25 here: score = dense + alpha * BM25",
+    "--rrf.k": "write --rrf-k",
+    "--encoder": "write --model",
+    "--hnsw": "write --type hnsw",
+    "--pq": "write --type ivfpq",
+    "--collection": "write --corpus DIR",
+    "--topk": 'write --metrics "top5 top20 top100" with --answers DIR:split',
+    "--regex": "whether answers are regular expressions is known from the collection",
+}
+
+COMMAND_RENAMES: dict[str, str] = {
+    "retrieve": "write search.",
+    "eval": "write evaluate.",
+    "fuse": "write fuse-bm25.",
+    "hybrid": "write fuse-bm25.",
+    "bm25": "write index --type bm25, then search.",
+    "mine": "write mine-negatives.",
+    "download": "write prepare beir:NAME, dpr:NAME or hf:NAME.",
+    "rerank": "reranking is not part of this toolkit; fuse-bm25 joins two runs.",
+    "slurm": "write array.",
+    "version": "write --version.",
+}

@@ -1,0 +1,38 @@
+"""``dretrieve validate``: do these fit together."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from dretrieve_cli.common import COMMON, Json, Quiet, Verbose, execute
+
+
+def validate(
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            help="Collections (DIR[:split]), judgements, runs, examples, embeddings, indexes, models.",
+            show_default=False,
+        ),
+    ],
+    verify: Annotated[
+        Literal["quick", "full"], typer.Option(help="full hashes every file again.", rich_help_panel=COMMON)
+    ] = "quick",
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Check that artefacts are whole and fit together; if a score is zero, say why.
+
+    Exit code 3 when something is missing, 4 for bad input, 5 for what does not belong together.
+
+    Examples:
+        dretrieve validate work/pydocs:test work/run.trec
+        dretrieve validate work/pydocs work/embeddings work/index work/run.trec
+    """
+    from dretrieve.jobs import validate as job
+
+    job_config = job.ValidateConfig(paths=tuple(paths), full=verify == "full")
+    execute(lambda progress: job.run(job_config, progress), json=json, quiet=quiet, verbose=verbose)

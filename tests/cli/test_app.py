@@ -1,0 +1,157 @@
+"""The front door: map, help, versions, unknown words, start-up cost."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+import time
+import types
+from importlib import import_module
+
+import pytest
+
+from dretrieve import __version__
+from dretrieve.errors import PreconditionError
+from dretrieve_cli import app
+
+HEAVY = ("numpy", "torch", "transformers", "faiss", "numba", "bm25s", "datasets", "scipy", "typer", "rich")
+
+
+def test_no_words_print_the_stage_map_and_every_command(cli):
+    alone, asked = cli(), cli("--help")
+    assert alone.out == asked.out == cli("-h").out == cli("help").out
+    assert "search  evaluate" in alone.out
+    for name, (_, line) in app.COMMANDS.items():
+        assert re.search(rf"^  {name} +{re.escape(line)}$", alone.out, re.MULTILINE)
+    assert len(re.findall(r"^  dretrieve .*--output|^  dretrieve evaluate", alone.out, re.MULTILINE)) == 3
+
+
+def test_every_command_has_its_module_and_every_module_its_command(root):
+    files = {path.stem for path in (root / "cli" / "dretrieve_cli").glob("*.py")}
+    frame = {"__init__", "__main__", "app", "common", "parsing", "progress", "renames"}
+    assert {name.replace("-", "_") for name in app.COMMANDS} == files - frame
+
+
+@pytest.mark.parametrize("name", app.COMMANDS)
+def test_help_of_a_command_stands_on_examples_that_parse(name, cli_here):
+    shown = cli_here(name, "--help")
+    assert shown.err == ""
+    assert "Usage: dretrieve " + name in shown.out
+    module = import_module(f"dretrieve_cli.{name.replace('-', '_')}")
+    if hasattr(module, "COMMANDS"):
+        assert all(cli_here(name, inner, "--help").out for inner in module.COMMANDS)
+        return
+    above = shown.out.split("Usage:")[0].replace("\\\n", " ")
+    examples = re.findall(rf"^  dretrieve {name}(?: .*)?$", above, re.MULTILINE)
+    assert len(examples) >= 2, "a command's docstring needs an Examples: section with two runnable lines"
+    for line in examples:
+        function, words, path = app.choose(module, name, shlex.split(line, comments=True)[2:])
+        app.command_of(function, path).make_context(path, words)
+
+
+@pytest.mark.parametrize("name", ["", *app.COMMANDS])
+def test_help_loads_nothing_heavy(name, root):
+    words = [name, "--help"] if name else ["--help"]
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "dretrieve_cli", *words],
+        cwd=root,
+        env={"PYTHONPATH": f"{root}:{root / 'cli'}", "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    forbidden = set(HEAVY) if not name else set(HEAVY) - {"typer", "rich"}
+    assert loaded & {"dretrieve_cli"}
+    assert not loaded & forbidden
+
+
+def test_help_costs_at_most_one_and_a_half_imports_of_typer_and_rich(root):
+    def seconds(*words: str) -> float:
+        before = time.perf_counter()
+        subprocess.run([sys.executable, *words], cwd=root, env=environment, check=True, capture_output=True)
+        return time.perf_counter() - before
+
+    environment = {"PYTHONPATH": f"{root}:{root / 'cli'}"}
+    ours, theirs = [], []
+    for _ in range(7):
+        ours.append(seconds("-m", "dretrieve_cli", "--help"))
+        theirs.append(seconds("-c", "import typer, rich"))
+    assert min(ours) <= 1.5 * min(theirs)
+
+
+def test_version(cli):
+    assert cli("--version").out.startswith(f"dretrieve {__version__} (Python 3.")
+    versions = cli("--version", "--json").json()
+    assert versions["dretrieve"] == __version__
+    assert versions["torch"]
+    assert {"transformers", "numpy", "bm25s", "faiss-cpu"} <= set(versions)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["serch"], "there is no command 'serch'; did you mean search? "),
+        (["retrieve"], "there is no command 'retrieve'; write search. "),
+        (["xyzzy"], "there is no command 'xyzzy'; dretrieve --help lists the commands"),
+        (["--index", "a"], "the command comes first: dretrieve COMMAND --index"),
+    ],
+)
+def test_unknown_commands_are_explained(words, sentence, cli_here):
+    outcome = cli_here(*words, code=2)
+    assert sentence in outcome.err
+    assert outcome.out == ""
+    assert len(outcome.err.splitlines()) == 1
+
+
+def test_dashes_and_underscores_name_the_same_command(cli_here):
+    names = [name for name in app.COMMANDS if "-" in name]
+    assert names
+    for name in names:
+        assert cli_here(name.replace("-", "_"), "--help").out == cli_here(name, "--help").out
+
+
+def test_sub_commands_are_listed_and_misspellings_explained(monkeypatch, cli_here):
+    def add(name: str = "x") -> None:
+        """Add one."""
+        print(json.dumps({"added": name}))
+
+    module = types.ModuleType("dretrieve_cli.things")
+    module.COMMANDS = {"add": add}
+    monkeypatch.setitem(sys.modules, "dretrieve_cli.things", module)
+    monkeypatch.setitem(app.COMMANDS, "things", ("Look", "Things."))
+    assert re.search(r"add +Add one\.", cli_here("things").out)
+    assert cli_here("things", "add", "--name", "y").json() == {"added": "y"}
+    assert "no sub-command 'ad'; there are add did you mean add?" in cli_here("things", "ad", code=2).err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "sentence"),
+    [
+        (PreconditionError("no room"), 3, "dretrieve: no room"),
+        (
+            ModuleNotFoundError("No module named 'torch'", name="torch"),
+            3,
+            "needs torch, which is not installed",
+        ),
+        (ValueError("a\nb"), 1, "unexpected ValueError: a b; run again with --verbose"),
+    ],
+)
+def test_errors_before_the_job_begins_are_one_line_too(error, code, sentence, monkeypatch, cli_here):
+    def things(verbose: bool = False) -> None:
+        """Fail."""
+        raise error
+
+    module = types.ModuleType("dretrieve_cli.things")
+    module.things = things
+    monkeypatch.setitem(sys.modules, "dretrieve_cli.things", module)
+    monkeypatch.setitem(app.COMMANDS, "things", ("Look", "Things."))
+    outcome = cli_here("things", code=code)
+    assert sentence in outcome.err
+    assert len(outcome.err.splitlines()) == 1
+    if code == 1:
+        with pytest.raises(ValueError, match="a\nb"):
+            cli_here("things", "--verbose")

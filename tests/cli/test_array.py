@@ -1,0 +1,109 @@
+"""``dretrieve array``: the stage's words are checked before anything is written, and reach it unchanged."""
+
+from __future__ import annotations
+
+import json
+import sys
+import types
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+import typer
+
+from dretrieve_cli import app
+from dretrieve_cli import array as command
+from dretrieve_cli.common import Force, Json, Output, ShardOption
+
+
+def toy(
+    rows: Annotated[int, typer.Option(help="Rows.")],
+    output: Output,
+    query_prefix: Annotated[str, typer.Option()] = "",
+    shard: ShardOption = None,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """A stage that can be cut."""
+
+
+def whole(output: Output) -> None:
+    """A stage that cannot be cut."""
+
+
+def silent(shard: ShardOption = None) -> None:
+    """A stage without output."""
+
+
+@pytest.fixture(autouse=True)
+def stages(monkeypatch):
+    for function in (toy, whole, silent):
+        module = types.ModuleType(f"dretrieve_cli.{function.__name__}")
+        setattr(module, function.__name__, function)
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        monkeypatch.setitem(app.COMMANDS, function.__name__, ("Look", "Try."))
+
+
+def test_words_of_the_stage_reach_the_plan_and_the_script(cli_here, tmp_path):
+    out = tmp_path / "out"
+    words = ["--rows", "5", "--query_prefix", "a b", "--output", out, "--force"]
+    state = cli_here("array", "toy", *words, "--shards", "2", "--json").json()
+    assert state["plan"] == f"{out}.array"
+    assert state["missing"] == [0, 1]
+    plan = json.loads((Path(state["plan"]) / "plan.json").read_text())
+    dashed = [str(word).replace("_", "-") if str(word).startswith("--") else str(word) for word in words]
+    assert plan["command"] == ["toy", *dashed, "--shard", "array/2"]
+    script = Path(state["script"]).read_text()
+    assert (
+        f"exec {sys.executable} -m dretrieve_cli toy --rows 5 --query-prefix 'a b' --output {out}" in script
+    )
+
+
+def test_own_words_may_stand_anywhere(cli_here, tmp_path):
+    out = tmp_path / "out"
+    text = cli_here(
+        "array", "--shards", "3", "toy", "--rows", "5", "--time", "1:00:00", "--output", out, "--dry-run"
+    ).out
+    assert "#SBATCH --array=0-2" in text
+    assert "#SBATCH --time=1:00:00" in text
+    assert not Path(f"{out}.array").exists()
+
+
+def test_the_plan_folder_can_be_chosen(cli_here, tmp_path):
+    words = ("--rows", "5", "--output", tmp_path / "out", "--plan", tmp_path / "p")
+    cli_here("array", "toy", *words, "--shards", "2")
+    assert (tmp_path / "p" / "plan.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["nothing"], "there is no command 'nothing'"),
+        (["array"], "array cannot run array"),
+        (["whole", "--output", "x"], "whole has no --shard, so it cannot run as an array"),
+        (
+            ["search", "--index", "i", "--query-embeddings", "q", "--output", "run.trec"],
+            "each shard of search is a file of its own: put {shard} into --output",
+        ),
+        (["silent"], "array needs a stage with --output; silent has none"),
+        (["toy", "--output", "x"], "Missing option '--rows'"),
+        (["toy", "--output", "x", "--rows", "five"], "--rows"),
+        (["toy", "--output", "x", "--rows", "5", "--shard", "0/2"], "array writes --shard itself"),
+        (
+            ["toy", "--output", "x", "--rows", "5", "--row", "5"],
+            "there is no option --row; did you mean --rows?",
+        ),
+        (["toy", "--output", "x", "--rows", "5", "--then", "whole --outpt y"], "no option --outpt"),
+    ],
+)
+def test_mistakes_are_found_before_anything_is_written(words, sentence, cli_here, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert sentence in cli_here("array", *words, "--shards", "2", code=2).err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tasks_of_a_checkout_find_it(root, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "relative:/absolute")
+    path = command.python_path()["PYTHONPATH"].split(":")
+    assert path[:2] == [str(root), str(root / "cli")]
+    assert path[2:] == [str(Path.cwd() / "relative"), "/absolute"]

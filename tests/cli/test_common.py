@@ -1,0 +1,181 @@
+"""Jobs behind the command line: results, errors and their exit codes, threads, settings."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import warnings
+
+import pytest
+import typer
+from rich.table import Table
+
+from dretrieve import errors
+from dretrieve_cli import common
+
+
+class Answer:
+    """A result with a number in it."""
+
+    def __init__(self, rendered: object = "forty-two") -> None:
+        self.rendered = rendered
+
+    def as_json(self) -> object:
+        return {"answer": 42, "name": "é"}
+
+    def render(self) -> object:
+        return self.rendered
+
+
+def failing(error: BaseException):
+    def work(progress: object) -> Answer:
+        raise error
+
+    return work
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.DretrieveError("x"), 1),
+        (errors.UsageError("x"), 2),
+        (errors.PreconditionError("x"), 3),
+        (errors.DataError.at("corpus.jsonl", 7, "x"), 4),
+        (errors.VerificationError("x"), 5),
+        (errors.Interrupted("x"), 75),
+        (MemoryError(), 3),
+        (ModuleNotFoundError("No module named 'faiss'", name="faiss"), 3),
+        (KeyboardInterrupt(), 130),
+        (RuntimeError("two\nlines"), 1),
+    ],
+)
+def test_errors_become_one_line_and_their_exit_code(error, code, capsys):
+    with pytest.raises(typer.Exit) as stopped:
+        common.execute(failing(error))
+    captured = capsys.readouterr()
+    assert stopped.value.exit_code == code
+    assert captured.out == ""
+    assert len(captured.err.splitlines()) == 1
+    assert "Traceback" not in captured.err
+
+
+def test_an_unexpected_error_says_how_to_see_more(capsys):
+    with pytest.raises(typer.Exit):
+        common.execute(failing(RuntimeError("two\nlines")))
+    assert "unexpected RuntimeError: two lines; run again with --verbose" in capsys.readouterr().err
+    with pytest.raises(typer.Exit):
+        common.execute(failing(RuntimeError("deep")), verbose=True)
+    assert "in work" in capsys.readouterr().err
+
+
+def test_results_go_to_stdout_as_text_json_or_table(capsys):
+    common.execute(lambda progress: Answer())
+    assert capsys.readouterr().out == "forty-two\n"
+    common.execute(lambda progress: Answer(), json=True)
+    assert capsys.readouterr().out == '{\n "answer": 42,\n "name": "é"\n}\n'
+    table = Table("metric")
+    table.add_row("nDCG@10")
+    common.execute(lambda progress: Answer(table))
+    shown = capsys.readouterr().out
+    assert "nDCG@10" in shown
+    assert "\x1b" not in shown
+
+
+def test_progress_and_notes_go_to_stderr_and_quiet_silences_them(capsys):
+    def work(progress) -> Answer:
+        progress.start("encode", 10, "passages")
+        progress.note("a default was taken")
+        progress.advance(10)
+        progress.finish()
+        return Answer()
+
+    common.execute(work)
+    loud = capsys.readouterr()
+    assert "encode: 10 passages" in loud.err
+    assert "a default was taken" in loud.err
+    common.execute(work, quiet=True)
+    silent = capsys.readouterr()
+    assert silent.err == ""
+    assert silent.out == loud.out == "forty-two\n"
+
+
+def test_libraries_warnings_are_hidden_unless_asked_for(root):
+    program = (
+        "import warnings; from dretrieve_cli import common\n"
+        "class A:\n def as_json(self): return 1\n def render(self): return 'x'\n"
+        "def work(progress):\n warnings.warn('library talk'); return A()\n"
+        "common.execute(work, verbose={})"
+    )
+    for verbose in (False, True):
+        done = subprocess.run(
+            [sys.executable, "-c", program.format(verbose)],
+            env={"PYTHONPATH": f"{root}:{root / 'cli'}"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert ("library talk" in done.stderr) is verbose
+
+
+def test_a_reader_that_goes_away_is_no_error(root):
+    program = (
+        "from dretrieve_cli import common\n"
+        "class A:\n def render(self): return 'x' * 1000000\n"
+        "common.execute(lambda progress: A())"
+    )
+    line = f'set -o pipefail; {sys.executable} -c "{program}" | head -c 1'
+    done = subprocess.run(
+        ["bash", "-c", line],
+        env={"PYTHONPATH": f"{root}:{root / 'cli'}", "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "x", "")
+
+
+@pytest.fixture
+def clean(monkeypatch):
+    for name in (
+        *common.THREAD_VARIABLES,
+        "SLURM_CPUS_PER_TASK",
+        "PBS_NUM_PPN",
+        "NSLOTS",
+        "LSB_DJOB_NUMPROC",
+    ):
+        monkeypatch.setenv(name, "0")
+        monkeypatch.delenv(name)
+    return monkeypatch
+
+
+def test_threads_come_from_the_flag_the_user_the_scheduler_the_machine(clean):
+    import os
+
+    assert common.apply_threads(0) == len(os.sched_getaffinity(0))
+    clean.delenv("OMP_NUM_THREADS")
+    clean.setenv("SLURM_CPUS_PER_TASK", "3")
+    assert common.apply_threads(0) == 3
+    assert os.environ["OMP_NUM_THREADS"] == "3"
+    clean.setenv("OMP_NUM_THREADS", "5")
+    assert common.apply_threads(0) == 5
+    assert common.apply_threads(2) == 2
+    assert {os.environ[name] for name in common.THREAD_VARIABLES} == {"2"}
+
+
+def test_settings_are_typed():
+    words = ["mode=top1", "k=3", "weight=0.5", "on=true", "names=[a, b]", "text=a=b", "empty="]
+    assert common.parse_settings(words) == {
+        "mode": "top1", "k": 3, "weight": 0.5, "on": True, "names": ["a", "b"], "text": "a=b", "empty": None,
+    }  # fmt: skip
+    assert common.parse_settings(None) == {}
+    assert common.parse_settings(["odd=[1"]) == {"odd": "[1"}
+
+
+@pytest.mark.parametrize("word", ["mode", "=3"])
+def test_a_setting_without_a_name_or_value(word):
+    with pytest.raises(errors.UsageError, match=r"--set takes name=value, not "):
+        common.parse_settings([word])
+
+
+def test_execute_leaves_the_tests_own_warnings_filter_alone():
+    with warnings.catch_warnings():
+        common.execute(lambda progress: Answer(""))

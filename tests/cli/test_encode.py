@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import json
+
+from dretrieve.store.embeddings import Embeddings
+
+
+def test_encode_as_typed(cli_here, tiny_model, tiny_collection, tmp_path):
+    words = ["encode", "--model", tiny_model, "--corpus", tiny_collection, "--device", "cpu"]
+    first = cli_here(*words, "--output", tmp_path / "emb", "--json")
+    assert json.loads(first.out)["rows"] == 30
+    assert "names no pooling" in first.err
+    again = cli_here(*words, "--output", tmp_path / "emb")
+    assert again.out.startswith("up to date: 30 passages")
+
+
+def test_other_tools_spellings(cli_here, tiny_model, tiny_collection, tmp_path):
+    cli_here(
+        "encode",
+        "--model_name_or_path",
+        tiny_model,
+        "--topics",
+        f"{tiny_collection}:dev",
+        "-o",
+        tmp_path / "q",
+        "-q",
+    )
+    assert Embeddings.open(tmp_path / "q").rows == 6
+    failed = cli_here(
+        "encode", "--model", tiny_model, "--corpus", "x", "-o", "y", "--pooling", "mean", code=2
+    )
+    assert "card" in failed.err
+
+
+def test_errors_are_one_line_with_their_exit_code(cli_here, tiny_model, tiny_collection, tmp_path):
+    failed = cli_here(
+        "encode", "--model", "no-model", "--corpus", tiny_collection, "-o", tmp_path / "e", code=3
+    )
+    assert failed.err.count("\n") == 1
+    assert "does not exist" in failed.err
+    both = ["--corpus", tiny_collection, "--queries", tiny_collection]
+    assert "exactly one" in cli_here("encode", "--model", tiny_model, *both, "-o", tmp_path / "e", code=2).err
+
+
+def test_shards_by_hand(cli_here, tiny_model, tiny_collection, tmp_path):
+    words = ["encode", "--model", tiny_model, "--corpus", tiny_collection, "-o", tmp_path / "emb", "-q"]
+    assert "the other shards (1 of 2" in cli_here(*words, "--shard", "0/2").out
+    cli_here(*words, "--shard", "1/2")
+    assert Embeddings.open(tmp_path / "emb").rows == 30

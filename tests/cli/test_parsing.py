@@ -1,0 +1,188 @@
+"""How words become parameters: spellings, shard pairs, configuration files, explained mistakes."""
+
+from __future__ import annotations
+
+import sys
+import types
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+import typer
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dretrieve_cli import app, parsing
+from dretrieve_cli.common import (
+    ConfigFile,
+    Force,
+    Json,
+    Output,
+    Settings,
+    ShardOption,
+    execute,
+    parse_settings,
+)
+
+
+class Echo:
+    """A result that repeats what arrived."""
+
+    def __init__(self, **values: object) -> None:
+        self.values = values
+
+    def as_json(self) -> object:
+        return self.values
+
+    def render(self) -> str:
+        return str(self.values)
+
+
+def sample(
+    index: Annotated[Path, typer.Option(help="Index.", rich_help_panel="Input")],
+    output: Output,
+    hits: Annotated[int, typer.Option("--hits", "--depth", min=1, help="Passages per query.")] = 1000,
+    alpha: Annotated[float, typer.Option()] = 1.0,
+    names: Annotated[list[str] | None, typer.Option("--name")] = None,
+    query_prefix: Annotated[str, typer.Option()] = "",
+    settings: Settings = None,
+    shard: ShardOption = None,
+    force: Force = False,
+    json: Json = False,
+    config: ConfigFile = None,
+) -> None:
+    """Try the parser.
+
+    Examples:
+        dretrieve sample --index a --output b
+        dretrieve sample --index c --output d
+    """
+    execute(
+        lambda progress: Echo(
+            index=str(index),
+            output=str(output),
+            hits=hits,
+            alpha=alpha,
+            names=names,
+            query_prefix=query_prefix,
+            settings=parse_settings(settings),
+            shard=shard,
+            force=force,
+        ),
+        json=json,
+    )
+
+
+@pytest.fixture
+def run(monkeypatch, cli_here):
+    module = types.ModuleType("dretrieve_cli.sample")
+    module.sample = sample
+    monkeypatch.setitem(sys.modules, "dretrieve_cli.sample", module)
+    monkeypatch.setitem(app.COMMANDS, "sample", ("Look", "Try."))
+    return lambda *words, code=0: cli_here("sample", *words, code=code)
+
+
+def test_help_shows_examples_before_options_and_groups_them(run):
+    text = run("--help").out
+    places = [
+        text.index(part)
+        for part in ("Try the parser.", "Examples:", "--index c", "Usage:", "Input:", "Common:")
+    ]
+    assert places == sorted(places)
+    assert "--hits, --depth <int>" in text
+    assert "[default: 1000; x>=1]" in text
+
+
+def test_underscores_aliases_and_equal_signs(run):
+    words = ["--index", "a", "--output=b", "--depth", "5", "--query_prefix=k_k", "--json"]
+    got = run(*words).json()
+    assert (got["hits"], got["query_prefix"], got["output"]) == (5, "k_k", "b")
+
+
+def test_a_value_that_looks_like_a_flag_stays_as_it_is(run):
+    got = run("--index", "a", "--output", "b", "--query_prefix=--my_text", "--alpha", "-0.5", "--json").json()
+    assert (got["query_prefix"], got["alpha"]) == ("--my_text", -0.5)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--shard", "3/4"],
+        ["--shard_id", "3", "--shard-num=4"],
+        ["--dataset_shard_index", "3", "--dataset_number_of_shards", "4"],
+        ["--encode_num_shard", "4", "--encode_shard_index", "3"],
+        ["--num_shards=4", "--shard_id=3"],
+    ],
+)
+def test_every_spelling_of_a_shard(run, words):
+    assert run("--index", "a", "--output", "b", *words, "--json").json()["shard"] == "3/4"
+
+
+def test_configuration_file_and_flags_that_win(run, tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text(
+        "index: q\noutput: z\ndepth: 5\nname: [a, 1]\nforce: true\nquery-prefix: no\nalpha: 1e-3\n"
+    )
+    got = run("--config", file, "--depth", "7", "--json").json()
+    assert got["hits"] == 7
+    assert (got["index"], got["names"], got["force"], got["alpha"]) == ("q", ["a", "1"], True, 0.001)
+    assert got["query_prefix"] == "false"
+
+
+def test_later_configuration_files_win(run, tmp_path):
+    (tmp_path / "one.yaml").write_text("index: a\noutput: b\nhits: 1\n")
+    (tmp_path / "two.yaml").write_text("hits: 2\n")
+    (tmp_path / "none.yaml").write_text("")
+    files = [word for name in ("one", "two", "none") for word in ("--config", tmp_path / f"{name}.yaml")]
+    assert run(*files, "--json").json()["hits"] == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("hitz: 5\n", "has the unknown key 'hitz'; did you mean hits?"),
+        ("help: true\n", "has the unknown key 'help'"),
+        ("- 1\n", "must hold `option: value` lines"),
+        ("a: [\n", "is not valid YAML"),
+        ("force: 3\n", "force is a flag; give true or false, not 3"),
+        ("hits: [1, 2]\n", "hits takes one value, not [1, 2]"),
+        ("hits: none\nindex: a\noutput: b\n", "Input should be a valid integer"),
+    ],
+)
+def test_mistakes_in_a_configuration_file(run, tmp_path, content, sentence):
+    (tmp_path / "run.yaml").write_text(content)
+    outcome = run("--config", tmp_path / "run.yaml", code=2)
+    assert sentence in outcome.err
+    assert len(outcome.err.splitlines()) == 1
+
+
+def test_a_configuration_file_that_does_not_exist(run, tmp_path):
+    assert "cannot be read" in run("--config", tmp_path / "no.yaml", code=2).err
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--indx", "a"], "there is no option --indx; did you mean --index?"),
+        (["--save_ranking_to", "a"], "there is no option --save-ranking-to: write --output RUN"),
+        (["--batch-size", "8"], "batches are cut by tokens"),
+        (["--zzz"], "there is no option --zzz (dretrieve sample --help lists the options)"),
+        (["--output", "b"], "Missing option '--index'"),
+        (["--index", "a", "--output", "b", "--hits", "0"], "greater than or equal to 1"),
+        (["--index"], "Option '--index' requires an argument"),
+        (["--index", "a", "--output", "b", "stray"], "stray"),
+    ],
+)
+def test_mistakes_in_the_flags(run, words, sentence):
+    outcome = run(*words, code=2)
+    assert sentence in outcome.err
+    assert len(outcome.err.splitlines()) == 1
+
+
+@given(st.lists(st.text(alphabet="ab-_=", max_size=6)))
+def test_words_that_are_no_known_flag_are_left_alone(words):
+    assert parsing.spell_with_dashes(words, set()) == words
+
+
+def test_words_after_two_dashes_are_left_alone():
+    assert parsing.spell_with_dashes(["--a_b", "--", "--a_b"], {"--a-b"}) == ["--a-b", "--", "--a_b"]

@@ -1,0 +1,93 @@
+"""``dretrieve report``: forms on stdout, exit code 5 for a cell that fails."""
+
+from __future__ import annotations
+
+import pytest
+
+EXPECTED = """
+paper: TINY
+title: Words
+profiles: {small: {target: paper}}
+tables:
+  t:
+    title: Words
+    measure: R@5
+    file: run.json
+    columns: {tiny: {}}
+    rows: {bm25: {chain: {search: {hits: 20}}, cells: {tiny: PAPER}}}
+"""
+
+
+@pytest.fixture
+def work(tiny_collection, cli_here, tmp_path):
+    folder = tmp_path / "work"
+    cli_here("index", "--corpus", tiny_collection, "--type", "bm25", "--output", folder / "index", "-q")
+    test = f"{tiny_collection}:test"
+    words = (
+        "--index",
+        folder / "index",
+        "--queries",
+        test,
+        "--hits",
+        20,
+        "--output",
+        folder / "run.trec",
+        "-q",
+    )
+    cli_here("search", *words)
+    words = (
+        "--run",
+        folder / "run.trec",
+        "--qrels",
+        test,
+        "--metrics",
+        "R@5",
+        "--output",
+        folder / "run.json",
+        "-q",
+    )
+    cli_here("evaluate", *words)
+    return folder
+
+
+def recipe(tmp_path, paper):
+    folder = tmp_path / "tiny"
+    folder.mkdir(exist_ok=True)
+    (folder / "expected.yaml").write_text(EXPECTED.replace("PAPER", str(paper)))
+    return folder
+
+
+def test_exit_code_5_says_that_a_cell_failed(work, cli_here, tmp_path):
+    good = cli_here("report", recipe(tmp_path, 1.0), "--work", work)
+    assert "OK" in good.out
+    outcome = cli_here("report", recipe(tmp_path, 0.5), "--work", work)
+    assert "BETTER" in outcome.out
+    (work / "run.trec").write_text("another run\n")
+    outcome = cli_here("report", recipe(tmp_path, 1.0), "--work", work, code=5)
+    assert "FAIL" in outcome.out
+    assert cli_here("report", recipe(tmp_path, 1.0), "--work", work, "--json", code=5).json()["tally"] == {
+        "FAIL": 1
+    }
+
+
+def test_forms(work, cli_here):
+    assert "| a   | run" in cli_here("report", work, "--format", "markdown").out
+    assert cli_here("report", work, "--format", "html").out.startswith("<!doctype html>")
+    assert r"\begin{table}" in cli_here("report", work, "--format", "latex").out
+    assert "run" in cli_here("report", work).out
+
+
+def test_what_was_written_is_said(work, cli_here, tmp_path):
+    outcome = cli_here("report", "--row", f"BM25={work}/run.json", "--output", tmp_path / "r.md")
+    assert f"wrote {tmp_path}/r.md" in outcome.err
+
+
+def test_mistakes_are_one_line(work, cli_here):
+    for words, code, sentence in (
+        (("--verify", "some"), 2, "--verify takes quick or full, not 'some'"),
+        (("--format", "pdf"), 2, "unknown format 'pdf'"),
+        (("--work", "x"), 2, "has no expected.yaml"),
+    ):
+        outcome = cli_here("report", work, *words, code=code)
+        assert sentence in outcome.err
+        assert outcome.err.count("\n") == 1

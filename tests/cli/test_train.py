@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+
+def test_help_of_a_method_holds_its_own_options_and_loads_nothing_heavy(root):
+    code = (
+        "import sys; from dretrieve_cli.app import main; main(['train', 'shared', '--help']); "
+        "print([n for n in ('torch', 'numpy', 'transformers', 'numba', 'faiss') if n in sys.modules])"
+    )
+    environment = {"PYTHONPATH": f"{root}:{root / 'cli'}", "COLUMNS": "100"}
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+    ).stdout
+    assert out.strip().endswith("[]")
+    for flag in ("--lora-r", "--temperature", "--per-device-train-batch-size, --batch-size", "--grad-cache"):
+        assert flag in out
+    assert "Method shared:" in out
+
+
+def test_help_of_another_method_has_other_options(cli_here):
+    out = cli_here("train", "dpr", "--help").out
+    assert "Method dpr:" in out
+    assert "--lora" not in out
+
+
+def test_help_without_a_method_lists_them(cli_here):
+    out = cli_here("train", "--help").out
+    assert "shared (one encoder for queries and passages)" in out
+    assert "--learning-rate" in out
+
+
+def test_an_unknown_method(cli_here):
+    assert "there is no method 'bm25'; there are shared, dpr" in cli_here("train", "bm25", code=2).err
+
+
+def test_an_unknown_option_of_the_method(cli_here):
+    assert "--lora" in cli_here("train", "dpr", "--lora", code=2).err
+
+
+def words(tiny_collection, tiny_model, tmp_path):
+    return [
+        "train", "shared", "--backbone", tiny_model, "--data", f"{tiny_collection}:train",
+        "--output", tmp_path / "model", "--pooling", "mean", "--batch_size", "3", "--max-steps", "4",
+        "--logging-steps", "2", "--device", "cpu",
+    ]  # fmt: skip
+
+
+def test_train_from_the_command_line(cli_here, tiny_collection, tiny_model, tmp_path):
+    done = cli_here(*words(tiny_collection, tiny_model, tmp_path), "--json")
+    result = json.loads(done.out)
+    assert result["steps"] == 4
+    assert [point["step"] for point in result["curve"]] == [2, 4]
+    card = json.loads((tmp_path / "model" / "card.json").read_text())
+    assert card["method_config"]["pooling"] == "mean"
+    again = cli_here(*words(tiny_collection, tiny_model, tmp_path))
+    assert again.out.startswith("up to date")
+
+
+def test_accumulation_is_refused_with_the_cure(cli_here, tiny_collection, tiny_model, tmp_path):
+    line = [*words(tiny_collection, tiny_model, tmp_path), "--gradient-accumulation-steps", "4"]
+    assert "--grad-cache" in cli_here(*line, code=2).err
+
+
+@pytest.mark.slow
+def test_two_processes_train_the_model_of_one(root, tiny_collection, tiny_model, tmp_path):
+    """torchrun with 2 x 2 queries and without dropout gives the weights of 1 x 4, to rounding."""
+    from safetensors.torch import load_file
+    from torch import allclose
+    from transformers import AutoModel
+
+    still = tmp_path / "still"
+    plain = AutoModel.from_pretrained(tiny_model)
+    plain.config.hidden_dropout_prob = plain.config.attention_probs_dropout_prob = 0.0
+    plain.save_pretrained(still)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (still / name).write_bytes((tiny_model / name).read_bytes())
+    weights = []
+    for count, batch in ((1, 4), (2, 2)):
+        output = tmp_path / f"model{count}"
+        line = [
+            "train", "shared", "--backbone", still, "--data", f"{tiny_collection}:train", "--output", output,
+            "--pooling", "mean", "--batch-size", batch, "--max-steps", 3, "--device", "cpu", "--quiet",
+        ]  # fmt: skip
+        launch = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={count}", "--standalone"]
+        subprocess.run(
+            [*launch, "-m", "dretrieve_cli", *map(str, line)],
+            check=True,
+            cwd=tmp_path,
+            env={
+                **os.environ,
+                "PYTHONPATH": f"{root}:{root / 'cli'}",
+                "OMP_NUM_THREADS": "1",
+            },
+            timeout=300,
+        )
+        weights.append(load_file(output / "model.safetensors"))
+    one, two = weights
+    assert all(allclose(one[name], two[name], atol=2e-5) for name in one)
