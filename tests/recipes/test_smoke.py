@@ -1,0 +1,88 @@
+"""The invented world of the profile `smoke`, and the recipes that run on it from end to end."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dretrieve.text.collection import Collection
+
+ROOT = Path(__file__).parents[2]
+
+
+def world_module():
+    spec = importlib.util.spec_from_file_location("smoke", ROOT / "recipes" / "smoke.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_question_has_one_passage_which_holds_its_answer(tmp_path):
+    smoke = world_module()
+    rng = random.Random(1)
+    smoke.write_collection(tmp_path / "nq", smoke.words(rng, 12, 3), smoke.words(rng, 9, 2), rng)
+    collection = Collection.open(tmp_path / "nq")
+    assert collection.splits == ["dev", "test", "train"]
+    texts = {record.id: record.text for record in collection.corpus().records(0, len(collection.corpus()))}
+    seen = set()
+    for split, size in (("train", 24), ("dev", 4), ("test", 8)):
+        queries, qrels = collection.queries(split), collection.qrels(split)
+        assert len(queries) == len(qrels) == size
+        seen |= set(queries.ids())
+        judged = {
+            query_id: qrels.passage_ids[int(qrels.passages[row])]
+            for row, query_id in enumerate(qrels.query_ids)
+        }
+        for query in queries.queries:
+            assert query.answers[0] in texts[judged[query.id]]
+    assert len(seen) == 36
+
+
+def test_the_same_seed_gives_the_same_world(tmp_path):
+    smoke = world_module()
+    for name in ("a", "b"):
+        rng = random.Random(1)
+        smoke.write_collection(tmp_path / name, smoke.words(rng, 5, 3), smoke.words(rng, 5, 2), rng)
+    assert (tmp_path / "a/corpus.jsonl").read_bytes() == (tmp_path / "b/corpus.jsonl").read_bytes()
+
+
+@pytest.mark.slow
+def test_the_dpr_recipe_runs_to_its_table_and_is_then_up_to_date(tmp_path):
+    environment = os.environ | {
+        "PROFILE": "smoke",
+        "WORK": str(tmp_path / "work"),
+        "PYTHON": sys.executable,
+        "OMP_NUM_THREADS": "2",
+    }
+    command = ["bash", str(ROOT / "recipes" / "dpr" / "table1.sh")]
+    first = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1800)
+    assert first.returncode == 0, first.stderr[-4000:]
+    words = [sys.executable, "-m", "dretrieve_cli", "report", str(ROOT / "recipes/dpr"), "--profile", "smoke"]
+    paths = {"PYTHONPATH": f"{ROOT}:{ROOT / 'cli'}"}
+    told = subprocess.run(
+        [*words, "--work", str(tmp_path / "work"), "--json"],
+        env=os.environ | paths,
+        capture_output=True,
+        text=True,
+    )
+    assert told.returncode == 0, told.stderr
+    found = json.loads(told.stdout)
+    # Every chain fits its row: no FAIL, and nothing that was not run.
+    assert set(found["tally"]) <= {"OK", "CLOSE", "BETTER", "NO TARGET"}, found["tally"]
+    assert sum(found["tally"].values()) == 16
+    curve = json.loads((tmp_path / "work/models/dpr/curves.json").read_text())
+    losses = [point["loss"] for point in curve["curve"] if "loss" in point]
+    assert losses[-1] < losses[0] / 2
+    again = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1800)
+    assert again.returncode == 0, again.stderr[-4000:]
+    assert again.stdout.count("up to date") >= 20
+    assert "train (" not in again.stderr
