@@ -126,6 +126,21 @@ class Loss:
 
 
 @dataclass(frozen=True, slots=True)
+class Routes:
+    """Which expert read which token, where a method's layers have experts.
+
+    Attributes:
+        layers: [L] numbers of the layers with experts, from 0, ascending.
+        experts: [L, B, T] int64, the expert that read the token; -1 where padding stands.
+        num_experts: in each layer.
+    """
+
+    layers: tuple[int, ...]
+    experts: Tensor
+    num_experts: int
+
+
+@dataclass(frozen=True, slots=True)
 class ParameterGroup:
     """Parameters that share a learning rate.
 
@@ -208,6 +223,10 @@ class Method(nn.Module, ABC):
         """Return the groups trained in that phase; what is in no group is frozen."""
         trained = tuple(parameter for parameter in self.parameters() if parameter.requires_grad)
         return [ParameterGroup(name="all", parameters=trained)]
+
+    def routes(self, batch: TokenBatch, side: Side) -> Routes | None:
+        """Return who read what when the batch is encoded for vectors; None where nothing is routed."""
+        return None
 
     def choose(self, inference: Mapping[str, str | int | float | bool]) -> None:
         """Take the inference choices (the card's with ``--set`` over them); nothing by default."""

@@ -31,6 +31,7 @@ class Entry:
 METHODS: dict[str, Entry] = {
     "shared": Entry("shared", "one encoder for queries and passages"),
     "dpr": Entry("dpr", "two encoders, one for each side"),
+    "taser": Entry("taser", "one encoder, some of whose layers have experts"),
 }
 
 

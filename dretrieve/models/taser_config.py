@@ -1,0 +1,65 @@
+"""Options of `dretrieve.models.taser`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dretrieve.errors import UsageError
+from dretrieve.models.bi_encoder_config import BiEncoderConfig
+from dretrieve.models.config import option
+
+MOST_EXPERTS = 64
+DETERMINISTIC_EXPERTS = 2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaserConfig(BiEncoderConfig):
+    """One encoder for both sides, some of whose feed-forward layers are several experts.
+
+    ``router none`` and one expert are the method `shared`.
+    """
+
+    router: str = option(
+        "det",
+        "Who chooses a token's expert: det (its side), seq (a gate on [CLS]), tok (a gate on it), none.",
+        legal=("det", "seq", "tok", "none"),
+    )
+    num_experts: int = option(2, "Experts in each specialised layer; 1 is the method shared.")
+    every: int = option(3, "Layers from one specialised to the next; 3: two shared, one specialised.")
+    share_router: bool = option(True, "One gate for all specialised layers, or one for each (seq, tok).")
+    entropy_weight: float = option(0.01, "Weight of the gates' entropy, which training raises (seq, tok).")
+    router_gradient: str = option(
+        "chosen",
+        "Which gate entries learn (seq, tok): chosen costs nothing; all also runs the experts not chosen.",
+        legal=("chosen", "all"),
+    )
+    layer_decay: float = option(1.0, "Multiplies the learning rate per layer downwards; the authors' is .8.")
+
+    def __post_init__(self) -> None:
+        BiEncoderConfig.__post_init__(self)
+        if not 1 <= self.num_experts <= MOST_EXPERTS:
+            raise UsageError(f"--num-experts {self.num_experts} makes no sense; give 1 to {MOST_EXPERTS}")
+        if self.router == "det" and self.num_experts not in (1, DETERMINISTIC_EXPERTS):
+            raise UsageError(
+                f"--router det has one expert for queries and one for passages, not {self.num_experts} (with "
+                "more, the authors' code draws one at random); give --num-experts 2, or --router seq or tok"
+            )
+        if self.every < 1:
+            raise UsageError(f"--every {self.every} fits no layer; give 1 (every layer) or more")
+        if not 0 <= self.entropy_weight < float("inf"):
+            raise UsageError(f"--entropy-weight {self.entropy_weight} must be 0 or more")
+        if not 0 < self.layer_decay <= 1:
+            raise UsageError(f"--layer-decay {self.layer_decay} must lie above 0 and at most 1 (1: no decay)")
+
+    @property
+    def routed(self) -> bool:
+        """Whether there is a choice between experts at all."""
+        return self.router != "none" and self.num_experts > 1
+
+    @property
+    def learned(self) -> bool:
+        """Whether gates choose."""
+        return self.routed and self.router in ("seq", "tok")
+
+
+CONFIG = TaserConfig
