@@ -46,6 +46,6 @@ class VerificationError(DretrieveError):
 
 
 class Interrupted(DretrieveError):
-    """A signal stopped the stage at a safe point; the same command continues there. Exit code 75."""
+    """A signal or a time limit stopped the stage at a safe point; the same command goes on. Exit code 75."""
 
     exit_code = 75

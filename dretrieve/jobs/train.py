@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
@@ -45,6 +46,7 @@ from dretrieve.training.trackers import open_trackers
 from dretrieve.types import Progress, Side, Silent
 
 CURVES = "curves.json"
+Stop = tuple[Signals, float | None]  # the signals, and the deadline of --max-minutes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,8 +111,9 @@ def run(config: TrainConfig, progress: Progress | None = None) -> TrainResult:
         DataError: a set without positives, or smaller than a batch.
         VerificationError: examples of another collection than the one given.
         PreconditionError: output or checkpoints of another training without ``force``.
-        Interrupted: after a signal, with a checkpoint written.
+        Interrupted: after a signal or ``max_minutes``, with a checkpoint written.
     """
+    began = time.monotonic()
     progress = progress or Silent()
     device = training_device(config.options.device)
     processes = join_processes(device)
@@ -130,15 +133,16 @@ def run(config: TrainConfig, progress: Progress | None = None) -> TrainResult:
             if processes.first:
                 stage = opened.stage
                 stack.enter_context(recorded_state(stage.manifest_file, STAGE, stage.fingerprint))
-            return _train(config, opened, old, signals, shown)
+            deadline = began + 60 * config.options.max_minutes if config.options.max_minutes else None
+            return _train(config, opened, old, (signals, deadline), shown)
     finally:
         leave_processes()
 
 
 def _train(
-    config: TrainConfig, opened: Inputs, old: list[Path], signals: Signals, progress: Progress
+    config: TrainConfig, opened: Inputs, old: list[Path], stop: Stop, progress: Progress
 ) -> TrainResult:
-    """Build, train, save; ``old`` are files of a result that is replaced."""
+    """Build, train, save; ``old`` are files of a result that is replaced, ``stop`` what may end it early."""
     processes, device, _ = opened.place
     stage, options = opened.stage, config.options
     checkpoints = Checkpoints(
@@ -171,7 +175,8 @@ def _train(
         dev_name=options.dev_metric,
         trackers=open_trackers(options.report_to.split(","), config.output) if processes.first else (),
         progress=progress,
-        signals=signals,
+        signals=stop[0],
+        deadline=stop[1],
     )
     try:
         state = Loop(method, plans, rhythm_of(options, plans), around).run()

@@ -74,6 +74,8 @@ class Surroundings:
         trackers: get every point of the curve.
         progress: for the user.
         signals: looked at after every step.
+        deadline: the value of ``time.monotonic()`` after which no further step begins; None is no limit.
+            One step is always done, so that a call that comes late still gets on.
     """
 
     device: torch.device
@@ -83,6 +85,7 @@ class Surroundings:
     dev_name: str
     progress: Progress
     signals: Signals
+    deadline: float | None = None
     trackers: Sequence[Tracker] = ()
 
 
@@ -114,7 +117,7 @@ class Loop:
             The state with the whole curve.
 
         Raises:
-            Interrupted: a signal came; a checkpoint was written.
+            Interrupted: a signal came or the time is up; a checkpoint was written.
             DretrieveError: the loss is not finite.
         """
         found = self._around.checkpoints.newest()
@@ -183,12 +186,27 @@ class Loop:
             if state.stopped:
                 self._note(f"no better {self._around.dev_name} in {state.worse} looks: the phase ends here")
         received = self._around.processes.any(self._around.signals.received is not None)
-        if received or last or state.stopped or _due(state.step, rhythm.save_steps):
+        late = self._around.processes.any(self._is_late()) and not self._is_over(plan)
+        if received or late or last or state.stopped or _due(state.step, rhythm.save_steps):
             self._save(optimizer)
         if received:
             self._around.signals.check()
             raise Interrupted("another process was stopped; run the same command again to continue")
+        if late:
+            steps = sum(phase.steps for phase in self._phases)
+            raise Interrupted(
+                f"the minutes of --max-minutes are over, after step {state.total:,} of {steps:,}; "
+                "run the same command again to continue"
+            )
         return state.stopped
+
+    def _is_late(self) -> bool:
+        return self._around.deadline is not None and time.monotonic() >= self._around.deadline
+
+    def _is_over(self, plan: PhasePlan) -> bool:
+        """Return whether that was the last step of the last phase: then nothing is left to stop."""
+        is_last = self._state.phase == len(self._phases) - 1
+        return is_last and (self._state.stopped or self._state.step == plan.steps)
 
     def _log(self, phase: str, value: StepValue, norm: float, rate: float) -> None:
         """Add a point to the curve and say it with the speed and the share of time spent waiting for data."""

@@ -10,7 +10,7 @@ from dretrieve.models.config import check_legal, option
 
 DATA, LEARNING, RHYTHM, COMPUTE = "Data", "Learning", "Rhythm", "Compute"
 # These change no bytes of the result (the dev set counts by its contents): a training goes on under others.
-FREE = frozenset({"dev", "save_steps", "save_total_limit", "report_to", "resume", "device"})
+FREE = frozenset({"dev", "save_steps", "save_total_limit", "report_to", "resume", "device", "max_minutes"})
 OF_DEV = frozenset({"dev_metric", "dev_queries", "dev_pool", "eval_steps", "patience"})
 ALIASES: dict[str, tuple[str, ...]] = {
     "per_device_train_batch_size": ("--batch-size",),
@@ -64,6 +64,9 @@ class TrainOptions:
     resume: str = panel(
         "auto", "Go on from a checkpoint if there is one.", RHYTHM, legal=("auto", "never", "must")
     )
+    max_minutes: float = panel(
+        0.0, "Stop after so many minutes with exit code 75; the same command goes on; 0 never.", RHYTHM
+    )
 
     grad_cache: int = panel(
         0, "Gradient cache with so many tokens a piece: big batches in little memory; 0 off.", COMPUTE
@@ -93,6 +96,7 @@ class TrainOptions:
             ("warmup_steps", 0),
             ("dev_queries", 0),
             ("dev_pool", 0),
+            ("max_minutes", 0),
         ):
             if getattr(self, name) < least:
                 flag = name.replace("_", "-")

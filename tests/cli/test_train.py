@@ -62,6 +62,16 @@ def test_train_from_the_command_line(cli_here, tiny_collection, tiny_model, tmp_
     assert again.out.startswith("up to date")
 
 
+def test_max_minutes_ends_with_75_and_says_how_to_go_on(cli_here, tiny_collection, tiny_model, tmp_path):
+    line = words(tiny_collection, tiny_model, tmp_path)
+    stopped = cli_here(*line, "--max-minutes", "1e-9", "--quiet", code=75)
+    assert stopped.err == (
+        "dretrieve: the minutes of --max-minutes are over, after step 1 of 4; "
+        "run the same command again to continue\n"
+    )
+    assert json.loads(cli_here(*line, "--json").out)["steps"] == 4
+
+
 def test_accumulation_is_refused_with_the_cure(cli_here, tiny_collection, tiny_model, tmp_path):
     line = [*words(tiny_collection, tiny_model, tmp_path), "--gradient-accumulation-steps", "4"]
     assert "--grad-cache" in cli_here(*line, code=2).err

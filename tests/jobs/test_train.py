@@ -123,6 +123,26 @@ def test_interrupted_and_resumed_is_the_unbroken_model(config_of, tmp_path):
     assert hashes(config.output) == hashes(unbroken.output)
 
 
+def test_max_minutes_stops_and_goes_on_to_the_unbroken_bytes(config_of, tiny_collection, tmp_path):
+    """Another limit on every call, none on the last: the option is in no fingerprint and changes no byte."""
+    dev = {"dev": f"{tiny_collection}:dev", "eval_steps": 2, "max_steps": 4}
+    unbroken = config_of(output=tmp_path / "unbroken", options=dev)
+    run(unbroken)
+    for done in (1, 2, 3):
+        config = config_of(options={**dev, "max_minutes": 1e-9 * done})
+        with pytest.raises(Interrupted, match=f"after step {done} of 4; run the same command again"):
+            run(config)
+        assert json.loads((config.output / "state.json").read_text())["exit_code"] == 75
+    run(config_of(options=dev))
+    files = sorted(
+        path.relative_to(unbroken.output) for path in unbroken.output.rglob("*.*") if path.is_file()
+    )
+    assert {"model.safetensors", "card.json", "manifest.json", "curves.json"} <= {str(name) for name in files}
+    for name in files:
+        if name.name != "provenance.json":
+            assert (config.output / name).read_bytes() == (unbroken.output / name).read_bytes(), name
+
+
 def test_checkpoints_of_another_method_are_refused(config_of):
     with pytest.raises(Interrupted):
         run(config_of(), StopAfter(2))
@@ -259,6 +279,7 @@ def test_gradient_cache_and_checkpointing_train_to_the_same_weights_nearly(confi
         ({"patience": 2}, "give --dev"),
         ({"learning_rate": 0.0}, "must be above 0"),
         ({"warmup_ratio": 2.0}, "between 0 and 1"),
+        ({"max_minutes": -1.0}, "--max-minutes -1.0 is too small"),
         ({"positives": "all"}, "choose one of sample, first"),
     ],
 )
@@ -270,7 +291,10 @@ def test_options_that_make_no_sense(options, message):
 def test_options_that_change_nothing_are_not_recorded():
     """A training goes on under another rhythm of saving, and dev options count only with a dev set."""
     plain = TrainOptions().recorded()
-    assert plain == TrainOptions(save_steps=7, report_to="wandb", device="cpu", dev_pool=9).recorded()
+    assert (
+        plain
+        == TrainOptions(save_steps=7, report_to="wandb", device="cpu", dev_pool=9, max_minutes=5).recorded()
+    )
     assert plain != TrainOptions(learning_rate=1e-4).recorded()
     one, other = (TrainOptions(dev="a:dev", dev_pool=pool).recorded() for pool in (9, 10))
     assert one != other

@@ -161,6 +161,7 @@ class ToyRun:
     rhythm: Rhythm = RHYTHM
     dev: Callable[[Method], float] | None = None
     signals: Signals | None = None
+    deadline: float | None = None
     cache_tokens: int = 0
     options: dict[str, object] | None = None
     rate: float = 0.01
@@ -206,6 +207,7 @@ class ToyRun:
             dev_name="nDCG@10",
             progress=progress or Notes(),
             signals=self.signals or Signals(),
+            deadline=self.deadline,
         )
         state = Loop(method, [plan], self.rhythm, around).run()
         return method, state, notes

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import signal
+import time
 
 import pytest
 import torch
@@ -75,6 +76,26 @@ def test_a_signal_leaves_a_checkpoint_and_75(toys, tmp_path, number):
     assert state.total == 12
     for name, tensor in method.state_dict().items():
         assert torch.equal(tensor, unbroken.state_dict()[name])
+
+
+def test_a_deadline_in_the_past_still_gets_one_step_on(toys, tmp_path):
+    """However late a call is, it moves; the last step stops nothing; the result is the unbroken one."""
+    unbroken, _, _ = toys.ToyRun(tmp_path / "a", steps=4).go()
+    for done in (1, 2, 3):
+        late = toys.ToyRun(tmp_path / "b", steps=4, deadline=0.0, rhythm=rhythm(save_steps=0))
+        with pytest.raises(Interrupted, match=f"--max-minutes are over, after step {done} of 4") as caught:
+            late.go()
+        assert caught.value.exit_code == 75
+    method, state, notes = toys.ToyRun(tmp_path / "b", steps=4, deadline=0.0).go()
+    assert notes[0] == "resuming after step 3"
+    assert state.total == 4
+    for name, tensor in method.state_dict().items():
+        assert torch.equal(tensor, unbroken.state_dict()[name])
+
+
+def test_a_deadline_to_come_stops_nothing(toys, tmp_path):
+    _, state, _ = toys.ToyRun(tmp_path, steps=4, deadline=time.monotonic() + 3600).go()
+    assert state.total == 4
 
 
 def test_a_loss_that_is_not_finite_names_the_queries_and_keeps_the_checkpoint(toys, tmp_path):
