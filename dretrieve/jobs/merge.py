@@ -99,7 +99,7 @@ def run(config: MergeConfig, progress: Progress | None = None) -> MergeResult:
         signals.check()
         with stage.write() as file:
             counts["hits"] = write_run(file, merged, options["hits"], name=config.output.name)
-        stage.commit(counts=counts, details={"parts": [str(path) for path, _ in parts]})
+        stage.commit(counts=counts, extra=first.extra, details={"parts": [str(path) for path, _ in parts]})
         progress.finish()
     return MergeResult(output=config.output, state="written", counts=counts, parts=len(parts))
 

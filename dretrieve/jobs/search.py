@@ -63,7 +63,7 @@ def _search_vectors(config: SearchConfig, progress: Progress, signals: Signals) 
         raise UsageError(f"{config.index} is approximate and searched whole; leave --shard away")
     rows = index.passages.rows
     shard = shard_rows(rows, *(config.shard or (0, 1)))
-    stage = search_stage(config, index.search_options, described(index, queries.fingerprint), shard)
+    stage = search_stage(config, index.search_options, described(index, queries), shard)
     counts = {"queries": len(queries.ids), "passages": rows}
     if config.dry_run:
         plan = _plan(config, counts, shard)
@@ -79,7 +79,7 @@ def _search_vectors(config: SearchConfig, progress: Progress, signals: Signals) 
         started = time.monotonic()
         found = _found(config, index, asked, (shard, stage.fingerprint), (progress, signals))
         seconds = time.monotonic() - started
-        counts["hits"] = write_search(stage, found, config, counts, seconds)
+        counts["hits"] = write_search(stage, found, config, counts, seconds, queries.extra)
     checkpoint_path(config.output).unlink(missing_ok=True)
     shown = _shown(config, index, queries.texts, found)
     return SearchResult(
@@ -92,9 +92,13 @@ def _search_vectors(config: SearchConfig, progress: Progress, signals: Signals) 
     )
 
 
-def described(index: VectorIndex, queries: str) -> dict[str, str]:
-    """Return the inputs of a search: the passages' vectors, not the index that makes them quick."""
-    return {"passages": index.passages.embeddings.fingerprint, "queries": queries}
+def described(index: VectorIndex, queries: QuerySource) -> dict[str, str]:
+    """Return the inputs of a search: the passages' vectors, not the index that makes them quick.
+
+    The query side's model stands beside the queries: their fingerprint alone leads to no card.
+    """
+    inputs = {"passages": index.passages.embeddings.fingerprint, "queries": queries.fingerprint}
+    return inputs | ({"query_model": queries.query_model} if queries.query_model else {})
 
 
 def _queries(config: SearchConfig, index: VectorIndex, progress: Progress, signals: Signals) -> QuerySource:

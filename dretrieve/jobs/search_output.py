@@ -45,11 +45,16 @@ def written_form(config: SearchConfig) -> str:
 
 
 def write_search(
-    stage: Stage, found: Run, config: SearchConfig, counts: Mapping[str, int], seconds: float
+    stage: Stage,
+    found: Run,
+    config: SearchConfig,
+    counts: Mapping[str, int],
+    seconds: float,
+    extra: Mapping[str, Any] | None = None,
 ) -> int:
-    """Write the run and commit; return the number of hits."""
+    """Write the run and commit, ``extra`` for the manifest; return the number of hits."""
     with stage.write() as file:
         hits = write_run(file, found, config.hits, form=config.form, name=config.output.name)
     speed = {"search_seconds": round(seconds, 3), "threads": config.threads, "device": config.device}
-    stage.commit(counts={**counts, "hits": hits}, details=speed)
+    stage.commit(counts={**counts, "hits": hits}, extra=extra, details=speed)
     return hits

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from numpy.typing import NDArray
 
 from dretrieve.errors import UsageError, VerificationError
+from dretrieve.models.places import PACKAGED
 from dretrieve.runs.search import QueryVectors
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.fingerprint import fingerprint
@@ -31,6 +32,8 @@ class QuerySource:
         name: for messages.
         load: returns the vectors, [Q, dim].
         texts: ``DIR:split`` with the queries' texts, where it is known and there.
+        query_model: fingerprint of the query side that made them; None where vectors came without it.
+        extra: what finds that model's card again (a packaged name, inference choices), for the manifest.
     """
 
     ids: Sequence[str]
@@ -39,6 +42,8 @@ class QuerySource:
     name: str
     load: Callable[[], NDArray[Any]]
     texts: str | None = None
+    query_model: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
     def vectors(self) -> QueryVectors:
         """Return the queries with their vectors."""
@@ -73,6 +78,8 @@ def given_queries(folder: Path, *, full: bool = False) -> QuerySource:
         name=str(folder),
         load=embeddings.all_vectors,
         texts=recorded_collection(embeddings),
+        query_model=embeddings.query_fingerprint,
+        extra=model_places(embeddings.extra.get("model"), embeddings.extra.get("inference")),
     )
 
 
@@ -124,7 +131,19 @@ def encoded_queries(
         name=f"{config.queries} by {config.model}",
         load=load,
         texts=config.queries,
+        query_model=inputs["query_model"],
+        extra=model_places(config.model, config.settings),
     )
+
+
+def model_places(model: object, inference: object) -> dict[str, Any]:
+    """Return what a manifest must say so that its model's card is found by its fingerprint.
+
+    A card in the work folder needs nothing; a packaged model is found by its name, and a side under
+    inference choices by these. No path is written: equal runs have equal manifests.
+    """
+    found: dict[str, Any] = {"model": model} if model in PACKAGED else {}
+    return found | ({"inference": dict(inference)} if isinstance(inference, Mapping) and inference else {})
 
 
 def _encode(

@@ -1,4 +1,4 @@
-"""The chain behind a number: metrics, run, index, embeddings, model card, training, each verified.
+"""The chain behind a number: metrics, run, index, embeddings, both sides' models, training, each verified.
 
 Walks the fingerprints that manifests name their inputs with. What stands between the number and its models,
 and the trainings that made these, is ``near``; what those trainings stood on (their data, the runs that
@@ -18,9 +18,12 @@ from dretrieve.reports.conditions import unmet
 from dretrieve.store.card import CARD
 from dretrieve.store.manifest import manifest_path
 
-TRAIN = "train"
+TRAIN, SEARCH = "train", "search"
+MODELS = frozenset(("model", TRAIN))
 # Inputs that stand outside the work folder as often as in it: the data, named by content.
 DATA_ROLES = frozenset(("collection", "corpus", "queries", "qrels", "answers", "library"))
+# Inputs behind which the models of both sides stand.
+MODEL_ROLES = frozenset(("passages", "query_model", "passage_model"))
 
 
 @dataclass(slots=True)
@@ -32,6 +35,7 @@ class Chain:
         behind: what those trainings stood on.
         faults: sentences about artefacts whose bytes are not those recorded.
         loose: sentences about inputs that no artefact of the work folder has.
+        unseen: sentences about models of either side that are not known therefore.
         broken: sentences about artefacts of the work folder that could not be read, which may be those.
     """
 
@@ -39,6 +43,7 @@ class Chain:
     behind: list[Artefact] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     loose: list[str] = field(default_factory=list)
+    unseen: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
 
     def problems(self, conditions: Mapping[str, Any], names: Mapping[str, object]) -> list[str]:
@@ -46,6 +51,8 @@ class Chain:
         if self.faults:
             return list(self.faults)
         found = unmet(conditions, self.near, self.behind, names)
+        if not found and self.unseen and MODELS.intersection(conditions):
+            return [*self.unseen, *self.broken]
         missing = any("stands behind it" in text for text in found)
         return [*found, *([*self.loose, *self.broken] if missing else [])]
 
@@ -88,15 +95,18 @@ def walk(library: Library, file: Path, *, role: str | None = None, full: bool = 
         _verify(chain, item, full)
         beside = library.by_path.get(item.path.with_name(CARD)) if item.stage == TRAIN else None
         todo += [(beside, is_behind)] if beside is not None else []
+        if not is_behind and _hides_query_model(item):
+            chain.unseen.append(f"{item.name} does not say which model made its queries; search again")
         for name, fingerprint in item.inputs.items():
             skipped = item is first and role is not None and name.startswith("run ") and name != role
             if skipped:
                 continue
             found = _sources(library, item, fingerprint)
             if not found and name != "dev" and not DATA_ROLES.intersection(name.split()):
-                chain.loose.append(
-                    f"the input '{name}' ({fingerprint[:12]}…) of {item.name} is not in {library.work}"
-                )
+                text = f"the input '{name}' ({fingerprint[:12]}…) of {item.name} is not in {library.work}"
+                chain.loose.append(text)
+                if name in MODEL_ROLES and not is_behind:
+                    chain.unseen.append(text)
             todo += [(source, is_behind or item.stage == TRAIN) for source in found]
     return chain
 
@@ -107,6 +117,11 @@ def _verify(chain: Chain, item: Artefact, full: bool) -> None:
     except DretrieveError as error:
         if str(error) not in chain.faults:
             chain.faults.append(str(error))
+
+
+def _hides_query_model(item: Artefact) -> bool:
+    """Return whether the item is a search over vectors that names no model of its queries."""
+    return item.stage == SEARCH and "passages" in item.inputs and "query_model" not in item.inputs
 
 
 def _sources(library: Library, item: Artefact, fingerprint: str) -> list[Artefact]:

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from dretrieve.errors import UsageError, VerificationError
-from dretrieve.jobs import encode, search
+from dretrieve.jobs import encode, merge, search
+from dretrieve.store.card import ModelCard
+from dretrieve.store.manifest import manifest_path, read_manifest
 
 
 @pytest.fixture
@@ -32,6 +34,20 @@ def test_same_run_either_way(encoded: Path, tiny_collection: Path, tiny_model: P
     assert before.examples == now.examples
     assert before.examples[0].text == "pollen queen"
     assert search.run(config(encoded, "now.trec", **spec)).state == "up to date"
+    query_side = ModelCard.load(tiny_model).fingerprint("query")
+    manifests = [read_manifest(manifest_path(encoded / f"{name}.trec")) for name in ("before", "now")]
+    assert [manifest.inputs["query_model"] for manifest in manifests] == [query_side, query_side]
+
+
+def test_parts_and_their_merger_name_the_query_model_too(encoded: Path) -> None:
+    parts = [encoded / f"part-{number}.trec" for number in range(2)]
+    for number, part in enumerate(parts):
+        search.run(config(encoded, part.name, query_embeddings=encoded / "queries", shard=(number, 2)))
+    merge.run(merge.MergeConfig(partials=parts, output=encoded / "merged.trec"))
+    search.run(config(encoded, "whole.trec", query_embeddings=encoded / "queries"))
+    merged, whole = (read_manifest(manifest_path(encoded / f"{name}.trec")) for name in ("merged", "whole"))
+    assert merged.inputs == whole.inputs
+    assert merged.fingerprint == whole.fingerprint
 
 
 def test_another_model_is_refused_before_anything_is_encoded(

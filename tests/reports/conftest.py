@@ -59,8 +59,8 @@ class Work:
         card.save(folder)
         return folder
 
-    def run(self, name: str, model: str, hits: int = 100) -> Path:
-        """Embeddings by that model and a run over them."""
+    def run(self, name: str, model: str, hits: int = 100, query_model: str | None = None) -> Path:
+        """Embeddings by that model and a run over them; the queries by another one if named, "" by none."""
         card = ModelCard.load(self.folder / "models" / model)
         plan = EmbeddingPlan(
             side="passage",
@@ -75,6 +75,9 @@ class Work:
             writer.write(["x", "y"], np.ones((2, 4), np.float32))
             writer.commit({"rows": 2})
         inputs = {"passages": Embeddings.open(place).fingerprint, "queries": "q" * 64}
+        if query_model != "":
+            asked = ModelCard.load(self.folder / "models" / (query_model or model))
+            inputs["query_model"] = asked.fingerprint("query")
         path = self.folder / "runs" / f"{name}.trec"
         stage = Stage(path, "file", "search", options={"hits": hits}, inputs=inputs)
         with stage.write(text=True) as file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dretrieve.models.places import find_model, read_card
 from dretrieve.reports.artefacts import Library
 from dretrieve.reports.chain import walk
 from dretrieve.store.stage import Stage, open_artefact
@@ -95,3 +96,51 @@ def test_a_file_without_manifest_is_a_fault(work):
     assert walk(Library.scan(work.folder), work.folder / "x.json").faults == [
         f"{work.folder}/x.json has no manifest: it was not made by dretrieve"
     ]
+
+
+def test_queries_of_another_model_fail(work):
+    """The passages are the row's own; the queries were encoded by a model that the row does not name."""
+    work.model("dpr", "dpr")
+    work.model("shared", "shared")
+    work.run("mixed", "dpr", query_model="shared")
+    file = work.metrics("mixed", [1, 0])
+    chain = walk(Library.scan(work.folder), file)
+    assert {item.name for item in chain.near if item.stage == "model"} == {
+        "models/dpr/card.json",
+        "models/shared/card.json",
+    }
+    assert chain.problems({"model": {"method": "dpr"}}, {}) == [
+        "method is 'shared' in models/shared/card.json, the row says 'dpr'"
+    ]
+    assert chain.problems({"search": {"hits": 100}}, {}) == []
+
+
+def test_a_query_model_that_is_gone_or_unnamed_leaves_the_row_unproven(work):
+    work.model("dpr", "dpr")
+    path = work.model("other", "dpr", seed=2)
+    work.run("gone", "dpr", query_model="other")
+    work.run("unnamed", "dpr", query_model="")
+    files = [work.metrics(name, [1, 0]) for name in ("gone", "unnamed")]
+    for file in path.iterdir():
+        file.unlink()
+    library = Library.scan(work.folder)
+    gone, unnamed = (walk(library, file).problems({"model": {"method": "dpr"}}, {}) for file in files)
+    assert len(gone) == 1
+    assert gone[0].startswith("the input 'query_model' (")
+    assert unnamed == ["runs/unnamed.trec does not say which model made its queries; search again"]
+    assert walk(library, files[0]).problems({"search": {"hits": 100}}, {}) == []
+
+
+def test_a_packaged_query_model_is_found_by_its_name(work):
+    """A run keeps the name, and its card's fingerprint: that of the package as it is installed."""
+    card, _ = read_card(find_model("minilm"))
+    inputs = {"passages": "p" * 64, "queries": "q" * 64, "query_model": card.fingerprint("query")}
+    for name, extra in (("named", {"model": "minilm"}), ("bare", {})):
+        stage = Stage(work.folder / name, "file", "search", options={"hits": 100}, inputs=inputs)
+        with stage.write(text=True) as file:
+            file.write("run")
+        stage.commit(extra=extra)
+    library = Library.scan(work.folder)
+    named, bare = (walk(library, work.folder / name) for name in ("named", "bare"))
+    assert [item.name for item in named.near if item.stage == "model"] == ["minilm"]
+    assert [item.name for item in bare.near if item.stage == "model"] == []

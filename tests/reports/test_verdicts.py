@@ -191,3 +191,13 @@ def test_recorded_values_are_the_target_of_a_profile_of_ours(recipe, work):
     one = judged(recipe, work, "mini")["t1.dpr.nq"]
     # Twice the recorded spread between seeds is more than the tolerance of 2.
     assert (one.target, one.tolerance, one.verdict) == (40.0, 6.0, "OK")
+
+
+def test_queries_of_another_model_than_the_row_says_fail(recipe, work):
+    work.system("dpr", "dpr", half(0.5))
+    work.model("shared", "shared")
+    work.run("dpr", "dpr", query_model="shared")
+    work.metrics("dpr", half(0.5))
+    one = judged(recipe, work)["t1.dpr.nq"]
+    assert (one.verdict, one.value) == ("FAIL", None)
+    assert one.notes == ("method is 'shared' in models/shared/card.json, the row says 'dpr'",)
