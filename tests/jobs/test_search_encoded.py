@@ -9,7 +9,7 @@ import pytest
 
 from dretrieve.errors import UsageError, VerificationError
 from dretrieve.jobs import encode, merge, search
-from dretrieve.store.card import ModelCard
+from dretrieve.models.places import read_card
 from dretrieve.store.manifest import manifest_path, read_manifest
 
 
@@ -34,7 +34,7 @@ def test_same_run_either_way(encoded: Path, tiny_collection: Path, tiny_model: P
     assert before.examples == now.examples
     assert before.examples[0].text == "pollen queen"
     assert search.run(config(encoded, "now.trec", **spec)).state == "up to date"
-    query_side = ModelCard.load(tiny_model).fingerprint("query")
+    query_side = read_card(tiny_model)[0].fingerprint("query")
     manifests = [read_manifest(manifest_path(encoded / f"{name}.trec")) for name in ("before", "now")]
     assert [manifest.inputs["query_model"] for manifest in manifests] == [query_side, query_side]
 
