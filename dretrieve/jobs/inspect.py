@@ -257,7 +257,7 @@ def _foreign(path: Path) -> tuple[str, Facts] | None:
         return "Parquet file", {"next": f"dretrieve prepare hf:{path} --output DIR"}
     if head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
         return "zip archive (or torch checkpoint)", {
-            "next": "unpack it; save a checkpoint as safetensors (save_pretrained)"
+            "next": "unpack it; for a checkpoint of another tool see dretrieve convert --help"
         }
     if len(head) == 8 and int.from_bytes(head, "little") < 1 << 28 and path.name.endswith(".safetensors"):
         return _safetensors(path, int.from_bytes(head, "little"))

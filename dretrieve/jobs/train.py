@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from dretrieve.errors import PreconditionError
+from dretrieve.jobs.model_output import listed, model_files
 from dretrieve.jobs.train_inputs import SIDES, STAGE, Inputs, open_inputs
 from dretrieve.models.base import Method
 from dretrieve.models.config import MethodConfig
@@ -23,7 +24,6 @@ from dretrieve.store.atomic import write_json
 from dretrieve.store.draws import fold
 from dretrieve.store.fingerprint import canonical_json, sha256_bytes
 from dretrieve.store.interrupt import Signals, interruptible
-from dretrieve.store.manifest import read_manifest
 from dretrieve.store.stage import Stage
 from dretrieve.store.stale import replaces_stale
 from dretrieve.store.state import recorded_state
@@ -121,7 +121,7 @@ def run(config: TrainConfig, progress: Progress | None = None) -> TrainResult:
     try:
         with processes.first_goes_first():
             opened = open_inputs(config, (processes, device), shown)
-        old = _listed(opened.stage)
+        old = listed(opened.stage)
         if opened.stage.up_to_date():
             return _finished(opened.stage)
         if config.dry_run:
@@ -190,13 +190,6 @@ def _train(
     return _result(config.output, options.dev_metric, state)
 
 
-def _listed(stage: Stage) -> list[Path]:
-    """Return the files of the finished result that stands in the output, whatever made it."""
-    if not stage.manifest_file.exists():
-        return []
-    return [stage.output / name for name in read_manifest(stage.manifest_file).files]
-
-
 def _clear(config: TrainConfig, checkpoints: Checkpoints, old: list[Path]) -> None:
     """Remove a replaced result, and checkpoints that ``--force`` or ``--resume never`` give up."""
     may_replace = config.force or replaces_stale()
@@ -248,19 +241,12 @@ def _save(config: TrainConfig, opened: Inputs, method: Method, state: Progressed
     method.to("cpu")
     save_model(method, config.output, {"training": stage.fingerprint, "steps": state.total})
     write_json(config.output / CURVES, {"curve": state.curve})
-    skipped = {"checkpoints", "tensorboard", "wandb"}
-    for path in sorted(config.output.rglob("*")):
-        name = path.relative_to(config.output)
-        if path.is_file() and name.parts[0] not in skipped and not _is_record(name.name):
-            stage.add(str(name))
+    for name in model_files(config.output, ("checkpoints", "tensorboard", "wandb")):
+        stage.add(name)
     stage.commit(
         counts={"steps": state.total, "queries": sum(len(of.examples) for of in opened.sets)},
         extra={"best": state.best, "best_step": state.best_step, "metric": config.options.dev_metric},
     )
-
-
-def _is_record(name: str) -> bool:
-    return name.startswith(".") or name in ("manifest.json", "provenance.json", "state.json")
 
 
 def _result(output: Path, metric: str, state: Progressed) -> TrainResult:

@@ -22,12 +22,15 @@ class Template:
             (before it, when it stands last).
         pair: a titled record becomes the pair (title, untitled rendering); one without title is a single.
         lowercase: everything in lower case (the side's setting ``lowercase``).
+        straight_quotes: the typographic apostrophe becomes the typewriter's, as DPR's code does to every
+            question (the setting ``straight_quotes``).
     """
 
     parts: tuple[str, ...]
     untitled: tuple[str, ...]
     pair: bool
     lowercase: bool = False
+    straight_quotes: bool = False
 
     @classmethod
     def of(cls, card: SideCard) -> Template:
@@ -41,13 +44,15 @@ class Template:
         without = re.sub(r"\{title\}\s*", "", card.template)
         if card.template.rstrip().endswith("{title}"):
             without = re.sub(r"\s*\{title\}\s*$", "", card.template)
-        lowercase = bool(card.settings.get("lowercase"))
-        return cls(_cut(card.template), _cut(without), card.pair, lowercase)
+        choices = (bool(card.settings.get(name)) for name in ("lowercase", "straight_quotes"))
+        return cls(_cut(card.template), _cut(without), card.pair, *choices)
 
     def render(self, record: Record) -> Rendered:
         """Return the text, or the pair (title, text)."""
         if self.lowercase:
             record = Record(record.id, record.title.lower(), record.text.lower())
+        if self.straight_quotes:
+            record = Record(record.id, record.title.replace("’", "'"), record.text.replace("’", "'"))
         if not record.title:
             return _fill(self.untitled, record)
         if self.pair:

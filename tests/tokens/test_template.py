@@ -39,3 +39,11 @@ def test_a_pair_is_title_and_text_and_a_single_without_title():
 def test_a_template_without_text_is_refused():
     with pytest.raises(DataError, match=r"has no \{text\}"):
         Template.of(SideCard(template="{title}"))
+
+
+def test_settings_of_a_side_change_its_texts():
+    record = Record("1", "Bee’s", "Who’s THERE")
+    card = SideCard(template="{title} {text}", settings={"straight_quotes": True})
+    assert Template.of(card).render(record) == "Bee's Who's THERE"
+    card = SideCard(template="{title} {text}", settings={"lowercase": True, "straight_quotes": True})
+    assert Template.of(card).render(record) == "bee's who's there"

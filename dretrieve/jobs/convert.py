@@ -1,0 +1,143 @@
+"""``convert``: a checkpoint of other people's code becomes a model folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dretrieve.errors import PreconditionError
+from dretrieve.jobs.model_output import listed, model_files
+from dretrieve.models.foreign.checkpoint import read_checkpoint
+from dretrieve.models.foreign.forms import find
+from dretrieve.models.model_folder import save_model
+from dretrieve.models.places import find_model, read_card
+from dretrieve.store.card import ModelCard
+from dretrieve.store.fingerprint import sha256_file
+from dretrieve.store.stage import Stage
+from dretrieve.store.state import read_state, recorded_state
+from dretrieve.types import Progress, Side, Silent
+
+STAGE, VERSION = "convert", 1
+SIDES: tuple[Side, Side] = ("query", "passage")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConvertConfig:
+    """What to convert.
+
+    Attributes:
+        checkpoint: the file.
+        form: who wrote it, a name of `dretrieve.models.foreign.forms`.
+        backbone: what it was trained from (configuration and tokenizer): a folder, ``minilm``, a hub name.
+        output: the model's folder.
+        force: replace a result of other options.
+        dry_run: read and compare everything, write nothing.
+    """
+
+    checkpoint: Path
+    form: str
+    backbone: str
+    output: Path
+    force: bool = False
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConvertResult:
+    """What stands in the output now.
+
+    Attributes:
+        output: the folder.
+        state: ``converted``, ``up to date`` or ``would convert``.
+        method: of the model.
+        parameters: how many numbers it has.
+        settings: what the method's configuration says.
+    """
+
+    output: Path
+    state: str
+    method: str
+    parameters: int
+    settings: dict[str, Any]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return everything as plain data."""
+        return {
+            "output": str(self.output),
+            "state": self.state,
+            "method": self.method,
+            "parameters": self.parameters,
+            "method_config": self.settings,
+        }
+
+    def render(self) -> str:
+        """Return a few lines for people, with the next command."""
+        told = ", ".join(f"{name} {value}" for name, value in self.settings.items() if value != "")
+        lines = [f"{self.state}: {self.method}, {self.parameters:,} parameters -> {self.output}", f"  {told}"]
+        if self.state != "would convert":
+            lines.append(f"next: dretrieve encode --model {self.output} --corpus DIR --output EMB")
+        return "\n".join(lines)
+
+
+def run(config: ConvertConfig, progress: Progress | None = None) -> ConvertResult:
+    """Read the checkpoint, lay its tensors into the method, write the model.
+
+    Raises:
+        UsageError: an unknown form.
+        PreconditionError: no such checkpoint or backbone; an output that is not ours.
+        DataError: a file that is no such checkpoint, tensors that do not fit the backbone.
+    """
+    form = find(config.form)
+    if not config.checkpoint.is_file():
+        raise PreconditionError(
+            f"{config.checkpoint} does not exist or is a folder; name the checkpoint's file"
+        )
+    known, _ = read_card(find_model(config.backbone))
+    inputs = {"checkpoint": sha256_file(config.checkpoint)}
+    inputs |= {f"backbone {side}": known.fingerprint(side) for side in SIDES}
+    stage = Stage(
+        config.output, "folder", STAGE, VERSION, {"from": config.form.lower()}, inputs, config.force
+    )
+    old = listed(stage)
+    if stage.up_to_date():
+        parameters = stage.existing().counts["parameters"]
+        return _result(config.output, "up to date", ModelCard.load(config.output), parameters)
+    (progress or Silent()).note(f"reading {config.checkpoint}")
+    method = form.convert()(read_checkpoint(config.checkpoint), config.backbone)
+    parameters = sum(parameter.numel() for parameter in method.parameters())
+    if config.dry_run:
+        return _result(config.output, "would convert", method.card(), parameters)
+    _refuse_foreign(config, bool(old))
+    for path in old:
+        path.unlink(missing_ok=True)
+    made_by = {"from": form.text, "conversion": stage.fingerprint}
+    with recorded_state(stage.manifest_file, STAGE, stage.fingerprint):
+        card = save_model(method, config.output, made_by)
+        for name in model_files(config.output):
+            stage.add(name)
+        stage.commit(counts={"parameters": parameters}, details={"checkpoint": str(config.checkpoint)})
+    return _result(config.output, "converted", card, parameters)
+
+
+def _result(output: Path, state: str, card: ModelCard, parameters: int) -> ConvertResult:
+    return ConvertResult(
+        output=output,
+        state=state,
+        method=card.method,
+        parameters=parameters,
+        settings=dict(card.method_config),
+    )
+
+
+def _refuse_foreign(config: ConvertConfig, has_result: bool) -> None:
+    """Refuse a folder with files that no conversion wrote: they would become part of the model."""
+    if has_result or config.force or not config.output.is_dir():
+        return
+    ours = (read_state(config.output / "manifest.json") or {}).get("stage") == STAGE
+    files = [] if ours else model_files(config.output)
+    if files:
+        raise PreconditionError(
+            f"{config.output} holds other files ({files[0]}) that would become part of the model; "
+            "choose an --output that is new or empty"
+        )

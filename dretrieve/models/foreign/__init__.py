@@ -1,0 +1,1 @@
+"""Checkpoints of other people's code, each form one file: read safely, laid into a method of ours."""

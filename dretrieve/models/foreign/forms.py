@@ -1,0 +1,52 @@
+"""The table of foreign checkpoint forms, free of torch: adding one is a file here and a line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol
+
+from dretrieve.errors import UsageError
+
+if TYPE_CHECKING:
+    from dretrieve.models.base import Method
+    from dretrieve.models.foreign.checkpoint import ForeignCheckpoint
+
+
+class Convert(Protocol):
+    """What a form's module has as ``convert``."""
+
+    def __call__(self, checkpoint: ForeignCheckpoint, backbone: str) -> Method:
+        """Return the method with the checkpoint's weights; configuration and tokenizer are the backbone's."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A form: its module in this package, and what writes it."""
+
+    module: str
+    text: str
+
+    def convert(self) -> Convert:
+        """Return the function (imports torch)."""
+        found: Convert = import_module(f"dretrieve.models.foreign.{self.module}").convert
+        return found
+
+
+FORMS: dict[str, Form] = {
+    "dpr": Form("dpr", "facebookresearch/DPR, an encoder for each side"),
+}
+
+
+def find(name: str) -> Form:
+    """Return the form of that name.
+
+    Raises:
+        UsageError: there is none; the message lists them.
+    """
+    form = FORMS.get(name.lower())
+    if form is None:
+        known = "; ".join(f"{key} ({entry.text})" for key, entry in FORMS.items())
+        raise UsageError(f"--from {name} is unknown; there are {known}")
+    return form

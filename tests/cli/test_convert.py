@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import json
+
+import torch
+
+
+def test_convert_as_typed(cli_here, tiny_model, tmp_path):
+    from safetensors.torch import load_file
+
+    weights = load_file(tiny_model / "model.safetensors")
+    tensors = {
+        f"{side}.{name}": part for side in ("question_model", "ctx_model") for name, part in weights.items()
+    }
+    torch.save({"model_dict": tensors, "encoder_params": None}, tmp_path / "dpr.cp")
+    line = ["convert", tmp_path / "dpr.cp", "--from", "dpr", "-b", tiny_model, "-o", tmp_path / "model"]
+    assert cli_here(*line, "--dry-run").out.startswith("would convert: dpr, ")
+    found = json.loads(cli_here(*line, "--json").out)
+    assert (found["state"], found["method"], found["method_config"]["pair"]) == ("converted", "dpr", "yes")
+    assert (
+        "[CLS] bees [SEP] hive [SEP]"
+        in cli_here("tokens", "hive", "--title", "bees", "--model", tmp_path / "model").out
+    )
+    assert cli_here(*line).out.startswith("up to date: dpr")
+
+
+def test_a_user_s_mistakes(cli_here, tiny_model, tmp_path):
+    line = ["convert", tmp_path / "none.cp", "--backbone", tiny_model, "--output", tmp_path / "model"]
+    assert "--from rocket is unknown; there are dpr (" in cli_here(*line, "--from", "rocket", code=2).err
+    assert "none.cp does not exist" in cli_here(*line, "--from", "dpr", code=3).err
+    (tmp_path / "none.cp").write_text("no checkpoint")
+    assert "dretrieve: " in cli_here(*line, "--from", "dpr", code=4).err
+    assert "--from" in cli_here(*line, code=2).err

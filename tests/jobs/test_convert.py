@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from dretrieve.errors import DataError, PreconditionError, UsageError
+from dretrieve.jobs.convert import ConvertConfig, run
+from dretrieve.jobs.inspect import InspectConfig
+from dretrieve.jobs.inspect import run as inspect
+from dretrieve.jobs.train import TrainConfig
+from dretrieve.jobs.train import run as train
+from dretrieve.models.dpr_config import DprConfig
+from dretrieve.models.loading import load_model
+from dretrieve.store.card import ModelCard
+from dretrieve.training.options import TrainOptions
+
+
+@pytest.fixture
+def config(tiny_model, tmp_path):
+    """The tiny model's weights twice, by DPR's names, the question's shifted a little."""
+    from safetensors.torch import load_file
+
+    weights = load_file(tiny_model / "model.safetensors")
+    tensors = {f"ctx_model.{name}": tensor for name, tensor in weights.items()}
+    tensors |= {f"question_model.{name}": tensor + 0.01 for name, tensor in weights.items()}
+    torch.save(
+        {"model_dict": tensors, "encoder_params": {"sequence_length": 20}}, tmp_path / "dpr_biencoder.3"
+    )
+    return ConvertConfig(
+        checkpoint=tmp_path / "dpr_biencoder.3",
+        form="dpr",
+        backbone=str(tiny_model),
+        output=tmp_path / "model",
+    )
+
+
+def bytes_of(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "provenance.json"
+    }
+
+
+def test_a_checkpoint_becomes_a_model_once(config, tmp_path):
+    result = run(config)
+    assert (result.state, result.method) == ("converted", "dpr")
+    model = load_model(str(config.output))
+    assert result.parameters == sum(part.numel() for part in model.encoder.parameters())
+    assert model.card.query.max_tokens == 20
+    assert model.card.training["from"].startswith("facebookresearch/DPR")
+    assert "dretrieve encode --model" in result.render()
+    again = run(config)
+    assert (again.state, again.as_json()["parameters"]) == ("up to date", result.parameters)
+    run(replace(config, output=tmp_path / "other"))
+    assert bytes_of(config.output) == bytes_of(tmp_path / "other")
+    shown = inspect(InspectConfig(path=str(config.output), verify=True))
+    assert (shown.kind, shown.problems) == ("model", ())
+
+
+def test_another_checkpoint_is_refused_and_forced(config):
+    run(config)
+    tensors = torch.load(config.checkpoint, weights_only=True)
+    tensors["model_dict"]["ctx_model.embeddings.LayerNorm.bias"] += 1
+    torch.save(tensors, config.checkpoint)
+    with pytest.raises(
+        PreconditionError, match=r"holds the result of other options \(input checkpoint.*--force"
+    ):
+        run(config)
+    before = ModelCard.load(config.output).passage.files
+    assert run(replace(config, force=True)).state == "converted"
+    assert ModelCard.load(config.output).passage.files != before
+
+
+def test_a_converted_model_is_trained_on(config, tiny_collection, tmp_path):
+    run(config)
+    fast = {"max_steps": 2, "per_device_train_batch_size": 3, "device": "cpu", "precision": "fp32"}
+    result = train(
+        TrainConfig(
+            method="dpr",
+            method_config=DprConfig(),
+            backbone=str(config.output),
+            data=(f"{tiny_collection}:train",),
+            output=tmp_path / "trained",
+            options=TrainOptions(**fast),
+        )
+    )
+    assert result.steps == 2
+    card = ModelCard.load(tmp_path / "trained")
+    assert (card.query.max_tokens, card.query.settings) == (20, {"straight_quotes": True})
+    assert card.passage.settings == {}
+
+
+def test_a_dry_run_compares_everything_and_writes_nothing(config):
+    result = run(replace(config, dry_run=True))
+    assert (result.state, result.method) == ("would convert", "dpr")
+    assert not config.output.exists()
+    tensors = torch.load(config.checkpoint, weights_only=True)
+    del tensors["model_dict"]["ctx_model.embeddings.LayerNorm.bias"]
+    torch.save(tensors, config.checkpoint)
+    with pytest.raises(DataError, match="lacks 1 tensor"):
+        run(replace(config, dry_run=True))
+
+
+def test_what_cannot_be_converted(config, tmp_path):
+    with pytest.raises(UsageError, match="--from reatt is unknown"):
+        run(replace(config, form="reatt"))
+    with pytest.raises(PreconditionError, match="none.bin does not exist"):
+        run(replace(config, checkpoint=tmp_path / "none.bin"))
+    with pytest.raises(PreconditionError, match="model 'nobody' does not exist"):
+        run(replace(config, backbone="nobody"))
+    config.output.mkdir()
+    (config.output / "thesis.txt").write_text("mine")
+    with pytest.raises(PreconditionError, match=r"holds other files \(thesis.txt\)"):
+        run(config)
+    assert (config.output / "thesis.txt").read_text() == "mine"
