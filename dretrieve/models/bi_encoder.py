@@ -15,6 +15,7 @@ from dretrieve.errors import PreconditionError, UsageError
 from dretrieve.models.base import Encoded, Loss, Method, Targets, TokenBatch
 from dretrieve.models.bi_encoder_config import AUTO, BiEncoderConfig
 from dretrieve.models.contrastive import in_batch_loss
+from dretrieve.models.places import find_model, read_card
 from dretrieve.models.pooled import PooledEncoder
 from dretrieve.models.pooling import Pooling
 from dretrieve.store.card import ModelCard, SideCard
@@ -51,13 +52,28 @@ def side_card(config: BiEncoderConfig, backbone: ModelCard, side: Side, folder: 
     )
 
 
-def pooled_encoder(module: nn.Module, card: SideCard) -> PooledEncoder:
-    """Return the encoder with its side's pooling.
+def one_encoder(backbone: str) -> tuple[Path, ModelCard]:
+    """Return the folder of the encoder that serves both sides of a backbone, and the backbone's card.
 
     Raises:
-        UsageError: the side's texts may be longer than the encoder has positions.
+        PreconditionError: the backbone is a model with an encoder for each side.
     """
-    assert card.pooling != "tokens", "one vector a text"
+    folder = find_model(backbone)
+    known, _ = read_card(folder)
+    if known.query.folder != known.passage.folder:
+        raise PreconditionError(
+            f"{backbone} has an encoder for each side; give one of them as --backbone: "
+            f"{folder / known.passage.folder}"
+        )
+    return folder / known.query.folder, known
+
+
+def check_positions(module: nn.Module, card: SideCard) -> None:
+    """Refuse texts that the encoder has no positions for.
+
+    Raises:
+        UsageError: the side's texts may be longer than that.
+    """
     config: Any = module.config
     positions = getattr(config, "max_position_embeddings", None)
     if positions is not None and config.model_type in ("roberta", "xlm-roberta", "camembert"):
@@ -67,6 +83,16 @@ def pooled_encoder(module: nn.Module, card: SideCard) -> PooledEncoder:
             f"texts of {card.max_tokens} tokens are too long: this backbone has {positions} positions; "
             "lower --query-max-len and --passage-max-len"
         )
+
+
+def pooled_encoder(module: nn.Module, card: SideCard) -> PooledEncoder:
+    """Return the encoder with its side's pooling.
+
+    Raises:
+        UsageError: the side's texts may be longer than the encoder has positions.
+    """
+    assert card.pooling != "tokens", "one vector a text"
+    check_positions(module, card)
     return PooledEncoder(module, card.pooling, normalize=card.normalize)
 
 

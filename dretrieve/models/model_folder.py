@@ -51,13 +51,7 @@ def save_encoder(folder: Path, module: nn.Module, tokenizer: Path, card: SideCar
     make_folder(folder)
     with explained(folder), quiet():
         encoder.save_pretrained(str(folder))
-        found = [name for name in TOKENIZER_FILES if (tokenizer / name).is_file()]
-        if not found:
-            raise PreconditionError(f"{tokenizer} holds no tokenizer; copy the tokenizer's files there")
-        for name in found:
-            if (tokenizer / name).resolve() != (folder / name).resolve():
-                shutil.copyfile(tokenizer / name, folder / name)
-    _set_side(folder / "tokenizer_config.json", card)
+    save_tokenizer(folder, tokenizer, card)
     kinds = [
         ("", "Transformer"),
         ("1_Pooling", "Pooling"),
@@ -85,6 +79,22 @@ def save_encoder(folder: Path, module: nn.Module, tokenizer: Path, card: SideCar
             "default_prompt_name": None,
         },
     )
+
+
+def save_tokenizer(folder: Path, tokenizer: Path, card: SideCard) -> None:
+    """Copy the tokenizer's files into ``folder``, and write there what the card says of padding and length.
+
+    Raises:
+        PreconditionError: ``tokenizer`` holds none, or the place cannot be written.
+    """
+    found = [name for name in TOKENIZER_FILES if (tokenizer / name).is_file()]
+    if not found:
+        raise PreconditionError(f"{tokenizer} holds no tokenizer; copy the tokenizer's files there")
+    with explained(folder):
+        for name in found:
+            if (tokenizer / name).resolve() != (folder / name).resolve():
+                shutil.copyfile(tokenizer / name, folder / name)
+    _set_side(folder / "tokenizer_config.json", card)
 
 
 def _set_side(path: Path, card: SideCard) -> None:

@@ -4,7 +4,8 @@ Linear layers, norms and activations see only real tokens. Attention runs over g
 length, so that it needs no mask either; on a GPU over the whole batch at once where torch has
 variable-length attention. On a CPU in bfloat16 the attention of a group is two batched products around
 `kernels.softmax`, which costs a third of torch's fused form. Everything is written into buffers that a
-thread keeps: fresh memory for every layer costs as much as the arithmetic in it.
+thread keeps: fresh memory for every layer costs as much as the arithmetic in it. Where a layer has experts
+(`models.experts`), a route says which of them reads a token, and each reads its own tokens only.
 
 The result equals that of the transformers module whose weights are taken (a test says how closely);
 `supported` says which modules those are.
@@ -16,10 +17,11 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -61,16 +63,37 @@ def supported(module: nn.Module) -> bool:
     return all(type(part) is nn.Linear for part in linear)
 
 
+class Route(Protocol):
+    """Says which expert reads a token."""
+
+    def __call__(self, layer: int, states: Tensor, lengths: Sequence[int]) -> int | Tensor:
+        """Return the expert of all tokens, or that of each [N].
+
+        Args:
+            layer: number of a layer with experts.
+            states: [N, D], the input of its feed-forward part.
+            lengths: tokens per text, in order.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FeedForward:
+    """Weights of a feed-forward part: (weight transposed, bias) pairs, (scale, shift) of the norm."""
+
+    up: tuple[Tensor, Tensor]
+    down: tuple[Tensor, Tensor]
+    norm: tuple[Tensor, Tensor]
+
+
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """The weights of one layer: (weight transposed, bias) pairs and (scale, shift) of the norms."""
+    """The weights of one layer; more than one feed-forward part where it has experts."""
 
     qkv: tuple[Tensor, Tensor]
     out: tuple[Tensor, Tensor]
     out_norm: tuple[Tensor, Tensor]
-    up: tuple[Tensor, Tensor]
-    down: tuple[Tensor, Tensor]
-    down_norm: tuple[Tensor, Tensor]
+    experts: tuple[FeedForward, ...]
 
 
 class Workspace:
@@ -133,9 +156,14 @@ class PackedEncoder:
             qkv=(torch.cat([query[0], key[0], value[0]], dim=1), torch.cat([query[1], key[1], value[1]])),
             out=self._pair(layer.attention.output.dense),
             out_norm=self._pair(layer.attention.output.LayerNorm),
-            up=self._pair(layer.intermediate.dense),
-            down=self._pair(layer.output.dense),
-            down_norm=self._pair(layer.output.LayerNorm),
+            experts=tuple(
+                FeedForward(
+                    self._pair(part.intermediate.dense),
+                    self._pair(part.output.dense),
+                    self._pair(part.output.LayerNorm),
+                )
+                for part in getattr(layer, "experts", [layer])
+            ),
         )
 
     @property
@@ -143,17 +171,21 @@ class PackedEncoder:
         """The longest text that has positions."""
         return len(self._positions)
 
-    def __call__(self, batch: TokenBatch) -> tuple[Tensor, list[int], Tensor]:
+    def __call__(self, batch: TokenBatch, route: Route | None = None) -> tuple[Tensor, list[int], Tensor]:
         """Return the last layer's states.
+
+        Args:
+            batch: the texts.
+            route: asked at each layer with experts, in order; needed only where there are any.
 
         Returns:
             states [N, D] of the real tokens, texts of equal length beside each other; the texts' lengths in
             that order; for each text of the batch its place in that order [B].
         """
         with torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
-            return self._encode(batch)
+            return self._encode(batch, route)
 
-    def _encode(self, batch: TokenBatch) -> tuple[Tensor, list[int], Tensor]:
+    def _encode(self, batch: TokenBatch, route: Route | None) -> tuple[Tensor, list[int], Tensor]:
         ids, positions, lengths, places = pack(batch)
         rows = len(ids)
         if self.device.type == "cpu":  # more rows, of no text
@@ -163,8 +195,17 @@ class PackedEncoder:
         states = functional.layer_norm(states, states.shape[1:], *self._norm, self.eps)
         attend = self._attention(lengths)
         buffers = self._workspace()
-        for layer in self._layers:
-            states = self._forward(layer, states, attend, buffers)
+        for number, layer in enumerate(self._layers):
+            states = self._attended(layer, states, attend, buffers)
+            if len(layer.experts) == 1:
+                states = self._feed_forward(layer.experts[0], states, buffers)
+                continue
+            assert route is not None, "a layer has experts"
+            experts = route(number, states[:rows], lengths)
+            if isinstance(experts, int):
+                states = self._feed_forward(layer.experts[experts], states, buffers)
+            else:
+                states = self._grouped(layer, states, experts, buffers)
         return states[:rows], lengths, places
 
     def _sent(self, indices: Tensor) -> Tensor:
@@ -178,16 +219,35 @@ class PackedEncoder:
             self._threads.buffers = Workspace()
         return self._threads.buffers  # type: ignore[no-any-return]  # a thread-local has no declared type
 
-    def _forward(self, layer: Layer, states: Tensor, attend: Any, buffers: Workspace) -> Tensor:
+    def _attended(self, layer: Layer, states: Tensor, attend: Any, buffers: Workspace) -> Tensor:
         rows, width = states.shape
         qkv = _linear(states, layer.qkv, buffers.take("qkv", states, rows, 3 * width))
         context = attend(qkv, buffers.take("context", states, rows, width), buffers)
         mixed = _linear(context, layer.out, buffers.take("mixed", states, rows, width)).add_(states)
-        states = functional.layer_norm(mixed, (width,), *layer.out_norm, self.eps)
-        inner = _linear(states, layer.up, buffers.take("inner", states, rows, layer.up[0].shape[1]))
+        return functional.layer_norm(mixed, (width,), *layer.out_norm, self.eps)
+
+    def _feed_forward(self, part: FeedForward, states: Tensor, buffers: Workspace) -> Tensor:
+        rows, width = states.shape
+        inner = _linear(states, part.up, buffers.take("inner", states, rows, part.up[0].shape[1]))
         torch.ops.aten.gelu_(inner)
-        mixed = _linear(inner, layer.down, mixed).add_(states)
-        return functional.layer_norm(mixed, (width,), *layer.down_norm, self.eps)
+        mixed = _linear(inner, part.down, buffers.take("mixed", states, rows, width)).add_(states)
+        return functional.layer_norm(mixed, (width,), *part.norm, self.eps)
+
+    def _grouped(self, layer: Layer, states: Tensor, experts: Tensor, buffers: Workspace) -> Tensor:
+        """Return the states after each token's own expert; experts [N], states [N or more rows, D]."""
+        order = experts.argsort(stable=True)
+        counts = torch.bincount(experts, minlength=len(layer.experts)).tolist()
+        found = torch.empty_like(states)
+        found[len(experts) :] = 0
+        for part, chosen in zip(layer.experts, order.split(counts), strict=True):
+            if len(chosen):
+                step = len(chosen) % ROWS_STEP if self.device.type == "cpu" else 0
+                rows = len(chosen) + (ROWS_STEP - step if step else 0)
+                mine = buffers.take("mine", states, rows, states.shape[1])
+                mine[len(chosen) :] = 0
+                torch.index_select(states, 0, chosen, out=mine[: len(chosen)])
+                found.index_copy_(0, chosen, self._feed_forward(part, mine, buffers)[: len(chosen)])
+        return found
 
     def _attention(self, lengths: list[int]) -> Any:
         """Return the function (qkv, context, buffers) -> context for texts of these lengths."""
@@ -254,15 +314,36 @@ def pack(batch: TokenBatch) -> tuple[Tensor, Tensor, list[int], Tensor]:
         text of the batch its place in packed order [B].
     """
     mask = batch.mask.cpu().numpy()
-    lengths = mask.sum(axis=1)
-    order = np.argsort(-lengths, kind="stable")
+    order, sizes = _by_length(mask)
     ids = batch.input_ids.cpu().numpy()[order][mask[order]]
-    sizes = lengths[order]
     starts = np.cumsum(sizes) - sizes
     positions = np.arange(len(ids)) - np.repeat(starts, sizes)
     places = np.empty(len(order), dtype=np.int64)
     places[order] = np.arange(len(order))
     return torch.from_numpy(ids), torch.from_numpy(positions), sizes.tolist(), torch.from_numpy(places)
+
+
+def padded(values: Tensor, mask: Tensor, fill: int) -> Tensor:
+    """Return [B, T] of what belongs to each token: what `pack` does, undone.
+
+    Args:
+        values: [N], in packed order.
+        mask: [B, T] bool of the batch that was packed.
+        fill: where padding stands.
+    """
+    real = mask.cpu().numpy()
+    order, _ = _by_length(real)
+    found = np.full(real.shape, fill, dtype=np.int64)
+    rows, columns = np.nonzero(real[order])
+    found[order[rows], columns] = values.cpu().numpy()
+    return torch.from_numpy(found)
+
+
+def _by_length(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rows, longest first, and their lengths in that order."""
+    lengths = mask.sum(axis=1)
+    order = np.argsort(-lengths, kind="stable")
+    return order, lengths[order]
 
 
 def _linear(states: Tensor, weights: tuple[Tensor, Tensor], out: Tensor) -> Tensor:

@@ -55,14 +55,28 @@ class PooledEncoder(nn.Module):
         """Forget the copy that `prepare` made (training goes on with the module's own weights)."""
         self._packed = None
 
+    @property
+    def answers_packed(self) -> bool:
+        """Whether the next forward runs without padding."""
+        return self._packed is not None and not self.training
+
     def forward(self, batch: TokenBatch) -> Tensor:
         """Return [B, D] float32."""
-        if self._packed is not None and not self.training:
-            states, lengths, places = self._packed(batch)
-            vectors = packed.unpacked(pool_packed(states, lengths, self.pooling), places, lengths)
-        else:
-            output = self.backbone(input_ids=batch.input_ids, attention_mask=batch.mask.long())
-            vectors = pool(output.last_hidden_state, batch.mask, self.pooling)
+        if self.answers_packed:
+            return self.packed_vectors(batch)
+        output = self.backbone(input_ids=batch.input_ids, attention_mask=batch.mask.long())
+        return self.padded_vectors(output.last_hidden_state, batch.mask)
+
+    def packed_vectors(self, batch: TokenBatch, route: packed.Route | None = None) -> Tensor:
+        """Return [B, D] float32 by the engine without padding; ``route`` where layers have experts."""
+        assert self._packed is not None, "prepare makes the engine"
+        states, lengths, places = self._packed(batch, route)
+        vectors = packed.unpacked(pool_packed(states, lengths, self.pooling), places, lengths)
+        return unit(vectors) if self.normalize else vectors
+
+    def padded_vectors(self, states: Tensor, mask: Tensor) -> Tensor:
+        """Return [B, D] float32 of padded states [B, T, D] and their mask [B, T]."""
+        vectors = pool(states, mask, self.pooling)
         return unit(vectors) if self.normalize else vectors
 
 

@@ -14,13 +14,20 @@ from typing import Any, Self
 
 from torch import nn
 
-from dretrieve.errors import PreconditionError, UsageError
+from dretrieve.errors import UsageError
 from dretrieve.models.backbone import load_module
 from dretrieve.models.base import Encoded, TokenBatch
-from dretrieve.models.bi_encoder import SIDES, BiEncoder, pack_pair, pooled_encoder, settled, side_card
+from dretrieve.models.bi_encoder import (
+    SIDES,
+    BiEncoder,
+    one_encoder,
+    pack_pair,
+    pooled_encoder,
+    settled,
+    side_card,
+)
 from dretrieve.models.config import MethodConfig
 from dretrieve.models.model_folder import save_encoder
-from dretrieve.models.places import find_model, read_card
 from dretrieve.models.shared_config import SharedConfig
 from dretrieve.store.card import ModelCard, SideCard
 from dretrieve.types import Side
@@ -52,15 +59,8 @@ class Shared(BiEncoder):
             PreconditionError: the backbone is a model with an encoder for each side.
         """
         assert isinstance(config, SharedConfig)
-        folder = find_model(backbone)
-        known, _ = read_card(folder)
-        if known.query.folder != known.passage.folder:
-            raise PreconditionError(
-                f"{backbone} has an encoder for each side; give one of them as --backbone: "
-                f"{folder / known.passage.folder}"
-            )
+        folder, known = one_encoder(backbone)
         cards = {side: side_card(config, known, side) for side in SIDES}
-        folder = folder / known.query.folder
         module = load_module(folder)
         if config.lora:
             module = with_adapters(module, config)
