@@ -12,9 +12,10 @@ from dretrieve_cli.common import ConfigFile, DryRun, Force, Json, Output, Quiet,
 
 def prepare(
     source: Annotated[
-        str,
+        list[str],
         typer.Argument(
-            help="pydocs, beir:NAME, dpr:KEY, hf:NAME, or a file or folder in any known form.",
+            help="pydocs, beir:NAME, dpr:KEY, hf:NAME, or a file or folder in any known form; several "
+            "collections ([NAME=]DIR …) are joined over one corpus.",
             show_default=False,
         ),
     ],
@@ -37,6 +38,23 @@ def prepare(
         str | None,
         typer.Option(metavar="URL", help="Fetch from this base address instead.", rich_help_panel="Input"),
     ] = None,
+    equal: Annotated[
+        str,
+        typer.Option(
+            help="Joined passages are one when exact: title and text are equal; letters: their letters and "
+            "digits are.",
+            rich_help_panel="Join",
+        ),
+    ] = "exact",
+    entities: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Keep of that joined set the questions about the title of a passage that holds an answer; "
+            "repeatable.",
+            rich_help_panel="Join",
+        ),
+    ] = None,
     force: Force = False,
     dry_run: DryRun = False,
     json: Json = False,
@@ -51,12 +69,16 @@ def prepare(
         dretrieve prepare beir:scifact --output work/scifact
         dretrieve prepare collection.tsv --queries dev.tsv --qrels dev=qrels.dev.tsv --output work/marco
         dretrieve prepare nq-train.json.gz --split train --output work/nq
+        dretrieve prepare nq=work/nq squad=work/squad --output work/joined
     """
     from dretrieve.jobs import prepare as job
+    from dretrieve.text.join import JoinOptions
 
     job_config = job.PrepareConfig(
-        source=source,
+        source=source[0],
         output=output,
+        others=tuple(source[1:]),
+        join=JoinOptions(equal=equal, entities=tuple(entities or ())),
         corpus=corpus,
         queries=queries,
         qrels=tuple(qrels or ()),

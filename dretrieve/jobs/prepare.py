@@ -6,11 +6,13 @@ import platform
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from dretrieve.errors import DataError, PreconditionError, UsageError
+from dretrieve.jobs.prepare_config import PrepareConfig, PrepareResult
+from dretrieve.metrics.answers import Answers
 from dretrieve.store.interrupt import interruptible
 from dretrieve.store.killed import left_by_killed
 from dretrieve.store.manifest import Manifest, manifest_path, read_manifest
@@ -18,76 +20,17 @@ from dretrieve.store.stage import Stage
 from dretrieve.store.state import read_state
 from dretrieve.text import pydocs, remote
 from dretrieve.text.assemble import CollectionWriter
+from dretrieve.text.beir import Query
 from dretrieve.text.collection import Collection
 from dretrieve.text.forms import detect
-from dretrieve.text.local import Sources, parse_qrels_option, write_local
+from dretrieve.text.join import EQUALS, Joiner, JoinOptions, parse_sets
+from dretrieve.text.local import Sources, content_sha256, parse_qrels_option, write_local
 from dretrieve.types import Progress, Silent
+
+__all__ = ["PrepareConfig", "PrepareResult", "run"]
 
 STAGE = "prepare"
 VERSION = 1
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PrepareConfig:
-    """What to make a collection from.
-
-    Attributes:
-        source: ``pydocs``, ``beir:NAME``, ``dpr:KEY``, ``hf:NAME``, or a local path in a known form.
-        output: the collection's folder.
-        corpus: passages for a source of queries or ids.
-        queries: queries for a source of passages or ids.
-        qrels: ``[SPLIT=]FILE`` words.
-        split: the split of training rows, and of queries that name none.
-        mirror: another base address for downloads.
-        force: replace a collection made from something else.
-        dry_run: only say what would be read and written.
-    """
-
-    source: str
-    output: Path
-    corpus: Path | None = None
-    queries: Path | None = None
-    qrels: tuple[str, ...] = ()
-    split: str | None = None
-    mirror: str | None = None
-    force: bool = False
-    dry_run: bool = False
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PrepareResult:
-    """What stands in the output now."""
-
-    output: Path
-    source: str
-    state: str
-    counts: dict[str, int] = field(default_factory=dict)
-    splits: dict[str, int] = field(default_factory=dict)
-    extra: dict[str, Any] = field(default_factory=dict)
-
-    def as_json(self) -> dict[str, Any]:
-        """Return everything as plain data."""
-        return {
-            "output": str(self.output),
-            "source": self.source,
-            "state": self.state,
-            "counts": self.counts,
-            "splits": self.splits,
-            **self.extra,
-        }
-
-    def render(self) -> str:
-        """Return a few lines for people."""
-        lines = [f"{self.source}: {self.state}, {self.output}"]
-        if self.splits:
-            listed = ", ".join(f"{split} {count:,}" for split, count in self.splits.items())
-            lines.append(f"  judged queries  {listed}")
-        lines += [f"  {name.replace('_', ' '):<15} {count:,}" for name, count in self.counts.items() if count]
-        names = {"sha256": "sha256", "queries_sha256": "sha256 queries", "licence": "licence", "plan": "plan"}
-        lines += [
-            f"  {label:<15} {self.extra[name]}" for name, label in names.items() if self.extra.get(name)
-        ]
-        return "\n".join(lines + [f"  note: {note}" for note in self.extra.get("notes", [])])
 
 
 def run(config: PrepareConfig, progress: Progress | None = None) -> PrepareResult:
@@ -100,6 +43,10 @@ def run(config: PrepareConfig, progress: Progress | None = None) -> PrepareResul
     """
     progress = progress or Silent()
     kind, _, name = config.source.partition(":")
+    if config.others:
+        return _prepare_joined(config, progress)
+    if config.join != JoinOptions():
+        raise UsageError("--equal and --entities join collections; name several: prepare DIR DIR …")
     if config.source == "pydocs":
         return _prepare_pydocs(config, progress)
     if kind in remote.KINDS and name and not Path(config.source).exists():
@@ -137,6 +84,29 @@ def _prepare_pydocs(config: PrepareConfig, progress: Progress) -> PrepareResult:
         pydocs.write(writer, files, tick)
 
     return _execute(config, stage, write, {"licence": pydocs.LICENCE}, progress)
+
+
+def _prepare_joined(config: PrepareConfig, progress: Progress) -> PrepareResult:
+    """Join several collections over one corpus."""
+    if config.corpus or config.queries or config.qrels or config.split or config.mirror:
+        raise UsageError(
+            "collections are joined as they are: leave --corpus, --queries, --qrels, --split, --mirror out"
+        )
+    if config.join.equal not in EQUALS:
+        raise UsageError(f"--equal {config.join.equal!r} is unknown; there are {', '.join(EQUALS)}")
+    sets = parse_sets((config.source, *config.others))
+    if config.dry_run:
+        return _planned(config, f"join {', '.join(str(one.path) for one in sets)} in {config.output}")
+    options = {"sets": [one.name for one in sets], **asdict(config.join)}
+    stage = _stage(config, options, {f"set {one.name}": content_sha256(one.path) for one in sets})
+
+    def holds(query: Query) -> Callable[[str], bool]:
+        return Answers(query.answers, regex=query.answers_are_regex).found_in
+
+    def write(writer: CollectionWriter, tick: Callable[[], None]) -> None:
+        Joiner(writer, config.join, holds, tick).write(sets)
+
+    return _execute(replace(config, source=", ".join(options["sets"])), stage, write, {}, progress)
 
 
 def _prepare_sources(

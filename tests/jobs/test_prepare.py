@@ -18,6 +18,7 @@ from dretrieve.errors import DataError, PreconditionError, UsageError
 from dretrieve.jobs.prepare import PrepareConfig, run
 from dretrieve.text import download
 from dretrieve.text.collection import Collection
+from dretrieve.text.join import JoinOptions
 
 
 def make(source: object, output: Path, **options: object) -> dict:
@@ -217,3 +218,34 @@ def test_killed_and_started_again_gives_the_same_bytes(
         os.utime(left, (1, 1))  # as if the kill had been long ago
     cli("prepare", "c.jsonl", "--output", "broken")
     assert files_of(tmp_path / "broken") == files_of(tmp_path / "whole")
+
+
+def test_collections_joined_over_one_corpus(tiny_collection: Path, tmp_path: Path) -> None:
+    more = tmp_path / "more"
+    lines(more / "corpus.jsonl", {"_id": "m1", "title": "Bo", "text": "Born in Rome."})
+    where = {"source": f"tiny={tiny_collection}", "output": tmp_path / "joined", "others": (str(more),)}
+    first = run(PrepareConfig(**where)).as_json()
+    assert first["state"] == "written"
+    assert run(PrepareConfig(**where)).state == "up to date"
+    made = Collection(tmp_path / "joined")
+    assert made.splits == ["tiny-dev", "tiny-test", "tiny-train"]
+    assert len(made.corpus()) == len(Collection(tiny_collection).corpus()) + 1
+    assert made.corpus().sha256 == first["sha256"]
+    again = run(PrepareConfig(**where | {"output": tmp_path / "again"}))
+    assert files_of(tmp_path / "joined") == files_of(tmp_path / "again")
+    assert again.extra["sha256"] == first["sha256"]
+    lines(more / "corpus.jsonl", {"_id": "m2", "title": "Bo", "text": "Born in Rome."})
+    with pytest.raises(PreconditionError, match="input set more"):
+        run(PrepareConfig(**where))
+
+
+def test_joining_takes_no_other_sources_and_its_options_need_several(tmp_path: Path) -> None:
+    two = {"others": (str(tmp_path / "b"),)}
+    with pytest.raises(UsageError, match="collections are joined as they are: leave --corpus"):
+        make(tmp_path / "a", tmp_path / "out", split="dev", **two)
+    with pytest.raises(UsageError, match="--equal 'similar' is unknown; there are exact, letters"):
+        make(tmp_path / "a", tmp_path / "out", join=JoinOptions(equal="similar"), **two)
+    with pytest.raises(UsageError, match="--equal and --entities join collections; name several"):
+        make(tmp_path / "a", tmp_path / "out", join=JoinOptions(entities=("eq",)))
+    with pytest.raises(PreconditionError, match="a does not exist"):
+        make(tmp_path / "a", tmp_path / "out", **two)

@@ -1,0 +1,235 @@
+"""Several collections joined over one corpus; their queries stay apart, as splits ``<set>-<split>``.
+
+Passages that are equal are written once, under the id that came first; judgements follow them there. An id
+that an earlier set gave to something else takes its set's name before it (``nq-gold:17``), for passages as
+for queries, so nothing is refused and nothing is mixed up.
+
+Of an *entity set* only those questions stay whose entity is the title of a passage that holds an answer;
+those passages are then judged relevant, and all its questions become one split, named as the set.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
+from pathlib import Path
+
+from dretrieve.errors import DataError, UsageError
+from dretrieve.text.assemble import CollectionWriter
+from dretrieve.text.beir import Query, find_file
+from dretrieve.text.collection import Files
+from dretrieve.text.entities import asked_entities, folded
+from dretrieve.text.forms import read_corpus, read_queries
+from dretrieve.text.qrels import read_qrels
+from dretrieve.types import Record
+
+EQUALS = ("exact", "letters")
+Tick = Callable[[], None]
+# Given a question, whether a text holds one of its answers.
+Holds = Callable[[Query], Callable[[str], bool]]
+EXAMPLES = "examples.jsonl"
+SET_NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JoinOptions:
+    """How collections are joined.
+
+    Attributes:
+        equal: when two passages are one: ``exact`` (title and text are), ``letters`` (their letters and
+            digits are, whatever the case, spaces and punctuation: one passage cut into words in two ways).
+        entities: names of the sets of which only questions about titles stay.
+    """
+
+    equal: str = "exact"
+    entities: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class JoinedSet:
+    """One of the collections: what its splits are called after, and where it is."""
+
+    name: str
+    path: Path
+
+
+def parse_sets(words: Sequence[str]) -> list[JoinedSet]:
+    """Return the sets of ``[NAME=]DIR`` words; a folder names its set itself.
+
+    Raises:
+        UsageError: a name that cannot begin a split's, or that two sets have.
+    """
+    found: dict[str, JoinedSet] = {}
+    for word in words:
+        name, equals, place = word.partition("=")
+        path = Path(place) if equals and not Path(word).exists() else Path(word)
+        name = name if path != Path(word) else path.resolve().name.split(".")[0]
+        if not SET_NAME.fullmatch(name):
+            raise UsageError(
+                f"'{word}': {name!r} cannot name a set; write NAME={path} with letters and digits"
+            )
+        if name in found:
+            raise UsageError(
+                f"two of the joined collections are called {name}; name one of them: OTHER={path}"
+            )
+        found[name] = JoinedSet(name, path)
+    return list(found.values())
+
+
+@dataclass(slots=True)
+class _Ids:
+    """New ids of one kind of things: the first owner keeps the id."""
+
+    owner: dict[str, bytes] = field(default_factory=dict)
+    renamed: int = 0
+
+    def take(self, set_name: str, own: str, key: bytes) -> tuple[str, bool]:
+        """Return the id for that content and whether it is new."""
+        for name in (own, f"{set_name}:{own}"):
+            if name not in self.owner:
+                self.owner[name] = key
+                self.renamed += name != own
+                return name, True
+            if self.owner[name] == key:
+                return name, False
+        raise DataError(
+            f"the ids {own!r} and '{set_name}:{own}' both stand for something else; rename the set"
+        )
+
+
+class Joiner:
+    """Writes several collections as one.
+
+    Args:
+        writer: of the new collection.
+        options: how.
+        holds: tells whether a passage holds an answer; asked for entity sets only.
+        tick: called for every record.
+    """
+
+    def __init__(self, writer: CollectionWriter, options: JoinOptions, holds: Holds, tick: Tick) -> None:
+        self._writer, self._options, self._holds, self._tick = writer, options, holds, tick
+        self._by_content: dict[bytes, str] = {}
+        self._passages, self._queries = _Ids(), _Ids()
+        self._places: dict[str, dict[str, str]] = {}  # set to own id to new id, where these differ
+        self._titled: dict[str, list[Record]] = {}
+
+    def write(self, sets: Sequence[JoinedSet]) -> None:
+        """Write all passages, then all queries with their judgements.
+
+        Raises:
+            UsageError: an entity set that is none of the sets.
+            DataError: a set that is no collection; an entity set without relations or answers.
+        """
+        names = [one.name for one in sets]
+        for name in self._options.entities:
+            if name not in names:
+                raise UsageError(f"--entities {name}: there is no such set; there are {', '.join(names)}")
+        files = {one.name: Files.of(one.path) for one in sets}
+        asked = {
+            name: asked_entities(_queries_of(files[name], name), name) for name in self._options.entities
+        }
+        self._titled = {entity: [] for found in asked.values() for entity in found}
+        for name, found in files.items():
+            if found.corpus is not None:
+                self._write_corpus(name, found.corpus)
+        for name, found in files.items():
+            if name in asked:
+                self._write_about_titles(name, asked[name])
+            elif found.queries is not None and found.queries != found.corpus:
+                self._write_queries(name, found)
+        self._note(sets)
+
+    def _write_corpus(self, name: str, corpus: Path) -> None:
+        places = self._places.setdefault(name, {})
+        for record in read_corpus(corpus):
+            self._tick()
+            key = content_key(record, self._options.equal)
+            known = self._by_content.get(key)
+            if known is None:
+                known, _ = self._passages.take(name, record.id, key)
+                self._by_content[key] = known
+                self._writer.passage(Record(known, record.title, record.text))
+                if (title := folded(record.title)) in self._titled:
+                    self._titled[title].append(Record(known, record.title, record.text))
+            else:
+                self._writer.counts["passages_joined"] += 1
+            if known != record.id:
+                places[record.id] = known
+
+    def _write_queries(self, name: str, files: Files) -> None:
+        assert files.queries is not None
+        places: dict[str, str] = {}
+        for query in read_queries(files.queries):
+            self._tick()
+            split = query.fields.get("split")
+            fields = {**query.fields, **({"split": f"{name}-{split}"} if split else {})}
+            places[query.id] = self._write_query(name, replace(query, fields=fields))
+        passages = self._places.get(name, {})
+        for split, path in files.qrels.items():
+            qrels, grades = read_qrels(path), dict[tuple[str, str], int]()
+            for row, query_id in enumerate(qrels.query_ids):
+                for place in range(int(qrels.offsets[row]), int(qrels.offsets[row + 1])):
+                    own = qrels.passage_ids[int(qrels.passages[place])]
+                    pair = places.get(query_id, query_id), passages.get(own, own)
+                    # Two passages that became one may have been judged differently: the better one counts.
+                    grades[pair] = max(int(qrels.grades[place]), grades.get(pair, int(qrels.grades[place])))
+            for (query_id, passage_id), grade in grades.items():
+                self._writer.judge(f"{name}-{split}", query_id, passage_id, grade)
+
+    def _write_query(self, name: str, query: Query) -> str:
+        content = repr((query.text, query.answers, query.answers_are_regex, sorted(query.fields.items())))
+        new, is_first = self._queries.take(name, query.id, blake2b(content.encode(), digest_size=16).digest())
+        if is_first:
+            self._writer.query(replace(query, id=new))
+        return new
+
+    def _write_about_titles(self, name: str, asked: Mapping[str, Sequence[Query]]) -> None:
+        kept: Counter[str] = Counter()
+        for entity, queries in asked.items():
+            for query in queries:
+                self._tick()
+                holds = self._holds(query)
+                found = [record.id for record in self._titled[entity] if holds(record.text)]
+                if not found:
+                    continue
+                new = self._write_query(name, replace(query, fields={**query.fields, "split": name}))
+                for passage_id in found:
+                    self._writer.judge(name, new, passage_id)
+                kept[str(query.fields["relation"])] += 1
+        listed = ", ".join(f"{relation} {count}" for relation, count in sorted(kept.items()))
+        total = sum(len(queries) for queries in asked.values())
+        self._writer.notes.append(
+            f"{name}: {kept.total():,} of {total:,} questions are about the title of a passage that holds an "
+            f"answer; by relation: {listed or 'none'}"
+        )
+
+    def _note(self, sets: Iterable[JoinedSet]) -> None:
+        for one in sets:
+            if one.path.is_dir() and find_file(one.path, EXAMPLES):
+                self._writer.notes.append(
+                    f"{one.name}: its {EXAMPLES} is not joined; mine negatives in the joined corpus"
+                )
+        for what, ids in (("passages", self._passages), ("queries", self._queries)):
+            if ids.renamed:
+                self._writer.notes.append(
+                    f"{ids.renamed:,} {what} took their set's name before their id, which an earlier set uses"
+                )
+
+
+def content_key(record: Record, equal: str) -> bytes:
+    """Return what equal passages have in common: a hash of title and text, or of their letters and digits."""
+    parts = (record.title, record.text)
+    if equal == "letters":
+        letters = tuple("".join(filter(str.isalnum, part.casefold())) for part in parts)
+        parts = letters if any(letters) else parts
+    return blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def _queries_of(files: Files, name: str) -> Iterator[Query]:
+    if files.queries is None:
+        raise DataError(f"--entities {name}: the set has no queries")
+    return read_queries(files.queries)
