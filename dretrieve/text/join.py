@@ -222,7 +222,7 @@ class Joiner:
 
 def content_key(record: Record, equal: str) -> bytes:
     """Return what equal passages have in common: a hash of title and text, or of their letters and digits."""
-    parts = (record.title, record.text)
+    parts: tuple[str, ...] = (record.title, record.text)
     if equal == "letters":
         letters = tuple("".join(filter(str.isalnum, part.casefold())) for part in parts)
         parts = letters if any(letters) else parts
