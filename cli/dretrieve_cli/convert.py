@@ -39,7 +39,7 @@ def convert(
 
     Examples:
         dretrieve convert hf_bert_base.cp --from dpr --backbone google-bert/bert-base-uncased --output dpr
-        dretrieve convert pytorch_model.bin --from dpr --backbone models/bert --output dpr --dry-run
+        dretrieve convert pytorch_model.bin --from taser --backbone Luyu/co-condenser-wiki --output taser
     """
     from dretrieve.jobs import convert as job
 

@@ -55,21 +55,22 @@ def side_options(checkpoint: ForeignCheckpoint, backbone: str, inner: str = "") 
         DataError: no such checkpoint; another backbone's; a choice of the code that has no counterpart here.
     """
     settings, tensors = checkpoint.settings, checkpoint.tensors
-    words = tensors.get(f"{QUESTION}{inner}embeddings.word_embeddings.weight")
-    positions = tensors.get(f"{QUESTION}{inner}embeddings.position_embeddings.weight")
-    if words is None or positions is None:
+    start = f"{QUESTION}{inner}"
+    matrices = [tensors.get(f"{start}embeddings.{kind}_embeddings.weight") for kind in ("word", "position")]
+    if any(matrix is None or matrix.dim() != 2 for matrix in matrices):
         first = next(iter(tensors))
         raise DataError(
-            f"{checkpoint.path} holds no {QUESTION}{inner}embeddings (its first tensor is {first}); it was "
-            "written by another code, or another --from fits it"
+            f"{checkpoint.path} holds no {start}embeddings (its first tensor is {first}); it was written by "
+            "another code, or another --from fits it"
         )
-    check_sizes(checkpoint, (words, positions), backbone)
+    check_sizes(checkpoint, start, backbone)
     projected = any(name.startswith(f"{QUESTION}encode_proj.") for name in tensors)
     refused = ("factor_rep", "mean_pool_ctx_only") if settings.get("mean_pool") else ("factor_rep",)
     without = [name for name in refused if settings.get(name)] + ["a projection (encode_proj)"] * projected
     if without:
         raise DataError(f"{checkpoint.path} was trained with {without[0]}, which has no counterpart here")
-    length = int(settings.get("sequence_length", min(USUAL_TOKENS, len(positions))))
+    positions = len(tensors[f"{start}embeddings.position_embeddings.weight"])
+    length = int(settings.get("sequence_length", min(USUAL_TOKENS, positions)))
     titled = bool(settings.get("use_title", True))
     return {
         "pooling": "mean" if settings.get("mean_pool") else "cls",

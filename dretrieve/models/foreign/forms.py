@@ -36,6 +36,7 @@ class Form:
 
 FORMS: dict[str, Form] = {
     "dpr": Form("dpr", "facebookresearch/DPR, an encoder for each side"),
+    "taser": Form("taser", "microsoft/taser, one encoder with fixed experts"),
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -29,18 +29,13 @@ def fill(
     """
     places = module.state_dict()
     assert set(names) == set(places), "the form names every tensor of the method"
+    refuse_missing(checkpoint, names.values())
     theirs = checkpoint.tensors
-    missing = [name for name in names.values() if name not in theirs]
-    if missing:
-        raise DataError(
-            f"{checkpoint.path} lacks {_count(missing)} that this method on this backbone has, "
-            f"the first is {missing[0]}; give the backbone that it was trained from, or another --from"
-        )
     known = {*names.values(), *unused}
     unexpected = [name for name in theirs if name not in known]
     if unexpected:
         raise DataError(
-            f"{checkpoint.path} has {_count(unexpected)} for which this method on this backbone has no "
+            f"{checkpoint.path} has {counted(unexpected)} for which this method on this backbone has no "
             f"place, the first is {unexpected[0]}; give the backbone that it was trained from, or another "
             "--from"
         )
@@ -48,7 +43,7 @@ def fill(
     if other:
         first = names[other[0]]
         raise DataError(
-            f"{checkpoint.path} has {_count(other)} of another shape than the backbone, the first is "
+            f"{checkpoint.path} has {counted(other)} of another shape than the backbone, the first is "
             f"{first}: {_shape(theirs[first])} in the checkpoint, {_shape(places[other[0]])} there; "
             "give the backbone that it was trained from"
         )
@@ -57,23 +52,39 @@ def fill(
             places[ours].copy_(theirs[name])
 
 
-def check_sizes(checkpoint: ForeignCheckpoint, embeddings: tuple[Tensor, Tensor], backbone: str) -> None:
+def refuse_missing(checkpoint: ForeignCheckpoint, names: Iterable[str]) -> None:
+    """Refuse a checkpoint that lacks one of these.
+
+    Raises:
+        DataError: names the first and their number.
+    """
+    missing = [name for name in names if name not in checkpoint.tensors]
+    if missing:
+        raise DataError(
+            f"{checkpoint.path} lacks {counted(missing)} that this method on this backbone has, "
+            f"the first is {missing[0]}; give the backbone that it was trained from, or another --from"
+        )
+
+
+def check_sizes(checkpoint: ForeignCheckpoint, prefix: str, backbone: str) -> None:
     """Refuse a backbone of other sizes before it is loaded.
 
     Args:
-        checkpoint: for the message.
-        embeddings: of its words [V, D] and positions [P, D].
+        checkpoint: with embeddings.
+        prefix: of an encoder's names in it.
         backbone: name or folder.
 
     Raises:
-        DataError: vocabulary, positions or width differ.
+        DataError: vocabulary, positions, width or number of layers differ.
     """
     folder = find_model(backbone)
     card, _ = read_card(folder)
     config = json.loads((folder / card.query.folder / "config.json").read_bytes())
-    words, positions = embeddings
-    ours = [config.get(name) for name in ("vocab_size", "max_position_embeddings", "hidden_size")]
-    theirs = [len(words), len(positions), words.shape[1]]
+    sizes = ("vocab_size", "max_position_embeddings", "hidden_size", "num_hidden_layers")
+    ours = [config.get(name) for name in sizes]
+    words = checkpoint.tensors[f"{prefix}embeddings.word_embeddings.weight"]
+    positions = checkpoint.tensors[f"{prefix}embeddings.position_embeddings.weight"]
+    theirs = [*words.shape[:1], *positions.shape, depth(checkpoint, prefix)]
     if ours != theirs:
         raise DataError(
             f"{checkpoint.path} has {_sizes(theirs)}, the backbone {backbone} {_sizes(ours)}; "
@@ -81,12 +92,22 @@ def check_sizes(checkpoint: ForeignCheckpoint, embeddings: tuple[Tensor, Tensor]
         )
 
 
+def depth(checkpoint: ForeignCheckpoint, prefix: str) -> int:
+    """Return how many layers the encoder of those names has."""
+    start = f"{prefix}encoder.layer."
+    numbers = (
+        name.removeprefix(start).partition(".")[0] for name in checkpoint.tensors if name.startswith(start)
+    )
+    return 1 + max((int(number) for number in numbers if number.isdigit()), default=-1)
+
+
 def _sizes(sizes: Sequence[int | None]) -> str:
-    return "{} words, {} positions, {} dimensions".format(*sizes)
+    return "{} words, {} positions, {} dimensions, {} layers".format(*sizes)
 
 
-def _count(names: Sequence[str]) -> str:
-    return "1 tensor" if len(names) == 1 else f"{len(names):,} tensors"
+def counted(names: Sequence[str], unit: str = "tensor") -> str:
+    """Return how many there are in words: ``1 tensor``, ``3 tensors``."""
+    return f"1 {unit}" if len(names) == 1 else f"{len(names):,} {unit}s"
 
 
 def _shape(tensor: Tensor) -> str:

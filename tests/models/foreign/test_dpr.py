@@ -75,8 +75,8 @@ def changed(tensors, *, drop="", add="", shape=""):
             r"lacks 16 tensors .*the first is ctx_model\.encoder\.layer\.1\..*; give the backbone",
         ),
         (
-            {"add": "question_model.encoder.layer.2.output.dense.weight"},
-            r"has 1 tensor for which .*no place, the first is question_model\.encoder\.layer\.2\.output",
+            {"add": "question_model.encoder.layer.1.output.gate.weight"},
+            r"has 1 tensor for which .*no place, the first is question_model\.encoder\.layer\.1\.output",
         ),
         (
             {"shape": "intermediate.dense.weight"},
@@ -89,7 +89,7 @@ def changed(tensors, *, drop="", add="", shape=""):
         ),
         (
             {"shape": "question_model.embeddings.word_embeddings"},
-            r"has 3 words, 64 positions, 5 dimensions, the backbone .* 64 positions, 32 dimensions; give",
+            r"has 3 words, 64 positions, 32 dimensions, 2 layers, the backbone .* 150 words, 64 positions",
         ),
     ],
 )

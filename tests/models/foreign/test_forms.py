@@ -10,7 +10,7 @@ from dretrieve.models.foreign.forms import FORMS, find
 
 
 def test_every_form_has_its_module():
-    assert {"dpr"} <= set(FORMS)
+    assert {"dpr", "taser"} <= set(FORMS)
     for name, form in FORMS.items():
         assert find(name.upper()) is form
         assert callable(form.convert())
