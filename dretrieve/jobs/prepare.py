@@ -21,7 +21,7 @@ from dretrieve.store.state import read_state
 from dretrieve.text import pydocs, remote
 from dretrieve.text.assemble import CollectionWriter
 from dretrieve.text.beir import Query
-from dretrieve.text.collection import Collection
+from dretrieve.text.collection import Collection, Files
 from dretrieve.text.forms import detect
 from dretrieve.text.join import EQUALS, Joiner, JoinOptions, parse_sets
 from dretrieve.text.local import Sources, content_sha256, parse_qrels_option, write_local
@@ -96,6 +96,8 @@ def _prepare_joined(config: PrepareConfig, progress: Progress) -> PrepareResult:
         raise UsageError(f"--equal {config.join.equal!r} is unknown; there are {', '.join(EQUALS)}")
     sets = parse_sets((config.source, *config.others))
     if config.dry_run:
+        for one in sets:
+            Files.of(one.path)
         return _planned(config, f"join {', '.join(str(one.path) for one in sets)} in {config.output}")
     options = {"sets": [one.name for one in sets], **asdict(config.join)}
     stage = _stage(config, options, {f"set {one.name}": content_sha256(one.path) for one in sets})

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dretrieve.errors import DataError, DretrieveError, UsageError, VerificationError
+from dretrieve.errors import DataError, DretrieveError, PreconditionError, UsageError, VerificationError
 from dretrieve.store.draws import generator
 from dretrieve.store.fingerprint import sha256_file
 from dretrieve.store.manifest import manifest_path, read_manifest
@@ -128,6 +128,7 @@ def open_set(spec: DataSpec, seed: int, progress: Progress) -> ExampleSet:
     Raises:
         DataError: no example has a positive.
         VerificationError: examples of another collection than the one given.
+        PreconditionError: the examples do not exist.
         UsageError: options that do not fit the kind of file.
     """
     word = f"{spec.path}:{spec.split}" if spec.split else spec.path
@@ -151,6 +152,10 @@ def open_set(spec: DataSpec, seed: int, progress: Progress) -> ExampleSet:
 
 
 def _from_split(spec: DataSpec, word: str, progress: Progress) -> tuple[list[Example], TextStore, str]:
+    if spec.corpus and not Path(spec.path).exists():
+        raise PreconditionError(
+            f"--data {word} does not exist; make it with `dretrieve mine-negatives`, or correct the path"
+        )
     if spec.corpus:
         raise UsageError(f"--data {word}: corpus= belongs to examples; a collection has its own passages")
     collection = Collection.open(word)

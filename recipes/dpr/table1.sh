@@ -18,7 +18,7 @@ runs=$WORK/runs
 case $PROFILE in
 smoke)
     step "An invented world"
-    ${PYTHON:-python3} "$ROOT/recipes/smoke.py" "$WORK/world"
+    other "$WORK/world" "${PYTHON:-python3}" "$ROOT/recipes/smoke.py" "$WORK/world"
     DATA=$WORK/world backbone=$WORK/world/backbone
     declare -A folder=([nq]=nq [squad]=squad)
     # A random encoder must first learn what a word is: a higher rate, and the mean of all its tokens.

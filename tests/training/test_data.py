@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from dretrieve.errors import DataError, UsageError
+from dretrieve.errors import DataError, PreconditionError, UsageError
 from dretrieve.training.data import DataSpec, open_set, parse_data
 from dretrieve.types import Silent
 
@@ -91,3 +91,9 @@ def test_a_collection_that_moved_is_named(tiny_collection, tmp_path):
     path.write_text('{"query_id": "q", "query_text": "x", "positive_document_ids": ["bees-0"]}\n')
     with pytest.raises(UsageError, match="does not say which collection"):
         open_set(parse_data(str(path)), 1, Silent())
+
+
+def test_examples_that_are_not_there_are_missing_not_a_wrong_option(tmp_path):
+    spec = parse_data(f"name=nq,path={tmp_path}/mined.jsonl,corpus={tmp_path}")
+    with pytest.raises(PreconditionError, match=r"mined.jsonl does not exist; make it with `dretrieve mine"):
+        open_set(spec, 1, Silent())
