@@ -17,7 +17,8 @@ from transformers import (
 )
 
 from dretrieve.models.base import TokenBatch
-from dretrieve.models.packed import PackedEncoder, pack, supported
+from dretrieve.models.experts import specialise
+from dretrieve.models.packed import PackedEncoder, pack, padded, supported
 
 SIZES = {
     "vocab_size": 60,
@@ -125,6 +126,41 @@ def test_pack_sorts_by_length_and_says_where_each_text_went():
     parts = np.split(ids.numpy(), np.cumsum(lengths)[:-1])
     for row, place in enumerate(places.tolist()):
         assert parts[place].tolist() == batch.input_ids[row][batch.mask[row]].tolist()
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_padded_undoes_pack(side):
+    batch = batch_of([2, 5, 1, 5], side, width=7)
+    ids = pack(batch)[0]
+    assert torch.equal(padded(ids, batch.mask, -1), batch.input_ids.masked_fill(~batch.mask, -1))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_each_token_is_read_by_the_expert_of_its_route(dtype):
+    """The last layer has three experts: any route mixes the answers of the three alone, token by token."""
+    module = make("bert")
+    specialise(module, (2,), 3)
+    with torch.no_grad():
+        for parameter in module.encoder.layer[2].experts.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.2)
+    engine = PackedEncoder(module, torch.device("cpu"), dtype)
+    batch = batch_of([33] * 7 + [32, 31, 1])
+    asked = []
+
+    def one(number):
+        def route(layer, states, lengths):
+            asked.append((layer, tuple(states.shape), sum(lengths)))
+            return number
+
+        return engine(batch, route)[0]
+
+    alone = torch.stack([one(number) for number in range(3)])
+    assert asked == [(2, (295, 48), 295)] * 3
+    assert (alone[0] - alone[1]).abs().max() > 0.1
+    for experts in (torch.arange(295) % 3, torch.full((295,), 2), (torch.arange(295) > 200).long()):
+        mixed = engine(batch, lambda layer, states, lengths, experts=experts: experts)[0]
+        tolerance = 1e-5 if dtype == torch.float32 else 5e-2
+        torch.testing.assert_close(mixed, alone[experts, torch.arange(295)], rtol=tolerance, atol=tolerance)
 
 
 def test_other_architectures_are_left_to_transformers():
