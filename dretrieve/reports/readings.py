@@ -14,6 +14,7 @@ from dretrieve.reports.chain import Chain, walk
 from dretrieve.reports.conditions import MISSING, joined, lookup
 from dretrieve.reports.expected import Cell, Profile
 from dretrieve.reports.metrics_file import Measured, one_run, split_name
+from dretrieve.reports.trained import training_notes
 from dretrieve.store.manifest import manifest_path
 
 
@@ -28,6 +29,7 @@ class Reading:
         measured: the run, for per-query values; None for a number of a manifest.
         problems: why it may not fill the cell.
         hardware: what the vectors were made on.
+        undertrained: sentences about trainings behind it that were over too early.
     """
 
     seed: int
@@ -36,6 +38,7 @@ class Reading:
     measured: Measured | None = None
     problems: tuple[str, ...] = ()
     hardware: str = ""
+    undertrained: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +101,7 @@ def _read(cell: Cell, place: Place, where: tuple[Path, str], names: Mapping[str,
         chain = place.chain(path, measured.role if measured else "")
         problems = chain.problems(conditions, names)
         value = _value(cell, place, path, measured) if not problems else None
+        undertrained = training_notes(chain.near) if measured is not None and not problems else ()
     except DretrieveError as error:
         return Reading(seed=seed, file=path, problems=(str(error),))
     if not problems and value is None:
@@ -109,6 +113,7 @@ def _read(cell: Cell, place: Place, where: tuple[Path, str], names: Mapping[str,
         measured=measured,
         problems=tuple(problems),
         hardware=chain.hardware,
+        undertrained=undertrained,
     )
 
 

@@ -14,6 +14,7 @@ from typing import Literal
 
 from dretrieve.reports.expected import Cell, Expected, PaperTable, Profile, Recorded
 from dretrieve.reports.readings import Place, Reading, read_cell
+from dretrieve.reports.trained import MARK
 
 Verdict = Literal["OK", "CLOSE", "BETTER", "FAIL", "NOT RUN", "NO TARGET", "CITED"]
 VERDICTS: tuple[Verdict, ...] = ("OK", "CLOSE", "BETTER", "FAIL", "NOT RUN", "NO TARGET", "CITED")
@@ -32,7 +33,7 @@ class Judged:
         spread: standard deviation between seeds, 0 for one.
         target: what the value was held against.
         tolerance: how far it may lie from there.
-        marks: further words beside the verdict (what training left open), set by whoever knows.
+        marks: further words beside the verdict: UNDERTRAINED (see `reports.trained`).
         notes: why, in sentences.
     """
 
@@ -97,7 +98,8 @@ def judge(
     spread = statistics.stdev(values) if len(values) > 1 else 0.0
     target = _target(cell, profile, recorded)
     tolerance = max(cell.tolerance, 2 * recorded.spread if recorded and cell.kind == "stochastic" else 0.0)
-    notes = _seed_notes(cell, profile, readings)
+    early = tuple(dict.fromkeys(text for reading in readings for text in reading.undertrained))
+    notes = (*_seed_notes(cell, profile, readings), *early)
     verdict: Verdict = (
         "NO TARGET" if target is None else _word(value - target, tolerance, is_count=bool(cell.key))
     )
@@ -109,6 +111,7 @@ def judge(
         spread=spread,
         target=target,
         tolerance=tolerance,
+        marks=(MARK,) if early else (),
         notes=notes,
     )
 

@@ -40,14 +40,20 @@ class Work:
             file.write(name)
         return stage.commit().fingerprint
 
-    def model(self, name: str, method: str, seed: int = 1, examples: str = "") -> Path:
-        """A model folder: weights, the manifest of its training, its card."""
+    def model(
+        self, name: str, method: str, seed: int = 1, examples: str = "", dev: Sequence[float] = ()
+    ) -> Path:
+        """A model folder: weights, the manifest of its training, its card; looks at dev every ten steps."""
         folder = self.folder / "models" / name
         inputs = {"collection": "c" * 64} | ({"examples": examples} if examples else {})
         stage = Stage(folder, "folder", "train", options={"method": method, "seed": seed}, inputs=inputs)
         with stage.write("model.safetensors") as file:
             file.write(f"{method} {seed}".encode())
-        stage.commit(counts={"parameters": 110})
+        if dev:
+            points = [{"step": 10 * look, "dev": value} for look, value in enumerate(dev)]
+            with stage.write("curves.json", text=True) as file:
+                file.write(json.dumps({"curve": [{"step": 5, "loss": 1.0}, *points]}))
+        stage.commit(counts={"parameters": 110}, extra={"metric": "RR@10"})
         side = SideCard(files={"model.safetensors": sha256_bytes(f"{method} {seed}".encode())})
         card = ModelCard(
             method=method,
