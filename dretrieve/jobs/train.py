@@ -243,8 +243,13 @@ def _save(config: TrainConfig, opened: Inputs, method: Method, state: Progressed
     write_json(config.output / CURVES, {"curve": state.curve})
     for name in model_files(config.output, ("checkpoints", "tensorboard", "wandb")):
         stage.add(name)
+    counts = {
+        "steps": state.total,
+        "queries": sum(len(of.examples) for of in opened.sets),
+        "parameters": sum(parameter.numel() for parameter in method.parameters()),
+    }
     stage.commit(
-        counts={"steps": state.total, "queries": sum(len(of.examples) for of in opened.sets)},
+        counts=counts,
         extra={"best": state.best, "best_step": state.best_step, "metric": config.options.dev_metric},
     )
 

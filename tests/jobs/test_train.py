@@ -14,6 +14,7 @@ from dretrieve.jobs.train import TrainConfig, run
 from dretrieve.models.loading import load_model
 from dretrieve.models.registry import find
 from dretrieve.store.card import ModelCard
+from dretrieve.store.manifest import manifest_path, read_manifest
 from dretrieve.training.options import TrainOptions
 from dretrieve.types import Silent
 
@@ -75,6 +76,8 @@ def test_train_save_load_up_to_date(config_of, method, tiny_collection):
     model = load_model(str(config.output))
     assert model.card.method == method
     assert model.card.training["steps"] == 40
+    manifest = read_manifest(manifest_path(config.output))
+    assert manifest.counts["parameters"] == sum(part.numel() for part in model.method.parameters())
     assert not (config.output / "checkpoints").exists()
     again = run(config)
     assert again.up_to_date
