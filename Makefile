@@ -8,11 +8,19 @@ BIN := $(VENV)/bin
 # Extras: cpu (faiss-cpu) or gpu (faiss-gpu), never both.
 EXTRAS ?= cpu,dev
 export PATH := $(abspath $(BIN)):$(PATH)
+# At which size recipes run: smoke, mini-cpu, mini, paper. README=README.md also writes the tables there.
+PROFILE ?= smoke
+README ?=
+TABLES := $(shell grep -l '^recipe ' recipes/*/table*.sh) $(shell grep -l '^recipe ' recipes/*/*.sh | grep -v /table)
+PAPERS := $(sort $(notdir $(patsubst %/,%,$(dir $(TABLES)))))
 
-.PHONY: help install demo test test-all check fix bench finetune golden clean
+.PHONY: help install demo reproduce test test-all check fix bench finetune golden clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## ?(.*)/  make \1\t\2/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## ?(.*)/  make \1\t\2/' | expand -t 18
+	@printf '  make reproduce-%s\tall tables of it\n' $(PAPERS) | expand -t 38
+	@for table in $(TABLES); do name=$${table#recipes/}; name=$${name%.sh}; \
+	  sed -nE "s|^recipe [^ ]+ \"([^\"]*)\".*|  make reproduce-$${name/\//-}\t\1|p" $$table; done | expand -t 38
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -26,6 +34,23 @@ install: $(VENV)/installed ## make .venv with the tested versions (torch for the
 
 demo: install ## from the standard library's documentation to a table, with real weights, in minutes
 	bash recipes/quickstart.sh
+
+reproduce: $(addprefix reproduce-,$(PAPER)) ## a paper's tables, ours beside its own: make reproduce PAPER=taser PROFILE=mini
+	@test -n "$(PAPER)" || { echo "make reproduce needs PAPER=… ($(PAPERS))" >&2; exit 2; }
+
+# reproduce-PAPER: every table's recipe, then the report; reproduce-PAPER-TABLE: one of them, then the report.
+# What is finished and fits is not made again, what is stale is; a profile has one work folder for all tables.
+named = $(foreach table,$(TABLES),$(if $(filter $(1),$(subst /,-,$(table:recipes/%.sh=%))),$(table)))
+chosen = $(or $(filter recipes/$*/%,$(TABLES)),$(call named,$*))
+
+reproduce-%: install
+	@[[ -n "$(strip $(chosen))" ]] || { echo "there is no recipe for $*; make help lists them" >&2; exit 2; }
+	@for table in $(chosen); do \
+	  PYTHON=$(abspath $(BIN))/python PROFILE=$(PROFILE) bash $$table; \
+	done
+	@paper=$(firstword $(subst /, ,$(patsubst recipes/%,%,$(chosen)))) && work=$${WORK:-work/$$paper/$(PROFILE)} && \
+	$(if $(DRY_RUN),echo "then: ")dretrieve report recipes/$$paper --profile $(PROFILE) --work "$$work" \
+	  --output "$$work/report" $(addprefix --readme ,$(README))
 
 test: install ## the default tests: no network, no GPU
 	$(BIN)/pytest

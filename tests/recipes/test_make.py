@@ -1,0 +1,90 @@
+"""`make reproduce…`: which recipes it runs with what, and the report behind them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+RECORD = ROOT / "tests" / "recipes" / "record.sh"
+TABLES = sorted(
+    path for path in (ROOT / "recipes").glob("*/*.sh") if "\nrecipe " in path.read_text(encoding="utf-8")
+)
+
+pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Call make with stand-ins for the environment and for dretrieve; return what it said, and the calls."""
+    folder, log = tmp_path / "venv" / "bin", tmp_path / "calls"
+    folder.mkdir(parents=True)
+    (folder / "python").symlink_to(shutil.which("true"))
+    (folder / "dretrieve").symlink_to(RECORD)
+    kept = {name: value for name, value in os.environ.items() if name not in ("WORK", "PROFILE", "DRY_RUN")}
+    environment = kept | {
+        "DRETRIEVE": str(RECORD),
+        "RECORDED_CALLS": str(log),
+        "WORK": str(tmp_path / "work"),
+    }
+
+    def call(*words):
+        command = ["make", "--no-print-directory", "-o", "install", f"VENV={tmp_path / 'venv'}", *words]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+        calls = [line.split("\x1f")[:-1] for line in log.read_text().splitlines()] if log.exists() else []
+        return done, calls
+
+    return call
+
+
+def test_help_lists_every_paper_and_table(make):
+    done, _ = make("help")
+    names = {f"reproduce-{path.parent.name}-{path.stem}" for path in TABLES}
+    names |= {f"reproduce-{path.parent.name}" for path in TABLES} | {"reproduce"}
+    listed = {line.split()[1] for line in done.stdout.splitlines()}
+    assert len(names) >= 3
+    assert not names - listed
+
+
+def test_one_table_then_the_report(make, tmp_path):
+    done, calls = make("reproduce-dpr-table1", "PROFILE=mini", "README=x.md")
+    assert done.returncode == 0, done.stderr
+    assert "dpr (mini)" in done.stderr
+    work = str(tmp_path / "work")
+    assert calls[-1] == [
+        *("report", "recipes/dpr", "--profile", "mini", "--work", work, "--output", f"{work}/report"),
+        *("--readme", "x.md"),
+    ]
+    assert len(calls) > 30
+
+
+def test_a_paper_by_either_name_runs_all_its_tables(make):
+    done, by_variable = make("reproduce", "PAPER=dpr")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("dpr (smoke):") == sum(path.parent.name == "dpr" for path in TABLES)
+    done, both = make("reproduce-dpr")
+    assert both[len(by_variable) :] == by_variable
+
+
+def test_what_does_not_exist_is_said(make):
+    done, calls = make("reproduce-dpr-table9")
+    assert (done.returncode, calls) == (2, [])
+    assert "there is no recipe for dpr-table9; make help lists them" in done.stderr
+    done, _ = make("reproduce")
+    assert done.returncode == 2
+    assert "make reproduce needs PAPER=" in done.stderr
+
+
+def test_a_recipe_that_stops_ends_it_before_the_report(make, tmp_path):
+    (tmp_path / "venv/bin/python").unlink()
+    stopping = tmp_path / "venv/bin/python"
+    stopping.write_text("#!/bin/sh\nexit 75\n")
+    stopping.chmod(0o755)
+    done, calls = make("reproduce-dpr-table1", "PROFILE=smoke")
+    assert done.returncode != 0
+    assert "exit code 75" in done.stderr
+    assert calls == []
