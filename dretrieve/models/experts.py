@@ -64,18 +64,20 @@ class Experts(nn.ModuleList):
                 (eq. 3). Their entries are 0, so nothing reaches their weights and none is recorded.
         """
         width = states.shape[-1]
-        flat, chosen = states.reshape(-1, width), experts.reshape(-1)
-        order = chosen.argsort(stable=True)
-        padding, *counts = torch.bincount(chosen - PADDING, minlength=len(self) + 1).tolist()
-        order = order[padding:]
-        rows = take(flat, order)
-        found = torch.cat([expert(part) for expert, part in zip(self, rows.split(counts), strict=True)])
+        group = experts.reshape(-1).remainder(len(self) + 1)  # padding is the last group
+        order = group.argsort(stable=True)
+        places = order.argsort()
+        *counts, padding = counted(group, len(self) + 1)
+        rows = permuted(states.reshape(-1, width), order, places)
+        parts = rows.split([*counts, padding])
+        found = torch.cat([expert(part) for expert, part in zip(self, parts[:-1], strict=True)])
         if entries is not None:
-            weights = take(entries.reshape(-1, len(self)), order)
+            weights = permuted(entries.reshape(-1, len(self)), order, places)[: len(found)]
             found = found * (weights * weights.detach()).sum(dim=1, keepdim=True)  # 1, the chosen one's
             if rest:
-                found = found + self._rest(rows, weights, counts)
-        return found.new_zeros(flat.shape).index_copy(0, order, found).view(states.shape)
+                found = found + self._rest(rows[: len(found)], weights, counts)
+        whole = torch.cat([found, found.new_zeros(padding, width)]) if padding else found
+        return permuted(whole, places, order).view(states.shape)
 
     def _rest(self, rows: Tensor, weights: Tensor, counts: Sequence[int]) -> Tensor:
         """Return zeros [N, D] whose gradient reaches the entries of the experts that were not chosen.
@@ -96,28 +98,34 @@ class Experts(nn.ModuleList):
         return total
 
 
-class _Take(torch.autograd.Function):
+def counted(groups: Tensor, count: int) -> list[int]:
+    """Return how often each of ``count`` numbers stands in ``groups`` [N]; a GPU is waited for once."""
+    numbers = torch.arange(count, device=groups.device)
+    found: list[int] = (groups == numbers.unsqueeze(1)).sum(dim=1).tolist()
+    return found
+
+
+class _Permuted(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, order: Tensor) -> Tensor:
-        ctx.save_for_backward(order)
-        ctx.count = len(rows)
+    def forward(ctx: Any, rows: Tensor, order: Tensor, places: Tensor) -> Tensor:
+        ctx.save_for_backward(places)
         return rows.index_select(0, order)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        (order,) = ctx.saved_tensors
-        zeros = gradient.new_zeros(ctx.count, gradient.shape[1])
-        return zeros.index_copy_(0, order, gradient), None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (places,) = ctx.saved_tensors
+        return gradient.index_select(0, places), None, None
 
 
-def take(rows: Tensor, order: Tensor) -> Tensor:
-    """Return ``rows[order]`` for an order without repetition, whose gradient is copied back, not summed.
+def permuted(rows: Tensor, order: Tensor, places: Tensor) -> Tensor:
+    """Return ``rows[order]``; its gradient is copied back, where indexing would sum, in any order on a GPU.
 
     Args:
         rows: [N, D].
-        order: [M] int64, every number once at most.
+        order: [N], a permutation.
+        places: [N], its inverse.
     """
-    found: Tensor = _Take.apply(rows, order)  # type: ignore[no-untyped-call]  # torch gives it no types
+    found: Tensor = _Permuted.apply(rows, order, places)  # type: ignore[no-untyped-call]  # torch has no types
     return found
 
 

@@ -10,7 +10,7 @@ from torch.nn import functional
 from transformers import BertConfig, BertModel, RobertaConfig, RobertaModel
 
 from dretrieve.errors import UsageError
-from dretrieve.models.experts import PADDING, Experts, specialise, specialised_layers, take
+from dretrieve.models.experts import PADDING, Experts, permuted, specialise, specialised_layers
 
 SIZES = {
     "vocab_size": 30,
@@ -126,9 +126,11 @@ def test_by_rows_is_two_slices():
     torch.testing.assert_close(experts.by_rows(states, (0, 5)), experts[1](states))
 
 
-def test_take_gives_the_gradient_back_to_the_rows_taken():
+def test_permuted_gives_the_gradient_back_to_where_the_rows_came_from():
     rows = torch.randn(4, 2, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda of: take(of, torch.tensor([3, 0])), rows)
+    order = torch.tensor([3, 0, 2, 1])
+    assert torch.equal(permuted(rows, order, order.argsort()), rows[order])
+    assert torch.autograd.gradcheck(lambda of: permuted(of, order, order.argsort()), rows)
 
 
 @pytest.mark.parametrize(
