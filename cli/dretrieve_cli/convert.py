@@ -35,7 +35,7 @@ def convert(
 ) -> None:
     """Turn a checkpoint of other people's code into a model that every command reads.
 
-    No code inside a checkpoint is run. Every tensor must have its place: nothing is left out or made up.
+    No code inside a checkpoint is run. Every tensor that a vector depends on must be there and fit.
 
     Examples:
         dretrieve convert hf_bert_base.cp --from dpr --backbone google-bert/bert-base-uncased --output dpr

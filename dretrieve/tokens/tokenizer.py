@@ -103,6 +103,15 @@ class SideTokenizer:
             raise PreconditionError(f"{file} cannot be read as a tokenizer: {error}") from error
         return cls(backend, card, _pad_id(folder, backend))
 
+    @property
+    def vocabulary(self) -> int:
+        """How many tokens there are."""
+        return int(self._backend.get_vocab_size())
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """Return the tokens' strings; ``?`` and the number for one that the vocabulary lacks."""
+        return [self._backend.id_to_token(token) or f"?{token}" for token in ids]
+
     def tokenize(self, records: Sequence[Record]) -> Tokenized:
         """Return the ids of the records' texts, in order; a text without any token gets the padding token.
 

@@ -79,3 +79,10 @@ def test_a_text_without_any_token_gets_one(tiny_model, tmp_path):
     tokens = bare.tokenize([Record("a", "", "moon"), Record("b", "", ""), Record("c", "", "tide")])
     assert tokens.lengths.tolist() == [1, 1, 1]
     assert tokens.row(1).tolist() == list(bare([Record("b", "", "")])[0]) == [bare.pad_id]
+
+
+def test_tokens_have_their_strings(tokenizer):
+    ids = tokenizer.tokenize([Record("a", "", "moon tide")]).row(0).tolist()
+    assert tokenizer.pieces(ids) == ["[CLS]", "moon", "tide", "[SEP]"]
+    assert tokenizer.vocabulary == 150
+    assert tokenizer.pieces([150]) == ["?150"]

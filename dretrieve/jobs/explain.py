@@ -1,0 +1,196 @@
+"""``explain``: what a model says of how it reads texts, over a sample of a collection."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dretrieve.encoding.numerics import resolve_device, resolve_precision
+from dretrieve.errors import PreconditionError, UsageError
+from dretrieve.jobs.explain_kind import Explanation, Sample, explained_methods, kinds_of
+from dretrieve.models.loading import LoadedModel, load_model
+from dretrieve.models.places import find_model, read_card
+from dretrieve.models.registry import find
+from dretrieve.reports.html import Page
+from dretrieve.reports.pages import shown, write_page
+from dretrieve.store.atomic import make_folder, write_json
+from dretrieve.store.card import Choice, ModelCard
+from dretrieve.store.draws import generator
+from dretrieve.text.collection import Collection
+from dretrieve.types import Progress, Side, Silent, Texts
+
+MADE_BY = "dretrieve explain"
+JSON_FILE, PAGE_FILE = "explain.json", "explain.html"
+UNITS: dict[Side, str] = {"query": "queries", "passage": "passages"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExplainConfig:
+    """What to explain.
+
+    Attributes:
+        model: a folder of ours, or a hub name.
+        corpus: ``DIR`` whose passages are read.
+        queries: ``DIR[:split]`` whose queries are read; None for passages only.
+        limit: texts of each side at most; 0 takes all.
+        seed: of the drawing of the texts.
+        output: folder for the page and the JSON file; None writes nothing.
+        device: auto, cpu, cuda or cuda:N.
+        precision: auto, fp32, bf16 or fp16.
+        settings: inference choices (``--set``).
+        force: replace files that ``explain`` did not write.
+    """
+
+    model: str
+    corpus: str
+    queries: str | None = None
+    limit: int = 1000
+    seed: int = 42
+    output: Path | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    settings: Mapping[str, Choice] = field(default_factory=dict)
+    force: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExplainResult:
+    """The page, the same as data, and what was written."""
+
+    page: Page
+    data: dict[str, Any]
+    written: tuple[Path, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """Return everything as plain data."""
+        return {**self.data, "written": [str(path) for path in self.written]}
+
+    def render(self) -> Any:
+        """Return the page for the terminal."""
+        return shown(self.page, "terminal")
+
+
+def run(config: ExplainConfig, progress: Progress | None = None) -> ExplainResult:
+    """Read a sample of each side and say what the method tells about it.
+
+    Raises:
+        UsageError: a method, or a model of it, that has nothing to explain.
+        PreconditionError: no such model or collection; files at the output that are not ours.
+        DataError: a collection that cannot be read, or has no texts.
+    """
+    progress = progress or Silent()
+    if config.limit < 0:
+        raise UsageError(f"--limit {config.limit} must be 0 (all texts) or more")
+    card, note = read_card(find_model(config.model))
+    method = find(card.method).method()
+    if note is not None or not kinds_of(method):
+        raise _nothing(config.model, f"{card.method} has nothing to explain")
+    samples = _samples(config, progress)
+    device = resolve_device(config.device)
+    precision = resolve_precision(config.precision, device)
+    model = load_model(config.model, device, precision, config.settings)
+    found = [kind.explain()(model, samples, progress) for kind in kinds_of(method)]
+    explained = [explanation for explanation in found if explanation is not None]
+    if not explained:
+        raise _nothing(config.model, f"this {card.method} model leaves nothing to choose (one expert)")
+    page, data = _page(config, model, samples, explained), _data(config, model, samples, explained)
+    return ExplainResult(page=page, data=data, written=_write(config, page, data))
+
+
+def _nothing(model: str, why: str) -> UsageError:
+    """Return the refusal with the methods that explain something."""
+    known = "; ".join(f"{name} ({', '.join(kinds)})" for name, kinds in explained_methods().items())
+    return UsageError(f"--model {model}: {why}; methods that have: {known}")
+
+
+def _samples(config: ExplainConfig, progress: Progress) -> dict[Side, Sample]:
+    """Return the texts to read, drawn by the seed, queries first."""
+    samples: dict[Side, Sample] = {}
+    if config.queries is not None:
+        samples["query"] = _sample(config, "query", Collection.open(config.queries).queries())
+    samples["passage"] = _sample(config, "passage", Collection.open(config.corpus).corpus(progress))
+    return samples
+
+
+def _sample(config: ExplainConfig, side: Side, texts: Texts) -> Sample:
+    total = len(texts)
+    assert total, "a collection without texts is refused when it is opened"
+    rows = np.arange(total)
+    if config.limit and config.limit < total:
+        rows = np.sort(generator(config.seed, "explain", side).permutation(total)[: config.limit])
+    records = [texts.records(row, row + 1)[0] for row in rows.tolist()]
+    return Sample(records=records, total=total, sha256=texts.sha256)
+
+
+def _page(
+    config: ExplainConfig, model: LoadedModel, samples: Mapping[Side, Sample], found: list[Explanation]
+) -> Page:
+    said = [f"{len(sample.records):,} of {sample.total:,} {UNITS[side]}" for side, sample in samples.items()]
+    drawn = any(len(sample.records) < sample.total for sample in samples.values())
+    how = f", drawn with seed {config.seed}" if drawn else ""
+    return Page(
+        title=f"How {Path(config.model).name} reads",
+        lead=[
+            f"Method {model.card.method}{_options(model.card)}; {model.precision} on {model.device.type}.",
+            f"Texts: {' and '.join(said)}{how}.",
+        ],
+        sections=[section for explanation in found for section in explanation.sections],
+        footer=f"Made by {MADE_BY}.",
+    )
+
+
+def _options(card: ModelCard) -> str:
+    """Return what the card says of both sides' structure (number of experts …) in words."""
+    query, passage = card.query.settings, card.passage.settings
+    both = {name: value for name, value in query.items() if passage.get(name) == value}
+    words = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in both.items())
+    return f" ({words})" if words else ""
+
+
+def _data(
+    config: ExplainConfig, model: LoadedModel, samples: Mapping[Side, Sample], found: list[Explanation]
+) -> dict[str, Any]:
+    return {
+        "made_by": MADE_BY,
+        "method": model.card.method,
+        "method_config": dict(model.card.method_config),
+        "fingerprints": {side: model.fingerprint(side) for side in samples},
+        "precision": model.precision,
+        "sample": {
+            "seed": config.seed,
+            "limit": config.limit,
+            **{
+                UNITS[side]: {"texts": len(sample.records), "of": sample.total, "sha256": sample.sha256}
+                for side, sample in samples.items()
+            },
+        },
+        "explanations": {explanation.name: dict(explanation.data) for explanation in found},
+    }
+
+
+def _write(config: ExplainConfig, page: Page, data: dict[str, Any]) -> tuple[Path, ...]:
+    """Write the page and the data, replacing only what ``explain`` wrote."""
+    if config.output is None:
+        return ()
+    file = config.output / JSON_FILE
+    if file.exists() and not config.force and not _is_ours(file):
+        raise PreconditionError(
+            f"{file} was not written by {MADE_BY}; use --force to replace it or choose another --output"
+        )
+    make_folder(config.output)
+    written = write_page(page, config.output / PAGE_FILE, force=config.force)
+    write_json(file, data)
+    return (*written, file)
+
+
+def _is_ours(file: Path) -> bool:
+    try:
+        value = json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(value, dict) and value.get("made_by") == MADE_BY

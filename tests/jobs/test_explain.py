@@ -1,0 +1,159 @@
+"""explain: shares against the method's own routes text by text, what is refused, what is written."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dretrieve.errors import PreconditionError, UsageError
+from dretrieve.jobs.explain import ExplainConfig, run
+from dretrieve.jobs.explain_kind import explained_methods
+from dretrieve.models.base import TokenBatch
+from dretrieve.models.loading import load_model
+from dretrieve.models.model_folder import save_model
+from dretrieve.models.registry import find
+from dretrieve.models.taser import Taser
+from dretrieve.models.taser_config import TaserConfig
+from dretrieve.text.collection import Collection
+
+
+@pytest.fixture
+def model_of(tiny_model, tmp_path):
+    """``model_of(router, num_experts)``: a saved model whose gates decide this way and that.
+
+    Weights as small as those of a fresh model would give every [CLS] nearly the same state.
+    """
+
+    def model(router="tok", num_experts=3):
+        config = TaserConfig(router=router, num_experts=num_experts, every=1, pooling="mean")
+        with torch.random.fork_rng():
+            torch.manual_seed(5)
+            method = Taser.build(config, str(tiny_model))
+            for name, weights in method.encoder.backbone.named_parameters():
+                if "attention" in name and weights.dim() == 2:
+                    weights.data.mul_(20)
+            for gate in method.router.gates if method.router is not None else ():
+                torch.nn.init.normal_(gate.weight, std=1.0)
+        save_model(method, tmp_path / router)
+        return str(tmp_path / router)
+
+    return model
+
+
+@pytest.fixture
+def config(model_of, tiny_collection):
+    return ExplainConfig(
+        model=model_of(),
+        corpus=str(tiny_collection),
+        queries=f"{tiny_collection}:test",
+        device="cpu",
+        precision="fp32",
+    )
+
+
+@torch.no_grad()
+def counted_alone(model_name, side, records):
+    """Tokens and texts per layer and expert, each text alone through the unpacked method."""
+    model = load_model(model_name)
+    method = Taser.load(Path(model_name), model.card).eval()
+    tokens, texts = np.zeros((2, 3), dtype=int), np.zeros((2, 3), dtype=int)
+    for record in records:
+        ids = model.tokenizers[side].tokenize([record]).ids
+        batch = TokenBatch(torch.from_numpy(ids.astype(np.int64))[None], torch.ones(1, len(ids), dtype=bool))
+        experts = method.routes(batch, side).experts[:, 0].numpy()
+        for layer in range(2):
+            found = np.bincount(experts[layer], minlength=3)
+            tokens[layer] += found
+            texts[layer][found.argmax()] += 1
+    return tokens.tolist(), texts.tolist()
+
+
+@pytest.mark.parametrize("router", ["tok", "seq"])
+def test_counts_are_those_of_every_text_alone(config, model_of, tiny_collection, router):
+    config = replace(config, model=model_of(router))
+    found = run(config).data["explanations"]["routing"]
+    collection = Collection.open(f"{tiny_collection}:test")
+    for side, texts in (("query", collection.queries()), ("passage", collection.corpus())):
+        tokens, of_texts = counted_alone(config.model, side, texts.records(0, len(texts)))
+        assert found["tokens"][side]["counts"] == tokens
+        assert found["texts"][side]["counts"] == of_texts
+    used = [share for layer in found["tokens"]["passage"]["shares"] for share in layer if share > 0]
+    assert len(used) > 2, "some layer uses several experts"
+
+
+def test_det_has_an_expert_for_each_side(config, model_of):
+    found = run(replace(config, model=model_of("det", 2))).data["explanations"]["routing"]
+    assert found["texts"]["query"]["counts"] == [[6, 0]] * 2
+    assert found["texts"]["passage"]["counts"] == [[0, 30]] * 2
+    assert found["overlap_of_sides"] == {"tokens": [0.0, 0.0], "texts": [0.0, 0.0]}
+
+
+def test_a_sample_is_drawn_by_the_seed_and_said(config):
+    small = replace(config, limit=5)
+    one, again = run(small), run(small)
+    assert one.data == again.data
+    assert one.data["sample"]["passages"]["texts"] == 5
+    assert one.data["sample"]["passages"]["of"] == 30
+    assert any("5 of 6 queries and 5 of 30 passages, drawn with seed 42" in line for line in one.page.lead)
+    other = run(replace(small, seed=43))
+    assert other.data["explanations"] != one.data["explanations"]
+    whole = run(replace(config, limit=0))
+    assert "drawn" not in " ".join(whole.page.lead)
+    assert whole.data["explanations"] == run(config).data["explanations"]
+
+
+def test_page_and_data_are_written_and_replaced(config, tmp_path):
+    config = replace(config, output=tmp_path / "out")
+    result = run(config)
+    assert [path.name for path in result.written] == ["explain.html", "explain.json"]
+    before = [path.read_bytes() for path in result.written]
+    assert [path.read_bytes() for path in run(config).written] == before
+    data = json.loads(result.written[1].read_text())
+    assert data == json.loads(json.dumps(result.data))
+    assert "<svg " in result.written[0].read_text()
+    for path in result.written:
+        kept = path.read_bytes()
+        path.write_text("mine")
+        with pytest.raises(PreconditionError, match=f"{path.name} .*not written by"):
+            run(config)
+        assert path.read_text() == "mine"
+        path.write_bytes(kept)
+    result.written[1].write_text("mine")
+    run(replace(config, force=True))
+    assert result.written[1].read_bytes() == before[1]
+
+
+def test_passages_alone(config):
+    found = run(replace(config, queries=None)).data
+    assert set(found["fingerprints"]) == {"passage"}
+    assert "overlap_of_sides" not in found["explanations"]["routing"]
+
+
+@pytest.mark.parametrize("method", ["shared", "dpr"])
+def test_methods_without_anything_to_explain_name_those_that_have(config, tiny_model, tmp_path, method):
+    assert explained_methods() == {"taser": ["routing"]}
+    built = find(method).method().build(find(method).config()(), str(tiny_model))
+    save_model(built, tmp_path / "plain")
+    message = f"{method} has nothing to explain; methods that have: taser \\(routing\\)"
+    with pytest.raises(UsageError, match=message):
+        run(replace(config, model=str(tmp_path / "plain")))
+
+
+def test_what_cannot_be_explained(config, model_of, tiny_model, tiny_collection):
+    with pytest.raises(UsageError, match="shared has nothing to explain"):
+        run(replace(config, model=str(tiny_model)))
+    with pytest.raises(UsageError, match=r"this taser model leaves nothing to choose \(one expert\)"):
+        run(replace(config, model=model_of("none", 1)))
+    with pytest.raises(UsageError, match="--limit -1 must be 0"):
+        run(replace(config, limit=-1))
+    with pytest.raises(PreconditionError, match="model 'nobody' does not exist"):
+        run(replace(config, model="nobody"))
+    with pytest.raises(PreconditionError, match="nowhere"):
+        run(replace(config, corpus=str(tiny_collection / "nowhere")))
+    with pytest.raises(UsageError, match="none"):
+        run(replace(config, queries=f"{tiny_collection}:none"))
