@@ -186,7 +186,7 @@ class Loop:
             if state.stopped:
                 self._note(f"no better {self._around.dev_name} in {state.worse} looks: the phase ends here")
         received = self._around.processes.any(self._around.signals.received is not None)
-        late = self._around.processes.any(self._is_late()) and not self._is_over(plan)
+        late = self._is_late() and not self._is_over(plan)
         if received or late or last or state.stopped or _due(state.step, rhythm.save_steps):
             self._save(optimizer)
         if received:
@@ -201,7 +201,9 @@ class Loop:
         return state.stopped
 
     def _is_late(self) -> bool:
-        return self._around.deadline is not None and time.monotonic() >= self._around.deadline
+        """Return whether the time is up for any process; they agree, or one would wait for the others."""
+        end = self._around.deadline
+        return end is not None and self._around.processes.any(time.monotonic() >= end)
 
     def _is_over(self, plan: PhasePlan) -> bool:
         """Return whether that was the last step of the last phase: then nothing is left to stop."""
