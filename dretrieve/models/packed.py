@@ -21,12 +21,13 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from dretrieve.kernels.softmax import softmax_squares
 from dretrieve.models.base import TokenBatch
+from dretrieve.models.packed_linear import PackedLinear, Workspace
+from dretrieve.models.packing import pack
 
 # How the position of the first token is numbered, by transformers' model type.
 FAMILIES = {"bert": 0, "roberta": 1, "xlm-roberta": 1}
@@ -79,10 +80,10 @@ class Route(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FeedForward:
-    """Weights of a feed-forward part: (weight transposed, bias) pairs, (scale, shift) of the norm."""
+    """A feed-forward part; (scale, shift) of its norm."""
 
-    up: tuple[Tensor, Tensor]
-    down: tuple[Tensor, Tensor]
+    up: PackedLinear
+    down: PackedLinear
     norm: tuple[Tensor, Tensor]
 
 
@@ -90,26 +91,10 @@ class FeedForward:
 class Layer:
     """The weights of one layer; more than one feed-forward part where it has experts."""
 
-    qkv: tuple[Tensor, Tensor]
-    out: tuple[Tensor, Tensor]
+    qkv: PackedLinear
+    out: PackedLinear
     out_norm: tuple[Tensor, Tensor]
     experts: tuple[FeedForward, ...]
-
-
-class Workspace:
-    """The buffers of one thread, grown to the largest batch met."""
-
-    def __init__(self) -> None:
-        self._buffers: dict[str, Tensor] = {}
-
-    def take(self, name: str, like: Tensor, *shape: int) -> Tensor:
-        """Return an uninitialised tensor of that shape, of the type and device of ``like``."""
-        size = int(np.prod(shape))
-        buffer = self._buffers.get(name)
-        if buffer is None or buffer.numel() < size or buffer.dtype != like.dtype:
-            buffer = torch.empty(size, dtype=like.dtype, device=like.device)
-            self._buffers[name] = buffer
-        return buffer[:size].view(shape)
 
 
 class PackedEncoder:
@@ -153,13 +138,15 @@ class PackedEncoder:
         own = layer.attention.self
         query, key, value = self._pair(own.query, scale), self._pair(own.key), self._pair(own.value)
         return Layer(
-            qkv=(torch.cat([query[0], key[0], value[0]], dim=1), torch.cat([query[1], key[1], value[1]])),
-            out=self._pair(layer.attention.output.dense),
+            qkv=PackedLinear(
+                torch.cat([query[0], key[0], value[0]], dim=1), torch.cat([query[1], key[1], value[1]])
+            ),
+            out=PackedLinear(*self._pair(layer.attention.output.dense)),
             out_norm=self._pair(layer.attention.output.LayerNorm),
             experts=tuple(
                 FeedForward(
-                    self._pair(part.intermediate.dense),
-                    self._pair(part.output.dense),
+                    PackedLinear(*self._pair(part.intermediate.dense)),
+                    PackedLinear(*self._pair(part.output.dense)),
                     self._pair(part.output.LayerNorm),
                 )
                 for part in getattr(layer, "experts", [layer])
@@ -221,22 +208,21 @@ class PackedEncoder:
 
     def _attended(self, layer: Layer, states: Tensor, attend: Any, buffers: Workspace) -> Tensor:
         rows, width = states.shape
-        qkv = _linear(states, layer.qkv, buffers.take("qkv", states, rows, 3 * width))
+        qkv = layer.qkv(states, buffers, "qkv")
         context = attend(qkv, buffers.take("context", states, rows, width), buffers)
-        mixed = _linear(context, layer.out, buffers.take("mixed", states, rows, width)).add_(states)
+        mixed = layer.out(context, buffers, "mixed").add_(states)
         return functional.layer_norm(mixed, (width,), *layer.out_norm, self.eps)
 
     def _feed_forward(self, part: FeedForward, states: Tensor, buffers: Workspace) -> Tensor:
-        rows, width = states.shape
-        inner = _linear(states, part.up, buffers.take("inner", states, rows, part.up[0].shape[1]))
-        torch.ops.aten.gelu_(inner)
-        mixed = _linear(inner, part.down, buffers.take("mixed", states, rows, width)).add_(states)
-        return functional.layer_norm(mixed, (width,), *part.norm, self.eps)
+        inner = part.up(states, buffers, "inner", gelu=True)
+        mixed = part.down(inner, buffers, "mixed").add_(states)
+        return functional.layer_norm(mixed, states.shape[1:], *part.norm, self.eps)
 
     def _grouped(self, layer: Layer, states: Tensor, experts: Tensor, buffers: Workspace) -> Tensor:
         """Return the states after each token's own expert; experts [N], states [N or more rows, D]."""
         order = experts.argsort(stable=True)
-        counts = torch.bincount(experts, minlength=len(layer.experts)).tolist()
+        numbers = torch.arange(len(layer.experts), device=self.device)
+        counts = (experts == numbers.unsqueeze(1)).sum(dim=1).tolist()
         found = torch.empty_like(states)
         found[len(experts) :] = 0
         for part, chosen in zip(layer.experts, order.split(counts), strict=True):
@@ -306,59 +292,9 @@ class PackedEncoder:
             first += some
 
 
-def pack(batch: TokenBatch) -> tuple[Tensor, Tensor, list[int], Tensor]:
-    """Return the real tokens of a batch, longest texts first.
-
-    Returns:
-        ids [N] int64; positions [N] from 0 within each text; the texts' lengths in packed order; for each
-        text of the batch its place in packed order [B].
-    """
-    mask = batch.mask.cpu().numpy()
-    order, sizes = _by_length(mask)
-    ids = batch.input_ids.cpu().numpy()[order][mask[order]]
-    starts = np.cumsum(sizes) - sizes
-    positions = np.arange(len(ids)) - np.repeat(starts, sizes)
-    places = np.empty(len(order), dtype=np.int64)
-    places[order] = np.arange(len(order))
-    return torch.from_numpy(ids), torch.from_numpy(positions), sizes.tolist(), torch.from_numpy(places)
-
-
-def padded(values: Tensor, mask: Tensor, fill: int) -> Tensor:
-    """Return [B, T] of what belongs to each token: what `pack` does, undone.
-
-    Args:
-        values: [N], in packed order.
-        mask: [B, T] bool of the batch that was packed.
-        fill: where padding stands.
-    """
-    real = mask.cpu().numpy()
-    order, _ = _by_length(real)
-    found = np.full(real.shape, fill, dtype=np.int64)
-    rows, columns = np.nonzero(real[order])
-    found[order[rows], columns] = values.cpu().numpy()
-    return torch.from_numpy(found)
-
-
-def _by_length(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the rows, longest first, and their lengths in that order."""
-    lengths = mask.sum(axis=1)
-    order = np.argsort(-lengths, kind="stable")
-    return order, lengths[order]
-
-
-def _linear(states: Tensor, weights: tuple[Tensor, Tensor], out: Tensor) -> Tensor:
-    return torch.addmm(weights[1], states, weights[0], out=out)
-
-
 def _find_varlen_attn() -> Any:
     try:
         from torch.nn.attention.varlen import varlen_attn
     except ImportError:
         return None
     return varlen_attn
-
-
-def unpacked(vectors: Tensor, places: Tensor, lengths: Sequence[int]) -> Tensor:
-    """Return packed-order vectors [B, D] in the batch's order."""
-    assert len(vectors) == len(lengths)
-    return vectors[places.to(vectors.device, non_blocking=True)]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dretrieve.models import packed
+from dretrieve.models import packed, packing
 from dretrieve.models.base import TokenBatch
 from dretrieve.models.pooling import Pooling, pool, pool_packed, unit
 
@@ -71,7 +71,7 @@ class PooledEncoder(nn.Module):
         """Return [B, D] float32 by the engine without padding; ``route`` where layers have experts."""
         assert self._packed is not None, "prepare makes the engine"
         states, lengths, places = self._packed(batch, route)
-        vectors = packed.unpacked(pool_packed(states, lengths, self.pooling), places, lengths)
+        vectors = packing.unpacked(pool_packed(states, lengths, self.pooling), places, lengths)
         return unit(vectors) if self.normalize else vectors
 
     def padded_vectors(self, states: Tensor, mask: Tensor) -> Tensor:

@@ -44,7 +44,7 @@ from dretrieve.models.bi_encoder import (
 from dretrieve.models.config import MethodConfig, Phase
 from dretrieve.models.experts import PADDING, specialise, specialised_layers
 from dretrieve.models.model_folder import save_tokenizer
-from dretrieve.models.packed import padded
+from dretrieve.models.packing import padded
 from dretrieve.models.pooled import PooledEncoder
 from dretrieve.models.pooling import Pooling
 from dretrieve.models.routing import Decision, Router, Unit

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 from transformers import (
@@ -18,7 +17,7 @@ from transformers import (
 
 from dretrieve.models.base import TokenBatch
 from dretrieve.models.experts import specialise
-from dretrieve.models.packed import PackedEncoder, pack, padded, supported
+from dretrieve.models.packed import PackedEncoder, supported
 
 SIZES = {
     "vocab_size": 60,
@@ -115,24 +114,6 @@ def test_scores_above_the_range_of_exp_are_handled():
     batch = batch_of([20, 6])
     engine = PackedEncoder(module, torch.device("cpu"), torch.bfloat16)
     assert all(torch.isfinite(states).all() for states in rows_of(engine(batch)))
-
-
-def test_pack_sorts_by_length_and_says_where_each_text_went():
-    batch = batch_of([2, 5, 1, 5])
-    ids, positions, lengths, places = pack(batch)
-    assert lengths == [5, 5, 2, 1]
-    assert places.tolist() == [2, 0, 3, 1]
-    assert positions.tolist() == [0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1, 0]
-    parts = np.split(ids.numpy(), np.cumsum(lengths)[:-1])
-    for row, place in enumerate(places.tolist()):
-        assert parts[place].tolist() == batch.input_ids[row][batch.mask[row]].tolist()
-
-
-@pytest.mark.parametrize("side", ["right", "left"])
-def test_padded_undoes_pack(side):
-    batch = batch_of([2, 5, 1, 5], side, width=7)
-    ids = pack(batch)[0]
-    assert torch.equal(padded(ids, batch.mask, -1), batch.input_ids.masked_fill(~batch.mask, -1))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dretrieve.models.experts import PADDING
-from dretrieve.models.packed import padded
+from dretrieve.models.packing import padded
 from dretrieve.models.routing import Router, entropy, straight_through
 
 MASK = torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1], [1, 0, 0, 0]], dtype=torch.bool)
