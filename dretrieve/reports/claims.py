@@ -42,6 +42,7 @@ class Finding:
         detectable: smallest difference that would be found with power .8; None where no query differs.
         seeds_needed: seeds that would show the difference seen, from the spread between seeds; None where
             fewer than two were run.
+        seeds: how many both sides were run with.
         notes: why, in sentences.
     """
 
@@ -53,6 +54,7 @@ class Finding:
     p: float | None = None
     detectable: float | None = None
     seeds_needed: int | None = None
+    seeds: int = 0
     notes: tuple[str, ...] = ()
 
 
@@ -193,6 +195,7 @@ def _one(claim: Claim, tested: _Tested, p: float, scale: float) -> Finding:
         p=p,
         detectable=POWER * float(values.std(ddof=1)) / math.sqrt(len(values)) if np.ptp(values) else None,
         seeds_needed=_seeds_needed(tested.by_seed),
+        seeds=len(tested.by_seed),
     )
 
 

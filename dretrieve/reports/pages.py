@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from dretrieve.errors import PreconditionError, UsageError
 from dretrieve.reports.html import Figure, Page, html
-from dretrieve.reports.tables import Table, latex, markdown, terminal
+from dretrieve.reports.tables import Table, latex, latex_text, markdown, terminal
 from dretrieve.store.atomic import replacing
 
 FORMS = ("terminal", "markdown", "html", "latex")
@@ -67,11 +68,11 @@ def latex_page(page: Page) -> str:
 
 
 def _latex_float(table: Table, title: str) -> str:
-    caption = table.title or title
-    safe = "".join({"%": r"\%", "&": r"\&", "_": r"\_", "#": r"\#"}.get(letter, letter) for letter in caption)
-    return "\n".join(
-        [r"\begin{table}[t]", r"\centering", latex(table), rf"\caption{{{safe}}}", r"\end{table}"]
-    )
+    """Return the table with its caption; its notes are text below it, not comments."""
+    notes = [rf"\par\smallskip\footnotesize {latex_text(note)}" for note in table.notes]
+    caption = rf"\caption{{{latex_text(table.title or title)}}}"
+    plain = latex(replace(table, title="", notes=()))
+    return "\n".join([r"\begin{table}[t]", r"\centering", plain, *notes, caption, r"\end{table}"])
 
 
 def _terminal(page: Page) -> Any:

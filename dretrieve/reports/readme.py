@@ -10,10 +10,11 @@ from pathlib import Path
 
 from dretrieve.errors import DataError, PreconditionError
 from dretrieve.reports.claims import Finding
+from dretrieve.reports.claims_table import outcome_text
 from dretrieve.reports.expected import Expected, PaperTable, Profile
-from dretrieve.reports.recipe_page import number
+from dretrieve.reports.recipe_page import with_spread
 from dretrieve.reports.tables import Cell as TableCell
-from dretrieve.reports.tables import Table, markdown
+from dretrieve.reports.tables import Table, markdown, number
 from dretrieve.reports.verdicts import Judged
 from dretrieve.store.atomic import replacing
 
@@ -49,7 +50,9 @@ def readme_block(
     ]
     parts += [markdown(_matrix(table, judged)) for table in expected.tables.values()]
     if findings:
-        rows: list[list[TableCell]] = [[one.claim.says, one.outcome] for one in findings.values()]
+        rows: list[list[TableCell]] = [
+            [one.claim.says, outcome_text(expected, one)] for one in findings.values()
+        ]
         parts.append(markdown(Table(columns=["claim", "on our numbers"], rows=rows)))
     return "\n\n".join(parts)
 
@@ -71,7 +74,7 @@ def _both(one: Judged, table: PaperTable) -> str:
     shown = f"({paper})" if paper else ""
     if one.verdict == "CITED":
         return f"cited {shown}".strip()
-    ours = number(one.value, table.decimals) or one.verdict
+    ours = with_spread(one, table) or one.verdict
     passed = one.verdict in ("OK", "CLOSE", "NO TARGET") or one.value is None
     flag = "" if passed else f" {one.verdict}"
     marks = "".join(f" {mark}" for mark in one.marks)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from dretrieve.reports.claims import Finding
-from dretrieve.reports.evaluation import p_text
+from dretrieve.reports.claims_table import claim_table
 from dretrieve.reports.expected import Expected, PaperTable, Profile
 from dretrieve.reports.html import Figure, Page, Section
 from dretrieve.reports.plots_paper import PaperPoint, paper_and_ours
 from dretrieve.reports.tables import Cell as TableCell
-from dretrieve.reports.tables import Table
+from dretrieve.reports.tables import Table, number
 from dretrieve.reports.verdicts import Judged, tally
 
 
@@ -20,7 +20,8 @@ def recipe_page(
     """Return the page of one recipe at one profile."""
     sections = [_table_section(expected, profile, table, judged) for table in expected.tables.values()]
     if findings:
-        sections.append(_claim_section(expected, findings))
+        title = "The paper's claims on our numbers"
+        sections.append(Section(title=title, tables=[claim_table(expected, findings)]))
     about = f"Profile {profile.name}" + (f": {profile.title}." if profile.title else ".")
     return Page(
         title=f"{expected.paper}: {expected.title}",
@@ -56,10 +57,9 @@ def cell_table(
             one = judged[cell.name]
             where = [row.title if place == 0 else "", table.columns[cell.column].title]
             target = [number(one.target, table.decimals)] if recorded else []
-            ours = number(one.value, table.decimals)
-            spread = f" ± {one.spread:.{table.decimals}f}" if len(one.readings) > 1 and ours else ""
+            ours = with_spread(one, table)
             difference = number(one.difference, table.decimals, signed=True)
-            rows.append([*where, _paper_text(one, table), *target, ours + spread, difference, one.words])
+            rows.append([*where, _paper_text(one, table), *target, ours, difference, one.words])
             for note in one.notes:
                 notes.setdefault(note, []).append(f"{row.title}, {table.columns[cell.column].title}")
             if cell.corrected is not None:
@@ -68,6 +68,12 @@ def cell_table(
                 ).append(f"{row.title}, {table.columns[cell.column].title}")
     numbers = frozenset(range(2, len(heads) - 1))
     return Table(columns=heads, rows=rows, notes=_notes(profile, recorded, table, notes), right=numbers)
+
+
+def with_spread(one: Judged, table: PaperTable) -> str:
+    """Return our value, with the standard deviation between seeds where several were run."""
+    ours = number(one.value, table.decimals)
+    return f"{ours} ± {one.spread:.{table.decimals}f}" if len(one.readings) > 1 and ours else ours
 
 
 def _notes(
@@ -88,44 +94,6 @@ def _paper_text(one: Judged, table: PaperTable) -> str:
         return "unknown"
     text = number(one.cell.paper, table.decimals)
     return text + ("*" if one.cell.corrected is not None else "")
-
-
-def number(value: float | None, decimals: int, *, signed: bool = False) -> str:
-    """Return a number as text, nothing for None; thousands are parted where there are no decimals."""
-    if value is None:
-        return ""
-    if decimals == 0:
-        return f"{value:+,.0f}" if signed else f"{value:,.0f}"
-    return f"{value:+.{decimals}f}" if signed else f"{value:.{decimals}f}"
-
-
-def _claim_section(expected: Expected, findings: Mapping[str, Finding]) -> Section:
-    rows: list[list[TableCell]] = []
-    notes = []
-    for finding in findings.values():
-        claim = finding.claim
-        decimals = expected.tables[claim.left.split(".")[0]].decimals + 1
-        interval = ""
-        if finding.low is not None and finding.high is not None:
-            interval = f"{finding.low:+.{decimals}f} to {finding.high:+.{decimals}f}"
-        bounded = claim.relation in ("at-most", "at-least")
-        difference = number(finding.difference, decimals, signed=not bounded)
-        detectable = number(finding.detectable, decimals) if finding.outcome == "UNDECIDED" else ""
-        p = "" if finding.p is None else p_text(finding.p)
-        rows.append([claim.says, difference, interval, p, detectable, finding.outcome])
-        notes += [f"{claim.says}: {text}" for text in finding.notes]
-        if finding.outcome == "UNDECIDED" and finding.seeds_needed is not None:
-            notes.append(f"{claim.says}: about {finding.seeds_needed} seeds would show the difference seen")
-    notes.insert(
-        0,
-        "p: paired randomisation test over queries, Holm-corrected over all claims of this page. "
-        "Detectable: the smallest difference that so many queries show in four of five experiments.",
-    )
-    heads = ["claim", "difference", "95 % interval", "p", "detectable", "outcome"]
-    return Section(
-        title="The paper's claims on our numbers",
-        tables=[Table(columns=heads, rows=rows, notes=notes, right=frozenset(range(1, len(heads) - 1)))],
-    )
 
 
 def _figures(table: PaperTable, judged: Mapping[str, Judged]) -> list[Figure]:

@@ -25,6 +25,13 @@ LATEX_SPECIAL = {
     "}": r"\}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
+    "≤": r"$\le$",
+    "≥": r"$\ge$",
+    "±": r"$\pm$",
+    "−": "$-$",
+    "·": r"$\cdot$",
+    "→": r"$\to$",
+    "…": r"\dots{}",
 }
 
 
@@ -71,6 +78,15 @@ class Table:
     def is_number(self, column: int) -> bool:
         """Return whether the column holds numbers, which stand to the right."""
         return column in self.right or any(isinstance(row[column], int | float) for row in self.rows)
+
+
+def number(value: float | None, decimals: int, *, signed: bool = False) -> str:
+    """Return a number as text, nothing for None; thousands are parted where there are no decimals."""
+    if value is None:
+        return ""
+    if decimals == 0:
+        return f"{value:+,.0f}" if signed else f"{value:,.0f}"
+    return f"{value:+.{decimals}f}" if signed else f"{value:.{decimals}f}"
 
 
 def markdown(table: Table) -> str:
@@ -123,7 +139,7 @@ def latex(table: Table) -> str:
     for row in range(len(table.rows)):
         cells = []
         for column in range(len(table.columns)):
-            cell = _latex_text(table.text(row, column))
+            cell = latex_text(table.text(row, column))
             cell = f"\\textbf{{{cell}}}" if table.is_best(row, column) else cell
             mark = table.marks.get((row, column), "").strip()
             cells.append(cell + (f"$^{{{_latex_mark(mark)}}}$" if mark else ""))
@@ -134,16 +150,17 @@ def latex(table: Table) -> str:
 
 
 def _latex_row(cells: Sequence[str]) -> str:
-    return " & ".join(_latex_text(cell) for cell in cells) + r" \\"
+    return " & ".join(latex_text(cell) for cell in cells) + r" \\"
 
 
-def _latex_text(text: str) -> str:
+def latex_text(text: str) -> str:
+    """Return the text with everything escaped that means something else to LaTeX, or nothing at all."""
     return "".join(LATEX_SPECIAL.get(character, character) for character in text)
 
 
 def _latex_mark(mark: str) -> str:
     plain = unicodedata.normalize("NFKC", mark)  # raised letters become letters
-    return {"†": r"\dagger", "‡": r"\ddagger", "*": "*"}.get(mark, _latex_text(plain))
+    return {"†": r"\dagger", "‡": r"\ddagger", "*": "*"}.get(mark, latex_text(plain))
 
 
 def tsv(table: Table) -> str:

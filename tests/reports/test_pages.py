@@ -86,6 +86,7 @@ def test_latex_has_one_float_for_each_table_and_escapes_its_caption():
     text = latex_page(page())
     assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 1
     assert r"\caption{T\_1 \& more}" in text
+    assert r"\footnotesize 5 \% of it" in text, "a note is text, not a comment"
 
 
 def test_a_folder_gets_every_form_and_the_figures(tmp_path):

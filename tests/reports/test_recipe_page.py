@@ -6,7 +6,7 @@ from dretrieve.reports.artefacts import Library
 from dretrieve.reports.claims import find_all
 from dretrieve.reports.expected_file import read_expected
 from dretrieve.reports.readings import Place
-from dretrieve.reports.recipe_page import number, recipe_page
+from dretrieve.reports.recipe_page import recipe_page
 from dretrieve.reports.verdicts import judge_all
 
 
@@ -60,12 +60,3 @@ def test_a_claim_shows_what_could_have_been_found_only_when_undecided(recipe, wo
     found = dict(zip(heads, row, strict=True))
     assert (found["outcome"], found["difference"]) == ("UNDECIDED", "+1.00")
     assert found["detectable"] != ""
-
-
-def test_numbers():
-    assert [number(None, 1), number(0.25, 1), number(2.0, 1, signed=True), number(1234.0, 0)] == [
-        "",
-        "0.2",
-        "+2.0",
-        "1,234",
-    ]

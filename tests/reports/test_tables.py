@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 
 from dretrieve.errors import UsageError
-from dretrieve.reports.tables import FORMATS, Table, check_format, indented_json, render
+from dretrieve.reports.tables import FORMATS, Table, check_format, indented_json, number, render
 
 
 @pytest.fixture
@@ -96,3 +96,12 @@ def test_unknown_format():
         UsageError, match="unknown format 'html'; the formats are terminal, markdown, latex, tsv, json"
     ):
         check_format("html")
+
+
+def test_numbers():
+    assert [number(None, 1), number(0.25, 1), number(2.0, 1, signed=True), number(1234.0, 0)] == [
+        "",
+        "0.2",
+        "+2.0",
+        "1,234",
+    ]

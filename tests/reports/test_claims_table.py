@@ -1,0 +1,105 @@
+"""What is undecided shows its interval, the smallest difference that could be seen and the seeds needed."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from dretrieve.reports.artefacts import Library
+from dretrieve.reports.claims import find_all
+from dretrieve.reports.claims_table import HEADS, claim_table, outcome_text
+from dretrieve.reports.expected_file import read_expected
+from dretrieve.reports.html import html
+from dretrieve.reports.pages import latex_page, markdown_page, shown
+from dretrieve.reports.readings import Place
+from dretrieve.reports.readme import readme_block
+from dretrieve.reports.recipe_page import recipe_page
+from dretrieve.reports.verdicts import judge_all
+
+
+def edit(recipe, *changes):
+    path = recipe / "expected.yaml"
+    for old, new in changes:
+        assert old in path.read_text()
+        path.write_text(path.read_text().replace(old, new))
+
+
+def found_in(recipe, work):
+    expected = read_expected(recipe / "expected.yaml")
+    place = Place(work=work.folder, profile=expected.profiles["paper"], library=Library.scan(work.folder))
+    judged = judge_all(expected, place)
+    return expected, place.profile, judged, find_all(expected, judged)
+
+
+def values(share, queries=200):
+    return [1.0 if number < share * queries else 0.0 for number in range(queries)]
+
+
+def two_seeds(recipe, work, shared=(0.51, 0.53)):
+    edit(recipe, ("metrics/{row}.json", "metrics/{row}-{seed}.json"))
+    edit(recipe, ("paper: {target: paper}", "paper: {target: paper, seeds: [1, 2]}"))
+    for seed, share in zip((1, 2), shared, strict=True):
+        work.system(f"dpr-{seed}", "dpr", values(0.50), seed=seed)
+        work.system(f"shared-{seed}", "shared", values(share), seed=seed)
+
+
+def as_terminal(page):
+    from rich.console import Console
+
+    file = io.StringIO()
+    Console(file=file, width=250).print(shown(page, "terminal"))
+    return file.getvalue()
+
+
+def test_every_form_shows_interval_detectable_difference_and_seeds(recipe, work):
+    two_seeds(recipe, work, (0.49, 0.53))
+    found = found_in(recipe, work)
+    finding = found[3]["shared-above-dpr"]
+    assert (finding.outcome, finding.seeds) == ("UNDECIDED", 2)
+    line = dict(zip(HEADS, claim_table(found[0], found[3]).rows[0], strict=True))
+    assert line["95 % interval"] == f"{finding.low:+.2f} to {finding.high:+.2f}"
+    wanted = [line["95 % interval"], line["detectable"], line["seeds needed"], "UNDECIDED"]
+    assert wanted[1:3] == [f"{finding.detectable:.2f}", str(finding.seeds_needed)]
+    page = recipe_page(*found)
+    forms = (markdown_page(page), html(page), latex_page(page), as_terminal(page), readme_block(*found))
+    for text in forms:
+        assert [word for word in wanted if word not in text] == []
+    assert all("four of five experiments" in text for text in forms[:4])
+
+
+def test_one_seed_says_that_it_is_one(recipe, work):
+    work.system("dpr", "dpr", values(0.5))
+    work.system("shared", "shared", values(0.51))
+    expected, _, _, findings = found_in(recipe, work)
+    table = claim_table(expected, findings)
+    assert table.rows[0][HEADS.index("seeds needed")] == "unknown"
+    assert any("one seed was run, so how far seeds spread is not known" in note for note in table.notes)
+    assert "seeds needed unknown" in outcome_text(expected, findings["shared-above-dpr"])
+
+
+def test_differences_that_cancel_out_need_no_number_of_seeds(recipe, work):
+    two_seeds(recipe, work, (0.49, 0.51))
+    expected, _, _, findings = found_in(recipe, work)
+    assert any("no number of seeds would show" in note for note in claim_table(expected, findings).notes)
+
+
+@pytest.mark.parametrize(("share", "outcome"), [(0.7, "HOLDS"), (0.3, "DOES NOT HOLD")])
+def test_what_is_decided_lacks_nothing(recipe, work, share, outcome):
+    work.system("dpr", "dpr", values(0.5))
+    work.system("shared", "shared", values(share))
+    expected, _, _, findings = found_in(recipe, work)
+    line = dict(zip(HEADS, claim_table(expected, findings).rows[0], strict=True))
+    assert (line["detectable"], line["seeds needed"], line["outcome"]) == ("", "", outcome)
+    assert outcome_text(expected, findings["shared-above-dpr"]) == outcome
+
+
+def test_rows_of_several_seeds_show_mean_and_spread(recipe, work):
+    two_seeds(recipe, work)
+    found = found_in(recipe, work)
+    page = recipe_page(*found)
+    ours = {row[0]: row[3] for row in page.tables[0].rows}
+    assert ours["Shared"] == "52.0 ± 1.4"
+    assert ours["DPR"] == "50.0 ± 0.0"
+    assert "52.0 ± 1.4" in readme_block(*found)
+    assert r"52.0 $\pm$ 1.4" in latex_page(page)
