@@ -48,7 +48,7 @@ class PackedLinear:
     def __call__(self, states: Tensor, buffers: Workspace, name: str, *, gelu: bool = False) -> Tensor:
         """Return [N, out]; it may stand in the buffer of that name."""
         if self._blocks is not None:
-            after = ("gelu", [], "none") if gelu else ("none", [], "")
+            after: tuple[Any, ...] = ("gelu", [], "none") if gelu else ("none", [], "")
             found: Tensor = torch.ops.mkldnn._linear_pointwise(states, self._blocks, self._bias, *after)
             return found
         assert self._weight is not None

@@ -1,4 +1,4 @@
-"""The linear layer of the packed engine is torch's, in every number type and with weights in either layout."""
+"""The linear layer of the packed engine is torch's, in every number type, with weights in either layout."""
 
 from __future__ import annotations
 
