@@ -73,7 +73,7 @@ bench: install ## speeds beside the peers', quality beside speed
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[bench]"
 	for script in tests/bench/bench_*.py; do echo "== $$script"; $(BIN)/python $$script; done
 
-finetune: install ## MiniLM trained on real questions, beside the untrained weights (an hour)
+finetune: install ## MiniLM trained on real questions, beside the untrained weights (45 min)
 	PYTHON=$(abspath $(BIN)/python) bash tests/bench/finetune_squad.sh
 
 golden: install ## the published numbers, measured again on the real collections and compared

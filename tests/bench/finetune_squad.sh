@@ -3,18 +3,18 @@
 # the negatives that the first `shared` finds, measured on all 10,570 test questions over all 20,958 passages,
 # beside the untuned weights. Every model starts from MiniLM and sees the same questions once.
 #
-#   EVERY    every EVERY-th training question is used   (default 20: 4,137 questions; 1: all 82,726)
+#   EVERY    every EVERY-th training question is used   (default 40: 2,069 questions; 1: all 82,726)
 #   BATCH    questions per step                         (default 32)
 #
 # Needs    squad in $DATA (default ../shared/data, else $DRETRIEVE_DATA), 5 GB of memory
-# Takes    an hour on 2 quiet CPU cores; some minutes on a GPU
+# Takes    three quarters of an hour on 2 quiet CPU cores; some minutes on a GPU
 # Call     make finetune    or  bash tests/bench/finetune_squad.sh
 # shellcheck source=recipes/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../../recipes/lib.sh"
 recipe finetune-squad "training measured: MiniLM, and shared and dpr trained from it"
 
 DATA=${DATA:-${DRETRIEVE_DATA:-$ROOT/../shared/data}}
-EVERY=${EVERY:-20} BATCH=${BATCH:-32}
+EVERY=${EVERY:-40} BATCH=${BATCH:-32}
 squad=$WORK/squad
 runs=$WORK/runs
 
