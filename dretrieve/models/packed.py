@@ -35,7 +35,7 @@ FAMILIES = {"bert": 0, "roberta": 1, "xlm-roberta": 1}
 BLOCK_SCORES = 1 << 18
 # oneDNN compiles code for every new shape (half a millisecond) and keeps it (a megabyte): on a CPU the
 # number of rows and the width of attention come in steps, and texts go through attention by powers of two.
-ROWS_STEP, WIDTH_STEP = 128, 32
+ROWS_STEP, WIDTH_STEP = 64, 16
 
 
 def supported(module: nn.Module) -> bool:
