@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from dretrieve.errors import DataError, Interrupted, PreconditionError, UsageError, VerificationError
 from dretrieve.jobs.mine_negatives import MineNegativesConfig
@@ -84,6 +86,18 @@ def test_train_save_load_up_to_date(config_of, method, tiny_collection):
     assert again.curve == result.curve
     query, passage = hashes(config.output)
     assert (query == passage) == (method == "shared")
+
+
+def test_low_rank_adapters_are_trained_alone_and_merged(config_of, tiny_model):
+    own = {"lora": True, "lora_r": 4, "lora_alpha": 16, "lora_dropout": 0.0}
+    config = config_of(own=own, options={"max_steps": 40, "learning_rate": 1e-2})
+    losses = [point["loss"] for point in run(config).curve if "loss" in point]
+    assert losses[-1] < 0.9 * losses[0]
+    before, after = (load_file(folder / "model.safetensors") for folder in (tiny_model, config.output))
+    changed = {name for name, weight in after.items() if not torch.equal(weight, before[name])}
+    assert changed
+    assert all(name.endswith(("query.weight", "value.weight")) for name in changed)
+    assert not any("lora" in name for name in after)
 
 
 def test_other_options_are_refused_and_forced(config_of):
