@@ -141,10 +141,10 @@ def training_set():
     )
 
 
-def gradient(method, *, recompute, processes=None):
+def gradient(method, *, recompute, precision="fp32"):
     """Return loss and gradient of a batch that is cut into the same pieces either way."""
     pad = {"query": (0, "right"), "passage": (0, "right")}
-    options = StepOptions(seed=3, precision="fp32", cache_tokens=60, overhead=10, pad=pad)
+    options = StepOptions(seed=3, precision=precision, cache_tokens=60, overhead=10, pad=pad)
     choosing = Choosing(negatives=1, positives="first", seed=3)
     made = Feed([training_set()], 8, choosing, options, Processes(), packed=True).make(0)
     assert len(made.pieces) > 3
@@ -181,6 +181,18 @@ def test_gradient_checkpointing_repeats_the_route(deep_model, options):
     assert len(calls) % 2 == 0, "each piece twice"
     with torch.no_grad():
         saving.eval().encode_side(QUERIES, "query")
+
+
+@pytest.mark.parametrize("options", [{"router": "det"}, *LEARNED], ids=["det", *IDS])
+def test_bfloat16_gives_nearly_the_loss_and_the_gradient_cache_its_gradient(deep_model, options):
+    method = build(deep_model, sharp=0.2, **options)
+    exact, _ = gradient(method, recompute=False)
+    loss, direct = gradient(method, recompute=False, precision="bf16")
+    again, cached = gradient(method, recompute=True, precision="bf16")
+    assert loss == again
+    assert loss == pytest.approx(exact, rel=0.1)
+    assert all(torch.equal(of, cached[name]) for name, of in direct.items())
+    assert all(of.dtype == torch.float32 for of in direct.values())
 
 
 def test_noise_is_of_training_only(deep_model):
