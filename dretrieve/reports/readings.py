@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from dretrieve.errors import DretrieveError
-from dretrieve.reports.artefacts import Library
+from dretrieve.reports.artefacts import Artefact, Library
 from dretrieve.reports.chain import Chain, walk
 from dretrieve.reports.conditions import MISSING, joined, lookup
 from dretrieve.reports.expected import Cell, Profile
@@ -30,6 +30,7 @@ class Reading:
         problems: why it may not fill the cell.
         hardware: what the vectors were made on.
         undertrained: sentences about trainings behind it that were over too early.
+        near: the artefacts from the file to the models and their trainings.
     """
 
     seed: int
@@ -39,6 +40,7 @@ class Reading:
     problems: tuple[str, ...] = ()
     hardware: str = ""
     undertrained: tuple[str, ...] = ()
+    near: Sequence[Artefact] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +116,7 @@ def _read(cell: Cell, place: Place, where: tuple[Path, str], names: Mapping[str,
         problems=tuple(problems),
         hardware=chain.hardware,
         undertrained=undertrained,
+        near=tuple(chain.near),
     )
 
 

@@ -9,6 +9,7 @@ from dretrieve.reports.claims_table import claim_table
 from dretrieve.reports.expected import Expected, PaperTable, Profile
 from dretrieve.reports.html import Figure, Page, Section
 from dretrieve.reports.plots_paper import PaperPoint, paper_and_ours
+from dretrieve.reports.recipe_figures import recipe_figures
 from dretrieve.reports.tables import Cell as TableCell
 from dretrieve.reports.tables import Table, number
 from dretrieve.reports.verdicts import Judged, tally
@@ -22,6 +23,9 @@ def recipe_page(
     if findings:
         title = "The paper's claims on our numbers"
         sections.append(Section(title=title, tables=[claim_table(expected, findings)]))
+    figures = recipe_figures(expected, judged)
+    if figures:
+        sections.append(Section(title="Curves", figures=figures))
     about = f"Profile {profile.name}" + (f": {profile.title}." if profile.title else ".")
     return Page(
         title=f"{expected.paper}: {expected.title}",

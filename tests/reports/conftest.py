@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +41,13 @@ class Work:
         return stage.commit().fingerprint
 
     def model(
-        self, name: str, method: str, seed: int = 1, examples: str = "", dev: Sequence[float] = ()
+        self,
+        name: str,
+        method: str,
+        seed: int = 1,
+        examples: str = "",
+        dev: Sequence[float] = (),
+        parameters: int = 110,
     ) -> Path:
         """A model folder: weights, the manifest of its training, its card; looks at dev every ten steps."""
         folder = self.folder / "models" / name
@@ -53,7 +59,7 @@ class Work:
             points = [{"step": 10 * look, "dev": value} for look, value in enumerate(dev)]
             with stage.write("curves.json", text=True) as file:
                 file.write(json.dumps({"curve": [{"step": 5, "loss": 1.0}, *points]}))
-        stage.commit(counts={"parameters": 110}, extra={"metric": "RR@10"})
+        stage.commit(counts={"parameters": parameters}, extra={"metric": "RR@10"})
         side = SideCard(files={"model.safetensors": sha256_bytes(f"{method} {seed}".encode())})
         card = ModelCard(
             method=method,
@@ -91,7 +97,7 @@ class Work:
         stage.commit()
         return path
 
-    def fused(self, name: str, dense: str) -> Path:
+    def fused(self, name: str, dense: str, means: Sequence[float] = ()) -> Path:
         """A run fused from a dense one."""
         path = self.folder / "runs" / f"{name}.trec"
         dense_run = open_artefact(self.folder / "runs" / f"{dense}.trec").fingerprint
@@ -99,11 +105,20 @@ class Work:
         stage = Stage(path, "file", "fuse-bm25", options={"missing": "min"}, inputs=inputs)
         with stage.write(text=True) as file:
             file.write(f"fused {name}")
-        stage.commit(extra={"alpha": 1.1})
+        tried = {"measure": "top5", "sets": ["dev"], "alphas": list(range(len(means))), "means": list(means)}
+        tuned = {"tuned": tried | {"best": list(means).index(max(means))}} if means else {}
+        stage.commit(extra={"alpha": 1.1, **tuned})
         return path
 
-    def metrics(self, name: str, values: Sequence[float], run: str = "", measure: str = MEASURE) -> Path:
-        """What `evaluate` writes for that run."""
+    def metrics(
+        self,
+        name: str,
+        values: Sequence[float],
+        run: str = "",
+        measure: str = MEASURE,
+        more: Mapping[str, float] | None = None,
+    ) -> Path:
+        """What `evaluate` writes for that run; ``more`` are means of other measures."""
         run = run or name
         values = [float(value) for value in values]
         source = open_artefact(self.folder / "runs" / f"{run}.trec").fingerprint
@@ -119,9 +134,11 @@ class Work:
             "name": run,
             "fingerprint": source,
             "num_queries": len(values),
-            "mean": {measure: sum(values) / len(values)},
+            "mean": {measure: sum(values) / len(values), **(more or {})},
             "notes": [],
-            "per_query": {f"q{number}": {measure: value} for number, value in enumerate(values)},
+            "per_query": {
+                f"q{number}": {measure: value, **(more or {})} for number, value in enumerate(values)
+            },
         }
         with stage.write(text=True) as file:
             file.write(json.dumps({"measures": [measure], "runs": [entry]}))
