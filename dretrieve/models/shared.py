@@ -20,6 +20,7 @@ from dretrieve.models.base import Encoded, TokenBatch
 from dretrieve.models.bi_encoder import (
     SIDES,
     BiEncoder,
+    check_positions,
     one_encoder,
     pack_pair,
     pooled_encoder,
@@ -49,6 +50,7 @@ class Shared(BiEncoder):
         backbone_name: str,
     ) -> None:
         super().__init__(config, cards, {"query": tokenizer, "passage": tokenizer}, backbone_name)
+        check_positions(module, cards["passage"])
         self.encoder = pooled_encoder(module, cards["query"])
 
     @classmethod

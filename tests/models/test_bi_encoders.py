@@ -196,12 +196,13 @@ def test_layers_that_are_not_there(tiny_model):
         Shared.build(SharedConfig(lora=True, lora_target_modules="q_proj"), str(tiny_model))
 
 
-def test_texts_longer_than_the_positions(tiny_model):
+@pytest.mark.parametrize("sides", [("query", "passage"), ("query",), ("passage",)])
+def test_texts_longer_than_the_positions(tiny_model, sides):
     with pytest.raises(
         UsageError,
         match="texts of 65 tokens are too long.*has 64 positions; lower --query-max-len",
     ):
-        Shared.build(SharedConfig(passage_max_len=65, query_max_len=65), str(tiny_model))
+        Shared.build(SharedConfig(**{f"{side}_max_len": 65 for side in sides}), str(tiny_model))
 
 
 def test_the_card_holds_what_was_chosen(tiny_model, tmp_path):
