@@ -14,8 +14,8 @@ def prepare(
     source: Annotated[
         list[str],
         typer.Argument(
-            help="pydocs, beir:NAME, dpr:KEY, hf:NAME, or a file or folder in any known form; several "
-            "collections ([NAME=]DIR …) are joined over one corpus.",
+            help="pydocs, beir:NAME, dpr:KEY, entityquestions:SPLIT, hf:NAME, or a file or folder in any "
+            "known form; several collections ([NAME=]DIR …) are joined over one corpus.",
             show_default=False,
         ),
     ],

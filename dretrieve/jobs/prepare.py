@@ -52,10 +52,10 @@ def run(config: PrepareConfig, progress: Progress | None = None) -> PrepareResul
     if kind in remote.KINDS and name and not Path(config.source).exists():
         return _prepare_remote(config, kind, name, progress)
     if config.mirror:
-        raise UsageError("--mirror goes with beir:NAME, dpr:KEY and hf:NAME only")
+        raise UsageError("--mirror goes with beir:NAME, dpr:KEY, entityquestions:SPLIT and hf:NAME only")
     path = Path(config.source)
     if not path.exists():
-        known = "pydocs, beir:NAME, dpr:KEY, hf:NAME, or an existing file or folder"
+        known = "pydocs, beir:NAME, dpr:KEY, entityquestions:SPLIT, hf:NAME, or an existing file or folder"
         raise PreconditionError(f"source '{config.source}' does not exist; it may be {known}")
     sources = _sources(config, path)
     return _prepare_sources(config, sources, {"form": detect(path).name, "split": config.split}, progress)

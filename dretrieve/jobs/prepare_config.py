@@ -14,7 +14,8 @@ class PrepareConfig:
     """What to make a collection from.
 
     Attributes:
-        source: ``pydocs``, ``beir:NAME``, ``dpr:KEY``, ``hf:NAME``, or a local path in a known form.
+        source: ``pydocs``, ``beir:NAME``, ``dpr:KEY``, ``entityquestions:SPLIT``, ``hf:NAME``, or a local
+            path in a known form.
         output: the collection's folder.
         others: with ``source``, as ``[NAME=]DIR`` each: collections to be joined over one corpus.
         join: how they are joined.

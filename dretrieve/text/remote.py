@@ -1,4 +1,4 @@
-"""Collections with a public address: BEIR's archives, DPR's files, data sets of the Hugging Face hub.
+"""Collections with a public address: BEIR's archives, DPR's files, EntityQuestions, the Hugging Face hub.
 
 Checksums stand here only where they are published: BEIR's table of data sets and ir_datasets' list of
 downloads. Data keep their makers' licences; a line about it is shown before anything is fetched.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import zipfile
+import zlib
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -18,9 +19,11 @@ from dretrieve.store.atomic import make_folder, replacing
 from dretrieve.store.interrupt import Signals
 from dretrieve.text.cache import cache_folder
 from dretrieve.text.download import Download, fetch
+from dretrieve.text.entity_questions import BASE as ENTITY_QUESTIONS_BASE
+from dretrieve.text.entity_questions import EntityQuestions
 from dretrieve.types import Progress
 
-KINDS = ("beir", "dpr", "hf")
+KINDS = ("beir", "dpr", "entityquestions", "hf")
 BEIR_BASE = "https://public.ukp.informatik.tu-darmstadt.de/thakur/BEIR/datasets"
 DPR_BASE = "https://dl.fbaipublicfiles.com/dpr"
 BEIR_MD5: dict[str, tuple[str, ...]] = {
@@ -213,7 +216,7 @@ def unpack(archive: Path, name: str, folder: Path, progress: Progress) -> None:
                     shutil.copyfileobj(source, target, 1 << 20)
                 progress.advance(1)
             progress.finish()
-    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise DataError(
             f"{archive} is no intact zip file ({error}); remove it and run the command again"
         ) from error
@@ -224,7 +227,7 @@ def find(kind: str, name: str, mirror: str | None = None) -> RemoteSource:
 
     Args:
         kind: one of `KINDS`.
-        name: BEIR's name, DPR's key, or a data set of the hub.
+        name: BEIR's name, DPR's key, a split of EntityQuestions, or a data set of the hub.
         mirror: a base address in place of the published one.
 
     Raises:
@@ -243,6 +246,8 @@ def find(kind: str, name: str, mirror: str | None = None) -> RemoteSource:
                 f"beir:{name} is not known{_near(name, BEIR_MD5)}; there are: {', '.join(BEIR_MD5)}"
             )
         return BeirArchive(name, base or BEIR_BASE)
+    if kind == "entityquestions":
+        return EntityQuestions(name, base or ENTITY_QUESTIONS_BASE)
     from dretrieve.text.hub import HubDataset
 
     return HubDataset(name, base)

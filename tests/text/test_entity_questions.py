@@ -1,0 +1,122 @@
+"""EntityQuestions from its archive, over a connection that breaks and damages."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from dretrieve.errors import DataError, PreconditionError, UsageError
+from dretrieve.jobs.prepare import PrepareConfig, run
+from dretrieve.text import remote
+from dretrieve.text.collection import Collection
+from dretrieve.text.download import Download
+from dretrieve.types import Silent
+
+
+class Notes(Silent):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def archive(compression: int = zipfile.ZIP_DEFLATED, **changed: object) -> bytes:
+    """The published layout with two relations and a folder that must be left alone."""
+    rows = {
+        f"dataset/{split}/{relation}.{split}.json": [
+            {"question": f"{split} {relation} {number}?", "answers": ["Rome", "Roma"]} for number in range(2)
+        ]
+        for split in ("train", "dev", "test")
+        for relation in ("P50", "P19")
+    }
+    rows |= {
+        "dataset/one-off/similar/P19/P19.test.json": [],
+        "dataset/dev/P1.test.json": [],
+        "../evil.json": [],
+    }
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as bundle:
+        for name, value in (rows | changed).items():
+            bundle.writestr(name, value if isinstance(value, str) else json.dumps(value))
+    return buffer.getvalue()
+
+
+@pytest.fixture(autouse=True)
+def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache of the test's own, short pauses."""
+    monkeypatch.setenv("DRETRIEVE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(Download.__init__, "__kwdefaults__", {**_defaults(), "pause": 0.001})
+
+
+def _defaults() -> dict:
+    return dict(Download.__init__.__kwdefaults__ or {})
+
+
+def make(split: str, output: Path, progress: Notes | None = None, **options: object) -> dict:
+    config = PrepareConfig(source=f"entityquestions:{split}", output=output, **options)
+    return run(config, progress or Notes()).as_json()
+
+
+def test_a_split_through_cuts(server, tmp_path: Path) -> None:
+    server.data, server.cuts, server.cut_after = archive(), 3, 200
+    notes = Notes()
+    made = make("test", tmp_path / "out", notes, mirror=server.base)
+    assert made["counts"]["queries"] == 4
+    assert len(server.log) == 4
+    assert "MIT licence" in made["licence"]
+    assert any("no checksum is published" in line for line in notes.lines)
+    assert any("MIT licence" in line for line in notes.lines)
+    found = Collection.open(f"{tmp_path / 'out'}:test").queries().queries
+    assert [query.id for query in found] == [
+        f"eq-test-{relation}-0000{number}" for relation in ("P19", "P50") for number in range(2)
+    ]
+    assert found[0].answers == ("Rome", "Roma")
+    assert found[0].fields == {"relation": "P19", "split": "test"}
+    assert make("test", tmp_path / "out", mirror=server.base)["state"] == "up to date"
+    assert len(server.log) == 4
+    assert not list(tmp_path.rglob("evil*"))
+
+
+def test_all_splits(server, tmp_path: Path) -> None:
+    server.data = archive()
+    made = make("all", tmp_path / "out", mirror=server.base)
+    assert made["counts"]["queries"] == 12
+    assert Collection(tmp_path / "out").splits == ["dev", "test", "train"]
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_damaged_bytes_are_removed_and_fetched_again(server, tmp_path: Path, compression: int) -> None:
+    good = archive(compression)
+    middle = zipfile.ZipFile(io.BytesIO(good)).getinfo("dataset/test/P50.test.json").header_offset + 70
+    server.data = good[:middle] + bytes(255 - byte for byte in good[middle : middle + 9]) + good[middle + 9 :]
+    with pytest.raises(DataError, match="was no intact zip file .* is removed; run the command again"):
+        make("test", tmp_path / "out", mirror=server.base)
+    server.data, server.version = good, '"two"'
+    assert make("test", tmp_path / "out", mirror=server.base)["counts"]["queries"] == 4
+
+
+def test_another_archive_is_refused(server, tmp_path: Path) -> None:
+    for bad in ("{", json.dumps([{"question": "who?"}]), json.dumps({"question": "who?", "answers": []})):
+        server.data = archive(**{"dataset/test/P19.test.json": bad})
+        with pytest.raises(DataError, match=r"P19.test.json: .*the archive is not the published one"):
+            make("test", tmp_path / "out", mirror=server.base)
+        (tmp_path / "cache/downloads/entityquestions/dataset.zip").unlink()
+
+
+def test_no_network(tmp_path: Path) -> None:
+    with pytest.raises(PreconditionError, match=r"dataset.zip cannot be fetched .* check network"):
+        make("test", tmp_path / "out", mirror="http://127.0.0.1:9")
+
+
+def test_the_address_and_the_splits() -> None:
+    plan = remote.find("entityquestions", "test").plan()
+    assert "https://nlp.cs.princeton.edu/projects/entity-questions/dataset.zip" in plan
+    with pytest.raises(
+        UsageError, match="entityquestions:tests is not known; there are: train, dev, test, all"
+    ):
+        remote.find("entityquestions", "tests")
