@@ -1,9 +1,11 @@
-"""A small invented world for the profile `smoke`: two collections of questions, a random encoder.
+"""A small invented world for the profile `smoke`: collections of questions, and random encoders.
 
     python recipes/smoke.py FOLDER
 
-writes FOLDER/nq and FOLDER/squad (BEIR folders with answers; train, dev, test) and FOLDER/backbone (a BERT of
-two layers with random weights and its own words). Nothing is read, nothing fetched; the same bytes each time.
+writes FOLDER/nq and FOLDER/squad (BEIR folders with answers; train, dev, test), FOLDER/entities (questions
+about the same passages, asked in other words, with a relation each), FOLDER/elsewhere (a collection about
+other things, for searches out of domain), and FOLDER/backbone and FOLDER/deep (BERTs of two and of six layers
+with random weights and the world's words). Nothing is read, nothing fetched; the same bytes each time.
 """
 
 from __future__ import annotations
@@ -21,6 +23,17 @@ FACTS = {
     "river": ("which river runs through {entity}", "the old town of {entity} lies on the river {answer}"),
     "craft": ("what is {entity} known for", "merchants praise {entity} for its {answer} above all"),
 }
+REPHRASED = {
+    "founder": "by whom was {entity} founded",
+    "river": "on which river lies {entity}",
+    "craft": "merchants praise {entity} for what",
+}
+ABROAD = {
+    "ruler": ("who was crowned in {entity}", "in {entity} they once crowned {answer}"),
+    "harbour": ("which ships rest at {entity}", "{entity} is a harbour where ships of {answer} rest"),
+    "feast": ("what do they eat in {entity}", "at the feast in {entity} they eat {answer}"),
+}
+Facts = dict[str, tuple[str, str]]
 
 
 def words(rng: random.Random, count: int, syllables: int) -> list[str]:
@@ -37,15 +50,17 @@ def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
-def write_collection(folder: Path, entities: list[str], answers: list[str], rng: random.Random) -> None:
+def write_collection(
+    folder: Path, entities: list[str], answers: list[str], rng: random.Random, facts: Facts = FACTS
+) -> None:
     """Write one collection: three passages for each entity, each with its question."""
     passages, queries = [], []
     judged: dict[str, list[str]] = {"train": [], "dev": [], "test": []}
     for number, entity in enumerate(entities):
-        kinds = list(FACTS)
+        kinds = list(facts)
         rng.shuffle(kinds)
         for place, kind in enumerate(kinds):
-            question, sentence = FACTS[kind]
+            question, sentence = facts[kind]
             answer = rng.choice(answers)
             name = f"{entity}-{kind}"
             text = sentence.format(entity=entity, answer=answer)
@@ -62,13 +77,27 @@ def write_collection(folder: Path, entities: list[str], answers: list[str], rng:
         path.write_text("query-id\tcorpus-id\tscore\n" + "".join(lines), encoding="utf-8")
 
 
-def write_backbone(folder: Path, vocabulary: set[str]) -> None:
-    """Write a BERT of two layers and 64 dimensions with random weights, whose tokens are whole words."""
+def write_entities(folder: Path, collections: list[Path]) -> None:
+    """Write the collections' questions in other words: no passages, a relation each, those not trained on."""
+    rows = []
+    for collection in collections:
+        for line in (collection / "queries.jsonl").read_text(encoding="utf-8").splitlines()[2::3]:
+            query = json.loads(line)
+            _, entity, kind = query["_id"].split("-")
+            text = REPHRASED[kind].format(entity=entity)
+            rows.append({"_id": f"e-{entity}", "text": text, "answers": query["answers"], "relation": kind})
+    write_lines(folder / "queries.jsonl", rows)
+
+
+def write_backbone(folder: Path, vocabulary: set[str], layers: int = 2) -> None:
+    """Write a BERT of 64 dimensions with random weights, whose tokens are whole words."""
     import torch
     from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
     from tokenizers.models import WordPiece
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     pieces = [*special, *sorted(vocabulary)]
     tokenizer = Tokenizer(WordPiece({piece: row for row, piece in enumerate(pieces)}, unk_token="[UNK]"))
@@ -85,7 +114,7 @@ def write_backbone(folder: Path, vocabulary: set[str]) -> None:
     config = BertConfig(
         vocab_size=len(pieces),
         hidden_size=64,
-        num_hidden_layers=2,
+        num_hidden_layers=layers,
         num_attention_heads=2,
         intermediate_size=128,
         max_position_embeddings=64,
@@ -93,17 +122,34 @@ def write_backbone(folder: Path, vocabulary: set[str]) -> None:
     BertModel(config, add_pooling_layer=False).save_pretrained(folder)
 
 
+def world_words() -> tuple[list[str], list[str], list[str], random.Random]:
+    """Return the entities, the answers, the entities elsewhere, and the generator as they leave it."""
+    rng = random.Random(SEED)
+    entities, answers = words(rng, 2 * ENTITIES, 3), words(rng, 60, 2)
+    abroad = [word for word in words(random.Random(SEED + 1), ENTITIES, 4) if word not in entities]
+    return entities, answers, abroad, rng
+
+
+def vocabulary() -> set[str]:
+    """Return every word that a text of the world may hold."""
+    entities, answers, abroad, _ = world_words()
+    sentences = [text for facts in (FACTS, ABROAD) for pair in facts.values() for text in pair]
+    frame = " ".join([*sentences, *REPHRASED.values()])
+    known = {word for word in frame.split() if not word.startswith("{")}
+    return known | set(entities) | set(answers) | set(abroad)
+
+
 def main(folder: Path) -> None:
     """Write the world, unless it stands there."""
     if (folder / "complete").exists():
         return
-    rng = random.Random(SEED)
-    entities, answers = words(rng, 2 * ENTITIES, 3), words(rng, 60, 2)
+    entities, answers, abroad, rng = world_words()
     write_collection(folder / "nq", entities[:ENTITIES], answers, rng)
     write_collection(folder / "squad", entities[ENTITIES:], answers, rng)
-    frame = " ".join(sentence for pair in FACTS.values() for sentence in pair)
-    known = {word for word in frame.split() if not word.startswith("{")}
-    write_backbone(folder / "backbone", known | set(entities) | set(answers))
+    write_collection(folder / "elsewhere", abroad[: ENTITIES // 2], answers, rng, ABROAD)
+    write_entities(folder / "entities", [folder / "nq", folder / "squad"])
+    write_backbone(folder / "backbone", vocabulary())
+    write_backbone(folder / "deep", vocabulary(), layers=6)
     (folder / "complete").touch()
 
 

@@ -1,0 +1,94 @@
+# shellcheck shell=bash
+# Everything in which the profiles of TASER's tables differ. Sourced by steps.sh, whose functions read it.
+#
+#   smoke      an invented world and a random encoder: shows that the chain runs and learns
+#   mini-cpu   MiniLM on 37,000 real passages, 2,560 questions a training: what a claim needs, in two hours on
+#              2 cores; three seeds for det and shared, one for the others, the rest NOT RUN
+#   mini       the same, every row: all questions of NQ, 20,000 of SQuAD's, three seeds; for a GPU
+#   paper      the paper's data, backbones, rates and schedule, on a cluster
+#
+# Variables besides lib.sh's
+#   DATA       where the collections stand            (mini; default ../shared/data, else $DRETRIEVE_DATA)
+#   MIRROR     base address of all downloads          (paper; default: the published addresses)
+#   BACKBONE   what is trained; tiny: a random one    (paper; default google-bert/bert-base-uncased)
+#   BATCH      questions a step over all processes    (paper; default 128)
+#   GPUS       processes of a training, by torchrun   (paper; default 8)
+#   SHARDS     parts in which the corpus is encoded and searched   (paper; default 16)
+#   QUEUE      slurm: those parts are a job array     (default: one after the other)
+#   ANSWERS    keep: mined negatives may hold an answer; the paper does not say   (default drop)
+#   MINUTES    stop a training cleanly after so many (exit code 75); 0 never      (default 0)
+
+# settle: set the profile's variables. After `recipe`.
+# shellcheck disable=SC2034  # steps.sh reads them
+settle() {
+    wiki=$WORK/wiki runs=$WORK/runs models=$WORK/models negatives=$WORK/negatives metrics=$WORK/metrics
+    local tiny=
+    [[ ${BACKBONE:-} != tiny ]] || tiny=yes
+    declare -gA share=() # of a set, behind its --data
+    sets=(nq squad) mined_sets=(nq) dev_sets=(nq squad) coco="" single="" decays=(1) numbers=() words_index=()
+    from=() drop=(--drop-answers)
+    [[ -z ${MIRROR:-} ]] || from=(--mirror "$MIRROR")
+    [[ ${ANSWERS:-drop} == drop ]] || drop=()
+    case $PROFILE in
+    smoke) settle_smoke ;;
+    mini-cpu | mini) settle_mini ;;
+    paper) settle_paper "$tiny" ;;
+    esac
+    GPUS=${GPUS:-1} SHARDS=${SHARDS:-1}
+}
+
+# A random encoder needs a higher rate, and the mean of all its tokens. More steps would learn everything, and
+# then all rows were equal.
+settle_smoke() {
+    DATA=$WORK/world backbone=$WORK/world/deep elsewhere=(elsewhere)
+    learning=(--epochs 2 --batch-size 32 --logging-steps 3 --pooling mean --normalize yes)
+    rates=(2e-4) dev=(--dev-queries 100 --dev-pool 300) alphas=0.00:0.60:0.05
+    choose_seeds 1
+    # A command computes for a tenth of a second here: one Python that has loaded everything answers them all.
+    [[ -n ${DRETRIEVE:-} ]] || dretrieve_words=("${PYTHON:-python3}" "$ROOT/recipes/warm.py")
+}
+
+settle_mini() {
+    DATA=${DATA:-${DRETRIEVE_DATA:-$ROOT/../shared/data}} backbone=minilm
+    alphas=0.000:0.060:0.002 # MiniLM's cosines lie below 1, BM25's scores below 60
+    dev=(--dev-queries 500 --dev-pool 1000) rates=(3e-5)
+    choose_seeds 1 2 3
+    if [[ $PROFILE == mini ]]; then
+        share=([squad]=",sample=20000") elsewhere=(scifact nfcorpus arguana medquad)
+        learning=(--epochs 2 --batch-size 128) dev+=(--eval-steps 50)
+    else
+        share=([nq]=",sample=1280" [squad]=",sample=1280") elsewhere=(scifact nfcorpus)
+        learning=(--epochs 1 --batch-size 32) dev+=(--eval-steps 40) numbers=(--precision bf16)
+    fi
+}
+
+settle_paper() {
+    local batch=${BATCH:-128} epochs=40 warmup=1237
+    backbone=${BACKBONE:-google-bert/bert-base-uncased} coco=Luyu/co-condenser-wiki
+    GPUS=${GPUS:-8} SHARDS=${SHARDS:-16} words_index=(--backend lucene)
+    if [[ -n $1 ]]; then # a miniature of this profile: a random backbone, hundred rows of every file
+        backbone=$WORK/world/backbone coco=$WORK/world/backbone words_index=() batch=${BATCH:-8} epochs=1 warmup=2
+    fi
+    sets=(nq trivia webquestions curatedtrec squad) mined_sets=(nq trivia webquestions) dev_sets=(nq trivia)
+    share=([webquestions]=",weight=4" [curatedtrec]=",weight=4") # DPR shows these two four times
+    single=single- rates=(3e-5 5e-5) decays=(1 .8) alphas=0.5:2.0:0.1
+    elsewhere=(arguana dbpedia-entity fever hotpotqa)
+    # Here the whole batch's gradient is cut; the authors' is the mean over their processes, cut at 2.
+    learning=(--epochs "$epochs" --batch-size $((batch / GPUS)) --warmup-steps "$warmup" --positives first
+        --max-grad-norm $((2 * GPUS)) --pooling cls --normalize no --pair yes
+        --query-max-len 256 --passage-max-len 256)
+    dev=(--dev-queries 10000 --dev-pool 0)
+    choose_seeds 1
+}
+
+# shellcheck disable=SC2154  # choose_seeds fills the seeds
+# seeds_of ROW: the seeds with which the profile trains that row; none where it is NOT RUN.
+seeds_of() {
+    case $PROFILE/${1#single-} in
+    */*-co*) [[ -z $coco ]] || echo "${seeds[@]}" ;;
+    mini-cpu/det | mini-cpu/shared) echo "${seeds[@]}" ;;
+    mini-cpu/seq2 | mini-cpu/dpr | mini-cpu/every[26] | mini-cpu/*-mined) echo "${seeds[0]}" ;;
+    mini-cpu/*) ;;
+    *) echo "${seeds[@]}" ;;
+    esac
+}

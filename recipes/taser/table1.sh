@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# TASER's Table 1 (Cheng et al., ACL 2023): in domain, is there an answer in the first 20 passages? BM25, DPR,
+# DPR and TASER (Det-R) in their second round, and both with BM25.
+#
+# The second round learns from negatives that the first round's model finds: NQ's (in `paper` also TriviaQA's
+# and WebQuestions'); the other sets keep BM25's. Fusion takes one alpha for all sets.
+#
+# Needs    smoke: nothing; mini-cpu, mini: the collections in $DATA, 5 GB of memory, 3 GB of disk; paper:
+#          a cluster, 300 GB of disk
+# Takes    all tables together: smoke 2 min and mini-cpu 2 h on 2 cores, mini an hour on a GPU, paper days
+# Call     PROFILE=smoke bash recipes/taser/table1.sh
+# shellcheck source=recipes/taser/steps.sh
+source "$(dirname "${BASH_SOURCE[0]}")/steps.sh"
+recipe taser "Table 1: R@20 in domain, and with BM25" smoke mini-cpu mini paper
+settle
+text
+
+step "BM25: the first row, and the first round's negatives"
+bm25_row
+first_negatives
+
+step "The backbone as it is"
+[[ $PROFILE == paper ]] || measure_in_domain untuned ""
+
+step "First round: DPR and TASER on BM25's negatives"
+first_rows dpr-nosquad dpr det dpr-co det-co
+
+step "Second round: on the negatives that they find"
+mined_rows dpr-mined det-mined dpr-co-mined det-co-mined
+
+step "With BM25"
+fused_rows dpr-mined-bm25 det-mined-bm25 det-co-mined-bm25
+
+report

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# TASER's Table 2: out of domain. EntityQuestions (R@20, the mean over relations) over the same passages, and
+# collections about other things (nDCG@10), by models that were trained on neither.
+#
+# Needs    as table1.sh
+# Takes    what table1.sh says; alone a part of that
+# Call     PROFILE=smoke bash recipes/taser/table2.sh
+# shellcheck source=recipes/taser/steps.sh
+source "$(dirname "${BASH_SOURCE[0]}")/steps.sh"
+recipe taser "Table 2: EntityQuestions and BEIR" smoke mini-cpu mini paper
+settle
+text
+text_elsewhere
+
+step "BM25"
+first_negatives
+out_of_domain bm25
+
+step "The models: those of Table 1"
+first_rows dpr det det-co
+mined_rows dpr-mined det-mined det-co-mined
+
+step "Out of domain"
+[[ $PROFILE == paper ]] || out_of_domain untuned
+[[ $PROFILE == mini-cpu ]] || out_of_domain dpr
+out_of_domain dpr-mined det-mined det-co-mined
+
+report
