@@ -38,6 +38,14 @@ def prepare(
         str | None,
         typer.Option(metavar="URL", help="Fetch from this base address instead.", rich_help_panel="Input"),
     ] = None,
+    unchecked: Annotated[
+        bool,
+        typer.Option(
+            "--unchecked",
+            help="With --mirror: its files need not be those whose checksums are published.",
+            rich_help_panel="Input",
+        ),
+    ] = False,
     equal: Annotated[
         str,
         typer.Option(
@@ -84,6 +92,7 @@ def prepare(
         qrels=tuple(qrels or ()),
         split=split,
         mirror=mirror,
+        unchecked=unchecked,
         force=force,
         dry_run=dry_run,
     )

@@ -129,7 +129,9 @@ def _prepare_sources(
 
 
 def _prepare_remote(config: PrepareConfig, kind: str, name: str, progress: Progress) -> PrepareResult:
-    source = remote.find(kind, name, config.mirror)
+    if config.unchecked and not config.mirror:
+        raise UsageError("--unchecked goes with --mirror URL: the published files are always checked")
+    source = remote.find(kind, name, config.mirror, unchecked=config.unchecked)
     if config.dry_run:
         return _planned(config, source.plan())
     if source.licence:
@@ -138,7 +140,7 @@ def _prepare_remote(config: PrepareConfig, kind: str, name: str, progress: Progr
         main = source.fetch(progress, signals)
     options = {"source": config.source, "split": config.split}
     sources = _sources(config, main)
-    sources = replace(sources, split=config.split or source.split)
+    sources = replace(sources, split=config.split or source.split, answers_are_regex=source.answers_are_regex)
     return _prepare_sources(config, sources, options, progress, source.licence)
 
 

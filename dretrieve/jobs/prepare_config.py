@@ -24,6 +24,7 @@ class PrepareConfig:
         qrels: ``[SPLIT=]FILE`` words.
         split: the split of training rows, and of queries that name none.
         mirror: another base address for downloads.
+        unchecked: take a mirror's files though they are not those whose checksums are published.
         force: replace a collection made from something else.
         dry_run: only say what would be read and written.
     """
@@ -37,6 +38,7 @@ class PrepareConfig:
     qrels: tuple[str, ...] = ()
     split: str | None = None
     mirror: str | None = None
+    unchecked: bool = False
     force: bool = False
     dry_run: bool = False
 

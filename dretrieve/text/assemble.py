@@ -126,7 +126,7 @@ class CollectionWriter:
         for row in rows:
             query = Query(row.query.id, row.query.text, row.query.answers, fields={"split": split})
             self.query(query)
-            for record in (*row.positives, *row.negatives):
+            for record in (*row.positives, *row.negatives, *row.others):
                 self.passage_once(record)
             positives = tuple(dict.fromkeys(record.id for record in row.positives))
             if not positives:

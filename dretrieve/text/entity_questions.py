@@ -19,7 +19,7 @@ from dretrieve.errors import DataError, UsageError
 from dretrieve.store.atomic import replacing
 from dretrieve.store.interrupt import Signals
 from dretrieve.text.beir import Query, query_line
-from dretrieve.text.cache import cache_folder
+from dretrieve.text.cache import download_folder
 from dretrieve.text.download import Download, fetch
 from dretrieve.types import Progress
 
@@ -39,6 +39,8 @@ class EntityQuestions:
     name: str
     base: str = BASE
     licence: str = LICENCE
+    unchecked: bool = False  # no checksum is published; accepted as for the other sources
+    answers_are_regex: bool = False
 
     def __post_init__(self) -> None:
         if self.name not in (*SPLITS, "all"):
@@ -50,7 +52,8 @@ class EntityQuestions:
         return None if self.name == "all" else self.name
 
     def _download(self) -> Download:
-        target = cache_folder() / "downloads" / "entityquestions" / "dataset.zip"
+        folder = download_folder("entityquestions", self.base, unchecked=self.unchecked)
+        target = folder / "dataset.zip"
         return Download(url=f"{self.base}/dataset.zip", target=target)
 
     def plan(self) -> str:

@@ -32,6 +32,7 @@ class HubDataset:
     name: str
     endpoint: str | None = None
     licence: str = "the licence stands on the data set's page"
+    answers_are_regex: bool = False
 
     @property
     def split(self) -> str | None:

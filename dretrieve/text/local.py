@@ -30,6 +30,7 @@ class Sources:
         queries: queries, when ``main`` holds passages or triples of ids.
         qrels: split name to judgements.
         split: the split of training rows, and of queries that name none.
+        answers_are_regex: whether the answers are patterns, where their file cannot say it.
     """
 
     main: Path
@@ -37,6 +38,7 @@ class Sources:
     queries: Path | None = None
     qrels: dict[str, Path] = field(default_factory=dict)
     split: str | None = None
+    answers_are_regex: bool = False
 
     def inputs(self) -> dict[str, str]:
         """Return role to content hash of everything read."""
@@ -97,6 +99,8 @@ def write_local(writer: CollectionWriter, sources: Sources, tick: Tick) -> Form:
         tick()
         if sources.split and "split" not in query.fields:
             query = replace(query, fields={**query.fields, "split": sources.split})
+        if sources.answers_are_regex:
+            query = replace(query, answers_are_regex=bool(query.answers))
         writer.query(query)
     if form.role == "training":
         rows = (row for _, row in TRAINING_READERS[form.name](sources.main))

@@ -17,7 +17,7 @@ from typing import Protocol
 from dretrieve.errors import DataError, UsageError
 from dretrieve.store.atomic import make_folder, replacing
 from dretrieve.store.interrupt import Signals
-from dretrieve.text.cache import cache_folder
+from dretrieve.text.cache import download_folder
 from dretrieve.text.download import Download, fetch
 from dretrieve.text.entity_questions import BASE as ENTITY_QUESTIONS_BASE
 from dretrieve.text.entity_questions import EntityQuestions
@@ -109,6 +109,11 @@ class RemoteSource(Protocol):
         """The split of its queries, where it has one only."""
         ...
 
+    @property
+    def answers_are_regex(self) -> bool:
+        """Whether its answers are patterns (CuratedTREC) and not words."""
+        ...
+
     def plan(self) -> str:
         """Return one line that says what would be fetched from where."""
         ...
@@ -125,17 +130,22 @@ class DprFile:
     key: str
     base: str
     licence: str = DPR_LICENCE
+    unchecked: bool = False
 
     @property
     def split(self) -> str | None:
         """The split of its questions."""
         return DPR_FILES[self.key][1]
 
+    @property
+    def answers_are_regex(self) -> bool:
+        """Whether its answers are patterns; DPR and TASER tell by the name of the set, too."""
+        return "curatedtrec" in self.key
+
     def _download(self) -> Download:
         path, _, md5 = DPR_FILES[self.key]
-        return Download(
-            url=f"{self.base}/{path}", target=cache_folder() / "downloads" / "dpr" / Path(path).name, md5=md5
-        )
+        target = download_folder("dpr", self.base, unchecked=self.unchecked) / Path(path).name
+        return Download(url=f"{self.base}/{path}", target=target, md5=() if self.unchecked else md5)
 
     def plan(self) -> str:
         """Return what would be fetched."""
@@ -157,6 +167,8 @@ class BeirArchive:
     base: str
     licence: str = BEIR_LICENCE
     split: str | None = None
+    unchecked: bool = False
+    answers_are_regex: bool = False
 
     @property
     def archive(self) -> str:
@@ -164,10 +176,9 @@ class BeirArchive:
         return self.name.split("/")[0]
 
     def _download(self) -> Download:
-        target = cache_folder() / "downloads" / "beir" / f"{self.archive}.zip"
-        return Download(
-            url=f"{self.base}/{self.archive}.zip", target=target, md5=BEIR_MD5.get(self.archive, ())
-        )
+        target = download_folder("beir", self.base, unchecked=self.unchecked) / f"{self.archive}.zip"
+        md5 = () if self.unchecked else BEIR_MD5.get(self.archive, ())
+        return Download(url=f"{self.base}/{self.archive}.zip", target=target, md5=md5)
 
     def plan(self) -> str:
         """Return what would be fetched."""
@@ -222,13 +233,14 @@ def unpack(archive: Path, name: str, folder: Path, progress: Progress) -> None:
         ) from error
 
 
-def find(kind: str, name: str, mirror: str | None = None) -> RemoteSource:
+def find(kind: str, name: str, mirror: str | None = None, *, unchecked: bool = False) -> RemoteSource:
     """Return the source named ``kind:name``.
 
     Args:
         kind: one of `KINDS`.
         name: BEIR's name, DPR's key, a split of EntityQuestions, or a data set of the hub.
         mirror: a base address in place of the published one.
+        unchecked: the mirror's files need not be those whose checksums are published.
 
     Raises:
         UsageError: DPR has no such key, or BEIR's name cannot be one; the message lists the names.
@@ -239,15 +251,15 @@ def find(kind: str, name: str, mirror: str | None = None) -> RemoteSource:
             raise UsageError(
                 f"dpr:{name} is not known{_near(name, DPR_FILES)}; there are: {', '.join(DPR_FILES)}"
             )
-        return DprFile(name, base or DPR_BASE)
+        return DprFile(name, base or DPR_BASE, unchecked=unchecked)
     if kind == "beir":
         if name.split("/")[0] not in BEIR_MD5 and not mirror:
             raise UsageError(
                 f"beir:{name} is not known{_near(name, BEIR_MD5)}; there are: {', '.join(BEIR_MD5)}"
             )
-        return BeirArchive(name, base or BEIR_BASE)
+        return BeirArchive(name, base or BEIR_BASE, unchecked=unchecked)
     if kind == "entityquestions":
-        return EntityQuestions(name, base or ENTITY_QUESTIONS_BASE)
+        return EntityQuestions(name, base or ENTITY_QUESTIONS_BASE, unchecked=unchecked)
     from dretrieve.text.hub import HubDataset
 
     return HubDataset(name, base)

@@ -135,7 +135,7 @@ def test_what_does_not_fit(tiny_collection: Path, tmp_path: Path) -> None:
         PreconditionError, match="source 'nothing' does not exist; it may be pydocs, beir:NAME"
     ):
         make("nothing", out)
-    with pytest.raises(UsageError, match="--mirror goes with beir:NAME, dpr:KEY and hf:NAME only"):
+    with pytest.raises(UsageError, match="--mirror goes with beir:NAME, dpr:KEY"):
         make(corpus, out, mirror="http://x")
     with pytest.raises(DataError, match=r"judges 1 queries that are not in queries\.jsonl"):
         make(corpus, out, queries=lines(tmp_path / "q.tsv", "7\thoney"), qrels=(str(qrels),))

@@ -115,3 +115,21 @@ def test_the_addresses_are_those_published() -> None:
     assert "https://dl.fbaipublicfiles.com/dpr/data/retriever/biencoder-nq-train.json.gz" in plan
     assert "http://mirror/scifact.zip" in remote.find("beir", "scifact", "http://mirror/").plan()
     assert all(len(md5) == 32 for known in remote.BEIR_MD5.values() for md5 in known)
+
+
+def test_curatedtrecs_answers_are_patterns(tmp_path: Path, cache: Path) -> None:
+    place(cache, "dpr", "curatedtrec-test.qa.csv", b"when\t['Sept?(ember)?']\n")
+    make("dpr:curatedtrec-test.qa", tmp_path / "out")
+    assert Collection.open(f"{tmp_path / 'out'}:test").queries().answers_are_regex == [True]
+
+
+def test_an_unchecked_mirror_has_a_place_of_its_own(tmp_path: Path, cache: Path) -> None:
+    """What was never compared with a published checksum must not be taken for what was."""
+    checked = remote.find("dpr", "psgs_w100", "http://mirror").plan()
+    unchecked = remote.find("dpr", "psgs_w100", "http://mirror", unchecked=True).plan()
+    other = remote.find("dpr", "psgs_w100", "http://elsewhere", unchecked=True).plan()
+    assert "/downloads/dpr/psgs_w100.tsv.gz" in checked
+    assert "/unchecked/" in unchecked
+    assert unchecked.partition(" into ")[2] != other.partition(" into ")[2]
+    with pytest.raises(UsageError, match="--unchecked goes with --mirror URL"):
+        make("dpr:psgs_w100", tmp_path / "out", unchecked=True)

@@ -18,10 +18,11 @@ PASSAGE_ID_KEYS = ("passage_id", "psg_id", "id", "docid")
 
 
 def read_training(path: Path) -> Iterator[tuple[int, TrainingRow]]:
-    """Yield ``(line, row)``: all positives, the gold one first; ``hard_negative_ctxs`` first too.
+    """Yield ``(line, row)``: all positives, the gold one first.
 
-    Contexts without an id get one from their content. DPR itself trains on the first positive only; keep
-    that choice for the trainer.
+    As in DPR's own loader (`create_biencoder_input2`) the negatives are ``hard_negative_ctxs``, and
+    ``negative_ctxs`` only where there are none. Contexts without an id get one from their content. DPR itself
+    trains on the first positive only; keep that choice for the trainer.
     """
     for row, (line, value) in enumerate(_elements(path)):
         if not isinstance(value, dict):
@@ -34,7 +35,8 @@ def read_training(path: Path) -> Iterator[tuple[int, TrainingRow]]:
             TrainingRow(
                 Query(row_id(row), fields.text("question"), fields.texts("answers")),
                 tuple(_passage(item) for item in fields.objects("positive_ctxs")),
-                tuple(_passage(item) for item in (*hard, *easy)),
+                tuple(_passage(item) for item in (hard or easy)),
+                others=tuple(_passage(item) for item in easy) if hard else (),
             ),
         )
 

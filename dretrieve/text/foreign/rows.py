@@ -16,7 +16,8 @@ class TrainingRow:
     Attributes:
         query: its id is made from the row number where the form has none.
         positives: at least one is needed to train; readers yield rows without too, the caller counts them.
-        negatives: hard negatives before easier ones.
+        negatives: those to train with.
+        others: passages of the row that are neither; they come along (DPR's dev files are pools of them).
         positive_scores: a teacher's, one for each positive.
         negative_scores: likewise.
     """
@@ -26,6 +27,7 @@ class TrainingRow:
     negatives: tuple[Record, ...]
     positive_scores: tuple[float, ...] | None = None
     negative_scores: tuple[float, ...] | None = None
+    others: tuple[Record, ...] = ()
 
 
 def content_id(title: str, text: str) -> str:

@@ -56,5 +56,13 @@ def test_dpr_training(tmp_path: Path, form: str) -> None:
     first, second = rows_of(path)
     assert first.query.id == "q000000"
     assert first.positives == (Record("12", "Dune", "Dune is"), Record(content_id("H", "F"), "H", "F"))
-    assert first.negatives == (Record(content_id("A", "hard"), "A", "hard"), Record("5", "", "easy"))
+    assert first.negatives == (Record(content_id("A", "hard"), "A", "hard"),)
+    assert first.others == (Record("5", "", "easy"),)
     assert second.positives == ()
+
+
+def test_easy_negatives_serve_where_there_are_no_hard_ones(tmp_path: Path) -> None:
+    row = {**dpr_rows()[0], "hard_negative_ctxs": []}
+    (found,) = rows_of(write(tmp_path / "train.json", row))
+    assert found.negatives == (Record("5", "", "easy"),)
+    assert found.others == ()
