@@ -93,7 +93,7 @@ fused_rows() {
     for row in "$@"; do
         base=${row%-bm25}
         for seed in $(seeds_of "$base"); do
-            tuning=(--tune "$alphas" --corpus "$wiki")
+            tuning=(--tune "$alphas" --metric "$tuned_by" --corpus "$wiki")
             for set in "${dev_sets[@]}"; do
                 bm25_runs "$set-dev"
                 search_row "$base" "$seed" "$set-dev"
@@ -216,8 +216,12 @@ time_steps() {
         "$WORK/speed.json" "${device[@]}"
 }
 
-# report: all tables of the profile with what stands there by now.
+# report: all tables of the profile with what stands there by now; REPORT=later leaves it to the caller.
 report() {
+    if [[ ${REPORT:-} == later ]]; then
+        finish
+        return
+    fi
     step "The tables"
     dretrieve report "$ROOT/recipes/taser" --profile "$PROFILE" --work "$WORK" --output "$WORK/report"
     finish "The same with plots: $WORK/report/report.html"
