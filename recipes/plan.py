@@ -10,6 +10,8 @@ one. Whatever else a command has against its words ends the plan with that comma
 from __future__ import annotations
 
 import io
+import os
+import re
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -18,6 +20,8 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from itertools import pairwise
 from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a plan fetches nothing; read when the hub's library is loaded
 
 from dretrieve_cli.app import main as dretrieve
 
@@ -31,43 +35,76 @@ class Plan:
 
     Attributes:
         made: output of an earlier command to that command's number.
+        filled: folder above outputs to the number of the last command that made one of them.
         calls: how many commands there were.
         waiting: how many of them need an earlier one.
         code: of the first command that refuses its words; 0 while there is none.
+        before: the last command's words without its shard.
+        waits: whether that one waits.
     """
 
     made: dict[str, int] = field(default_factory=dict)
+    filled: dict[str, int] = field(default_factory=dict)
     calls: int = 0
     waiting: int = 0
     code: int = 0
+    before: Sequence[str] = ()
+    waits: bool = False
 
     def line(self, kind: str, words: Sequence[str]) -> Iterator[str]:
         """Yield what is to be printed for one line of the recipe's record."""
         if kind == "step":
+            self.before = ()
             yield f"\n{words[0]}"
             return
         self.calls += 1
+        shard, whole = without_shard(words)
+        if shard and whole == self.before:
+            self.waiting += self.waits
+            yield f"       and {self.calls}. --shard {shard}"
+            self.enter(outputs(words))
+            return
+        self.before = whole
         shown = ["dretrieve", *words] if kind == "call" else words[1:]
         yield f"  {self.calls:>3}. {shlex.join(shown)}"
+        yield from (f"       {text}" for text in self.answer(kind, words))
+        self.enter(outputs(words) if kind == "call" else words[:1])
+
+    def answer(self, kind: str, words: Sequence[str]) -> list[str]:
+        """Return what the command's dry run says, or which command it waits for."""
         code, said = ask(words) if kind == "call" else (0, [])
         earlier = self.earlier(words)
-        if code == MISSING and earlier:
+        self.waits = code == MISSING and earlier > 0
+        if self.waits:
             self.waiting += 1
-            yield f"       after {earlier}"
-        else:
-            yield from (f"       {text}" for text in said)
-            self.code = self.code or code
-        for output in outputs(words) if kind == "call" else words[:1]:
-            self.made.setdefault(output, self.calls)
+            return [f"after {earlier}"]
+        self.code = self.code or code
+        return said
+
+    def enter(self, made: Sequence[str]) -> None:
+        """Note what this command makes, and the folders that it thereby fills."""
+        for output in made:
+            self.made[output] = self.calls
+            self.filled |= dict.fromkeys(parents(output), self.calls)
 
     def earlier(self, words: Sequence[str]) -> int:
         """Return the number of the last earlier command whose output these words name; 0 if none does."""
         own = set(outputs(words))
-        pieces = {piece for word in words for piece in cut(word)} - own
         return max(
-            (number for path, number in self.made.items() if any(names(piece, path) for piece in pieces)),
-            default=0,
+            (self.named(piece) for word in words for piece in cut(word) if piece not in own), default=0
         )
+
+    def named(self, piece: str) -> int:
+        """Return the number of the command that made what a piece of a word names; 0 if none did.
+
+        A piece names an output, something in it, a split of it, a folder above it, or outputs by a pattern.
+        """
+        if any(mark in piece for mark in "*?["):
+            return max((number for path, number in self.made.items() if fnmatch(path, piece)), default=0)
+        found = [self.filled.get(piece, 0)]
+        for path in (piece, piece.rpartition(":")[0]):
+            found += [self.made.get(place, 0) for place in (path, *parents(path))]
+        return max(found)
 
 
 def ask(words: Sequence[str]) -> tuple[int, list[str]]:
@@ -90,10 +127,19 @@ def cut(word: str) -> list[str]:
     return word.split("\0")
 
 
-def names(piece: str, path: str) -> bool:
-    """Return whether a word's piece is that path, something in it, a split of it, or a folder above it."""
-    inside = piece.startswith((f"{path}/", f"{path}:")) or (len(piece) > 1 and path.startswith(f"{piece}/"))
-    return piece == path or inside or (any(mark in piece for mark in "*?[") and fnmatch(path, piece))
+def parents(path: str) -> list[str]:
+    """Return the folders above a path, the nearest first, as long as they are named."""
+    parts = path.split("/")
+    return ["/".join(parts[:count]) for count in range(len(parts) - 1, 0, -1) if parts[count - 1]]
+
+
+def without_shard(words: Sequence[str]) -> tuple[str, Sequence[str]]:
+    """Return the word after --shard, and the words without it and without the digits of their outputs."""
+    if "--shard" not in words:
+        return "", words
+    place, made = words.index("--shard"), outputs(words)
+    rest = [*words[:place], *words[place + 2 :]]
+    return words[place + 1], [re.sub(r"\d+", "#", word) if word in made else word for word in rest]
 
 
 def main(record: Path) -> int:

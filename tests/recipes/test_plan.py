@@ -8,6 +8,7 @@ import os
 import random
 import subprocess
 import sys
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 
@@ -37,7 +38,11 @@ def loaded(name: str) -> ModuleType:
 
 @pytest.fixture(scope="module")
 def plan() -> ModuleType:
-    return loaded("plan")
+    """The module; a command is asked once, for nothing is ever made and recipes of a paper share steps."""
+    module = loaded("plan")
+    asked = lru_cache(maxsize=None)(module.ask)
+    module.ask = lambda words: asked(tuple(words))
+    return module
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +154,51 @@ def test_another_command_is_only_shown_and_its_output_waited_for(plan, tmp_path,
     ],
 )
 def test_what_names_an_earlier_output(plan, piece, path, is_named):
-    assert plan.names(piece, path) is is_named
+    found = plan.Plan(calls=7)
+    found.enter([path])
+    assert found.named(piece) == (7 if is_named else 0)
+
+
+def test_shards_are_told_in_a_line_each_and_wait_together(plan, tmp_path, capsys):
+    world = ["other", f"{tmp_path}/world", "true"]
+    shards = [
+        [
+            "call",
+            "encode",
+            "--model",
+            "m",
+            "--corpus",
+            f"{tmp_path}/world/nq",
+            "--output",
+            "e",
+            "--shard",
+            f"{n}/3",
+        ]
+        for n in range(3)
+    ]
+    searches = [
+        [
+            "call",
+            "search",
+            "--index",
+            "e",
+            "--query-embeddings",
+            "e",
+            "--shard",
+            f"{n}/2",
+            "--output",
+            f"part-{n}",
+        ]
+        for n in range(2)
+    ]
+    merge = ["call", "merge", "part-0", "part-1", "--output", "x"]
+    assert plan.main(recorded(tmp_path, world, *shards, *searches, merge)) == 0
+    out = capsys.readouterr().out
+    assert (out.count("dretrieve encode"), out.count("dretrieve search")) == (1, 1)
+    assert "       and 3. --shard 1/3\n       and 4. --shard 2/3\n" in out
+    assert "       and 6. --shard 1/2\n" in out
+    assert "merge part-0 part-1 --output x\n       after 6\n" in out
+    assert "7 commands; 6 of them wait for an earlier one." in out
 
 
 def test_paths_inside_a_data_word(plan):
