@@ -15,6 +15,7 @@ from dretrieve.store.embeddings import EmbeddingPlan
 from dretrieve.store.manifest import Manifest, read_manifest
 from dretrieve.store.shards import Shard
 from dretrieve.store.stage import differences
+from dretrieve.store.stale import replaces_stale
 from dretrieve.text.collection import Collection
 from dretrieve.types import Side, Texts
 
@@ -84,24 +85,34 @@ def agreed_precision(folder: Path, shard: Shard, precision: str, device: str) ->
 def check_company(folder: Path, shard: Shard, plan: EmbeddingPlan) -> None:
     """Refuse to add a shard to those of another model, collection, precision or cut.
 
+    In a recipe's own folder (`dretrieve.store.stale`) such shards are stale, and are removed.
+
     Raises:
         PreconditionError: says what differs.
     """
-    other = _other_shard(folder, shard)
-    if other is None:
-        return
+    for file in sorted(folder.glob("shard-*-of-*.manifest.json")):
+        if file.name.startswith(f"{shard.stem}."):
+            continue
+        problem = _unfit(read_manifest(file), shard, plan)
+        if problem and replaces_stale():
+            for path in [file, *folder.glob(f"{file.name.partition('.')[0]}.*")]:  # the manifest first
+                path.unlink(missing_ok=True)
+        elif problem:
+            raise PreconditionError(f"{folder} holds {problem}; choose another --output, or remove those")
+
+
+def _unfit(other: Manifest, shard: Shard, plan: EmbeddingPlan) -> str:
+    """Return why that finished shard and this one cannot be of one folder; nothing when they can."""
     cut = other.options.get("shard", {})
     if (cut.get("count"), cut.get("total")) != (shard.count, shard.total):
-        raise PreconditionError(
-            f"{folder} holds shards cut as N={cut.get('count')} of {cut.get('total'):,} rows, this one is "
-            f"N={shard.count} of {shard.total:,}; choose another --output, or remove those"
+        return (
+            f"shards cut as N={cut.get('count')} of {cut.get('total'):,} rows, this one is "
+            f"N={shard.count} of {shard.total:,}"
         )
     theirs, mine = _without_shard(other), _without_shard(plan.manifest(shard, {}, {}))
-    if theirs.fingerprint != mine.fingerprint:
-        raise PreconditionError(
-            f"{folder} holds shards of other options ({differences(theirs, mine)}); choose another --output, "
-            "or remove those"
-        )
+    if theirs.fingerprint == mine.fingerprint:
+        return ""
+    return f"shards of other options ({differences(theirs, mine)})"
 
 
 def _without_shard(manifest: Manifest) -> Manifest:

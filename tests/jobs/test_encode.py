@@ -152,6 +152,19 @@ def test_shards_of_other_options_are_refused_before_computing(tiny_model, large,
         job.run(config(tiny_model, output, corpus=str(large), shard="0/2", dtype="float32"))
 
 
+def test_in_a_recipes_folder_stale_shards_give_way(tiny_model, large, tmp_path, monkeypatch):
+    output = tmp_path / "emb"
+    for shard in ("0/2", "1/2"):
+        job.run(config(tiny_model, output, corpus=str(large), shard=shard))
+    monkeypatch.setenv("DRETRIEVE_STALE", "replace")
+    assert job.run(config(tiny_model, output, corpus=str(large), shard="1/2")).state == "up to date"
+    job.run(config(tiny_model, output, corpus=str(large), shard="1/2", dtype="float32"))
+    assert not list(output.glob("shard-00000-of-00002.*"))
+    job.run(config(tiny_model, output, corpus=str(large), shard="0/1", dtype="float32"))
+    assert len(list(output.glob("*.manifest.json"))) == 1
+    assert Embeddings.open(output).rows == 4200
+
+
 def test_auto_precision_must_come_out_as_for_the_first_shard(tiny_model, large, tmp_path, monkeypatch):
     from dretrieve.encoding import numerics
 
