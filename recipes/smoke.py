@@ -109,7 +109,7 @@ def write_backbone(folder: Path, vocabulary: set[str], layers: int = 2) -> None:
     )
     names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
     named = dict(zip(names, special, strict=True))
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=64, **named).save_pretrained(folder)
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=256, **named).save_pretrained(folder)
     torch.manual_seed(SEED)
     config = BertConfig(
         vocab_size=len(pieces),
@@ -117,7 +117,7 @@ def write_backbone(folder: Path, vocabulary: set[str], layers: int = 2) -> None:
         num_hidden_layers=layers,
         num_attention_heads=2,
         intermediate_size=128,
-        max_position_embeddings=64,
+        max_position_embeddings=256,
     )
     BertModel(config, add_pooling_layer=False).save_pretrained(folder)
 

@@ -65,16 +65,17 @@ settle_mini() {
 }
 
 settle_paper() {
-    local batch=${BATCH:-128} epochs=40 warmup=1237
+    local batch=128 epochs=40 warmup=1237 gpus=8 shards=16
     backbone=${BACKBONE:-google-bert/bert-base-uncased} coco=Luyu/co-condenser-wiki
-    GPUS=${GPUS:-8} SHARDS=${SHARDS:-16} words_index=(--backend lucene)
-    if [[ -n $1 ]]; then # a miniature of this profile: a random backbone, hundred rows of every file
-        backbone=$WORK/world/backbone coco=$WORK/world/backbone words_index=() batch=${BATCH:-8} epochs=1 warmup=2
+    words_index=(--backend lucene) rates=(3e-5 5e-5) decays=(1 .8)
+    if [[ -n $1 ]]; then # a miniature of this profile: a random backbone, a hundred rows of every file
+        backbone=$WORK/world/deep coco=$WORK/world/deep words_index=() rates=(5e-5)
+        batch=8 epochs=1 warmup=2 gpus=1 shards=2
     fi
+    GPUS=${GPUS:-$gpus} SHARDS=${SHARDS:-$shards} batch=${BATCH:-$batch}
     sets=(nq trivia webquestions curatedtrec squad) mined_sets=(nq trivia webquestions) dev_sets=(nq trivia)
     share=([webquestions]=",weight=4" [curatedtrec]=",weight=4") # DPR shows these two four times
-    single=single- rates=(3e-5 5e-5) decays=(1 .8) alphas=0.5:2.0:0.1 tuned_by=top20
-    elsewhere=(arguana dbpedia-entity fever hotpotqa)
+    single=single- alphas=0.5:2.0:0.1 tuned_by=top20 elsewhere=(arguana dbpedia-entity fever hotpotqa)
     # Here the whole batch's gradient is cut; the authors' is the mean over their processes, cut at 2.
     learning=(--epochs "$epochs" --batch-size $((batch / GPUS)) --warmup-steps "$warmup" --positives first
         --max-grad-norm $((2 * GPUS)) --pooling cls --normalize no --pair yes

@@ -196,6 +196,18 @@ single_set() {
     done
 }
 
+# explain_rows ROW...: which expert reads which tokens, of 1,000 passages and NQ's test questions.
+explain_rows() {
+    local row seed
+    for row in "$@"; do
+        for seed in $(seeds_of "$row"); do
+            dretrieve explain --model "$models/$single$row.$seed" --corpus "$wiki" --queries "$(asked nq test)" \
+                --limit 1000 --output "$WORK/routing/$row.$seed"
+            break # one seed is enough to look at
+        done
+    done
+}
+
 # count_parameters ROW...: of a model that was trained for one step; more would not change it.
 count_parameters() {
     local row first=$negatives/bm25.nq.jsonl

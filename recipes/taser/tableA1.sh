@@ -26,4 +26,7 @@ mined_rows "${single}dpr-mined" "${single}det-mined"
 step "Measures"
 single_set dpr shared det seq2 seq2-all seq4 tok2 tok4 dpr-mined det-mined
 
+step "Which expert reads what"
+explain_rows det seq2 seq2-all seq4 tok2 tok4
+
 report

@@ -1,0 +1,196 @@
+"""TASER's tables: the invented world through every one of them, and the paper's own profile in miniature."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from dretrieve.jobs.prepare import PrepareConfig
+from dretrieve.jobs.prepare import run as prepare
+from dretrieve.text.collection import Collection
+
+ROOT = Path(__file__).parents[2]
+TABLES = ("table1", "table2", "tableA1", "tableA2", "tableA3", "tableA4", "sweep_every")
+WARM = f"{sys.executable} {ROOT / 'recipes' / 'warm.py'}"
+# A training's loss must fall to less than this share of its first value, and a test be this sure.
+LOSS_SHARE, SURE = 0.6, 0.01
+# What the small profiles cannot fill: sets and weights that are not here, and the bench.
+ELSEWHERE = (
+    ".trivia .webquestions .curatedtrec -co- .arguana .dbpedia-entity .fever .hotpotqa .scifact .nfcorpus "
+    ".medquad speed."
+).split()
+
+
+def script(path: str) -> ModuleType:
+    """Return a file of this checkout as a module."""
+    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+mirror = script("tests/recipes/mirror.py")
+
+
+def run(table: str, work: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    kept = {name: value for name, value in os.environ.items() if name not in ("SEEDS", "DRY_RUN", "DATA")}
+    environment = kept | {"WORK": str(work), "PYTHON": sys.executable, "REPORT": "later", **variables}
+    command = ["bash", str(ROOT / "recipes" / "taser" / f"{table}.sh")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=3600)
+    assert done.returncode == 0, f"{table}: {done.stderr[-4000:]}"
+    return done
+
+
+def report(work: Path, profile: str) -> dict:
+    words = ["report", str(ROOT / "recipes" / "taser"), "--profile", profile, "--work", str(work), "--json"]
+    done = subprocess.run([*WARM.split(), *words], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.slow
+def test_smoke_fills_every_table_and_learns(tmp_path):
+    work = tmp_path / "work"
+    for table in TABLES:
+        run(table, work, PROFILE="smoke")
+    found = report(work, "smoke")
+    assert "FAIL" not in found["tally"], found["tally"]
+    absent = [name for name, cell in found["cells"].items() if cell["verdict"] == "NOT RUN"]
+    assert [name for name in absent if not any(part in name for part in ELSEWHERE)] == []
+    for model in ("det.1", "dpr.1", "seq2.1", "det-mined.1"):
+        curve = json.loads((work / "models" / model / "curves.json").read_bytes())["curve"]
+        losses = [point["loss"] for point in curve if "loss" in point]
+        assert losses[-1] < LOSS_SHARE * losses[0], model
+    for name in ("nq", "squad"):
+        claim = found["claims"][f"tuned-above-untuned-{name}-r1"]
+        assert (claim["outcome"], claim["p"] < SURE) == ("HOLDS", True)
+    again = run("table1", work, PROFILE="smoke")
+    assert again.stdout.count("up to date") >= 60
+    assert "train (" not in again.stderr
+
+
+@pytest.mark.slow
+def test_the_papers_profile_runs_unchanged_in_miniature(tmp_path):
+    smoke = script("recipes/smoke.py")
+    smoke.main(tmp_path / "world")
+    mirror.write_mirror(tmp_path / "world", tmp_path / "mirror")
+    work = tmp_path / "work"
+    with mirror.served(tmp_path / "mirror") as address:
+        done = run(
+            "table1",
+            work,
+            PROFILE="paper",
+            MIRROR=address,
+            BACKBONE="tiny",
+            DRETRIEVE=WARM,
+            DRETRIEVE_CACHE=str(tmp_path / "cache"),
+        )
+    assert "best on dev" not in done.stderr
+    found = report(work, "paper")
+    cells = {name: cell for name, cell in found["cells"].items() if name.startswith("table1.")}
+    chains = [note for cell in cells.values() for note in cell["notes"] if "row" in note]
+    assert [note for note in chains if "the row says" in note or "the row needs" in note] == []
+    for row in ("bm25", "dpr", "dpr-mined", "det-mined", "det-mined-bm25", "det-co-mined-bm25"):
+        for name in mirror.SETS:
+            assert cells[f"table1.{row}.{name.replace('squad1', 'squad')}"]["ours"] is not None
+    # Two shards that tile the corpus, the rate that was best on dev, one alpha for all sets.
+    assert len(list((work / "vectors" / "det-mined.1").glob("shard-*-of-00002.manifest.json"))) == 2
+    assert (work / "models" / "det-mined.1").is_symlink()
+    alphas = {
+        json.loads(path.read_bytes())["extra"]["alpha"]
+        for path in (work / "runs").glob("det-mined-bm25.1.*.manifest.json")
+    }
+    assert len(alphas) == 1
+
+
+def test_every_file_of_the_miniature_is_read_as_its_original(tmp_path, monkeypatch):
+    monkeypatch.setenv("DRETRIEVE_CACHE", str(tmp_path / "cache"))
+    smoke = script("recipes/smoke.py")
+    entities, answers, abroad, rng = smoke.world_words()
+    world = tmp_path / "world"
+    smoke.write_collection(world / "nq", entities[:20], answers, rng)
+    smoke.write_collection(world / "squad", entities[20:40], answers, rng)
+    smoke.write_collection(world / "elsewhere", abroad[:10], answers, rng, smoke.ABROAD)
+    smoke.write_entities(world / "entities", [world / "nq", world / "squad"])
+    mirror.write_mirror(world, tmp_path / "mirror")
+    with mirror.served(tmp_path / "mirror") as address:
+
+        def fetched(source: str) -> dict:
+            output = tmp_path / source.replace(":", "-")
+            config = PrepareConfig(source=source, output=output, mirror=address, unchecked=True)
+            return prepare(config).as_json()
+
+        assert fetched("dpr:psgs_w100")["counts"]["passages"] == 120
+        for name in mirror.SETS:
+            assert fetched(f"dpr:biencoder-{name}-train")["counts"]["examples"] == 16
+            questions = tmp_path / f"dpr-{name}-test.qa"
+            assert fetched(f"dpr:{name}-test.qa")["counts"]["queries"] > 0
+            regex = Collection.open(f"{questions}:test").queries().answers_are_regex
+            assert set(regex) == {name == "curatedtrec"}
+        assert fetched("dpr:trivia-dev.qa")["counts"]["queries"] > 0
+        assert fetched("beir:fever")["counts"]["passages"] == 30
+        assert fetched("entityquestions:test")["counts"]["queries"] == 40
+
+
+def test_tables_with_one_header_become_one(tmp_path):
+    files = script("recipes/taser/files.py")
+    for name, rows in (("a", "q1\td1\t1\n"), ("b", "q2\td2\t1\n")):
+        (tmp_path / name).write_text("query-id\tcorpus-id\tscore\n" + rows)
+    files.concatenate(tmp_path / "out", tmp_path / "a", tmp_path / "b")
+    assert (tmp_path / "out").read_text() == "query-id\tcorpus-id\tscore\nq1\td1\t1\nq2\td2\t1\n"
+    (tmp_path / "b").write_text("other\n")
+    with pytest.raises(ValueError, match="different header lines"):
+        files.concatenate(tmp_path / "out", tmp_path / "a", tmp_path / "b")
+
+
+def test_the_best_on_dev_is_taken_and_of_equal_ones_the_first(tmp_path, capsys):
+    files = script("recipes/taser/files.py")
+    for name, value in (("slow", 0.5), ("fast", 0.7), ("other", 0.7)):
+        (tmp_path / name).mkdir()
+        extra = {"best": value, "best_step": 3, "metric": "RR@10"}
+        (tmp_path / name / "manifest.json").write_text(json.dumps({"extra": extra}))
+    models = [tmp_path / name for name in ("slow", "fast", "other")]
+    files.best(tmp_path / "chosen", *models)
+    files.best(tmp_path / "chosen", *models)
+    assert (tmp_path / "chosen").resolve() == tmp_path / "fast"
+    assert "fast: dev RR@10 0.7000 after step 3" in capsys.readouterr().out
+
+
+def test_a_linked_collection_moves_with_its_folder(tmp_path):
+    files = script("recipes/taser/files.py")
+    for path in ("wiki/corpus.jsonl", "nq/queries.jsonl", "nq/qrels/train.tsv"):
+        (tmp_path / "work" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "work" / path).write_text(path)
+    files.link(tmp_path / "work/wiki", tmp_path / "work/nq", tmp_path / "work/mining/nq")
+    (tmp_path / "work").rename(tmp_path / "moved")
+    assert (tmp_path / "moved/mining/nq/corpus.jsonl").read_text() == "wiki/corpus.jsonl"
+    assert (tmp_path / "moved/mining/nq/qrels/train.tsv").read_text() == "nq/qrels/train.tsv"
+
+
+def test_the_warm_python_answers_as_a_fresh_one_does(tmp_path):
+    """Output, errors, folder and exit code are the command's own."""
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'cli'}"}
+
+    def asked(*words: str) -> list[tuple[int, str, str]]:
+        found = []
+        for program in (WARM.split(), [sys.executable, "-m", "dretrieve_cli"]):
+            done = subprocess.run(
+                [*program, *words], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+            )
+            found.append((done.returncode, done.stdout, done.stderr))
+        return found
+
+    (tmp_path / "c.tsv").write_text("1\tbees make honey\n")
+    for words in (("--version",), ("inspect", "absent"), ("prepare", "c.tsv", "--output", "o", "--dry-run")):
+        warm, fresh = asked(*words)
+        assert warm == fresh
+    assert asked("inspect", "absent")[0][0] == 3
