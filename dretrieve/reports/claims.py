@@ -1,9 +1,10 @@
 """A paper's sentences held against our numbers: HOLDS, DOES NOT HOLD, UNDECIDED, NOT RUN, FAIL.
 
-Two cells are compared query by query (the mean over seeds of each query's value), by the paired randomisation
-test, gains on different query sets by Welch's t; all p-values of one report are Holm-corrected together. What
-is undecided comes with the interval of the difference, the smallest difference that so many queries would
-show in four of five experiments, and the number of seeds that would show the one seen.
+Two cells are compared query by query (the mean over seeds of each query's value): by the paired randomisation
+test, gains on different query sets by Welch's t, against a margin by the paired t-test. All p-values of one
+report are Holm-corrected together. What is undecided comes with the interval of the difference, the smallest
+difference that so many queries would show in four of five experiments, and the number of seeds that would
+show the one seen.
 """
 
 from __future__ import annotations
@@ -82,16 +83,16 @@ def find_all(expected: Expected, judged: Mapping[str, Judged], seed: int = 0) ->
                 tested[claim.name] = _comparisons(claim, expected, judged)
             except ValueError as error:
                 findings[claim.name] = Finding(claim=claim, outcome="FAIL", notes=(str(error),))
+    scales = {name: _scale(expected, expected.claims[name]) for name in tested}
     raw = {
-        (name, number): _p_value(each, seed)
+        (name, number): _p_value(expected.claims[name], each, scales[name], seed)
         for name, several in tested.items()
         for number, each in enumerate(several)
     }
     corrected = dict(zip(raw, holm(list(raw.values())), strict=True))
     for name, several in tested.items():
-        scale = _scale(expected, expected.claims[name])
         ps = [corrected[name, number] for number in range(len(several))]
-        findings[name] = _decided(expected.claims[name], several, ps, scale)
+        findings[name] = _decided(expected.claims[name], several, ps, scales[name])
     return {name: findings[name] for name in expected.claims}
 
 
@@ -166,8 +167,20 @@ def _excess(gain: _Tested, other: _Tested) -> _Tested:
     return _Tested(np.concatenate(parts) + mean, by_seed, paired=False)
 
 
-def _p_value(tested: _Tested, seed: int) -> float:
-    return randomization_test(tested.values, seed) if tested.paired else paired_t_test(tested.values)[0]
+def _p_value(claim: Claim, tested: _Tested, scale: float, seed: int) -> float:
+    """Return the two-sided p of what would have to be refuted: no difference, or one as large as the margin.
+
+    For ``not-below`` that is ``-margin``, from either side. For ``equal`` it is both margins where the
+    difference lies between them, the nearer one where it lies outside.
+    """
+    if claim.relation not in ("not-below", "equal"):
+        return randomization_test(tested.values, seed) if tested.paired else paired_t_test(tested.values)[0]
+    margin, difference = claim.margin / scale, float(tested.values.mean())
+    below = paired_t_test(tested.values + margin)[0]
+    if claim.relation == "not-below":
+        return below
+    above = paired_t_test(tested.values - margin)[0]
+    return max(below, above) if abs(difference) < margin else min(below, above)
 
 
 def _decided(claim: Claim, several: Sequence[_Tested], ps: Sequence[float], scale: float) -> Finding:
@@ -188,7 +201,7 @@ def _one(claim: Claim, tested: _Tested, p: float, scale: float) -> Finding:
     _, low, high = paired_t_test(values)
     return Finding(
         claim=claim,
-        outcome=_outcome(claim, difference, (low, high), p),
+        outcome=_outcome(claim, difference, p),
         difference=difference,
         low=low,
         high=high,
@@ -199,17 +212,11 @@ def _one(claim: Claim, tested: _Tested, p: float, scale: float) -> Finding:
     )
 
 
-def _outcome(claim: Claim, difference: float, interval: tuple[float, float], p: float) -> Outcome:
-    low, high = interval
-    if claim.relation == "not-below":
-        return "HOLDS" if low > -claim.margin else "DOES NOT HOLD" if high < -claim.margin else "UNDECIDED"
-    if claim.relation == "equal":
-        if -claim.margin < low and high < claim.margin:
-            return "HOLDS"
-        return "DOES NOT HOLD" if high < -claim.margin or low > claim.margin else "UNDECIDED"
+def _outcome(claim: Claim, difference: float, p: float) -> Outcome:
     if p >= LEVEL:
         return "UNDECIDED"
-    return "HOLDS" if difference > 0 else "DOES NOT HOLD"
+    holds = {"not-below": difference > -claim.margin, "equal": abs(difference) < claim.margin}
+    return "HOLDS" if holds.get(claim.relation, difference > 0) else "DOES NOT HOLD"
 
 
 def _seeds_needed(by_seed: NDArray[np.float64]) -> int | None:

@@ -11,7 +11,8 @@ from dretrieve.reports.tables import Cell, Table, number
 
 HEADS = ("claim", "difference", "95 % interval", "p", "detectable", "seeds needed", "outcome")
 ABOUT = (
-    "p: paired randomisation test over queries, Holm-corrected over all claims of this page. Detectable: the "
+    "p: paired randomisation test over queries (t-test against a margin), Holm-corrected over all claims of "
+    "this page, so it may leave undecided what the interval of one claim alone would not. Detectable: the "
     "smallest difference that so many queries show in four of five experiments. Seeds needed: so many would "
     "show the difference seen above the spread between seeds."
 )
@@ -21,7 +22,7 @@ UNKNOWN = "unknown"
 def claim_table(expected: Expected, findings: Mapping[str, Finding]) -> Table:
     """Return one line for each claim, with what an undecided one lacks."""
     rows: list[list[Cell]] = []
-    notes = [ABOUT]
+    notes: dict[str, list[str]] = {}
     for finding in findings.values():
         says, decimals = finding.claim.says, _decimals(expected, finding)
         bounded = finding.claim.relation in ("at-most", "at-least")
@@ -31,10 +32,10 @@ def claim_table(expected: Expected, findings: Mapping[str, Finding]) -> Table:
             (_detectable(finding, decimals), _seeds(finding)) if finding.outcome == "UNDECIDED" else ("", "")
         )
         rows.append([says, difference, _interval(finding, decimals), p, *lacks, finding.outcome])
-        notes += [f"{says}: {text}" for text in finding.notes]
-        if finding.outcome == "UNDECIDED" and finding.seeds_needed is None:
-            notes.append(f"{says}: {_why_unknown(finding)}")
-    return Table(columns=HEADS, rows=rows, notes=notes, right=frozenset(range(1, len(HEADS) - 1)))
+        for text in (*finding.notes, *_why_unknown(finding)):
+            notes.setdefault(text, []).append(says)
+    about = [ABOUT, *(f"{'; '.join(claims)}: {text}" for text, claims in notes.items())]
+    return Table(columns=HEADS, rows=rows, notes=about, right=frozenset(range(1, len(HEADS) - 1)))
 
 
 def outcome_text(expected: Expected, finding: Finding) -> str:
@@ -70,9 +71,12 @@ def _seeds(finding: Finding) -> str:
     return UNKNOWN if finding.seeds_needed is None else f"{finding.seeds_needed:,}"
 
 
-def _why_unknown(finding: Finding) -> str:
+def _why_unknown(finding: Finding) -> list[str]:
+    """Return why the seeds needed are not known, where they ought to be."""
+    if finding.outcome != "UNDECIDED" or finding.seeds_needed is not None:
+        return []
     if finding.seeds < 2:
-        return (
+        return [
             "one seed was run, so how far seeds spread is not known, nor how many would show the difference"
-        )
-    return "the seeds' differences cancel out: no number of seeds would show the difference seen"
+        ]
+    return ["the seeds' differences cancel out: no number of seeds would show the difference seen"]

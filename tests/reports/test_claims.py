@@ -146,6 +146,28 @@ def test_a_ratio_against_a_bound(recipe, work, relation, bound, outcome):
     assert (found.outcome, found.difference) == (outcome, pytest.approx(0.55))
 
 
+def test_a_margin_is_tested_with_the_others(recipe, work):
+    """Alone the difference is above its margin; among ten claims that is no longer sure."""
+    edit(recipe, "relation: above", "relation: not-below\n    margin: 0.75")
+    work.system("dpr", "dpr", values(0.5))
+    work.system("shared", "shared", values(0.505))
+    alone = findings(recipe, work)["shared-above-dpr"]
+    path = recipe / "expected.yaml"
+    again = "".join(
+        f"  c{number}: {{says: again, relation: above, left: t1.dpr.nq, right: t1.shared.nq}}\n"
+        for number in range(9)
+    )
+    path.write_text(path.read_text() + again)
+    together = findings(recipe, work)["shared-above-dpr"]
+    assert (alone.outcome, together.outcome) == ("HOLDS", "UNDECIDED")
+    assert together.p == pytest.approx(10 * alone.p)
+    assert alone.p == pytest.approx(paired_t_test(alone_differences() + 0.0075)[0])
+
+
+def alone_differences():
+    return np.array(values(0.505)) - np.array(values(0.5))
+
+
 def test_claims_are_corrected_together(recipe, work):
     path = recipe / "expected.yaml"
     again = "".join(
