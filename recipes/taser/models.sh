@@ -42,7 +42,7 @@ data_of() {
 
 # train_row ROW SEED: its model, $models/ROW.SEED; of several rates the one that is best on dev.
 train_row() {
-    local rate decay name backbone=$backbone found=() words
+    local rate decay name backbone=$backbone found=() words choices=$((${#rates[@]} * ${#decays[@]}))
     [[ $1 != *-co* ]] || backbone=$coco
     method_of "$1"
     data_of "$1" "$2"
@@ -51,14 +51,14 @@ train_row() {
             [[ $decay == 1 || ${method[0]} == taser ]] || continue
             name=$1.$2 words=("${method[@]}")
             [[ $decay == 1 ]] || words+=(--layer-decay "$decay")
-            ((${#rates[@]} * ${#decays[@]} == 1)) || name+=.$rate.$decay
+            ((choices == 1)) || name+=.$rate.$decay
             found+=("$models/$name")
             learn "${words[@]}" --backbone "$backbone" "${data[@]}" --output "$models/$name" --seed "$2" \
                 --learning-rate "$rate" --train-group-size 2 "${learning[@]}" "${numbers[@]}" \
                 --dev "$WORK/dev:dev" --dev-metric RR@10 "${dev[@]}" --max-minutes "${MINUTES:-0}"
         done
     done
-    ((${#found[@]} == 1)) || with_files "$models/$1.$2" best "$models/$1.$2" "${found[@]}"
+    ((choices == 1)) || with_files "$models/$1.$2" best "$models/$1.$2" "${found[@]}"
 }
 
 # learn WORD...: `dretrieve train`, by torchrun where there are several GPUs.
