@@ -2,8 +2,10 @@
 # Everything in which the profiles of TASER's tables differ. Sourced by steps.sh, whose functions read it.
 #
 #   smoke      an invented world and a random encoder: shows that the chain runs and learns
-#   mini-cpu   MiniLM on 37,000 real passages, 2,560 questions a training: what a claim needs, in two hours on
-#              2 cores; three seeds for det and shared, one for the others, the rest NOT RUN
+#   mini-cpu   MiniLM on 37,000 real passages, 2,048 questions a training: what a claim needs, in two hours on
+#              2 cores; three seeds for det and shared, one for the others, the rest NOT RUN. Its budget: 12
+#              trainings of 64 steps at 3 s and three looks at dev (41 min), 13 times 37,000 passages (4 min
+#              each, 52), SciFact and NFCorpus three times (4), BM25, mining, measures and the bench (12)
 #   mini       the same, every row: all questions of NQ, 20,000 of SQuAD's, three seeds; for a GPU
 #   paper      the paper's data, backbones, rates and schedule, on a cluster
 #
@@ -26,6 +28,7 @@ settle() {
     [[ ${BACKBONE:-} != tiny ]] || tiny=yes
     declare -gA share=() # of a set, behind its --data
     sets=(nq squad) mined_sets=(nq) dev_sets=(nq squad) coco="" single="" decays=(1) numbers=() words_index=()
+    first_depth=100 # hits of BM25 in which the first round's negatives are looked for
     from=() drop=(--drop-answers)
     [[ -z ${MIRROR:-} ]] || from=(--mirror "$MIRROR")
     [[ -z ${MIRROR:-} || -z $tiny ]] || from+=(--unchecked) # a miniature's files are not the published ones
@@ -59,8 +62,9 @@ settle_mini() {
         share=([squad]=",sample=20000") elsewhere=(scifact nfcorpus arguana medquad)
         learning=(--epochs 2 --batch-size 128) dev+=(--eval-steps 50)
     else
-        share=([nq]=",sample=1280" [squad]=",sample=1280") elsewhere=(scifact nfcorpus)
-        learning=(--epochs 1 --batch-size 32) dev+=(--eval-steps 40) numbers=(--precision bf16)
+        share=([nq]=",sample=1024" [squad]=",sample=1024") elsewhere=(scifact nfcorpus) first_depth=20
+        learning=(--epochs 1 --batch-size 32) numbers=(--precision bf16)
+        dev=(--dev-queries 300 --dev-pool 600 --eval-steps 32)
     fi
 }
 

@@ -46,7 +46,7 @@ first_negatives() {
     for set in "${sets[@]}"; do
         bm25_runs "$set-train"
         dretrieve mine-negatives --data "$(asked "$set" train)" --run "$runs/bm25.$set-train.trec" \
-            --drop-answers --depth 100 --num-negatives 8 --output "$negatives/bm25.$set.jsonl"
+            --drop-answers --depth "$first_depth" --num-negatives 8 --output "$negatives/bm25.$set.jsonl"
     done
 }
 
