@@ -115,7 +115,7 @@ def _alphas(judged: Mapping[str, Judged], expected: Expected) -> Iterator[Figure
             tuned = lookup(item.facts, "extra.tuned") if item.stage == "fuse-bm25" else None
             if not isinstance(tuned, Mapping) or len(tuned.get("alphas", ())) < 2:
                 continue
-            key = json.dumps([tuned["alphas"], tuned["means"]])
+            key = json.dumps([title, tuned["alphas"], tuned["means"]])
             if key not in curves:
                 curves[key] = Line(name=title, x=tuned["alphas"], y=tuned["means"])
                 said[key] = f"{title} {tuned['best']:g}"
