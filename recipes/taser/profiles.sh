@@ -86,6 +86,18 @@ settle_paper() {
         --query-max-len 256 --passage-max-len 256)
     dev=(--dev-queries 10000 --dev-pool 0)
     choose_seeds 1
+    [[ -n $1 ]] || paper_sizes
+}
+
+# What the profile `paper` is about to take; sizes by arithmetic, hours by the paper's own (16 V100).
+paper_sizes() {
+    say "sizes, for 21,015,324 passages of 100 words and BERT-base (110 million parameters):"
+    say "  disk    downloads 6 GB, text 14 GB, BM25's index 13 GB, vectors of every row 32 GB (768 x 2 bytes)"
+    say "  memory  a search 2 GB for each of $SHARDS shards and 128 questions; a training 1.8 GB of weights,"
+    say "          gradients and moments a GPU (DPR 3.5 GB) and about 8 GB of activations at 16 questions"
+    say "  time    a training about 9 h (40 passes of 11 minutes), four for a row of TASER (two rates, with and"
+    say "          without layer decay), two for DPR; encoding about 4 GPU-hours a row, in $SHARDS shards at once"
+    [[ -z ${DRY_RUN:-} ]] || say "  of the shards only the first stands in this plan"
 }
 
 # shellcheck disable=SC2154  # choose_seeds fills the seeds

@@ -31,6 +31,7 @@ invent_world() {
 paper_text() {
     [[ ${BACKBONE:-} != tiny ]] || invent_world
     dretrieve prepare dpr:psgs_w100 "${from[@]}" --output "$wiki"
+    dretrieve prepare entityquestions:test "${from[@]}" --output "$WORK/entityquestions"
     local set key joined=()
     for set in "${sets[@]}"; do
         key=${set/squad/squad1}
@@ -50,11 +51,10 @@ paper_text() {
     done
 }
 
-# text_elsewhere: the collections and questions of Table 2 that do not come with the others.
+# text_elsewhere: the collections of Table 2 about other things.
 text_elsewhere() {
     local set
     [[ $PROFILE == paper ]] || return 0
-    dretrieve prepare entityquestions:test "${from[@]}" --output "$WORK/entityquestions"
     for set in "${elsewhere[@]}"; do
         dretrieve prepare "beir:$set" "${from[@]}" --output "$WORK/elsewhere/$set"
     done
