@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
 
-from dretrieve.errors import DataError, UsageError
+from dretrieve.errors import DataError, PreconditionError, UsageError
 from dretrieve.text.assemble import CollectionWriter
 from dretrieve.text.beir import Query, find_file
 from dretrieve.text.collection import Files
@@ -61,12 +61,18 @@ def parse_sets(words: Sequence[str]) -> list[JoinedSet]:
 
     Raises:
         UsageError: a name that cannot begin a split's, or that two sets have.
+        PreconditionError: neither such a name nor a collection.
     """
     found: dict[str, JoinedSet] = {}
     for word in words:
         name, equals, place = word.partition("=")
         path = Path(place) if equals and not Path(word).exists() else Path(word)
         name = name if path != Path(word) else path.resolve().name.split(".")[0]
+        if not SET_NAME.fullmatch(name) and not path.exists():
+            raise PreconditionError(
+                f"'{path}' does not exist; collections are joined whole, by their folders ([NAME=]DIR): "
+                "prepare each of them first"
+            )
         if not SET_NAME.fullmatch(name):
             raise UsageError(
                 f"'{word}': {name!r} cannot name a set; write NAME={path} with letters and digits"
@@ -99,6 +105,13 @@ class _Ids:
             f"the ids {own!r} and '{set_name}:{own}' both stand for something else; rename the set"
         )
 
+    def judged(self, set_name: str, own: str, places: Mapping[str, str]) -> str:
+        """Return the id of what a judgement names; ``places`` has the new ids of all that the set holds.
+
+        What the set does not hold is not what another set calls so.
+        """
+        return places.get(own, f"{set_name}:{own}" if own in self.owner else own)
+
 
 class Joiner:
     """Writes several collections as one.
@@ -114,7 +127,7 @@ class Joiner:
         self._writer, self._options, self._holds, self._tick = writer, options, holds, tick
         self._by_content: dict[bytes, str] = {}
         self._passages, self._queries = _Ids(), _Ids()
-        self._places: dict[str, dict[str, str]] = {}  # set to own id to new id, where these differ
+        self._places: dict[str, dict[str, str]] = {}  # set to own id to new id, of judged passages
         self._titled: dict[str, list[Record]] = {}
 
     def write(self, sets: Sequence[JoinedSet]) -> None:
@@ -135,7 +148,7 @@ class Joiner:
         self._titled = {entity: [] for found in asked.values() for entity in found}
         for name, found in files.items():
             if found.corpus is not None:
-                self._write_corpus(name, found.corpus)
+                self._write_corpus(name, found.corpus, judged_passages(found))
         for name, found in files.items():
             if name in asked:
                 self._write_about_titles(name, asked[name])
@@ -143,7 +156,7 @@ class Joiner:
                 self._write_queries(name, found)
         self._note(sets)
 
-    def _write_corpus(self, name: str, corpus: Path) -> None:
+    def _write_corpus(self, name: str, corpus: Path, judged: Collection[str]) -> None:
         places = self._places.setdefault(name, {})
         for record in read_corpus(corpus):
             self._tick()
@@ -157,7 +170,7 @@ class Joiner:
                     self._titled[title].append(Record(known, record.title, record.text))
             else:
                 self._writer.counts["passages_joined"] += 1
-            if known != record.id:
+            if record.id in judged:
                 places[record.id] = known
 
     def _write_queries(self, name: str, files: Files) -> None:
@@ -168,13 +181,14 @@ class Joiner:
             split = query.fields.get("split")
             fields = {**query.fields, **({"split": f"{name}-{split}"} if split else {})}
             places[query.id] = self._write_query(name, replace(query, fields=fields))
-        passages = self._places.get(name, {})
+        passages = self._places.get(name)  # None: it judges the other sets' passages
         for split, path in files.qrels.items():
             qrels, grades = read_qrels(path), dict[tuple[str, str], int]()
             for row, query_id in enumerate(qrels.query_ids):
                 for place in range(int(qrels.offsets[row]), int(qrels.offsets[row + 1])):
                     own = qrels.passage_ids[int(qrels.passages[place])]
-                    pair = places.get(query_id, query_id), passages.get(own, own)
+                    new = own if passages is None else self._passages.judged(name, own, passages)
+                    pair = self._queries.judged(name, query_id, places), new
                     # Two passages that became one may have been judged differently: the better one counts.
                     grades[pair] = max(int(qrels.grades[place]), grades.get(pair, int(qrels.grades[place])))
             for (query_id, passage_id), grade in grades.items():
@@ -227,6 +241,11 @@ def content_key(record: Record, equal: str) -> bytes:
         letters = tuple("".join(filter(str.isalnum, part.casefold())) for part in parts)
         parts = letters if any(letters) else parts
     return blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def judged_passages(files: Files) -> set[str]:
+    """Return the ids of the passages that a collection's judgements name."""
+    return {passage_id for path in files.qrels.values() for passage_id in read_qrels(path).passage_ids}
 
 
 def _queries_of(files: Files, name: str) -> Iterator[Query]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dretrieve.errors import DataError, UsageError
+from dretrieve.errors import DataError, PreconditionError, UsageError
 from dretrieve.metrics.answers import Answers
 from dretrieve.store.stage import Stage
 from dretrieve.text.assemble import CollectionWriter
@@ -106,6 +106,27 @@ def test_letters_join_what_was_cut_into_words_in_two_ways(two, tmp_path):
     assert judged(made, "other-test") == {("other:q", "other:2"): 2, ("r", "1"): 2, ("r", "gone"): 1}
 
 
+def test_what_a_set_judges_but_does_not_hold_is_nothing_of_another_set(two, tmp_path):
+    third = collection(
+        tmp_path / "third",
+        {"9": ("Salt", "Of the earth.")},
+        {"s": {"text": "which salt"}},
+        test=[("s", "9", 1), ("s", "1", 1), ("s", "c", 1), ("q", "9", 1), ("lost", "9", 1)],
+    )
+    made, _ = joined(tmp_path / "joined", *two, third)
+    held = {("s", "9"): 1, ("third:q", "9"): 1, ("lost", "9"): 1}
+    assert judged(made, "third-test") == held | {("s", "third:1"): 1, ("s", "third:c"): 1}
+
+
+def test_a_set_without_passages_judges_those_of_the_others(two, tmp_path):
+    asked = tmp_path / "asked"
+    (asked / "qrels").mkdir(parents=True)
+    (asked / "queries.jsonl").write_text('{"_id": "n", "text": "which moon"}\n')
+    (asked / "qrels" / "dev.tsv").write_text("query-id\tcorpus-id\tscore\nn\t2\t1\n")
+    made, _ = joined(tmp_path / "joined", *two, asked)
+    assert judged(made, "asked-dev") == {("n", "2"): 1}
+
+
 def test_a_passage_without_letters_is_itself():
     keys = {content_key(Record("x", "", text), "letters") for text in ("?", "!", "")}
     assert len(keys) == 3
@@ -193,3 +214,5 @@ def test_names_of_sets(tmp_path):
         parse_sets([str(tmp_path / "a=b")])
     with pytest.raises(UsageError, match="two of the joined collections are called x; name one of them"):
         parse_sets([f"{tmp_path}/x", "x=other"])
+    with pytest.raises(PreconditionError, match=r"'beir:scifact' does not exist; .*: prepare each of them"):
+        parse_sets(["beir:scifact", f"{tmp_path}/x"])
