@@ -43,6 +43,8 @@ def run(config: PrepareConfig, progress: Progress | None = None) -> PrepareResul
     """
     progress = progress or Silent()
     kind, _, name = config.source.partition(":")
+    if config.unchecked and not config.mirror:
+        raise UsageError("--unchecked goes with --mirror URL: the published files are always checked")
     if config.others:
         return _prepare_joined(config, progress)
     if config.join != JoinOptions():
@@ -95,6 +97,8 @@ def _prepare_joined(config: PrepareConfig, progress: Progress) -> PrepareResult:
     if config.join.equal not in EQUALS:
         raise UsageError(f"--equal {config.join.equal!r} is unknown; there are {', '.join(EQUALS)}")
     sets = parse_sets((config.source, *config.others))
+    if any(one.path.resolve() == config.output.resolve() for one in sets):
+        raise UsageError(f"--output {config.output} is one of the joined collections; choose another folder")
     if config.dry_run:
         for one in sets:
             Files.of(one.path)
@@ -129,8 +133,6 @@ def _prepare_sources(
 
 
 def _prepare_remote(config: PrepareConfig, kind: str, name: str, progress: Progress) -> PrepareResult:
-    if config.unchecked and not config.mirror:
-        raise UsageError("--unchecked goes with --mirror URL: the published files are always checked")
     source = remote.find(kind, name, config.mirror, unchecked=config.unchecked)
     if config.dry_run:
         return _planned(config, source.plan())

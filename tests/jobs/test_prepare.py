@@ -137,6 +137,8 @@ def test_what_does_not_fit(tiny_collection: Path, tmp_path: Path) -> None:
         make("nothing", out)
     with pytest.raises(UsageError, match="--mirror goes with beir:NAME, dpr:KEY"):
         make(corpus, out, mirror="http://x")
+    with pytest.raises(UsageError, match="--unchecked goes with --mirror URL"):
+        make(corpus, out, unchecked=True)
     with pytest.raises(DataError, match=r"judges 1 queries that are not in queries\.jsonl"):
         make(corpus, out, queries=lines(tmp_path / "q.tsv", "7\thoney"), qrels=(str(qrels),))
 
@@ -249,3 +251,5 @@ def test_joining_takes_no_other_sources_and_its_options_need_several(tmp_path: P
         make(tmp_path / "a", tmp_path / "out", join=JoinOptions(entities=("eq",)))
     with pytest.raises(PreconditionError, match="a does not exist"):
         make(tmp_path / "a", tmp_path / "out", **two)
+    with pytest.raises(UsageError, match="b is one of the joined collections; choose another folder"):
+        make(tmp_path / "a", tmp_path / "b", **two, force=True)
