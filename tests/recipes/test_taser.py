@@ -21,6 +21,8 @@ TABLES = ("table1", "table2", "tableA1", "tableA2", "tableA3", "tableA4", "sweep
 WARM = f"{sys.executable} {ROOT / 'recipes' / 'warm.py'}"
 # A training's loss must fall to less than this share of its first value, and a test be this sure.
 LOSS_SHARE, SURE = 0.6, 0.01
+# Of two experts each must read more than this share of the tokens of each side where gates choose.
+CONSTANT = 0.05
 # What the small profiles cannot fill: sets and weights that are not here, and the bench.
 ELSEWHERE = (
     ".trivia .webquestions .curatedtrec -co- .arguana .dbpedia-entity .fever .hotpotqa .scifact .nfcorpus "
@@ -59,6 +61,12 @@ def report(work: Path, profile: str, code: int = 0) -> dict:
     return json.loads(done.stdout)
 
 
+def first_expert(work: Path, row: str) -> dict[str, list[float]]:
+    """Return side to the share of tokens that the first expert reads, by specialised layer."""
+    found = json.loads((work / "routing" / row / "explain.json").read_bytes())["explanations"]["routing"]
+    return {side: [shares[0] for shares in of["shares"]] for side, of in found["tokens"].items()}
+
+
 @pytest.mark.slow
 def test_smoke_fills_every_table_and_learns(tmp_path):
     work = tmp_path / "work"
@@ -75,6 +83,9 @@ def test_smoke_fills_every_table_and_learns(tmp_path):
     for name in ("nq", "squad"):
         claim = found["claims"][f"tuned-above-untuned-{name}-r1"]
         assert (claim["outcome"], claim["p"] < SURE) == ("HOLDS", True)
+    det, tokens = first_expert(work, "det.1"), first_expert(work, "tok2.1")
+    assert det == {"query": [1.0, 1.0], "passage": [0.0, 0.0]}
+    assert all(CONSTANT < share < 1 - CONSTANT for shares in tokens.values() for share in shares), tokens
     again = run("table1", work, PROFILE="smoke")
     assert again.stdout.count("up to date") >= 60
     assert "train (" not in again.stderr
