@@ -84,12 +84,33 @@ class EmbeddingShard:
     manifest: Manifest
 
     def array(self, name: str) -> NDArray[Any]:
-        """Return ``vectors``, ``offsets`` or ``salience`` as a read-only memory map."""
-        return map_array(self.folder / f"{self.shard.stem}.{name}.npy")
+        """Return ``vectors``, ``offsets`` or ``salience`` as a read-only memory map.
+
+        Raises:
+            VerificationError: it does not hold one entry a row (vectors) or a border around each (offsets).
+        """
+        found = map_array(self.folder / f"{self.shard.stem}.{name}.npy")
+        one = self.manifest.options["vectors"]["kind"] == "one"
+        wanted = {"vectors": len(self.shard) if one else len(found), "offsets": len(self.shard) + 1}
+        self._check(f"{name}.npy", len(found), wanted.get(name, len(found)))
+        return found
 
     def ids(self) -> IdTable:
-        """Return the ids of the shard's rows, memory-mapped."""
-        return IdTable.open(self.folder / f"{self.shard.stem}.ids.txt")
+        """Return the ids of the shard's rows, memory-mapped.
+
+        Raises:
+            VerificationError: there are more or fewer than rows.
+        """
+        found = IdTable.open(self.folder / f"{self.shard.stem}.ids.txt")
+        self._check("ids.txt", len(found), len(self.shard))
+        return found
+
+    def _check(self, name: str, have: int, wanted: int) -> None:
+        if have != wanted:
+            raise VerificationError(
+                f"{self.folder / f'{self.shard.stem}.{name}'} has {have:,} entries where its shard of "
+                f"{len(self.shard):,} rows needs {wanted:,}; encode that shard again with --force"
+            )
 
 
 @dataclass(frozen=True, slots=True)

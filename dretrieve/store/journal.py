@@ -1,8 +1,12 @@
 """A folder of growing files with a journal: the chunk is the unit of commit and of resume.
 
-Every file only grows. After a chunk's bytes are on disk, one journal line records how long each file is
-now and the checksum of the chunk's bytes. Opening a journal again keeps the longest prefix of chunks
-whose bytes are those recorded, cuts the rest off, and goes on there.
+After a chunk's bytes are on disk, one journal line records how long each file is now and the checksum of the
+chunk's bytes. Opening a journal again keeps the longest prefix of chunks whose bytes are those recorded and
+goes on behind it.
+
+Two processes may write the same files at once (a task that was re-queued while the first still ran): a chunk
+stands at a place that its number alone decides, nothing is ever cut off, and `copy` reads what this process
+opened, so neither meets more than the other's equal bytes.
 """
 
 from __future__ import annotations
@@ -13,13 +17,14 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from dretrieve.store.atomic import explained, make_folder, write_json
 from dretrieve.store.fingerprint import canonical_json
 
 JOURNAL = "journal.jsonl"
 PLAN = "plan.json"
+COPY_BYTES = 1 << 24
 
 
 class Journal:
@@ -35,7 +40,7 @@ class Journal:
         self.folder, self.names = folder, names
         make_folder(folder)
         self.sizes = dict.fromkeys(names, 0)
-        self.chunks = 0
+        self.chunks = self._journal_size = 0
         if self._same_plan(plan):
             self._recover()
         else:
@@ -43,11 +48,8 @@ class Journal:
                 (folder / name).unlink(missing_ok=True)
             write_json(folder / PLAN, dict(plan))
         with explained(folder):
-            self._files = {name: open(folder / name, "ab") for name in names}
-            for name, file in self._files.items():
-                file.truncate(self.sizes[name])
-                file.seek(0, os.SEEK_END)
-            self._journal = open(folder / JOURNAL, "ab")
+            self._files = {name: os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o666) for name in names}
+            self._journal = os.open(folder / JOURNAL, os.O_RDWR | os.O_CREAT, 0o666)
 
     def append(self, parts: Mapping[str, bytes | memoryview]) -> None:
         """Write one chunk: its bytes for every file, then, once they are durable, its journal line."""
@@ -56,20 +58,29 @@ class Journal:
             for name in self.names:
                 data = memoryview(parts[name]).cast("B") if len(parts[name]) else memoryview(b"")
                 digest.update(data)
-                self._files[name].write(data)
-                self._files[name].flush()
-                os.fsync(self._files[name].fileno())
+                _write_at(self._files[name], data, self.sizes[name])
                 self.sizes[name] += data.nbytes
-            line = {"chunk": self.chunks, "sha256": digest.hexdigest(), "sizes": self.sizes}
-            self._journal.write(canonical_json(line) + b"\n")
-            self._journal.flush()
-            os.fsync(self._journal.fileno())
+            entry = {"chunk": self.chunks, "sha256": digest.hexdigest(), "sizes": self.sizes}
+            line = canonical_json(entry) + b"\n"
+            _write_at(self._journal, memoryview(line), self._journal_size)
+        self._journal_size += len(line)
         self.chunks += 1
 
+    def copy(self, name: str, target: IO[bytes]) -> None:
+        """Append the bytes of all chunks of a file to ``target``."""
+        done = 0
+        while done < self.sizes[name]:
+            block = os.pread(self._files[name], min(COPY_BYTES, self.sizes[name] - done), done)
+            assert block, "the file holds what was written"
+            target.write(block)
+            done += len(block)
+
     def close(self) -> None:
-        """Close the files; the journal stays for a later run."""
+        """Close the files; the journal stays for a later run. A second call does nothing."""
         for file in (*self._files.values(), self._journal):
-            file.close()
+            if file >= 0:
+                os.close(file)
+        self._files, self._journal = dict.fromkeys(self._files, -1), -1
 
     def discard(self) -> None:
         """Close and remove the folder."""
@@ -92,7 +103,6 @@ class Journal:
         for name in self.names:
             (self.folder / name).touch()
             handles[name] = open(self.folder / name, "rb")
-        kept = 0
         try:
             for line in raw.split(b"\n")[:-1]:
                 entry = self._entry(line)
@@ -104,12 +114,10 @@ class Journal:
                 if digest.hexdigest() != entry["sha256"]:
                     break
                 self.sizes, self.chunks = entry["sizes"], self.chunks + 1
-                kept += len(line) + 1
+                self._journal_size += len(line) + 1
         finally:
             for handle in handles.values():
                 handle.close()
-        with explained(self.folder):
-            os.truncate(self.folder / JOURNAL, kept)
 
     def _entry(self, line: bytes) -> dict[str, Any] | None:
         try:
@@ -120,3 +128,11 @@ class Journal:
             return {"sizes": sizes, "sha256": entry["sha256"]} if legal else None
         except (ValueError, KeyError, TypeError):
             return None
+
+
+def _write_at(file: int, data: memoryview, place: int) -> None:
+    """Write all of ``data`` at that place, durably."""
+    while len(data):
+        written = os.pwrite(file, data, place)
+        data, place = data[written:], place + written
+    os.fsync(file)

@@ -6,7 +6,7 @@ manifest is written last and is the commit.
 
 from __future__ import annotations
 
-import os
+import io
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dretrieve.errors import DataError, PreconditionError
-from dretrieve.store.atomic import explained, sync_folder
+from dretrieve.store.atomic import explained, replacing, sync_folder
 from dretrieve.store.embeddings import EmbeddingPlan
 from dretrieve.store.journal import Journal
 from dretrieve.store.killed import remove_left
@@ -103,7 +103,6 @@ class ShardWriter:
         """Give the grown files their headers and names, then write the manifest."""
         assert self._journal is not None
         assert self._journal.chunks == len(self.shard.chunks())
-        self._journal.close()
         with explained(self.folder):
             for name in self.names:
                 self._finish_file(name)
@@ -114,7 +113,7 @@ class ShardWriter:
         write_manifest(self.manifest_file, manifest)
         clear_state(self.manifest_file)
         places = (self.manifest_file, provenance_path(self.manifest_file), state_path(self.manifest_file))
-        remove_left(self.folder, [path.name for path in places])
+        remove_left(self.folder, [*names, *(path.name for path in places)])
         self._journal.discard()
         self.complete, self._journal = True, None
         return manifest
@@ -148,38 +147,27 @@ class ShardWriter:
 
     def _finish_file(self, name: str) -> None:
         assert self._journal is not None
-        grown = self._journal.folder / name
-        final = self.folder / f"{self.shard.stem}.{name}"
-        if name == "ids.txt":
-            temporary = grown.with_name(grown.name + ".done")
-            _copy(grown, temporary, b"")
-        else:
-            header = npy_header(*self._array_form(name, grown))
-            temporary = grown.with_name(grown.name + ".done")
-            if name == "offsets.npy":
-                lengths = np.fromfile(grown, dtype=np.int64)
-                body = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]).tobytes()
-                temporary.write_bytes(header + body)
-            else:
-                _copy(grown, temporary, header)
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, final)
+        with replacing(self.folder / f"{self.shard.stem}.{name}") as file:
+            if name == "ids.txt":
+                self._journal.copy(name, file)
+                return
+            file.write(npy_header(*self._array_form(name)))
+            if name != "offsets.npy":
+                self._journal.copy(name, file)
+                return
+            grown = io.BytesIO()
+            self._journal.copy(name, grown)
+            lengths = np.frombuffer(grown.getvalue(), dtype=np.int64)
+            file.write(np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]).tobytes())
 
-    def _array_form(self, name: str, grown: Path) -> tuple[str, tuple[int, ...]]:
+    def _array_form(self, name: str) -> tuple[str, tuple[int, ...]]:
         if name == "offsets.npy":
             return "int64", (len(self.shard) + 1,)
         width = np.dtype(self.plan.dtype).itemsize
-        items = grown.stat().st_size // width
+        assert self._journal is not None
+        items = self._journal.sizes[name] // width
         dim = self.plan.vectors.dim
         return self.plan.dtype, ((items // dim, dim) if name == "vectors.npy" else (items,))
-
-
-def _copy(source: Path, target: Path, head: bytes) -> None:
-    with open(source, "rb") as reader, open(target, "wb") as writer:
-        writer.write(head)
-        while block := reader.read(1 << 24):
-            writer.write(block)
 
 
 def check_vectors(

@@ -1,5 +1,6 @@
 """The chunk is the unit of commit: whatever is killed, cut or flipped, a prefix of whole chunks survives."""
 
+import io
 import os
 from pathlib import Path
 
@@ -24,8 +25,20 @@ def written(folder: Path, chunks: int) -> None:
     journal.close()
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {name: (folder / name).read_bytes() for name in (*NAMES, JOURNAL)}
+def copied(journal: Journal) -> dict[str, bytes]:
+    found = {}
+    for name in NAMES:
+        target = io.BytesIO()
+        journal.copy(name, target)
+        found[name] = target.getvalue()
+    return found
+
+
+def contents(folder: Path) -> tuple[int, dict[str, bytes]]:
+    journal = Journal(folder, NAMES, PLAN)
+    found = journal.chunks, copied(journal)
+    journal.close()
+    return found
 
 
 def test_stopping_between_chunks_changes_no_byte(tmp_path: Path) -> None:
@@ -59,7 +72,7 @@ def test_a_flipped_byte_is_never_kept(tmp_path_factory, name: str, data: st.Data
     assert contents(folder / "bad") == contents(folder / "whole")
 
 
-def test_half_a_chunk_behind_the_last_line_is_cut_off(tmp_path: Path) -> None:
+def test_half_a_chunk_behind_the_last_line_is_no_part_of_it(tmp_path: Path) -> None:
     written(tmp_path / "whole", 2)
     written(tmp_path / "part", 1)
     with open(tmp_path / "part" / "a.bin", "ab") as file:
@@ -72,7 +85,7 @@ def test_another_plan_starts_again(tmp_path: Path) -> None:
     written(tmp_path, 2)
     journal = Journal(tmp_path, NAMES, {"rows": 4})
     assert journal.chunks == 0
-    assert (tmp_path / "a.bin").read_bytes() == b""
+    assert copied(journal) == dict.fromkeys(NAMES, b"")
     journal.discard()
     assert not tmp_path.exists()
 
@@ -85,3 +98,25 @@ def test_an_empty_chunk_counts(tmp_path: Path, parts: dict[str, bytes]) -> None:
     again = Journal(tmp_path, NAMES, PLAN)
     assert again.chunks == 1
     again.close()
+
+
+@given(st.lists(st.booleans(), min_size=8, max_size=8), st.integers(0, 4))
+def test_two_writers_at_once_do_each_other_no_harm(tmp_path_factory, turns: list[bool], start: int) -> None:
+    folder = tmp_path_factory.mktemp("journal")
+    written(folder / "whole", 4)
+    first = Journal(folder / "both", NAMES, PLAN)
+    second = None
+    for turn, who in enumerate(turns):
+        if turn == start:  # the other begins while the first is at work
+            second = Journal(folder / "both", NAMES, PLAN)
+        writer = second if who and second is not None else first
+        if writer.chunks < 4:
+            writer.append(chunk(writer.chunks))
+    for writer in (first, second or first):
+        while writer.chunks < 4:
+            writer.append(chunk(writer.chunks))
+    assert (4, copied(first)) == (4, copied(second or first)) == contents(folder / "whole")
+    first.discard()  # the one that is done first removes the folder
+    assert second is None or copied(second) == contents(folder / "whole")[1]
+    if second is not None:
+        second.close()

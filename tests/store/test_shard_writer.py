@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dretrieve.errors import DataError, PreconditionError
+from dretrieve.errors import DataError, PreconditionError, VerificationError
 from dretrieve.store.embeddings import EmbeddingPlan, Embeddings
 from dretrieve.store.shard_writer import ShardWriter, check_vectors
 from dretrieve.store.shards import shard_rows
@@ -60,6 +60,41 @@ def hashed(folder: Path) -> dict[str, bytes]:
         for path in folder.iterdir()
         if path.is_file() and "provenance" not in path.name
     }
+
+
+def test_a_shard_written_by_two_at_once_has_the_bytes_of_one(tmp_path: Path) -> None:
+    write_all(tmp_path / "one")
+    shard = shard_rows(ROWS, 0, 1)
+    first = ShardWriter(tmp_path / "two", shard, plan())
+    chunks = shard.chunks()
+
+    def write(writer: ShardWriter, upto: int) -> None:
+        for start, stop in chunks[writer.done_chunks : upto]:
+            writer.write([f"id-{row}" for row in range(start, stop)], vectors_of(start, stop))
+
+    write(first, 5)
+    second = ShardWriter(tmp_path / "two", shard, plan())
+    assert second.done_chunks == 5
+    write(first, 9)
+    write(second, 7)
+    write(first, len(chunks))
+    first.commit({"rows": ROWS})
+    write(second, len(chunks))
+    second.commit({"rows": ROWS})
+    assert hashed(tmp_path / "two") == hashed(tmp_path / "one")
+
+
+@pytest.mark.parametrize("name", ["ids.txt", "vectors.npy"])
+def test_a_shard_with_more_entries_than_rows_is_refused(tmp_path: Path, name: str) -> None:
+    write_all(tmp_path)
+    embeddings = Embeddings.open(tmp_path)
+    file = next(tmp_path.glob(f"shard-*.{name}"))
+    if name == "ids.txt":
+        file.write_text(file.read_text() + "one-more\n")
+    else:
+        np.save(file, np.zeros((ROWS + 1, DIM), dtype=np.float16))
+    with pytest.raises(VerificationError, match=r"20,001 entries where its shard of 20,000 rows"):
+        embeddings.shards[0].ids() if name == "ids.txt" else embeddings.all_vectors()
 
 
 def test_kill_nine_at_random_moments_then_again_gives_the_same_bytes(tmp_path: Path) -> None:
