@@ -43,7 +43,8 @@ reproduce: $(addprefix reproduce-,$(PAPER)) ## a paper's tables, ours beside its
 named = $(foreach table,$(TABLES),$(if $(filter $(1),$(subst /,-,$(table:recipes/%.sh=%))),$(table)))
 chosen = $(or $(filter recipes/$*/%,$(TABLES)),$(call named,$*))
 
-reproduce-%: install
+.SECONDEXPANSION:
+reproduce-%: $$(if $$(strip $$(chosen)),install)
 	@[[ -n "$(strip $(chosen))" ]] || { echo "there is no recipe for $*; make help lists them" >&2; exit 2; }
 	@for table in $(chosen); do \
 	  PYTHON=$(abspath $(BIN))/python PROFILE=$(PROFILE) REPORT=later bash $$table; \

@@ -70,10 +70,15 @@ def test_a_paper_by_either_name_runs_all_its_tables(make):
     assert both[len(by_variable) :] == by_variable
 
 
-def test_what_does_not_exist_is_said(make):
+def test_what_does_not_exist_is_said(make, tmp_path):
     done, calls = make("reproduce-dpr-table9")
     assert (done.returncode, calls) == (2, [])
     assert "there is no recipe for dpr-table9; make help lists them" in done.stderr
+    # … and before an environment is made for it.
+    words = ["make", "reproduce", "PAPER=nothing", f"VENV={tmp_path / 'none'}", "PYTHON=false"]
+    said = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert "there is no recipe for nothing" in said.stderr
+    assert "none" not in said.stdout
     done, _ = make("reproduce")
     assert done.returncode == 2
     assert "make reproduce needs PAPER=" in done.stderr
