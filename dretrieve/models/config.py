@@ -7,6 +7,7 @@ work where torch is not imported.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -46,6 +47,8 @@ def check_legal(config: MethodConfig) -> None:
         if legal and value not in legal:
             names = ", ".join(str(item) for item in legal)
             raise UsageError(f"--{field.name.replace('_', '-')} {value} is unknown; choose one of {names}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UsageError(f"--{field.name.replace('_', '-')} {value} is no finite number; give one")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,7 +46,7 @@ class TaserConfig(BiEncoderConfig):
             )
         if self.every < 1:
             raise UsageError(f"--every {self.every} fits no layer; give 1 (every layer) or more")
-        if not 0 <= self.entropy_weight < float("inf"):
+        if self.entropy_weight < 0:
             raise UsageError(f"--entropy-weight {self.entropy_weight} must be 0 or more")
         if not 0 < self.layer_decay <= 1:
             raise UsageError(f"--layer-decay {self.layer_decay} must lie above 0 and at most 1 (1: no decay)")

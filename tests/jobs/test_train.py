@@ -297,6 +297,8 @@ def test_gradient_cache_and_checkpointing_train_to_the_same_weights_nearly(confi
         ({"learning_rate": 0.0}, "must be above 0"),
         ({"warmup_ratio": 2.0}, "between 0 and 1"),
         ({"max_minutes": -1.0}, "--max-minutes -1.0 is too small"),
+        ({"max_minutes": float("nan")}, "--max-minutes nan is no finite number"),
+        ({"learning_rate": float("inf")}, "--learning-rate inf is no finite number"),
         ({"positives": "all"}, "choose one of sample, first"),
     ],
 )

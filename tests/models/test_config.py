@@ -13,6 +13,7 @@ from dretrieve.models.registry import METHODS, find
 class Config:
     gate: str = option("top1", "Which.", legal=("top1", "all"))
     size: int = option(3, "How many.")
+    part: float = option(0.5, "How much.")
 
     def __post_init__(self):
         check_legal(self)
@@ -26,6 +27,12 @@ def test_options_are_fields_with_their_help():
 def test_an_illegal_value_lists_the_legal_ones():
     with pytest.raises(UsageError, match="--gate most is unknown; choose one of top1, all"):
         Config(gate="most")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_numbers_are_finite(value):
+    with pytest.raises(UsageError, match=f"--part {value} is no finite number"):
+        Config(part=value)
 
 
 CHOICES = (

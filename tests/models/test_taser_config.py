@@ -15,7 +15,7 @@ from dretrieve.models.taser_config import TaserConfig
         ({"num_experts": 65, "router": "tok"}, "--num-experts 65 makes no sense; give 1 to 64"),
         ({"every": 0}, "--every 0 fits no layer; give 1"),
         ({"entropy_weight": -0.1}, "--entropy-weight -0.1 must be 0 or more"),
-        ({"entropy_weight": float("nan")}, "--entropy-weight nan must be 0 or more"),
+        ({"entropy_weight": float("nan")}, "--entropy-weight nan is no finite number"),
         ({"router_gradient": "some"}, "--router-gradient some is unknown; choose one of chosen, all"),
         ({"layer_decay": 0.0}, "--layer-decay 0.0 must lie above 0"),
         ({"layer_decay": 1.5}, "--layer-decay 1.5 must lie above 0"),
