@@ -228,13 +228,13 @@ time_steps() {
         "$WORK/speed.json" "${device[@]}"
 }
 
-# report: all tables of the profile with what stands there by now; REPORT=later leaves it to the caller.
+# report [PAPER]: all its tables of the profile with what stands there by now; REPORT=later leaves it to the caller.
 report() {
     if [[ ${REPORT:-} == later ]]; then
         finish
         return
     fi
     step "The tables"
-    dretrieve report "$ROOT/recipes/taser" --profile "$PROFILE" --work "$WORK" --output "$WORK/report"
+    dretrieve report "$ROOT/recipes/${1:-taser}" --profile "$PROFILE" --work "$WORK" --output "$WORK/report"
     finish "The same with plots: $WORK/report/report.html"
 }
