@@ -10,6 +10,7 @@ import typer
 from dretrieve_cli.common import (
     ConfigFile,
     Device,
+    DryRun,
     Force,
     Json,
     Precision,
@@ -56,6 +57,7 @@ def explain(
     set_: Settings = None,
     threads: Threads = 0,
     force: Force = False,
+    dry_run: DryRun = False,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -80,5 +82,6 @@ def explain(
         precision=precision,
         settings=parse_settings(set_),
         force=force,
+        dry_run=dry_run,
     )
     execute(lambda progress: job.run(job_config, progress), json=json, quiet=quiet, verbose=verbose)

@@ -19,8 +19,9 @@ from dretrieve.models.registry import find
 from dretrieve.reports.html import Page
 from dretrieve.reports.pages import shown, write_page
 from dretrieve.store.atomic import make_folder, write_json
-from dretrieve.store.card import Choice, ModelCard
+from dretrieve.store.card import CARD, Choice, ModelCard
 from dretrieve.store.draws import generator
+from dretrieve.store.manifest import manifest_path
 from dretrieve.text.collection import Collection
 from dretrieve.types import Progress, Side, Silent, Texts
 
@@ -44,6 +45,7 @@ class ExplainConfig:
         precision: auto, fp32, bf16 or fp16.
         settings: inference choices (``--set``).
         force: replace files that ``explain`` did not write.
+        dry_run: only say what would be read and written.
     """
 
     model: str
@@ -56,23 +58,27 @@ class ExplainConfig:
     precision: str = "auto"
     settings: Mapping[str, Choice] = field(default_factory=dict)
     force: bool = False
+    dry_run: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExplainResult:
-    """The page, the same as data, and what was written."""
+    """The page, the same as data, and what was written; for a dry run only ``plan``."""
 
     page: Page
     data: dict[str, Any]
     written: tuple[Path, ...] = ()
+    plan: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """Return everything as plain data."""
+        if self.plan:
+            return {"plan": self.plan}
         return {**self.data, "written": [str(path) for path in self.written]}
 
     def render(self) -> Any:
         """Return the page for the terminal."""
-        return shown(self.page, "terminal")
+        return self.plan or shown(self.page, "terminal")
 
 
 def run(config: ExplainConfig, progress: Progress | None = None) -> ExplainResult:
@@ -80,7 +86,7 @@ def run(config: ExplainConfig, progress: Progress | None = None) -> ExplainResul
 
     Raises:
         UsageError: a method, or a model of it, that has nothing to explain.
-        PreconditionError: no such model or collection; files at the output that are not ours.
+        PreconditionError: no such model or collection; what stands at the output is not ours.
         DataError: a collection that cannot be read, or has no texts.
     """
     progress = progress or Silent()
@@ -90,7 +96,10 @@ def run(config: ExplainConfig, progress: Progress | None = None) -> ExplainResul
     method = find(card.method).method()
     if note is not None or not kinds_of(method):
         raise _nothing(config.model, f"{card.method} has nothing to explain")
+    _check_output(config)
     samples = _samples(config, progress)
+    if config.dry_run:
+        return ExplainResult(page=Page(title=""), data={}, plan=_plan(config, samples))
     device = resolve_device(config.device)
     precision = resolve_precision(config.precision, device)
     model = load_model(config.model, device, precision, config.settings)
@@ -173,19 +182,41 @@ def _data(
     }
 
 
-def _write(config: ExplainConfig, page: Page, data: dict[str, Any]) -> tuple[Path, ...]:
-    """Write the page and the data, replacing only what ``explain`` wrote."""
+def _plan(config: ExplainConfig, samples: Mapping[Side, Sample]) -> str:
+    said = [f"{len(sample.records):,} of {sample.total:,} {UNITS[side]}" for side, sample in samples.items()]
+    where = f"write {config.output / PAGE_FILE} and {JSON_FILE}" if config.output else "write no file"
+    return f"would read {' and '.join(said)} with {config.model}, and {where}"
+
+
+def _check_output(config: ExplainConfig) -> None:
+    """Refuse, before anything is computed, what `_write` must not touch.
+
+    Raises:
+        PreconditionError: a file, another artefact, or files that ``explain`` did not write stand there.
+    """
     if config.output is None:
-        return ()
+        return
+    if config.output.is_file():
+        raise PreconditionError(f"{config.output} is a file; --output names a folder")
+    if any(path.exists() for path in (config.output / CARD, manifest_path(config.output))):
+        raise PreconditionError(
+            f"{config.output} is an artefact of another command; give --output a folder of its own"
+        )
     file = config.output / JSON_FILE
     if file.exists() and not config.force and not _is_ours(file):
         raise PreconditionError(
             f"{file} was not written by {MADE_BY}; use --force to replace it or choose another --output"
         )
+
+
+def _write(config: ExplainConfig, page: Page, data: dict[str, Any]) -> tuple[Path, ...]:
+    """Write the page and the data into the folder that was checked."""
+    if config.output is None:
+        return ()
     make_folder(config.output)
     written = write_page(page, config.output / PAGE_FILE, force=config.force)
-    write_json(file, data)
-    return (*written, file)
+    write_json(config.output / JSON_FILE, data)
+    return (*written, config.output / JSON_FILE)
 
 
 def _is_ours(file: Path) -> bool:

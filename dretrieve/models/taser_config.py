@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from dretrieve.errors import UsageError
 from dretrieve.models.bi_encoder_config import BiEncoderConfig
@@ -10,6 +10,7 @@ from dretrieve.models.config import option
 
 MOST_EXPERTS = 64
 DETERMINISTIC_EXPERTS = 2
+OF_GATES = ("share_router", "entropy_weight", "router_gradient")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,8 +49,20 @@ class TaserConfig(BiEncoderConfig):
             raise UsageError(f"--every {self.every} fits no layer; give 1 (every layer) or more")
         if self.entropy_weight < 0:
             raise UsageError(f"--entropy-weight {self.entropy_weight} must be 0 or more")
+        if self.router in ("det", "none"):
+            self._refuse_gates_options()
         if not 0 < self.layer_decay <= 1:
             raise UsageError(f"--layer-decay {self.layer_decay} must lie above 0 and at most 1 (1: no decay)")
+
+    def _refuse_gates_options(self) -> None:
+        for field in fields(self):
+            given = field.name in OF_GATES and getattr(self, field.name) != field.default
+            if given:
+                flag = f"--{'no-' if field.name == 'share_router' else ''}{field.name.replace('_', '-')}"
+                raise UsageError(
+                    f"{flag} is of a gate, and --router {self.router} has none; leave it out, or give "
+                    "--router seq or tok"
+                )
 
     @property
     def routed(self) -> bool:

@@ -66,7 +66,9 @@ mine shared negatives-shared
 train_from negatives-shared shared shared-mined
 search_with shared-mined "$WORK/models/shared-mined" test
 
-step "The table: trained against untrained, mined against not, with a test of every difference"
+step "The tables: trained against untrained, then mined against not, with a test of every difference"
 dretrieve evaluate --run "$runs/minilm.test.trec" --run "$runs/dpr.test.trec" --run "$runs/shared.test.trec" \
     --run "$runs/shared-mined.test.trec" --qrels "$squad:test" --metrics "R@1 RR@10 R@20" --compare
+dretrieve evaluate --run "$runs/shared.test.trec" --run "$runs/shared-mined.test.trec" --qrels "$squad:test" \
+    --metrics "R@1 RR@10 R@20" --compare
 finish "Weights, runs and curves: $WORK"

@@ -128,6 +128,22 @@ def test_page_and_data_are_written_and_replaced(config, tmp_path):
     assert result.written[1].read_bytes() == before[1]
 
 
+def test_a_dry_run_says_what_would_be_read(config, tmp_path):
+    result = run(replace(config, output=tmp_path / "page", dry_run=True))
+    assert result.render().startswith("would read ")
+    assert "passages with" in result.render()
+    assert result.as_json() == {"plan": result.plan}
+    assert not (tmp_path / "page").exists()
+
+
+def test_an_output_that_is_something_else_is_refused_before_anything_is_computed(config, tmp_path):
+    (tmp_path / "file").write_text("x")
+    refusals = {Path(config.model): "is an artefact of another command", tmp_path / "file": "is a file"}
+    for output, words in refusals.items():
+        with pytest.raises(PreconditionError, match=words):
+            run(replace(config, output=output, dry_run=True))
+
+
 def test_passages_alone(config):
     found = run(replace(config, queries=None)).data
     assert set(found["fingerprints"]) == {"passage"}
