@@ -79,7 +79,7 @@ def test_train_save_load_up_to_date(config_of, method, tiny_collection):
     assert model.card.method == method
     assert model.card.training["steps"] == 40
     manifest = read_manifest(manifest_path(config.output))
-    assert manifest.counts["parameters"] == sum(part.numel() for part in model.method.parameters())
+    assert manifest.counts["parameters"] == sum(part.numel() for part in model.encoder.parameters())
     assert not (config.output / "checkpoints").exists()
     again = run(config)
     assert again.up_to_date
