@@ -17,6 +17,7 @@
 source "$(dirname "${BASH_SOURCE[0]}")/../taser/steps.sh"
 recipe dpr "BM25, DPR, DPR mined, DPR mined + BM25" smoke mini-cpu mini paper
 settle
+[[ $PROFILE != smoke ]] || learning+=(--epochs 3) # two encoders learn more slowly than TASER's one
 text
 
 step "BM25: the first row, and where the first negatives come from"

@@ -83,7 +83,7 @@ def test_the_dpr_recipe_runs_to_its_table_and_is_then_up_to_date(tmp_path):
     assert {name.rpartition(".")[2] for name in missing} == {"trivia", "webquestions", "curatedtrec"}
     curve = json.loads((tmp_path / "work/models/dpr.1/curves.json").read_text())
     losses = [point["loss"] for point in curve["curve"] if "loss" in point]
-    assert losses[-1] < 0.6 * losses[0]  # two passes only, so that rounds still differ
+    assert losses[-1] < losses[0] / 2
     again = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1800)
     assert again.returncode == 0, again.stderr[-4000:]
     assert again.stdout.count("up to date") >= 20
