@@ -17,9 +17,9 @@ from dretrieve.tokens.batches import cut_batches
 from dretrieve.tokens.tokenizer import Tokenized
 from dretrieve.types import Side
 
-# Tokens per batch. On a CPU the buffers of a batch should stay in the caches; a GPU wants work for all
-# its units.
-BUDGETS = {"cpu": 2048, "cuda": 32768}
+# Tokens per batch, and how small the last batches of a chunk may become. On a CPU the buffers of a batch
+# should stay in the caches, and several threads share the batches; a GPU wants work for all its units.
+BUDGETS = {"cpu": (2048, 512), "cuda": (32768, None)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Piece:
 
 def batches_of(tokens: Tokenized, device: torch.device) -> list[NDArray[np.int64]]:
     """Return the rows of a chunk in batches for that kind of device."""
-    return cut_batches(tokens.lengths, BUDGETS[device.type])
+    return cut_batches(tokens.lengths, *BUDGETS[device.type])
 
 
 def token_batch(

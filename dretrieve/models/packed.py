@@ -3,9 +3,10 @@
 Linear layers, norms and activations see only real tokens. Attention runs over groups of texts of equal
 length, so that it needs no mask either; on a GPU over the whole batch at once where torch has
 variable-length attention. On a CPU in bfloat16 the attention of a group is two batched products around
-`kernels.softmax`, which costs a third of torch's fused form. Everything is written into buffers that a
-thread keeps: fresh memory for every layer costs as much as the arithmetic in it. Where a layer has experts
-(`models.experts`), a route says which of them reads a token, and each reads its own tokens only.
+`kernels.softmax`, which costs a third of torch's fused form, and norms are `kernels.layer_norm`. Everything
+is written into buffers that a thread keeps: fresh memory for every layer costs as much as the arithmetic in
+it. Where a layer has experts (`models.experts`), a route says which of them reads a token, and each reads
+its own tokens only.
 
 The result equals that of the transformers module whose weights are taken (a test says how closely);
 `supported` says which modules those are.
@@ -24,6 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dretrieve.kernels.layer_norm import layer_norm
 from dretrieve.kernels.softmax import softmax_squares
 from dretrieve.models.base import TokenBatch
 from dretrieve.models.packed_linear import PackedLinear, Workspace
@@ -78,13 +80,38 @@ class Route(Protocol):
         ...
 
 
+class Norm:
+    """A layer norm.
+
+    Args:
+        part: transformers' LayerNorm.
+        device: where to compute.
+        dtype: in what; in bfloat16 on a CPU by `kernels.layer_norm`.
+    """
+
+    def __init__(self, part: Any, device: torch.device, dtype: torch.dtype) -> None:
+        self._eps = float(part.eps)
+        self._own = device.type == "cpu" and dtype == torch.bfloat16
+        kept = torch.float32 if self._own else dtype
+        self._weight, self._bias = (
+            tensor.detach().to(device, kept, copy=True).contiguous() for tensor in (part.weight, part.bias)
+        )
+
+    def __call__(self, states: Tensor) -> Tensor:
+        """Return the norm of each row [N, D]; on a CPU in bfloat16 it takes the place of the row."""
+        if not self._own:
+            return functional.layer_norm(states, states.shape[1:], self._weight, self._bias, self._eps)
+        layer_norm(states.view(torch.int16).numpy(), self._weight.numpy(), self._bias.numpy(), self._eps)
+        return states
+
+
 @dataclass(frozen=True, slots=True)
 class FeedForward:
-    """A feed-forward part; (scale, shift) of its norm."""
+    """A feed-forward part and its norm."""
 
     up: PackedLinear
     down: PackedLinear
-    norm: tuple[Tensor, Tensor]
+    norm: Norm
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +120,7 @@ class Layer:
 
     qkv: PackedLinear
     out: PackedLinear
-    out_norm: tuple[Tensor, Tensor]
+    out_norm: Norm
     experts: tuple[FeedForward, ...]
 
 
@@ -110,7 +137,7 @@ class PackedEncoder:
         source: Any = module
         config = source.config
         self.device, self.dtype = device, dtype
-        self.num_heads, self.eps = int(config.num_attention_heads), float(config.layer_norm_eps)
+        self.num_heads = int(config.num_attention_heads)
         self._threads = threading.local()
         # The CPU's bfloat16 attention wants its scale inside the query weights; there it costs nothing.
         self._own_softmax = device.type == "cpu" and dtype == torch.bfloat16
@@ -124,15 +151,14 @@ class PackedEncoder:
             kind = parts.token_type_embeddings.weight[0]
             first = FAMILIES[config.model_type] and int(parts.padding_idx) + 1
             self._positions = self._taken(parts.position_embeddings.weight[first:] + kind)
-            self._norm = self._pair(parts.LayerNorm)
+            self._norm = Norm(parts.LayerNorm, device, dtype)
             self._layers = [self._layer(layer, scale) for layer in source.encoder.layer]
 
     def _taken(self, weight: Tensor) -> Tensor:
         return weight.detach().to(self.device, self.dtype, copy=True).contiguous()
 
     def _pair(self, part: Any, scale: float = 1.0) -> tuple[Tensor, Tensor]:
-        weight = part.weight * scale
-        return self._taken(weight.t() if weight.dim() == 2 else weight), self._taken(part.bias * scale)
+        return self._taken((part.weight * scale).t()), self._taken(part.bias * scale)
 
     def _layer(self, layer: Any, scale: float) -> Layer:
         own = layer.attention.self
@@ -142,12 +168,12 @@ class PackedEncoder:
                 torch.cat([query[0], key[0], value[0]], dim=1), torch.cat([query[1], key[1], value[1]])
             ),
             out=PackedLinear(*self._pair(layer.attention.output.dense)),
-            out_norm=self._pair(layer.attention.output.LayerNorm),
+            out_norm=Norm(layer.attention.output.LayerNorm, self.device, self.dtype),
             experts=tuple(
                 FeedForward(
                     PackedLinear(*self._pair(part.intermediate.dense)),
                     PackedLinear(*self._pair(part.output.dense)),
-                    self._pair(part.output.LayerNorm),
+                    Norm(part.output.LayerNorm, self.device, self.dtype),
                 )
                 for part in getattr(layer, "experts", [layer])
             ),
@@ -179,7 +205,7 @@ class PackedEncoder:
             ids, positions = (functional.pad(part, [0, -rows % ROWS_STEP]) for part in (ids, positions))
         states = functional.embedding(self._sent(ids), self._words)
         states.add_(functional.embedding(self._sent(positions), self._positions))
-        states = functional.layer_norm(states, states.shape[1:], *self._norm, self.eps)
+        states = self._norm(states)
         attend = self._attention(lengths)
         buffers = self._workspace()
         for number, layer in enumerate(self._layers):
@@ -210,13 +236,11 @@ class PackedEncoder:
         rows, width = states.shape
         qkv = layer.qkv(states, buffers, "qkv")
         context = attend(qkv, buffers.take("context", states, rows, width), buffers)
-        mixed = layer.out(context, buffers, "mixed").add_(states)
-        return functional.layer_norm(mixed, (width,), *layer.out_norm, self.eps)
+        return layer.out_norm(layer.out(context, buffers, "attended", plus=states))
 
     def _feed_forward(self, part: FeedForward, states: Tensor, buffers: Workspace) -> Tensor:
         inner = part.up(states, buffers, "inner", gelu=True)
-        mixed = part.down(inner, buffers, "mixed").add_(states)
-        return functional.layer_norm(mixed, states.shape[1:], *part.norm, self.eps)
+        return part.norm(part.down(inner, buffers, "fed", plus=states))
 
     def _grouped(self, layer: Layer, states: Tensor, experts: Tensor, buffers: Workspace) -> Tensor:
         """Return the states after each token's own expert; experts [N], states [N or more rows, D]."""

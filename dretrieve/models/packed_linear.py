@@ -29,10 +29,11 @@ class Workspace:
 
 
 class PackedLinear:
-    """x · weight + bias, and GELU behind it if wanted.
+    """x · weight + bias, and behind it GELU or the sum with what went around the layer, if wanted.
 
     On a CPU in bfloat16 the weights are kept in the blocks that oneDNN multiplies by, where torch has that
-    (a tenth faster over all, and GELU is computed before the result leaves the cache); else torch's addmm.
+    (a tenth faster over all; GELU and the sum are computed before the result leaves the cache and is
+    rounded); else torch's addmm.
 
     Args:
         weight: [in, out], contiguous.
@@ -45,8 +46,15 @@ class PackedLinear:
         self._blocks = _blocks(weight)
         self._weight = weight if self._blocks is None else None
 
-    def __call__(self, states: Tensor, buffers: Workspace, name: str, *, gelu: bool = False) -> Tensor:
-        """Return [N, out]; it may stand in the buffer of that name."""
+    def __call__(
+        self, states: Tensor, buffers: Workspace, name: str, *, gelu: bool = False, plus: Tensor | None = None
+    ) -> Tensor:
+        """Return [N, out]; it may stand in the buffer of that name. ``plus`` [N, out] excludes ``gelu``."""
+        if self._blocks is not None and plus is not None:
+            summed: Tensor = torch.ops.mkldnn._linear_pointwise.binary(
+                states, plus, self._blocks, self._bias, "add"
+            )
+            return summed
         if self._blocks is not None:
             after: tuple[Any, ...] = ("gelu", [], "none") if gelu else ("none", [], "")
             found: Tensor = torch.ops.mkldnn._linear_pointwise(states, self._blocks, self._bias, *after)
@@ -54,6 +62,8 @@ class PackedLinear:
         assert self._weight is not None
         out = buffers.take(name, states, len(states), self.width)
         torch.addmm(self._bias, states, self._weight, out=out)
+        if plus is not None:
+            return out.add_(plus)
         return torch.ops.aten.gelu_(out) if gelu else out
 
 

@@ -44,7 +44,7 @@ def test_batch_1_and_64_agree(tiny_model, records, precision, monkeypatch):
     model = load_model(str(tiny_model), "cpu", precision)
     some = [record for record in records[:64] if record.text]
     usual = encode_records(model, "passage", some, "float32")
-    monkeypatch.setitem(__import__("dretrieve.encoding.pieces", fromlist=["BUDGETS"]).BUDGETS, "cpu", 1)
+    monkeypatch.setitem(__import__("dretrieve.encoding.pieces", fromlist=["BUDGETS"]).BUDGETS, "cpu", (1, 1))
     alone = encode_records(model, "passage", some, "float32")
     units = [vectors / np.linalg.norm(vectors, axis=1, keepdims=True) for vectors in (usual, alone)]
     assert (units[0] * units[1]).sum(axis=1).min() > 1 - 1e-3

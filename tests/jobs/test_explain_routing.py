@@ -46,7 +46,7 @@ def test_order_and_batches_change_nothing(tiny_model, tmp_path, monkeypatch):
     one = explain(model, samples, units)
     assert units.stages == [("routing queries", 5), ("routing passages", 10)]
     assert units.done == 15
-    monkeypatch.setitem(pieces.BUDGETS, "cpu", 8)
+    monkeypatch.setitem(pieces.BUDGETS, "cpu", (8, 8))
     other = explain(model, {"query": sample(TEXTS[::-1]), "passage": sample(TEXTS * 2)}, Silent())
     assert other.data == one.data
     assert one.name == "routing"

@@ -15,6 +15,7 @@ from transformers import (
     XLMRobertaModel,
 )
 
+from dretrieve.models import packed_linear
 from dretrieve.models.base import TokenBatch
 from dretrieve.models.experts import specialise
 from dretrieve.models.packed import PackedEncoder, supported
@@ -75,7 +76,10 @@ def test_float32_states_are_those_of_transformers(family):
 
 
 @pytest.mark.parametrize("lengths", [[3], [40, 40], [5, 9, 9, 9, 1], [33] * 7 + [32, 31, 1]])
-def test_bfloat16_states_keep_their_direction(lengths):
+@pytest.mark.parametrize("blocks", [True, False])
+def test_bfloat16_states_keep_their_direction(lengths, blocks, monkeypatch):
+    if not blocks:  # a torch without oneDNN's blocks; all results stand in kept buffers then
+        monkeypatch.setattr(packed_linear, "_blocks", lambda weight: None)
     module = make("bert")
     batch = batch_of(lengths)
     exact = rows_of(PackedEncoder(module, torch.device("cpu"), torch.float32)(batch))

@@ -16,17 +16,20 @@ def parts(dtype, rows=37, wide=48, out=80):
     return [part.to(dtype) for part in drawn]
 
 
-@pytest.mark.parametrize("gelu", [False, True])
+@pytest.mark.parametrize("behind", ["nothing", "gelu", "plus"])
 @pytest.mark.parametrize("blocks", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_it_is_torch_s_linear_layer(monkeypatch, dtype, blocks, gelu):
+def test_it_is_torch_s_linear_layer(monkeypatch, dtype, blocks, behind):
     if not blocks:
         monkeypatch.setattr(packed_linear, "_blocks", lambda weight: None)
     states, weight, bias = parts(dtype)
     with torch.inference_mode():
-        found = PackedLinear(weight, bias)(states, Workspace(), "x", gelu=gelu)
+        around = torch.randn(len(states), len(bias), generator=torch.Generator().manual_seed(2)).to(dtype)
         wanted = functional.linear(states.double(), weight.double().t(), bias.double())
-        wanted = functional.gelu(wanted) if gelu else wanted
+        options = {"gelu": True} if behind == "gelu" else {"plus": around} if behind == "plus" else {}
+        found = PackedLinear(weight, bias)(states, Workspace(), "x", **options)
+        wanted = functional.gelu(wanted) if behind == "gelu" else wanted
+        wanted = wanted + around.double() if behind == "plus" else wanted
     assert found.dtype == dtype
     torch.testing.assert_close(
         found.double(), wanted, rtol=2**-7 if dtype == torch.bfloat16 else 1e-5, atol=0.02
