@@ -1,50 +1,57 @@
 """One Python that has loaded everything, and a copy of it for each command: small chains without the waiting.
 
-    python recipes/warm.py COMMAND [OPTIONS]
+    python -SE recipes/warm.py COMMAND [OPTIONS]
 
 does what ``python -m dretrieve_cli COMMAND [OPTIONS]`` does, in a fork of a process that waits behind a
 socket and has imported torch and the library once. The first call starts that process; it ends when nobody
-has called for half a minute, and a changed line of code gets a new one. The profile `smoke` needs it: there
-a command computes for a tenth of a second, after four seconds of imports.
+has called for half a minute, and a changed line of code gets a new one. A copy leaves word of what it had
+to load besides, and the process loads that before the next. The profile `smoke` needs all this: there a
+command computes for a tenth of a second, after four seconds of imports. The caller loads as little as it
+can.
 """
 
 from __future__ import annotations
 
 import array
-import hashlib
 import json
 import os
 import signal
 import socket
-import subprocess
 import sys
-import tempfile
 import time
+import zlib
 from contextlib import suppress
-from importlib import import_module
-from pathlib import Path
-from types import FrameType
 
-ROOT = Path(__file__).resolve().parents[1]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import Any
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 IDLE_SECONDS, START_SECONDS = 30, 120
 STREAMS = (0, 1, 2)
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
-def place() -> Path:
+def place() -> str:
     """Return the socket of this user, Python and state of the code, in a folder of the user's own."""
-    folder = Path(tempfile.gettempdir()) / f"dretrieve-warm-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.stat().st_uid != os.getuid() or folder.stat().st_mode & 0o077:
+    folder = os.path.join(os.environ.get("TMPDIR") or "/tmp", f"dretrieve-warm-{os.getuid()}")
+    with suppress(FileExistsError):
+        os.mkdir(folder, 0o700)
+    found = os.stat(folder, follow_symlinks=False)
+    if found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise PermissionError(f"{folder} is not this user's alone; remove it")
-    code = [path for part in ("dretrieve", "cli") for path in (ROOT / part).rglob("*.py")]
-    newest = max(path.stat().st_mtime_ns for path in [*code, Path(__file__)])
+    times = [os.stat(__file__).st_mtime_ns]
+    for part in ("dretrieve", "cli"):
+        for parent, _, names in os.walk(os.path.join(ROOT, part)):
+            code = (name for name in names if name.endswith(".py"))
+            times += [os.stat(os.path.join(parent, name)).st_mtime_ns for name in code]
     threads = os.environ.get("OMP_NUM_THREADS", "")  # read once, when torch is loaded
-    key = f"{ROOT}|{sys.executable}|{newest}|{len(code)}|{threads}"
-    return folder / hashlib.sha256(key.encode()).hexdigest()[:16]
+    key = f"{ROOT}|{sys.executable}|{max(times)}|{len(times)}|{threads}".encode()
+    return os.path.join(folder, f"{zlib.crc32(key):08x}{zlib.adler32(key):08x}")
 
 
-def call(path: Path, words: list[str]) -> int:
+def call(path: str, words: list[str]) -> int:
     """Hand words, streams, folder and variables to the warm process; return the exit code of its copy."""
     with connected(path) as link:
         request = {"words": words, "folder": os.getcwd(), "variables": dict(os.environ)}
@@ -64,7 +71,7 @@ def call(path: Path, words: list[str]) -> int:
         return int(answers.readline() or b"1")
 
 
-def connected(path: Path) -> socket.socket:
+def connected(path: str) -> socket.socket:
     """Return a connection to the warm process, started when there is none.
 
     Raises:
@@ -74,11 +81,13 @@ def connected(path: Path) -> socket.socket:
     while time.monotonic() < deadline:
         link = socket.socket(socket.AF_UNIX)
         try:
-            link.connect(str(path))
+            link.connect(path)
         except (FileNotFoundError, ConnectionRefusedError):
             link.close()
             if not started:
-                words = [sys.executable, __file__, "--serve", str(path)]
+                import subprocess
+
+                words = [sys.executable, __file__, "--serve", path]
                 nowhere = subprocess.DEVNULL
                 subprocess.Popen(words, stdin=nowhere, stdout=nowhere, stderr=nowhere, start_new_session=True)
                 started = True
@@ -88,19 +97,22 @@ def connected(path: Path) -> socket.socket:
     raise TimeoutError(f"nothing answers at {path}")
 
 
-def serve(path: Path) -> None:
+def serve(path: str) -> None:
     """Load everything, then fork for every call until nobody calls any more."""
     load()
     listener = socket.socket(socket.AF_UNIX)
-    path.unlink(missing_ok=True)
-    listener.bind(str(path))
-    own = path.stat().st_ino
+    with suppress(FileNotFoundError):
+        os.unlink(path)
+    listener.bind(path)
+    own = os.stat(path).st_ino
     listener.listen(64)
     listener.settimeout(1.0)
     running: set[int] = set()
     last = time.monotonic()
     while running or time.monotonic() - last < IDLE_SECONDS:
-        running -= ended(running)
+        for child in ended(running):
+            running.remove(child)
+            learn(f"{path}.{child}")
         try:
             link, _ = listener.accept()
         except TimeoutError:
@@ -109,13 +121,13 @@ def serve(path: Path) -> None:
         child = os.fork()
         if child == 0:
             listener.close()
-            answer(link)
+            answer(link, path)
         running.add(child)
         link.close()
         last = time.monotonic()
     with suppress(FileNotFoundError):
-        if path.stat().st_ino == own:  # not that of one that was started at the same moment
-            path.unlink()
+        if os.stat(path).st_ino == own:  # not that of one that was started at the same moment
+            os.unlink(path)
 
 
 def ended(children: set[int]) -> set[int]:
@@ -125,6 +137,8 @@ def ended(children: set[int]) -> set[int]:
 
 def load() -> None:
     """Import what commands import; nothing here may compute, for threads do not survive a fork."""
+    from importlib import import_module
+
     from dretrieve_cli.app import COMMANDS
 
     for name in (name.replace("-", "_") for name in COMMANDS):
@@ -135,7 +149,45 @@ def load() -> None:
         import_module(name)
 
 
-def answer(link: socket.socket) -> None:
+def compiled() -> set[tuple[str, str, Any]]:
+    """Return module, name and types of every compiled kernel that is loaded."""
+    return {
+        (name, word, types)
+        for name, module in list(sys.modules.items())
+        if name.startswith("dretrieve.kernels.")
+        for word, value in vars(module).items()
+        for types in getattr(value, "signatures", ())
+    }
+
+
+def learn(path: str) -> None:
+    """Load what an ended copy has left word of, if it has: modules, and compiled kernels from their cache."""
+    import pickle
+    from importlib import import_module
+
+    try:
+        with open(path, "rb") as file:
+            modules, kernels = pickle.load(file)  # noqa: S301  # it lies in this user's own folder
+    except (OSError, EOFError, pickle.UnpicklingError):
+        return
+    os.unlink(path)
+    for name in modules:
+        with suppress(ImportError):
+            import_module(name)
+    for name, word, types in kernels:
+        getattr(sys.modules[name], word).compile(types)
+
+
+def teach(path: str, modules: set[str], kernels: set[tuple[str, str, Any]]) -> None:
+    """In the copy: leave word of what was loaded since these were."""
+    import pickle
+
+    later = [name for name in sys.modules if name not in modules]
+    with open(path, "wb") as file:
+        pickle.dump((later, compiled() - kernels), file)
+
+
+def answer(link: socket.socket, path: str) -> None:
     """In the copy: take over the caller's streams, folder and variables, run the command, send its code."""
     head, parts, _, _ = link.recvmsg(8, socket.CMSG_LEN(len(STREAMS) * array.array("i").itemsize))
     given = array.array("i")
@@ -150,6 +202,7 @@ def answer(link: socket.socket) -> None:
     os.environ.update(request["variables"])
     sys.argv = ["dretrieve", *request["words"]]
     link.sendall(f"{os.getpid()}\n".encode())
+    known = set(sys.modules), compiled()
     code = 1
     try:
         from dretrieve_cli.app import main
@@ -157,6 +210,8 @@ def answer(link: socket.socket) -> None:
         code = main(request["words"])
         sys.stdout.flush()
         sys.stderr.flush()
+        with suppress(Exception):  # the next copy would be slower, no more
+            teach(f"{path}.{os.getpid()}", *known)
     finally:
         link.sendall(f"{code}\n".encode())
         os._exit(code)
@@ -164,6 +219,6 @@ def answer(link: socket.socket) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "--serve":
-        serve(Path(sys.argv[2]))
+        serve(sys.argv[2])
     else:
         sys.exit(call(place(), sys.argv[1:]))

@@ -18,7 +18,7 @@ from dretrieve.text.collection import Collection
 
 ROOT = Path(__file__).parents[2]
 TABLES = ("table1", "table2", "tableA1", "tableA2", "tableA3", "tableA4", "sweep_every")
-WARM = f"{sys.executable} {ROOT / 'recipes' / 'warm.py'}"
+WARM = f"{sys.executable} -SE {ROOT / 'recipes' / 'warm.py'}"
 # A training's loss must fall to less than this share of its first value, and a test be this sure.
 LOSS_SHARE, SURE = 0.6, 0.01
 # Of two experts each must read more than this share of the tokens of each side where gates choose.
@@ -67,7 +67,6 @@ def first_expert(work: Path, row: str) -> dict[str, list[float]]:
     return {side: [shares[0] for shares in of["shares"]] for side, of in found["tokens"].items()}
 
 
-@pytest.mark.slow
 def test_smoke_fills_every_table_and_learns(tmp_path):
     work = tmp_path / "work"
     for table in TABLES:
@@ -91,7 +90,6 @@ def test_smoke_fills_every_table_and_learns(tmp_path):
     assert "train (" not in again.stderr
 
 
-@pytest.mark.slow
 def test_the_papers_profile_runs_unchanged_in_miniature(tmp_path):
     smoke = script("recipes/smoke.py")
     smoke.main(tmp_path / "world")
