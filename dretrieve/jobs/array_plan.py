@@ -12,6 +12,7 @@ from typing import Any
 from dretrieve.jobs.slurm import SHARD, Resources, Script, task_numbers
 from dretrieve.store.shards import shard_rows, shard_stem
 from dretrieve.store.stage import Stage
+from dretrieve.types import Texts
 
 VERSION = 1
 PLAN = "plan.json"
@@ -154,11 +155,15 @@ def rows_of(stage: str, values: Mapping[str, Any]) -> tuple[int, str] | None:
         values: its parameters by name; ``corpus`` or ``queries`` names a collection.
     """
     from dretrieve.text.collection import Collection
+    from dretrieve.text.corpus_spec import parse_corpus
 
     if stage != "encode":
         return None
     corpus, queries = values.get("corpus"), values.get("queries")
-    texts = Collection.open(corpus).corpus() if corpus else Collection.open(str(queries)).queries()
+    if corpus:
+        texts: Texts = Collection(parse_corpus(corpus)).corpus()
+    else:
+        texts = Collection.open(str(queries)).queries()
     return len(texts), texts.sha256
 
 

@@ -26,6 +26,7 @@ from dretrieve.store.shard_writer import ShardWriter
 from dretrieve.store.shards import ARRAY_VARIABLES, Shard, parse_shard, shard_rows
 from dretrieve.store.state import recorded_state
 from dretrieve.text.collection import Collection
+from dretrieve.text.corpus_spec import parse_corpus
 from dretrieve.tokens.tokenizer import SideTokenizer
 from dretrieve.types import Progress, Side, Silent, Texts
 
@@ -207,7 +208,7 @@ def _resolved(config: EncodeConfig, progress: Progress) -> _Work:
     card, note = read_card(find_model(config.model))
     if note:
         progress.note(f"{config.model}: {note}")
-    collection = Collection.open(spec)
+    collection = Collection.open(spec if side == "query" else parse_corpus(spec))
     texts: Texts = collection.corpus(progress) if side == "passage" else collection.queries()
     source = Source(
         model=config.model, card=card, side=side, texts=texts, collection=collection, settings=config.settings

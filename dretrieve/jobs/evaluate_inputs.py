@@ -13,6 +13,7 @@ from dretrieve.store.manifest import manifest_path
 from dretrieve.store.stage import open_artefact
 from dretrieve.store.text_store import TextStore
 from dretrieve.text.collection import Collection, parse_spec
+from dretrieve.text.corpus_spec import parse_corpus
 from dretrieve.text.queries import QuerySet
 from dretrieve.types import Progress
 
@@ -99,7 +100,9 @@ def open_inputs(config: EvaluateConfig, progress: Progress) -> Inputs:
         inputs.fingerprints["answers"] = questions_fingerprint(inputs.queries)
         inputs.sources.append(config.answers)
         if config.runs:
-            inputs.corpus = open_corpus(config.corpus or config.answers, progress)
+            inputs.corpus = open_corpus(
+                parse_corpus(config.corpus) if config.corpus else config.answers, progress
+            )
             inputs.fingerprints["corpus"] = inputs.corpus.sha256
             inputs.sources.append(config.corpus or config.answers)
     return inputs
@@ -143,8 +146,8 @@ def questions_fingerprint(queries: QuerySet) -> str:
     return digest.hexdigest()
 
 
-def open_corpus(spec: str, progress: Progress) -> TextStore:
-    """Return the passages of ``DIR``.
+def open_corpus(spec: str | Path, progress: Progress) -> TextStore:
+    """Return the passages of ``DIR[:split]``.
 
     Raises:
         UsageError: it has none.

@@ -23,6 +23,7 @@ from dretrieve.store.card import CARD, Choice, ModelCard
 from dretrieve.store.draws import generator
 from dretrieve.store.manifest import manifest_path
 from dretrieve.text.collection import Collection
+from dretrieve.text.corpus_spec import parse_corpus
 from dretrieve.types import Progress, Side, Silent, Texts
 
 MADE_BY = "dretrieve explain"
@@ -85,7 +86,7 @@ def run(config: ExplainConfig, progress: Progress | None = None) -> ExplainResul
     """Read a sample of each side and say what the method tells about it.
 
     Raises:
-        UsageError: a method, or a model of it, that has nothing to explain.
+        UsageError: a method, or a model of it, that has nothing to explain; a split of the passages.
         PreconditionError: no such model or collection; what stands at the output is not ours.
         DataError: a collection that cannot be read, or has no texts.
     """
@@ -119,10 +120,11 @@ def _nothing(model: str, why: str) -> UsageError:
 
 def _samples(config: ExplainConfig, progress: Progress) -> dict[Side, Sample]:
     """Return the texts to read, drawn by the seed, queries first."""
+    corpus = Collection(parse_corpus(config.corpus))
     samples: dict[Side, Sample] = {}
     if config.queries is not None:
         samples["query"] = _sample(config, "query", Collection.open(config.queries).queries())
-    samples["passage"] = _sample(config, "passage", Collection.open(config.corpus).corpus(progress))
+    samples["passage"] = _sample(config, "passage", corpus.corpus(progress))
     return samples
 
 

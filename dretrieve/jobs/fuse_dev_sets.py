@@ -18,6 +18,7 @@ from dretrieve.runs.tune import DevSet, judge_by_answers
 from dretrieve.store.fingerprint import sha256_file
 from dretrieve.store.text_store import TextStore
 from dretrieve.text.collection import Collection
+from dretrieve.text.corpus_spec import parse_corpus
 from dretrieve.text.qrels import read_qrels
 from dretrieve.text.queries import QuerySet
 from dretrieve.text.runs import read_run
@@ -132,7 +133,7 @@ def _runs(config: DevConfig, fused: tuple[Path, Path], count: int) -> tuple[tupl
 
 
 def _questions(config: DevConfig, progress: Progress) -> tuple[Questions, ...]:
-    corpora = config.corpus or config.answers
+    corpora = tuple(str(parse_corpus(spec)) for spec in config.corpus) or config.answers
     if len(corpora) == 1:
         corpora = corpora * len(config.answers)
     if len(corpora) != len(config.answers):

@@ -66,7 +66,7 @@ def run(config: IndexConfig, progress: Progress | None = None) -> IndexResult:
     """Build the index, or say that it stands already.
 
     Raises:
-        UsageError: an unknown type, or an input that does not belong to it.
+        UsageError: an unknown type, or an input that does not belong to it; a split of the passages.
         PreconditionError: the input is missing, the output holds something else, an extra is missing.
         VerificationError: the input's bytes changed.
         Interrupted: a signal came; the same command begins again.
@@ -113,10 +113,11 @@ def _over_corpus(
 ) -> tuple[Manifest | None, dict[str, int]]:
     from dretrieve.index.words import build_words, check_settings
     from dretrieve.text.collection import Collection
+    from dretrieve.text.corpus_spec import parse_corpus
 
     assert config.corpus is not None
     check_settings(config.settings)
-    texts = Collection.open(config.corpus).corpus(progress)
+    texts = Collection(parse_corpus(config.corpus)).corpus(progress)
     if config.dry_run:
         return None, {"passages": len(texts)}
     manifest = build_words(

@@ -13,6 +13,7 @@ from dretrieve.jobs.search_output import search_stage, write_search
 from dretrieve.jobs.search_show import Example, examples
 from dretrieve.store.interrupt import Signals
 from dretrieve.text.collection import Collection
+from dretrieve.text.corpus_spec import parse_corpus
 from dretrieve.text.runs import read_run
 from dretrieve.types import Progress, Run
 
@@ -65,7 +66,8 @@ def _shown(config: SearchConfig, found: Run | None) -> tuple[Example, ...]:
     """Return the questions to show; the passages are those of the queries' collection, or of ``corpus``."""
     if config.show < 1 or found is None or config.queries is None:
         return ()
-    passages = Collection.open(config.corpus or config.queries).corpus()
+    place = parse_corpus(config.corpus) if config.corpus else config.queries
+    passages = Collection.open(place).corpus()
     return examples(found, config.show, passages, config.queries)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from dretrieve.errors import UsageError
 from dretrieve.jobs import array_plan
 
 
@@ -18,6 +19,8 @@ def test_rows_are_those_of_the_side_that_is_cut(tiny_collection):
     assert (passages[0], queries[0]) == (30, 6)
     assert len({passages[1], queries[1]}) == 2
     assert array_plan.rows_of("search", {"queries": f"{tiny_collection}:test"}) is None
+    with pytest.raises(UsageError, match="passages have no splits"):
+        array_plan.rows_of("encode", {"corpus": f"{tiny_collection}:test"})
 
 
 def test_a_plan_without_rows_still_names_every_shard(tmp_path):

@@ -218,6 +218,11 @@ def test_exactly_one_side(tiny_model, tmp_path, sides):
         job.run(config(tiny_model, tmp_path / "emb", **sides))
 
 
+def test_passages_have_no_splits(tiny_model, tiny_collection, tmp_path):
+    with pytest.raises(UsageError, match=r"--corpus .*:test: passages have no splits, .*; write --corpus "):
+        job.run(config(tiny_model, tmp_path / "emb", corpus=f"{tiny_collection}:test"))
+
+
 def test_zero_vectors_are_refused_with_their_ids(tiny_model, tiny_collection, tmp_path):
     import torch
     from transformers import AutoModel

@@ -200,6 +200,12 @@ def test_answers_without_passages(questions, first_run):
         run(EvaluateConfig(runs=(first_run,), answers=f"{questions}:test"))
 
 
+def test_passages_have_no_splits(tiny_collection, questions, first_run):
+    corpus = f"{tiny_collection}:test"
+    with pytest.raises(UsageError, match="passages have no splits, all of them are taken; write --corpus "):
+        run(EvaluateConfig(runs=(first_run,), answers=f"{questions}:test", corpus=corpus))
+
+
 def test_predictions_of_a_reader(questions, tmp_path):
     (tmp_path / "p.json").write_text(json.dumps({"q-bees-2": "the Wax", "q-tides-2": "the old harbour"}))
     result = run(EvaluateConfig(predictions=(tmp_path / "p.json",), answers=f"{questions}:test"))

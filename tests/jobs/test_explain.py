@@ -144,6 +144,11 @@ def test_an_output_that_is_something_else_is_refused_before_anything_is_computed
             run(replace(config, output=output, dry_run=True))
 
 
+def test_passages_have_no_splits(config, tiny_collection):
+    with pytest.raises(UsageError, match=r"--corpus .*:test: passages have no splits, .*; write --corpus "):
+        run(replace(config, corpus=f"{tiny_collection}:test"))
+
+
 def test_passages_alone(config):
     found = run(replace(config, queries=None)).data
     assert set(found["fingerprints"]) == {"passage"}

@@ -87,6 +87,11 @@ def test_inputs_that_do_not_belong(
         run(IndexConfig(type=kind, output=tmp_path / "index", **inputs))
 
 
+def test_passages_have_no_splits(tiny_collection: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"--corpus .*:test: passages have no splits, .*; write --corpus "):
+        run(IndexConfig(type="bm25", corpus=f"{tiny_collection}:test", output=tmp_path / "x"))
+
+
 def test_dry_run_writes_nothing(embeddings: Path, tiny_collection: Path, tmp_path: Path) -> None:
     for inputs in ({"embeddings": embeddings}, {"corpus": str(tiny_collection), "type": "bm25"}):
         result = run(IndexConfig(output=tmp_path / "index", dry_run=True, **inputs))

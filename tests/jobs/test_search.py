@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -322,10 +323,12 @@ def test_show_prints_questions_with_their_passages(
     tiny_collection.rename(tmp_path / "elsewhere")
     with pytest.raises(PreconditionError, match="say where it is with --corpus DIR"):
         search.run(config(tmp_path, index=tmp_path / "emb", hits=5, show=1))
-    moved = search.run(
-        config(tmp_path, index=tmp_path / "emb", hits=5, show=1, corpus=str(tmp_path / "elsewhere"))
-    )
+    elsewhere = str(tmp_path / "elsewhere")
+    moved_config = config(tmp_path, index=tmp_path / "emb", hits=5, show=1, corpus=elsewhere)
+    moved = search.run(moved_config)
     assert moved.examples[0].hits[0].title == "bees 2"
+    with pytest.raises(UsageError, match="passages have no splits, all of them are taken; write --corpus "):
+        search.run(replace(moved_config, corpus=f"{moved_config.corpus}:test"))
 
 
 def test_a_terminal_gets_panels(monkeypatch: pytest.MonkeyPatch) -> None:
