@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
 
 from dretrieve.errors import PreconditionError
 
@@ -18,6 +20,8 @@ from dretrieve.errors import PreconditionError
 WITH_POOLER = ("bert", "roberta", "xlm-roberta", "camembert")
 # Entries of the config.json of an encoder that a method changed.
 BACKBONE_TYPE, STRUCTURE = "backbone_model_type", "structure"
+# The file beside it, and what the encoder's tensors are called in it.
+WEIGHTS, BACKBONE_PART = "model.safetensors", "backbone."
 
 
 @contextmanager
@@ -49,7 +53,9 @@ def load_module(place: Path, **options: Any) -> nn.Module:
     """
     from transformers import AutoModel
 
-    refuse_own_form(place)
+    own = _own_config(place)
+    if own is not None:
+        return _plain_part(place, own)
     wanted: dict[str, Any] = {"dtype": torch.float32, "attn_implementation": "sdpa", "local_files_only": True}
     try:
         with quiet():
@@ -63,21 +69,49 @@ def load_module(place: Path, **options: Any) -> nn.Module:
     return module.eval()
 
 
-def refuse_own_form(place: Path) -> None:
-    """Refuse a folder whose weights are an encoder and more (`own_form`).
-
-    Raises:
-        PreconditionError: it is one.
-    """
+def _own_config(place: Path) -> dict[str, Any] | None:
+    """Return the folder's `own_form`; None for a folder of any other form."""
     try:
         config = json.loads((place / "config.json").read_bytes())
     except (OSError, ValueError):
-        return  # transformers says what is wrong with it
-    if isinstance(config, dict) and BACKBONE_TYPE in config:
+        return None  # transformers says what is wrong with it
+    return config if isinstance(config, dict) and BACKBONE_TYPE in config else None
+
+
+def _plain_part(place: Path, config: dict[str, Any]) -> nn.Module:
+    """Return the encoder of an `own_form` folder whose method changed nothing in it: one expert.
+
+    Raises:
+        PreconditionError: it did, and the encoder alone would give other vectors; weights of another shape.
+    """
+    if config.get(STRUCTURE, {}).get("num_experts") != 1:
         raise PreconditionError(
             f"{place} holds a model of the method {config['model_type']}, which is more than one plain "
             "encoder; give the backbone that it was trained from"
         )
+    module = empty_module(config)
+    with explained_weights(place):
+        module.load_state_dict(part_of(load_file(place / WEIGHTS), BACKBONE_PART), assign=True)
+    return module
+
+
+@contextmanager
+def explained_weights(place: Path) -> Iterator[None]:
+    """Turn what loading the weights of an `own_form` folder raises into one sentence.
+
+    Raises:
+        PreconditionError: they are not there, are damaged, or do not fit the folder's configuration.
+    """
+    try:
+        yield
+    except (RuntimeError, OSError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise PreconditionError(f"{place / WEIGHTS} does not fit its config.json: {reason}") from error
+
+
+def part_of(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors whose names begin so, without that beginning."""
+    return {name[len(prefix) :]: of for name, of in tensors.items() if name.startswith(prefix)}
 
 
 def own_form(module: nn.Module, method: str, structure: dict[str, Any]) -> dict[str, Any]:

@@ -40,6 +40,7 @@ def side_card(config: BiEncoderConfig, backbone: ModelCard, side: Side, folder: 
         )
     template = config.query_template if side == "query" else config.passage_template
     length = config.query_max_len if side == "query" else config.passage_max_len
+    own = backbone.method_config  # what its method chose (experts …) says nothing of another method's model
     return replace(
         known,
         folder=folder,
@@ -49,6 +50,7 @@ def side_card(config: BiEncoderConfig, backbone: ModelCard, side: Side, folder: 
         max_tokens=length or known.max_tokens,
         pooling=known.pooling if config.pooling == AUTO else cast(Pooling, config.pooling),
         normalize=known.normalize if config.normalize == AUTO else config.normalize == "yes",
+        settings={name: value for name, value in known.settings.items() if name not in own},
     )
 
 

@@ -30,7 +30,16 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from dretrieve.errors import PreconditionError
-from dretrieve.models.backbone import STRUCTURE, empty_module, load_module, own_form
+from dretrieve.models.backbone import (
+    BACKBONE_PART,
+    STRUCTURE,
+    WEIGHTS,
+    empty_module,
+    explained_weights,
+    load_module,
+    own_form,
+    part_of,
+)
 from dretrieve.models.base import Encoded, ParameterGroup, Routes, TokenBatch
 from dretrieve.models.bi_encoder import (
     SIDES,
@@ -53,8 +62,7 @@ from dretrieve.store.atomic import explained, make_folder, write_json
 from dretrieve.store.card import ModelCard, SideCard
 from dretrieve.types import Side
 
-WEIGHTS = "model.safetensors"
-BACKBONE_PART, ROUTER_PART = "backbone.", "router."
+ROUTER_PART = "router."
 EXPERT: dict[Side, int] = {"query": 0, "passage": 1}
 # Rows of each expert, in order (Det-R), or the gates.
 Route = tuple[int, ...] | Router
@@ -184,6 +192,8 @@ class Taser(BiEncoder):
     def build(cls, config: MethodConfig, backbone: str) -> Self:
         """Return the method on a backbone: a plain folder, a model with one encoder, or a `taser` model.
 
+        Training of a `taser` model goes on with its experts; of one without, with any.
+
         Raises:
             PreconditionError: the backbone has an encoder for each side, or other experts than wanted.
             UsageError: layers that experts do not fit.
@@ -192,8 +202,9 @@ class Taser(BiEncoder):
         folder, known = one_encoder(backbone)
         cards = {side: side_card(config, known, side) for side in SIDES}
         own = settled(config, cards["query"], cards["passage"])
-        if known.method == cls.name:
-            _check_experts(TaserConfig(**known.method_config), config, folder)
+        before = TaserConfig(**known.method_config) if known.method == cls.name else None
+        if before is not None and (before.routed or not config.routed):
+            _check_experts(before, config, folder)
             return cls._with_weights(own, cards, folder, backbone)
         module = load_module(folder)
         specialise(module, routed_layers(config, module), config.num_experts)
@@ -225,14 +236,11 @@ class Taser(BiEncoder):
         module = empty_module(described)
         specialise(module, routed_layers(config, module), config.num_experts)
         method = cls(config, cards, module, place, backbone_name)
-        try:
+        with explained_weights(place):
             tensors = load_file(place / WEIGHTS)
-            module.load_state_dict(_part(tensors, BACKBONE_PART), assign=True)
+            module.load_state_dict(part_of(tensors, BACKBONE_PART), assign=True)
             if method.router is not None:
-                method.router.load_state_dict(_part(tensors, ROUTER_PART))
-        except (RuntimeError, OSError) as error:
-            reason = " ".join(str(error).split())[:300]
-            raise PreconditionError(f"{place / WEIGHTS} does not fit its config.json: {reason}") from error
+                method.router.load_state_dict(part_of(tensors, ROUTER_PART))
         return method
 
     def save(self, folder: Path) -> None:
@@ -369,10 +377,6 @@ def _check_experts(known: TaserConfig, wanted: TaserConfig, folder: Path) -> Non
             f"{folder} is a taser model with {_in_words(have)}; {_in_words(want)} was asked for: give its "
             "options, or the plain encoder that it was trained from as --backbone"
         )
-
-
-def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name[len(prefix) :]: of for name, of in tensors.items() if name.startswith(prefix)}
 
 
 METHOD = Taser

@@ -259,6 +259,46 @@ def test_no_other_library_or_method_reads_it_as_a_plain_encoder(deep_model, tmp_
         load_model(str(bare))
 
 
+@pytest.mark.parametrize("options", ONE[:2])
+def test_a_model_of_one_expert_is_a_backbone_like_any_other(deep_model, tmp_path, options):
+    first = build(deep_model, **options)
+    with torch.no_grad():
+        for parameter in first.parameters():
+            parameter.mul_(1.5)
+    save_model(first, tmp_path / "first")
+    folder = str(tmp_path / "first")
+    expected = vectors(first, texts())
+    shared = Shared.build(SharedConfig(), folder).eval()
+    assert torch.equal(vectors(shared, texts()), expected)
+    assert all(of.requires_grad for of in shared.parameters())
+    assert shared.card().query.settings == {}, "what taser chose is not shared's"
+    dpr = Dpr.build(DprConfig(), folder).eval()
+    assert torch.equal(vectors(dpr, texts(), "passage"), expected)
+    det = build(folder, part=False)
+    assert (det.layers, det.card().query.settings["router"]) == ((1, 3), "det")
+    torch.testing.assert_close(vectors(det, texts()), expected, atol=1e-6, rtol=0)
+    assert torch.equal(vectors(build(folder, **options), texts()), expected)
+    save_model(shared, tmp_path / "second")
+    assert torch.equal(
+        vectors(Shared.build(SharedConfig(), str(tmp_path / "second")).eval(), texts()), expected
+    )
+    AutoModel.from_pretrained(tmp_path / "second")
+
+
+@pytest.mark.parametrize("damage", ["cut", "shape"])
+def test_damaged_weights_of_one_expert_are_refused(deep_model, tmp_path, damage):
+    folder = tmp_path / "one"
+    save_model(build(deep_model, router="none"), folder)
+    (folder / "card.json").unlink()
+    if damage == "cut":
+        (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:900])
+    else:
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | {"hidden_size": config["hidden_size"] * 2}))
+    with pytest.raises(PreconditionError, match=r"model\.safetensors does not fit its config\.json: "):
+        Shared.build(SharedConfig(), str(folder))
+
+
 def test_training_goes_on_with_the_same_experts_only(deep_model, tmp_path):
     first = build(deep_model, router="seq", num_experts=4)
     save_model(first, tmp_path / "first")
