@@ -77,7 +77,8 @@ def prepare(
         dretrieve prepare beir:scifact --output work/scifact
         dretrieve prepare collection.tsv --queries dev.tsv --qrels dev=qrels.dev.tsv --output work/marco
         dretrieve prepare nq-train.json.gz --split train --output work/nq
-        dretrieve prepare nq=work/nq squad=work/squad --output work/joined
+        dretrieve prepare entityquestions:test --output work/eq
+        dretrieve prepare nq=work/nq eq=work/eq --equal letters --entities eq --output work/joined
     """
     from dretrieve.jobs import prepare as job
     from dretrieve.text.join import JoinOptions

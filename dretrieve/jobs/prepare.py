@@ -17,14 +17,15 @@ from dretrieve.store.interrupt import interruptible
 from dretrieve.store.killed import left_by_killed
 from dretrieve.store.manifest import Manifest, manifest_path, read_manifest
 from dretrieve.store.stage import Stage
+from dretrieve.store.stale import replaces_stale
 from dretrieve.store.state import read_state
 from dretrieve.text import pydocs, remote
 from dretrieve.text.assemble import CollectionWriter
 from dretrieve.text.beir import Query
-from dretrieve.text.collection import Collection, Files
+from dretrieve.text.collection import Collection
 from dretrieve.text.forms import detect
-from dretrieve.text.join import EQUALS, Joiner, JoinOptions, parse_sets
-from dretrieve.text.local import Sources, content_sha256, parse_qrels_option, write_local
+from dretrieve.text.join import EQUALS, Joiner, JoinOptions, open_sets, parse_sets
+from dretrieve.text.local import Sources, check_local, content_sha256, parse_qrels_option, write_local
 from dretrieve.types import Progress, Silent
 
 __all__ = ["PrepareConfig", "PrepareResult", "run"]
@@ -85,7 +86,8 @@ def _prepare_pydocs(config: PrepareConfig, progress: Progress) -> PrepareResult:
     def write(writer: CollectionWriter, tick: Callable[[], None]) -> None:
         pydocs.write(writer, files, tick)
 
-    return _execute(config, stage, write, {"licence": pydocs.LICENCE}, progress)
+    plan = f"read pydocs, write {config.output}"
+    return _execute(config, stage, write, plan, {"licence": pydocs.LICENCE}, progress)
 
 
 def _prepare_joined(config: PrepareConfig, progress: Progress) -> PrepareResult:
@@ -99,10 +101,9 @@ def _prepare_joined(config: PrepareConfig, progress: Progress) -> PrepareResult:
     sets = parse_sets((config.source, *config.others))
     if any(one.path.resolve() == config.output.resolve() for one in sets):
         raise UsageError(f"--output {config.output} is one of the joined collections; choose another folder")
+    plan = f"join {', '.join(str(one.path) for one in sets)} in {config.output}"
     if config.dry_run:
-        for one in sets:
-            Files.of(one.path)
-        return _planned(config, f"join {', '.join(str(one.path) for one in sets)} in {config.output}")
+        open_sets(sets, config.join.entities)
     options = {"sets": [one.name for one in sets], **asdict(config.join)}
     stage = _stage(config, options, {f"set {one.name}": content_sha256(one.path) for one in sets})
 
@@ -112,7 +113,7 @@ def _prepare_joined(config: PrepareConfig, progress: Progress) -> PrepareResult:
     def write(writer: CollectionWriter, tick: Callable[[], None]) -> None:
         Joiner(writer, config.join, holds, tick).write(sets)
 
-    return _execute(replace(config, source=", ".join(options["sets"])), stage, write, {}, progress)
+    return _execute(replace(config, source=", ".join(options["sets"])), stage, write, plan, {}, progress)
 
 
 def _prepare_sources(
@@ -122,25 +123,32 @@ def _prepare_sources(
     progress: Progress,
     licence: str | None = None,
 ) -> PrepareResult:
-    if config.dry_run:
-        return _planned(config, f"read {sources.main} as {detect(sources.main).name}, write {config.output}")
+    plan = f"read {sources.main} as {check_local(sources).name}, write {config.output}"
     stage = _stage(config, options, sources.inputs())
 
     def write(writer: CollectionWriter, tick: Callable[[], None]) -> None:
         write_local(writer, sources, tick)
 
-    return _execute(config, stage, write, {"licence": licence} if licence else {}, progress)
+    return _execute(config, stage, write, plan, {"licence": licence} if licence else {}, progress)
 
 
 def _prepare_remote(config: PrepareConfig, kind: str, name: str, progress: Progress) -> PrepareResult:
     source = remote.find(kind, name, config.mirror, unchecked=config.unchecked)
+    if kind == "entityquestions" and config.split:
+        raise UsageError(
+            f"--split {config.split}: each question of EntityQuestions names its split; leave --split out "
+            "and choose by entityquestions:train, :dev, :test or :all"
+        )
+    options = {"source": config.source, "split": config.split}
+    _sources(config, Path(config.source)).check_beside()
+    _refuse_standing(config, options)
     if config.dry_run:
+        source.check()
         return _planned(config, source.plan())
     if source.licence:
         progress.note(f"{config.source}: {source.licence}")
     with interruptible() as signals:
         main = source.fetch(progress, signals)
-    options = {"source": config.source, "split": config.split}
     sources = _sources(config, main)
     sources = replace(sources, split=config.split or source.split, answers_are_regex=source.answers_are_regex)
     return _prepare_sources(config, sources, options, progress, source.licence)
@@ -158,15 +166,16 @@ def _execute(
     config: PrepareConfig,
     stage: Stage,
     write: Callable[[CollectionWriter, Callable[[], None]], None],
+    plan: str,
     extra: dict[str, Any],
     progress: Progress,
 ) -> PrepareResult:
-    if config.dry_run:
-        return _planned(config, f"read {config.source}, write {config.output}")
     _refuse_foreign(stage)
     before = _files_of(stage)
-    if stage.up_to_date():
+    if stage.up_to_date(look=config.dry_run):
         return _result(config, stage.existing(), "up to date")
+    if config.dry_run:
+        return _planned(config, plan)
     for path in [*before, *left_by_killed(config.output)]:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     with _counting(progress, config.source) as tick, CollectionWriter(stage) as writer:
@@ -185,6 +194,16 @@ def _files_of(stage: Stage) -> list[Path]:
         return [stage.output / name for name in read_manifest(stage.manifest_file).files]
     except PreconditionError:
         return []
+
+
+def _refuse_standing(config: PrepareConfig, options: dict[str, Any]) -> None:
+    """Refuse, before anything is fetched, an output that would be refused whatever the fetched files hold."""
+    stage = _stage(config, options, {})
+    _refuse_foreign(stage)
+    if not (config.force or replaces_stale()):
+        if stage.manifest_file.exists():
+            stage.inputs = stage.existing().inputs
+        stage.up_to_date(look=True)
 
 
 def _refuse_foreign(stage: Stage) -> None:

@@ -99,8 +99,11 @@ class Stage:
             return self.output / "manifest.json"
         return self.output.with_name(self.output.name + ".manifest.json")
 
-    def up_to_date(self) -> bool:
+    def up_to_date(self, *, look: bool = False) -> bool:
         """Return whether the output stands finished with this very fingerprint and intact files.
+
+        Args:
+            look: change nothing, for a dry run; else a result that is to be replaced loses its manifest.
 
         Raises:
             PreconditionError: it stands finished with other options or inputs (and neither ``force`` nor
@@ -120,13 +123,13 @@ class Stage:
                 )
             return False
         if self.force:
-            self._forget()
+            self._forget(look)
             return False
         old = read_manifest(self.manifest_file)
         new = self._manifest({}, {}, {})
         if old.fingerprint != new.fingerprint:
             if replaces_stale():
-                self._forget()
+                self._forget(look)
                 return False
             raise PreconditionError(
                 f"{self.output} holds the result of other options ({differences(old, new)}); "
@@ -181,8 +184,9 @@ class Stage:
         remove_left(self.folder, [*names, *(path.name for path in beside)])
         return manifest
 
-    def _forget(self) -> None:
-        self.manifest_file.unlink(missing_ok=True)
+    def _forget(self, look: bool) -> None:
+        if not look:
+            self.manifest_file.unlink(missing_ok=True)
 
     def _manifest(
         self, counts: Mapping[str, int], files: Mapping[str, Any], extra: Mapping[str, Any]

@@ -11,6 +11,7 @@ import hashlib
 import http.client
 import json
 import os
+import re
 import shutil
 import time
 import urllib.error
@@ -20,15 +21,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import dretrieve
-from dretrieve.errors import PreconditionError, VerificationError
+from dretrieve.errors import PreconditionError, UsageError, VerificationError
 from dretrieve.store.atomic import explained, make_folder, write_json
 from dretrieve.store.interrupt import Signals
 from dretrieve.types import Progress, Silent
 
 BLOCK = 1 << 18
 NETWORK_ERRORS = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError)
+LOCAL = (("file", ""), ("file", "localhost"))  # scheme and host of addresses on this machine
 FINAL_CODES = frozenset((400, 401, 403, 404, 410))
 
 
@@ -37,7 +40,7 @@ class Download:
     """One file to fetch.
 
     Attributes:
-        url: http or https.
+        url: http, https, or file for a mirror on this machine.
         target: where it goes; a file that stands there and has the right checksum is taken as it is.
         md5: the accepted checksums (several published releases); empty when none is published.
         attempts: connections before giving up; those that brought new bytes do not count.
@@ -57,6 +60,53 @@ class _Changed(Exception):
     """The server holds another version than the part on disk."""
 
 
+def base_address(mirror: str) -> str:
+    """Return a mirror's address without a slash at its end; a folder becomes a ``file://`` address.
+
+    Raises:
+        UsageError: it cannot be an address, or one of a kind that is not spoken here.
+        PreconditionError: a folder that is not there.
+    """
+    try:
+        parts = urlsplit(mirror)
+        named = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:  # brackets that do not close, a port that is no number
+        parts, named = urlsplit(""), False
+    kinds = "http://HOST/…, https://HOST/…, file:///FOLDER or a folder"
+    if parts.scheme in ("http", "https") and named and not re.search(r"\s", mirror):
+        return mirror.rstrip("/")
+    if not mirror.strip() or ("://" in mirror and (parts.scheme, parts.netloc) not in LOCAL):
+        raise UsageError(f"--mirror '{mirror}' is no address that files can be fetched from; give {kinds}")
+    folder = Path(url2pathname(parts.path) if parts.scheme == "file" else mirror)
+    if not folder.is_dir():
+        raise PreconditionError(f"--mirror {mirror}: there is no folder {folder}; give {kinds}")
+    return folder.resolve().as_uri()
+
+
+def check(download: Download) -> None:
+    """Refuse what can be seen to fail before anything is fetched: a local file, missing or not the right one.
+
+    Raises:
+        PreconditionError: the mirror's folder has no such file, or it cannot be read.
+        VerificationError: its bytes are not those published.
+    """
+    path = _local_file(download.url)
+    if path is None or (download.target.is_file() and _is_right(download.target, download.md5)):
+        return
+    if not path.is_file():
+        raise PreconditionError(f"the mirror has no file {path}; put it there, or give another --mirror")
+    try:
+        with open(path, "rb"):
+            right = _is_right(path, download.md5)
+    except OSError as error:
+        raise PreconditionError(f"{path} cannot be read ({error.strerror}); make it readable") from error
+    if not right:
+        raise VerificationError(
+            f"{path} has md5 {_md5(path)}, published is {' or '.join(download.md5)}: the file is damaged or "
+            "was changed; put the published one there, or give --unchecked to take it as it is"
+        )
+
+
 def fetch(
     download: Download,
     progress: Progress | None = None,
@@ -73,6 +123,7 @@ def fetch(
     progress, signals = progress or Silent(), signals or Signals()
     if download.target.is_file() and _is_right(download.target, download.md5):
         return download.target
+    check(download)
     make_folder(download.target.parent)
     part = _part(download.target)
     for again in (True, False):
@@ -113,6 +164,10 @@ def _fetch_part(
                     f"{download.url} cannot be fetched: the server says {error.code} {error.reason}; "
                     "correct the name or give --mirror URL"
                 ) from None
+            if isinstance(error, http.client.InvalidURL) or _local_file(download.url):
+                raise PreconditionError(
+                    f"{download.url} cannot be fetched ({reason}); correct the name or give --mirror URL"
+                ) from error
         grown = _size(_part(download.target)) > before
         failures, pause = (0, download.pause) if grown else (failures + 1, pause)
         if failures >= download.attempts:
@@ -170,6 +225,12 @@ def _check_space(folder: Path, total: int | None, done: int) -> None:
             f"{folder} has {free:,} bytes free, the download needs {total - done:,}; free space, or set "
             "DRETRIEVE_CACHE to a folder on a larger disk"
         )
+
+
+def _local_file(url: str) -> Path | None:
+    """Return the file of a ``file://`` address; of others None."""
+    parts = urlsplit(url)
+    return Path(url2pathname(parts.path)) if parts.scheme == "file" else None
 
 
 def _part(target: Path) -> Path:

@@ -20,7 +20,7 @@ from dretrieve.store.atomic import replacing
 from dretrieve.store.interrupt import Signals
 from dretrieve.text.beir import Query, query_line
 from dretrieve.text.cache import download_folder
-from dretrieve.text.download import Download, fetch
+from dretrieve.text.download import Download, check, fetch
 from dretrieve.types import Progress
 
 BASE = "https://nlp.cs.princeton.edu/projects/entity-questions"
@@ -59,6 +59,10 @@ class EntityQuestions:
     def plan(self) -> str:
         """Return what would be fetched."""
         return f"fetch {self._download().url} into {self._download().target}, then read its questions"
+
+    def check(self) -> None:
+        """Refuse a local mirror's archive that is missing."""
+        check(self._download())
 
     def fetch(self, progress: Progress, signals: Signals) -> Path:
         """Return a file of queries, each with answers, relation and split.

@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,15 @@ class HubDataset:
 
     def _folder(self) -> Path:
         return cache_folder() / "downloads" / "hf" / self.path.strip("/").replace("/", "--")
+
+    def check(self) -> None:
+        """Refuse to plan without the library.
+
+        Raises:
+            PreconditionError: it is missing.
+        """
+        if find_spec("datasets") is None:
+            raise PreconditionError("hf: needs the package 'datasets'; install it: pip install datasets")
 
     def fetch(self, progress: Progress, signals: Signals) -> Path:
         """Return a folder (BEIR layout) or file (JSONL in a known form).

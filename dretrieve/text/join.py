@@ -85,6 +85,23 @@ def parse_sets(words: Sequence[str]) -> list[JoinedSet]:
     return list(found.values())
 
 
+def open_sets(
+    sets: Sequence[JoinedSet], entities: Sequence[str]
+) -> tuple[dict[str, Files], dict[str, dict[str, list[Query]]]]:
+    """Return every set's files, and for each entity set who asks about which entity.
+
+    Raises:
+        UsageError: an entity set that is none of the sets.
+        PreconditionError: a set that is not there.
+        DataError: a set that is no collection; an entity set without relations or answers.
+    """
+    for name in entities:
+        if name not in (names := [one.name for one in sets]):
+            raise UsageError(f"--entities {name}: there is no such set; there are {', '.join(names)}")
+    files = {one.name: Files.of(one.path) for one in sets}
+    return files, {name: asked_entities(_queries_of(files[name], name), name) for name in entities}
+
+
 @dataclass(slots=True)
 class _Ids:
     """New ids of one kind of things: the first owner keeps the id."""
@@ -134,17 +151,9 @@ class Joiner:
         """Write all passages, then all queries with their judgements.
 
         Raises:
-            UsageError: an entity set that is none of the sets.
-            DataError: a set that is no collection; an entity set without relations or answers.
+            UsageError, PreconditionError, DataError: as `open_sets`; ids that cannot be told apart.
         """
-        names = [one.name for one in sets]
-        for name in self._options.entities:
-            if name not in names:
-                raise UsageError(f"--entities {name}: there is no such set; there are {', '.join(names)}")
-        files = {one.name: Files.of(one.path) for one in sets}
-        asked = {
-            name: asked_entities(_queries_of(files[name], name), name) for name in self._options.entities
-        }
+        files, asked = open_sets(sets, self._options.entities)
         self._titled = {entity: [] for found in asked.values() for entity in found}
         for name, found in files.items():
             if found.corpus is not None:

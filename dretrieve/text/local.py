@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,16 @@ class Sources:
     qrels: dict[str, Path] = field(default_factory=dict)
     split: str | None = None
     answers_are_regex: bool = False
+
+    def check_beside(self) -> None:
+        """Refuse a file given beside the main one that is not there.
+
+        Raises:
+            PreconditionError: names it.
+        """
+        for path in (self.corpus, self.queries, *self.qrels.values()):
+            if path is not None and not path.exists():
+                raise PreconditionError(f"{path} does not exist; correct the path")
 
     def inputs(self) -> dict[str, str]:
         """Return role to content hash of everything read."""
@@ -81,6 +92,22 @@ def parse_qrels_option(words: tuple[str, ...]) -> dict[str, Path]:
             )
         found[split] = Path(path)
     return found
+
+
+def check_local(sources: Sources) -> Form:
+    """Return the form of the main file; refuse what `write_local` would, as far as first records show it.
+
+    Raises:
+        PreconditionError, DataError, UsageError: as `write_local`.
+    """
+    sources.check_beside()
+    form = detect(sources.main)
+    arranged = _arranged(sources, form)
+    for _ in islice(read_corpus(arranged.corpus), 1) if arranged.corpus else ():
+        pass
+    for _ in islice(read_queries(arranged.queries), 1) if arranged.queries else ():
+        pass
+    return form
 
 
 def write_local(writer: CollectionWriter, sources: Sources, tick: Tick) -> Form:
@@ -129,6 +156,8 @@ def _arranged(sources: Sources, form: Form) -> Sources:
         return replace(sources, corpus=main) if form.role == "corpus" else replace(sources, queries=main)
     if form.role == "training" and (sources.corpus or sources.queries):
         raise UsageError(f"{main} ({form.name}) carries its texts; leave --corpus and --queries out")
+    if form.role == "triples" and (sources.corpus is None or sources.queries is None):
+        raise UsageError(f"{main} holds ids only; give --corpus and --queries that hold their texts")
     if form.role not in ("training", "examples", "triples"):
         hint = (
             "give it by --qrels SPLIT=FILE beside a corpus"
@@ -172,8 +201,6 @@ def _write_examples(writer: CollectionWriter, sources: Sources, form: Form, tick
 
 
 def _from_triples(writer: CollectionWriter, sources: Sources) -> Iterator[Example]:
-    if sources.queries is None or sources.corpus is None:
-        raise UsageError(f"{sources.main} holds ids only; give --corpus and --queries that hold their texts")
     for line, (query_id, ids, scores) in read_colbert_triples(sources.main):
         text = writer.query_text(query_id)
         if text is None:

@@ -18,7 +18,7 @@ from dretrieve.errors import DataError, UsageError
 from dretrieve.store.atomic import make_folder, replacing
 from dretrieve.store.interrupt import Signals
 from dretrieve.text.cache import download_folder
-from dretrieve.text.download import Download, fetch
+from dretrieve.text.download import Download, base_address, check, fetch
 from dretrieve.text.entity_questions import BASE as ENTITY_QUESTIONS_BASE
 from dretrieve.text.entity_questions import EntityQuestions
 from dretrieve.types import Progress
@@ -118,6 +118,10 @@ class RemoteSource(Protocol):
         """Return one line that says what would be fetched from where."""
         ...
 
+    def check(self) -> None:
+        """Refuse what can be seen to be missing before anything is fetched."""
+        ...
+
     def fetch(self, progress: Progress, signals: Signals) -> Path:
         """Return a local file or folder in a known form."""
         ...
@@ -151,6 +155,10 @@ class DprFile:
         """Return what would be fetched."""
         return f"fetch {self._download().url} into {self._download().target}, then read it"
 
+    def check(self) -> None:
+        """Refuse a local mirror's file that is missing or not the published one."""
+        check(self._download())
+
     def fetch(self, progress: Progress, signals: Signals) -> Path:
         """Return the file."""
         download = self._download()
@@ -183,6 +191,10 @@ class BeirArchive:
     def plan(self) -> str:
         """Return what would be fetched."""
         return f"fetch {self._download().url} into {self._download().target}, unpack, then read it"
+
+    def check(self) -> None:
+        """Refuse a local mirror's file that is missing or not the published one."""
+        check(self._download())
 
     def fetch(self, progress: Progress, signals: Signals) -> Path:
         """Return the unpacked folder."""
@@ -243,9 +255,11 @@ def find(kind: str, name: str, mirror: str | None = None, *, unchecked: bool = F
         unchecked: the mirror's files need not be those whose checksums are published.
 
     Raises:
-        UsageError: DPR has no such key, or BEIR's name cannot be one; the message lists the names.
+        UsageError: DPR has no such key, or BEIR's name cannot be one (the message lists the names); no
+            address that the source could be fetched from.
+        PreconditionError: the mirror is a folder that is not there.
     """
-    base = mirror.rstrip("/") if mirror else None
+    base = None if mirror is None else base_address(mirror)
     if kind == "dpr":
         if name not in DPR_FILES:
             raise UsageError(
@@ -262,6 +276,8 @@ def find(kind: str, name: str, mirror: str | None = None, *, unchecked: bool = F
         return EntityQuestions(name, base or ENTITY_QUESTIONS_BASE, unchecked=unchecked)
     from dretrieve.text.hub import HubDataset
 
+    if base is not None and not base.startswith("http"):
+        raise UsageError(f"hf:{name}: --mirror {mirror} is no hub; give http://HOST or https://HOST")
     return HubDataset(name, base)
 
 

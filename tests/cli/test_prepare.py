@@ -53,3 +53,24 @@ def test_several_folders_are_joined(cli: Callable, tmp_path: Path) -> None:
     assert (out["counts"]["passages"], out["splits"]) == (1, {"eq": 1})
     failed = cli("prepare", "a", "eq", "--entities", "nq", "--output", "other", code=2)
     assert "--entities nq: there is no such set; there are a, eq" in failed.err
+
+
+def test_the_help_shows_entityquestions_and_entities(cli: Callable) -> None:
+    examples = [line for line in cli("prepare", "--help").out.splitlines() if "dretrieve prepare " in line]
+    assert any("prepare entityquestions:" in line for line in examples)
+    assert any("--entities eq" in line for line in examples)
+
+
+def test_a_mirror_that_is_none_and_a_split_that_is_ignored(cli: Callable, tmp_path: Path) -> None:
+    """A dry run and the run give one sentence and one exit code."""
+    (tmp_path / "mirror").mkdir()
+    for words, code, text in (
+        (("--mirror", "gone"), 3, "--mirror gone: there is no folder gone; give http://HOST/"),
+        (("--mirror", "ftp://x"), 2, "--mirror 'ftp://x' is no address that files can be fetched from"),
+        (("--mirror", "mirror"), 3, f"the mirror has no file {tmp_path / 'mirror' / 'dataset.zip'}; put it"),
+        (("--split", "x"), 2, "--split x: each question of EntityQuestions names its split; leave --split"),
+    ):
+        for dry in ((), ("--dry-run",)):
+            failed = cli("prepare", "entityquestions:dev", *words, *dry, "--output", "out", code=code)
+            assert "trying again" not in failed.err
+            assert text in failed.err.splitlines()[-1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -253,3 +254,49 @@ def test_joining_takes_no_other_sources_and_its_options_need_several(tmp_path: P
         make(tmp_path / "a", tmp_path / "out", **two)
     with pytest.raises(UsageError, match="b is one of the joined collections; choose another folder"):
         make(tmp_path / "a", tmp_path / "b", **two, force=True)
+
+
+def test_a_dry_run_refuses_what_the_run_refuses(tiny_collection: Path, tmp_path: Path) -> None:
+    """Everything that can be told without a download and without writing; and nothing is written."""
+    corpus = lines(tmp_path / "c.tsv", "0\tbees")
+    plain = lines(tmp_path / "plain" / "queries.jsonl", {"_id": "q", "text": "Who?"}).parent
+    foreign = lines(tmp_path / "foreign" / "notes.txt", "mine").parent
+    out, two = tmp_path / "out", {"others": (str(plain),)}
+    nothing = tmp_path / "nothing"
+    cases = [
+        (
+            tiny_collection,
+            out,
+            two | {"join": JoinOptions(entities=("eq",))},
+            "--entities eq: there is no such",
+        ),
+        (tiny_collection, out, two | {"join": JoinOptions(entities=("plain",))}, "has no field 'relation'"),
+        (tiny_collection, out, {"others": (str(nothing),)}, "nothing does not exist"),
+        (corpus, out, {"corpus": corpus}, "leave --corpus out"),
+        (corpus, out, {"queries": nothing}, "nothing does not exist"),
+        (corpus, out, {"qrels": (f"dev={nothing}",)}, "nothing does not exist"),
+        (corpus, out, {"qrels": ("a/b=x",)}, "cannot name a split"),
+        ("dpr:nq-test.qa", out, {"corpus": nothing}, "nothing does not exist"),
+        (corpus, foreign, {}, "holds notes.txt and was not made by prepare"),
+        ("pydocs", foreign, {}, "holds notes.txt and was not made by prepare"),
+        ("beir:scifact", foreign, {}, "holds notes.txt and was not made by prepare"),
+    ]
+    for source, output, options, text in cases:
+        for dry_run in (True, False):
+            with pytest.raises((UsageError, PreconditionError, DataError), match=text):
+                make(source, output, dry_run=dry_run, **options)
+            if dry_run:
+                assert not out.exists()
+        shutil.rmtree(out, ignore_errors=True)
+
+
+def test_a_dry_run_knows_and_keeps_what_stands(tiny_collection: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    make(tiny_collection, out)
+    before = files_of(out)
+    assert make(tiny_collection, out, dry_run=True)["state"] == "up to date"
+    for other in (lines(tmp_path / "c.tsv", "0\tbees"), "beir:scifact"):
+        with pytest.raises(PreconditionError, match="holds the result of other options"):
+            make(other, out, dry_run=True)
+        assert make(other, out, dry_run=True, force=True)["state"] == "planned"
+    assert files_of(out) == before

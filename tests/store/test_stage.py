@@ -49,6 +49,18 @@ def test_other_options_are_refused_by_name_unless_forced(tmp_path: Path) -> None
     assert not stage(path, force=True, **other).up_to_date()
 
 
+def test_a_look_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dry run with --force must not make a finished result an unfinished one."""
+    path = tmp_path / "run.trec"
+    make(path)
+    assert not stage(path, force=True).up_to_date(look=True)
+    monkeypatch.setenv("DRETRIEVE_STALE", "replace")
+    assert not stage(path, options={"hits": 20}).up_to_date(look=True)
+    assert open_artefact(path).counts == {"hits": 1}
+    assert not stage(path, options={"hits": 20}).up_to_date()
+    assert not (tmp_path / "run.trec.manifest.json").exists()
+
+
 def test_a_file_that_is_not_ours_is_not_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "run.trec"
     path.write_text("precious")

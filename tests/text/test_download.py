@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from dretrieve.errors import Interrupted, PreconditionError, VerificationError
+from dretrieve.errors import Interrupted, PreconditionError, UsageError, VerificationError
 from dretrieve.store.interrupt import Signals
-from dretrieve.text.download import Download, fetch
+from dretrieve.text.download import Download, base_address, fetch
 from dretrieve.types import Silent
 
 DATA = bytes(range(256)) * 4000
@@ -135,3 +135,56 @@ def test_no_space(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_a_file_of_unknown_length(server: Server, tmp_path: Path) -> None:
     server.lengths = False
     assert fetch(download(server, tmp_path, MD5)).read_bytes() == DATA
+
+
+def never(seconds: float) -> None:
+    raise AssertionError("what cannot change was tried again")
+
+
+def test_a_folder_is_a_mirror(tmp_path: Path) -> None:
+    folder = tmp_path / "a mirror"
+    folder.mkdir()
+    (folder / "file.bin").write_bytes(DATA)
+    for mirror in (str(folder), folder.as_uri(), f"{folder.as_uri()}/"):
+        base = base_address(mirror)
+        assert base == folder.as_uri()
+    target = tmp_path / "cache" / "file.bin"
+    wanted = Download(url=f"{base}/file.bin", target=target, md5=(MD5,))
+    assert fetch(wanted, sleep=never).read_bytes() == DATA
+    assert base_address("https://host:8080/a/b/") == "https://host:8080/a/b"
+
+
+def test_a_local_file_is_missing_or_wrong_at_once(tmp_path: Path) -> None:
+    """Nothing is tried twice, nothing is written, and the sentence names the file."""
+    for name in ("gone.bin", "wrong.bin"):
+        if name == "wrong.bin":
+            (tmp_path / name).write_bytes(b"wrong")
+        wanted = Download(url=f"{tmp_path.as_uri()}/{name}", target=tmp_path / "cache" / name, md5=(MD5,))
+        expected = PreconditionError if name == "gone.bin" else VerificationError
+        with pytest.raises(expected, match=f"{tmp_path}/{name} |no file {tmp_path}/{name};"):
+            fetch(wanted, sleep=never)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_an_address_that_cannot_be_one_is_not_tried_again(tmp_path: Path) -> None:
+    wanted = Download(url="http://127.0.0.1:9/a b.zip", target=tmp_path / "x")
+    with pytest.raises(PreconditionError, match=r"a b\.zip cannot be fetched .*correct the name"):
+        fetch(wanted, sleep=never)
+
+
+@pytest.mark.parametrize(
+    "mirror",
+    ["ftp://host/x", "s3://bucket", "http://", "http://[1", "http://h:x", "http://a b", "file://far/x", " "],
+)
+def test_no_address(mirror: str) -> None:
+    with pytest.raises(UsageError, match=r"is no address that files can be fetched from; give http://HOST"):
+        base_address(mirror)
+
+
+@pytest.mark.parametrize("mirror", ["not-there", "file:///not/there", "host.org/data"])
+def test_no_folder(mirror: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        PreconditionError, match=f"--mirror {mirror}: there is no folder .*; give http://HOST"
+    ):
+        base_address(mirror)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -120,3 +121,30 @@ def test_the_address_and_the_splits() -> None:
         UsageError, match="entityquestions:tests is not known; there are: train, dev, test, all"
     ):
         remote.find("entityquestions", "tests")
+
+
+def test_a_split_is_chosen_by_the_name_alone(tmp_path: Path) -> None:
+    config = PrepareConfig(source="entityquestions:dev", output=tmp_path / "out", split="X")
+    for dry_run in (True, False):
+        with pytest.raises(UsageError, match="--split X: each question of EntityQuestions names its split"):
+            run(replace(config, dry_run=dry_run))
+
+
+def test_a_dry_run_refuses_a_mirror_as_the_run_does(tmp_path: Path) -> None:
+    """Also when there is a folder, without the archive; and it takes the archive that is there."""
+    (tmp_path / "mirror").mkdir()
+    cases = {
+        str(tmp_path / "gone"): (PreconditionError, "there is no folder .*gone"),
+        "gopher://host": (UsageError, "is no address"),
+        str(tmp_path / "mirror"): (PreconditionError, r"the mirror has no file .*mirror/dataset\.zip"),
+    }
+    for mirror, (kind, text) in cases.items():
+        for dry_run in (True, False):
+            with pytest.raises(kind, match=text):
+                make("dev", tmp_path / "out", mirror=mirror, dry_run=dry_run)
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "mirror" / "dataset.zip").write_bytes(archive())
+    assert make("dev", tmp_path / "out", mirror=mirror, dry_run=True)["state"] == "planned"
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "cache").exists()
+    assert make("dev", tmp_path / "out", mirror=mirror)["counts"]["queries"] == 4

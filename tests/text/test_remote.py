@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dretrieve.errors import DataError, UsageError
+from dretrieve.errors import DataError, UsageError, VerificationError
 from dretrieve.jobs.prepare import PrepareConfig, run
 from dretrieve.text import remote
 from dretrieve.text.collection import Collection
@@ -133,3 +133,18 @@ def test_an_unchecked_mirror_has_a_place_of_its_own(tmp_path: Path, cache: Path)
     assert unchecked.partition(" into ")[2] != other.partition(" into ")[2]
     with pytest.raises(UsageError, match="--unchecked goes with --mirror URL"):
         make("dpr:psgs_w100", tmp_path / "out", unchecked=True)
+
+
+def test_the_hub_is_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--mirror .* is no hub; give http://HOST or https://HOST"):
+        make("hf:mteb/scifact", tmp_path / "out", mirror=str(tmp_path), dry_run=True)
+
+
+def test_a_local_mirror_of_other_bytes_is_refused_before_it_is_copied(tmp_path: Path, cache: Path) -> None:
+    (tmp_path / "scifact.zip").write_bytes(b"other")
+    for dry_run in (True, False):
+        with pytest.raises(VerificationError, match=rf"{tmp_path}/scifact\.zip has md5 .*published is 5f7d"):
+            make("beir:scifact", tmp_path / "out", mirror=str(tmp_path), dry_run=dry_run)
+    assert not cache.exists()
+    made = make("beir:scifact", tmp_path / "out", mirror=str(tmp_path), unchecked=True, dry_run=True)
+    assert made["state"] == "planned"
