@@ -18,7 +18,7 @@ PAPERS := $(sort $(notdir $(patsubst %/,%,$(dir $(TABLES)))))
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## ?(.*)/  make \1\t\2/' | expand -t 18
-	@printf '  make reproduce-%s\tall tables of it\n' $(PAPERS) | expand -t 38
+	@printf '  make reproduce-%s\tall tables of %s\n' $(foreach paper,$(PAPERS),$(paper) $(paper)) | expand -t 38
 	@for table in $(TABLES); do name=$${table#recipes/}; name=$${name%.sh}; \
 	  sed -nE "s|^recipe [^ ]+ \"([^\"]*)\".*|  make reproduce-$${name/\//-}\t\1|p" $$table; done | expand -t 38
 

@@ -32,10 +32,14 @@ HELP = """Train a retriever: METHOD on a backbone, with questions and the passag
 Methods: {methods}. An interrupted training goes on when the same command is given again.
 
 Examples:
-    dretrieve train shared --backbone minilm --data work/squad:train --dev work/squad:dev --output model
-    dretrieve train dpr --backbone minilm --data work/hard.jsonl --train-group-size 2 --output model
-    torchrun --nproc-per-node 8 -m dretrieve_cli train dpr --backbone bert --data nq:train --output model
+{examples}
+    torchrun --nproc-per-node 8 -m dretrieve_cli train {name} --backbone bert --data nq:train --output model
 """
+EXAMPLES = {
+    "shared": "--backbone minilm --data work/squad:train --dev work/squad:dev --output model",
+    "dpr": "--backbone minilm --data work/hard.jsonl --train-group-size 2 --output model",
+    "taser": "--backbone minilm --data work/hard.jsonl --router det --layer-decay 0.8 --output model",
+}
 
 
 def build(words: list[str]) -> Callable[..., None]:
@@ -65,10 +69,16 @@ def build(words: list[str]) -> Callable[..., None]:
         *_common(),
     ]
     methods = "; ".join(f"{key} ({entry.text})" for key, entry in METHODS.items())
-    train.__doc__ = HELP.format(methods=methods)
+    train.__doc__ = HELP.format(methods=methods, examples=_examples(name), name=name or "dpr")
     train.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # typer reads it
     train.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return train
+
+
+def _examples(name: str) -> str:
+    """Return the lines of examples: the METHOD's, or one for each; a method without its own gets shared's."""
+    chosen = {name: EXAMPLES.get(name.replace("-", "_"), EXAMPLES["shared"])} if name else EXAMPLES
+    return "\n".join(f"    dretrieve train {method} {words}" for method, words in chosen.items())
 
 
 def _own_fields(config: type) -> Iterator[dataclasses.Field[Any]]:

@@ -97,12 +97,20 @@ class TrainOptions:
             ("dev_queries", 0),
             ("dev_pool", 0),
             ("max_minutes", 0),
+            ("weight_decay", 0),
+            ("max_grad_norm", 0),
         ):
             if getattr(self, name) < least:
                 flag = name.replace("_", "-")
                 raise UsageError(f"--{flag} {getattr(self, name)} is too small; give {least} or more")
         if self.num_train_epochs <= 0 or self.learning_rate <= 0:
             raise UsageError("--num-train-epochs and --learning-rate must be above 0")
+        for name in ("adam_beta1", "adam_beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                flag = name.replace("_", "-")
+                raise UsageError(f"--{flag} {getattr(self, name)} must be at least 0 and below 1")
+        if self.adam_epsilon <= 0:
+            raise UsageError(f"--adam-epsilon {self.adam_epsilon} must be above 0; 1e-8 is usual")
         if not 0 <= self.warmup_ratio <= 1:
             raise UsageError(f"--warmup-ratio {self.warmup_ratio} must lie between 0 and 1")
         if self.patience and not self.dev:

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from dretrieve.models.registry import METHODS
+
 
 def test_help_of_a_method_holds_its_own_options_and_loads_nothing_heavy(root):
     code = (
@@ -33,6 +35,18 @@ def test_help_without_a_method_lists_them(cli_here):
     out = cli_here("train", "--help").out
     assert "shared (one encoder for queries and passages)" in out
     assert "--learning-rate" in out
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_help_of_each_method_shows_how_to_train_it(cli_here, method):
+    """And the options in the example are options of the method."""
+    out = cli_here("train", method, "--help").out
+    example = next(line for line in out.splitlines() if f"dretrieve train {method} --backbone" in line)
+    options = [word for word in example.split() if word.startswith("--")]
+    assert len(options) > 3
+    below = out.split("Options", 1)[1] + out.split("Arguments", 1)[-1]
+    assert all(option in below for option in options)
+    assert f"-m dretrieve_cli train {method} " in out
 
 
 def test_an_unknown_method(cli_here):
@@ -70,6 +84,15 @@ def test_max_minutes_ends_with_75_and_says_how_to_go_on(cli_here, tiny_collectio
         "run the same command again to continue\n"
     )
     assert json.loads(cli_here(*line, "--json").out)["steps"] == 4
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [("--adam-beta1", "1.5"), ("--adam-epsilon", "0"), ("--weight-decay", "-1"), ("--max-grad-norm", "-1")],
+)
+def test_optimizer_numbers_out_of_range(cli_here, tiny_collection, tiny_model, tmp_path, flag, value):
+    line = [*words(tiny_collection, tiny_model, tmp_path), flag, value, "--dry-run"]
+    assert f"{flag} {float(value)} " in cli_here(*line, code=2).err
 
 
 def test_accumulation_is_refused_with_the_cure(cli_here, tiny_collection, tiny_model, tmp_path):

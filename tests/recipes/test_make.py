@@ -48,6 +48,9 @@ def test_help_lists_every_paper_and_table(make):
     listed = {line.split()[1] for line in done.stdout.splitlines()}
     assert len(names) >= 3
     assert not names - listed
+    lines = {" ".join(line.split()) for line in done.stdout.splitlines()}
+    papers = {path.parent.name for path in TABLES}
+    assert {f"make reproduce-{paper} all tables of {paper}" for paper in papers} <= lines
 
 
 def test_one_table_then_the_report(make, tmp_path):
