@@ -25,7 +25,8 @@ def fill(
         unused: their names that no vector depends on.
 
     Raises:
-        DataError: missing, unexpected or wrongly shaped tensors; names the first and their number.
+        DataError: missing, unexpected or wrongly shaped tensors, or numbers that are none (NaN, infinity);
+            names the first and how many.
     """
     places = module.state_dict()
     assert set(names) == set(places), "the form names every tensor of the method"
@@ -50,6 +51,12 @@ def fill(
     with torch.no_grad():
         for ours, name in names.items():
             places[ours].copy_(theirs[name])
+    broken = [name for ours, name in names.items() if not bool(places[ours].isfinite().all())]
+    if broken:
+        raise DataError(
+            f"{checkpoint.path} holds NaN or infinity in {counted(broken)}, the first is {broken[0]}; its "
+            "training went astray or the file is damaged: take another checkpoint"
+        )
 
 
 def refuse_missing(checkpoint: ForeignCheckpoint, names: Iterable[str]) -> None:

@@ -60,6 +60,23 @@ def test_every_tensor_arrives(tiny_model, two_berts, dpr_tensors, tmp_path):
             assert torch.equal(tensor, theirs[name])
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1e300])
+def test_weights_that_are_no_numbers_are_refused_by_name(tiny_model, dpr_tensors, tmp_path, value):
+    names = ["ctx_model.encoder.layer.1.output.dense.weight", "ctx_model.encoder.layer.1.output.dense.bias"]
+    for name in names:
+        dpr_tensors[name] = dpr_tensors[name].double()  # 1e300 is a number only there
+        dpr_tensors[name].view(-1)[3] = value
+    message = f"holds NaN or infinity in 2 tensors, the first is {names[0]}; its training went astray or the"
+    with pytest.raises(DataError, match=message) as found:
+        convert(ForeignCheckpoint(tmp_path, dpr_tensors, PARAMS), str(tiny_model))
+    assert found.value.exit_code == 4
+
+
+def test_a_pooler_that_no_vector_depends_on_may_hold_anything(tiny_model, dpr_tensors, tmp_path):
+    dpr_tensors["ctx_model.pooler.dense.bias"].fill_(float("nan"))
+    assert convert(ForeignCheckpoint(tmp_path, dpr_tensors, PARAMS), str(tiny_model)).name == "dpr"
+
+
 def changed(tensors, *, drop="", add="", shape=""):
     found = {name: tensor for name, tensor in tensors.items() if not (drop and drop in name)}
     if add:
