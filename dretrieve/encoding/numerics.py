@@ -110,10 +110,13 @@ def device_model(device: str) -> str:
 def numerics_key(device: str, precision: str, engine: str) -> dict[str, str]:
     """Return what must be equal for two shards to have been computed to the same bits.
 
-    On a CPU a batch is computed by one thread, so the number of threads is not part of it.
+    On a CPU a batch is computed by one thread, so the number of threads is not part of it. The version is of
+    our own part: the packed engine, its kernels, the cutting into batches.
     """
     import torch
     import transformers
+
+    from dretrieve.models import packed
 
     attention = "sdpa"
     if engine == "packed":
@@ -125,5 +128,6 @@ def numerics_key(device: str, precision: str, engine: str) -> dict[str, str]:
         "device": device_model(device),
         "precision": precision,
         "engine": engine,
+        "engine_version": str(packed.ENGINE_VERSION),
         "attention": attention,
     }

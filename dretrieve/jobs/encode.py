@@ -219,7 +219,7 @@ def _resolved(config: EncodeConfig, progress: Progress) -> _Work:
         progress.note("this is a task of a job array, but without --shard array/N it encodes everything")
     precision = agreed_precision(config.output, shard, config.precision, devices[0])
     plan = embedding_plan(source, config.output, precision, config.dtype)
-    check_company(config.output, shard, plan)
+    check_company(config.output, shard, plan, force=config.force)
     return _Work(
         config=config,
         progress=progress,

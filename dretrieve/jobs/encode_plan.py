@@ -10,8 +10,9 @@ from typing import Literal
 
 from dretrieve.encoding.numerics import resolve_precision
 from dretrieve.errors import PreconditionError
+from dretrieve.models import packed
 from dretrieve.store.card import Choice, ModelCard
-from dretrieve.store.embeddings import EmbeddingPlan
+from dretrieve.store.embeddings import ENGINE_VERSION, EmbeddingPlan
 from dretrieve.store.manifest import Manifest, read_manifest
 from dretrieve.store.shards import Shard
 from dretrieve.store.stage import differences
@@ -54,6 +55,7 @@ def embedding_plan(
     mine = {name: value for name, value in chosen.items() if side in card.inference_sides.get(name, both)}
     place = os.path.relpath(source.collection.path.resolve(), folder.resolve())
     extra = {"collection": place, "split": source.collection.split, "model": source.model, "inference": mine}
+    extra |= {ENGINE_VERSION: packed.ENGINE_VERSION}
     return EmbeddingPlan(
         side=side,
         vectors=card.vectors,
@@ -82,18 +84,23 @@ def agreed_precision(folder: Path, shard: Shard, precision: str, device: str) ->
     )
 
 
-def check_company(folder: Path, shard: Shard, plan: EmbeddingPlan) -> None:
-    """Refuse to add a shard to those of another model, collection, precision or cut.
+def check_company(folder: Path, shard: Shard, plan: EmbeddingPlan, *, force: bool = False) -> None:
+    """Refuse to add a shard to those of another model, collection, precision, cut or version of our engine.
 
-    In a recipe's own folder (`dretrieve.store.stale`) such shards are stale, and are removed.
+    In a recipe's own folder (`dretrieve.store.stale`) such shards are stale, and are removed. A shard that
+    stands finished was computed by the version that it records, unless ``force`` computes it again.
 
     Raises:
         PreconditionError: says what differs.
     """
+    own = folder / f"{shard.stem}.manifest.json"
+    recorded = read_manifest(own).extra if own.exists() and not force else plan.extra or {}
+    engine = recorded.get(ENGINE_VERSION)
     for file in sorted(folder.glob("shard-*-of-*.manifest.json")):
         if file.name.startswith(f"{shard.stem}."):
             continue
-        problem = _unfit(read_manifest(file), shard, plan)
+        other = read_manifest(file)
+        problem = _unfit(other, shard, plan) or _other_engine(other.extra.get(ENGINE_VERSION), engine)
         if problem and replaces_stale():
             for path in [file, *folder.glob(f"{file.name.partition('.')[0]}.*")]:  # the manifest first
                 path.unlink(missing_ok=True)
@@ -113,6 +120,16 @@ def _unfit(other: Manifest, shard: Shard, plan: EmbeddingPlan) -> str:
     if theirs.fingerprint == mine.fingerprint:
         return ""
     return f"shards of other options ({differences(theirs, mine)})"
+
+
+def _other_engine(theirs: int | None, mine: int | None) -> str:
+    """Return why vectors of those two versions of our engine do not belong together; nothing when they do.
+
+    Embeddings made before the version was recorded (None) are not told apart.
+    """
+    if None in (theirs, mine) or theirs == mine:
+        return ""
+    return f"shards computed by version {theirs} of the engine, this one is by version {mine} with other bits"
 
 
 def _without_shard(manifest: Manifest) -> Manifest:

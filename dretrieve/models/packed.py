@@ -31,6 +31,9 @@ from dretrieve.models.base import TokenBatch
 from dretrieve.models.packed_linear import PackedLinear, Workspace
 from dretrieve.models.packing import pack
 
+# Raised when a change here, in the kernels or in the cutting into batches gives the same texts other bits.
+# 2: norms by `kernels.layer_norm`, sums inside the products, smaller batches at a chunk's end.
+ENGINE_VERSION = 2
 # How the position of the first token is numbered, by transformers' model type.
 FAMILIES = {"bert": 0, "roberta": 1, "xlm-roberta": 1}
 # Scores of one block of attention: half a mebibyte, so that they stay in the processor's own cache.

@@ -7,7 +7,7 @@ then with ``….offsets.npy`` (int64, [rows + 1]) and, where the method has it, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +26,8 @@ from dretrieve.types import ScoreName, Side, VectorSpec
 
 STAGE = "encode"
 VERSION = 1
+# What `EmbeddingPlan.extra` calls the version of the engine that computed the vectors.
+ENGINE_VERSION = "engine_version"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +41,8 @@ class EmbeddingPlan:
         salience: whether each token has a weight beside its vector.
         options: byte-changing options of the stage (precision, inference choices, …).
         inputs: ``collection`` (sha256 of the texts), ``passage_model`` and, for queries, ``query_model``.
-        extra: what later stages read but no byte depends on: relative path of the collection, card name.
+        extra: what later stages read and no fingerprint depends on: relative path of the collection, card
+            name, version of the engine.
     """
 
     side: Side
@@ -156,6 +159,7 @@ class Embeddings:
                     f"{other.shard.stem} differ ({_named_difference(first.manifest, other.manifest)}); "
                     "remove the one that does not belong and encode that shard again"
                 )
+        _check_engine(folder, found)
         check_tiling((entry.shard for entry in found), first.shard.total, str(folder))
         found.sort(key=lambda entry: (entry.shard.start, entry.shard.index))
         options = first.manifest.options
@@ -228,6 +232,25 @@ class Embeddings:
         if not parts:
             return np.empty((0, self.vectors.dim), dtype=self.dtype)
         return np.concatenate(parts)
+
+
+def _check_engine(folder: Path, shards: Sequence[EmbeddingShard]) -> None:
+    """Refuse shards of two versions of the engine; of those without a record nothing is known.
+
+    Raises:
+        VerificationError: names a shard of each.
+    """
+    first: dict[int, str] = {}
+    for entry in shards:
+        version = entry.manifest.extra.get(ENGINE_VERSION)
+        if version is not None:
+            first.setdefault(version, entry.shard.stem)
+    if len(first) > 1:
+        named = " and ".join(f"{stem} by version {version}" for version, stem in sorted(first.items()))
+        raise VerificationError(
+            f"{folder} mixes embeddings that do not belong together: the engine computed {named}; "
+            "remove those of the older version and encode their shards again"
+        )
 
 
 def _common(manifest: Manifest) -> tuple[Any, ...]:

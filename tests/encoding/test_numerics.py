@@ -69,8 +69,25 @@ def test_threads_are_those_allotted(monkeypatch):
 
 def test_the_key_names_what_decides_bits():
     key = numerics.numerics_key("cpu", "bf16", "packed")
-    assert set(key) == {"torch", "transformers", "device", "precision", "engine", "attention"}
+    assert set(key) == {
+        "torch",
+        "transformers",
+        "device",
+        "precision",
+        "engine",
+        "engine_version",
+        "attention",
+    }
     assert key["attention"] != numerics.numerics_key("cpu", "fp32", "packed")["attention"]
+
+
+def test_another_version_of_our_engine_is_another_key(monkeypatch):
+    from dretrieve.models import packed
+
+    before = numerics.numerics_key("cpu", "bf16", "packed")
+    monkeypatch.setattr(packed, "ENGINE_VERSION", packed.ENGINE_VERSION + 1)
+    after = numerics.numerics_key("cpu", "bf16", "packed")
+    assert {name for name in before if before[name] != after[name]} == {"engine_version"}
 
 
 def test_resolving_for_a_cpu_loads_no_torch():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -53,6 +54,20 @@ def large(tmp_path_factory):
 
 def config(model, output, **more):
     return job.EncodeConfig(model=str(model), output=output, precision="fp32", device="cpu", **more)
+
+
+def signal_after_two_chunks(monkeypatch):
+    """Send this process a SIGTERM when the second chunk from now on is written."""
+    write = shard_writer.ShardWriter.write
+    calls = []
+
+    def write_then_signal(self, *words, **named):
+        write(self, *words, **named)
+        calls.append(1)
+        if len(calls) == 2:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(shard_writer.ShardWriter, "write", write_then_signal)
 
 
 def arrays(folder):
@@ -117,16 +132,7 @@ def test_an_interrupted_shard_goes_on_at_its_chunk_and_ends_with_the_same_bytes(
     tiny_model, large, tmp_path, monkeypatch
 ):
     job.run(config(tiny_model, tmp_path / "whole", corpus=str(large)))
-    write = shard_writer.ShardWriter.write
-    calls = []
-
-    def write_then_signal(self, *words, **named):
-        write(self, *words, **named)
-        calls.append(1)
-        if len(calls) == 2:
-            signal.raise_signal(signal.SIGTERM)
-
-    monkeypatch.setattr(shard_writer.ShardWriter, "write", write_then_signal)
+    signal_after_two_chunks(monkeypatch)
     broken = config(tiny_model, tmp_path / "broken", corpus=str(large))
     with pytest.raises(Interrupted, match="SIGTERM at a safe point"):
         job.run(broken)
@@ -150,6 +156,41 @@ def test_shards_of_other_options_are_refused_before_computing(tiny_model, large,
         job.run(config(tiny_model, output, corpus=str(tiny_collection), shard="1/2"))
     with pytest.raises(PreconditionError, match="--force"):
         job.run(config(tiny_model, output, corpus=str(large), shard="0/2", dtype="float32"))
+
+
+def test_shards_of_another_version_of_the_engine_are_refused(tiny_model, large, tmp_path, monkeypatch):
+    from dretrieve.models import packed
+
+    output, now = tmp_path / "emb", packed.ENGINE_VERSION
+    shards = [config(tiny_model, output, corpus=str(large), shard=f"{index}/3") for index in range(3)]
+    job.run(shards[0])
+    job.run(shards[1])
+    assert job.run(shards[1]).as_json()["state"] == "up to date"
+    monkeypatch.setattr(packed, "ENGINE_VERSION", now + 1)
+    message = (
+        f"shards computed by version {now} of the engine, this one is by version {now + 1} with other bits"
+    )
+    with pytest.raises(PreconditionError, match=message) as found:
+        job.run(shards[2])
+    assert found.value.exit_code == 3
+    assert job.run(shards[0]).state == "up to date", "what is finished stays"
+    with pytest.raises(PreconditionError, match=message):
+        job.run(replace(shards[0], force=True))
+    monkeypatch.setenv("DRETRIEVE_STALE", "replace")
+    assert job.run(shards[1]).state == "up to date"
+    assert len(list(output.glob("*.manifest.json"))) == 2
+    job.run(shards[2])
+    assert [path.name for path in output.glob("*.manifest.json")] == ["shard-00002-of-00003.manifest.json"]
+
+
+def test_a_shard_is_not_continued_by_another_version_of_the_engine(tiny_model, large, tmp_path, monkeypatch):
+    from dretrieve.models import packed
+
+    signal_after_two_chunks(monkeypatch)
+    with pytest.raises(Interrupted):
+        job.run(config(tiny_model, tmp_path / "emb", corpus=str(large)))
+    monkeypatch.setattr(packed, "ENGINE_VERSION", packed.ENGINE_VERSION + 1)
+    assert job.run(config(tiny_model, tmp_path / "emb", corpus=str(large))).computed == 4200
 
 
 def test_in_a_recipes_folder_stale_shards_give_way(tiny_model, large, tmp_path, monkeypatch):

@@ -19,13 +19,16 @@ ROWS = 4000
 VECTORS = np.arange(1, ROWS * 4 + 1, dtype=np.float32).reshape(ROWS, 4)
 
 
-def write(folder: Path, count: int, indices: list[int] | None = None, model: str = "m") -> None:
+def write(
+    folder: Path, count: int, indices: list[int] | None = None, model: str = "m", engine: int | None = None
+) -> None:
     plan = EmbeddingPlan(
         side="passage",
         vectors=VectorSpec(4, "one", "dot"),
         dtype="float32",
         options={},
         inputs={"collection": "c", "passage_model": model},
+        extra=None if engine is None else {"engine_version": engine},
     )
     for index in range(count) if indices is None else indices:
         writer = ShardWriter(folder, shard_rows(ROWS, index, count), plan)
@@ -61,6 +64,20 @@ def test_shards_of_two_models_are_refused(tmp_path: Path) -> None:
     write(tmp_path, 2, [1], model="other")
     with pytest.raises(VerificationError, match="input passage_model m -> other"):
         Embeddings.open(tmp_path)
+
+
+def test_shards_of_two_versions_of_the_engine_are_refused(tmp_path: Path) -> None:
+    write(tmp_path, 3, [0])
+    write(tmp_path, 3, [1, 2], engine=2)
+    assert Embeddings.open(tmp_path).rows == ROWS, "of a shard without a record nothing is known"
+    (tmp_path / "shard-00002-of-00003.manifest.json").unlink()
+    write(tmp_path, 3, [2], engine=3)
+    message = (
+        "the engine computed shard-00001-of-00003 by version 2 and shard-00002-of-00003 by version 3; remove"
+    )
+    with pytest.raises(VerificationError, match=message) as found:
+        Embeddings.open(tmp_path)
+    assert found.value.exit_code == 5
 
 
 def test_two_cuts_in_one_folder_are_refused(tmp_path: Path) -> None:
