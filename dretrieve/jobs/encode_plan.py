@@ -54,8 +54,13 @@ def embedding_plan(
     chosen = card.chosen(settings)
     mine = {name: value for name, value in chosen.items() if side in card.inference_sides.get(name, both)}
     place = os.path.relpath(source.collection.path.resolve(), folder.resolve())
-    extra = {"collection": place, "split": source.collection.split, "model": source.model, "inference": mine}
-    extra |= {ENGINE_VERSION: packed.ENGINE_VERSION}
+    extra = {
+        "collection": place,
+        "split": source.collection.split,
+        "model": source.model,
+        "inference": mine,
+        ENGINE_VERSION: packed.ENGINE_VERSION,
+    }
     return EmbeddingPlan(
         side=side,
         vectors=card.vectors,
