@@ -100,7 +100,7 @@ def run(config: ConvertConfig, progress: Progress | None = None) -> ConvertResul
         config.output, "folder", STAGE, VERSION, {"from": config.form.lower()}, inputs, config.force
     )
     old = listed(stage)
-    if stage.up_to_date():
+    if stage.up_to_date(look=config.dry_run):
         parameters = stage.existing().counts["parameters"]
         return _result(config.output, "up to date", ModelCard.load(config.output), parameters)
     (progress or Silent()).note(f"reading {config.checkpoint}")

@@ -110,7 +110,7 @@ def run(config: FuseConfig, progress: Progress | None = None) -> FuseResult:
         config = replace(config, options=replace(config.options, alpha=_alpha_of(config.alpha_from)))
     dev = open_dev_sets(config.dev, (config.run, config.bm25_run), progress) if alphas else None
     stage = _stage(config, alphas, dev)
-    if stage.up_to_date():
+    if stage.up_to_date(look=config.dry_run):
         known = stage.existing()
         return _result(config, "up to date", known.counts, known.extra)
     if config.dry_run:

@@ -112,7 +112,7 @@ def run(config: MineNegativesConfig, progress: Progress | None = None) -> MineNe
     if config.drop_answers and not any(queries.answers):
         raise UsageError(f"{config.data} has no answers; leave --drop-answers out")
     stage = _stage(config, collection, queries)
-    if stage.up_to_date():
+    if stage.up_to_date(look=config.dry_run):
         return _result(stage.output, stage.existing().counts, up_to_date=True)
     if config.dry_run:
         progress.note(f"would mine {len(queries):,} queries of {config.data} into {stage.output}")

@@ -122,7 +122,7 @@ def run(config: TrainConfig, progress: Progress | None = None) -> TrainResult:
         with processes.first_goes_first():
             opened = open_inputs(config, (processes, device), shown)
         old = listed(opened.stage)
-        if opened.stage.up_to_date():
+        if opened.stage.up_to_date(look=config.dry_run):
             return _finished(opened.stage)
         if config.dry_run:
             return _plan_only(config, opened, shown)

@@ -104,6 +104,12 @@ def test_a_dry_run_compares_everything_and_writes_nothing(config):
         run(replace(config, dry_run=True))
 
 
+def test_a_forced_dry_run_keeps_what_stands(config):
+    run(config)
+    assert run(replace(config, force=True, dry_run=True)).state == "would convert"
+    assert run(config).state == "up to date"
+
+
 def test_what_cannot_be_converted(config, tmp_path):
     with pytest.raises(UsageError, match="--from reatt is unknown"):
         run(replace(config, form="reatt"))

@@ -174,6 +174,9 @@ def test_a_dry_run_writes_nothing(cli_here: Callable, runs: tuple[Path, Path], t
     words = ("--run", runs[0], "--bm25-run", runs[1], "--output", tmp_path / "out.trec", "--dry-run")
     assert "planned" in fuse(cli_here, *words).out
     assert not list(tmp_path.glob("out*"))
+    fuse(cli_here, *words[:-1])
+    assert "planned" in fuse(cli_here, *words, "--force").out
+    assert "up to date" in fuse(cli_here, *words).out  # the dry run with --force left it as it was
 
 
 def test_reciprocal_ranks_have_no_alpha(cli_here: Callable, runs: tuple[Path, Path], tmp_path: Path) -> None:

@@ -149,6 +149,9 @@ def test_dry_run_writes_nothing(collection):
     config = config_of(collection, dry_run=True)
     run(config)
     assert not config.output.exists()
+    run(config_of(collection))
+    run(config_of(collection, dry_run=True, force=True))
+    assert run(config_of(collection)).up_to_date
 
 
 def test_passages_with_an_answer_are_dropped(collection):

@@ -255,6 +255,14 @@ def test_a_missing_tracker_stops_before_training(config_of, monkeypatch):
         run(config_of(options={"report_to": "wandb"}))
 
 
+def test_a_forced_dry_run_keeps_what_stands(config_of):
+    run(config_of())
+    before = manifest_path(config_of().output).read_bytes()
+    run(config_of("dpr", force=True, dry_run=True))
+    assert manifest_path(config_of().output).read_bytes() == before
+    assert run(config_of()).up_to_date
+
+
 def test_dry_run_writes_nothing(config_of):
     config = config_of(dry_run=True)
     notes = Notes()
@@ -299,12 +307,21 @@ def test_gradient_cache_and_checkpointing_train_to_the_same_weights_nearly(confi
         ({"max_minutes": -1.0}, "--max-minutes -1.0 is too small"),
         ({"max_minutes": float("nan")}, "--max-minutes nan is no finite number"),
         ({"learning_rate": float("inf")}, "--learning-rate inf is no finite number"),
+        ({"weight_decay": -0.1}, "--weight-decay -0.1 is too small; give 0 or more"),
+        ({"max_grad_norm": -1.0}, "--max-grad-norm -1.0 is too small; give 0 or more"),
+        ({"adam_beta1": 1.0}, "--adam-beta1 1.0 must be at least 0 and below 1"),
+        ({"adam_beta2": -0.5}, "--adam-beta2 -0.5 must be at least 0 and below 1"),
+        ({"adam_epsilon": 0.0}, "--adam-epsilon 0.0 must be above 0"),
         ({"positives": "all"}, "choose one of sample, first"),
     ],
 )
 def test_options_that_make_no_sense(options, message):
     with pytest.raises(UsageError, match=message):
         TrainOptions(**options)
+
+
+def test_the_ends_of_the_ranges_are_legal():
+    TrainOptions(weight_decay=0.0, max_grad_norm=0.0, adam_beta1=0.0, adam_beta2=0.0)
 
 
 def test_options_that_change_nothing_are_not_recorded():
