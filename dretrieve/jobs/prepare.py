@@ -32,6 +32,8 @@ __all__ = ["PrepareConfig", "PrepareResult", "run"]
 
 STAGE = "prepare"
 VERSION = 1
+# Of joined collections. 2: what a set judges but does not hold is nothing of another set's.
+JOIN_VERSION = 2
 
 
 def run(config: PrepareConfig, progress: Progress | None = None) -> PrepareResult:
@@ -105,7 +107,10 @@ def _prepare_joined(config: PrepareConfig, progress: Progress) -> PrepareResult:
     if config.dry_run:
         open_sets(sets, config.join.entities)
     options = {"sets": [one.name for one in sets], **asdict(config.join)}
-    stage = _stage(config, options, {f"set {one.name}": content_sha256(one.path) for one in sets})
+    options["entities"] = list(config.join.entities)  # as a manifest gives it back
+    stage = _stage(
+        config, options, {f"set {one.name}": content_sha256(one.path) for one in sets}, JOIN_VERSION
+    )
 
     def holds(query: Query) -> Callable[[str], bool]:
         return Answers(query.answers, regex=query.answers_are_regex).found_in
@@ -158,8 +163,10 @@ def _planned(config: PrepareConfig, plan: str) -> PrepareResult:
     return PrepareResult(output=config.output, source=config.source, state="planned", extra={"plan": plan})
 
 
-def _stage(config: PrepareConfig, options: dict[str, Any], inputs: dict[str, str]) -> Stage:
-    return Stage(config.output, "folder", STAGE, VERSION, options, inputs, config.force)
+def _stage(
+    config: PrepareConfig, options: dict[str, Any], inputs: dict[str, str], version: int = VERSION
+) -> Stage:
+    return Stage(config.output, "folder", STAGE, version, options, inputs, config.force)
 
 
 def _execute(

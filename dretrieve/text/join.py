@@ -93,12 +93,20 @@ def open_sets(
     Raises:
         UsageError: an entity set that is none of the sets.
         PreconditionError: a set that is not there.
-        DataError: a set that is no collection; an entity set without relations or answers.
+        DataError: a set that is no collection, or judges queries that it lacks the file of; an entity set
+            without relations or answers.
     """
     for name in entities:
         if name not in (names := [one.name for one in sets]):
             raise UsageError(f"--entities {name}: there is no such set; there are {', '.join(names)}")
     files = {one.name: Files.of(one.path) for one in sets}
+    for one in sets:
+        if files[one.name].queries is None and files[one.name].qrels:
+            splits = ", ".join(files[one.name].qrels)
+            raise DataError(
+                f"{one.path} has judgements ({splits}) but no queries.jsonl that they are about; put its "
+                "queries there, or take its qrels away to join its passages alone"
+            )
     return files, {name: asked_entities(_queries_of(files[name], name), name) for name in entities}
 
 

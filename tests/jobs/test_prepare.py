@@ -11,12 +11,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from dretrieve.errors import DataError, PreconditionError, UsageError
 from dretrieve.jobs.prepare import PrepareConfig, run
+from dretrieve.store.manifest import read_manifest, write_manifest
 from dretrieve.text import download
 from dretrieve.text.collection import Collection
 from dretrieve.text.join import JoinOptions
@@ -240,6 +242,26 @@ def test_collections_joined_over_one_corpus(tiny_collection: Path, tmp_path: Pat
     lines(more / "corpus.jsonl", {"_id": "m2", "title": "Bo", "text": "Born in Rome."})
     with pytest.raises(PreconditionError, match="input set more"):
         run(PrepareConfig(**where))
+
+
+def test_what_an_older_version_joined_is_stale(
+    tiny_collection: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = lines(tmp_path / "more" / "corpus.jsonl", {"_id": "m1", "title": "Bo", "text": "Born."}).parent
+    options = {"output": tmp_path / "joined", "others": (str(more),)}
+    make(f"tiny={tiny_collection}", **options)
+    place = tmp_path / "joined" / "manifest.json"
+    manifest = read_manifest(place)
+    write_manifest(place, replace(manifest, version=1))
+    with pytest.raises(
+        PreconditionError, match="other options .stage prepare v1 -> prepare v2.; use --force"
+    ):
+        make(f"tiny={tiny_collection}", **options)
+    monkeypatch.setenv("DRETRIEVE_STALE", "replace")
+    assert make(f"tiny={tiny_collection}", **options)["state"] == "written"
+    assert read_manifest(place) == manifest
+    make(tiny_collection, tmp_path / "plain")
+    assert read_manifest(tmp_path / "plain" / "manifest.json").version == 1, "only what joins has changed"
 
 
 def test_joining_takes_no_other_sources_and_its_options_need_several(tmp_path: Path) -> None:

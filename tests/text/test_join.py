@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -116,6 +117,18 @@ def test_what_a_set_judges_but_does_not_hold_is_nothing_of_another_set(two, tmp_
     made, _ = joined(tmp_path / "joined", *two, third)
     held = {("s", "9"): 1, ("third:q", "9"): 1, ("lost", "9"): 1}
     assert judged(made, "third-test") == held | {("s", "third:1"): 1, ("s", "third:c"): 1}
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_judgements_without_queries_are_refused_rather_than_lost(two, tmp_path, order):
+    bare = collection(tmp_path / "bare", {"7": ("Ice", "Cold.")}, test=[("q", "7", 1)], dev=[("q", "7", 1)])
+    message = r"bare has judgements \(dev, test\) but no queries.jsonl that they are about; put its queries"
+    with pytest.raises(DataError, match=message) as found:
+        joined(tmp_path / "joined", *[two[0], bare][::order])
+    assert found.value.exit_code == 4
+    shutil.rmtree(bare / "qrels")
+    made, _ = joined(tmp_path / "other", two[0], bare)
+    assert "7" in texts(made)
 
 
 def test_a_set_without_passages_judges_those_of_the_others(two, tmp_path):
