@@ -91,6 +91,13 @@ def test_modules_stay_small(root):
         assert len(lines) <= most, f"{source.relative_to(root)} has {len(lines)} lines"
 
 
+def test_what_catches_every_exception_says_why(root):
+    for source, _ in modules(root):
+        for number, line in enumerate(source.read_text(encoding="utf-8").splitlines(), 1):
+            broad = line.strip().startswith(("except Exception", "except BaseException", "except:"))
+            assert not broad or "  # " in line, f"{source.relative_to(root)}:{number} gives no reason"
+
+
 def test_no_vague_names(root):
     vague = {"utils", "util", "common", "misc", "helpers"}
     library = {source.stem for source, _ in modules(root) if "dretrieve_cli" not in source.parts}

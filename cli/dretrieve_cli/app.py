@@ -137,7 +137,7 @@ def run_command(name: str, words: list[str]) -> int:
         return fail(
             f"{path} needs {error.name}, which is not installed; {PROGRAM} doctor says how to get it", 3
         )
-    except Exception as error:
+    except Exception as error:  # a bug of ours: one line, and its trace if asked for
         if {"--verbose", "-v"} & set(words):
             raise
         return fail(unexpected(error), 1)

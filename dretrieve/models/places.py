@@ -73,7 +73,7 @@ def _from_hub(name: str) -> Path:
     repository, _, revision = name.partition("@")
     try:
         return Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(WANTED)))
-    except Exception as error:
+    except Exception as error:  # the hub client's own errors, those of its network library, OSError
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise PreconditionError(
             f"model '{name}' is no folder here and could not be fetched from the hub: {reason}"

@@ -48,7 +48,7 @@ def recorded_state(manifest: Path, stage: str, fingerprint: str) -> Iterator[Non
     except DretrieveError as error:
         record("failed", error.exit_code, str(error))
         raise
-    except BaseException as error:
+    except BaseException as error:  # noted, whatever it is, and raised again
         record("failed", 1, f"{type(error).__name__}: {error}")
         raise
 

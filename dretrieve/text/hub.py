@@ -89,7 +89,7 @@ class HubDataset:
             )
         except DretrieveError:
             raise
-        except Exception as error:
+        except Exception as error:  # its own errors, the network's, any of a data set's script
             text = " ".join(str(error).split())[:200]
             raise PreconditionError(
                 f"hf:{self.path} cannot be loaded ({type(error).__name__}: {text}); check the name, "

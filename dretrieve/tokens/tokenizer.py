@@ -99,7 +99,7 @@ class SideTokenizer:
             return cls(_converted(folder), card, _pad_id(folder, None))
         try:
             backend = Tokenizer.from_file(str(file))
-        except Exception as error:
+        except Exception as error:  # tokenizers raises Exception itself
             raise PreconditionError(f"{file} cannot be read as a tokenizer: {error}") from error
         return cls(backend, card, _pad_id(folder, backend))
 
@@ -189,7 +189,7 @@ def _converted(folder: Path) -> Tokenizer:
 
     try:
         backend = getattr(AutoTokenizer.from_pretrained(str(folder)), "backend_tokenizer", None)
-    except Exception as error:
+    except Exception as error:  # whatever other files make transformers stumble on
         raise PreconditionError(f"{folder} holds no tokenizer that can be read: {error}") from error
     if not isinstance(backend, Tokenizer):
         raise PreconditionError(
