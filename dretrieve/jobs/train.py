@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,22 +13,19 @@ import torch
 
 from dretrieve.errors import PreconditionError
 from dretrieve.jobs.model_output import listed, model_files
-from dretrieve.jobs.train_inputs import SIDES, STAGE, Inputs, open_inputs
+from dretrieve.jobs.train_inputs import STAGE, Inputs, open_inputs, open_tokenizers, sets_in_rows
 from dretrieve.models.base import Method
 from dretrieve.models.config import MethodConfig
 from dretrieve.models.model_folder import save_model
-from dretrieve.models.places import find_model, read_card
 from dretrieve.models.registry import find
 from dretrieve.store.atomic import write_json
 from dretrieve.store.draws import fold
-from dretrieve.store.fingerprint import canonical_json, sha256_bytes
 from dretrieve.store.interrupt import Signals, interruptible
 from dretrieve.store.stage import Stage
 from dretrieve.store.stale import replaces_stale
 from dretrieve.store.state import recorded_state
-from dretrieve.tokens.tokenizer import SideTokenizer
-from dretrieve.training.batches import TrainingSet
 from dretrieve.training.checkpoint import Checkpoints, Progressed
+from dretrieve.training.estimate import Cost, estimate
 from dretrieve.training.loop import Loop, PhasePlan, Surroundings
 from dretrieve.training.options import TrainOptions
 from dretrieve.training.preparing import (
@@ -41,9 +37,8 @@ from dretrieve.training.preparing import (
 )
 from dretrieve.training.processes import join_processes, leave_processes
 from dretrieve.training.seeds import own_generators
-from dretrieve.training.sets import tokenised
 from dretrieve.training.trackers import open_trackers
-from dretrieve.types import Progress, Side, Silent
+from dretrieve.types import Progress, Silent
 
 CURVES = "curves.json"
 Stop = tuple[Signals, float | None]  # the signals, and the deadline of --max-minutes
@@ -76,7 +71,7 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainResult:
-    """What came out: where, after how many steps, and the curve."""
+    """What came out: where, after how many steps, and the curve; or, of a dry run, the cost."""
 
     output: Path
     steps: int
@@ -85,13 +80,17 @@ class TrainResult:
     best_step: int = 0
     metric: str = ""
     up_to_date: bool = False
+    estimate: Cost | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the result as plain data."""
-        return {**asdict(self), "output": str(self.output)}
+        cost = {} if self.estimate is None else {"estimate": self.estimate.as_json()}
+        return {**asdict(self), "output": str(self.output), "estimate": None, **cost}
 
     def render(self) -> str:
-        """Return the result as one or two lines."""
+        """Return the result as one or two lines; what was only planned with its cost."""
+        if self.estimate is not None:
+            return "\n".join([f"planned: {self.output}", *self.estimate.lines()])
         losses = [point["loss"] for point in self.curve if "loss" in point]
         course = f", loss {losses[0]:.4f} to {losses[-1]:.4f}" if losses else ""
         head = "up to date: " if self.up_to_date else ""
@@ -157,13 +156,11 @@ def _train(
     processes.wait()
     if options.resume == "must" and not checkpoints.found():
         raise PreconditionError(f"--resume must: {checkpoints.folder} holds no checkpoint; use --resume auto")
-    torch.manual_seed(fold(options.seed, "new weights"))
-    method = find(config.method).method().build(config.method_config, config.backbone)
-    method.to(device)
+    method = _built(config, device)
     if options.gradient_checkpointing:
         save_activation_memory(method)
-    tokenizers = _tokenizers(config.backbone, method)
-    sets = _sets(opened, tokenizers, checkpoints.folder / "tokens", progress)
+    tokenizers = open_tokenizers(config.backbone, method)
+    sets = sets_in_rows(opened, tokenizers, checkpoints.folder / "tokens", progress)
     plans = plan_phases(method, sets, tokenizers, options, opened.place)
     _announce(plans, opened, options, progress)
     dev = opened.dev
@@ -190,6 +187,13 @@ def _train(
     return _result(config.output, options.dev_metric, state)
 
 
+def _built(config: TrainConfig, device: torch.device) -> Method:
+    """Return the method as it is before its first step."""
+    torch.manual_seed(fold(config.options.seed, "new weights"))
+    method = find(config.method).method().build(config.method_config, config.backbone)
+    return method.to(device)
+
+
 def _clear(config: TrainConfig, checkpoints: Checkpoints, old: list[Path]) -> None:
     """Remove a replaced result, and checkpoints that ``--force`` or ``--resume never`` give up."""
     may_replace = config.force or replaces_stale()
@@ -198,28 +202,6 @@ def _clear(config: TrainConfig, checkpoints: Checkpoints, old: list[Path]) -> No
         checkpoints.clear()
     for path in old:
         path.unlink(missing_ok=True)
-
-
-def _tokenizers(backbone: str, method: Method) -> dict[Side, SideTokenizer]:
-    """Return the backbone's tokenizers with the method's templates and lengths."""
-    folder = find_model(backbone)
-    known, _ = read_card(folder)
-    card = method.card()
-    return {side: SideTokenizer.open(folder / known.side(side).folder, card.side(side)) for side in SIDES}
-
-
-def _sets(
-    opened: Inputs, tokenizers: Mapping[Side, SideTokenizer], folder: Path, progress: Progress
-) -> dict[str, list[TrainingSet]]:
-    """Return the sets in rows by phase; the token tables depend on tokenizers, templates and lengths."""
-    backbone = [opened.stage.inputs[f"backbone {side}"] for side in SIDES]
-    cards = [asdict(of.card) for of in tokenizers.values()]
-    key = sha256_bytes(canonical_json([backbone, cards]))
-    found: dict[str, list[TrainingSet]] = {}
-    for examples in opened.sets:
-        rows = tokenised(examples, tokenizers, (folder, key), opened.place[0], progress)
-        found.setdefault(examples.spec.phase, []).append(rows)
-    return found
 
 
 def _announce(plans: list[PhasePlan], opened: Inputs, options: TrainOptions, progress: Progress) -> None:
@@ -281,9 +263,14 @@ def _finished(stage: Stage) -> TrainResult:
 
 
 def _plan_only(config: TrainConfig, opened: Inputs, progress: Progress) -> TrainResult:
-    """Say what would be trained."""
+    """Say what would be trained, and what it would cost."""
     queries = sum(len(of.examples) for of in opened.sets)
     progress.note(
         f"would train {config.method} on {config.backbone} with {queries:,} queries into {config.output}"
     )
-    return TrainResult(output=config.output, steps=0, curve=[])
+    device = opened.place[1]
+    with own_generators(), repeatable(device):
+        method = _built(config, device)
+        tokenizers = open_tokenizers(config.backbone, method)
+        cost = estimate(method, opened.sets, tokenizers, config.options, opened.place)
+    return TrainResult(output=config.output, steps=0, curve=[], estimate=cost)

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from dretrieve.errors import UsageError
+from dretrieve.models.base import Method
 from dretrieve.models.places import find_model, read_card
+from dretrieve.store.fingerprint import canonical_json, sha256_bytes
 from dretrieve.store.stage import Stage
+from dretrieve.tokens.tokenizer import SideTokenizer
+from dretrieve.training.batches import TrainingSet
 from dretrieve.training.data import ExampleSet, open_set, parse_data
 from dretrieve.training.dev import Dev, DevOptions, open_dev
 from dretrieve.training.options import TrainOptions
 from dretrieve.training.preparing import Precision, training_precision
 from dretrieve.training.processes import Processes
+from dretrieve.training.sets import tokenised
 from dretrieve.types import Progress, Side
 
 if TYPE_CHECKING:
@@ -88,3 +95,25 @@ def dev_options(options: TrainOptions) -> DevOptions:
         pool=options.dev_pool,
         seed=options.seed,
     )
+
+
+def open_tokenizers(backbone: str, method: Method) -> dict[Side, SideTokenizer]:
+    """Return the backbone's tokenizers with the method's templates and lengths."""
+    folder = find_model(backbone)
+    known, _ = read_card(folder)
+    card = method.card()
+    return {side: SideTokenizer.open(folder / known.side(side).folder, card.side(side)) for side in SIDES}
+
+
+def sets_in_rows(
+    opened: Inputs, tokenizers: Mapping[Side, SideTokenizer], folder: Path, progress: Progress
+) -> dict[str, list[TrainingSet]]:
+    """Return the sets in rows by phase; the token tables depend on tokenizers, templates and lengths."""
+    backbone = [opened.stage.inputs[f"backbone {side}"] for side in SIDES]
+    cards = [asdict(of.card) for of in tokenizers.values()]
+    key = sha256_bytes(canonical_json([backbone, cards]))
+    found: dict[str, list[TrainingSet]] = {}
+    for examples in opened.sets:
+        rows = tokenised(examples, tokenizers, (folder, key), opened.place[0], progress)
+        found.setdefault(examples.spec.phase, []).append(rows)
+    return found

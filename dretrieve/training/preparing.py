@@ -121,13 +121,18 @@ def plan_phases(
         )
         batch = options.per_device_train_batch_size * processes.count
         feed = Feed(chosen, batch, choosing, step_options, processes, packed=packs_sides(method))
-        steps = options.max_steps or max(1, round(options.num_train_epochs * feed.plan.steps_per_epoch))
+        steps = phase_steps(options, feed.plan.steps_per_epoch)
         plans.append(
             PhasePlan(
                 feed=feed, steps=steps, step_options=step_options, optimizer=optimizer_options(options, steps)
             )
         )
     return plans
+
+
+def phase_steps(options: TrainOptions, steps_per_epoch: int) -> int:
+    """Return the steps of a phase."""
+    return options.max_steps or max(1, round(options.num_train_epochs * steps_per_epoch))
 
 
 def optimizer_options(options: TrainOptions, steps: int) -> OptimizerOptions:

@@ -266,9 +266,37 @@ def test_a_forced_dry_run_keeps_what_stands(config_of):
 def test_dry_run_writes_nothing(config_of):
     config = config_of(dry_run=True)
     notes = Notes()
-    run(config, notes)
+    result = run(config, notes)
     assert not config.output.exists()
     assert "would train shared" in notes.lines[-1]
+    planned, steps, time, memory = result.render().splitlines()
+    assert (planned, steps.split()[:4]) == (f"planned: {config.output}", ["steps", "6", "of", "3"])
+    assert "at the speed of a step of 3 queries" in time
+    assert "AdamW" in memory
+    assert result.as_json()["estimate"]["steps"] == 6
+
+
+def test_a_dry_run_refuses_what_the_training_refuses(config_of, tiny_collection):
+    phase = (f"path={tiny_collection},split=train,phase=warm-up",)
+    for changes, error, text in (
+        ({"data": phase}, UsageError, "shared has the phases train"),
+        ({"options": {"per_device_train_batch_size": 500}}, DataError, "fewer than one batch of 500"),
+    ):
+        for dry_run in (True, False):
+            with pytest.raises(error, match=text):
+                run(config_of(dry_run=dry_run, **changes))
+
+
+def test_the_estimate_counts_what_is_trained(config_of):
+    """Steps and parameters exactly."""
+    changed = {"max_steps": 0, "num_train_epochs": 2.0}
+    cost = run(config_of(dry_run=True, options=changed)).estimate
+    trained = run(config_of(options=changed))
+    assert cost.steps == trained.steps
+    parameters = read_manifest(manifest_path(trained.output)).counts["parameters"]
+    assert (cost.weights_bytes, cost.gradients_bytes) == (4 * parameters, 4 * parameters)
+    assert cost.optimizer_bytes == 8 * parameters
+    assert cost.seconds > 0
 
 
 def test_gradient_cache_and_checkpointing_train_to_the_same_weights_nearly(config_of, tmp_path):
