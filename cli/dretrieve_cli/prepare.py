@@ -36,7 +36,11 @@ def prepare(
     ] = None,
     mirror: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="Fetch from this base address instead.", rich_help_panel="Input"),
+        typer.Option(
+            metavar="URL",
+            help="Fetch from this base address, or copy from this folder.",
+            rich_help_panel="Input",
+        ),
     ] = None,
     unchecked: Annotated[
         bool,

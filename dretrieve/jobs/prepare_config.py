@@ -23,7 +23,7 @@ class PrepareConfig:
         queries: queries for a source of passages or ids.
         qrels: ``[SPLIT=]FILE`` words.
         split: the split of training rows, and of queries that name none.
-        mirror: another base address for downloads.
+        mirror: another base address for downloads, or a folder that holds the files.
         unchecked: take a mirror's files though they are not those whose checksums are published.
         force: replace a collection made from something else.
         dry_run: only say what would be read and written.

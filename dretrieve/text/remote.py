@@ -251,7 +251,7 @@ def find(kind: str, name: str, mirror: str | None = None, *, unchecked: bool = F
     Args:
         kind: one of `KINDS`.
         name: BEIR's name, DPR's key, a split of EntityQuestions, or a data set of the hub.
-        mirror: a base address in place of the published one.
+        mirror: a base address, or a folder, in place of the published one.
         unchecked: the mirror's files need not be those whose checksums are published.
 
     Raises:
