@@ -126,19 +126,25 @@ search_shards() {
     dretrieve merge "${parts[@]}" --output "$1"
 }
 
-# job_array COMMAND...: submit the shards that are missing, wait, and submit those that died, three times.
+# job_array COMMAND...: submit the shards that are missing and wait for them, three times at most. Started again
+# it finds what is queued or finished.
 job_array() {
-    local word=--submit state
-    for _ in 1 2 3; do
-        dretrieve array "$@" --shards "$SHARDS" "$word"
-        while true; do
-            state=$(dretrieve array "$@" --shards "$SHARDS" --json | tr -d ' \n')
-            [[ $state == *'"queued":[]'* || -z $state ]] && break
-            sleep 60
-        done
-        [[ $state == *'"missing":[]'* || -z $state ]] && return
-        word=--requeue
+    local state tries=0
+    if [[ -n ${DRY_RUN:-} ]]; then
+        dretrieve array "$@" --shards "$SHARDS" --submit
+        return
+    fi
+    while true; do
+        state=$(dretrieve array "$@" --shards "$SHARDS" --json | tr -d ' \n')
+        if [[ $state == *'"queued":['[0-9]* ]]; then
+            sleep "${POLL:-60}"
+        elif [[ $state == *'"missing":[]'* ]]; then
+            return
+        elif ((tries++ == 3)); then
+            say "some of $SHARDS tasks failed three times; their logs are beside the output, in the folder .array"
+            exit 1
+        else
+            dretrieve array "$@" --shards "$SHARDS" --requeue
+        fi
     done
-    say "some of $SHARDS tasks failed three times; their logs are beside the output, in the folder .array"
-    exit 1
 }
