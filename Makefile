@@ -46,7 +46,7 @@ chosen = $(or $(filter recipes/$*/%,$(TABLES)),$(call named,$*))
 .SECONDEXPANSION:
 reproduce-%: $$(if $$(strip $$(chosen)),install)
 	@[[ -n "$(strip $(chosen))" ]] || { echo "there is no recipe for $*; make help lists them" >&2; exit 2; }
-	@for table in $(chosen); do \
+	@export ASKED=$$(mktemp) && trap 'rm -f "$$ASKED"' EXIT && for table in $(chosen); do \
 	  PYTHON=$(abspath $(BIN))/python PROFILE=$(PROFILE) REPORT=later bash $$table; \
 	done
 	@paper=$(firstword $(subst /, ,$(patsubst recipes/%,%,$(chosen)))) && work=$${WORK:-work/$$paper/$(PROFILE)} && \

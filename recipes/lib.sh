@@ -6,6 +6,8 @@
 #   PROFILE    how large it is run              (the recipe's header lists its profiles; the first is the default)
 #   PYTHON     which Python runs dretrieve      (default: the checkout's .venv, else python3)
 #   DRETRIEVE  the whole command in its place   (for example "srun dretrieve"; words are split at spaces)
+#   ASKED      a file of commands that need not run again, to which this run adds its own; the tables of one
+#              `make reproduce` share one, so that none looks again at what the last one made
 #   SEEDS      which seeds a recipe runs        (default: what it says itself, see `choose_seeds`)
 #   DRY_RUN    1: only print the plan: every command with what its own --dry-run says
 #              (so does the word --dry-run behind the recipe's name)
@@ -30,12 +32,22 @@ fi
 [[ ${1:-} != --dry-run ]] || DRY_RUN=1
 [[ -z ${DRY_RUN:-} ]] || plan=$(mktemp)
 
+declare -A asked=()
+if [[ -n ${ASKED:-} ]]; then
+    while IFS= read -r line; do asked[$line]=1; done <"$ASKED"
+fi
+
 # The command of every step. Found in this checkout, installed or not, from any folder.
 dretrieve() {
     if [[ -n ${DRY_RUN:-} ]]; then
         planned call "$@"
-    else
-        PYTHONPATH=$ROOT:$ROOT/cli${PYTHONPATH:+:$PYTHONPATH} "${dretrieve_words[@]}" "$@"
+        return
+    fi
+    [[ -z ${asked[$*]:-} ]] || return 0
+    PYTHONPATH=$ROOT:$ROOT/cli${PYTHONPATH:+:$PYTHONPATH} "${dretrieve_words[@]}" "$@" || return
+    if [[ -n ${ASKED:-} && $1 != array ]]; then # the state of an array is asked for more than once
+        asked[$*]=1
+        printf '%s\n' "$*" >>"$ASKED"
     fi
 }
 

@@ -50,7 +50,10 @@ settle_smoke() {
     rates=(2e-4) dev=(--dev-queries 100 --dev-pool 300) alphas=0.00:0.60:0.05 tuned_by=top1
     choose_seeds 1
     # A command computes for a tenth of a second here: one Python that has loaded everything answers them all.
-    [[ -n ${DRETRIEVE:-} ]] || dretrieve_words=("${PYTHON:-python3}" -SE "$ROOT/recipes/warm.py")
+    if [[ -z ${DRETRIEVE:-}${DRY_RUN:-} ]]; then
+        dretrieve_words=("${PYTHON:-python3}" -SE "$ROOT/recipes/warm.py")
+        (dretrieve --version >/dev/null 2>&1 &) # it loads while the world is invented
+    fi
 }
 
 settle_mini() {

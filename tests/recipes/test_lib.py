@@ -60,6 +60,22 @@ def test_finished_steps_are_skipped_and_stale_ones_made_again(tiny_collection, t
     assert (tmp_path / "work/toy/run.json").stat().st_mtime_ns > before["run.json"]
 
 
+def test_what_one_call_has_asked_for_is_not_asked_for_again(tiny_collection, tmp_path):
+    asked = tmp_path / "asked"
+    asked.touch()
+    variables = {"COLLECTION": str(tiny_collection), "ASKED": str(asked)}
+    first = toy(tmp_path, **variables)
+    assert first.returncode == 0, first.stderr
+    lines = asked.read_text().splitlines()
+    assert [line.split()[0] for line in lines] == ["index", "search", "evaluate", "report"]
+    again = toy(tmp_path, **variables)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout == ""
+    assert asked.read_text().splitlines() == lines
+    changed = toy(tmp_path, **variables, HITS="2")
+    assert "run.trec: written" in changed.stdout
+
+
 def test_profiles_choose_the_folder_and_an_unknown_one_is_refused(tiny_collection, tmp_path):
     where = {"COLLECTION": str(tiny_collection), "DRETRIEVE": "true"}
     assert toy(tmp_path, profiles="mini paper", **where).returncode == 0

@@ -68,9 +68,10 @@ def first_expert(work: Path, row: str) -> dict[str, list[float]]:
 
 
 def test_smoke_fills_every_table_and_learns(tmp_path):
-    work = tmp_path / "work"
+    work, asked = tmp_path / "work", tmp_path / "asked"
+    asked.touch()
     for table in TABLES:
-        run(table, work, PROFILE="smoke")
+        run(table, work, PROFILE="smoke", ASKED=str(asked))
     found = report(work, "smoke")
     assert "FAIL" not in found["tally"], found["tally"]
     absent = [name for name, cell in found["cells"].items() if cell["verdict"] == "NOT RUN"]
