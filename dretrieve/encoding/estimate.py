@@ -46,7 +46,7 @@ class Estimate:
         """Return the cost in lines for people."""
         return [
             f"  tokens   {self.tokens:,} ({self.truncated:,} {unit} would be cut)",
-            f"  time     {_duration(self.seconds)}",
+            f"  time     {duration(self.seconds)}",
             f"  disk     {self.disk_bytes / 1e6:,.1f} MB, twice that while writing",
             f"  memory   {self.memory_bytes / 1e6:,.0f} MB",
         ]
@@ -92,7 +92,8 @@ def _peak_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return the seconds in a unit that fits."""
     if seconds < 90:
         return f"{seconds:.1f} s"
     return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

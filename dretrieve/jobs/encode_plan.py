@@ -12,7 +12,7 @@ from dretrieve.encoding.numerics import resolve_precision
 from dretrieve.errors import PreconditionError
 from dretrieve.models import packed
 from dretrieve.store.card import Choice, ModelCard
-from dretrieve.store.embeddings import ENGINE_VERSION, EmbeddingPlan
+from dretrieve.store.embeddings import ENGINE_ENTRY, EmbeddingPlan
 from dretrieve.store.manifest import Manifest, read_manifest
 from dretrieve.store.shards import Shard
 from dretrieve.store.stage import differences
@@ -59,7 +59,7 @@ def embedding_plan(
         "split": source.collection.split,
         "model": source.model,
         "inference": mine,
-        ENGINE_VERSION: packed.ENGINE_VERSION,
+        ENGINE_ENTRY: packed.ENGINE_VERSION,
     }
     return EmbeddingPlan(
         side=side,
@@ -100,12 +100,12 @@ def check_company(folder: Path, shard: Shard, plan: EmbeddingPlan, *, force: boo
     """
     own = folder / f"{shard.stem}.manifest.json"
     recorded = read_manifest(own).extra if own.exists() and not force else plan.extra or {}
-    engine = recorded.get(ENGINE_VERSION)
+    engine = recorded.get(ENGINE_ENTRY)
     for file in sorted(folder.glob("shard-*-of-*.manifest.json")):
         if file.name.startswith(f"{shard.stem}."):
             continue
         other = read_manifest(file)
-        problem = _unfit(other, shard, plan) or _other_engine(other.extra.get(ENGINE_VERSION), engine)
+        problem = _unfit(other, shard, plan) or _other_engine(other.extra.get(ENGINE_ENTRY), engine)
         if problem and replaces_stale():
             for path in [file, *folder.glob(f"{file.name.partition('.')[0]}.*")]:  # the manifest first
                 path.unlink(missing_ok=True)

@@ -27,7 +27,7 @@ from dretrieve.types import ScoreName, Side, VectorSpec
 STAGE = "encode"
 VERSION = 1
 # What `EmbeddingPlan.extra` calls the version of the engine that computed the vectors.
-ENGINE_VERSION = "engine_version"
+ENGINE_ENTRY = "engine_version"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,7 +242,7 @@ def _check_engine(folder: Path, shards: Sequence[EmbeddingShard]) -> None:
     """
     first: dict[int, str] = {}
     for entry in shards:
-        version = entry.manifest.extra.get(ENGINE_VERSION)
+        version = entry.manifest.extra.get(ENGINE_ENTRY)
         if version is not None:
             first.setdefault(version, entry.shard.stem)
     if len(first) > 1:

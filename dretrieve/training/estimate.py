@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dretrieve.encoding.estimate import duration
 from dretrieve.models.base import Method
 from dretrieve.models.config import Phase
 from dretrieve.tokens.tokenizer import SideTokenizer
@@ -93,7 +94,7 @@ class Cost:
         most = "at most " if self.recomputed else ""
         return [
             f"  steps    {self.steps:,} of {self.queries:,} queries, about {self.tokens:,} tokens a process",
-            f"  time     about {_duration(self.seconds)}, at the speed of a step of {self.timed_queries} "
+            f"  time     about {duration(self.seconds)}, at the speed of a step of {self.timed_queries} "
             "queries; tokenising and looks at dev come to it",
             f"  memory   about {whole} a process: weights {weights}, gradients {gradients}, "
             f"AdamW {optimizer}, activations {most}{activations}",
@@ -270,10 +271,3 @@ def _now(device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
-
-
-def _duration(seconds: float) -> str:
-    """Return the seconds in a unit that fits."""
-    if seconds < 90:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
