@@ -1,7 +1,8 @@
 """Layer norm of bfloat16 rows on the CPU: compiled, and its numpy twin.
 
-torch's own costs more than twice as much here. As in `kernels.softmax`, a bfloat16 number is the upper half of a
-float32, arrays come as int16 views, and each loop is one that the compiler turns into vector instructions.
+torch's own costs more than twice as much here. As in `kernels.softmax`, a bfloat16 number is the upper half
+of a float32, arrays come as int16 views, and each loop is one that the compiler turns into vector
+instructions.
 """
 
 from __future__ import annotations
