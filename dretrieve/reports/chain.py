@@ -14,7 +14,7 @@ from typing import Any
 
 from dretrieve.errors import DretrieveError
 from dretrieve.reports.artefacts import Artefact, Library
-from dretrieve.reports.conditions import unmet
+from dretrieve.reports.conditions import settled, unmet
 from dretrieve.store.card import CARD
 from dretrieve.store.manifest import manifest_path
 
@@ -47,9 +47,14 @@ class Chain:
     broken: list[str] = field(default_factory=list)
 
     def problems(self, conditions: Mapping[str, Any], names: Mapping[str, object]) -> list[str]:
-        """Return why the file may not fill a cell of those conditions; nothing when it may."""
+        """Return why the file may not fill a cell of those conditions; nothing when it may.
+
+        Raises:
+            DataError: the conditions say nothing about the profile.
+        """
         if self.faults:
             return list(self.faults)
+        conditions = settled(conditions, str(names.get("profile", "")))
         found = unmet(conditions, self.near, self.behind, names)
         if not found and self.unseen and MODELS.intersection(conditions):
             return [*self.unseen, *self.broken]

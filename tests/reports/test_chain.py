@@ -144,3 +144,16 @@ def test_a_packaged_query_model_is_found_by_its_name(work):
     named, bare = (walk(library, work.folder / name) for name in ("named", "bare"))
     assert [item.name for item in named.near if item.stage == "model"] == ["minilm"]
     assert [item.name for item in bare.near if item.stage == "model"] == []
+
+
+def test_conditions_of_a_profile_are_those_of_the_chain(work):
+    work.model("dpr", "dpr")
+    work.run("gone", "dpr", query_model="")
+    file = work.metrics("gone", [1, 0])
+    chain = walk(Library.scan(work.folder), file)
+    conditions = {"profiles": {"mini": {"model": {"method": "dpr"}}, "else": {"search": {"hits": 100}}}}
+    # Who encoded the queries matters only where the row says something of its models.
+    assert chain.problems(conditions, {"profile": "paper"}) == []
+    assert chain.problems(conditions, {"profile": "mini"}) == [
+        "runs/gone.trec does not say which model made its queries; search again"
+    ]

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from dretrieve.reports.conditions import check_conditions, joined, unmet
+from dretrieve.errors import DataError
+from dretrieve.reports.conditions import check_conditions, joined, settled, unmet
 
 NAMES = {"seed": 2, "row": "dpr", "column": "nq", "table": "t1", "profile": "mini"}
 
@@ -30,6 +31,7 @@ class Card:
     name: str = "card.json"
 
 
+SETS = [{"name": "nq", "sample": 0}, {"name": "tq"}]
 SEARCHES = [Item("search", {"hits": 1000}), Item("search", {"hits": 100})]
 
 
@@ -57,6 +59,33 @@ SEARCHES = [Item("search", {"hits": 1000}), Item("search", {"hits": 100})]
             {"model": {"method_config": {"router": "det"}}},
             [Card({"method_config": {"router": "det", "every": 3}})],
             [],
+        ),
+        ({"train": {"sets.name": ["nq", "tq"]}}, [Item("train", {"sets": SETS})], []),
+        (
+            {"train": {"sets.name": ["nq"], "sets.sample": [0, 5]}},
+            [Item("train", {"sets": SETS})],
+            [
+                "sets.name is ['nq', 'tq'] in item, the row says ['nq']",
+                "sets.sample is not there in item, the row says [0, 5]",
+            ],
+        ),
+        ({"evaluate": {"names": ["{row}.{seed}"]}}, [Item("evaluate", {"names": ["dpr.2"]})], []),
+        (
+            {"evaluate": {"names": ["{row}.{seed}"]}},
+            [Item("evaluate", {"names": ["dpr.1"]})],
+            ["names is ['dpr.1'] in item, the row says ['dpr.2']"],
+        ),
+        ({"model": {"source.backbone": "*base"}}, [Card({"source": {"backbone": "me/base"}})], []),
+        (
+            {"model": {"source.backbone": "*base"}},
+            [Card({"source": {"backbone": "me/large"}})],
+            ["source.backbone is 'me/large' in card.json, the row says '*base'"],
+        ),
+        ({"model": {"source.backbone": None}}, [Card({"source": {}})], []),
+        (
+            {"model": {"source.backbone": None}},
+            [Card({"source": {"backbone": "me"}})],
+            ["source.backbone is 'me' in card.json, the row says that it is not there"],
         ),
         # Every model behind a number must fit, not only one of them.
         (
@@ -93,3 +122,58 @@ def test_later_conditions_win_and_absences_add_up():
         "before": {"absent": ["a", "b"]},
     }
     assert first["absent"] == ["train"]
+
+
+def test_wherever_looks_at_every_such_artefact_near_and_behind_and_needs_none():
+    wanted = {"wherever": {"train": {"epochs": 2}}}
+    two, one = Item("train", {"epochs": 2}), Item("train", {"epochs": 1}, name="first")
+    assert unmet(wanted, [], [], NAMES) == []
+    assert unmet(wanted, [two], SEARCHES, NAMES) == []
+    assert unmet(wanted, [two, two], [one, one], NAMES) == ["epochs is 1 in first, the row says 2"]
+    assert unmet(wanted, [one], [two], NAMES) == ["epochs is 1 in first, the row says 2"]
+
+
+def test_a_profile_has_its_own_or_else_the_others():
+    conditions = {
+        "search": {"hits": 100, "k1": 0.9},
+        "profiles": {"mini": {"search": {"hits": 20}}, "else": {"train": {}}},
+        "before": {"profiles": {"mini": {"train": {"seed": 1}}, "else": {}}},
+    }
+    assert check_conditions(conditions) is None
+    assert settled(conditions, "mini") == {
+        "search": {"hits": 20, "k1": 0.9},
+        "before": {"train": {"seed": 1}},
+    }
+    assert settled(conditions, "paper") == {"search": {"hits": 100, "k1": 0.9}, "train": {}, "before": {}}
+    with pytest.raises(DataError, match="says nothing about the profile 'smoke', nor has it an 'else'"):
+        settled({"profiles": {"smokey": {}}}, "smoke")
+
+
+def test_profiles_are_joined_one_by_one():
+    first = {"profiles": {"mini": {"search": {"hits": 1}}, "paper": {"search": {"hits": 2}}}}
+    second = {"profiles": {"mini": {"train": {"seed": 1}}, "else": {"train": {"seed": 2}}}}
+    together = joined(first, second)
+    assert settled(together, "mini") == {"search": {"hits": 1}, "train": {"seed": 1}}
+    assert settled(together, "paper") == {"search": {"hits": 2}, "train": {"seed": 2}}
+    with pytest.raises(DataError, match="says nothing about the profile 'smoke'"):
+        settled(together, "smoke")  # the first says nothing about it
+    assert joined(first) == first
+
+
+@pytest.mark.parametrize(
+    ("conditions", "key", "sentence"),
+    [
+        ({"wherever": {"absent": ["train"]}}, "wherever.absent", "is no stage; the stages are prepare"),
+        ({"wherever": {"train": 3}}, "wherever.train", "must be a mapping: option to value"),
+        ({"wherever": ["train"]}, "wherever", "must be a mapping"),
+        ({"profiles": {"mini": {"trian": {}}}}, "profiles.mini.trian", "is no stage"),
+        ({"profiles": {"mini": 3}}, "profiles.mini", "must be a mapping: stage to its options"),
+        ({"profiles": {"mini": {"profiles": {}}}}, "profiles.mini.profiles", "must not stand in itself"),
+        ({"evaluate": {"names": ["{rwo}"]}}, "evaluate.names", "holds {rwo}; known are table, row"),
+    ],
+)
+def test_what_is_no_condition_is_named(conditions, key, sentence):
+    problem = check_conditions(conditions)
+    assert problem is not None
+    assert problem[0] == key
+    assert sentence in problem[1]
