@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +19,7 @@ from dretrieve.jobs.prepare import run as prepare
 from dretrieve.text.collection import Collection
 
 ROOT = Path(__file__).parents[2]
+TASER = ROOT / "recipes" / "taser"
 TABLES = ("table1", "table2", "tableA1", "tableA2", "tableA3", "tableA4", "sweep_every")
 WARM = f"{sys.executable} -SE {ROOT / 'recipes' / 'warm.py'}"
 # A training's loss must fall to less than this share of its first value, and a test be this sure.
@@ -52,13 +55,53 @@ def run(table: str, work: Path, **variables: str) -> subprocess.CompletedProcess
     return done
 
 
-def report(work: Path, profile: str, code: int = 0) -> dict:
-    words = ["report", str(ROOT / "recipes" / "taser"), "--profile", profile, "--work", str(work), "--json"]
+def report(work: Path, profile: str, code: int = 0, recipe: Path = TASER) -> dict:
+    words = ["report", str(recipe), "--profile", profile, "--work", str(work), "--json"]
     environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'cli'}"}
     command = [*WARM.split(), *words]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == code, done.stderr
     return json.loads(done.stdout)
+
+
+# What the profile `paper` says of its size, and what a miniature of it has in that place.
+MINIATURE = {
+    r"num_train_epochs: 40": "num_train_epochs: 1",
+    r'"\*(bert-base-uncased|co-condenser-wiki)"': '"*world/deep"',
+    r"\{backend: lucene\}": "{backend: embedded}",
+    r"counts\.passages: 21015324": "counts.passages: 900",
+    r"counts\.queries: (3610|11313|2032|694|10570)\b": "counts.queries: 40",
+}
+# Pairs of metrics files of `smoke`, and the cells that each of them fills.
+SWAPS = {
+    ("det.nq-test.1", "det.squad-test.1"): ("table1.det.nq", "table1.det.squad", "r1.det.nq"),
+    ("a1.det.nq-dev.1", "a1.det.nq-test.1"): ("tableA1.det.dev", "tableA1.det.test"),
+    ("dpr.nq-test.1", "dpr-nosquad.nq-test.1"): ("table1.dpr.nq", "table1.dpr-nosquad.nq"),
+    ("dpr.squad-test.judged.1", "dpr-nosquad.squad-test.judged.1"): ("mrr10.dpr.squad",),
+    ("bm25.nq-test", "bm25.squad-test"): ("table1.bm25.nq", "tableA2.bm25.squad"),
+    ("every2.nq-test.1", "every2.squad-test.1"): ("sweep.every2.nq", "sweep.every2.squad"),
+}
+
+
+def miniature(folder: Path) -> Path:
+    """Write TASER's expected.yaml for the paper's profile in miniature; return its folder."""
+    text = (TASER / "expected.yaml").read_text(encoding="utf-8")
+    for old, new in MINIATURE.items():
+        text, found = re.subn(old, new, text)
+        assert found, old
+    folder.mkdir()
+    (folder / "expected.yaml").write_text(text, encoding="utf-8")
+    return folder
+
+
+def swap(work: Path) -> None:
+    """Exchange every pair of metrics files with its manifest."""
+    for pair in SWAPS:
+        for ending in ("", ".manifest.json", ".provenance.json"):
+            one, other = (work / "metrics" / f"{name}.json{ending}" for name in pair)
+            shutil.move(one, f"{one}.kept")
+            shutil.move(other, one)
+            shutil.move(f"{one}.kept", other)
 
 
 def first_expert(work: Path, row: str) -> dict[str, list[float]]:
@@ -86,6 +129,14 @@ def test_smoke_fills_every_table_and_learns(tmp_path):
     det, tokens = first_expert(work, "det.1"), first_expert(work, "tok2.1")
     assert det == {"query": [1.0, 1.0], "passage": [0.0, 0.0]}
     assert all(CONSTANT < share < 1 - CONSTANT for shares in tokens.values() for share in shares), tokens
+    swap(work)
+    swapped = report(work, "smoke", code=5)["cells"]
+    swap(work)
+    cells = [name for names in SWAPS.values() for name in names]
+    assert {name: swapped[name]["verdict"] for name in cells} == dict.fromkeys(cells, "FAIL")
+    for profile in ("mini", "paper"):  # another profile takes none of it
+        other = report(work, profile, code=5)["cells"]
+        assert [name for name, cell in other.items() if cell["ours"] is not None] == []
     again = run("table1", work, PROFILE="smoke")
     assert again.stdout.count("up to date") >= 60
     assert "train (" not in again.stderr
@@ -107,7 +158,9 @@ def test_the_papers_profile_runs_unchanged_in_miniature(tmp_path):
             DRETRIEVE_CACHE=str(tmp_path / "cache"),
         )
     assert "det-mined.1 is det-mined.1.5e-5." in done.stdout
-    found = report(work, "paper", code=5)  # a hundred rows do not give the paper's numbers
+    assert "OK" not in report(work, "paper", code=5)["tally"]  # a miniature fills none of the paper's cells
+    # Nor do a hundred rows give the paper's numbers.
+    found = report(work, "paper", code=5, recipe=miniature(tmp_path / "miniature"))
     cells = {name: cell for name, cell in found["cells"].items() if name.startswith("table1.")}
     assert [name for name, cell in cells.items() if cell["verdict"] == "FAIL" and cell["ours"] is None] == []
     for row in ("bm25", "dpr", "dpr-mined", "det-mined", "det-mined-bm25", "det-co-mined-bm25"):
