@@ -70,7 +70,9 @@ class Cell:
         corrected: the right number where the paper erred.
         why: what is wrong with the printed one.
         source: page, table, footnote.
-        tolerance: how far a measured value may lie from the target, in the table's unit.
+        tolerance: how far a measured value may lie from the paper's, in the table's unit.
+        kind_tolerance: how far it may lie from a value that we recorded: the file's own for this kind, in the
+            table's unit. What a table, row or cell says is about how the paper prints its numbers.
         file: the metrics file (or, with ``key``, the artefact), relative to the work folder; may hold
             ``{table} {row} {column} {seed} {profile}``.
         measure: which measure of the metrics file.
@@ -87,6 +89,7 @@ class Cell:
     why: str
     source: str
     tolerance: float
+    kind_tolerance: float
     file: str
     measure: str
     key: str

@@ -47,6 +47,10 @@ class _Place:
         for node in (self.row, self.table):
             if "tolerance" in node:
                 return node.number("tolerance")
+        return self.kind_tolerance(kind)
+
+    def kind_tolerance(self, kind: str) -> float:
+        """Return the file's own for that kind, in the table's unit."""
         name = "exact" if kind == "exact" else "stochastic"
         given = self.top.node("tolerance")
         given.only(DEFAULT_TOLERANCE)
@@ -184,6 +188,7 @@ def _cell(place: _Place, names: tuple[str, str, str], node: Node, column: Column
         why=node.text("why", ""),
         source=node.text("source", place.row.text("source", place.table.text("source", ""))),
         tolerance=node.number("tolerance", place.tolerance(kind)),
+        kind_tolerance=place.kind_tolerance(kind),
         file=file,
         measure="" if key else measure,
         key=key,

@@ -12,6 +12,7 @@ from dretrieve.reports.verdicts import Judged
 from dretrieve.store.atomic import replacing
 
 MARKER = "# --- measured by us; written by `dretrieve report --record`, never by hand ---"
+DECIMALS = 6
 
 
 def with_measured(
@@ -34,8 +35,8 @@ def with_measured(
             continue
         made_on = next((reading.hardware for reading in one.readings if reading.hardware), "")
         mine[name] = Recorded(
-            value=round(one.value, 6),
-            spread=round(one.spread, 6),
+            value=round(one.value, DECIMALS),
+            spread=round(one.spread, DECIMALS),
             seeds=tuple(reading.seed for reading in one.readings),
             hardware=hardware or made_on or "CPU",
             commit=commit,
@@ -71,14 +72,21 @@ def recorded_yaml(ours: Mapping[str, Mapping[str, Recorded]]) -> str:
 
 def _entries(recorded: Recorded) -> str:
     values: dict[str, Any] = {
-        "value": f"{recorded.value:g}" if abs(recorded.value) >= 1e6 else repr(recorded.value),
-        "spread": repr(recorded.spread),
+        "value": _number(recorded.value),
+        "spread": _number(recorded.spread),
         "seeds": str(list(recorded.seeds)),
         "hardware": _quoted(recorded.hardware),
         "commit": _quoted(recorded.commit),
         "date": recorded.date,
     }
     return ", ".join(f"{key}: {value}" for key, value in values.items())
+
+
+def _number(value: float) -> str:
+    """Return the number as `DECIMALS` have it, never with an exponent: YAML takes 1e-06 for text."""
+    if value == int(value):
+        return str(int(value))
+    return f"{value:.{DECIMALS}f}".rstrip("0")
 
 
 def _quoted(text: str) -> str:

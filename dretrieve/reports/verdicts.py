@@ -19,6 +19,8 @@ from dretrieve.reports.trained import MARK
 Verdict = Literal["OK", "CLOSE", "BETTER", "FAIL", "NOT RUN", "NO TARGET", "CITED"]
 VERDICTS: tuple[Verdict, ...] = ("OK", "CLOSE", "BETTER", "FAIL", "NOT RUN", "NO TARGET", "CITED")
 CLOSE_FACTOR = 1.5
+# A number that is no share and not exact is a time. On one machine times differ by so much of themselves.
+TIME_SHARE = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +99,7 @@ def judge(
     value = statistics.fmean(values)
     spread = statistics.stdev(values) if len(values) > 1 else 0.0
     target = _target(cell, profile, recorded)
-    tolerance = max(cell.tolerance, 2 * recorded.spread if recorded and cell.kind == "stochastic" else 0.0)
+    tolerance = _tolerance(cell, table, profile, recorded)
     early = tuple(dict.fromkeys(text for reading in readings for text in reading.undertrained))
     notes = (*_seed_notes(cell, profile, readings), *early)
     verdict: Verdict = (
@@ -120,6 +122,21 @@ def _target(cell: Cell, profile: Profile, recorded: Recorded | None) -> float | 
     if profile.target == "paper":
         return None if cell.kind == "unknown" else cell.paper
     return recorded.value if recorded else None
+
+
+def _tolerance(cell: Cell, table: PaperTable, profile: Profile, recorded: Recorded | None) -> float:
+    """Return how far the value may lie from its target, in the table's unit.
+
+    From the paper's: what the cell says. From our own: what the file says of the kind; a count must be met
+    exactly, a time within a share of itself. Twice the recorded spread between seeds is always allowed.
+    """
+    spread = 2 * recorded.spread if recorded and cell.kind == "stochastic" else 0.0
+    if profile.target == "paper":
+        return max(cell.tolerance, spread)
+    if table.unit != "number":
+        return max(cell.kind_tolerance, spread)
+    share = 0.0 if cell.kind == "exact" or recorded is None else TIME_SHARE
+    return max(share * abs(recorded.value) if recorded else 0.0, spread)
 
 
 def _word(difference: float, tolerance: float, *, is_count: bool) -> Verdict:

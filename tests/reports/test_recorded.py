@@ -6,6 +6,7 @@ import pytest
 
 from dretrieve.errors import DataError
 from dretrieve.reports.artefacts import Library
+from dretrieve.reports.expected import Recorded
 from dretrieve.reports.expected_file import read_expected
 from dretrieve.reports.readings import Place
 from dretrieve.reports.recorded import MARKER, with_measured, write_recorded
@@ -58,3 +59,25 @@ def test_values_by_hand_above_the_marker_are_refused(recipe):
     with pytest.raises(DataError, match="holds an 'ours:' without the marker line"):
         write_recorded(path, {"mini": {}})
     assert MARKER not in path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (24931584.0, "24931584"),
+        (30000010.0, "30000010"),
+        (0.0, "0"),
+        (33.333333, "33.333333"),
+        (0.000001, "0.000001"),  # with an exponent, 1e-06, it would be text to YAML
+        (1234567.25, "1234567.25"),
+        (70.5, "70.5"),
+    ],
+)
+def test_a_number_is_written_with_all_its_digits_and_read_back(recipe, value, text):
+    path = recipe / "expected.yaml"
+    recorded = Recorded(
+        value=value, spread=value, seeds=(1,), hardware="CPU", commit="abc", date="2026-11-20"
+    )
+    write_recorded(path, {"mini": {"t1.dpr.nq": recorded}})
+    assert f"{{value: {text}, spread: {text}, seeds: [1]" in path.read_text()
+    assert read_expected(path).ours == {"mini": {"t1.dpr.nq": recorded}}

@@ -201,3 +201,50 @@ def test_queries_of_another_model_than_the_row_says_fail(recipe, work):
     one = judged(recipe, work)["t1.dpr.nq"]
     assert (one.verdict, one.value) == ("FAIL", None)
     assert one.notes == ("method is 'shared' in models/shared/card.json, the row says 'dpr'",)
+
+
+def recorded_as(recipe, value, spread=0.0):
+    """Record a value of the row at the profile `mini`."""
+    path = recipe / "expected.yaml"
+    line = f"{{value: {value}, spread: {spread}, seeds: [1], hardware: CPU, commit: abc, date: 2026-11-20}}"
+    path.write_text(path.read_text() + f"ours: {{mini: {{t1.dpr.nq: {line}}}}}\n")
+
+
+@pytest.mark.parametrize(("recorded", "verdict"), [(24931584, "OK"), (24931583, "FAIL"), (24930048, "FAIL")])
+def test_a_recorded_count_must_be_met_exactly_whatever_the_paper_rounds_to(recipe, work, recorded, verdict):
+    path = recipe / "expected.yaml"
+    lines = ["tolerance: 500000", "kind: exact", "file: 'models/{row}'", "key: counts.parameters"]
+    cell = "\n        ".join([*lines, "cells: {nq: 25000000}"])
+    text = path.read_text().replace("cells: {nq: 50.0}", cell, 1)
+    path.write_text(text.replace("unit: percent", "unit: number"))
+    recorded_as(recipe, recorded)
+    work.model("dpr", "dpr", parameters=24931584)
+    assert judged(recipe, work, "paper")["t1.dpr.nq"].verdict == "OK"
+    one = judged(recipe, work, "mini")["t1.dpr.nq"]
+    assert (one.value, one.tolerance, one.verdict) == (24931584, 0.0, verdict)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "verdict"), [(110, "OK"), (130, "CLOSE"), (80, "OK"), (60, "FAIL"), (140, "FAIL")]
+)
+def test_a_recorded_time_may_differ_by_a_share_of_itself(recipe, work, parameters, verdict):
+    path = recipe / "expected.yaml"
+    cell = "file: 'models/{row}'\n        key: counts.parameters\n        cells: {nq: 15}"
+    text = path.read_text().replace("cells: {nq: 50.0}", f"tolerance: 2\n        {cell}", 1)
+    path.write_text(text.replace("unit: percent", "unit: number"))
+    recorded_as(recipe, 100)
+    work.model("dpr", "dpr", parameters=parameters)
+    one = judged(recipe, work, "mini")["t1.dpr.nq"]
+    assert (one.tolerance, one.verdict) == (25.0, verdict)
+
+
+def test_a_tolerance_of_the_papers_is_not_that_of_a_recorded_value(recipe, work):
+    path = recipe / "expected.yaml"
+    path.write_text(
+        path.read_text().replace("cells: {nq: 50.0}", "tolerance: 9\n        cells: {nq: 50.0}", 1)
+    )
+    recorded_as(recipe, 50.0)
+    work.system("dpr", "dpr", half(0.58))
+    assert judged(recipe, work, "paper")["t1.dpr.nq"].verdict == "OK"
+    one = judged(recipe, work, "mini")["t1.dpr.nq"]
+    assert (one.tolerance, one.verdict) == (2.0, "BETTER")
