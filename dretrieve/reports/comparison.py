@@ -15,7 +15,7 @@ from dretrieve.reports.metrics_file import Measured
 from dretrieve.reports.tables import Cell, Table
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
-SUPERSCRIPT = str.maketrans("abcdefghijklmnoprstuvwxyz", "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ")
+SUPERSCRIPT = str.maketrans("abcdefghijklmnoprstuvwxyz0123456789", "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +76,12 @@ def compare_systems(systems: Sequence[System], seed: int = 0) -> Comparison:
     return Comparison(systems=systems, measures=measures, better=better, intervals=intervals)
 
 
+def label(row: int) -> str:
+    """Return the row's letter: a to z, then a2 to z2, a3 …, which stay apart when several stand together."""
+    rounds, place = divmod(row, len(LETTERS))
+    return LETTERS[place] + (str(rounds + 1) if rounds else "")
+
+
 def _aligned(first: Measured, system: System) -> dict[str, NDArray[np.float64]]:
     """Return the values of a row in the first row's order of queries."""
     measured = system.measured
@@ -107,7 +113,7 @@ def comparison_table(comparison: Comparison, title: str = "") -> Table:
     rows: list[list[Cell]] = []
     for row, system in enumerate(comparison.systems):
         means = system.measured.means
-        rows.append([LETTERS[row], system.title, *(means[name] for name in comparison.measures)])
+        rows.append([label(row), system.title, *(means[name] for name in comparison.measures)])
     notes = [f"{comparison.num_queries:,} queries"]
     if len(rows) > 1:
         notes[0] += (
@@ -130,7 +136,7 @@ def _marks(comparison: Comparison) -> dict[tuple[int, int], str]:
     marks: dict[tuple[int, int], str] = {}
     for column, name in enumerate(comparison.measures, 2):
         below = [
-            "".join(LETTERS[other] for one, other in sorted(comparison.better[name]) if one == row)
+            "".join(label(other) for one, other in sorted(comparison.better[name]) if one == row)
             for row in range(len(comparison.systems))
         ]
         width = max(map(len, below))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dretrieve.errors import DataError, UsageError
-from dretrieve.reports.comparison import System, compare_systems, comparison_table
+from dretrieve.reports.comparison import Comparison, System, compare_systems, comparison_table
 from dretrieve.reports.metrics_file import Measured
 from dretrieve.reports.tables import latex, markdown
 
@@ -59,6 +59,18 @@ def test_correction_is_over_all_pairs_of_rows():
     assert compare_systems(pair).better["nDCG@10"] == {(1, 0)}
     many = [*pair, *(system(f"c{number}", base) for number in range(8))]
     assert (1, 0) not in compare_systems(many).better["nDCG@10"]
+
+
+def test_more_rows_than_letters():
+    systems = [system(f"s{number}", [0.5, 0.25]) for number in range(60)]
+    better = {"nDCG@10": {(29, 0), (29, 25), (29, 26), (29, 27), (59, 52)}}
+    compared = Comparison(systems=systems, measures=["nDCG@10"], better=better, intervals={})
+    table = comparison_table(compared)
+    assert [row[0] for row in table.rows][24:29] == ["y", "z", "a2", "b2", "c2"]
+    assert [table.rows[row][0] for row in (51, 52)] == ["z2", "a3"]
+    assert table.marks[29, 2].strip() == "ᵃᶻᵃ²ᵇ²"  # a, z, a2, b2
+    assert table.marks[59, 2].strip() == "ᵃ³"
+    assert "$^{aza2b2}$" in latex(table)
 
 
 def test_mistakes():
