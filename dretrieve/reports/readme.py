@@ -11,10 +11,10 @@ from pathlib import Path
 from dretrieve.errors import DataError, PreconditionError
 from dretrieve.reports.claims import Finding
 from dretrieve.reports.claims_table import outcome_text
-from dretrieve.reports.expected import Expected, PaperTable, Profile
-from dretrieve.reports.recipe_page import with_spread
+from dretrieve.reports.expected import Expected, Profile
+from dretrieve.reports.readme_tables import measured_tables, paper_tables
 from dretrieve.reports.tables import Cell as TableCell
-from dretrieve.reports.tables import Table, markdown, number
+from dretrieve.reports.tables import Table, markdown
 from dretrieve.reports.verdicts import Judged
 from dretrieve.store.atomic import replacing
 
@@ -42,40 +42,15 @@ def write_block(readme: Path, name: str, block: str) -> None:
 def readme_block(
     expected: Expected, profile: Profile, judged: Mapping[str, Judged], findings: Mapping[str, Finding]
 ) -> str:
-    """Return the tables row by column, ``ours (paper)`` in each cell, and the claims with their outcomes."""
-    parts = [
-        f"Profile `{profile.name}`"
-        + (f": {profile.title}." if profile.title else ".")
-        + " Ours (the paper's)."
-    ]
-    parts += [markdown(_matrix(table, judged)) for table in expected.tables.values()]
+    """Return what the profile measured, the claims with their outcomes, and the paper's scale."""
+    parts = [f"Profile `{profile.name}`" + (f": {profile.title}." if profile.title else ".")]
+    parts += measured_tables(expected, judged)
     if findings:
         rows: list[list[TableCell]] = [
             [one.claim.says, outcome_text(expected, one)] for one in findings.values()
         ]
         parts.append(markdown(Table(columns=["claim", "on our numbers"], rows=rows)))
+    at_scale = paper_tables(expected, profile, judged)
+    if at_scale:
+        parts += ["The paper's scale: the numbers that it prints, and ours under `ours`.", *at_scale]
     return "\n\n".join(parts)
-
-
-def _matrix(table: PaperTable, judged: Mapping[str, Judged]) -> Table:
-    rows: list[list[TableCell]] = []
-    for row in table.rows.values():
-        line: list[TableCell] = [row.title]
-        for key in table.columns:
-            cell = row.cells.get(key)
-            line.append("" if cell is None else _both(judged[cell.name], table))
-        rows.append(line)
-    heads = [table.title, *(column.title for column in table.columns.values())]
-    return Table(columns=heads, rows=rows)
-
-
-def _both(one: Judged, table: PaperTable) -> str:
-    paper = number(one.cell.paper, table.decimals)
-    shown = f"({paper})" if paper else ""
-    if one.verdict == "CITED":
-        return f"cited {shown}".strip()
-    ours = with_spread(one, table) or one.verdict
-    passed = one.verdict in ("OK", "CLOSE", "NO TARGET") or one.value is None
-    flag = "" if passed else f" {one.verdict}"
-    marks = "".join(f" {mark}" for mark in one.marks)
-    return f"{ours}{flag}{marks} {shown}".strip()
