@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
@@ -82,6 +82,7 @@ def read_expected(path: Path) -> Expected:
         ours={name: _recorded(node) for name, node in top.children("ours").items()},
     )
     _check_names(top, expected)
+    _check_profiles(top, expected)
     return expected
 
 
@@ -268,3 +269,23 @@ def _check_names(top: Node, expected: Expected) -> None:
                 raise top.wrong(
                     f"ours.{profile}", f"records '{cell}', which is no table.row.column of this file"
                 )
+
+
+def _check_profiles(top: Node, expected: Expected) -> None:
+    """Refuse a chain's condition at a profile that there is not: it would never be asked."""
+    for place, chain in _chains("", top.value):
+        for part in (chain, chain.get("before", {})):
+            for name in part.get("profiles", {}):
+                if name not in (*expected.profiles, "else"):
+                    known = ", ".join(expected.profiles)
+                    raise top.wrong(f"{place}.profiles", f"names '{name}', no profile of this file ({known})")
+
+
+def _chains(place: str, value: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield every ``chain`` below, with its place."""
+    for key, inside in value.items():
+        where = f"{place}.{key}" if place else key
+        if key == "chain":
+            yield where, inside or {}
+        elif isinstance(inside, Mapping):
+            yield from _chains(where, inside)

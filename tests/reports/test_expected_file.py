@@ -26,6 +26,7 @@ def test_what_it_says_is_what_is_read(recipe):
     cell = expected.cell("t1.shared.nq")
     assert (cell.printed, cell.corrected, cell.paper) == (61.0, 60.0, 60.0)
     assert cell.tolerance == pytest.approx(2.0)  # a fraction of .02 in a table of percent
+    assert cell.kind_tolerance == pytest.approx(2.0)
     assert cell.file == "metrics/{row}.json"
     assert cell.source == "Table 1, page 5"
     assert expected.cell("t1.xmoco.nq").kind == "cited"
@@ -44,6 +45,7 @@ def test_nearer_settings_win(recipe):
     )
     cell = read_expected(path).cell("t1.dpr.nq")
     assert (cell.tolerance, cell.measure) == (3.0, "RR@10")
+    assert cell.kind_tolerance == pytest.approx(2.0)  # of a value that we recorded
 
 
 @pytest.mark.parametrize(
@@ -94,6 +96,21 @@ def test_nearer_settings_win(recipe):
         ),
         ("train: {seed", "trian: {seed", "chain.trian is no stage; the stages are prepare"),
         ('seed: "{seed}"', 'seed: "{sead}"', r"chain.train.seed holds \{sead\}"),
+        (
+            "chain: {model: {method: shared}",
+            "chain: {profiles: {papper: {train: {}}, else: {}}, model: {method: shared}",
+            r"tables.t1.rows.shared.chain.profiles names 'papper', no profile of this file \(mini, paper\)",
+        ),
+        (
+            "chain: {model: {method: shared}",
+            "chain: {before: {profiles: {papper: {}}}, model: {method: shared}",
+            "tables.t1.rows.shared.chain.profiles names 'papper'",
+        ),
+        (
+            "chain: {model: {method: shared}",
+            "chain: {wherever: {before: {}}, model: {method: shared}",
+            "chain.wherever.before is no stage",
+        ),
         ("profiles:\n  mini", "profiles:\n  mini: {}\n  mini", r"line 8: the key 'mini' stands twice"),
         ("title: A small paper", "title: 'A small", "not YAML"),
         ("claims:", "ours: {big: {}}\nclaims:", r"ours.big is no profile of this file \(mini, paper\)"),
