@@ -77,7 +77,7 @@ def recipe_report(
     for broken, sentence in library.unreadable.items():
         progress.note(f"{broken} is left out: {sentence}")
     judged = judge_all(expected, Place(work=work, profile=profile, library=library, full=full))
-    findings = find_all(expected, judged)
+    findings = find_all(expected, judged, profile.name)
     written = _write(file, options, expected, profile, (judged, findings))
     return RecipeReport(
         page=recipe_page(expected, profile, judged, findings),

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dretrieve.reports.claims import Finding
+from dretrieve.reports.claims import ONE_SEED, Finding
 from dretrieve.reports.evaluation import p_text
-from dretrieve.reports.expected import Expected
+from dretrieve.reports.expected import BOUNDED, Expected
 from dretrieve.reports.tables import Cell, Table, number
 
 HEADS = ("claim", "difference", "95 % interval", "p", "detectable", "seeds needed", "outcome")
 ABOUT = (
-    "p: paired randomisation test over queries (t-test against a margin), Holm-corrected over all claims of "
-    "this page, so it may leave undecided what the interval of one claim alone would not. Detectable: the "
-    "smallest difference that so many queries show in four of five experiments. Seeds needed: so many would "
-    "show the difference seen above the spread between seeds."
+    "p: paired randomisation test over queries, of their means over the seeds that were run (t-test against "
+    "a margin, of a gain against another, of the ratio of times over rounds), Holm-corrected over all claims "
+    "of this page, so it may leave undecided what the interval of one claim alone would not. Detectable: the "
+    "smallest distance from what must be refuted (no difference, or the nearer margin) that so many queries "
+    "show in four of five experiments. Seeds needed: so many would show the distance seen as often, were "
+    "seeds and queries drawn anew. Both at the level of Holm's first step, 0.05 over the number of tests."
 )
-UNKNOWN = "unknown"
+UNKNOWN, MORE_QUERIES = "unknown", "more queries"
 
 
 def claim_table(expected: Expected, findings: Mapping[str, Finding]) -> Table:
@@ -25,31 +27,33 @@ def claim_table(expected: Expected, findings: Mapping[str, Finding]) -> Table:
     notes: dict[str, list[str]] = {}
     for finding in findings.values():
         says, decimals = finding.claim.says, _decimals(expected, finding)
-        bounded = finding.claim.relation in ("at-most", "at-least")
-        difference = number(finding.difference, decimals, signed=not bounded)
+        difference = number(finding.difference, decimals, signed=not _is_bounded(finding))
         p = "" if finding.p is None else p_text(finding.p)
-        lacks = (
-            (_detectable(finding, decimals), _seeds(finding)) if finding.outcome == "UNDECIDED" else ("", "")
-        )
+        lacks = ("", "")
+        if finding.outcome == "UNDECIDED" and not _is_bounded(finding):
+            lacks = (_detectable(finding, decimals), _seeds(finding))
         rows.append([says, difference, _interval(finding, decimals), p, *lacks, finding.outcome])
-        for text in (*finding.notes, *_why_unknown(finding)):
+        for text in finding.notes:
             notes.setdefault(text, []).append(says)
     about = [ABOUT, *(f"{'; '.join(claims)}: {text}" for text, claims in notes.items())]
     return Table(columns=HEADS, rows=rows, notes=about, right=frozenset(range(1, len(HEADS) - 1)))
 
 
 def outcome_text(expected: Expected, finding: Finding) -> str:
-    """Return the outcome in one cell: the word, and behind an undecided one the rest of its line."""
+    """Return the outcome in one cell: the word, whether one seed was run, what an undecided one lacks."""
+    word = f"{finding.outcome} (one seed)" if ONE_SEED in finding.notes else finding.outcome
     if finding.outcome != "UNDECIDED":
-        return finding.outcome
-    decimals = _decimals(expected, finding)
-    parts = [
-        number(finding.difference, decimals, signed=True),
-        _interval(finding, decimals),
-        f"detectable {_detectable(finding, decimals)}",
-        f"seeds needed {_seeds(finding)}",
-    ]
-    return f"{finding.outcome}: {'; '.join(parts)}"
+        return word
+    decimals, bounded = _decimals(expected, finding), _is_bounded(finding)
+    parts = [number(finding.difference, decimals, signed=not bounded), _interval(finding, decimals)]
+    if not bounded:
+        parts += [f"detectable {_detectable(finding, decimals)}", f"seeds needed {_seeds(finding)}"]
+    return f"{word}: {'; '.join(part for part in parts if part)}"
+
+
+def _is_bounded(finding: Finding) -> bool:
+    """Return whether the claim is about a number or a ratio, not about a difference."""
+    return finding.claim.relation in BOUNDED
 
 
 def _decimals(expected: Expected, finding: Finding) -> int:
@@ -59,7 +63,9 @@ def _decimals(expected: Expected, finding: Finding) -> int:
 def _interval(finding: Finding, decimals: int) -> str:
     if finding.low is None or finding.high is None:
         return ""
-    return f"{finding.low:+.{decimals}f} to {finding.high:+.{decimals}f}"
+    signed = not _is_bounded(finding)
+    ends = (number(end, decimals, signed=signed) for end in (finding.low, finding.high))
+    return " to ".join(ends)
 
 
 def _detectable(finding: Finding, decimals: int) -> str:
@@ -68,15 +74,6 @@ def _detectable(finding: Finding, decimals: int) -> str:
 
 
 def _seeds(finding: Finding) -> str:
+    if finding.queries_needed:
+        return MORE_QUERIES
     return UNKNOWN if finding.seeds_needed is None else f"{finding.seeds_needed:,}"
-
-
-def _why_unknown(finding: Finding) -> list[str]:
-    """Return why the seeds needed are not known, where they ought to be."""
-    if finding.outcome != "UNDECIDED" or finding.seeds_needed is not None:
-        return []
-    if finding.seeds < 2:
-        return [
-            "one seed was run, so how far seeds spread is not known, nor how many would show the difference"
-        ]
-    return ["the seeds' differences cancel out: no number of seeds would show the difference seen"]

@@ -17,7 +17,8 @@ Relation = Literal["above", "not-below", "equal", "most", "at-most", "at-least"]
 KINDS: tuple[Kind, ...] = ("exact", "stochastic", "cited", "unknown")
 UNITS: tuple[Unit, ...] = ("percent", "fraction", "number")
 TARGETS: tuple[Target, ...] = ("ours", "paper")
-RELATIONS: tuple[Relation, ...] = ("above", "not-below", "equal", "most", "at-most", "at-least")
+BOUNDED: tuple[Relation, ...] = ("at-most", "at-least")
+RELATIONS: tuple[Relation, ...] = ("above", "not-below", "equal", "most", *BOUNDED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,15 +145,16 @@ class Claim:
         says: the sentence.
         source: where the paper says it.
         relation: ``above`` (left significantly above right); ``not-below`` (left not more than ``margin``
-            below right); ``equal`` (difference within ``margin``); ``most`` (left minus right is larger than
-            each difference in ``others``); ``at-most`` and ``at-least`` (the number left, or left divided by
-            right, against ``bound``).
+            below right); ``equal`` (difference within ``margin``); ``most`` (left minus right is above 0 and
+            larger than each difference in ``others``); ``at-most`` and ``at-least`` (the number left, or left
+            divided by right, against ``bound``).
         left: ``table.row.column``.
         right: the cell it is compared with; empty for a bound on one number.
         measure: compared per query; empty takes the left cell's.
         margin: in the table's unit.
         bound: of ``at-most`` and ``at-least``.
         others: pairs of cells, of ``most``.
+        profiles: at which it is shown and tested; empty for all.
     """
 
     name: str
@@ -165,6 +167,11 @@ class Claim:
     margin: float = 0.0
     bound: float = 0.0
     others: tuple[tuple[str, str], ...] = ()
+    profiles: tuple[str, ...] = ()
+
+    def shown_at(self, profile: str) -> bool:
+        """Return whether the claim belongs to the profile."""
+        return not self.profiles or profile in self.profiles
 
     def cells(self) -> list[str]:
         """Return the names of all cells that the claim looks at."""

@@ -8,14 +8,13 @@ from pathlib import Path
 from string import Formatter
 from typing import Any
 
+from dretrieve.reports.claims_file import read_claim
 from dretrieve.reports.conditions import check_conditions, joined
 from dretrieve.reports.expected import (
     KINDS,
-    RELATIONS,
     TARGETS,
     UNITS,
     Cell,
-    Claim,
     Column,
     Expected,
     PaperTable,
@@ -78,7 +77,7 @@ def read_expected(path: Path) -> Expected:
         reference=top.text("reference", ""),
         profiles=profiles,
         tables=tables,
-        claims={name: _claim(name, node) for name, node in top.children("claims").items()},
+        claims={name: read_claim(name, node) for name, node in top.children("claims").items()},
         ours={name: _recorded(node) for name, node in top.children("ours").items()},
     )
     _check_names(top, expected)
@@ -197,39 +196,6 @@ def _cell(place: _Place, names: tuple[str, str, str], node: Node, column: Column
     )
 
 
-def _claim(name: str, node: Node) -> Claim:
-    node.only(("says", "source", "relation", "left", "right", "measure", "margin", "bound", "others"))
-    relation = node.choice("relation", RELATIONS)
-    bounded = relation in ("at-most", "at-least")
-    if not bounded and "right" not in node:
-        raise node.wrong("right", f"is missing: '{relation}' compares two cells")
-    if bounded and "bound" not in node:
-        raise node.wrong("bound", f"is missing: '{relation}' needs the number it is held against")
-    if relation in ("not-below", "equal") and node.number("margin", 0.0) <= 0:
-        raise node.wrong(
-            "margin", f"must be above 0: '{relation}' needs the difference that would not matter"
-        )
-    others = []
-    for pair in node.items("others"):
-        if not (isinstance(pair, list) and len(pair) == 2 and all(isinstance(part, str) for part in pair)):
-            raise node.wrong("others", "must be a list of pairs of cells: [[left, right], …]")
-        others.append((pair[0], pair[1]))
-    if (relation == "most") != bool(others):
-        raise node.wrong("others", "belongs to the relation 'most', which needs at least one pair")
-    return Claim(
-        name=name,
-        says=node.text("says"),
-        source=node.text("source", ""),
-        relation=relation,
-        left=node.text("left"),
-        right=node.text("right", ""),
-        measure=node.text("measure", ""),
-        margin=node.number("margin", 0.0),
-        bound=node.number("bound", 0.0),
-        others=tuple(others),
-    )
-
-
 def _recorded(profile: Node) -> dict[str, Recorded]:
     found = {}
     for name in profile.value:
@@ -256,6 +222,12 @@ def _conditions(node: Node) -> Mapping[str, Any]:
 
 def _check_names(top: Node, expected: Expected) -> None:
     for claim in expected.claims.values():
+        for name in claim.profiles:
+            if name not in expected.profiles:
+                known = ", ".join(expected.profiles)
+                raise top.wrong(
+                    f"claims.{claim.name}.profiles", f"names '{name}', no profile of this file ({known})"
+                )
         for cell in claim.cells():
             if expected.cell(cell) is None:
                 raise top.wrong(

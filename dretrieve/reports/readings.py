@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +27,9 @@ class Reading:
     Attributes:
         seed: which.
         file: where it was looked for.
-        value: as measured (a fraction for a measure); None where it may not fill the cell.
+        value: as measured (a fraction for a measure), the median of repeats; None where it may not fill the
+            cell.
+        repeats: all numbers of a manifest's list, one for each round; empty where there is only one.
         measured: the run, for per-query values; None for a number of a manifest.
         problems: why it may not fill the cell.
         hardware: what the vectors were made on.
@@ -36,6 +40,7 @@ class Reading:
     seed: int
     file: Path
     value: float | None = None
+    repeats: tuple[float, ...] = ()
     measured: Measured | None = None
     problems: tuple[str, ...] = ()
     hardware: str = ""
@@ -102,7 +107,7 @@ def _read(cell: Cell, place: Place, where: tuple[Path, str], names: Mapping[str,
         measured = None if cell.key else one_run(path, run_name)
         chain = place.chain(path, measured.role if measured else "")
         problems = chain.problems(conditions, names)
-        value = _value(cell, place, path, measured) if not problems else None
+        value, repeats = _value(cell, place, path, measured) if not problems else (None, ())
         undertrained = training_notes(chain.near) if measured is not None and not problems else ()
     except DretrieveError as error:
         return Reading(seed=seed, file=path, problems=(str(error),))
@@ -112,6 +117,7 @@ def _read(cell: Cell, place: Place, where: tuple[Path, str], names: Mapping[str,
         seed=seed,
         file=path,
         value=value,
+        repeats=repeats,
         measured=measured,
         problems=tuple(problems),
         hardware=chain.hardware,
@@ -134,13 +140,18 @@ def unread(place: Place, path: Path) -> tuple[str, ...]:
     return ()
 
 
-def _value(cell: Cell, place: Place, path: Path, measured: Measured | None) -> float | None:
+def _value(
+    cell: Cell, place: Place, path: Path, measured: Measured | None
+) -> tuple[float | None, tuple[float, ...]]:
+    """Return the cell's number and, where a manifest lists several rounds', their median and all of them."""
     if measured is not None:
-        return measured.means.get(cell.measure)
+        return measured.means.get(cell.measure), ()
     artefact = place.library.by_path.get(manifest_path(path))
-    found = MISSING if artefact is None else lookup(artefact.facts, cell.key)
-    is_number = isinstance(found, int | float) and not isinstance(found, bool)
-    return float(found) if is_number else None  # type: ignore[arg-type]
+    found: Any = MISSING if artefact is None else lookup(artefact.facts, cell.key)
+    several = found if isinstance(found, list) else [found]
+    if not several or not all(type(number) in (int, float) for number in several):
+        return None, ()
+    return statistics.median(map(float, several)), tuple(map(float, found)) if several is found else ()
 
 
 def mean_by_query(readings: list[Reading], measure: str) -> tuple[list[str], np.ndarray]:

@@ -25,6 +25,8 @@ tables:
     rows:
       bm25: {title: BM25, kind: exact, chain: {search: {hits: 20}, index-bm25: {}}, cells: {tiny: 1.0}}
       wide: {kind: exact, chain: {search: {hits: 1000}}, cells: {tiny: 1.0}}
+claims:
+  wide: {says: Wider is better, relation: above, left: t.wide.tiny, right: t.bm25.tiny, profiles: [ours]}
 """
 
 
@@ -73,6 +75,12 @@ def test_real_artefacts_fill_the_row_that_they_belong_to(recipe):
     assert verdicts(result)["t.wide.tiny"] == "FAIL"
     assert result.failed
     assert result.data["cells"]["t.wide.tiny"]["notes"] == ["hits is 20 in bm25.trec, the row says 1000"]
+
+
+def test_a_claim_is_shown_at_its_profiles(recipe):
+    assert report(recipe, profile="small").data["claims"] == {}
+    found = report(recipe, profile="ours", work=recipe.parents[1] / "work/tiny/small").data["claims"]
+    assert {name: one["outcome"] for name, one in found.items()} == {"wide": "NOT RUN"}
 
 
 def test_recording_makes_a_target(recipe):

@@ -7,8 +7,9 @@ import io
 import pytest
 
 from dretrieve.reports.artefacts import Library
-from dretrieve.reports.claims import find_all
+from dretrieve.reports.claims import ONE_SEED, Finding, find_all
 from dretrieve.reports.claims_table import HEADS, claim_table, outcome_text
+from dretrieve.reports.expected import Claim
 from dretrieve.reports.expected_file import read_expected
 from dretrieve.reports.html import html
 from dretrieve.reports.pages import latex_page, markdown_page, shown
@@ -29,7 +30,7 @@ def found_in(recipe, work):
     expected = read_expected(recipe / "expected.yaml")
     place = Place(work=work.folder, profile=expected.profiles["paper"], library=Library.scan(work.folder))
     judged = judge_all(expected, place)
-    return expected, place.profile, judged, find_all(expected, judged)
+    return expected, place.profile, judged, find_all(expected, judged, "paper")
 
 
 def values(share, queries=200):
@@ -56,7 +57,7 @@ def test_every_form_shows_interval_detectable_difference_and_seeds(recipe, work)
     two_seeds(recipe, work, (0.49, 0.53))
     found = found_in(recipe, work)
     finding = found[3]["shared-above-dpr"]
-    assert (finding.outcome, finding.seeds) == ("UNDECIDED", 2)
+    assert (finding.outcome, finding.seeds, finding.seeds_needed) == ("UNDECIDED", 2, 72)
     line = dict(zip(HEADS, claim_table(found[0], found[3]).rows[0], strict=True))
     assert line["95 % interval"] == f"{finding.low:+.2f} to {finding.high:+.2f}"
     wanted = [line["95 % interval"], line["detectable"], line["seeds needed"], "UNDECIDED"]
@@ -68,20 +69,58 @@ def test_every_form_shows_interval_detectable_difference_and_seeds(recipe, work)
     assert all("four of five experiments" in text for text in forms[:4])
 
 
-def test_one_seed_says_that_it_is_one(recipe, work):
-    work.system("dpr", "dpr", values(0.5))
-    work.system("shared", "shared", values(0.51))
+@pytest.mark.parametrize(("share", "outcome"), [(0.7, "HOLDS"), (0.3, "DOES NOT HOLD"), (0.51, "UNDECIDED")])
+def test_one_seed_says_that_it_is_one_whatever_the_outcome(recipe, work, share, outcome):
+    edit(recipe, ("metrics/{row}.json", "metrics/{row}-{seed}.json"))
+    work.system("dpr-1", "dpr", values(0.5))
+    work.system("shared-1", "shared", values(share))
     expected, _, _, findings = found_in(recipe, work)
     table = claim_table(expected, findings)
-    assert table.rows[0][HEADS.index("seeds needed")] == "unknown"
-    assert any("one seed was run, so how far seeds spread is not known" in note for note in table.notes)
-    assert "seeds needed unknown" in outcome_text(expected, findings["shared-above-dpr"])
+    assert table.rows[0][HEADS.index("outcome")] == outcome
+    says = "The shared encoder is above DPR: "
+    assert f"{says}{ONE_SEED}" in table.notes
+    text = outcome_text(expected, findings["shared-above-dpr"])
+    assert text.startswith(f"{outcome} (one seed)")
+    if outcome == "UNDECIDED":
+        assert table.rows[0][HEADS.index("seeds needed")] == "unknown"
+        assert any("how far seeds spread is not known" in note for note in table.notes)
+        assert "seeds needed unknown" in text
 
 
-def test_differences_that_cancel_out_need_no_number_of_seeds(recipe, work):
+def test_two_seeds_are_not_one(recipe, work):
+    two_seeds(recipe, work)
+    expected, _, _, findings = found_in(recipe, work)
+    assert not any(ONE_SEED in note for note in claim_table(expected, findings).notes)
+    assert "one seed" not in outcome_text(expected, findings["shared-above-dpr"])
+
+
+def test_where_no_number_of_seeds_would_do_more_queries_are_needed(recipe, work):
     two_seeds(recipe, work, (0.49, 0.51))
     expected, _, _, findings = found_in(recipe, work)
-    assert any("no number of seeds would show" in note for note in claim_table(expected, findings).notes)
+    table = claim_table(expected, findings)
+    assert table.rows[0][HEADS.index("seeds needed")] == "more queries"
+    assert any("no number of seeds would show" in note for note in table.notes)
+    assert "seeds needed more queries" in outcome_text(expected, findings["shared-above-dpr"])
+
+
+def test_a_ratio_of_times_has_an_interval_without_signs(recipe, work):
+    claim = Claim(name="faster", says="faster", source="", relation="at-most", left="t1.dpr.nq", bound=0.8)
+    finding = Finding(claim=claim, outcome="UNDECIDED", difference=0.7, low=0.6, high=0.9, p=0.2)
+    expected = read_expected(recipe / "expected.yaml")
+    line = dict(zip(HEADS, claim_table(expected, {"faster": finding}).rows[0], strict=True))
+    assert (line["difference"], line["95 % interval"], line["p"]) == ("0.70", "0.60 to 0.90", "0.2000")
+    assert (line["detectable"], line["seeds needed"]) == ("", "")
+    assert outcome_text(expected, finding) == "UNDECIDED: 0.70; 0.60 to 0.90"
+
+
+def test_a_profile_without_claims_shows_none(recipe, work):
+    edit(recipe, ("    relation: above", "    profiles: [mini]\n    relation: above"))
+    work.system("dpr", "dpr", values(0.5))
+    work.system("shared", "shared", values(0.7))
+    found = found_in(recipe, work)
+    assert found[3] == {}
+    assert "claims" not in markdown_page(recipe_page(*found))
+    assert "claim" not in readme_block(*found)
 
 
 @pytest.mark.parametrize(("share", "outcome"), [(0.7, "HOLDS"), (0.3, "DOES NOT HOLD")])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from dretrieve.reports.expected_file import read_expected
 
 
@@ -17,6 +19,13 @@ def test_a_claim_names_its_cells_once(recipe):
         "t1.shared.nq",
         "t1.dpr.nq",
     ]
+
+
+def test_a_claim_is_shown_at_its_profiles_and_without_any_at_all(recipe):
+    claim = read_expected(recipe / "expected.yaml").claims["shared-above-dpr"]
+    assert [claim.shown_at(name) for name in ("mini", "paper")] == [True, True]
+    small = replace(claim, profiles=("mini",))
+    assert [small.shown_at(name) for name in ("mini", "paper")] == [True, False]
 
 
 def test_units(recipe):

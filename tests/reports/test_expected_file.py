@@ -82,6 +82,21 @@ def test_nearer_settings_win(recipe):
         ("relation: above", "relation: at-most", "bound is missing"),
         ("    right: t1.dpr.nq\n", "", "right is missing: 'above' compares two cells"),
         ("relation: above", "relation: most", "others belongs to the relation 'most'"),
+        (
+            "relation: above",
+            "profiles: []\n    relation: above",
+            "profiles must be a list of profiles, not empty",
+        ),
+        (
+            "relation: above",
+            "profiles: mini\n    relation: above",
+            "profiles must be a list, not the text 'mini'",
+        ),
+        (
+            "relation: above",
+            "profiles: [mini, big]\n    relation: above",
+            r"claims.shared-above-dpr.profiles names 'big', no profile of this file \(mini, paper\)",
+        ),
         ("relation: above", "others: [t1]\n    relation: most", "others must be a list of pairs"),
         (
             "chain: {model: {method: shared}",

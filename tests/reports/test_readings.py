@@ -8,6 +8,7 @@ import pytest
 from dretrieve.reports.artefacts import Library
 from dretrieve.reports.expected_file import read_expected
 from dretrieve.reports.readings import Place, mean_by_query, read_cell
+from dretrieve.store.stage import Stage
 
 
 def place_of(recipe, work, profile="paper"):
@@ -31,6 +32,37 @@ def test_nothing_is_read_for_a_cited_cell_even_when_a_file_lies_there(recipe, wo
     work.system("xmoco", "shared", [1, 1])
     expected, place = place_of(recipe, work)
     assert read_cell(expected.cell("t1.xmoco.nq"), place) == []
+
+
+@pytest.mark.parametrize(
+    ("found", "value", "repeats"),
+    [(1.5, 1.5, ()), ([3.0, 1.0, 1.5], 1.5, (3.0, 1.0, 1.5)), ([1, 4], 2.5, (1.0, 4.0))],
+)
+def test_a_number_measured_in_rounds_is_their_median(recipe, work, found, value, repeats):
+    reading = timed(recipe, work, found)
+    assert (reading.value, reading.repeats, reading.problems) == (value, repeats, ())
+
+
+@pytest.mark.parametrize("found", [[], [1.0, "fast"], [True], "fast", {"a": 1}])
+def test_what_is_no_number_fills_no_cell(recipe, work, found):
+    reading = timed(recipe, work, found)
+    assert (reading.value, reading.repeats) == (None, ())
+    assert reading.problems[0].endswith("speed.json has no extra.seconds")
+
+
+def timed(recipe, work, seconds):
+    path = recipe / "expected.yaml"
+    table = (
+        "{title: Time, file: speed.json, key: extra.seconds, columns: {s: {}}, rows: {a: {cells: {s: 1}}}}"
+    )
+    path.write_text(path.read_text().replace("claims:\n", f"  speed: {table}\nclaims:\n"))
+    stage = Stage(work.folder / "speed.json", "file", "bench")
+    with stage.write(text=True) as file:
+        file.write("seconds")
+    stage.commit(extra={"seconds": seconds})
+    expected, place = place_of(recipe, work)
+    (reading,) = read_cell(expected.cell("speed.a.s"), place)
+    return reading
 
 
 def test_a_chain_is_walked_once_for_all_cells(recipe, work):

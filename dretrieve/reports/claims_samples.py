@@ -1,0 +1,134 @@
+"""What a claim compares: two cells query by query and seed by seed, two gains, the rounds of two times."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dretrieve.reports.readings import mean_by_query
+from dretrieve.reports.verdicts import Judged
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """Differences whose mean one test asks about, in the table's unit.
+
+    Attributes:
+        values: [N], for each query the difference of the cells' means over their seeds (of two gains: see
+            `excess`; of times: see `rounds`).
+        layouts: for each query set, seed to the differences of that seed's models by query ([Q]); only seeds
+            that both sides were run with.
+        trained: whether a side has seeds at all.
+        paired: whether both sides answered the same queries; False for the difference of two gains.
+    """
+
+    values: Floats
+    layouts: Sequence[Mapping[int, Floats]] = ()
+    trained: bool = False
+    paired: bool = True
+
+
+def trained(one: Judged) -> bool:
+    """Return whether the cell has a value for every seed; BM25's and an untuned model's have one for all."""
+    return "{seed}" in one.cell.file
+
+
+def difference(left: Judged, right: Judged, measure: str, scale: float) -> Sample:
+    """Return left minus right by query.
+
+    Args:
+        left: a cell with a value.
+        right: another one.
+        measure: compared per query.
+        scale: what a measured value is multiplied with to be in the table's unit.
+
+    Raises:
+        ValueError: the measure was not measured per query, or on different queries.
+    """
+    try:
+        left_ids, ours = mean_by_query(list(left.readings), measure)
+        right_ids, theirs = mean_by_query(list(right.readings), measure)
+    except KeyError:
+        raise ValueError(f"{measure} was not measured for {left.cell.name} and {right.cell.name}") from None
+    if set(left_ids) != set(right_ids):
+        raise ValueError(f"{left.cell.name} and {right.cell.name} were measured on different queries")
+    place = {query_id: number for number, query_id in enumerate(right_ids)}
+    ours, theirs = scale * ours, scale * theirs[:, [place[query_id] for query_id in left_ids]]
+    return Sample(
+        values=ours.mean(axis=0) - theirs.mean(axis=0),
+        layouts=(_layout((left, ours), (right, theirs)),),
+        trained=trained(left) or trained(right),
+    )
+
+
+def _layout(left: tuple[Judged, Floats], right: tuple[Judged, Floats]) -> dict[int, Floats]:
+    """Return seed to differences by query; a side without seeds stands beside every seed of the other."""
+    ours, theirs = _by_seed(*left), _by_seed(*right)
+    if not trained(left[0]):
+        ours = dict.fromkeys(theirs, left[1][0])
+    elif not trained(right[0]):
+        theirs = dict.fromkeys(ours, right[1][0])
+    return {seed: ours[seed] - theirs[seed] for seed in ours if seed in theirs}
+
+
+def _by_seed(one: Judged, values: Floats) -> dict[int, Floats]:
+    seeds = [reading.seed for reading in one.readings if reading.measured is not None]
+    return dict(zip(seeds, values, strict=True))
+
+
+def excess(gain: Sample, other: Sample) -> Sample:
+    """Return a gain minus another one over other queries, as values around the difference of both means.
+
+    The values are both samples' deviations from their own means, scaled so that the standard error of their
+    mean is that of the difference of two independent means with unequal variances, the root of
+    s1² / n1 + s2² / n2 (Welch's).
+    """
+    sides, total = (gain.values, -other.values), len(gain.values) + len(other.values)
+    parts = [
+        (side - side.mean()) * np.sqrt(total * (total - 1) / (len(side) * max(len(side) - 1, 1)))
+        for side in sides
+    ]
+    return Sample(
+        values=np.concatenate(parts) + sum(side.mean() for side in sides),
+        layouts=(
+            *gain.layouts,
+            *({seed: -values for seed, values in layout.items()} for layout in other.layouts),
+        ),
+        trained=gain.trained or other.trained,
+        paired=False,
+    )
+
+
+def rounds(left: Judged, right: Judged | None, bound: float) -> Sample | None:
+    """Return log(left / right) - log(bound) of every round of two measured times; None for single numbers.
+
+    Args:
+        left: a cell of a table in the unit ``number`` that was measured in several rounds.
+        right: the cell measured in turn with it; None where left alone is held against the bound.
+        bound: of the ratio.
+
+    Raises:
+        ValueError: the rounds of both sides are not pairs, or something is not above 0.
+    """
+    ours = _repeats(left)
+    theirs = np.ones(len(ours)) if right is None else _repeats(right)
+    if not len(ours) and not len(theirs):
+        return None
+    if len(ours) != len(theirs):
+        name = right.cell.name if right else ""
+        raise ValueError(
+            f"{left.cell.name} and {name} were measured {len(ours)} and {len(theirs)} times, not in turn"
+        )
+    if bound <= 0 or min(ours.min(), theirs.min()) <= 0:
+        raise ValueError("a ratio of times needs times and a bound above 0")
+    return Sample(values=np.log(ours / theirs) - np.log(bound))
+
+
+def _repeats(one: Judged) -> Floats:
+    """Return the rounds' numbers ([0] where a single one was measured)."""
+    return np.array([value for reading in one.readings for value in reading.repeats], dtype=np.float64)

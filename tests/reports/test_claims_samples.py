@@ -1,0 +1,113 @@
+"""What a claim compares: by query, by seed, by round."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dretrieve.reports.claims_samples import difference, excess, rounds, trained
+from dretrieve.reports.expected_file import read_expected
+from dretrieve.reports.metrics_file import Measured
+from dretrieve.reports.readings import Reading
+from dretrieve.reports.verdicts import Judged
+
+
+@pytest.fixture
+def cell(recipe):
+    """A function: a cell with those values by seed and query, of a file with {seed} or without."""
+    plain = read_expected(recipe / "expected.yaml").cell("t1.dpr.nq")
+
+    def made(by_seed, file="{seed}.json", ids="abc", row="dpr"):
+        readings = []
+        for seed, values in by_seed.items():
+            measured = Measured(
+                name="run",
+                role="run 1",
+                means={},
+                query_ids=list(ids),
+                values={"R@1": np.array(values, float)},
+            )
+            readings.append(Reading(seed=seed, file=Path(f"{seed}.json"), value=0.0, measured=measured))
+        return Judged(cell=replace(plain, file=file, row=row), verdict="OK", readings=readings, value=0.0)
+
+    return made
+
+
+def test_values_are_of_the_cells_means_and_layouts_of_common_seeds(cell):
+    left, right = cell({1: [1, 0, 0], 2: [1, 1, 0]}), cell({3: [0, 0, 1], 2: [0, 1, 0]})
+    found = difference(left, right, "R@1", 100.0)
+    np.testing.assert_allclose(found.values, [100, 0, -50])
+    assert [list(layout) for layout in found.layouts] == [[2]]
+    np.testing.assert_allclose(found.layouts[0][2], [100, 0, 0])
+    assert (found.trained, found.paired) == (True, True)
+
+
+def test_queries_are_matched_by_id(cell):
+    left, right = cell({1: [1, 0, 0]}), cell({1: [0, 0, 1]}, ids="cba")
+    np.testing.assert_allclose(difference(left, right, "R@1", 1.0).values, [0, 0, 0])
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_side_without_seeds_stands_beside_every_seed(cell, swapped):
+    seeded, plain = cell({2: [1, 1, 1], 3: [0, 0, 1]}), cell({1: [0, 1, 0]}, file="bm25.json")
+    assert (trained(seeded), trained(plain)) == (True, False)
+    found = difference(plain, seeded, "R@1", 1.0) if swapped else difference(seeded, plain, "R@1", 1.0)
+    sign = -1 if swapped else 1
+    assert sorted(found.layouts[0]) == [2, 3]
+    np.testing.assert_allclose(found.layouts[0][2], [sign, 0, sign])
+    np.testing.assert_allclose(found.layouts[0][3], [0, -sign, sign])
+    assert found.trained
+
+
+def test_two_sides_without_seeds_have_one_difference(cell):
+    left, right = cell({1: [1, 0, 0]}, file="a.json"), cell({1: [0, 0, 0]}, file="b.json")
+    found = difference(left, right, "R@1", 1.0)
+    assert (list(found.layouts[0]), found.trained) == ([1], False)
+
+
+def test_what_cannot_be_compared_is_said(cell):
+    with pytest.raises(ValueError, match="R@5 was not measured for t1.dpr.nq and t1.shared.nq"):
+        difference(cell({1: [1, 0, 0]}), cell({1: [1, 0, 0]}, row="shared"), "R@5", 1.0)
+    with pytest.raises(ValueError, match="measured on different queries"):
+        difference(cell({1: [1, 0, 0]}), cell({1: [1, 0, 0]}, ids="abd"), "R@1", 1.0)
+
+
+def test_an_excess_has_welchs_standard_error(cell):
+    gain = difference(cell({1: [1, 0, 0], 2: [1, 1, 0]}), cell({1: [0, 0, 0], 2: [0, 0, 0]}), "R@1", 1.0)
+    ids = "vwxyz"
+    other = difference(
+        cell({1: [1, 0, 1, 0, 1], 2: [0, 0, 0, 0, 1]}, ids=ids),
+        cell({1: [0, 1, 0, 0, 0], 2: [0] * 5}, ids=ids),
+        "R@1",
+        1.0,
+    )
+    found = excess(gain, other)
+    assert found.values.mean() == pytest.approx(gain.values.mean() - other.values.mean())
+    error = np.sqrt(gain.values.var(ddof=1) / 3 + other.values.var(ddof=1) / 5)
+    assert found.values.std(ddof=1) / np.sqrt(8) == pytest.approx(error)
+    assert (found.trained, found.paired, len(found.layouts)) == (True, False, 2)
+    np.testing.assert_allclose(found.layouts[1][1], -other.layouts[0][1])
+
+
+def timed(cell, *seconds):
+    (reading,) = cell({1: [0, 0, 0]}).readings
+    return replace(cell({}), readings=[replace(reading, measured=None, repeats=seconds)])
+
+
+def test_rounds_are_logs_of_ratios_to_the_bound(cell):
+    left, right = timed(cell, 1.0, 3.0), timed(cell, 2.0, 4.0)
+    np.testing.assert_allclose(rounds(left, right, 0.5).values, np.log([1.0, 1.5]))
+    np.testing.assert_allclose(rounds(left, None, 2.0).values, np.log([0.5, 1.5]))
+    assert rounds(timed(cell), timed(cell), 0.5) is None
+    assert rounds(timed(cell), None, 0.5) is None
+
+
+def test_rounds_must_be_pairs_of_positive_numbers(cell):
+    with pytest.raises(ValueError, match="t1.dpr.nq and t1.dpr.nq were measured 1 and 2 times, not in turn"):
+        rounds(timed(cell, 1.0), timed(cell, 1.0, 2.0), 0.5)
+    for left, bound in ((timed(cell, 0.0), 0.5), (timed(cell, 1.0), 0.0)):
+        with pytest.raises(ValueError, match="needs times and a bound above 0"):
+            rounds(left, timed(cell, 1.0), bound)
