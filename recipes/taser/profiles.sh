@@ -19,7 +19,7 @@
 #   QUEUE      slurm: those parts are a job array     (default: one after the other)
 #   POLL       seconds from one look at it to the next   (default 60)
 #   ANSWERS    keep: mined negatives may hold an answer; the paper does not say   (default drop)
-#   MINUTES    stop a training cleanly after so many (exit code 75); 0 never      (default 0)
+#   ONLY       bm25: no models; text, BM25's runs and negatives, for a machine without a GPU, beforehand
 
 # settle: set the profile's variables. After `recipe`.
 # shellcheck disable=SC2034  # steps.sh reads them
@@ -34,6 +34,7 @@ settle() {
     [[ -z ${MIRROR:-} ]] || from=(--mirror "$MIRROR")
     [[ -z ${MIRROR:-} || -z $tiny ]] || from+=(--unchecked) # a miniature's files are not the published ones
     [[ ${ANSWERS:-drop} == drop ]] || drop=()
+    [[ ${ONLY:-bm25} == bm25 ]] || refuse "ONLY=$ONLY is not known; ONLY=bm25 makes everything that needs no model"
     case $PROFILE in
     smoke) settle_smoke ;;
     mini-cpu | mini) settle_mini ;;
@@ -110,6 +111,7 @@ paper_sizes() {
 # shellcheck disable=SC2154  # choose_seeds fills the seeds
 # seeds_of ROW: the seeds with which the profile trains that row; none where it is NOT RUN.
 seeds_of() {
+    [[ -z ${ONLY:-} ]] || return 0
     case $PROFILE/${1#single-} in
     */*-co*) [[ -z $coco ]] || echo "${seeds[@]}" ;;
     mini-cpu/det | mini-cpu/shared) echo "${seeds[@]}" ;;
