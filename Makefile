@@ -40,13 +40,15 @@ reproduce: $(addprefix reproduce-,$(PAPER)) ## a paper's tables, ours beside its
 
 # reproduce-PAPER: every table's recipe, then the report; reproduce-PAPER-TABLE: one of them, then the report.
 # What is finished and fits is not made again, what is stale is; a profile has one work folder for all tables.
+# MINUTES=9 ends the whole call after so many; ASKED=FILE keeps what is done from one call to the next.
+export BEGAN := $(shell date +%s)
 named = $(foreach table,$(TABLES),$(if $(filter $(1),$(subst /,-,$(table:recipes/%.sh=%))),$(table)))
 chosen = $(or $(filter recipes/$*/%,$(TABLES)),$(call named,$*))
 
 .SECONDEXPANSION:
 reproduce-%: $$(if $$(strip $$(chosen)),install)
 	@[[ -n "$(strip $(chosen))" ]] || { echo "there is no recipe for $*; make help lists them" >&2; exit 2; }
-	@export ASKED=$$(mktemp) && trap 'rm -f "$$ASKED"' EXIT && for table in $(chosen); do \
+	@[[ -n $${ASKED:-} ]] || { export ASKED=$$(mktemp); trap 'rm -f "$$ASKED"' EXIT; }; for table in $(chosen); do \
 	  PYTHON=$(abspath $(BIN))/python PROFILE=$(PROFILE) REPORT=later bash $$table; \
 	done
 	@paper=$(firstword $(subst /, ,$(patsubst recipes/%,%,$(chosen)))) && work=$${WORK:-work/$$paper/$(PROFILE)} && \

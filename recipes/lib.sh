@@ -8,7 +8,12 @@
 #   DRETRIEVE  the whole command in its place   (for example "srun dretrieve"; words are split at spaces)
 #   ASKED      a file of commands that need not run again, to which this run adds its own; the tables of one
 #              `make reproduce` share one, so that none looks again at what the last one made
-#   SEEDS      which seeds a recipe runs        (default: what it says itself, see `choose_seeds`)
+#   SEEDS      which of its seeds a recipe runs (default: all, see `choose_seeds`)
+#   MINUTES    how long one call may take       (default 0: as long as it takes). When they are over, a training
+#              stops with a checkpoint, no command is started but to look at what stands finished, and the
+#              recipe ends with exit code 75; the same call goes on from there
+#   BEGAN      from when they count, in seconds since 1970   (default now; all tables of one `make reproduce`
+#              get when that began)
 #   DRY_RUN    1: only print the plan: every command with what its own --dry-run says
 #              (so does the word --dry-run behind the recipe's name)
 #
@@ -32,28 +37,37 @@ fi
 [[ ${1:-} != --dry-run ]] || DRY_RUN=1
 [[ -z ${DRY_RUN:-} ]] || plan=$(mktemp)
 
+last_second="" # of $SECONDS, when this call's MINUTES are over; nothing where they have no end
 declare -A asked=()
-if [[ -n ${ASKED:-} ]]; then
+if [[ -e ${ASKED:-} ]]; then
     while IFS= read -r line; do asked[$line]=1; done <"$ASKED"
 fi
 
 # The command of every step. Found in this checkout, installed or not, from any folder.
 dretrieve() {
+    local question=$*
+    question=${question%% --max-minutes *} # however long it may take, it is the same question
     if [[ -n ${DRY_RUN:-} ]]; then
         planned call "$@"
         return
     fi
-    [[ -z ${asked[$*]:-} ]] || return 0
+    [[ -z ${asked[$question]:-} ]] || return 0
+    [[ $1 == array ]] || in_time "$@" # an array's state is looked at in any case
     PYTHONPATH=$ROOT:$ROOT/cli${PYTHONPATH:+:$PYTHONPATH} "${dretrieve_words[@]}" "$@" || return
     if [[ -n ${ASKED:-} && $1 != array ]]; then # the state of an array is asked for more than once
-        asked[$*]=1
-        printf '%s\n' "$*" >>"$ASKED"
+        asked[$question]=1
+        printf '%s\n' "$question" >>"$ASKED"
     fi
 }
 
 # other OUTPUT COMMAND...: a command that is none of dretrieve's, and the file or folder that it makes.
 other() {
-    if [[ -n ${DRY_RUN:-} ]]; then planned other "$@"; else "${@:2}"; fi
+    if [[ -n ${DRY_RUN:-} ]]; then
+        planned other "$@"
+        return
+    fi
+    [[ -e $1 ]] || in_time
+    "${@:2}"
 }
 
 # into FILE COMMAND...: what the command prints goes to that file.
@@ -61,10 +75,49 @@ into() {
     if [[ -n ${DRY_RUN:-} ]]; then "${@:2}"; else "${@:2}" >"$1"; fi
 }
 
-# choose_seeds SEED...: fill the array `seeds` with $SEEDS, or with these.
+# choose_seeds SEED...: fill the array `seeds` with these, or with those of them that $SEEDS names.
 choose_seeds() {
-    # shellcheck disable=SC2034  # the recipe loops over it
+    local seed
     read -ra seeds <<<"${SEEDS:-$*}"
+    for seed in "${seeds[@]}"; do
+        [[ " $* " == *" $seed "* ]] ||
+            refuse "SEEDS=$SEEDS: $seed is none of the seeds that expected.yaml names, $*; no report would read it"
+    done
+}
+
+# in_time [WORD...]: end the recipe when this call's MINUTES are over, unless what the command makes stands
+# finished: a look at that is short. (If it went stale, it is made again all the same.)
+in_time() {
+    [[ -n $last_second ]] && ((SECONDS >= last_second)) || return 0
+    ! stands "$@" || return 0
+    say "The $MINUTES minutes of this call are over."
+    exit 75
+}
+
+# stands [WORD...]: is there what the command makes, with its manifest? A shard has its own.
+stands() {
+    local word before="" output="" shard=0/1
+    for word in "$@"; do
+        case $before in
+        --output) output=$word ;;
+        --shard) shard=$word ;;
+        esac
+        before=$word
+    done
+    [[ -e $output.manifest.json || -e $output/manifest.json ||
+        -e $(printf '%s/shard-%05d-of-%05d.manifest.json' "$output" "${shard%/*}" "${shard#*/}") ]]
+}
+
+# minutes_left: how many minutes of this call's are left, for --max-minutes; 0 where they have no end.
+minutes_left() {
+    local left=$((${last_second:-0} - SECONDS))
+    if [[ -z $last_second ]]; then
+        echo 0
+    elif ((left < 6)); then
+        echo 0.1 # the least that is not "no end"
+    else
+        echo "$((left / 60)).$((left % 60 / 6))"
+    fi
 }
 
 # planned KIND WORD...: write the words down for the plan instead of running them.
@@ -79,16 +132,19 @@ recipe() {
     local purpose=$2 profiles=("${@:3}")
     if (($# > 2)); then
         PROFILE=${PROFILE:-$3}
-        if [[ " ${profiles[*]} " != *" $PROFILE "* ]]; then
-            say "PROFILE=$PROFILE is none of this recipe's profiles: ${profiles[*]}"
-            exit 2
-        fi
+        [[ " ${profiles[*]} " == *" $PROFILE "* ]] ||
+            refuse "PROFILE=$PROFILE is none of this recipe's profiles: ${profiles[*]}"
         WORK=${WORK:-work/$recipe_name/$PROFILE}
     else
         WORK=${WORK:-work/$recipe_name}
     fi
+    MINUTES=${MINUTES:-0}
+    [[ $MINUTES =~ ^[0-9]+$ ]] || refuse "MINUTES=$MINUTES is no whole number; 0 lets a call take as long as it takes"
     step_number=0 step_title=start
     SECONDS=0
+    local now
+    now=$(date +%s)
+    ((10#$MINUTES == 0)) || last_second=$((60 * 10#$MINUTES + ${BEGAN:-$now} - now))
     trap 'stopped $?' EXIT
     trap 'exit 130' INT  # a signal ends the recipe when the command at work has saved what it has
     trap 'exit 143' TERM
@@ -136,6 +192,14 @@ stopped() {
     say ""
     say "[$(clock)] stopped in step $step_number, \"$step_title\" (exit code $1)."
     say "  The same command goes on from here; finished steps are not run again."
+}
+
+# refuse "sentence": end the recipe before it does anything, for it was called with wrong words.
+refuse() {
+    trap - EXIT
+    [[ -z ${plan:-} ]] || rm -f "$plan"
+    say "$1"
+    exit 2
 }
 
 # clock: minutes and seconds since `recipe`.

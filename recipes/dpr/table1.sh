@@ -4,7 +4,7 @@
 # passages hold an answer?
 #
 #   smoke      an invented world and a random encoder: shows that the chain runs and learns
-#   mini-cpu   Natural Questions and SQuAD on 37,000 passages, MiniLM; 2,048 questions a training
+#   mini-cpu   Natural Questions and SQuAD on 37,000 passages, MiniLM; 1,024 questions a training
 #   mini       the same with all questions of NQ and 20,000 of SQuAD's
 #   paper      DPR's own data, BERT-base and schedule, on a cluster
 #

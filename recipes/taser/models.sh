@@ -40,6 +40,12 @@ data_of() {
     done
 }
 
+# dev_of ROW: the dev questions that choose its weights: those of all dev sets together; of a row trained on NQ
+# alone NQ's.
+dev_of() {
+    if [[ $1 == single-* ]]; then echo "$WORK/sets/nq-dev:dev"; else echo "$WORK/dev:dev"; fi
+}
+
 # train_row ROW SEED: its model, $models/ROW.SEED; of several rates the one that is best on dev.
 train_row() {
     local rate decay name backbone=$backbone found=() words choices=$((${#rates[@]} * ${#decays[@]}))
@@ -55,7 +61,7 @@ train_row() {
             found+=("$models/$name")
             learn "${words[@]}" --backbone "$backbone" "${data[@]}" --output "$models/$name" --seed "$2" \
                 --learning-rate "$rate" --train-group-size 2 "${learning[@]}" "${numbers[@]}" \
-                --dev "$WORK/dev:dev" --dev-metric RR@10 "${dev[@]}" --max-minutes "${MINUTES:-0}"
+                --dev "$(dev_of "$1")" --dev-metric RR@10 "${dev[@]}" --max-minutes "$(minutes_left)"
         done
     done
     ((choices == 1)) || with_files "$models/$1.$2" best "$models/$1.$2" "${found[@]}"
@@ -64,11 +70,11 @@ train_row() {
 # learn WORD...: `dretrieve train`, by torchrun where there are several GPUs.
 learn() {
     if ((GPUS > 1)) && [[ -z ${DRETRIEVE:-}${DRY_RUN:-} ]]; then
-        PYTHONPATH=$ROOT:$ROOT/cli${PYTHONPATH:+:$PYTHONPATH} "${PYTHON:-python3}" -m torch.distributed.run \
-            --standalone --nproc-per-node "$GPUS" -m dretrieve_cli train "$@"
-    else
-        dretrieve train "$@"
+        # shellcheck disable=SC2034  # lib.sh's dretrieve calls these
+        local dretrieve_words=("${PYTHON:-python3}" -m torch.distributed.run --standalone
+            --nproc-per-node "$GPUS" -m dretrieve_cli)
     fi
+    dretrieve train "$@"
 }
 
 # --- search
@@ -137,6 +143,7 @@ job_array() {
     while true; do
         state=$(dretrieve array "$@" --shards "$SHARDS" --json | tr -d ' \n')
         if [[ $state == *'"queued":['[0-9]* ]]; then
+            in_time
             sleep "${POLL:-60}"
         elif [[ $state == *'"missing":[]'* ]]; then
             return
@@ -144,6 +151,7 @@ job_array() {
             say "some of $SHARDS tasks failed three times; their logs are beside the output, in the folder .array"
             exit 1
         else
+            in_time
             dretrieve array "$@" --shards "$SHARDS" --requeue
         fi
     done

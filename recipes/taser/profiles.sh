@@ -19,7 +19,7 @@
 #   QUEUE      slurm: those parts are a job array     (default: one after the other)
 #   POLL       seconds from one look at it to the next   (default 60)
 #   ANSWERS    keep: mined negatives may hold an answer; the paper does not say   (default drop)
-#   MINUTES    stop a training cleanly after so many (exit code 75); 0 never      (default 0)
+#   ONLY       bm25: no models; text, BM25's runs and negatives, for a machine without a GPU, beforehand
 
 # settle: set the profile's variables. After `recipe`.
 # shellcheck disable=SC2034  # steps.sh reads them
@@ -34,6 +34,7 @@ settle() {
     [[ -z ${MIRROR:-} ]] || from=(--mirror "$MIRROR")
     [[ -z ${MIRROR:-} || -z $tiny ]] || from+=(--unchecked) # a miniature's files are not the published ones
     [[ ${ANSWERS:-drop} == drop ]] || drop=()
+    [[ ${ONLY:-bm25} == bm25 ]] || refuse "ONLY=$ONLY is not known; ONLY=bm25 makes everything that needs no model"
     case $PROFILE in
     smoke) settle_smoke ;;
     mini-cpu | mini) settle_mini ;;
@@ -56,6 +57,7 @@ settle_smoke() {
     fi
 }
 
+# shellcheck disable=SC2154  # lib.sh sets the recipe's name
 settle_mini() {
     DATA=${DATA:-${DRETRIEVE_DATA:-$ROOT/../shared/data}} backbone=minilm
     # MiniLM's cosines lie below 1, BM25's scores below 60; R@20 saturates on so few passages.
@@ -70,6 +72,7 @@ settle_mini() {
         share=([nq]=",sample=512" [squad]=",sample=512") elsewhere=(scifact nfcorpus) first_depth=20
         learning=(--epochs 1 --batch-size 32) numbers=(--precision bf16) rates=(5e-5)
         dev=(--dev-queries 300 --dev-pool 600 --eval-steps 16)
+        [[ $recipe_name != dpr ]] || choose_seeds 1 # all that its rows have here, see seeds_of
     fi
 }
 
@@ -110,6 +113,7 @@ paper_sizes() {
 # shellcheck disable=SC2154  # choose_seeds fills the seeds
 # seeds_of ROW: the seeds with which the profile trains that row; none where it is NOT RUN.
 seeds_of() {
+    [[ -z ${ONLY:-} ]] || return 0
     case $PROFILE/${1#single-} in
     */*-co*) [[ -z $coco ]] || echo "${seeds[@]}" ;;
     mini-cpu/det | mini-cpu/shared) echo "${seeds[@]}" ;;

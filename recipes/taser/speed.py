@@ -1,50 +1,97 @@
-"""Seconds of a training step of Det-R and of DPR, one after the other in turn, as an artefact for the report.
+"""Seconds of a training step of Det-R and of DPR, round for round in turn, as an artefact for the report.
 
-    python recipes/taser/speed.py OUTPUT [options of tests/bench/bench_taser.py]
+    python recipes/taser/speed.py OUTPUT --texts COLLECTION [--device cpu] [--precision fp32]
+        [--batch 16] [--rounds 12]
 
-MiniLM on SQuAD's texts, as the bench measures it; needs the collection squad.
+MiniLM on the collection's passages, measured by tests/bench/bench_taser.py: CPU seconds of one thread, or
+seconds on a GPU that is waited for. ``--device auto`` is the GPU where torch sees one. Exit code 3 where
+the collection or the device is not there: on other texts it would be another number.
 """
 
 from __future__ import annotations
 
-import re
-import subprocess
+import argparse
+import json
 import sys
 from pathlib import Path
 
-from dretrieve.store.fingerprint import sha256_file
-from dretrieve.store.stage import Stage
+BENCH = Path(__file__).resolve().parents[2] / "tests" / "bench"
+sys.path.insert(0, str(BENCH))
 
-BENCH = Path(__file__).resolve().parents[2] / "tests" / "bench" / "bench_taser.py"
-LINE = re.compile(r"^(dpr|Det-R) +([\d.]+) s a step", re.MULTILINE)
+import bench_taser  # noqa: E402
+import torch  # noqa: E402
+
+from dretrieve.encoding.numerics import device_model  # noqa: E402
+from dretrieve.errors import DretrieveError, PreconditionError  # noqa: E402
+from dretrieve.store.fingerprint import sha256_file  # noqa: E402
+from dretrieve.store.stage import Stage  # noqa: E402
+from dretrieve.text.collection import Collection  # noqa: E402
+
+ROWS = {"dpr": "dpr", "det": "Det-R"}  # the report's names, and the bench's
 
 
-def measured(words: list[str]) -> dict[str, float]:
-    """Run the bench and return method to seconds a step; its own verdict does not matter here.
+def read_words(words: list[str]) -> tuple[Path, bench_taser.Setting]:
+    """Return the output and what to measure.
 
     Raises:
-        ValueError: it did not print them.
+        PreconditionError: no such collection, no GPU.
     """
-    done = subprocess.run(
-        [sys.executable, str(BENCH), *words], stdout=subprocess.PIPE, text=True, check=False
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--texts", type=Path, required=True)
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="cpu")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    parser.add_argument("--batch", type=bench_taser.positive, default=16)
+    parser.add_argument("--rounds", type=bench_taser.positive, default=12)
+    given = parser.parse_args(words)
+    if not given.texts.is_dir():
+        raise PreconditionError(
+            f"{given.texts} is not there, and its texts are what steps are timed on; "
+            "set DATA to the folder that holds it"
+        )
+    setting = bench_taser.Setting(
+        device=bench_taser.places(given.device)[-1],  # of auto's the GPU, where there is one
+        precision=given.precision,
+        batch=given.batch,
+        rounds=given.rounds,
+        texts=given.texts,
     )
-    sys.stderr.write(done.stdout)
-    found = {name: float(seconds) for name, seconds in LINE.findall(done.stdout)}
-    if set(found) != {"dpr", "Det-R"}:
-        raise ValueError(f"{BENCH.name} ended with exit code {done.returncode} and printed no seconds a step")
-    return {"dpr": found["dpr"], "det": found["Det-R"]}
+    return given.output, setting
 
 
-def main(output: Path, words: list[str]) -> None:
-    """Measure, unless the output stands there."""
-    stage = Stage(output, "file", "bench", 1, {"words": words}, {"bench": sha256_file(BENCH)}, False)
-    if stage.up_to_date():
-        return
-    seconds = measured(words)
-    with stage.write(text=True) as file:
-        file.write("".join(f"{name}\t{value:.4f}\n" for name, value in seconds.items()))
-    stage.commit(counts={"methods": len(seconds)}, extra={"seconds": seconds})
+def stage_of(output: Path, setting: bench_taser.Setting) -> Stage:
+    """Return the artefact, whose fingerprint holds what decides the seconds: words, texts, bench, machine."""
+    assert setting.texts is not None
+    options = {
+        "device": device_model(setting.device),
+        "torch": torch.__version__,
+        "precision": setting.precision,
+        "batch": setting.batch,
+        "rounds": setting.rounds,
+    }
+    inputs = {name: sha256_file(BENCH / f"{name}.py") for name in ("bench_taser", "bench_train")}
+    inputs["texts"] = Collection.open(str(setting.texts)).sha256
+    return Stage(output, "file", "bench", 2, options, inputs)
+
+
+def main(words: list[str]) -> int:
+    """Measure, unless the output stands there; return the exit code."""
+    try:
+        output, setting = read_words(words)
+        stage = stage_of(output, setting)
+        if stage.up_to_date():
+            return 0
+        torch.set_num_threads(1)
+        spent = bench_taser.rounds(setting, ROWS.values())
+        seconds = {row: [round(value, 6) for value in spent[name]] for row, name in ROWS.items()}
+        with stage.write(text=True) as file:
+            file.write(json.dumps(seconds) + "\n")
+        stage.commit(counts={"methods": len(seconds), "rounds": setting.rounds}, extra={"seconds": seconds})
+    except DretrieveError as error:
+        sys.stderr.write(f"speed.py: {error}\n")
+        return error.exit_code
+    return 0
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:])
+    sys.exit(main(sys.argv[1:]))

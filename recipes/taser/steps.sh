@@ -211,6 +211,7 @@ explain_rows() {
 # count_parameters ROW...: of a model that was trained for one step; more would not change it.
 count_parameters() {
     local row first=$negatives/bm25.nq.jsonl
+    [[ -z ${ONLY:-} ]] || return 0
     [[ $PROFILE != paper ]] || first=$WORK/sets/nq-train/examples.jsonl
     for row in "$@"; do
         method_of "$row"
@@ -219,13 +220,13 @@ count_parameters() {
     done
 }
 
-# time_steps: seconds of a training step of Det-R and DPR; real weights only.
+# time_steps: seconds of training steps of Det-R and DPR in turn, on SQuAD's texts; real weights only.
 time_steps() {
-    local device=(--batch 16 --steps 4 --precision fp32)
-    [[ $PROFILE == mini* ]] || return 0
-    [[ $PROFILE != mini ]] || device=(--batch 64 --steps 12 --precision bf16 --device cuda)
+    local how=(--device cpu --precision fp32 --batch 16 --rounds 12)
+    [[ $PROFILE == mini* && -z ${ONLY:-} ]] || return 0
+    [[ $PROFILE != mini ]] || how=(--device auto --precision bf16 --batch 64 --rounds 24)
     other "$WORK/speed.json" env "PYTHONPATH=$ROOT:$ROOT/cli" "${PYTHON:-python3}" "$ROOT/recipes/taser/speed.py" \
-        "$WORK/speed.json" "${device[@]}"
+        "$WORK/speed.json" --texts "$DATA/squad" "${how[@]}"
 }
 
 # report [PAPER]: all its tables of the profile with what stands there by now; REPORT=later leaves it to the caller.

@@ -7,7 +7,7 @@
 #
 # Needs    smoke: nothing; mini-cpu, mini: the collections in $DATA, 5 GB of memory, 3 GB of disk; paper:
 #          a cluster, 300 GB of disk
-# Takes    all tables together: smoke 2 min and mini-cpu 2 h on 2 cores, mini an hour on a GPU, paper days
+# Takes    all tables together: smoke 2 min and mini-cpu 2 h on 2 cores, mini an hour or two on a GPU, paper days
 # Call     PROFILE=smoke bash recipes/taser/table1.sh
 # shellcheck source=recipes/taser/steps.sh
 source "$(dirname "${BASH_SOURCE[0]}")/steps.sh"
@@ -20,7 +20,7 @@ bm25_row
 first_negatives
 
 step "The backbone as it is"
-[[ $PROFILE == paper ]] || measure_in_domain untuned ""
+[[ $PROFILE == paper || -n ${ONLY:-} ]] || measure_in_domain untuned ""
 
 step "First round: DPR and TASER on BM25's negatives"
 first_rows dpr-nosquad dpr det dpr-co det-co

@@ -21,7 +21,7 @@ first_rows dpr det det-co
 mined_rows dpr-mined det-mined det-co-mined
 
 step "Out of domain"
-[[ $PROFILE == paper ]] || out_of_domain untuned
+[[ $PROFILE == paper || -n ${ONLY:-} ]] || out_of_domain untuned
 [[ $PROFILE == mini-cpu ]] || out_of_domain dpr
 out_of_domain dpr-mined det-mined det-co-mined
 

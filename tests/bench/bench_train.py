@@ -4,7 +4,7 @@ Run: ``python tests/bench/bench_train.py [--precision bf16] [--steps 6] [--batch
 The other loop pads each side to its longest text, keeps the order of the batch, and runs a forward for
 queries and another for passages (tevatron/retriever: collator.py, modeling/encoder.py). Both get token ids
 made beforehand, which favours it: Tevatron tokenises in the loop. Texts: ``squad`` of the real collections
-where it stands, else random ones with lengths like it.
+where it stands, else invented words with lengths like its own; the second line says which.
 First both train some steps without dropout, where their losses must agree; then the steps with dropout are
 timed in turn, in CPU seconds. The rule: at least 1.5 times the examples a second.
 """
@@ -28,6 +28,7 @@ import torch  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
+from dretrieve.errors import PreconditionError  # noqa: E402
 from dretrieve.models.loading import open_tokenizer  # noqa: E402
 from dretrieve.models.places import find_model  # noqa: E402
 from dretrieve.models.shared import Shared  # noqa: E402
@@ -46,15 +47,31 @@ CLIP = 1.0
 RATE = 2e-5
 
 
-def texts(number: int) -> tuple[list[Record], list[Record]]:
-    """Return queries, and twice as many passages: query i belongs to passage i."""
+def standing() -> Path | None:
+    """Return where ``squad`` stands, as the tests look for it; None where it does not."""
     for folder in (ROOT.parent / "shared" / "data", Path(os.environ.get("DRETRIEVE_DATA", "/nowhere"))):
         if (folder / "squad").is_dir():
-            corpus = Collection.open(str(folder / "squad")).corpus()
-            rows = np.random.default_rng(1).permutation(len(corpus))[: 2 * number]
-            passages = [corpus.record(int(row)) for row in rows]
-            return [Record(p.id, "", " ".join(p.text.split()[3:14])) for p in passages[:number]], passages
+            return folder / "squad"
+    return None
+
+
+def texts(number: int, collection: Path | None) -> tuple[list[Record], list[Record]]:
+    """Return queries, and twice as many passages: query i belongs to passage i.
+
+    Args:
+        number: of queries.
+        collection: whose passages are taken, and some words of each as its query; None: invented words.
+
+    Raises:
+        PreconditionError: the collection has too few passages.
+    """
     chance = np.random.default_rng(1)
+    if collection is not None:
+        corpus = Collection.open(str(collection)).corpus()
+        if len(corpus) < 2 * number:
+            raise PreconditionError(f"{collection} has {len(corpus):,} passages; {2 * number:,} are needed")
+        passages = [corpus.record(int(row)) for row in chance.permutation(len(corpus))[: 2 * number]]
+        return [Record(p.id, "", " ".join(p.text.split()[3:14])) for p in passages[:number]], passages
     words = [f"{a}{b}" for a in "bcdfghklmnprst" for b in ("ak", "elo", "in", "ort", "um")]
 
     def some(count: int) -> str:
@@ -65,9 +82,9 @@ def texts(number: int) -> tuple[list[Record], list[Record]]:
     return [Record(str(row), "", some(int(chance.integers(4, 12)))) for row in range(number)], passages
 
 
-def training_set(number: int) -> TrainingSet:
+def training_set(number: int, collection: Path | None) -> TrainingSet:
     """Return examples with one hard negative each; no passage stands in two of them."""
-    queries, passages = texts(number)
+    queries, passages = texts(number, collection)
     folder = find_model("minilm")
     card = Shared.build(SharedConfig(), "minilm").card()
     return TrainingSet(
@@ -124,7 +141,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    data = training_set(arguments.batch * (arguments.steps + 1))
+    collection = standing()
+    data = training_set(arguments.batch * (arguments.steps + 1), collection)
     pad = {"query": (0, "right"), "passage": (0, "right")}
     options = StepOptions(
         seed=1, precision=arguments.precision, cache_tokens=0, overhead=CPU_OVERHEAD, pad=pad
@@ -134,6 +152,7 @@ def main() -> None:
     batches = [feed.make(step) for step in range(arguments.steps)]
     batch = arguments.batch
     print(f"shared on MiniLM, {batch} queries + {2 * batch} passages, {arguments.precision}")
+    print(f"texts: {collection or 'invented words'}")
     counts = [token_counts(made) for made in batches]
     real, pieces, whole = (statistics.mean(column) for column in zip(*counts, strict=True))
     print(f"tokens a step: {real:,.0f} real, {pieces:,.0f} in our pieces, {whole:,.0f} in Tevatron's way")

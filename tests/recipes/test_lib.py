@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
+OWN = ("WORK", "PROFILE", "PYTHONPATH", "MINUTES", "BEGAN", "ASKED")
 TOY = """
 source "{root}/recipes/lib.sh"
 recipe toy "a small chain" {profiles}
@@ -25,9 +29,7 @@ finish "see $WORK/report.html"
 def toy(folder: Path, *, profiles: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
     path = folder / "toy.sh"
     path.write_text(TOY.format(root=ROOT, profiles=profiles))
-    environment = {
-        name: value for name, value in os.environ.items() if name not in ("WORK", "PROFILE", "PYTHONPATH")
-    }
+    environment = {name: value for name, value in os.environ.items() if name not in OWN}
     environment |= {"PYTHON": sys.executable, "HITS": "10", **variables}
     return subprocess.run(
         ["bash", str(path)], cwd=folder, env=environment, capture_output=True, text=True, timeout=300
@@ -125,3 +127,126 @@ def test_a_signal_is_answered_when_the_command_at_work_is_done(tmp_path):
     assert running.returncode == 143
     assert (tmp_path / "finished").exists()
     assert 'stopped in step 1, "Index" (exit code 143)' in said
+
+
+def bash(folder: Path, text: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run lines behind `recipe` in a script that sources lib.sh."""
+    path = folder / "lines.sh"
+    path.write_text(f'source "{ROOT}/recipes/lib.sh"\nrecipe toy "some lines"\n{text}\n')
+    environment = {name: value for name, value in os.environ.items() if name not in OWN} | variables
+    return subprocess.run(
+        ["bash", str(path)], cwd=folder, env=environment, capture_output=True, text=True, timeout=120
+    )
+
+
+def stand_in(folder: Path, seconds: float = 0) -> dict[str, str]:
+    """Return the variables that put a program of so many seconds in dretrieve's place; it makes no files."""
+    program = folder / "stand-in.sh"
+    program.write_text(f'#!/bin/sh\necho "$@" >>"{folder}/calls"\nsleep {seconds}\n')
+    program.chmod(0o755)
+    return {"DRETRIEVE": str(program), "COLLECTION": "x"}
+
+
+def called(folder: Path) -> list[str]:
+    """Return which commands the stand-in was called with, in order."""
+    calls = folder / "calls"
+    return [line.split()[0] for line in calls.read_text().splitlines()] if calls.exists() else []
+
+
+def ago(seconds: float) -> str:
+    return str(round(time.time() - seconds))
+
+
+def test_when_the_minutes_are_over_nothing_is_started(tmp_path):
+    done = toy(tmp_path, **stand_in(tmp_path), MINUTES="2", BEGAN=ago(121))
+    assert done.returncode == 75
+    assert called(tmp_path) == []
+    said = done.stderr.splitlines()
+    assert "The 2 minutes of this call are over." in said
+    assert said[-2].endswith('stopped in step 1, "Index" (exit code 75).')
+
+
+def test_what_stands_finished_is_still_looked_at(tmp_path):
+    index = tmp_path / "work/toy/index"
+    index.mkdir(parents=True)
+    (index / "manifest.json").touch()
+    done = toy(tmp_path, **stand_in(tmp_path), MINUTES="2", BEGAN=ago(121))
+    assert (done.returncode, called(tmp_path)) == (75, ["index"])
+    (tmp_path / "work/toy/run.trec.manifest.json").touch()
+    done = toy(tmp_path, **stand_in(tmp_path), MINUTES="2", BEGAN=ago(121))
+    assert (done.returncode, called(tmp_path)) == (75, ["index", "index", "search"])
+
+
+def test_the_minutes_are_those_of_the_whole_call(tmp_path):
+    """The first command takes longer than what is left; none is started behind it."""
+    done = toy(tmp_path, **stand_in(tmp_path, seconds=6), MINUTES="1", BEGAN=ago(55))
+    assert (done.returncode, called(tmp_path)) == (75, ["index"])
+    assert 'stopped in step 2, "Search"' in done.stderr
+
+
+@pytest.mark.parametrize("minutes", [{}, {"MINUTES": "0"}, {"MINUTES": "08"}])
+def test_without_an_end_or_before_it_everything_runs(tmp_path, minutes):
+    done = toy(tmp_path, **stand_in(tmp_path), **minutes, BEGAN=ago(0 if "08" in minutes.values() else 1e6))
+    assert done.returncode == 0, done.stderr
+    assert called(tmp_path) == ["index", "search", "evaluate", "report"]
+
+
+def test_minutes_that_are_none_are_refused(tmp_path):
+    for minutes in ("soon", "1.5", "-3"):
+        done = toy(tmp_path, **stand_in(tmp_path), MINUTES=minutes)
+        assert done.returncode == 2
+        assert (
+            done.stderr == f"MINUTES={minutes} is no whole number; 0 lets a call take as long as it takes\n"
+        )
+
+
+def test_a_training_gets_the_minutes_that_are_left(tmp_path):
+    said = {
+        key: bash(tmp_path, "minutes_left; trap - EXIT", **variables).stdout.strip()
+        for key, variables in {
+            "no end": {},
+            "some": {"MINUTES": "10", "BEGAN": ago(330)},
+            "none": {"MINUTES": "10", "BEGAN": ago(900)},
+        }.items()
+    }
+    assert (said["no end"], said["none"]) == ("0", "0.1")  # 0 would let it train for ever
+    assert 3.5 < float(said["some"]) <= 4.5
+
+
+def test_the_minutes_that_are_left_are_no_other_question(tmp_path):
+    line = 'dretrieve train dpr --output x --max-minutes "$1"; trap - EXIT'
+    asked = {"ASKED": str(tmp_path / "asked"), **stand_in(tmp_path)}
+    for minutes in ("8.5", "3.1"):
+        assert bash(tmp_path, f"set -- {minutes}; {line}", **asked).returncode == 0
+    assert called(tmp_path) == ["train"]
+    assert (tmp_path / "asked").read_text() == "train dpr --output x\n"
+
+
+def test_a_shard_stands_by_its_own_manifest(tmp_path):
+    (tmp_path / "e").mkdir()
+    (tmp_path / "e/shard-00001-of-00003.manifest.json").touch()
+    (tmp_path / "f").mkdir()
+    (tmp_path / "f/shard-00000-of-00001.manifest.json").touch()
+    lines = [f"stands encode --output {words} && echo {words}" for words in ("e --shard 1/3", "f", "e", "g")]
+    done = bash(
+        tmp_path, "\n".join([*lines, "stands encode --shard 2/3 --output e && echo no", "trap - EXIT"])
+    )
+    assert done.stdout.split("\n") == ["e --shard 1/3", "f", ""]
+
+
+def test_another_command_runs_late_only_where_its_output_is(tmp_path):
+    late = {"MINUTES": "1", "BEGAN": ago(99)}
+    (tmp_path / "there").touch()
+    done = bash(tmp_path, "other there echo one\nother absent echo two", **late)
+    assert (done.returncode, done.stdout) == (75, "one\n")
+
+
+def test_seeds_that_no_report_reads_are_refused(tmp_path):
+    line = 'choose_seeds 1 2 3\necho "${seeds[@]}"; trap - EXIT'
+    assert bash(tmp_path, line).stdout == "1 2 3\n"
+    assert bash(tmp_path, line, SEEDS="3 1").stdout == "3 1\n"
+    done = bash(tmp_path, line, SEEDS="2 4")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[-1] == (
+        "SEEDS=2 4: 4 is none of the seeds that expected.yaml names, 1 2 3; no report would read it"
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -96,3 +97,24 @@ def test_a_recipe_that_stops_ends_it_before_the_report(make, tmp_path):
     assert done.returncode != 0
     assert "exit code 75" in done.stderr
     assert calls == []
+
+
+def test_all_tables_of_a_call_count_their_minutes_from_its_beginning(make, tmp_path):
+    clock = tmp_path / "clock.sh"
+    clock.write_text(f'#!/bin/sh\necho "$BEGAN $MINUTES" >>"{tmp_path}/times"\n')
+    clock.chmod(0o755)
+    before = int(time.time())
+    done, _ = make("reproduce-dpr-table1", "MINUTES=55", f"DRETRIEVE={clock}")
+    assert done.returncode == 0, done.stderr
+    told = (tmp_path / "times").read_text().splitlines()
+    assert len(told) > 30
+    assert len(set(told)) == 1
+    began, minutes = told[0].split()
+    assert (minutes, before <= int(began) <= time.time()) == ("55", True)
+
+
+def test_what_was_asked_is_kept_where_the_caller_says(make, tmp_path):
+    done, first = make("reproduce-dpr-table1", f"ASKED={tmp_path / 'asked'}")
+    assert done.returncode == 0, done.stderr
+    done, both = make("reproduce-dpr-table1", f"ASKED={tmp_path / 'asked'}")
+    assert [call[0] for call in both[len(first) :]] == ["report"]

@@ -20,6 +20,8 @@ SCRIPTS = sorted((ROOT / "recipes").rglob("*.sh"))
 PARTS = ("lib.sh", "steps.sh", "profiles.sh", "text.sh", "models.sh")
 RECIPES = [path for path in SCRIPTS if path.name not in PARTS]
 EXPECTED = sorted((ROOT / "recipes").glob("*/expected.yaml"))
+# Those that share the profiles of taser/profiles.sh.
+PAPER_RECIPES = [path for path in RECIPES if path.parent.name in ("taser", "dpr")]
 # Raise these with every recipe that is added: a walk that visits nothing passes everything.
 NUM_RECIPES, NUM_EXPECTED = 9, 2
 
@@ -85,6 +87,65 @@ def test_every_word_is_known_to_the_command_line(path, tmp_path):
         assert [
             text for call in {tuple(call): call for call in calls}.values() if (text := refusal(call))
         ] == []
+
+
+def word_behind(option: str, call: list[str]) -> str:
+    """Return what stands behind an option."""
+    return call[call.index(option) + 1]
+
+
+def test_weights_are_chosen_on_the_dev_set_of_what_was_trained_on(tmp_path):
+    """Several sets: all dev sets together; NQ alone: NQ's. And no training has an end but its steps."""
+    for table, dev, rows in (("table1", "dev:dev", 15), ("tableA1", "sets/nq-dev:dev", 36)):
+        (tmp_path / table).mkdir()
+        calls = calls_of(ROOT / f"recipes/taser/{table}.sh", tmp_path / table, PROFILE="paper", MINUTES="0")
+        trained = [call for call in calls if call[0] == "train"]
+        assert len(trained) >= rows
+        assert {word_behind("--dev", call) for call in trained} == {f"{tmp_path}/{table}/work/{dev}"}
+        assert {word_behind("--max-minutes", call) for call in trained} == {"0"}
+
+
+@pytest.mark.parametrize("path", PAPER_RECIPES, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_bm25_alone_needs_no_model(path, tmp_path):
+    calls = calls_of(path, tmp_path, PROFILE="mini", ONLY="bm25")
+    assert {call[0] for call in calls} <= {
+        *("prepare", "index", "search", "evaluate", "mine-negatives", "report")
+    }
+    assert [call for call in calls if "--model" in call] == []
+    mined = {word_behind("--output", call) for call in calls if call[0] == "mine-negatives"}
+    assert mined == {f"{tmp_path}/work/negatives/bm25.{name}.jsonl" for name in ("nq", "squad")}
+
+
+def test_nothing_else_can_be_made_alone(tmp_path):
+    environment = os.environ | {"ONLY": "dpr", "WORK": str(tmp_path / "work"), "PROFILE": "mini"}
+    command = ["bash", str(PAPER_RECIPES[0])]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == (
+        "ONLY=dpr is not known; ONLY=bm25 makes everything that needs no model"
+    )
+
+
+@pytest.mark.parametrize("path", EXPECTED, ids=lambda path: path.parent.name)
+def test_a_profile_trains_the_seeds_that_its_report_reads(path, tmp_path):
+    steps = ROOT / "recipes" / "taser" / "steps.sh"
+    for name, profile in read_expected(path).profiles.items():
+        script = tmp_path / "seeds.sh"
+        lines = (
+            f'source "{steps}"',
+            f'recipe {path.parent.name} "seeds" {name}',
+            "settle",
+            'echo "${seeds[@]}"',
+            "trap - EXIT",
+        )
+        script.write_text("\n".join(lines))
+        environment = {key: value for key, value in os.environ.items() if key not in ("SEEDS", "PROFILE")}
+        environment |= {"DRETRIEVE": "true", "WORK": str(tmp_path / "work")}
+        done = subprocess.run(
+            ["bash", str(script)], env=environment, capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 0, done.stderr
+        assert tuple(map(int, done.stdout.split())) == profile.seeds, name
 
 
 def test_words_that_are_not_known_are_found():

@@ -9,6 +9,8 @@ import re
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -26,6 +28,8 @@ WARM = f"{sys.executable} -SE {ROOT / 'recipes' / 'warm.py'}"
 LOSS_SHARE, SURE = 0.6, 0.01
 # Of two experts each must read more than this share of the tokens of each side where gates choose.
 CONSTANT = 0.05
+# So many numbers at least does the paper print in these tables.
+PRINTED = 125
 # What the small profiles cannot fill: sets and weights that are not here, and the bench.
 ELSEWHERE = (
     ".trivia .webquestions .curatedtrec -co- .arguana .dbpedia-entity .fever .hotpotqa .scifact .nfcorpus "
@@ -145,28 +149,40 @@ def test_smoke_fills_every_table_and_learns(tmp_path):
     assert "train (" not in again.stderr
 
 
-def test_the_papers_profile_runs_unchanged_in_miniature(tmp_path):
-    smoke = script("recipes/smoke.py")
-    smoke.main(tmp_path / "world")
-    mirror.write_mirror(tmp_path / "world", tmp_path / "mirror")
-    work = tmp_path / "work"
-    with mirror.served(tmp_path / "mirror") as address:
-        done = run(
-            "table1",
-            work,
-            PROFILE="paper",
-            MIRROR=address,
-            BACKBONE="tiny",
-            DRETRIEVE=WARM,
-            DRETRIEVE_CACHE=str(tmp_path / "cache"),
-        )
-    assert "det-mined.1 is det-mined.1.5e-5." in done.stdout
-    found = report(work, "paper", code=5)  # a hundred rows do not give the paper's numbers
-    cells = {name: cell for name, cell in found["cells"].items() if name.startswith("table1.")}
+@pytest.fixture(scope="module")
+def miniature(tmp_path_factory) -> Iterator[tuple[Path, Callable[[str], str]]]:
+    """The work folder of the profile `paper`, and what makes a table there and returns what it printed.
+
+    The scripts are as they are; the files that they fetch have a hundred rows each and stand on this machine.
+    """
+    folder = tmp_path_factory.mktemp("paper")
+    script("recipes/smoke.py").main(folder / "world")
+    mirror.write_mirror(folder / "world", folder / "mirror")
+    with mirror.served(folder / "mirror") as address:
+        variables = {
+            "PROFILE": "paper",
+            "MIRROR": address,
+            "BACKBONE": "tiny",
+            "DRETRIEVE": WARM,
+            "DRETRIEVE_CACHE": str(folder / "cache"),
+            "ASKED": str(folder / "asked"),
+        }
+        yield folder / "work", lambda table: run(table, folder / "work", **variables).stdout
+
+
+def filled(cells: dict[str, dict]) -> set[str]:
+    """Return the cells that hold a number of ours; none may have been refused for what stands behind it."""
     assert [name for name, cell in cells.items() if cell["verdict"] == "FAIL" and cell["ours"] is None] == []
-    for row in ("bm25", "dpr", "dpr-mined", "det-mined", "det-mined-bm25", "det-co-mined-bm25"):
-        for name in mirror.SETS:
-            assert cells[f"table1.{row}.{name.replace('squad1', 'squad')}"]["ours"] is not None
+    return {name for name, cell in cells.items() if cell["ours"] is not None}
+
+
+def test_the_papers_profile_runs_unchanged_in_miniature(miniature):
+    work, make = miniature
+    assert "det-mined.1 is det-mined.1.5e-5." in make("table1")
+    found = filled(report(work, "paper", code=5)["cells"])  # a hundred rows do not give the paper's numbers
+    rows = ("bm25", "dpr", "dpr-mined", "det-mined", "det-mined-bm25", "det-co-mined-bm25")
+    sets = [name.replace("squad1", "squad") for name in mirror.SETS]
+    assert {f"table1.{row}.{name}" for row in rows for name in sets} - found == set()
     # Two shards that tile the corpus, the rate that was best on dev, one alpha for all sets.
     assert len(list((work / "vectors" / "det-mined.1").glob("shard-*-of-00002.manifest.json"))) == 2
     assert (work / "models" / "det-mined.1").is_symlink()
@@ -175,6 +191,34 @@ def test_the_papers_profile_runs_unchanged_in_miniature(tmp_path):
         for path in (work / "runs").glob("det-mined-bm25.1.*.manifest.json")
     }
     assert len(alphas) == 1
+
+
+@pytest.mark.slow
+def test_every_table_of_the_paper_is_filled_in_miniature(miniature):
+    """Every number that the paper prints of its own systems has ours beside it, but the time of a step."""
+    work, make = miniature
+    for table in TABLES:
+        make(table)
+    cells = report(work, "paper", code=5)["cells"]
+    found = filled(cells)
+    printed = {name for name, cell in cells.items() if cell["paper"] is not None}
+    printed -= {name for name in printed if cells[name]["verdict"] == "CITED"}
+    assert len(printed) >= PRINTED
+    assert printed - found == {"speed.dpr.seconds", "speed.det.seconds"}
+    # And what it does not print: the gate with all its entries, the dev columns, the sweep.
+    ours = {f"sweep.every{every}.{name}" for every in (2, 3, 6) for name in ("nq", "squad")}
+    ours |= {f"tableA1.{row}.dev" for row in ("seq2-all", "dpr", "dpr-mined")}
+    ours |= {f"table2.dpr-mined.{name}" for name in ("entities", "arguana")}
+    assert ours - found == set()
+    # A row of Table A1 is trained on NQ alone, and BEIR's sets are searched in shards like the corpus.
+    alone = [path for path in (work / "models").glob("single-*.1") if path.is_symlink()]
+    sets = [json.loads((path / "manifest.json").read_bytes())["options"]["sets"] for path in alone]
+    assert len(sets) == 10
+    assert {one["name"] for of in sets for one in of} == {"nq", "nq-first"}
+    assert len(list((work / "vectors" / "det-mined.1.fever").glob("shard-*-of-00002.manifest.json"))) == 2
+    # Which expert reads what: of every router that has one to choose.
+    routed = {path.parent.name for path in (work / "routing").glob("*/explain.json")}
+    assert routed == {f"{row}.1" for row in ("det", "seq2", "seq2-all", "seq4", "tok2", "tok4")}
 
 
 def test_every_file_of_the_miniature_is_read_as_its_original(tmp_path, monkeypatch):
@@ -204,6 +248,27 @@ def test_every_file_of_the_miniature_is_read_as_its_original(tmp_path, monkeypat
         assert fetched("dpr:trivia-dev.qa")["counts"]["queries"] > 0
         assert fetched("beir:fever")["counts"]["passages"] == 30
         assert fetched("entityquestions:test")["counts"]["queries"] == 40
+
+
+def test_a_call_whose_minutes_are_over_does_not_wait_for_the_queue(tmp_path):
+    """Nor does it queue what is missing; the tasks that are queued go on without it."""
+    for state in ('{"queued": [1], "missing": [1]}', '{"queued": [], "missing": [0, 1]}'):
+        program = tmp_path / "array.sh"
+        program.write_text(f"#!/bin/sh\necho \"$@\" >>'{tmp_path}/calls'\necho '{state}'\n")
+        program.chmod(0o755)
+        lines = tmp_path / "lines.sh"
+        lines.write_text(
+            f"source {ROOT}/recipes/taser/steps.sh\nrecipe taser late paper\nSHARDS=2 QUEUE=slurm\n"
+            "in_shards encode --model m --corpus c --output parts\n"
+        )
+        variables = {"DRETRIEVE": str(program), "MINUTES": "1", "BEGAN": str(round(time.time() - 99))}
+        environment = os.environ | {"WORK": str(tmp_path / "work"), "PROFILE": "paper", **variables}
+        done = subprocess.run(
+            ["bash", str(lines)], env=environment, capture_output=True, text=True, timeout=50
+        )
+        assert (done.returncode, "are over" in done.stderr) == (75, True), done.stderr
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert [call.split()[-1] for call in calls] == ["--json", "--json"]
 
 
 def test_tables_with_one_header_become_one(tmp_path):
