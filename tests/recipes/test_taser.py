@@ -29,7 +29,7 @@ LOSS_SHARE, SURE = 0.6, 0.01
 # Of two experts each must read more than this share of the tokens of each side where gates choose.
 CONSTANT = 0.05
 # So many numbers at least does the paper print in these tables.
-PRINTED = 125
+PRINTED = 122
 # What the small profiles cannot fill: sets and weights that are not here, and the bench.
 ELSEWHERE = (
     ".trivia .webquestions .curatedtrec -co- .arguana .dbpedia-entity .fever .hotpotqa .scifact .nfcorpus "
@@ -195,7 +195,7 @@ def test_the_papers_profile_runs_unchanged_in_miniature(miniature):
 
 @pytest.mark.slow
 def test_every_table_of_the_paper_is_filled_in_miniature(miniature):
-    """Every number that the paper prints of its own systems has ours beside it, but the time of a step."""
+    """Every number that the paper prints of its own systems has ours beside it."""
     work, make = miniature
     for table in TABLES:
         make(table)
@@ -204,7 +204,7 @@ def test_every_table_of_the_paper_is_filled_in_miniature(miniature):
     printed = {name for name, cell in cells.items() if cell["paper"] is not None}
     printed -= {name for name in printed if cells[name]["verdict"] == "CITED"}
     assert len(printed) >= PRINTED
-    assert printed - found == {"speed.dpr.seconds", "speed.det.seconds"}
+    assert printed - found == set()
     # And what it does not print: the gate with all its entries, the dev columns, the sweep.
     ours = {f"sweep.every{every}.{name}" for every in (2, 3, 6) for name in ("nq", "squad")}
     ours |= {f"tableA1.{row}.dev" for row in ("seq2-all", "dpr", "dpr-mined")}
