@@ -86,5 +86,5 @@ def _between_queries(table: Floats) -> float:
     by_query = table.mean(axis=0)
     rest = table - table.mean(axis=1, keepdims=True) - by_query + table.mean()
     interaction = float((rest**2).sum()) / ((seeds - 1) * (queries - 1))
-    by_queries = float(by_query.var(ddof=1)) / queries - interaction / (queries * seeds)
+    by_queries: float = float(by_query.var(ddof=1)) / queries - interaction / (queries * seeds)
     return max(0.0, by_queries)
