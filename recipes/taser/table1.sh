@@ -7,7 +7,8 @@
 #
 # Needs    smoke: nothing; mini-cpu, mini: the collections in $DATA, 5 GB of memory, 3 GB of disk; paper:
 #          a cluster, 300 GB of disk
-# Takes    all tables together: smoke 2 min and mini-cpu 2 h on 2 cores, mini an hour or two on a GPU, paper days
+# Takes    all tables together: smoke 2 min and mini-cpu 2 h 20 min on 2 cores, mini an hour
+#          or two on a GPU (not run yet), paper days
 # Call     PROFILE=smoke bash recipes/taser/table1.sh
 # shellcheck source=recipes/taser/steps.sh
 source "$(dirname "${BASH_SOURCE[0]}")/steps.sh"
