@@ -7,6 +7,7 @@ negatives were mined from, earlier models) is ``behind``.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +17,9 @@ from dretrieve.errors import DretrieveError
 from dretrieve.reports.artefacts import Artefact, Library
 from dretrieve.reports.conditions import settled, unmet
 from dretrieve.store.card import CARD
-from dretrieve.store.manifest import manifest_path
+from dretrieve.store.manifest import manifest_path, provenance_path
 
-TRAIN, SEARCH = "train", "search"
+ENCODE, TRAIN, SEARCH = "encode", "train", "search"
 MODELS = frozenset(("model", TRAIN))
 # Inputs that stand outside the work folder as often as in it: the data, named by content.
 DATA_ROLES = frozenset(("collection", "corpus", "queries", "qrels", "answers", "library"))
@@ -63,12 +64,9 @@ class Chain:
 
     @property
     def hardware(self) -> str:
-        """The device that the vectors were made on, as the first embeddings say; empty if none do."""
-        for item in self.near:
-            numerics = item.facts.get("options", {}).get("numerics") if item.stage == "encode" else None
-            if isinstance(numerics, Mapping) and numerics.get("device"):
-                return f"{numerics['device']}, {numerics.get('precision', '?')}"
-        return ""
+        """The device that the vectors were made on, as the first embeddings' provenance says; else empty."""
+        made_on = (_made_on(item.path) for item in self.near if item.stage == ENCODE)
+        return next(filter(None, made_on), "")
 
 
 def walk(library: Library, file: Path, *, role: str | None = None, full: bool = False) -> Chain:
@@ -114,6 +112,15 @@ def walk(library: Library, file: Path, *, role: str | None = None, full: bool = 
                     chain.unseen.append(text)
             todo += [(source, is_behind or item.stage == TRAIN) for source in found]
     return chain
+
+
+def _made_on(manifest: Path) -> str:
+    """Return device and precision; empty where the provenance is gone, which no manifest vouches for."""
+    try:
+        numerics = json.loads(provenance_path(manifest).read_bytes())["details"]["numerics"]
+        return f"{numerics['device']}, {numerics['precision']}"
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""
 
 
 def _verify(chain: Chain, item: Artefact, full: bool) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from dretrieve.models.places import find_model, read_card
 from dretrieve.reports.artefacts import Library
 from dretrieve.reports.chain import walk
@@ -157,3 +159,19 @@ def test_conditions_of_a_profile_are_those_of_the_chain(work):
     assert chain.problems(conditions, {"profile": "mini"}) == [
         "runs/gone.trec does not say which model made its queries; search again"
     ]
+
+
+def test_hardware_is_what_the_provenance_of_the_embeddings_says(work):
+    work.system("dpr", "dpr", [1, 0])
+    place = next((work.folder / "embeddings" / "dpr").glob("*.provenance.json"))
+
+    def hardware():
+        return walk(Library.scan(work.folder), work.folder / "metrics/dpr.json").hardware
+
+    assert hardware() == ""
+    said = json.loads(place.read_bytes())
+    said["details"] = {"numerics": {"device": "a processor", "precision": "bf16"}}
+    place.write_text(json.dumps(said), encoding="utf-8")
+    assert hardware() == "a processor, bf16"
+    place.unlink()
+    assert hardware() == ""
