@@ -19,6 +19,7 @@ ABOUT = (
     "seeds and queries drawn anew. Both at the level of Holm's first step, 0.05 over the number of tests."
 )
 UNKNOWN, MORE_QUERIES = "unknown", "more queries"
+RATIO_DECIMALS = 3
 
 
 def claim_table(expected: Expected, findings: Mapping[str, Finding]) -> Table:
@@ -57,6 +58,9 @@ def _is_bounded(finding: Finding) -> bool:
 
 
 def _decimals(expected: Expected, finding: Finding) -> int:
+    """Return the table's decimals and one more; a ratio has no unit of a table."""
+    if finding.claim.right and _is_bounded(finding):
+        return RATIO_DECIMALS
     return expected.tables[finding.claim.left.split(".")[0]].decimals + 1
 
 

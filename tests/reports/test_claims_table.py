@@ -142,3 +142,13 @@ def test_rows_of_several_seeds_show_mean_and_spread(recipe, work):
     assert ours["DPR"] == "50.0 ± 0.0"
     assert "52.0 ± 1.4" in readme_block(*found)
     assert r"52.0 $\pm$ 1.4" in latex_page(page)
+
+
+def test_a_ratio_has_three_decimals_whatever_its_table(recipe, work):
+    """55 % of the parameters is not 0.6."""
+    edit(recipe, ("relation: above", "relation: at-most\n    bound: 0.6"))
+    work.system("dpr", "dpr", values(0.8))
+    work.system("shared", "shared", values(0.44))
+    expected, _, _, findings = found_in(recipe, work)
+    line = dict(zip(HEADS, claim_table(expected, findings).rows[0], strict=True))
+    assert (line["difference"], line["outcome"]) == ("0.550", "HOLDS")
