@@ -81,12 +81,15 @@ class Table:
 
 
 def number(value: float | None, decimals: int, *, signed: bool = False) -> str:
-    """Return a number as text, nothing for None; thousands are parted where there are no decimals."""
+    """Return a number as text, nothing for None; thousands are parted where there are no decimals.
+
+    With ``signed`` all but zero has a sign.
+    """
     if value is None:
         return ""
-    if decimals == 0:
-        return f"{value:+,.0f}" if signed else f"{value:,.0f}"
-    return f"{value:+.{decimals}f}" if signed else f"{value:.{decimals}f}"
+    value = round(value, decimals) + 0.0  # no zero below zero
+    sign, thousands = "+" if signed and value else "", "" if decimals else ","
+    return f"{value:{sign}{thousands}.{decimals}f}"
 
 
 def markdown(table: Table) -> str:

@@ -105,3 +105,11 @@ def test_numbers():
         "+2.0",
         "1,234",
     ]
+
+
+@pytest.mark.parametrize(
+    ("value", "decimals", "text"),
+    [(-0.04, 1, "0.0"), (0.04, 1, "0.0"), (-0.06, 1, "-0.1"), (0.06, 1, "+0.1"), (-0.4, 0, "0"), (0, 0, "0")],
+)
+def test_what_rounds_to_zero_has_no_sign(value, decimals, text):
+    assert number(value, decimals, signed=True) == text
