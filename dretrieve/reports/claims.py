@@ -1,7 +1,8 @@
 """A paper's sentences held against our numbers: HOLDS, DOES NOT HOLD, UNDECIDED, NOT RUN, FAIL.
 
-Two cells are compared query by query, by the mean of each query's values over the seeds that were run; which
-test decides stands in `reports.claims_answers`. Times are compared round by round; a count has no error, so
+Two cells are compared query by query, by the mean of each query's differences over the seeds that both were
+run with: seeds differ by more than methods do on a small collection. Which test decides stands in
+`reports.claims_answers`. Times are compared round by round; a count has no error, so
 nothing is tested. All p-values of one report are Holm-corrected together. They are of the models that were
 trained: queries are drawn anew, seeds are not.
 
@@ -11,18 +12,26 @@ show, and the number of seeds that would show the one seen (see `reports.claims_
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dretrieve.metrics.significance import holm
 from dretrieve.reports.claims_answers import Finding as Finding
 from dretrieve.reports.claims_answers import answer, p_value, ratio, sign
-from dretrieve.reports.claims_samples import Sample, difference, excess, rounds, trained
+from dretrieve.reports.claims_samples import (
+    NoCommonSeedError,
+    Sample,
+    difference,
+    excess,
+    rounds,
+    seeds_of,
+    trained,
+)
 from dretrieve.reports.expected import BOUNDED, Claim, Expected
 from dretrieve.reports.verdicts import Judged
 
 FEWEST_ROUNDS = 3
-ONE_SEED = "one seed of a side was run: the p is of these models, the spread between seeds is not in it"
+ONE_SEED = "one seed is common to both sides: the p is of these models, the spread between seeds is not in it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,9 +84,11 @@ def _asked(claim: Claim, expected: Expected, judged: Mapping[str, Judged]) -> Fi
         if claim.relation in BOUNDED:
             return _bounded(claim, judged)
         samples = _samples(rest, expected, judged)
+    except NoCommonSeedError as error:
+        return Finding(claim=claim, outcome="UNDECIDED", notes=(str(error),))
     except ValueError as error:
         return Finding(claim=claim, outcome="FAIL", notes=(str(error),))
-    notes = (*left_out, *_one_seed(judged[name] for name in rest.cells()))
+    notes = (*left_out, *_of_seeds(samples, [judged[name] for name in rest.cells()]))
     return _Question(claim=claim, samples=samples, notes=notes)
 
 
@@ -107,8 +118,14 @@ def _failed(one: Judged) -> bool:
     return one.verdict == "FAIL" and one.value is None
 
 
-def _one_seed(cells: Iterable[Judged]) -> tuple[str, ...]:
-    return (ONE_SEED,) if any(trained(one) and len(one.readings) == 1 for one in cells) else ()
+def _of_seeds(samples: Sequence[Sample], cells: Iterable[Judged]) -> Iterator[str]:
+    """Say which seeds were compared, where a side has others too, and whether it was one."""
+    common = [sorted(layout) for sample in samples if sample.trained for layout in sample.layouts]
+    used = {seed for seeds in common for seed in seeds}
+    if any(trained(one) and set(seeds_of(one)) - used for one in cells):
+        yield f"compared over the seeds of both sides: {', '.join(map(str, sorted(used)))}"
+    if any(len(seeds) == 1 for seeds in common):
+        yield ONE_SEED
 
 
 def _samples(claim: Claim, expected: Expected, judged: Mapping[str, Judged]) -> list[Sample]:

@@ -19,7 +19,7 @@ class Sample:
     """Differences whose mean one test asks about, in the table's unit.
 
     Attributes:
-        values: [N], for each query the difference of the cells' means over their seeds (of two gains: see
+        values: [N], for each query the mean of the differences over the common seeds (of two gains: see
             `excess`; of times: see `rounds`).
         layouts: for each query set, seed to the differences of that seed's models by query ([Q]); only seeds
             that both sides were run with.
@@ -33,13 +33,17 @@ class Sample:
     paired: bool = True
 
 
+class NoCommonSeedError(ValueError):
+    """Both sides were trained, and never with the same seed."""
+
+
 def trained(one: Judged) -> bool:
     """Return whether the cell has a value for every seed; BM25's and an untuned model's have one for all."""
     return "{seed}" in one.cell.file
 
 
 def difference(left: Judged, right: Judged, measure: str, scale: float) -> Sample:
-    """Return left minus right by query.
+    """Return left minus right by query, seed by seed: a seed draws the training questions of both sides alike.
 
     Args:
         left: a cell with a value.
@@ -48,6 +52,7 @@ def difference(left: Judged, right: Judged, measure: str, scale: float) -> Sampl
         scale: what a measured value is multiplied with to be in the table's unit.
 
     Raises:
+        NoCommonSeedError: says the seeds of both sides.
         ValueError: the measure was not measured per query, or on different queries.
     """
     try:
@@ -59,9 +64,15 @@ def difference(left: Judged, right: Judged, measure: str, scale: float) -> Sampl
         raise ValueError(f"{left.cell.name} and {right.cell.name} were measured on different queries")
     place = {query_id: number for number, query_id in enumerate(right_ids)}
     ours, theirs = scale * ours, scale * theirs[:, [place[query_id] for query_id in left_ids]]
+    layout = _layout((left, ours), (right, theirs))
+    if not layout:
+        raise NoCommonSeedError(
+            f"{left.cell.name} was run with the seeds {seeds_text(left)}, {right.cell.name} with "
+            f"{seeds_text(right)}: none is common"
+        )
     return Sample(
-        values=ours.mean(axis=0) - theirs.mean(axis=0),
-        layouts=(_layout((left, ours), (right, theirs)),),
+        values=np.mean(list(layout.values()), axis=0),
+        layouts=(layout,),
         trained=trained(left) or trained(right),
     )
 
@@ -77,8 +88,17 @@ def _layout(left: tuple[Judged, Floats], right: tuple[Judged, Floats]) -> dict[i
 
 
 def _by_seed(one: Judged, values: Floats) -> dict[int, Floats]:
-    seeds = [reading.seed for reading in one.readings if reading.measured is not None]
-    return dict(zip(seeds, values, strict=True))
+    return dict(zip(seeds_of(one), values, strict=True))
+
+
+def seeds_of(one: Judged) -> list[int]:
+    """Return the seeds of which the cell has values by query."""
+    return [reading.seed for reading in one.readings if reading.measured is not None]
+
+
+def seeds_text(one: Judged) -> str:
+    """Return those seeds in words."""
+    return ", ".join(map(str, seeds_of(one)))
 
 
 def excess(gain: Sample, other: Sample) -> Sample:

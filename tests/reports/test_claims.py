@@ -326,6 +326,28 @@ def test_seeds_are_paired_by_number(recipe, work):
     assert any("fewer than two seeds are common to both sides" in note for note in found.notes)
 
 
+def test_a_row_of_one_seed_is_held_against_that_seed_of_the_other(recipe, work):
+    """Seed 1 is a bad draw; against the mean of three the row of one seed would be significantly below."""
+    edit(recipe, "metrics/{row}.json", "metrics/{row}-{seed}.json")
+    edit(recipe, "paper: {target: paper}", "paper: {target: paper, seeds: [1, 2, 3]}")
+    for name, seed, share in (("dpr", 1, 0.3), ("dpr", 2, 0.9), ("dpr", 3, 0.9), ("shared", 1, 0.3)):
+        work.system(f"{name}-{seed}", name, values(share), seed=seed)
+    found = findings(recipe, work)["shared-above-dpr"]
+    assert (found.outcome, found.difference) == ("UNDECIDED", 0.0)
+    assert "compared over the seeds of both sides: 1" in found.notes
+    assert claims.ONE_SEED in found.notes
+
+
+def test_no_common_seed_leaves_a_claim_undecided(recipe, work):
+    edit(recipe, "metrics/{row}.json", "metrics/{row}-{seed}.json")
+    edit(recipe, "paper: {target: paper}", "paper: {target: paper, seeds: [1, 2]}")
+    work.system("dpr-1", "dpr", values(0.3), seed=1)
+    work.system("shared-2", "shared", values(0.9), seed=2)
+    found = findings(recipe, work)["shared-above-dpr"]
+    assert found.outcome == "UNDECIDED"
+    assert any("none is common" in note for note in found.notes)
+
+
 def test_a_side_without_seeds_stands_beside_every_seed_of_the_other(recipe, work):
     edit(recipe, "        title: DPR\n", "        title: DPR\n        file: metrics/dpr.json\n")
     edit(recipe, "metrics/{row}.json", "metrics/{row}-{seed}.json")

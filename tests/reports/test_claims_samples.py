@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dretrieve.reports.claims_samples import difference, excess, rounds, trained
+from dretrieve.reports.claims_samples import NoCommonSeedError, difference, excess, rounds, trained
 from dretrieve.reports.expected_file import read_expected
 from dretrieve.reports.metrics_file import Measured
 from dretrieve.reports.readings import Reading
@@ -36,13 +36,28 @@ def cell(recipe):
     return made
 
 
-def test_values_are_of_the_cells_means_and_layouts_of_common_seeds(cell):
-    left, right = cell({1: [1, 0, 0], 2: [1, 1, 0]}), cell({3: [0, 0, 1], 2: [0, 1, 0]})
+def test_only_common_seeds_are_compared(cell):
+    """Seed 1 is a bad draw for everything: a row run with it alone is not worse for that."""
+    left, right = cell({1: [1, 0, 0]}), cell({1: [1, 0, 0], 2: [1, 1, 1], 3: [1, 1, 1]})
     found = difference(left, right, "R@1", 100.0)
-    np.testing.assert_allclose(found.values, [100, 0, -50])
-    assert [list(layout) for layout in found.layouts] == [[2]]
+    np.testing.assert_array_equal(found.values, [0, 0, 0])
+    assert list(found.layouts[0]) == [1]
+
+
+def test_values_are_the_mean_over_the_common_seeds(cell):
+    left = cell({1: [1, 0, 0], 2: [1, 1, 0], 4: [0, 0, 0]})
+    right = cell({3: [0, 0, 1], 2: [0, 1, 0], 4: [0, 1, 0]})
+    found = difference(left, right, "R@1", 100.0)
+    np.testing.assert_allclose(found.values, [50, -50, 0])
+    assert [list(layout) for layout in found.layouts] == [[2, 4]]
     np.testing.assert_allclose(found.layouts[0][2], [100, 0, 0])
     assert (found.trained, found.paired) == (True, True)
+
+
+def test_without_a_common_seed_there_is_nothing_to_compare(cell):
+    left, right = cell({1: [1, 0, 0]}), cell({2: [1, 1, 1], 3: [1, 1, 1]}, row="shared")
+    with pytest.raises(NoCommonSeedError, match="t1.dpr.nq was run with the seeds 1, t1.shared.nq with 2, 3"):
+        difference(left, right, "R@1", 1.0)
 
 
 def test_queries_are_matched_by_id(cell):
