@@ -79,6 +79,7 @@ into() {
 choose_seeds() {
     local seed
     read -ra seeds <<<"${SEEDS:-$*}"
+    ((${#seeds[@]})) || refuse "SEEDS='$SEEDS' names no seed; give some of $*"
     for seed in "${seeds[@]}"; do
         [[ " $* " == *" $seed "* ]] ||
             refuse "SEEDS=$SEEDS: $seed is none of the seeds that expected.yaml names, $*; no report would read it"

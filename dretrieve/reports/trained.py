@@ -4,7 +4,8 @@
 stand in the model's ``curves.json``, which its manifest lists. A training is UNDERTRAINED
 
 * when no look after the first is above the one before any step, or
-* when the last look is the best and lies more than `NOISE` above the look before it: it still rose.
+* when the last look is the best and lies more than one query's worth (at least `NOISE`) above the look
+  before it: it still rose.
 
 A curve of one look after the start rises by this rule whenever the training helped: nothing shows that it had
 come to rest, so look more often (``--eval-steps``). Without ``--dev`` nothing is known and nothing marked.
@@ -22,7 +23,7 @@ from dretrieve.store.fingerprint import sha256_bytes
 
 CURVES = "curves.json"
 MARK = "UNDERTRAINED"
-NOISE = 0.002  # of the dev measure: one query of five hundred
+NOISE = 0.002  # of the dev measure, of five hundred queries or more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,12 +35,19 @@ class DevCurve:
         metric: what was measured, higher is better.
         steps: [looks], the first is 0 where the untrained start was measured.
         values: [looks].
+        queries: how many were looked at; 0 for all.
     """
 
     name: str
     metric: str
     steps: Sequence[int]
     values: Sequence[float]
+    queries: int = 0
+
+    @property
+    def noise(self) -> float:
+        """A rise that means nothing: one query's worth."""
+        return max(NOISE, 1 / self.queries) if self.queries else NOISE
 
 
 def dev_curve(training: Artefact) -> DevCurve | None:
@@ -66,7 +74,8 @@ def dev_curve(training: Artefact) -> DevCurve | None:
         return None
     steps, values = zip(*looks, strict=True)
     metric = str(manifest.extra.get("metric") or "dev")
-    return DevCurve(name=training.name, metric=metric, steps=steps, values=values)
+    queries = int(manifest.options.get("dev_queries") or 0)
+    return DevCurve(name=training.name, metric=metric, steps=steps, values=values, queries=queries)
 
 
 def undertrained(curve: DevCurve) -> str:
@@ -81,7 +90,7 @@ def undertrained(curve: DevCurve) -> str:
             "at best after it"
         )
     before, last = curve.values[-2:]
-    if last == max(curve.values) and last - before > NOISE:
+    if last == max(curve.values) and last - before > curve.noise:
         return (
             f"{curve.name}: {curve.metric} on dev still rose at the end, from {before:.4f} at step "
             f"{curve.steps[-2]:,} to {last:.4f} at step {curve.steps[-1]:,}"

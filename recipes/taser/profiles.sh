@@ -34,13 +34,28 @@ settle() {
     [[ -z ${MIRROR:-} ]] || from=(--mirror "$MIRROR")
     [[ -z ${MIRROR:-} || -z $tiny ]] || from+=(--unchecked) # a miniature's files are not the published ones
     [[ ${ANSWERS:-drop} == drop ]] || drop=()
-    [[ ${ONLY:-bm25} == bm25 ]] || refuse "ONLY=$ONLY is not known; ONLY=bm25 makes everything that needs no model"
+    check_words
     case $PROFILE in
     smoke) settle_smoke ;;
     mini-cpu | mini) settle_mini ;;
     paper) settle_paper "$tiny" ;;
     esac
     GPUS=${GPUS:-1} SHARDS=${SHARDS:-1}
+}
+
+# check_words: refuse what a variable cannot mean, before anything is done.
+check_words() {
+    local name
+    [[ ${ONLY:-bm25} == bm25 ]] || refuse "ONLY=$ONLY is not known; ONLY=bm25 makes everything that needs no model"
+    [[ ${ANSWERS:-drop} =~ ^(drop|keep)$ ]] || refuse "ANSWERS=$ANSWERS is not known; give drop or keep"
+    [[ ${QUEUE:-slurm} == slurm ]] || refuse "QUEUE=$QUEUE is not known; QUEUE=slurm makes job arrays"
+    for name in BATCH GPUS SHARDS POLL; do
+        [[ ${!name:-1} =~ ^[1-9][0-9]*$ ]] || refuse "$name=${!name} is no whole number above 0"
+    done
+    [[ $PROFILE == paper ]] && return
+    for name in BACKBONE BATCH MIRROR; do
+        [[ -z ${!name:-} ]] || refuse "$name=${!name}: only PROFILE=paper asks for that, not $PROFILE"
+    done
 }
 
 # A random encoder needs a higher rate, and the mean of all its tokens. More steps would learn everything, and
@@ -74,6 +89,7 @@ settle_mini() {
         dev=(--dev-queries 300 --dev-pool 600 --eval-steps 16)
         [[ $recipe_name != dpr ]] || choose_seeds 1 # all that its rows have here, see seeds_of
     fi
+    [[ $recipe_name == dpr || -z ${DRY_RUN:-} ]] || small_sizes
 }
 
 settle_paper() {
@@ -85,6 +101,8 @@ settle_paper() {
         batch=8 epochs=1 warmup=2 gpus=1 shards=2
     fi
     GPUS=${GPUS:-$gpus} SHARDS=${SHARDS:-$shards} batch=${BATCH:-$batch}
+    ((batch % GPUS == 0)) ||
+        refuse "BATCH=$batch cannot be dealt to GPUS=$GPUS processes in equal parts; give a multiple of $GPUS"
     sets=(nq trivia webquestions curatedtrec squad) mined_sets=(nq trivia webquestions) dev_sets=(nq trivia)
     share=([webquestions]=",weight=4" [curatedtrec]=",weight=4") # DPR shows these two four times
     single=single- alphas=0.5:2.0:0.1 tuned_by=top20 elsewhere=(arguana dbpedia-entity fever hotpotqa)
@@ -99,14 +117,34 @@ settle_paper() {
     [[ -n $1 ]] || paper_sizes
 }
 
-# What the profile `paper` is about to take; sizes by arithmetic, hours by the paper's own (16 V100).
+# What a small profile takes: measured for mini-cpu.
+small_sizes() {
+    say "sizes, for 37,055 passages and MiniLM (23 million parameters):"
+    case $PROFILE in
+    mini-cpu)
+        say "  disk    4 GB; memory 5 GB"
+        say "  time    2 h 20 min on 2 cores for all tables together: 12 trainings of 3.6 minutes, 13 encodings of"
+        say "          5.7 minutes, BM25, mining and measures 25 minutes"
+        ;;
+    mini)
+        say "  disk    12 GB; memory 5 GB, on the GPU 16 GB"
+        say "  time    not run yet; by arithmetic an hour or two on one GPU for all tables together: 39 trainings"
+        say "          (13 rows, three seeds) of two passes over up to 26,592 questions, and as many encodings"
+        ;;
+    esac
+}
+
+# What the profile `paper` is about to take; sizes by arithmetic, hours by the paper's own.
 paper_sizes() {
     say "sizes, for 21,015,324 passages of 100 words and BERT-base (110 million parameters):"
-    say "  disk    downloads 6 GB, text 14 GB, BM25's index 13 GB, vectors of every row 32 GB (768 x 2 bytes)"
+    say "  disk    downloads 6 GB, text 14 GB, BM25's index 13 GB; vectors 32 GB a row (768 x 2 bytes), of which"
+    say "          Table 1 has 9, A1 10 more, the sweep 2 more, and Table 2's BEIR sets 24 GB for each of 4 rows:"
+    say "          330 GB for Table 1 alone, 0.8 TB for all tables, as long as nothing is deleted in between"
     say "  memory  a search 2 GB for each of $SHARDS shards and 128 questions; a training 1.8 GB of weights,"
     say "          gradients and moments a GPU (DPR 3.5 GB) and about 8 GB of activations at 16 questions"
-    say "  time    a training about 9 h (40 passes of 11 minutes), four for a row of TASER (two rates, with and"
-    say "          without layer decay), two for DPR; encoding about 4 GPU-hours a row, in $SHARDS shards at once"
+    say "  time    a training 7.5 h on the paper's 16 V100 (40 passes of 11 minutes), here GPUS=$GPUS; four trainings"
+    say "          for a row of TASER (two rates, with and without layer decay), two for DPR; encoding about 4"
+    say "          GPU-hours a row, in $SHARDS shards at once"
     [[ -z ${DRY_RUN:-} ]] || say "  of the shards only the first stands in this plan"
 }
 

@@ -116,14 +116,29 @@ def test_bm25_alone_needs_no_model(path, tmp_path):
     assert mined == {f"{tmp_path}/work/negatives/bm25.{name}.jsonl" for name in ("nq", "squad")}
 
 
-def test_nothing_else_can_be_made_alone(tmp_path):
-    environment = os.environ | {"ONLY": "dpr", "WORK": str(tmp_path / "work"), "PROFILE": "mini"}
-    command = ["bash", str(PAPER_RECIPES[0])]
+MISTAKES = {
+    "ONLY=dpr": "ONLY=dpr is not known; ONLY=bm25 makes everything that needs no model",
+    "ANSWERS=yes": "ANSWERS=yes is not known; give drop or keep",
+    "QUEUE=pbs": "QUEUE=pbs is not known; QUEUE=slurm makes job arrays",
+    "GPUS=0": "GPUS=0 is no whole number above 0",
+    "GPUS=abc": "GPUS=abc is no whole number above 0",
+    "SHARDS=-1": "SHARDS=-1 is no whole number above 0",
+    "BATCH=4 GPUS=8": "BATCH=4 cannot be dealt to GPUS=8 processes in equal parts; give a multiple of 8",
+    "BATCH=100 GPUS=8": "BATCH=100 cannot be dealt to GPUS=8 processes in equal parts; give a multiple of 8",
+    "PROFILE=mini BACKBONE=x": "BACKBONE=x: only PROFILE=paper asks for that, not mini",
+    "PROFILE=mini SEEDS=\t": "SEEDS='\t' names no seed; give some of 1 2 3",
+}
+
+
+@pytest.mark.parametrize("words", MISTAKES, ids=lambda words: words.replace("\t", "blank"))
+def test_a_variable_that_means_nothing_is_refused_before_anything_is_done(words, tmp_path):
+    given = dict(word.split("=") for word in words.split(" "))
+    environment = os.environ | {"WORK": str(tmp_path / "work"), "PROFILE": "paper", "DRY_RUN": "1"} | given
+    command = ["bash", str(ROOT / "recipes" / "taser" / "table1.sh")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1] == (
-        "ONLY=dpr is not known; ONLY=bm25 makes everything that needs no model"
-    )
+    assert done.stderr.splitlines()[-1] == MISTAKES[words]
+    assert not (tmp_path / "work").exists()
 
 
 @pytest.mark.parametrize("path", EXPECTED, ids=lambda path: path.parent.name)

@@ -40,6 +40,12 @@ def test_still_rising(values):
     assert "still rose at the end, from" in said(*values)
 
 
+@pytest.mark.parametrize(("queries", "is_rise"), [(0, True), (1000, True), (300, False), (100, False)])
+def test_one_query_more_is_no_rise(queries, is_rise):
+    curve = DevCurve(name="x", metric="RR@10", steps=[0, 10, 20], values=[0.3, 0.5, 0.503], queries=queries)
+    assert ("still rose" in undertrained(curve)) == is_rise
+
+
 def test_a_last_look_that_recovers_below_the_best_is_no_rise():
     assert said(0.3, 0.6, 0.4, 0.5) == ""
 
