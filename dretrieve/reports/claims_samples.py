@@ -43,7 +43,7 @@ def trained(one: Judged) -> bool:
 
 
 def difference(left: Judged, right: Judged, measure: str, scale: float) -> Sample:
-    """Return left minus right by query, seed by seed: a seed draws the training questions of both sides alike.
+    """Return left minus right by query, seed by seed: a seed draws both sides' training questions alike.
 
     Args:
         left: a cell with a value.
