@@ -194,6 +194,7 @@ def test_the_papers_profile_runs_unchanged_in_miniature(miniature):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_every_table_of_the_paper_is_filled_in_miniature(miniature):
     """Every number that the paper prints of its own systems has ours beside it."""
     work, make = miniature
