@@ -65,6 +65,7 @@ settle_smoke() {
     learning=(--epochs 2 --batch-size 32 --logging-steps 3 --pooling mean --normalize yes)
     rates=(2e-4) dev=(--dev-queries 100 --dev-pool 300) alphas=0.00:0.60:0.05 tuned_by=top1
     choose_seeds 1
+    export OMP_NUM_THREADS=1 # two threads wait for each other longer than so small a model computes
     # A command computes for a tenth of a second here: one Python that has loaded everything answers them all.
     if [[ -z ${DRETRIEVE:-}${DRY_RUN:-} ]]; then
         dretrieve_words=("${PYTHON:-python3}" -SE "$ROOT/recipes/warm.py")
