@@ -1,10 +1,10 @@
 """A paper's sentences held against our numbers: HOLDS, DOES NOT HOLD, UNDECIDED, NOT RUN, FAIL.
 
 Two cells are compared query by query, by the mean of each query's differences over the seeds that both were
-run with: seeds differ by more than methods do on a small collection. Which test decides stands in
-`reports.claims_answers`. Times are compared round by round; a count has no error, so
-nothing is tested. All p-values of one report are Holm-corrected together. They are of the models that were
-trained: queries are drawn anew, seeds are not.
+run with: on a small collection seeds differ by more than methods do. Which test decides stands in
+`reports.claims_answers`. Times are compared round by round; a count has no error, so nothing is tested.
+All p-values of one report are Holm-corrected together. They are of the models that were trained: queries
+are drawn anew, seeds are not.
 
 What is undecided comes with the interval of the difference, the smallest distance that so many queries would
 show, and the number of seeds that would show the one seen (see `reports.claims_power`).

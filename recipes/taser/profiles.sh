@@ -128,7 +128,7 @@ small_sizes() {
         say "          5.7 minutes, BM25, mining and measures 25 minutes"
         ;;
     mini)
-        say "  disk    12 GB; memory 5 GB, on the GPU 16 GB"
+        say "  disk    not measured: more than the 4 GB of mini-cpu; memory 5 GB"
         say "  time    not run yet; by arithmetic an hour or two on one GPU for all tables together: 39 trainings"
         say "          (13 rows, three seeds) of two passes over up to 26,592 questions, and as many encodings"
         ;;
