@@ -38,10 +38,17 @@ fi
 [[ -z ${DRY_RUN:-} ]] || plan=$(mktemp)
 
 last_second="" # of $SECONDS, when this call's MINUTES are over; nothing where they have no end
+at_once=1      # so many rows run side by side, see `beside`
+copies=()      # those that do: "PID FILE" each, the oldest first
 declare -A asked=()
-if [[ -e ${ASKED:-} ]]; then
+
+# remember: what $ASKED says has been done.
+remember() {
+    local line
+    [[ -e ${ASKED:-} ]] || return 0
     while IFS= read -r line; do asked[$line]=1; done <"$ASKED"
-fi
+}
+remember
 
 # The command of every step. Found in this checkout, installed or not, from any folder.
 dretrieve() {
@@ -58,6 +65,41 @@ dretrieve() {
         asked[$question]=1
         printf '%s\n' "$question" >>"$ASKED"
     fi
+}
+
+# beside FUNCTION WORD...: where a profile lets some rows run at once, in a copy of this shell beside the others,
+# until `together`; its output is shown when it has ended. Else here and now.
+beside() {
+    if ((at_once == 1)); then
+        "$@"
+        return
+    fi
+    ((${#copies[@]} < at_once)) || await_copy
+    local log
+    log=$(mktemp)
+    (
+        trap 'exit 143' TERM # when the command at work has ended
+        "$@"
+    ) >"$log" 2>"$log.err" &
+    copies+=("$! $log")
+}
+
+# together: wait for all that runs beside.
+together() {
+    while ((${#copies[@]})); do await_copy; done
+    remember
+}
+
+# await_copy: wait for the oldest, show what it printed, return its exit code.
+await_copy() {
+    local pid log code=0
+    read -r pid log <<<"${copies[0]}"
+    wait "$pid" || code=$?
+    copies=("${copies[@]:1}") # not before: a signal ends the wait, and `stopped` waits again
+    cat "$log.err" >&2
+    cat "$log"
+    rm -f "$log" "$log.err"
+    return "$code"
 }
 
 # other OUTPUT COMMAND...: a command that is none of dretrieve's, and the file or folder that it makes.
@@ -190,6 +232,9 @@ show_plan() {
 # stopped CODE: what a recipe says when it ends before `finish`.
 stopped() {
     [[ -z ${plan:-} ]] || rm -f "$plan"
+    local copy
+    for copy in "${copies[@]}"; do kill "${copy%% *}" 2>/dev/null || true; done
+    while ((${#copies[@]})); do await_copy || true; done
     say ""
     say "[$(clock)] stopped in step $step_number, \"$step_title\" (exit code $1)."
     say "  The same command goes on from here; finished steps are not run again."

@@ -90,7 +90,7 @@ def write_entities(folder: Path, collections: list[Path]) -> None:
 
 
 def write_backbone(folder: Path, vocabulary: set[str], layers: int = 2) -> None:
-    """Write a BERT of 64 dimensions with random weights, whose tokens are whole words."""
+    """Write a BERT of 64 dimensions with random weights, without dropout, whose tokens are whole words."""
     import torch
     from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
     from tokenizers.models import WordPiece
@@ -118,6 +118,8 @@ def write_backbone(folder: Path, vocabulary: set[str], layers: int = 2) -> None:
         num_attention_heads=2,
         intermediate_size=128,
         max_position_embeddings=256,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
     )
     BertModel(config, add_pooling_layer=False).save_pretrained(folder)
 

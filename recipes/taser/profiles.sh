@@ -62,13 +62,14 @@ check_words() {
 # then all rows were equal.
 settle_smoke() {
     DATA=$WORK/world backbone=$WORK/world/deep elsewhere=(elsewhere)
-    learning=(--epochs 2 --batch-size 32 --logging-steps 3 --pooling mean --normalize yes)
-    rates=(2e-4) dev=(--dev-queries 100 --dev-pool 300) alphas=0.00:0.60:0.05 tuned_by=top1
+    learning=(--epochs 1 --batch-size 32 --logging-steps 3 --pooling mean --normalize yes)
+    rates=(4e-4) dev=(--dev-queries 100 --dev-pool 300) alphas=0.00:0.60:0.05 tuned_by=top1
     choose_seeds 1
-    export OMP_NUM_THREADS=1 # two threads wait for each other longer than so small a model computes
+    # Two threads wait for each other longer than so small a model computes: one each, and two rows at once.
+    export OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1
     # A command computes for a tenth of a second here: one Python that has loaded everything answers them all.
     if [[ -z ${DRETRIEVE:-}${DRY_RUN:-} ]]; then
-        dretrieve_words=("${PYTHON:-python3}" -SE "$ROOT/recipes/warm.py")
+        at_once=2 dretrieve_words=("${PYTHON:-python3}" -SE "$ROOT/recipes/warm.py")
         (dretrieve --version >/dev/null 2>&1 &) # it loads while the world is invented
     fi
 }

@@ -52,33 +52,38 @@ first_negatives() {
 
 # --- the rows
 
-# first_rows ROW...: each for each of its seeds: train, encode, search, measure.
-first_rows() {
+# each FUNCTION ROW...: FUNCTION ROW SEED for each of its seeds (of a row that nothing trains, none); as many at
+# once as the profile lets.
+each() {
     local row seed
-    for row in "$@"; do
-        for seed in $(seeds_of "$row"); do
-            train_row "$row" "$seed"
-            measure_in_domain "$row" "$seed"
-        done
+    for row in "${@:2}"; do
+        if [[ $row == bm25 || $row == untuned ]]; then
+            beside "$1" "$row" ""
+        else
+            for seed in $(seeds_of "${row%-bm25}"); do beside "$1" "$row" "$seed"; done
+        fi
     done
+    together
+}
+
+# first_rows ROW...: each for each of its seeds: train, encode, search, measure.
+first_rows() { each first_row "$@"; }
+first_row() {
+    train_row "$1" "$2"
+    measure_in_domain "$1" "$2"
 }
 
 # mined_rows ROW-mined...: the second round of rows whose first one stands.
-mined_rows() {
-    local row base seed set
-    for row in "$@"; do
-        base=${row%-mined}
-        for seed in $(seeds_of "$row"); do
-            for set in "${mined_sets[@]}"; do
-                [[ $row != single-* || $set == nq ]] || continue
-                search_row "$base" "$seed" "$set-train"
-                dretrieve mine-negatives --data "$(mined_from "$set")" --run "$runs/$base.$seed.$set-train.trec" \
-                    "${drop[@]}" --depth 100 --num-negatives 30 --output "$negatives/$base.$seed.$set.jsonl"
-            done
-            train_row "$row" "$seed"
-            measure_in_domain "$row" "$seed"
-        done
+mined_rows() { each mined_row "$@"; }
+mined_row() {
+    local set base=${1%-mined}
+    for set in "${mined_sets[@]}"; do
+        [[ $1 != single-* || $set == nq ]] || continue
+        search_row "$base" "$2" "$set-train"
+        dretrieve mine-negatives --data "$(mined_from "$set")" --run "$runs/$base.$2.$set-train.trec" \
+            "${drop[@]}" --depth 100 --num-negatives 30 --output "$negatives/$base.$2.$set.jsonl"
     done
+    first_row "$1" "$2"
 }
 
 # mined_from SET: the collection that holds its training questions and all passages.
@@ -89,24 +94,20 @@ mined_from() {
 # fused_rows ROW-bm25...: with BM25 by one alpha for all sets, chosen on the joined dev sets (K' = 100, a hit
 # that one list lacks gets that list's lowest score).
 fused_rows() {
-    local row base seed set tuning
-    for row in "$@"; do
-        base=${row%-bm25}
-        for seed in $(seeds_of "$base"); do
-            tuning=(--tune "$alphas" --metric "$tuned_by" --corpus "$wiki")
-            for set in "${dev_sets[@]}"; do
-                bm25_runs "$set-dev"
-                search_row "$base" "$seed" "$set-dev"
-                tuning+=(--answers "$(asked "$set" dev)" --dev-run "$runs/$base.$seed.$set-dev.trec"
-                    --dev-bm25-run "$runs/bm25.$set-dev.trec")
-            done
-            for set in "${sets[@]}"; do
-                dretrieve fuse-bm25 --run "$runs/$base.$seed.$set-test.trec" \
-                    --bm25-run "$runs/bm25.$set-test.trec" "${tuning[@]}" --missing min --depth 100 --hits 100 \
-                    --output "$runs/$row.$seed.$set-test.trec"
-                measure "$row" "$seed" "$set-test"
-            done
-        done
+    [[ -n ${ONLY:-} ]] || bm25_runs "${dev_sets[@]/%/-dev}"
+    each fused_row "$@"
+}
+fused_row() {
+    local set base=${1%-bm25} tuning=(--tune "$alphas" --metric "$tuned_by" --corpus "$wiki")
+    for set in "${dev_sets[@]}"; do
+        search_row "$base" "$2" "$set-dev"
+        tuning+=(--answers "$(asked "$set" dev)" --dev-run "$runs/$base.$2.$set-dev.trec"
+            --dev-bm25-run "$runs/bm25.$set-dev.trec")
+    done
+    for set in "${sets[@]}"; do
+        dretrieve fuse-bm25 --run "$runs/$base.$2.$set-test.trec" --bm25-run "$runs/bm25.$set-test.trec" \
+            "${tuning[@]}" --missing min --depth 100 --hits 100 --output "$runs/$1.$2.$set-test.trec"
+        measure "$1" "$2" "$set-test"
     done
 }
 
@@ -141,17 +142,10 @@ answered() {
 }
 
 # out_of_domain ROW...: EntityQuestions over the same passages, and collections about other things.
-out_of_domain() {
-    local row seed seeds_here
-    for row in "$@"; do
-        seeds_here=$(seeds_of "$row")
-        [[ $row != untuned && $row != bm25 ]] || seeds_here=none
-        for seed in $seeds_here; do
-            [[ $seed != none ]] || seed=""
-            about_entities "$row" "$seed"
-            about_other_things "$row" "$seed"
-        done
-    done
+out_of_domain() { each elsewhere_row "$@"; }
+elsewhere_row() {
+    about_entities "$1" "$2"
+    about_other_things "$1" "$2"
 }
 
 # about_entities ROW SEED: R@20 as the mean over relations (macro) and over questions (micro).
@@ -183,41 +177,36 @@ about_other_things() {
 
 # single_set ROW...: Table A1's numbers on NQ's dev and test questions: of models trained on NQ alone in
 # `paper`, of those trained on all sets in the small profiles.
-single_set() {
-    local row seed split of
-    for row in "$@"; do
-        for seed in $(seeds_of "$row"); do
-            search_row "$single$row" "$seed" nq-dev nq-test
-            of=$single$row.$seed
-            for split in dev test; do
-                answered "$runs/$of.nq-$split.trec" "$(asked nq $split)" "$metrics/a1.$row.nq-$split.$seed.json"
-            done
-        done
+single_set() { each single_row "$@"; }
+single_row() {
+    local split
+    search_row "$single$1" "$2" nq-dev nq-test
+    for split in dev test; do
+        answered "$runs/$single$1.$2.nq-$split.trec" "$(asked nq $split)" "$metrics/a1.$1.nq-$split.$2.json"
     done
 }
 
 # explain_rows ROW...: which expert reads which tokens, of 1,000 passages and NQ's test questions.
-explain_rows() {
-    local row seed
-    for row in "$@"; do
-        for seed in $(seeds_of "$row"); do
-            dretrieve explain --model "$models/$single$row.$seed" --corpus "$wiki" --queries "$(asked nq test)" \
-                --limit 1000 --output "$WORK/routing/$row.$seed"
-            break # one seed is enough to look at
-        done
-    done
+explain_rows() { each explain_row "$@"; }
+explain_row() {
+    [[ $2 == "${seeds[0]}" ]] || return 0 # one seed is enough to look at
+    dretrieve explain --model "$models/$single$1.$2" --corpus "$wiki" --queries "$(asked nq test)" \
+        --limit 1000 --output "$WORK/routing/$1.$2"
 }
 
 # count_parameters ROW...: of a model that was trained for one step; more would not change it.
 count_parameters() {
-    local row first=$negatives/bm25.nq.jsonl
+    local row
     [[ -z ${ONLY:-} ]] || return 0
+    for row in "$@"; do beside count_row "$row"; done
+    together
+}
+count_row() {
+    local first=$negatives/bm25.nq.jsonl
     [[ $PROFILE != paper ]] || first=$WORK/sets/nq-train/examples.jsonl
-    for row in "$@"; do
-        method_of "$row"
-        dretrieve train "${method[@]}" --backbone "$backbone" --data "name=nq,path=$first,sample=32" \
-            --batch-size 2 --train-group-size 1 --max-steps 1 --seed 1 --output "$WORK/counted/$row"
-    done
+    method_of "$1"
+    dretrieve train "${method[@]}" --backbone "$backbone" --data "name=nq,path=$first,sample=32" \
+        --batch-size 2 --train-group-size 1 --max-steps 1 --seed 1 --output "$WORK/counted/$1"
 }
 
 # time_steps: seconds of training steps of Det-R and DPR in turn, on SQuAD's texts; real weights only.

@@ -250,3 +250,57 @@ def test_seeds_that_no_report_reads_are_refused(tmp_path):
     assert done.stderr.splitlines()[-1] == (
         "SEEDS=2 4: 4 is none of the seeds that expected.yaml names, 1 2 3; no report would read it"
     )
+
+
+BESIDE = """
+at_once={at_once}
+row() {{ echo "$1 says"; echo "$1 works" >&2; dretrieve "$1"; {then} echo "$1 has ended"; }}
+for name in one two three four; do beside row "$name"; done
+together
+echo "${{#asked[@]}} asked"
+"""
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_rows_side_by_side_print_what_they_print_one_by_one(tmp_path, at_once):
+    asked = tmp_path / "asked"
+    asked.touch()
+    began = time.monotonic()
+    text = BESIDE.format(at_once=at_once, then="")
+    done = bash(tmp_path, text, ASKED=str(asked), **stand_in(tmp_path, seconds=2))
+    took = time.monotonic() - began
+    assert done.returncode == 0, done.stderr
+    names = ["one", "two", "three", "four"]
+    lines = [line for name in names for line in (f"{name} says", f"{name} has ended")]
+    assert done.stdout.splitlines() == [*lines, "4 asked"]
+    assert [line for line in done.stderr.splitlines() if "works" in line] == [f"{n} works" for n in names]
+    assert sorted(called(tmp_path)) == sorted(names) == sorted(asked.read_text().split())
+    assert (took < 8) == (at_once == 2), took  # seconds: four commands of two, two at once
+
+
+def test_one_that_fails_ends_the_others_when_their_commands_are_done(tmp_path):
+    text = BESIDE.format(at_once=2, then="[[ $1 != one ]] || exit 9;")
+    text = text.replace('dretrieve "$1"', '[[ $1 == one ]] || dretrieve "$1"').replace(
+        'echo "$1 has ended"', 'dretrieve "$1-next"'
+    )
+    done = bash(tmp_path, text, **stand_in(tmp_path, seconds=1))
+    assert done.returncode == 9
+    assert called(tmp_path) == ["two"]
+    assert done.stdout.splitlines() == ["one says", "two says"]
+    assert "stopped in step 0" in done.stderr
+
+
+def test_a_signal_waits_for_what_runs_side_by_side(tmp_path):
+    variables = stand_in(tmp_path, seconds=2)
+    text = BESIDE.format(at_once=2, then='dretrieve "$1-next";')
+    path = tmp_path / "lines.sh"
+    path.write_text(f'source "{ROOT}/recipes/lib.sh"\nrecipe toy "some lines"\n{text}\n')
+    environment = {name: value for name, value in os.environ.items() if name not in OWN} | variables
+    running = subprocess.Popen(["bash", str(path)], cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
+    while len(called(tmp_path)) < 2:
+        time.sleep(0.05)
+    began = time.monotonic()
+    running.terminate()
+    assert running.wait(60) == 143
+    assert time.monotonic() - began > 1  # seconds: both commands were let finish
+    assert sorted(called(tmp_path)) == ["one", "two"]

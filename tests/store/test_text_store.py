@@ -19,10 +19,12 @@ ids = st.text(st.characters(exclude_categories=("Cs", "Zs", "Zl", "Zp", "Cc")), 
 collections = st.lists(st.builds(Record, ids, texts, texts), max_size=30, unique_by=lambda record: record.id)
 
 
-@given(collections)
-def test_what_goes_in_comes_out(tmp_path_factory, records: list[Record]) -> None:
+@pytest.mark.parametrize("small", [0, 1 << 17], ids=["searched", "in a table"])
+@given(records=collections)
+def test_what_goes_in_comes_out(small: int, tmp_path_factory, records: list[Record]) -> None:
     folder = tmp_path_factory.mktemp("texts") / "store"
     store = TextStore.build(folder, records, {})
+    store.small = small
     assert store.records(0, len(store)) == records
     assert store.ids() == [record.id for record in records]
     for row, record in enumerate(records):
