@@ -93,14 +93,12 @@ mined_from() {
 
 # fused_rows ROW-bm25...: with BM25 by one alpha for all sets, chosen on the joined dev sets (K' = 100, a hit
 # that one list lacks gets that list's lowest score).
-fused_rows() {
-    [[ -n ${ONLY:-} ]] || bm25_runs "${dev_sets[@]/%/-dev}"
-    each fused_row "$@"
-}
+fused_rows() { each fused_row "$@"; }
 fused_row() {
     local set base=${1%-bm25} tuning=(--tune "$alphas" --metric "$tuned_by" --corpus "$wiki")
+    bm25_runs "${dev_sets[@]/%/-dev}" # bm25_row has made them
+    search_row "$base" "$2" "${dev_sets[@]/%/-dev}"
     for set in "${dev_sets[@]}"; do
-        search_row "$base" "$2" "$set-dev"
         tuning+=(--answers "$(asked "$set" dev)" --dev-run "$runs/$base.$2.$set-dev.trec"
             --dev-bm25-run "$runs/bm25.$set-dev.trec")
     done
