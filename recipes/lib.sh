@@ -39,7 +39,8 @@ fi
 
 last_second="" # of $SECONDS, when this call's MINUTES are over; nothing where they have no end
 at_once=1      # so many rows run side by side, see `beside`
-copies=()      # those that do: "PID FILE" each, the oldest first
+copies=()      # those that do, the oldest first: process and log, and in LOG.err what goes to stderr
+failed=()      # the logs of those that failed, the first one last
 declare -A asked=()
 
 # remember: what $ASKED says has been done.
@@ -68,19 +69,21 @@ dretrieve() {
 }
 
 # beside FUNCTION WORD...: where a profile lets some rows run at once, in a copy of this shell beside the others,
-# until `together`; its output is shown when it has ended. Else here and now.
+# until `together`; what it prints is shown in one piece when it has ended. Else here and now.
 beside() {
     if ((at_once == 1)); then
         "$@"
         return
     fi
     ((${#copies[@]} < at_once)) || await_copy
-    local log
+    local log errors
     log=$(mktemp)
+    errors=$log.err
+    [[ ! /dev/stdout -ef /dev/stderr ]] || errors=$log # both go to one place: they stay in order
     (
         trap 'exit 143' TERM # when the command at work has ended
         "$@"
-    ) >"$log" 2>"$log.err" &
+    ) >>"$log" 2>>"$errors" &
     copies+=("$! $log")
 }
 
@@ -90,15 +93,22 @@ together() {
     remember
 }
 
-# await_copy: wait for the oldest, show what it printed, return its exit code.
+# await_copy: wait for the oldest, return its exit code; what a failed one printed is shown last, by `stopped`.
 await_copy() {
     local pid log code=0
     read -r pid log <<<"${copies[0]}"
     wait "$pid" || code=$?
     copies=("${copies[@]:1}") # not before: a signal ends the wait, and `stopped` waits again
-    cat "$log.err" >&2
-    cat "$log"
-    rm -f "$log" "$log.err"
+    if ((code)); then failed=("$log" "${failed[@]}"); else show_log "$log"; fi
+    return "$code"
+}
+
+# show_log LOG: and remove it.
+show_log() {
+    local code=0
+    [[ ! -e $1.err ]] || cat "$1.err" >&2 || code=$?
+    cat "$1" || code=$?
+    rm -f "$1" "$1.err"
     return "$code"
 }
 
@@ -232,9 +242,11 @@ show_plan() {
 # stopped CODE: what a recipe says when it ends before `finish`.
 stopped() {
     [[ -z ${plan:-} ]] || rm -f "$plan"
-    local copy
-    for copy in "${copies[@]}"; do kill "${copy%% *}" 2>/dev/null || true; done
+    trap '' INT TERM # a second signal changes nothing: the commands at work are waited for
+    local part
+    for part in "${copies[@]}"; do kill "${part%% *}" 2>/dev/null || true; done
     while ((${#copies[@]})); do await_copy || true; done
+    for part in "${failed[@]}"; do show_log "$part" || true; done
     say ""
     say "[$(clock)] stopped in step $step_number, \"$step_title\" (exit code $1)."
     say "  The same command goes on from here; finished steps are not run again."

@@ -214,7 +214,8 @@ def answer(link: socket.socket, path: str) -> None:
         with suppress(Exception):  # the next copy would be slower, no more
             teach(f"{path}.{os.getpid()}", *known)
     finally:
-        link.sendall(f"{code}\n".encode())
+        with suppress(OSError):  # the caller is gone
+            link.sendall(f"{code}\n".encode())
         os._exit(code)
 
 
@@ -222,4 +223,6 @@ if __name__ == "__main__":
     if sys.argv[1] == "--serve":
         serve(sys.argv[2])
     else:
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # until there is a copy to tell; no traceback
         sys.exit(call(place(), sys.argv[1:]))

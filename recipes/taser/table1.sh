@@ -7,7 +7,7 @@
 #
 # Needs    smoke: nothing; mini-cpu, mini: the collections in $DATA, 5 GB of memory, 4 GB of disk; paper:
 #          a cluster, 330 GB of disk
-# Takes    all tables together: smoke 2 min and mini-cpu 2 h 20 min on 2 cores, mini an hour
+# Takes    all tables together: smoke 1.5 min and mini-cpu 2 h 20 min on 2 cores, mini an hour
 #          or two on a GPU (not run yet), paper days
 # Call     PROFILE=smoke bash recipes/taser/table1.sh
 # shellcheck source=recipes/taser/steps.sh

@@ -280,27 +280,47 @@ def test_rows_side_by_side_print_what_they_print_one_by_one(tmp_path, at_once):
 
 def test_one_that_fails_ends_the_others_when_their_commands_are_done(tmp_path):
     text = BESIDE.format(at_once=2, then="[[ $1 != one ]] || exit 9;")
-    text = text.replace('dretrieve "$1"', '[[ $1 == one ]] || dretrieve "$1"').replace(
-        'echo "$1 has ended"', 'dretrieve "$1-next"'
-    )
-    done = bash(tmp_path, text, **stand_in(tmp_path, seconds=1))
+    text = text.replace(
+        'dretrieve "$1"', 'if [[ $1 == one ]]; then sleep 0.5; else dretrieve "$1"; fi'
+    ).replace('echo "$1 has ended"', 'dretrieve "$1-next"')
+    temporary = tmp_path / "temporary files"
+    temporary.mkdir()
+    done = bash(tmp_path, text, TMPDIR=str(temporary), **stand_in(tmp_path, seconds=1))
     assert done.returncode == 9
     assert called(tmp_path) == ["two"]
-    assert done.stdout.splitlines() == ["one says", "two says"]
-    assert "stopped in step 0" in done.stderr
+    assert done.stdout.splitlines() == ["two says", "one says"]  # the one that failed last
+    said = [line for line in done.stderr.splitlines() if "works" in line or "stopped" in line]
+    assert said[:2] == ["two works", "one works"]
+    assert said[2].endswith('stopped in step 0, "start" (exit code 9).')
+    assert list(temporary.iterdir()) == []
 
 
-def test_a_signal_waits_for_what_runs_side_by_side(tmp_path):
+@pytest.mark.parametrize("signals", [1, 2])
+def test_a_signal_waits_for_what_runs_side_by_side(tmp_path, signals):
     variables = stand_in(tmp_path, seconds=2)
     text = BESIDE.format(at_once=2, then='dretrieve "$1-next";')
     path = tmp_path / "lines.sh"
     path.write_text(f'source "{ROOT}/recipes/lib.sh"\nrecipe toy "some lines"\n{text}\n')
     environment = {name: value for name, value in os.environ.items() if name not in OWN} | variables
-    running = subprocess.Popen(["bash", str(path)], cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
+    running = subprocess.Popen(
+        ["bash", str(path)], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
+    )
     while len(called(tmp_path)) < 2:
         time.sleep(0.05)
     began = time.monotonic()
-    running.terminate()
-    assert running.wait(60) == 143
+    for _ in range(signals):
+        running.terminate()
+        time.sleep(0.2)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 143
     assert time.monotonic() - began > 1  # seconds: both commands were let finish
     assert sorted(called(tmp_path)) == ["one", "two"]
+    assert "stopped in step 0" in said
+
+
+def test_on_one_stream_the_lines_of_a_row_stay_in_order(tmp_path):
+    text = BESIDE.format(at_once=2, then='echo "$1 goes on" >&2;')
+    done = bash(tmp_path, f"exec 2>&1\n{text}", **stand_in(tmp_path))
+    names = ["one", "two", "three", "four"]
+    lines = [f"{name} {word}" for name in names for word in ("says", "works", "goes on", "has ended")]
+    assert [line for line in done.stdout.splitlines() if line.startswith(tuple(names))] == lines
