@@ -67,11 +67,16 @@ settle_smoke() {
     choose_seeds 1
     # Two threads wait for each other longer than so small a model computes: one each, and two rows at once.
     export OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1
-    # A command computes for a tenth of a second here: one Python that has loaded everything answers them all.
-    if [[ -z ${DRETRIEVE:-}${DRY_RUN:-} ]]; then
-        at_once=2 dretrieve_words=("${PYTHON:-python3}" -SE "$ROOT/recipes/warm.py")
-        (dretrieve --version >/dev/null 2>&1 &) # it loads while the world is invented
-    fi
+    [[ -n ${DRETRIEVE:-}${DRY_RUN:-} ]] || at_once=2
+    one_python
+}
+
+# one_python: a Python that has loaded everything answers the commands of a small profile, which compute for
+# seconds, or for a tenth of one; see warm.py.
+one_python() {
+    [[ -z ${DRETRIEVE:-}${DRY_RUN:-} ]] || return 0
+    dretrieve_words=("${PYTHON:-python3}" -SE "$ROOT/recipes/warm.py")
+    (dretrieve --version >/dev/null 2>&1 &) # it loads beside the first step
 }
 
 # shellcheck disable=SC2154  # lib.sh sets the recipe's name
@@ -90,6 +95,7 @@ settle_mini() {
         learning=(--epochs 1 --batch-size 32) numbers=(--precision bf16) rates=(5e-5)
         dev=(--dev-queries 300 --dev-pool 600 --eval-steps 16)
         [[ $recipe_name != dpr ]] || choose_seeds 1 # all that its rows have here, see seeds_of
+        one_python
     fi
     [[ $recipe_name == dpr || -z ${DRY_RUN:-} ]] || small_sizes
 }

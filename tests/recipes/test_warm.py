@@ -1,0 +1,72 @@
+"""recipes/warm.py: the copy that answers a command lives and dies as a process of the command's own would."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+WARM = [sys.executable, "-SE", str(ROOT / "recipes" / "warm.py")]
+SECONDS = 120  # more than a loaded machine takes to import torch
+
+
+def at_work(folder: Path) -> dict[int, int]:
+    """Return the processes of the socket in that folder, and their parents': a server and its copies."""
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+            if b"--serve" in words and words[-2].startswith(os.fsencode(folder)):
+                found[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+    return found
+
+
+def copies(folder: Path) -> set[int]:
+    found = at_work(folder)
+    return {process for process, parent in found.items() if parent in found}
+
+
+@pytest.fixture
+def environment(tmp_path) -> Iterator[dict[str, str]]:
+    """Variables under which warm.py starts a process of its own, in a folder of the test's own."""
+    yield os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'cli'}", "TMPDIR": str(tmp_path)}
+    for process in at_work(tmp_path):
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+
+
+def wait_until(condition) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_copy_ends_with_its_caller(tmp_path, environment, number):
+    pipe = tmp_path / "corpus.jsonl"
+    os.mkfifo(pipe)  # the command waits for a writer
+    words = ["index", "--corpus", str(pipe), "--type", "bm25", "--output", str(tmp_path / "index")]
+    caller = subprocess.Popen([*WARM, *words], env=environment)
+    wait_until(lambda: copies(tmp_path))
+    time.sleep(1)  # until the copy is known to its caller
+    caller.send_signal(number)
+    if number == signal.SIGTERM:  # which is answered at a safe point, so not before the command can read
+        assert copies(tmp_path)
+        with open(pipe, "w") as writer:
+            writer.write("")
+    assert caller.wait(SECONDS) not in (0, None)
+    wait_until(lambda: not copies(tmp_path))
+    assert not (tmp_path / "index").exists()
+    after = subprocess.run(
+        [*WARM, "--version"], env=environment, capture_output=True, text=True, timeout=SECONDS
+    )
+    assert after.stdout.startswith("dretrieve ")
