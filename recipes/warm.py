@@ -4,10 +4,10 @@
 
 does what ``python -m dretrieve_cli COMMAND [OPTIONS]`` does, in a fork of a process that waits behind a
 socket and has imported torch and the library once. The first call starts that process; it ends when nobody
-has called for half a minute, and a changed line of code gets a new one. A copy leaves word of what it had
-to load besides, and the process loads that before the next; it ends with its caller. The profiles `smoke`
-and `mini-cpu` have it: 200 commands with four seconds of imports each, of which a command of `smoke` then
-computes for a tenth of one. The caller loads as little as it can.
+has called for half a minute, and a changed line of code gets a new one. A copy ends with its caller, and
+leaves word of what it had to load besides, which the process loads before the next. The profiles `smoke` and
+`mini-cpu` have it, for 200 commands with four seconds of imports each; those of `smoke` then compute for a
+tenth of a second. The caller loads as little as it can.
 """
 
 from __future__ import annotations
