@@ -14,7 +14,7 @@ README ?=
 TABLES := $(shell grep -l '^recipe ' recipes/*/table*.sh) $(shell grep -l '^recipe ' recipes/*/*.sh | grep -v /table)
 PAPERS := $(sort $(notdir $(patsubst %/,%,$(dir $(TABLES)))))
 
-.PHONY: help install demo reproduce test test-all check fix bench finetune golden clean
+.PHONY: help install demo reproduce test test-all check fix bench gpu finetune golden clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## ?(.*)/  make \1\t\2/' | expand -t 18
@@ -76,6 +76,16 @@ fix: install ## format, and repair what lint can repair
 bench: install ## speeds beside the peers', quality beside speed
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[bench]"
 	for script in tests/bench/bench_*.py; do echo "== $$script"; $(BIN)/python $$script; done
+
+# Uses the machine's own Python: a torch with CUDA is not what `make install` brings.
+gpu: ## where torch sees a GPU: its tests and speeds, then PAPER's mini rows: make gpu PAPER=taser MINUTES=8
+	$(PYTHON) -m pytest -q -m gpu
+	$(PYTHON) tests/bench/bench_encode.py --device cuda --rows 4096
+	$(PYTHON) tests/bench/bench_train.py --device cuda --precision bf16 --batch 128 --steps 12
+	$(PYTHON) tests/bench/bench_taser.py --device cuda
+	@for table in $(filter recipes/$(PAPER)/%,$(TABLES)); do \
+	  PYTHON=$(PYTHON) PROFILE=mini REPORT=later bash $$table; \
+	done
 
 finetune: install ## MiniLM trained on real questions, beside the untrained weights (45 min)
 	PYTHON=$(abspath $(BIN)/python) bash tests/bench/finetune_squad.sh

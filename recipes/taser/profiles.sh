@@ -17,6 +17,7 @@
 #   GPUS       processes of a training, by torchrun   (paper; default 8)
 #   SHARDS     parts in which the corpus is encoded and searched   (paper; default 16)
 #   QUEUE      slurm: those parts are a job array     (default: one after the other)
+#   BESIDE     rows at work side by side on one GPU   (mini; default 1)
 #   POLL       seconds from one look at it to the next   (default 60)
 #   ANSWERS    keep: mined negatives may hold an answer; the paper does not say   (default drop)
 #   ONLY       bm25: no models; text, BM25's runs and negatives, for a machine without a GPU, beforehand
@@ -49,7 +50,7 @@ check_words() {
     [[ ${ONLY:-bm25} == bm25 ]] || refuse "ONLY=$ONLY is not known; ONLY=bm25 makes everything that needs no model"
     [[ ${ANSWERS:-drop} =~ ^(drop|keep)$ ]] || refuse "ANSWERS=$ANSWERS is not known; give drop or keep"
     [[ ${QUEUE:-slurm} == slurm ]] || refuse "QUEUE=$QUEUE is not known; QUEUE=slurm makes job arrays"
-    for name in BATCH GPUS SHARDS POLL; do
+    for name in BATCH BESIDE GPUS SHARDS POLL; do
         [[ ${!name:-1} =~ ^[1-9][0-9]*$ ]] || refuse "$name=${!name} is no whole number above 0"
     done
     [[ $PROFILE == paper ]] && return
@@ -89,6 +90,7 @@ settle_mini() {
     if [[ $PROFILE == mini ]]; then
         share=([squad]=",sample=20000") elsewhere=(scifact nfcorpus arguana medquad)
         learning=(--epochs 2 --batch-size 128) dev+=(--eval-steps 50)
+        [[ -n ${DRETRIEVE:-}${DRY_RUN:-} ]] || at_once=${BESIDE:-1}
     else
         # Few steps, so the higher of the paper's rates.
         share=([nq]=",sample=512" [squad]=",sample=512") elsewhere=(scifact nfcorpus) first_depth=20
