@@ -146,8 +146,8 @@ class PackedEncoder:
         self._own_softmax = device.type == "cpu" and dtype == torch.bfloat16
         half = dtype in (torch.bfloat16, torch.float16)
         self._varlen: Any = _find_varlen_attn() if device.type == "cuda" and half else None
-        head_dim = int(config.hidden_size) // self.num_heads
-        scale = head_dim**-0.5 if self._own_softmax else 1.0
+        self._head_dim = int(config.hidden_size) // self.num_heads
+        scale = self._head_dim**-0.5 if self._own_softmax else 1.0
         with torch.no_grad():
             parts = source.embeddings
             self._words = self._taken(parts.word_embeddings.weight)
@@ -267,11 +267,16 @@ class PackedEncoder:
         if self._varlen is not None:
             bounds = self._sent(torch.tensor([0, *np.cumsum(lengths)], dtype=torch.int32))
             longest = max(lengths)
+            dim = self._head_dim
 
             def at_once(qkv: Tensor, context: Tensor, buffers: Workspace) -> Tensor:
-                query, key, value = qkv.view(len(qkv), 3, self.num_heads, -1).unbind(1)
-                found: Tensor = self._varlen(query, key, value, bounds, bounds, longest, longest)
-                return found.reshape(context.shape)
+                # The kernel takes heads of a multiple of 8 numbers; zeros behind them change no product.
+                parts = functional.pad(qkv.view(len(qkv), 3, self.num_heads, dim), (0, -dim % 8))
+                query, key, value = parts.unbind(1)
+                found: Tensor = self._varlen(
+                    query, key, value, bounds, bounds, longest, longest, scale=dim**-0.5
+                )
+                return found[..., :dim].reshape(context.shape)
 
             return at_once
         groups = [(length, len(list(same))) for length, same in groupby(lengths)]

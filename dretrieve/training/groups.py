@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 CPU_OVERHEAD = 192
-GPU_OVERHEAD = 4096
+GPU_OVERHEAD = 16384  # a GPU is done with so many tokens while the kernels of one more group are launched
 
 
 def length_groups(
