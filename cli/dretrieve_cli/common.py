@@ -169,7 +169,12 @@ def parse_settings(words: list[str] | None) -> dict[str, Any]:
 
 
 def execute(
-    work: Callable[[Progress], Result], *, json: bool = False, quiet: bool = False, verbose: bool = False
+    work: Callable[[Progress], Result],
+    *,
+    json: bool = False,
+    quiet: bool = False,
+    verbose: bool = False,
+    shown: bool = True,
 ) -> None:
     """Run the job, print its result to stdout; on an error print one line to stderr and exit with its code.
 
@@ -178,6 +183,7 @@ def execute(
         json: print ``result.as_json()``; otherwise ``result.render()``.
         quiet: no progress.
         verbose: show libraries' warnings, and the traceback of an error.
+        shown: whether this process prints the result; of several that do one job only one does.
 
     Raises:
         typer.Exit: with the error's exit code, or with the result's ``exit_code`` where it has one.
@@ -210,7 +216,8 @@ def execute(
         stop(unexpected(error), 1, verbose)
     finally:
         progress.close()
-    show(result, json)
+    if shown:
+        show(result, json)
     code = int(getattr(result, "exit_code", 0))
     if code:
         raise typer.Exit(code)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -157,4 +158,6 @@ def _run(values: dict[str, Any], own: list[str]) -> None:
         )
         return job.run(config, progress)
 
-    execute(work, json=values["json"], quiet=values["quiet"], verbose=values["verbose"])
+    alone = os.environ.get("WORLD_SIZE", "1") == "1"
+    first = alone or os.environ.get("RANK", "0") == "0"  # torchrun's variables
+    execute(work, json=values["json"], quiet=values["quiet"], verbose=values["verbose"], shown=first)

@@ -6,8 +6,10 @@ A chunk's bytes do not depend on which process computed it, so the output is tha
 from __future__ import annotations
 
 import multiprocessing
+import os
 import queue
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -137,7 +139,8 @@ class _Worker:
 
 
 def _serve(request: ModelRequest, device: str, requests: Any, results: Any) -> None:
-    """Answer chunks until None comes; the parent alone reacts to Ctrl-C."""
+    """Answer chunks until None comes or the parent is gone; the parent alone reacts to Ctrl-C."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
@@ -153,3 +156,11 @@ def _serve(request: ModelRequest, device: str, requests: Any, results: Any) -> N
         results.put(error)
     except Exception as error:  # unheard, the parent would wait for ever
         results.put(DretrieveError(f"the process of {device} failed: {type(error).__name__}: {error}"))
+
+
+def _end_with_parent() -> None:
+    """End this process when the parent's end of their pipe closes, which even a killed parent does."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "a process of a pool has a parent"
+    parent.join()
+    os._exit(1)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from dretrieve.errors import PreconditionError
-from dretrieve.jobs.model_output import listed, model_files
+from dretrieve.jobs.model_output import alone_in, listed, model_files
 from dretrieve.jobs.train_inputs import STAGE, Inputs, open_inputs, open_tokenizers, sets_in_rows
 from dretrieve.models.base import Method
 from dretrieve.models.config import MethodConfig
@@ -120,12 +120,21 @@ def run(config: TrainConfig, progress: Progress | None = None) -> TrainResult:
     try:
         with processes.first_goes_first():
             opened = open_inputs(config, (processes, device), shown)
-        old = listed(opened.stage)
-        if opened.stage.up_to_date(look=config.dry_run):
-            return _finished(opened.stage)
         if config.dry_run:
-            return _plan_only(config, opened, shown)
+            done = opened.stage.up_to_date(look=True)
+            return _finished(opened.stage) if done else _plan_only(config, opened, shown)
         with ExitStack() as stack:
+            if processes.first and not config.output.is_file():
+                stack.enter_context(alone_in(config.output))
+            old = listed(opened.stage)
+            checkpoints = _checkpoints(config, opened, shown)
+            if opened.stage.up_to_date():
+                if processes.first:
+                    checkpoints.clear_unfinished()
+                return _finished(opened.stage)
+            if processes.first:
+                _clear(config, checkpoints, old)
+            processes.wait()
             signals = stack.enter_context(interruptible())
             stack.enter_context(own_generators())
             stack.enter_context(repeatable(device))
@@ -133,27 +142,27 @@ def run(config: TrainConfig, progress: Progress | None = None) -> TrainResult:
                 stage = opened.stage
                 stack.enter_context(recorded_state(stage.manifest_file, STAGE, stage.fingerprint))
             deadline = began + 60 * config.options.max_minutes if config.options.max_minutes else None
-            return _train(config, opened, old, (signals, deadline), shown)
+            return _train(config, opened, checkpoints, (signals, deadline), shown)
     finally:
         leave_processes()
 
 
-def _train(
-    config: TrainConfig, opened: Inputs, old: list[Path], stop: Stop, progress: Progress
-) -> TrainResult:
-    """Build, train, save; ``old`` are files of a result that is replaced, ``stop`` what may end it early."""
-    processes, device, _ = opened.place
-    stage, options = opened.stage, config.options
-    checkpoints = Checkpoints(
+def _checkpoints(config: TrainConfig, opened: Inputs, progress: Progress) -> Checkpoints:
+    return Checkpoints(
         config.output / "checkpoints",
-        stage.options,
-        stage.inputs,
-        keep=options.save_total_limit,
+        opened.stage.options,
+        opened.stage.inputs,
+        keep=config.options.save_total_limit,
         note=progress.note,
     )
-    if processes.first:
-        _clear(config, checkpoints, old)
-    processes.wait()
+
+
+def _train(
+    config: TrainConfig, opened: Inputs, checkpoints: Checkpoints, stop: Stop, progress: Progress
+) -> TrainResult:
+    """Build, train, save; ``stop`` is what may end it early."""
+    processes, device, _ = opened.place
+    options = config.options
     if options.resume == "must" and not checkpoints.found():
         raise PreconditionError(f"--resume must: {checkpoints.folder} holds no checkpoint; use --resume auto")
     method = _built(config, device)
@@ -182,7 +191,7 @@ def _train(
             tracker.close()
     if processes.first:
         _save(config, opened, method, state)
-        checkpoints.clear()
+        checkpoints.finish(keep=options.keep_checkpoints)
     processes.wait()
     return _result(config.output, options.dev_metric, state)
 

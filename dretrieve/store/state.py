@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dretrieve.errors import DretrieveError, Interrupted
+from dretrieve.errors import DretrieveError, Interrupted, PreconditionError, UsageError
 from dretrieve.store.atomic import write_json
 
 
@@ -32,8 +32,11 @@ def read_state(manifest: Path) -> dict[str, Any] | None:
 
 @contextmanager
 def recorded_state(manifest: Path, stage: str, fingerprint: str) -> Iterator[None]:
-    """Keep the state file true while the block works; a failure is recorded and raised again."""
-    path = state_path(manifest)
+    """Keep the state file true while the block works; a failure is recorded and raised again.
+
+    A command that is refused has done nothing: an output that was interrupted before stays interrupted.
+    """
+    path, before = state_path(manifest), read_state(manifest) or {}
 
     def record(state: str, code: int | None = None, message: str | None = None) -> None:
         about = {"stage": stage, "fingerprint": fingerprint}
@@ -46,11 +49,19 @@ def recorded_state(manifest: Path, stage: str, fingerprint: str) -> Iterator[Non
         record("interrupted", error.exit_code, str(error))
         raise
     except DretrieveError as error:
-        record("failed", error.exit_code, str(error))
+        if before.get("state") == "interrupted" and _refuses(error):
+            write_json(path, before)
+        else:
+            record("failed", error.exit_code, str(error))
         raise
     except BaseException as error:  # noted, whatever it is, and raised again
         record("failed", 1, f"{type(error).__name__}: {error}")
         raise
+
+
+def _refuses(error: DretrieveError) -> bool:
+    """Return whether the error says what is wrong with the command, not what went wrong in the work."""
+    return isinstance(error, UsageError | PreconditionError) and not isinstance(error.__cause__, OSError)
 
 
 def clear_state(manifest: Path) -> None:

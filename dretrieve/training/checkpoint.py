@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from dretrieve.errors import DataError, DretrieveError, PreconditionError
 from dretrieve.store.atomic import explained, make_folder, sync_folder, temporary_beside, write_json
+from dretrieve.store.killed import remove_left
 from dretrieve.store.manifest import Manifest, describe_files, read_manifest, verify_files, write_manifest
 from dretrieve.store.stage import differences
 
@@ -157,9 +158,33 @@ class Checkpoints:
             return Checkpoint(load_file(path / FILES[0]), load_file(path / FILES[1]), state)
         return None
 
+    def finish(self, *, keep: bool) -> None:
+        """Remove what only a training that goes on needs; with ``keep`` the checkpoints stay."""
+        if not keep:
+            self.clear()
+            return
+        for path in self._others():
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+    def clear_unfinished(self) -> None:
+        """Remove what a training that was killed after its commit had not removed yet."""
+        if self._others():
+            self.clear()
+        remove_left(self.folder.parent, [self.folder.name])
+
+    def _others(self) -> set[Path]:
+        """Return what stands in the folder beside checkpoints: token tables, the best weights."""
+        return set(self.folder.iterdir()) - set(self.found()) if self.folder.is_dir() else set()
+
     def clear(self) -> None:
-        """Remove all."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Remove all: renamed first, so that a killed removal leaves nothing that looks like a whole."""
+        if self.folder.is_dir():
+            aside = temporary_beside(self.folder)
+            os.replace(self.folder, aside)
+            shutil.rmtree(aside, ignore_errors=True)
 
 
 def _sync_file(path: Path) -> None:

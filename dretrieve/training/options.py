@@ -10,7 +10,18 @@ from dretrieve.models.config import check_legal, option
 
 DATA, LEARNING, RHYTHM, COMPUTE = "Data", "Learning", "Rhythm", "Compute"
 # These change no bytes of the result (the dev set counts by its contents): a training goes on under others.
-FREE = frozenset({"dev", "save_steps", "save_total_limit", "report_to", "resume", "device", "max_minutes"})
+FREE = frozenset(
+    {
+        "dev",
+        "save_steps",
+        "save_total_limit",
+        "keep_checkpoints",
+        "report_to",
+        "resume",
+        "device",
+        "max_minutes",
+    }
+)
 OF_DEV = frozenset({"dev_metric", "dev_queries", "dev_pool", "eval_steps", "patience"})
 ALIASES: dict[str, tuple[str, ...]] = {
     "per_device_train_batch_size": ("--batch-size",),
@@ -57,7 +68,8 @@ class TrainOptions:
 
     logging_steps: int = panel(10, "A point of the curve.", RHYTHM)
     save_steps: int = panel(200, "A checkpoint; 0 only at the end.", RHYTHM)
-    save_total_limit: int = panel(2, "Checkpoints that stay.", RHYTHM)
+    save_total_limit: int = panel(2, "Checkpoints that stay while training.", RHYTHM)
+    keep_checkpoints: bool = panel(False, "They stay when training is finished, too.", RHYTHM)
     eval_steps: int = panel(0, "A look at dev; 0 at the end of each pass.", RHYTHM)
     patience: int = panel(0, "Looks without a better value before training ends; 0 never.", RHYTHM)
     report_to: str = panel("none", "tensorboard, wandb or none; several with commas.", RHYTHM)

@@ -121,9 +121,10 @@ def test_two_processes_train_the_model_of_one(root, tiny_collection, tiny_model,
             "--pooling", "mean", "--batch-size", batch, "--max-steps", 3, "--device", "cpu", "--quiet",
         ]  # fmt: skip
         launch = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={count}", "--standalone"]
-        subprocess.run(
-            [*launch, "-m", "dretrieve_cli", *map(str, line)],
+        done = subprocess.run(
+            [*launch, "-m", "dretrieve_cli", *map(str, line), "--json"],
             check=True,
+            stdout=subprocess.PIPE,
             cwd=tmp_path,
             env={
                 **os.environ,
@@ -132,6 +133,7 @@ def test_two_processes_train_the_model_of_one(root, tiny_collection, tiny_model,
             },
             timeout=300,
         )
+        assert json.loads(done.stdout)["steps"] == 3  # printed once
         weights.append(load_file(output / "model.safetensors"))
     one, two = weights
     assert all(allclose(one[name], two[name], atol=2e-5) for name in one)

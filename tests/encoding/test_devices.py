@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -56,6 +60,38 @@ def test_a_process_that_dies_is_reported(tiny_model, records, monkeypatch):
     monkeypatch.setattr(devices, "_Worker", Worker)
     with pytest.raises(DretrieveError, match=r"died with exit code -9; run the same command again"):
         list(encode_over(request, ["cpu"], reads(records[:10]), KillOnce()))
+
+
+PARENT = """
+import multiprocessing, sys, time
+from dretrieve.encoding.devices import ModelRequest, _Worker
+if __name__ == "__main__":
+    request = ModelRequest(name=sys.argv[1], precision="fp32", side="passage")
+    worker = _Worker(multiprocessing.get_context("spawn"), request, "cpu")
+    print(worker._process.pid, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_the_processes_of_a_killed_parent_end(tiny_model, tmp_path):
+    """Nobody sends them the end of the work, and they hold a GPU's memory until somebody finds them."""
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    with subprocess.Popen([sys.executable, script, tiny_model], stdout=subprocess.PIPE) as parent:
+        worker = int(parent.stdout.readline())
+        parent.kill()
+    ends = time.monotonic() + 60
+    while time.monotonic() < ends and _works(worker):
+        time.sleep(0.05)
+    assert not _works(worker)
+
+
+def _works(process):
+    """Return whether the process is there and no zombie that a container's first process never collects."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 @pytest.mark.gpu

@@ -1,6 +1,12 @@
 from __future__ import annotations
 
-from dretrieve.jobs.model_output import listed, model_files
+import subprocess
+import sys
+
+import pytest
+
+from dretrieve.errors import PreconditionError
+from dretrieve.jobs.model_output import alone_in, listed, model_files
 from dretrieve.store.stage import Stage
 
 
@@ -19,3 +25,27 @@ def test_files_of_a_finished_result(tmp_path):
         file.write("{}")
     stage.commit()
     assert listed(stage) == [tmp_path / "out" / "card.json"]
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from dretrieve.jobs.model_output import alone_in
+with alone_in(Path(sys.argv[1])):
+    print("in", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_second_training_in_a_folder_is_refused_until_the_first_is_gone(tmp_path):
+    folder = tmp_path / "model"
+    with subprocess.Popen([sys.executable, "-c", HOLDER, folder], stdout=subprocess.PIPE) as first:
+        assert first.stdout.readline() == b"in\n"
+        with pytest.raises(PreconditionError, match=r"another training is at work in .*model; wait"):
+            with alone_in(folder):
+                raise AssertionError("two at once")
+        first.kill()
+    with alone_in(folder):
+        assert list(folder.iterdir()) == []
+    with alone_in(tmp_path / "other"):
+        pass

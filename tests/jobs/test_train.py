@@ -165,9 +165,38 @@ def test_checkpoints_of_another_method_are_refused(config_of):
         run(config_of(), StopAfter(2))
     with pytest.raises(PreconditionError, match=r"checkpoints of another training \(.*method shared -> dpr"):
         run(config_of("dpr"))
+    assert json.loads((config_of().output / "state.json").read_text())["state"] == "interrupted"
     notes = Notes()
     run(config_of("dpr", force=True), notes)
     assert not any("resuming" in line for line in notes.lines)
+
+
+def test_checkpoints_go_with_the_training_unless_they_are_kept(config_of, tmp_path):
+    config = config_of()
+    run(config)
+    assert not (config.output / "checkpoints").exists()
+    (config.output / "checkpoints/tokens").mkdir(parents=True)  # as a kill after the commit leaves it
+    assert run(config).up_to_date
+    assert not (config.output / "checkpoints").exists()
+    kept = config_of(output=tmp_path / "kept", options={"keep_checkpoints": True})
+    run(kept)
+    steps = ["step-00000004", "step-00000006"]
+    assert sorted(path.name for path in (kept.output / "checkpoints").iterdir()) == steps
+    assert run(config_of(output=tmp_path / "kept")).up_to_date
+    assert sorted(path.name for path in (kept.output / "checkpoints").iterdir()) == steps
+
+
+def test_a_second_training_in_the_folder_of_one_at_work(config_of):
+    config = config_of()
+
+    class Second(Silent):
+        def start(self, label, *words):
+            if label.startswith("train"):
+                with pytest.raises(PreconditionError, match="another training is at work in"):
+                    run(config)
+
+    assert run(config, Second()).steps == 6
+    assert json.loads((config.output / "manifest.json").read_text())["counts"]["steps"] == 6
 
 
 def test_resume_must_and_never(config_of):

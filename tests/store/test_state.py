@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from dretrieve.errors import DataError
+from dretrieve.errors import DataError, Interrupted, PreconditionError, UsageError
+from dretrieve.store.atomic import explained
 from dretrieve.store.state import clear_state, read_state, recorded_state, state_path
 
 
@@ -36,3 +37,17 @@ def test_our_own_bug_is_recorded_too(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), recorded_state(manifest, "encode", "f"):
         raise ZeroDivisionError("x")
     assert (read_state(manifest) or {})["message"] == "ZeroDivisionError: x"
+
+
+def test_a_refused_command_leaves_an_interrupted_output_interrupted(tmp_path: Path) -> None:
+    manifest = tmp_path / "manifest.json"
+    with pytest.raises(Interrupted), recorded_state(manifest, "train", "f"):
+        raise Interrupted("stopped")
+    interrupted = read_state(manifest)
+    for refused in (PreconditionError("checkpoints of another training"), UsageError("no such tracker")):
+        with pytest.raises(type(refused)), recorded_state(manifest, "train", "other"):
+            raise refused
+        assert read_state(manifest) == interrupted
+    with pytest.raises(PreconditionError), recorded_state(manifest, "train", "f"), explained(tmp_path):
+        raise OSError(28, "No space left on device")
+    assert (read_state(manifest) or {})["state"] == "failed"
