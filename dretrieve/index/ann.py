@@ -29,7 +29,7 @@ from dretrieve.index.exact import ExactOptions
 from dretrieve.index.top_k import TopK
 from dretrieve.order import top_k
 from dretrieve.scoring.dot import dot_pairs, widened
-from dretrieve.store.atomic import explained, make_folder, temporary_beside
+from dretrieve.store.atomic import make_folder
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.interrupt import Signals
 from dretrieve.store.manifest import Manifest, read_manifest
@@ -239,11 +239,8 @@ def build(
         with stage.write(RANKS) as file:
             write_ranks([text_id for entry in embeddings.shards for text_id in entry.ids()], file)
         index = _made(faiss, filled, passages, (progress, signals))
-        temporary = temporary_beside(output / FILE)
-        with explained(output / FILE):
-            faiss.write_index(index, str(temporary))
-            temporary.replace(output / FILE)
-        stage.add(FILE)
+        with stage.write(FILE) as file:  # by its own name faiss loses the error of the last bytes
+            faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))
     counts = {"rows": passages.rows, "dim": passages.dim}
     return stage.commit(counts=counts, extra={"embeddings": relative_folder(embeddings.folder, output)})
 

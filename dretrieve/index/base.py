@@ -20,7 +20,7 @@ from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.fingerprint import canonical_json, sha256_bytes
 from dretrieve.store.ids import IdTable
 from dretrieve.store.manifest import Manifest
-from dretrieve.store.npy import map_array
+from dretrieve.store.npy import map_array, write_array
 
 RANKS = "id_rank.npy"
 
@@ -178,4 +178,4 @@ def open_embeddings(index: Path, manifest: Manifest, *, full: bool = False) -> E
 
 def write_ranks(ids: Sequence[str], file: Any) -> None:
     """Write `RANKS` to an open file."""
-    np.save(file, id_ranks(ids), allow_pickle=False)
+    write_array(file, id_ranks(ids))

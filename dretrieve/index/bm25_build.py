@@ -7,7 +7,6 @@ the collection in memory is the table of words met so far and twelve bytes a pas
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +19,10 @@ from dretrieve.errors import PreconditionError
 from dretrieve.index.bm25_formula import STAGE, Bm25Options, length_bytes, pair_factors
 from dretrieve.kernels import bm25_postings as kernels
 from dretrieve.order import id_ranks
-from dretrieve.store.atomic import explained, make_folder
+from dretrieve.store.atomic import explained, make_folder, scratch_file
 from dretrieve.store.interrupt import Signals
 from dretrieve.store.manifest import Manifest
-from dretrieve.store.npy import npy_header
+from dretrieve.store.npy import npy_header, write_array, write_values
 from dretrieve.store.stage import Stage
 from dretrieve.store.text_store import TextStore
 from dretrieve.tokens.lucene_english import MAX_TOKEN_LENGTH, normalize, plain_words, words
@@ -103,7 +102,7 @@ def build_bm25(
     if stage.up_to_date():
         return stage.existing()
     make_folder(output)
-    with explained(output), tempfile.TemporaryFile(dir=output) as a, tempfile.TemporaryFile(dir=output) as b:
+    with explained(output), scratch_file(output) as a, scratch_file(output) as b:
         counts = _Counts(a, b, [], [], {})
         progress.start("index", len(texts), "passages")
         _count(texts, counts, progress, signals)
@@ -121,8 +120,8 @@ def _count(texts: Texts, counts: _Counts, progress: Progress, signals: Signals |
         if len(vocabulary.terms) > len(last_seen):
             last_seen = np.full(2 * len(vocabulary.terms), -1, dtype=np.int64)
         terms, frequencies, offsets, lengths = kernels.count_terms(numbers, word_offsets, last_seen)
-        terms.tofile(counts.terms)
-        frequencies.tofile(counts.frequencies)
+        write_values(counts.terms, terms)
+        write_values(counts.frequencies, frequencies)
         counts.postings.append(np.diff(offsets))
         counts.lengths.append(lengths)
         progress.advance(len(records))
@@ -174,7 +173,7 @@ def _write(stage: Stage, texts: Texts, counts: _Counts, options: Bm25Options) ->
         "id_ranks": _id_ranks(texts),
     }.items():
         with stage.write(f"{name}.npy") as file:
-            np.save(file, column)
+            write_array(file, column)
     with stage.write("terms.txt") as file:
         file.writelines(f"{name}\n".encode() for name in names)
     with stage.write("ids.txt") as file:

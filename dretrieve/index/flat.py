@@ -31,7 +31,7 @@ from dretrieve.store.atomic import make_folder
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.interrupt import Signals
 from dretrieve.store.manifest import Manifest
-from dretrieve.store.npy import map_array, npy_header
+from dretrieve.store.npy import map_array, npy_header, write_array
 from dretrieve.store.stage import Stage, open_artefact
 from dretrieve.store.state import recorded_state
 from dretrieve.types import Progress
@@ -186,8 +186,8 @@ def _write_codes(
             progress.advance(len(block))
             signals.check()
     with stage.write(f"{stem}.centre.npy") as file:
-        np.save(file, centre, allow_pickle=False)
+        write_array(file, centre)
     with stage.write(f"{stem}.scales.npy") as file:
-        np.save(file, np.concatenate(scales), allow_pickle=False)
+        write_array(file, np.concatenate(scales))
     with stage.write(f"{stem}.bounds.npy") as file:
-        np.save(file, np.stack([np.concatenate(errors), np.concatenate(lengths)]), allow_pickle=False)
+        write_array(file, np.stack([np.concatenate(errors), np.concatenate(lengths)]))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -14,7 +13,6 @@ from dretrieve.errors import DataError, PreconditionError, UsageError
 from dretrieve.jobs.prepare_config import PrepareConfig, PrepareResult
 from dretrieve.metrics.answers import Answers
 from dretrieve.store.interrupt import interruptible
-from dretrieve.store.killed import left_by_killed
 from dretrieve.store.manifest import Manifest, manifest_path, read_manifest
 from dretrieve.store.stage import Stage
 from dretrieve.store.stale import replaces_stale
@@ -183,8 +181,8 @@ def _execute(
         return _result(config, stage.existing(), "up to date")
     if config.dry_run:
         return _planned(config, plan)
-    for path in [*before, *left_by_killed(config.output)]:
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    for path in before:
+        path.unlink(missing_ok=True)
     with _counting(progress, config.source) as tick, CollectionWriter(stage) as writer:
         write(writer, tick)
         if not writer.counts["passages"] and not writer.counts["queries"]:

@@ -14,7 +14,7 @@ from dretrieve.errors import PreconditionError
 from dretrieve.models.backbone import quiet
 from dretrieve.models.base import Method
 from dretrieve.models.plain import side_files
-from dretrieve.store.atomic import explained, make_folder, write_json
+from dretrieve.store.atomic import explained, filling, make_folder, write_json
 from dretrieve.store.card import ModelCard, SideCard
 
 TOKENIZER_FILES = (
@@ -49,8 +49,8 @@ def save_encoder(folder: Path, module: nn.Module, tokenizer: Path, card: SideCar
     """
     encoder: Any = module
     make_folder(folder)
-    with explained(folder), quiet():
-        encoder.save_pretrained(str(folder))
+    with filling(folder) as place, quiet():
+        encoder.save_pretrained(str(place))
     save_tokenizer(folder, tokenizer, card)
     kinds = [
         ("", "Transformer"),

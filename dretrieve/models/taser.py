@@ -58,7 +58,7 @@ from dretrieve.models.pooled import PooledEncoder
 from dretrieve.models.pooling import Pooling
 from dretrieve.models.routing import Decision, Router, Unit
 from dretrieve.models.taser_config import TaserConfig
-from dretrieve.store.atomic import explained, make_folder, write_json
+from dretrieve.store.atomic import filling, make_folder, write_json
 from dretrieve.store.card import ModelCard, SideCard
 from dretrieve.types import Side
 
@@ -254,8 +254,8 @@ class Taser(BiEncoder):
             for prefix, part in parts.items()
             for name, tensor in part.state_dict().items()
         }
-        with explained(folder):
-            save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+        with filling(folder) as place:
+            save_file(tensors, place / WEIGHTS, metadata={"format": "pt"})
         write_json(
             folder / "config.json", own_form(self.encoder.backbone, self.name, _structure(self.config))
         )

@@ -1,6 +1,7 @@
 """Files appear whole or not at all: written beside their place, fsynced, renamed.
 
-A reader never meets half a file, and two writers of the same bytes may race without harm.
+A reader never meets half a file, and two writers of the same bytes may race without harm. What a killed
+writer of the same file left is removed by the next one (`dretrieve.store.killed`).
 """
 
 from __future__ import annotations
@@ -8,20 +9,28 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import gettempdir
 from typing import IO, Any
 
 from dretrieve.errors import DretrieveError, PreconditionError
+from dretrieve.store.killed import TEMPORARY_MARK, remove_left, this_process
 
-TEMPORARY_MARK = ".tmp-"
+# An errno that a library has put into words: Rust's (safetensors, tokenizers), C's (faiss, torch).
+_RUST_ERROR = re.compile(r"\(os error (\d+)\)")
+_C_ERRORS = ("ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "EFBIG", "EIO", "ENOTDIR", "EISDIR", "ENOENT")
+_SHORT_WRITES = ("PytorchStreamWriter failed writing", "unexpected pos", "requested and")  # no errno in them
 
 
-def explain_os_error(error: OSError, path: Path) -> DretrieveError:
+def explain_os_error(error: Exception, path: Path) -> DretrieveError:
     """Return the one-sentence error for a failed write at ``path`` (full disk, read-only, no permission)."""
     reasons = {
+        errno.EIO: "the disk reports an input/output error; check it, or choose another --output",
         errno.ENOSPC: "the disk is full; free space or choose another --output, then run the command again",
         errno.EDQUOT: "the disk quota is used up; free space or choose another --output, then run again",
         errno.EROFS: "the file system is read-only; choose another --output",
@@ -31,19 +40,38 @@ def explain_os_error(error: OSError, path: Path) -> DretrieveError:
         errno.EISDIR: "a folder stands where a file is to be written; choose another --output",
         errno.EFBIG: "the file would be larger than the allowed size (ulimit -f)",
     }
-    number = error.errno or 0
-    if not number and "requested and" in str(error):
-        number = errno.ENOSPC  # numpy's words for a short write; it drops the number
-    reason = reasons.get(number, error.strerror or str(error))
+    number = _errno_of(error) or 0
+    reason = reasons.get(number, getattr(error, "strerror", None) or " ".join(str(error).split())[:200])
     return PreconditionError(f"cannot write {path}: {reason}")
+
+
+def _errno_of(error: Exception) -> int | None:
+    """Return the errno that an error carries or says in words, 0 for an `OSError` without, else None."""
+    if isinstance(error, OSError) and error.errno:
+        return error.errno
+    text = str(error)
+    if found := _RUST_ERROR.search(text):
+        return int(found[1])
+    numbers = [getattr(errno, name) for name in _C_ERRORS]
+    said = [number for number in numbers if os.strerror(number) in text]
+    if not said and any(words in text for words in _SHORT_WRITES):
+        return errno.ENOSPC
+    return said[0] if said else (0 if isinstance(error, OSError) else None)
 
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turn an `OSError` of the block into one sentence about ``path``."""
+    """Turn an `OSError` of the block, or what a library's writer makes of one, into a sentence on ``path``.
+
+    The one wrapper of all writers: files of our own, numpy, faiss, torch, safetensors, tokenizers.
+    """
     try:
         yield
-    except OSError as error:
+    except DretrieveError:
+        raise
+    except Exception as error:
+        if _errno_of(error) is None:
+            raise
         raise explain_os_error(error, path) from error
 
 
@@ -62,11 +90,36 @@ def make_folder(path: Path) -> Path:
 
 def temporary_beside(path: Path) -> Path:
     """Return a fresh hidden name in the same folder, so that the rename stays on one file system."""
-    return path.with_name(f".{path.name}{TEMPORARY_MARK}{os.getpid()}-{secrets.token_hex(4)}")
+    return path.with_name(f".{path.name}{TEMPORARY_MARK}{this_process()}-{secrets.token_hex(2)}")
 
 
-def sync_folder(path: Path) -> None:
-    """Make the renames inside the folder durable."""
+@contextmanager
+def scratch_file(folder: Path) -> Iterator[IO[bytes]]:
+    """Yield a file to write and read in that folder; it has no name there and ends with the process."""
+    remove_left(folder, ["scratch"])
+    temporary = temporary_beside(folder / "scratch")
+    try:
+        file = open(temporary, "w+b")
+    finally:
+        temporary.unlink(missing_ok=True)
+    with file:
+        yield file
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Yield a folder for temporary files (``TMPDIR``) that is removed afterwards; by the next if killed."""
+    place = Path(gettempdir()) / "dretrieve"
+    remove_left(place.parent, [place.name])
+    temporary = temporary_beside(place)
+    try:
+        yield make_folder(temporary)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def sync(path: Path) -> None:
+    """Make the file's bytes durable; of a folder, the renames inside it."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -84,6 +137,7 @@ def replacing(path: Path, *, text: bool = False) -> Iterator[IO[Any]]:
         PreconditionError: the place cannot be written (full, read-only, not permitted).
     """
     make_folder(path.parent)
+    remove_left(path.parent, [path.name])
     temporary = temporary_beside(path)
     try:
         with explained(path):
@@ -93,10 +147,39 @@ def replacing(path: Path, *, text: bool = False) -> Iterator[IO[Any]]:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
-            sync_folder(path.parent)
+            sync(path.parent)
     finally:
         with suppress(OSError):  # a read-only file system refuses even what is not there
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def filling(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder for a library that names its files itself; they move to ``folder`` at the end.
+
+    What such a library leaves when it is killed stands inside and goes with it. The files are readable as
+    the umask says, whatever the library thinks.
+
+    Raises:
+        PreconditionError: the place cannot be written (full, read-only, not permitted).
+    """
+    make_folder(folder)
+    remove_left(folder, ["files"])
+    temporary = temporary_beside(folder / "files")
+    try:
+        with explained(folder):
+            temporary.mkdir()
+            yield temporary
+            mode = temporary.stat().st_mode & 0o666
+            for path in sorted(path for path in temporary.rglob("*") if path.is_file()):
+                path.chmod(mode)
+                sync(path)
+                place = folder / path.relative_to(temporary)
+                make_folder(place.parent)
+                os.replace(path, place)
+            sync(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -1,54 +1,92 @@
-"""What killed processes left: temporary files that nobody will rename any more."""
+"""What killed processes left: temporary files that nobody will rename any more, states that say "running".
+
+A writer puts its `this_process` into both, so that on the same host its end is known at once: by its number,
+and by the time it started, since numbers are given again. Of other hosts of a shared disk only times tell.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import platform
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Collection
+from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 
-from dretrieve.store.atomic import TEMPORARY_MARK
-
+TEMPORARY_MARK = ".tmp-"
 QUIET_SECONDS = 600  # a process on another host of a shared disk writes more often than that
 
 
-def left_by_killed(folder: Path) -> list[Path]:
-    """Return temporary files and folders below ``folder`` whose process is gone and that nobody writes to.
+def this_process() -> str:
+    """Return what names the calling process on all hosts: host, number, start."""
+    return f"{_host()}-{os.getpid()}-{_started(os.getpid()) or 0}"
 
-    The process is looked for on this machine only; what another one writes on a shared disk is told by its
-    times.
+
+def is_gone(process: str) -> bool:
+    """Return whether the process of that `this_process` ran on this host and has ended."""
+    host, _, rest = process.partition("-")
+    number, _, start = rest.partition("-")
+    if host != _host() or not number.isdigit():
+        return False
+    if os.path.exists("/proc/self/stat"):
+        return _started(int(number)) != start
+    with suppress(PermissionError):
+        try:
+            os.kill(int(number), 0)
+        except ProcessLookupError:
+            return True
+    return False
+
+
+def remove_left(folder: Path, names: Collection[str] = (), *, deep: bool = False) -> None:
+    """Remove what killed writers left in ``folder``; never raises.
+
+    Args:
+        folder: where they wrote; it need not exist.
+        names: the files that they were to become; empty for all.
+        deep: look into the folders below too.
     """
-    return [path for path in folder.glob(f"**/.*{TEMPORARY_MARK}*") if _is_left(path)]
-
-
-def remove_left(folder: Path, names: Iterable[str]) -> None:
-    """Remove what killed writers of those files of ``folder`` left beside them; never raises."""
-    beginnings = tuple(f".{name}{TEMPORARY_MARK}" for name in names)
-    try:
-        found = [Path(entry.path) for entry in os.scandir(folder) if entry.name.startswith(beginnings)]
-    except OSError:
-        return
-    for path in filter(_is_left, found):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+    beginnings = tuple(f".{name}{TEMPORARY_MARK}" for name in names) or (".",)
+    pattern = f"**/.*{TEMPORARY_MARK}*" if deep else f".*{TEMPORARY_MARK}*"
+    with suppress(OSError):
+        for path in [path for path in folder.glob(pattern) if path.name.startswith(beginnings)]:
+            if not _is_left(path):
+                continue
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def _is_left(path: Path) -> bool:
-    process = path.name.rpartition(TEMPORARY_MARK)[2].partition("-")[0]
-    return process.isdigit() and not _runs(int(process)) and _quiet_seconds(path) > QUIET_SECONDS
+    process = path.name.rpartition(TEMPORARY_MARK)[2].rpartition("-")[0]
+    if process.startswith(f"{_host()}-"):
+        return is_gone(process)
+    return _quiet_seconds(path) > QUIET_SECONDS
 
 
-def _runs(process: int) -> bool:
+@lru_cache(maxsize=1)
+def _host() -> str:
+    """Return a short name of this boot of this machine, and of the space in which process numbers count."""
+    parts = [platform.node()]
+    with suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
+    with suppress(OSError):
+        parts.append(os.readlink("/proc/self/ns/pid"))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
+
+
+def _started(process: int) -> str | None:
+    """Return when that process started, in ticks since the boot; None when it has ended or nothing tells."""
     try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
+        status = Path(f"/proc/{process}/stat").read_bytes()
     except OSError:
-        return True
-    return True
+        return None
+    fields = status.rpartition(b")")[2].split()  # the program's name may hold blanks and brackets
+    return None if fields[0] in (b"Z", b"X") else fields[19].decode()
 
 
 def _quiet_seconds(path: Path) -> float:

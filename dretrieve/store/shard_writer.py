@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dretrieve.errors import DataError, PreconditionError
-from dretrieve.store.atomic import explained, replacing, sync_folder
+from dretrieve.store.atomic import explained, replacing, sync
 from dretrieve.store.embeddings import EmbeddingPlan
 from dretrieve.store.journal import Journal
 from dretrieve.store.killed import remove_left
@@ -51,10 +51,13 @@ class ShardWriter:
         self.names = self._names()
         self.manifest_file = folder / f"{shard.stem}.manifest.json"
         self._journal: Journal | None = None
+        records = (self.manifest_file, provenance_path(self.manifest_file), state_path(self.manifest_file))
+        remove_left(folder, [*(f"{shard.stem}.{name}" for name in self.names), *(at.name for at in records)])
         self.complete = self._finished(force)
         partial = folder / f".{shard.stem}.partial"
         if self.complete:  # killed between its manifest and its last cleaning
             shutil.rmtree(partial, ignore_errors=True)
+            clear_state(self.manifest_file)
         else:
             described = plan.manifest(shard, {}, {}).as_json()
             self._journal = Journal(partial, self.names, described)
@@ -106,14 +109,12 @@ class ShardWriter:
         with explained(self.folder):
             for name in self.names:
                 self._finish_file(name)
-            sync_folder(self.folder)
+            sync(self.folder)
         names = [f"{self.shard.stem}.{name}" for name in self.names]
         manifest = self.plan.manifest(self.shard, describe_files(self.folder, names), counts)
         write_provenance(provenance_path(self.manifest_file), self.folder, names, details)
         write_manifest(self.manifest_file, manifest)
         clear_state(self.manifest_file)
-        places = (self.manifest_file, provenance_path(self.manifest_file), state_path(self.manifest_file))
-        remove_left(self.folder, [*names, *(path.name for path in places)])
         self._journal.discard()
         self.complete, self._journal = True, None
         return manifest

@@ -33,7 +33,7 @@ from dretrieve.store.manifest import (
     write_provenance,
 )
 from dretrieve.store.stale import replaces_stale
-from dretrieve.store.state import clear_state, read_state, recorded_state, state_path
+from dretrieve.store.state import clear_state, read_state, record_running, recorded_state, state_path
 
 
 def differences(old: Manifest, new: Manifest) -> str:
@@ -103,7 +103,8 @@ class Stage:
         """Return whether the output stands finished with this very fingerprint and intact files.
 
         Args:
-            look: change nothing, for a dry run; else a result that is to be replaced loses its manifest.
+            look: change nothing, for a dry run; else a result that is to be replaced loses its manifest, and
+                what killed calls left goes.
 
         Raises:
             PreconditionError: it stands finished with other options or inputs (and neither ``force`` nor
@@ -113,9 +114,12 @@ class Stage:
             raise PreconditionError(f"{self.output} is a folder; give --output a file name")
         if self.kind == "folder" and self.output.exists() and not self.output.is_dir():
             raise PreconditionError(f"{self.output} is a file; give --output a folder name")
-        if not self.manifest_file.exists():
-            state = read_state(self.manifest_file) or {}
-            ours = state.get("stage") == self.name
+        finished = self.manifest_file.exists()
+        ours = (read_state(self.manifest_file) or {}).get("stage") == self.name
+        if not look:
+            names = () if self.kind == "folder" else [self.output.name, *(path.name for path in self._beside)]
+            remove_left(self.folder, names, deep=self.kind == "folder" and (finished or ours))
+        if not finished:
             if self.kind == "file" and self.output.exists() and not (self.force or ours):
                 raise PreconditionError(
                     f"{self.output} exists and was not made by dretrieve (it has no manifest); "
@@ -136,6 +140,8 @@ class Stage:
                 "use --force to replace it or choose another --output"
             )
         verify_files(self.manifest_file, old)
+        if not look:
+            clear_state(self.manifest_file)
         return True
 
     def existing(self) -> Manifest:
@@ -180,12 +186,16 @@ class Stage:
         )
         write_manifest(self.manifest_file, manifest)
         clear_state(self.manifest_file)
-        beside = (self.manifest_file, provenance_path(self.manifest_file), state_path(self.manifest_file))
-        remove_left(self.folder, [*names, *(path.name for path in beside)])
         return manifest
 
+    @property
+    def _beside(self) -> tuple[Path, Path, Path]:
+        """The records of the output: manifest, provenance, state."""
+        return self.manifest_file, provenance_path(self.manifest_file), state_path(self.manifest_file)
+
     def _forget(self, look: bool) -> None:
-        if not look:
+        if not look:  # noted first, so that a call that is killed here can begin again
+            record_running(self.manifest_file, self.name, self.fingerprint)
             self.manifest_file.unlink(missing_ok=True)
 
     def _manifest(

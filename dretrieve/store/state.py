@@ -1,19 +1,22 @@
 """The state of an unfinished output, beside it: launchers such as torchrun lose exit codes, files do not.
 
 ``<output>.state.json`` (or ``state.json`` in a folder) says running, interrupted or failed, with the exit
-code and the sentence. It is never hashed and disappears when the manifest commits the output.
+code and the sentence. It is never hashed and disappears when the manifest commits the output. A "running"
+whose process has ended is read as "killed". A call that is refused leaves an interrupted output interrupted,
+and only notes its own exit code and sentence under "refused".
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from dretrieve.errors import DretrieveError, Interrupted, PreconditionError, UsageError
 from dretrieve.store.atomic import write_json
+from dretrieve.store.killed import is_gone, this_process
 
 
 def state_path(manifest: Path) -> Path:
@@ -22,46 +25,56 @@ def state_path(manifest: Path) -> Path:
 
 
 def read_state(manifest: Path) -> dict[str, Any] | None:
-    """Return the state beside the manifest's place, or None when there is none (or it is unreadable)."""
+    """Return the state beside the manifest's place, or None when there is none (or it is unreadable).
+
+    "running" becomes "killed" where the process has ended on this host.
+    """
     try:
         value = json.loads(state_path(manifest).read_bytes())
     except (OSError, ValueError):
         return None
-    return value if isinstance(value, dict) else None
+    if not isinstance(value, dict):
+        return None
+    process = value.pop("process", "")
+    if value.get("state") == "running" and is_gone(str(process)):
+        message = "its process ended without a word (killed?); run the same command again"
+        value |= {"state": "killed", "message": message}
+    return value
+
+
+def record_running(manifest: Path, stage: str, fingerprint: str) -> None:
+    """Note that this process works at the output."""
+    about = {"stage": stage, "fingerprint": fingerprint, "process": this_process()}
+    write_json(state_path(manifest), {"state": "running", "exit_code": None, "message": None, **about})
 
 
 @contextmanager
 def recorded_state(manifest: Path, stage: str, fingerprint: str) -> Iterator[None]:
-    """Keep the state file true while the block works; a failure is recorded and raised again.
-
-    A command that is refused has done nothing: an output that was interrupted before stays interrupted.
-    """
-    path, before = state_path(manifest), read_state(manifest) or {}
-
-    def record(state: str, code: int | None = None, message: str | None = None) -> None:
-        about = {"stage": stage, "fingerprint": fingerprint}
-        write_json(path, {"state": state, "exit_code": code, "message": message, **about})
-
-    record("running")
+    """Keep the state file true while the block works; a failure is recorded and raised again."""
+    path, before = state_path(manifest), read_state(manifest)
+    record_running(manifest, stage, fingerprint)
     try:
         yield
-    except Interrupted as error:
-        record("interrupted", error.exit_code, str(error))
-        raise
-    except DretrieveError as error:
-        if before.get("state") == "interrupted" and _refuses(error):
-            write_json(path, before)
-        else:
-            record("failed", error.exit_code, str(error))
-        raise
     except BaseException as error:  # noted, whatever it is, and raised again
-        record("failed", 1, f"{type(error).__name__}: {error}")
+        with suppress(DretrieveError):  # the disk that made the block fail may refuse the note too
+            if before is not None and before.get("state") in ("interrupted", "killed") and _is_refusal(error):
+                write_json(path, {**before, "refused": _described(error)})
+            else:
+                state = "interrupted" if isinstance(error, Interrupted) else "failed"
+                about = {"stage": stage, "fingerprint": fingerprint}
+                write_json(path, {"state": state, **_described(error), **about})
         raise
 
 
-def _refuses(error: DretrieveError) -> bool:
-    """Return whether the error says what is wrong with the command, not what went wrong in the work."""
-    return isinstance(error, UsageError | PreconditionError) and not isinstance(error.__cause__, OSError)
+def _is_refusal(error: BaseException) -> bool:
+    """Return whether the call did not fit what stands there, rather than failed at its work."""
+    return isinstance(error, UsageError | PreconditionError) and not isinstance(error.__cause__, Exception)
+
+
+def _described(error: BaseException) -> dict[str, Any]:
+    if isinstance(error, DretrieveError):
+        return {"exit_code": error.exit_code, "message": str(error)}
+    return {"exit_code": 1, "message": f"{type(error).__name__}: {error}"}
 
 
 def clear_state(manifest: Path) -> None:

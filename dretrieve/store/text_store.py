@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
-import secrets
 import shutil
 from collections.abc import Iterable, Mapping
 from functools import cached_property
@@ -23,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dretrieve.errors import DataError
-from dretrieve.store.atomic import TEMPORARY_MARK, explained, make_folder, sync_folder
+from dretrieve.store.atomic import explained, make_folder, sync, temporary_beside
 from dretrieve.store.fingerprint import canonical_json
 from dretrieve.store.ids import IdTable
 from dretrieve.store.manifest import (
@@ -35,7 +34,7 @@ from dretrieve.store.manifest import (
     write_manifest,
     write_provenance,
 )
-from dretrieve.store.npy import map_array
+from dretrieve.store.npy import map_array, write_array
 from dretrieve.types import Record
 
 STAGE = "text-store"
@@ -104,7 +103,7 @@ class TextStore:
             DataError: an id occurs twice.
         """
         make_folder(folder.parent)
-        temporary = folder.with_name(f".{folder.name}{TEMPORARY_MARK}{os.getpid()}-{secrets.token_hex(4)}")
+        temporary = temporary_beside(folder)
         make_folder(temporary)
         try:
             with explained(folder):
@@ -203,7 +202,8 @@ def _write_texts(folder: Path, records: Iterable[Record]) -> tuple[str, int, int
             if len(pending) >= 1 << 16:
                 chunks.append(np.asarray(pending, dtype=np.int64))
                 pending = []
-    np.save(folder / "offsets.npy", np.concatenate([*chunks, np.asarray(pending, dtype=np.int64)]))
+    with open(folder / "offsets.npy", "wb") as file:
+        write_array(file, np.concatenate([*chunks, np.asarray(pending, dtype=np.int64)]))
     return digest.hexdigest(), rows, empty
 
 
@@ -217,7 +217,8 @@ def _write_order(folder: Path) -> None:
                 f"id {strings[before]!r} stands at passages {before + 1:,} and {after + 1:,} of the corpus; "
                 "ids must be unique: rename or remove one of them"
             )
-    np.save(folder / "id_order.npy", order)
+    with open(folder / "id_order.npy", "wb") as file:
+        write_array(file, order)
 
 
 def _move(temporary: Path, folder: Path) -> None:
@@ -234,4 +235,4 @@ def _move(temporary: Path, folder: Path) -> None:
             except FileNotFoundError:
                 continue
     shutil.rmtree(aside, ignore_errors=True)
-    sync_folder(folder.parent)
+    sync(folder.parent)

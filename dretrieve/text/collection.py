@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 
 from dretrieve.errors import DataError, DretrieveError, PreconditionError, UsageError
 from dretrieve.store.interrupt import interruptible
-from dretrieve.store.killed import left_by_killed
+from dretrieve.store.killed import remove_left
 from dretrieve.store.manifest import provenance_path
 from dretrieve.store.text_store import TextStore
 from dretrieve.text.beir import Query, find_file, split_files
@@ -254,6 +253,7 @@ def open_or_build(corpus: Path, progress: Progress) -> TextStore:
     """Return the text store of a corpus file (or JsonCollection folder), made now if missing or stale."""
     source, folders = _source(corpus), store_folders(corpus)
     for folder in folders:
+        remove_left(folder.parent, [folder.name])
         if _recorded_source(folder) == source:
             try:
                 return TextStore.open(folder)
@@ -272,8 +272,6 @@ def open_or_build(corpus: Path, progress: Progress) -> TextStore:
 
 def _build(folder: Path, corpus: Path, source: dict[str, Any], progress: Progress) -> TextStore:
     progress.start(f"reading {corpus.name}", None, "passages")
-    for left in left_by_killed(folder.parent) if folder.parent.is_dir() else ():
-        shutil.rmtree(left, ignore_errors=True)
 
     def counted() -> Iterator[Record]:
         for count, record in enumerate(read_corpus(corpus), 1):

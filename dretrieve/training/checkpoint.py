@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from dretrieve.errors import DataError, DretrieveError, PreconditionError
-from dretrieve.store.atomic import explained, make_folder, sync_folder, temporary_beside, write_json
+from dretrieve.store.atomic import explained, make_folder, sync, temporary_beside, write_json
 from dretrieve.store.killed import remove_left
 from dretrieve.store.manifest import Manifest, describe_files, read_manifest, verify_files, write_manifest
 from dretrieve.store.stage import differences
@@ -102,22 +102,22 @@ class Checkpoints:
                 save_file(dict(optimizer), aside / FILES[1])
                 write_json(aside / FILES[2], asdict(state))
                 for name in FILES:
-                    _sync_file(aside / name)
-            write_manifest(
-                aside / "manifest.json",
-                Manifest(
-                    stage=STAGE,
-                    version=1,
-                    options=self._manifest.options,
-                    inputs=self._manifest.inputs,
-                    counts={"steps": total},
-                    files=describe_files(aside, FILES),
-                ),
-            )
-            if path.exists():
-                shutil.rmtree(path)
-            os.replace(aside, path)
-            sync_folder(self.folder)
+                    sync(aside / name)
+                write_manifest(
+                    aside / "manifest.json",
+                    Manifest(
+                        stage=STAGE,
+                        version=1,
+                        options=self._manifest.options,
+                        inputs=self._manifest.inputs,
+                        counts={"steps": total},
+                        files=describe_files(aside, FILES),
+                    ),
+                )
+                if path.exists():
+                    shutil.rmtree(path)
+                os.replace(aside, path)
+                sync(self.folder)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
         for old in self.found()[self._keep :]:
@@ -185,14 +185,6 @@ class Checkpoints:
             aside = temporary_beside(self.folder)
             os.replace(self.folder, aside)
             shutil.rmtree(aside, ignore_errors=True)
-
-
-def _sync_file(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:

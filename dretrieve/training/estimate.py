@@ -12,7 +12,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from torch import Tensor
 from dretrieve.encoding.estimate import duration
 from dretrieve.models.base import Method
 from dretrieve.models.config import Phase
+from dretrieve.store.atomic import scratch_folder
 from dretrieve.tokens.tokenizer import SideTokenizer
 from dretrieve.training.batches import TrainingSet
 from dretrieve.training.data import ExampleSet
@@ -126,8 +126,8 @@ def estimate(
     steps = [_steps(sets, phase, options, batch) for phase in method.phases()]
     alone = (Processes(), device, precision)
     timed = replace(options, per_device_train_batch_size=min(TIMED, options.per_device_train_batch_size))
-    with TemporaryDirectory() as folder:
-        rows = _in_rows(sets, tokenizers, Path(folder), max(SAMPLE_EXAMPLES, batch))
+    with scratch_folder() as folder:
+        rows = _in_rows(sets, tokenizers, folder, max(SAMPLE_EXAMPLES, batch))
         tokens = [_step_tokens(plan.feed) for plan in plan_phases(method, rows, tokenizers, options, place)]
         kept = [min(max(at), options.grad_cache or max(at)) for at in tokens]
         counted = replace(timed, grad_cache=0)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from dretrieve.models.base import TokenBatch
 from dretrieve.store.atomic import replacing
+from dretrieve.store.npy import write_array
 from dretrieve.types import Record
 
 Tokenize = Callable[[Sequence[Record]], Sequence[Sequence[int]]]
@@ -80,7 +81,7 @@ def save_table(table: TokenTable, stem: Path) -> None:
     """Write ``<stem>.ids.npy`` and then ``<stem>.offsets.npy``, whose presence says that both are whole."""
     for name, array in (("ids", table.ids), ("offsets", table.offsets)):
         with replacing(stem.with_name(f"{stem.name}.{name}.npy")) as file:
-            np.save(file, array, allow_pickle=False)
+            write_array(file, array)
 
 
 def open_table(stem: Path) -> TokenTable | None:

@@ -7,44 +7,106 @@ import subprocess
 import sys
 from pathlib import Path
 
-from dretrieve.store.killed import QUIET_SECONDS, left_by_killed
+import pytest
+
+from dretrieve.store import killed
+from dretrieve.store.atomic import replacing, scratch_file, scratch_folder
+from dretrieve.store.killed import is_gone, remove_left, this_process
 from dretrieve.store.stage import Stage
 
+NAMED = "from dretrieve.store.killed import this_process; print(this_process())"
 
-def test_only_what_dead_processes_left_long_ago_is_found(tmp_path: Path) -> None:
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    names = {
-        f".a.tmp-{process.pid}-1": True,
-        f".b.tmp-{os.getpid()}-1": False,
-        ".c.tmp-x-1": False,
-        "d": False,
-    }
+
+@pytest.fixture(scope="module")
+def dead() -> str:
+    """A process of this host that has ended."""
+    return subprocess.check_output([sys.executable, "-c", NAMED], text=True).strip()
+
+
+def left(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+def test_a_process_is_known_by_host_number_and_start(dead: str) -> None:
+    host, number, start = this_process().split("-")
+    assert is_gone(dead)
+    assert not is_gone(this_process())
+    assert is_gone(f"{host}-{number}-{int(start) - 1}"), "the number was given to another process"
+    assert not is_gone(f"00000000-{number}-1"), "of another host nobody knows"
+    assert not is_gone("")
+
+
+def test_a_process_that_its_parent_did_not_wait_for_is_gone() -> None:
+    with subprocess.Popen([sys.executable, "-c", NAMED], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        name = process.stdout.read().strip()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert is_gone(name)
+
+
+def test_of_this_host_at_once_of_others_after_a_time(tmp_path: Path, dead: str) -> None:
+    kept = {f".b.tmp-{this_process()}-1", ".c.tmp-00000000-1-1-1", "d", ".tmp-x"}
+    for name in (*kept, f".a.tmp-{dead}-1"):
+        (tmp_path / name).write_bytes(b"")
+    old = tmp_path / ".e.tmp-00000000-1-1-2"
+    old.mkdir()
+    (old / "texts.bin").write_bytes(b"")
+    for path in (old / "texts.bin", old):
+        os.utime(path, (1, 1))
+    remove_left(tmp_path)
+    assert left(tmp_path) == kept
+    assert killed.QUIET_SECONDS >= 60
+
+
+def test_only_the_named_and_below_only_if_asked(tmp_path: Path, dead: str) -> None:
+    (tmp_path / "query").mkdir()
+    names = {f".run.tmp-{dead}-1", f".other.tmp-{dead}-1", f"query/.x.tmp-{dead}-1"}
     for name in names:
         (tmp_path / name).write_bytes(b"")
-        os.utime(tmp_path / name, (1, 1))
-    fresh = tmp_path / f".e.tmp-{process.pid}-2"
-    fresh.mkdir()
-    (fresh / "texts.bin").write_bytes(b"")
-    os.utime(fresh, (1, 1))
-    assert [path.name for path in left_by_killed(tmp_path)] == [name for name, dead in names.items() if dead]
-    os.utime(fresh / "texts.bin", (1, 1))
-    os.utime(fresh, (1, 1))
-    assert fresh in left_by_killed(tmp_path)
-    assert QUIET_SECONDS >= 60
+    remove_left(tmp_path, ["run"])
+    assert left(tmp_path) == {"query", f".other.tmp-{dead}-1", f"query/.x.tmp-{dead}-1"}
+    remove_left(tmp_path)
+    assert left(tmp_path) == {"query", f"query/.x.tmp-{dead}-1"}
+    remove_left(tmp_path, deep=True)
+    assert left(tmp_path) == {"query"}
+    remove_left(tmp_path / "none", deep=True)
 
 
-def test_a_finished_stage_removes_what_killed_runs_of_it_left(tmp_path: Path) -> None:
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    mine = [f".{name}.tmp-{process.pid}-1" for name in ("run.trec", "run.trec.state.json")]
-    others = [f".other.trec.tmp-{process.pid}-1", f".run.trec.tmp-{os.getpid()}-1"]
-    for name in (*mine, *others):
-        (tmp_path / name).write_bytes(b"")
-        os.utime(tmp_path / name, (1, 1))
-    stage = Stage(tmp_path / "run.trec", "file", "search")
-    with stage.write(text=True) as file:
+def test_the_next_write_of_a_file_removes_what_the_last_left(tmp_path: Path, dead: str) -> None:
+    (tmp_path / f".a.tmp-{dead}-1").write_bytes(b"half")
+    with replacing(tmp_path / "a", text=True) as file:
+        file.write("whole")
+    assert left(tmp_path) == {"a"}
+
+
+def test_scratch_has_no_name_or_goes(tmp_path: Path, dead: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / f".scratch.tmp-{dead}-1").write_bytes(b"half")
+    with scratch_file(tmp_path) as file:
+        assert not left(tmp_path)
+        file.write(b"x")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / f".dretrieve.tmp-{dead}-1").mkdir()
+    with scratch_folder() as folder:
+        (folder / "x").write_bytes(b"x")
+        assert len(left(tmp_path)) == 2
+    assert not left(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_an_up_to_date_stage_too_removes_what_killed_calls_left(tmp_path: Path, dead: str, kind: str) -> None:
+    output = tmp_path / "out"
+    stage = Stage(output, kind, "search")  # type: ignore[arg-type]  # parametrized
+    with stage.write("a/b" if kind == "folder" else None, text=True) as file:
         file.write("x\n")
     stage.commit()
-    assert not any((tmp_path / name).exists() for name in mine)
-    assert all((tmp_path / name).exists() for name in others)
+    whole = left(tmp_path)
+    target = output / "a" / "b" if kind == "folder" else output
+    for path in (target, stage.manifest_file, stage.manifest_file.with_name("other")):
+        path.with_name(f".{path.name}.tmp-{dead}-1").write_bytes(b"")
+    state = stage.manifest_file.with_name(stage.manifest_file.name.replace("manifest", "state"))
+    state.write_text('{"state": "running"}')
+    assert stage.up_to_date(look=True)
+    assert len(left(tmp_path)) == len(whole) + 4, "a dry run changes nothing"
+    assert stage.up_to_date()
+    others = {f".other.tmp-{dead}-1"} if kind == "file" else set()
+    assert left(tmp_path) == whole | others

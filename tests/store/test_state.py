@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from dretrieve.errors import DataError, Interrupted, PreconditionError, UsageError
+from dretrieve.errors import DataError, DretrieveError, Interrupted, PreconditionError, UsageError
+from dretrieve.store import state
 from dretrieve.store.atomic import explained
-from dretrieve.store.state import clear_state, read_state, recorded_state, state_path
+from dretrieve.store.state import clear_state, read_state, record_running, recorded_state, state_path
 
 
 def test_where_it_stands() -> None:
@@ -39,15 +40,42 @@ def test_our_own_bug_is_recorded_too(tmp_path: Path) -> None:
     assert (read_state(manifest) or {})["message"] == "ZeroDivisionError: x"
 
 
-def test_a_refused_command_leaves_an_interrupted_output_interrupted(tmp_path: Path) -> None:
+def test_running_is_read_as_killed_once_the_process_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = tmp_path / "manifest.json"
+    record_running(manifest, "train", "f")
+    assert (read_state(manifest) or {})["state"] == "running"
+    monkeypatch.setattr(state, "is_gone", lambda process: process == state.this_process())
+    found = read_state(manifest) or {}
+    assert (found["state"], found["stage"]) == ("killed", "train")
+    assert "run the same command again" in found["message"]
+
+
+@pytest.mark.parametrize("refusal", [UsageError("no such"), PreconditionError("other checkpoints")])
+def test_a_refused_call_leaves_an_interrupted_output_interrupted(
+    tmp_path: Path, refusal: DretrieveError
+) -> None:
     manifest = tmp_path / "manifest.json"
     with pytest.raises(Interrupted), recorded_state(manifest, "train", "f"):
-        raise Interrupted("stopped")
-    interrupted = read_state(manifest)
-    for refused in (PreconditionError("checkpoints of another training"), UsageError("no such tracker")):
-        with pytest.raises(type(refused)), recorded_state(manifest, "train", "other"):
-            raise refused
-        assert read_state(manifest) == interrupted
-    with pytest.raises(PreconditionError), recorded_state(manifest, "train", "f"), explained(tmp_path):
+        raise Interrupted("stopped by SIGTERM")
+    with pytest.raises(type(refusal)), recorded_state(manifest, "train", "g"):
+        raise refusal
+    found = read_state(manifest) or {}
+    assert (found["state"], found["exit_code"], found["fingerprint"]) == ("interrupted", 75, "f")
+    assert found["refused"] == {"exit_code": refusal.exit_code, "message": str(refusal)}
+
+
+def test_a_full_disk_is_a_failure_and_no_refusal(tmp_path: Path) -> None:
+    manifest = tmp_path / "manifest.json"
+    with pytest.raises(Interrupted), recorded_state(manifest, "train", "f"):
+        raise Interrupted("stopped by SIGTERM")
+    with (
+        pytest.raises(PreconditionError),
+        recorded_state(manifest, "train", "f"),
+        explained(tmp_path / "model"),
+    ):
         raise OSError(28, "No space left on device")
-    assert (read_state(manifest) or {})["state"] == "failed"
+    found = read_state(manifest) or {}
+    assert (found["state"], found["exit_code"]) == ("failed", 3)
+    assert "the disk is full" in found["message"]
