@@ -14,7 +14,7 @@ README ?=
 TABLES := $(shell grep -l '^recipe ' recipes/*/table*.sh) $(shell grep -l '^recipe ' recipes/*/*.sh | grep -v /table)
 PAPERS := $(sort $(notdir $(patsubst %/,%,$(dir $(TABLES)))))
 
-.PHONY: help install demo reproduce test test-all check fix bench gpu finetune golden clean
+.PHONY: help install demo reproduce test test-all check fix bench gpu finetune golden lines clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## ?(.*)/  make \1\t\2/' | expand -t 18
@@ -92,6 +92,10 @@ finetune: install ## MiniLM trained on real questions, beside the untrained weig
 
 golden: install ## the published numbers, measured again on the real collections and compared
 	$(BIN)/pytest -m realdata -rA tests/golden
+
+lines: ## how long the house is: physical lines of tracked files
+	@for part in dretrieve cli recipes tests; do \
+	  printf '%8d  %s\n' "$$(git ls-files "$$part/*.py" "$$part/*.sh" "$$part/*.yaml" | xargs cat | wc -l)" $$part; done
 
 clean: ## remove what the targets made, the environment too
 	rm -rf $(VENV) build dist .demo .bench .pytest_cache .ruff_cache .mypy_cache .import_linter_cache

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import get_args
 
 from dretrieve.errors import DataError, PreconditionError
 from dretrieve.reports.claims import Finding
+from dretrieve.reports.claims_answers import Outcome
 from dretrieve.reports.claims_table import outcome_text
 from dretrieve.reports.expected import Expected, Profile
 from dretrieve.reports.readme_tables import measured_tables, paper_tables
@@ -42,14 +44,13 @@ def write_block(readme: Path, name: str, block: str) -> None:
 def readme_block(
     expected: Expected, profile: Profile, judged: Mapping[str, Judged], findings: Mapping[str, Finding]
 ) -> str:
-    """Return what the profile measured, the claims with their outcomes, and the paper's scale."""
+    """Return the claims, those that hold first, what the profile measured, and the paper's scale."""
     parts = [f"Profile `{profile.name}`" + (f": {profile.title}." if profile.title else ".")]
-    parts += measured_tables(expected, judged)
     if findings:
-        rows: list[list[TableCell]] = [
-            [one.claim.says, outcome_text(expected, one)] for one in findings.values()
-        ]
+        ordered = sorted(findings.values(), key=lambda one: get_args(Outcome).index(one.outcome))
+        rows: list[list[TableCell]] = [[one.claim.says, outcome_text(expected, one)] for one in ordered]
         parts.append(markdown(Table(columns=["claim", "on our numbers"], rows=rows)))
+    parts += measured_tables(expected, judged)
     at_scale = paper_tables(expected, profile, judged)
     if at_scale:
         parts += ["The paper's scale: the numbers that it prints, and ours under `ours`.", *at_scale]
