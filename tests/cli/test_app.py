@@ -17,7 +17,7 @@ from dretrieve import __version__
 from dretrieve.errors import PreconditionError
 from dretrieve_cli import app
 
-HEAVY = ("numpy", "torch", "transformers", "faiss", "numba", "bm25s", "datasets", "scipy", "typer", "rich")
+HEAVY = ("numpy", "torch", "transformers", "faiss", "numba", "datasets", "scipy", "typer", "rich")
 
 
 def test_no_words_print_the_stage_map_and_every_command(cli):
@@ -88,7 +88,7 @@ def test_version(cli):
     versions = cli("--version", "--json").json()
     assert versions["dretrieve"] == __version__
     assert versions["torch"]
-    assert {"transformers", "numpy", "bm25s", "faiss-cpu"} <= set(versions)
+    assert {"transformers", "numpy", "faiss-cpu"} <= set(versions)
 
 
 @pytest.mark.parametrize(

