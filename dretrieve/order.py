@@ -7,6 +7,7 @@ compares ``str`` by code point, which is the order of UTF-8 bytes, so no id is e
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ def id_ranks(ids: Sequence[str]) -> NDArray[np.int64]:
     return ranks
 
 
-def best_first(scores: NDArray[np.float32], ranks: NDArray[np.int64]) -> NDArray[np.int64]:
+def best_first(scores: NDArray[np.floating[Any]], ranks: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the positions that sort one query's hits: score descending, ties by id rank descending.
 
     Args:
@@ -30,7 +31,7 @@ def best_first(scores: NDArray[np.float32], ranks: NDArray[np.int64]) -> NDArray
     return np.lexsort((-ranks, -scores.astype(np.float64)))
 
 
-def top_k(scores: NDArray[np.float32], ranks: NDArray[np.int64], k: int) -> NDArray[np.int64]:
+def top_k(scores: NDArray[np.floating[Any]], ranks: NDArray[np.int64], k: int) -> NDArray[np.int64]:
     """Return the positions of the k best in order; ties at the cut obey the rule too."""
     if k <= 0:
         return np.empty(0, dtype=np.int64)

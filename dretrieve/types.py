@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,16 +69,18 @@ class Run:
         passage_ids: the id of each passage row; not every row needs to be hit.
         offsets: int64, length ``len(query_ids) + 1``, starts at 0.
         passages: int32 rows of ``passage_ids``.
-        scores: float32 (trec_eval's own precision), higher is better, finite.
+        scores: float64 of a file (trec_eval's own precision), float32 of a search; higher is better, finite.
         tag: the run's name in the sixth TREC column.
+        by_rank: the file held ranks only; ``scores`` are 1 / rank, which order hits and cannot be weighed.
     """
 
     query_ids: Sequence[str]
     passage_ids: Sequence[str]
     offsets: NDArray[np.int64]
     passages: NDArray[np.int32]
-    scores: NDArray[np.float32]
+    scores: NDArray[np.floating[Any]]
     tag: str = "dretrieve"
+    by_rank: bool = False
 
     def __len__(self) -> int:
         return len(self.query_ids)

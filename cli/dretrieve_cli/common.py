@@ -142,6 +142,16 @@ ShardOption = Annotated[
         rich_help_panel="Compute",
     ),
 ]
+FORMS_OF_RUNS = "auto, trec, msmarco, tevatron, colbert, dpr, pyserini-json or ranx"
+RunFormat = Annotated[
+    str, typer.Option("--run-format", metavar="FORM", help=f"What the run is: {FORMS_OF_RUNS}.")
+]
+RunFormats = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--run-format", metavar="FORM", help=f"What the runs are, once or for each: {FORMS_OF_RUNS}."
+    ),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="A choice of the model's method; repeatable."),

@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from dretrieve_cli.common import ConfigFile, DryRun, Force, Json, Quiet, Threads, Verbose, execute
+from dretrieve_cli.common import (
+    ConfigFile,
+    DryRun,
+    Force,
+    Json,
+    Quiet,
+    RunFormats,
+    Threads,
+    Verbose,
+    execute,
+)
 
 INPUT, MEASURES, SHOWN = "Input", "Measures", "Output"
 
@@ -23,6 +33,7 @@ def evaluate(
             rich_help_panel=INPUT,
         ),
     ] = None,
+    run_format: RunFormats = None,
     qrels: Annotated[
         str | None,
         typer.Option(metavar="DIR[:SPLIT]", help="Judgements, or a qrels file.", rich_help_panel=INPUT),
@@ -141,6 +152,7 @@ def evaluate(
         )
         job_config = EvaluateConfig(
             runs=tuple(run or ()),
+            run_format=tuple(run_format or ()),
             predictions=tuple(predictions or ()),
             qrels=qrels,
             answers=answers,

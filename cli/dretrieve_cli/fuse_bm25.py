@@ -14,6 +14,7 @@ from dretrieve_cli.common import (
     Json,
     Output,
     Quiet,
+    RunFormats,
     ShardOption,
     Threads,
     Verbose,
@@ -27,6 +28,7 @@ def fuse_bm25(
     run: Annotated[Path, typer.Option("--run", "--dense-run", help="The dense run.")],
     bm25_run: Annotated[Path, typer.Option("--bm25-run", help="The BM25 run of the same queries.")],
     output: Output,
+    run_format: RunFormats = None,
     alpha: Annotated[float, typer.Option("--alpha", help="score = dense + alpha x BM25.")] = 1.0,
     method: Annotated[str, typer.Option("--method", help="linear, or rrf (reciprocal ranks).")] = "linear",
     missing: Annotated[
@@ -128,6 +130,7 @@ def fuse_bm25(
             run=run,
             bm25_run=bm25_run,
             output=output,
+            run_format=tuple(run_format or ()),
             options=options,
             tune=tune,
             dev=dev,

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from dretrieve_cli.common import COMMON, Json, Quiet, Verbose, execute
+from dretrieve_cli.common import COMMON, Json, Quiet, RunFormat, Verbose, execute
 
 
 def inspect(
@@ -14,6 +14,7 @@ def inspect(
     verify: Annotated[
         Literal["quick", "full"], typer.Option(help="full hashes every file again.", rich_help_panel=COMMON)
     ] = "quick",
+    run_format: RunFormat = "auto",
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -28,5 +29,5 @@ def inspect(
     """
     from dretrieve.jobs import inspect as job
 
-    job_config = job.InspectConfig(path=path, verify=verify == "full")
+    job_config = job.InspectConfig(path=path, verify=verify == "full", run_format=run_format)
     execute(lambda progress: job.run(job_config, progress), json=json, quiet=quiet, verbose=verbose)

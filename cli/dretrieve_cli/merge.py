@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from dretrieve_cli.common import COMMON, ConfigFile, DryRun, Force, Json, Output, Quiet, Verbose, execute
+from dretrieve_cli.common import (
+    COMMON,
+    ConfigFile,
+    DryRun,
+    Force,
+    Json,
+    Output,
+    Quiet,
+    RunFormat,
+    Verbose,
+    execute,
+)
 
 if TYPE_CHECKING:
     from dretrieve.types import Progress
@@ -16,6 +27,7 @@ if TYPE_CHECKING:
 def merge(
     partials: Annotated[list[Path], typer.Argument(metavar="PARTIAL…", help="Runs of search --shard I/N.")],
     output: Output,
+    run_format: RunFormat = "trec",
     verify: Annotated[
         Literal["quick", "full"], typer.Option(help="full hashes every part again.", rich_help_panel=COMMON)
     ] = "quick",
@@ -38,7 +50,12 @@ def merge(
 
     def work(progress: Progress) -> job.MergeResult:
         job_config = job.MergeConfig(
-            partials=partials, output=output, verify=verify == "full", force=force, dry_run=dry_run
+            partials=partials,
+            output=output,
+            run_format=run_format,
+            verify=verify == "full",
+            force=force,
+            dry_run=dry_run,
         )
         return job.run(job_config, progress)
 

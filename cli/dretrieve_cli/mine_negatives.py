@@ -14,6 +14,7 @@ from dretrieve_cli.common import (
     Json,
     Output,
     Quiet,
+    RunFormat,
     ShardOption,
     Threads,
     Verbose,
@@ -32,6 +33,7 @@ def mine_negatives(
     ],
     run: Annotated[Path, typer.Option("--run", help="Hits of these queries over this collection.")],
     output: Output,
+    run_format: RunFormat = "auto",
     num_negatives: Annotated[
         int, typer.Option("--num-negatives", "--n-sample", min=1, help="At most so many a query.")
     ] = 8,
@@ -96,6 +98,7 @@ def mine_negatives(
                 data=data,
                 run=run,
                 output=output,
+                run_format=run_format,
                 mining=mining,
                 drop_answers=drop_answers,
                 shard=parse_shard(shard) if shard is not None else None,

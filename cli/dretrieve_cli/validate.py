@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from dretrieve_cli.common import COMMON, Json, Quiet, Verbose, execute
+from dretrieve_cli.common import COMMON, Json, Quiet, RunFormat, Verbose, execute
 
 
 def validate(
@@ -20,6 +20,7 @@ def validate(
     verify: Annotated[
         Literal["quick", "full"], typer.Option(help="full hashes every file again.", rich_help_panel=COMMON)
     ] = "quick",
+    run_format: RunFormat = "auto",
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -34,5 +35,5 @@ def validate(
     """
     from dretrieve.jobs import validate as job
 
-    job_config = job.ValidateConfig(paths=tuple(paths), full=verify == "full")
+    job_config = job.ValidateConfig(paths=tuple(paths), full=verify == "full", run_format=run_format)
     execute(lambda progress: job.run(job_config, progress), json=json, quiet=quiet, verbose=verbose)

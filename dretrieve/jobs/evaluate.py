@@ -27,7 +27,7 @@ from dretrieve.reports.evaluation import evaluation_tables
 from dretrieve.reports.tables import check_format, indented_json, render
 from dretrieve.store.stage import Stage
 from dretrieve.text.qrels import read_qrels
-from dretrieve.text.runs import read_run
+from dretrieve.text.runs import forms_for, read_run
 from dretrieve.types import Progress, Silent
 
 STAGE = "evaluate"
@@ -134,6 +134,9 @@ def _check(config: EvaluateConfig) -> list[str]:
         raise UsageError(
             "--corpus goes with --answers and --run: it holds the texts that answers are looked for in"
         )
+    if config.run_format and not config.runs:
+        raise UsageError("--run-format goes with --run")
+    forms_for(config.run_format, len(config.runs))
     if config.answers is not None and config.options != RelevanceOptions():
         raise UsageError("--depth, --drop-self, --judged-only and --retrieved-only go with --qrels")
     if config.compare and len(config.runs) + len(config.predictions) < 2:
@@ -158,6 +161,8 @@ def _stage(config: EvaluateConfig, measures: Sequence[str], inputs: dict[str, st
         "compare": config.compare,
         "seed": config.seed if config.compare else 0,
     }
+    if config.run_format:
+        options["run_format"] = forms_for(config.run_format, len(config.runs))
     return Stage(config.output, "file", STAGE, VERSION, options, inputs, config.force)
 
 
@@ -182,8 +187,9 @@ def _scores(
         groups = dict(zip(inputs.queries.ids(), labels, strict=False))
     progress.start("measuring", len(files), "runs")
     scores = []
-    for name, path in zip(run_names(files), files, strict=True):
-        one = score(name, path)
+    forms = forms_for(config.run_format, len(files))
+    for name, path, form in zip(run_names(files), files, forms, strict=True):
+        one = score(name, path, form)
         if groups:
             one = replace(one, groups=[groups.get(query_id, NO_GROUP) for query_id in one.query_ids])
         scores.append(one)
@@ -194,16 +200,16 @@ def _scores(
 
 def _scorer(
     config: EvaluateConfig, measures: Sequence[str], inputs: Inputs, progress: Progress
-) -> Callable[[str, Path], Scores]:
-    """Return what measures one file."""
+) -> Callable[[str, Path, str], Scores]:
+    """Return what measures one file of a form."""
     if inputs.qrels_file is not None:
         qrels = read_qrels(inputs.qrels_file)
         wanted = parse_measures(list(measures))
-        return lambda name, path: score_relevance(name, path, qrels, wanted, config.options)
+        return lambda name, path, form: score_relevance(name, (path, form), qrels, wanted, config.options)
     queries = inputs.queries
     assert queries is not None
     if config.predictions:
-        return lambda name, path: score_predictions(name, read_predictions(path), queries, measures)
+        return lambda name, path, _: score_predictions(name, read_predictions(path), queries, measures)
     notes: list[str] = []
     answers = prepare_answers(queries, notes)
     for note in notes:
@@ -217,7 +223,9 @@ def _scorer(
         return None if row is None else store.record(row).text
 
     cutoffs = parse_top_k(" ".join(measures))
-    return lambda name, path: score_answers(name, read_run(path), queries, answers, text_of, cutoffs)
+    return lambda name, path, form: score_answers(
+        name, read_run(path, form), queries, answers, text_of, cutoffs
+    )
 
 
 def _compare(config: EvaluateConfig, scores: Sequence[Scores]) -> list[Comparison]:

@@ -24,6 +24,7 @@ class EvaluateConfig:
 
     Attributes:
         runs: run files; with several and ``compare`` the first is the baseline.
+        run_format: forms of the runs, as `dretrieve.text.runs.forms_for` takes them.
         predictions: a reader's answers, instead of runs.
         qrels: ``DIR[:split]`` or a qrels file.
         answers: ``DIR[:split]`` of questions with answers.
@@ -41,6 +42,7 @@ class EvaluateConfig:
     """
 
     runs: tuple[Path, ...] = ()
+    run_format: tuple[str, ...] = ()
     predictions: tuple[Path, ...] = ()
     qrels: str | None = None
     answers: str | None = None

@@ -10,7 +10,7 @@ from typing import IO, Any
 
 from dretrieve.errors import DataError, DretrieveError, PreconditionError, UsageError
 from dretrieve.jobs.evaluate_inputs import run_fingerprint
-from dretrieve.jobs.fuse_dev_sets import DevConfig, DevInput, open_dev_sets
+from dretrieve.jobs.fuse_dev_sets import DevConfig, DevInput, open_dev_sets, read_weighed
 from dretrieve.metrics.measure import Measure
 from dretrieve.runs.fuse import FuseOptions, Pair, align, fuse
 from dretrieve.runs.tune import parse_alphas, tune_alpha
@@ -18,7 +18,7 @@ from dretrieve.store.interrupt import interruptible
 from dretrieve.store.shards import shard_rows, shard_stem
 from dretrieve.store.stage import Stage, open_artefact
 from dretrieve.text.run_write import compressed, write_run
-from dretrieve.text.runs import read_run
+from dretrieve.text.runs import forms_for, read_run
 from dretrieve.types import Progress, Silent
 
 STAGE, VERSION = "fuse-bm25", 1
@@ -31,6 +31,7 @@ class FuseConfig:
     Attributes:
         run: the dense run.
         bm25_run: the BM25 run.
+        run_format: forms of the dense runs and of the BM25 runs, one for both or one for each.
         output: the fused run.
         options: the rule; its alpha holds unless tuned or taken.
         tune: candidates ``start:stop:step``, None to tune nothing.
@@ -45,6 +46,7 @@ class FuseConfig:
     run: Path
     bm25_run: Path
     output: Path
+    run_format: tuple[str, ...] = ()
     options: FuseOptions = field(default_factory=FuseOptions)
     tune: str | None = None
     dev: DevConfig = field(default_factory=DevConfig)
@@ -108,7 +110,9 @@ def run(config: FuseConfig, progress: Progress | None = None) -> FuseResult:
     alphas = _check(config)
     if config.alpha_from is not None:
         config = replace(config, options=replace(config.options, alpha=_alpha_of(config.alpha_from)))
-    dev = open_dev_sets(config.dev, (config.run, config.bm25_run), progress) if alphas else None
+    dev = (
+        open_dev_sets(config.dev, (config.run, config.bm25_run), _forms(config), progress) if alphas else None
+    )
     stage = _stage(config, alphas, dev)
     if stage.up_to_date(look=config.dry_run):
         known = stage.existing()
@@ -129,6 +133,11 @@ def run(config: FuseConfig, progress: Progress | None = None) -> FuseResult:
 def part_path(output: Path, index: int, count: int) -> Path:
     """Return where a part of the queries goes: ``fused.trec.shard-00000-of-00004``."""
     return output.with_name(f"{output.name}.{shard_stem(index, count)}")
+
+
+def _forms(config: FuseConfig) -> tuple[str, str]:
+    dense, bm25 = forms_for(config.run_format, 2)
+    return dense, bm25
 
 
 def _check(config: FuseConfig) -> list[float]:
@@ -170,6 +179,8 @@ def _stage(config: FuseConfig, alphas: list[float], dev: DevInput | None) -> Sta
     else:
         options |= {"missing": config.options.missing, "weight_on": config.options.weight_on}
         options["alpha"] = alphas or config.options.alpha
+    if config.run_format:
+        options["run_format"] = list(_forms(config))
     inputs = {"dense": run_fingerprint(config.run), "bm25": run_fingerprint(config.bm25_run)}
     if dev is not None:
         options["measure"] = str(dev.measure)
@@ -208,7 +219,11 @@ def _note_depth(config: FuseConfig, measure: Measure, progress: Progress) -> Non
 
 def _fuse(config: FuseConfig, stage: Stage, extra: Mapping[str, Any], progress: Progress) -> dict[str, int]:
     """Write the fused run of the shard's queries; return the counts."""
-    pair = align(read_run(config.run), read_run(config.bm25_run))
+    paths, forms = (config.run, config.bm25_run), _forms(config)
+    if config.options.method == "rrf":
+        pair = align(*(read_run(*each) for each in zip(paths, forms, strict=True)))
+    else:
+        pair = align(*read_weighed(paths, forms))
     _note_absent(pair, config, progress)
     shard = shard_rows(len(pair.query_ids), *(config.shard or (0, 1)))
     options = replace(config.options, alpha=extra.get("alpha", config.options.alpha))
@@ -223,11 +238,11 @@ def _note_absent(pair: Pair, config: FuseConfig, progress: Progress) -> None:
         pair.absent(), (config.run, config.bm25_run), (config.bm25_run, config.run), strict=True
     ):
         if count == len(pair.query_ids):
-            continue
-        if count:
+            progress.note(f"{lacking} holds no hits at all; the fused run has those of {other} alone")
+        elif count:
             progress.note(f"{count:,} queries are not in {lacking}; their hits are those of {other} alone")
     both = len(pair.query_ids) - sum(pair.absent())
-    if pair.query_ids and both == 0:
+    if both == 0 and all(len(offsets) > 1 for offsets, _, _ in (pair.dense, pair.bm25)):
         raise DataError(
             f"{config.run} and {config.bm25_run} have no query in common; give two runs of the same queries"
         )

@@ -21,8 +21,8 @@ from dretrieve.text.collection import Collection
 from dretrieve.text.corpus_spec import parse_corpus
 from dretrieve.text.qrels import read_qrels
 from dretrieve.text.queries import QuerySet
-from dretrieve.text.runs import read_run
-from dretrieve.types import Progress, Qrels
+from dretrieve.text.runs import read_run, refuse_ranks
+from dretrieve.types import Progress, Qrels, Run
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +62,7 @@ class DevInput:
     Attributes:
         names: the last part of what was given: ``squad:dev``.
         runs: dense and BM25 run of each.
+        forms: of the dense runs and of the BM25 runs.
         truths: a qrels file or questions for each.
         measure: what is tuned.
         fingerprints: role to fingerprint of all of it.
@@ -69,6 +70,7 @@ class DevInput:
 
     names: tuple[str, ...]
     runs: tuple[tuple[Path, Path], ...]
+    forms: tuple[str, str]
     truths: tuple[Path | Questions, ...]
     measure: Measure
     fingerprints: dict[str, str]
@@ -77,7 +79,7 @@ class DevInput:
         """Return the sets with their runs read; answers are looked for in ``depth`` hits of each list."""
         sets = []
         for name, (dense, bm25), truth in zip(self.names, self.runs, self.truths, strict=True):
-            pair = align(read_run(dense), read_run(bm25))
+            pair = align(*read_weighed((dense, bm25), self.forms))
             qrels: Qrels
             if isinstance(truth, Path):
                 qrels = read_qrels(truth)
@@ -88,12 +90,28 @@ class DevInput:
         return sets
 
 
-def open_dev_sets(config: DevConfig, fused: tuple[Path, Path], progress: Progress) -> DevInput:
+def read_weighed(paths: tuple[Path, Path], forms: tuple[str, str]) -> tuple[Run, Run]:
+    """Return the dense and the BM25 run whose scores are to be weighed.
+
+    Raises:
+        DataError: a broken run, or one of ranks.
+    """
+    why, cure = "alpha weighs scores", "fuse by ranks (--method rrf)"
+    dense, bm25 = (
+        refuse_ranks(read_run(*each), each[0], why, cure) for each in zip(paths, forms, strict=True)
+    )
+    return dense, bm25
+
+
+def open_dev_sets(
+    config: DevConfig, fused: tuple[Path, Path], forms: tuple[str, str], progress: Progress
+) -> DevInput:
     """Return the dev sets that the options name.
 
     Args:
         config: the options.
         fused: the dense and the BM25 run that are to be fused.
+        forms: of the dense runs and of the BM25 runs.
         progress: is told when a text store is built.
 
     Raises:
@@ -117,7 +135,7 @@ def open_dev_sets(config: DevConfig, fused: tuple[Path, Path], progress: Progres
         else:
             fingerprints[f"dev answers {number}"] = questions_fingerprint(truth.queries)
             fingerprints[f"dev corpus {number}"] = truth.corpus.sha256
-    return DevInput(tuple(Path(name).name for name in names), runs, truths, measure, fingerprints)
+    return DevInput(tuple(Path(name).name for name in names), runs, forms, truths, measure, fingerprints)
 
 
 def _runs(config: DevConfig, fused: tuple[Path, Path], count: int) -> tuple[tuple[Path, Path], ...]:

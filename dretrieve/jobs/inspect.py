@@ -12,6 +12,7 @@ import numpy as np
 
 from dretrieve.errors import DataError, DretrieveError
 from dretrieve.jobs.inspect_text import Facts, describe_text
+from dretrieve.jobs.validate_parts import form_of
 from dretrieve.store.card import CARD, ModelCard
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.manifest import Manifest, manifest_path, provenance_path, read_manifest, verify_files
@@ -30,10 +31,12 @@ class InspectConfig:
     Attributes:
         path: a file or folder; a split after the last colon is ignored.
         verify: hash every file that a manifest names, whatever its time says.
+        run_format: of a run; ``auto`` to tell what stands there.
     """
 
     path: str
     verify: bool = False
+    run_format: str = "auto"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,7 +94,8 @@ def run(config: InspectConfig, progress: Progress | None = None) -> InspectResul
             return kind, {}
 
     manifest, origin = _origin(path, config.verify, problems)
-    kind, facts = _described(path, manifest, careful, progress or Silent())
+    form = config.run_format if config.run_format != "auto" else form_of(manifest)
+    kind, facts = _described(path, manifest, form, careful, progress or Silent())
     return InspectResult(
         path=path,
         kind=kind,
@@ -105,6 +109,7 @@ def run(config: InspectConfig, progress: Progress | None = None) -> InspectResul
 def _described(
     path: Path,
     manifest: Manifest | None,
+    run_format: str,
     careful: Callable[[Callable[[], tuple[str, Facts]], str], tuple[str, Facts]],
     progress: Progress,
 ) -> tuple[str, Facts]:
@@ -120,7 +125,9 @@ def _described(
     if manifest is None and state is not None:
         return _unfinished(state)
     name = manifest.stage if manifest else "file"
-    return careful(lambda: (path.is_file() and _foreign(path)) or describe_text(path, progress), name)
+    return careful(
+        lambda: (path.is_file() and _foreign(path)) or describe_text(path, progress, run_format), name
+    )
 
 
 def _origin(path: Path, verify: bool, problems: list[DretrieveError]) -> tuple[Manifest | None, Facts]:

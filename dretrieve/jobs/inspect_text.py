@@ -13,7 +13,7 @@ from dretrieve.text.beir import Query
 from dretrieve.text.collection import Collection
 from dretrieve.text.examples import read_examples
 from dretrieve.text.foreign.triplets import read_colbert_triples
-from dretrieve.text.forms import TRAINING_READERS, Form, detect, read_corpus, read_queries
+from dretrieve.text.forms import FORMS, TRAINING_READERS, Form, detect, read_corpus, read_queries
 from dretrieve.text.qrels import read_qrels
 from dretrieve.text.runs import read_run
 from dretrieve.types import Progress, Qrels, Record, Run
@@ -27,13 +27,18 @@ ROLE_NAMES = {
 }
 
 
-def describe_text(path: Path, progress: Progress) -> tuple[str, Facts]:
+def describe_text(path: Path, progress: Progress, run_format: str = "auto") -> tuple[str, Facts]:
     """Return what a text file or collection folder is, and its facts.
+
+    Args:
+        path: the file or folder.
+        progress: is told what is read.
+        run_format: the form of a run; ``auto`` to tell what stands there.
 
     Raises:
         DataError: no known form, or a broken line.
     """
-    form = detect(path)
+    form = detect(path) if run_format == "auto" else FORMS["run"]
     describers: dict[str, Callable[[Path, Form, Progress], Facts]] = {
         "collection": _collection,
         "corpus": _corpus,
@@ -42,7 +47,7 @@ def describe_text(path: Path, progress: Progress) -> tuple[str, Facts]:
         "examples": _examples,
         "triples": _triples,
         "qrels": lambda path, form, progress: qrels_facts(read_qrels(path)),
-        "run": lambda path, form, progress: run_facts(read_run(path)),
+        "run": lambda path, form, progress: run_facts(read_run(path, run_format)),
     }
     kind = ROLE_NAMES.get(form.role, form.role)
     facts = describers[form.role](path, form, progress)
@@ -157,7 +162,10 @@ def run_facts(run: Run) -> Facts:
     facts: Facts = {"queries": len(run), "hits": int(run.offsets[-1]), "tag": run.tag}
     if len(run) and len(run.scores):
         facts["hits per query"] = f"{lengths.min():,} to {lengths.max():,}"
-        facts["scores"] = f"{run.scores.min():.6g} to {run.scores.max():.6g}"
+        if run.by_rank:
+            facts["scores"] = "none, ranks only"
+        else:
+            facts["scores"] = f"{run.scores.min():.6g} to {run.scores.max():.6g}"
         facts["first"] = f"{run.query_ids[0]} {run.passage_ids[int(run.passages[0])]}"
     return facts
 

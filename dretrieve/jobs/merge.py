@@ -15,7 +15,7 @@ from dretrieve.store.manifest import Manifest
 from dretrieve.store.shards import Shard, check_tiling
 from dretrieve.store.stage import Stage, differences, open_artefact
 from dretrieve.text.run_write import write_run
-from dretrieve.text.runs import read_run
+from dretrieve.text.runs import forms_for, read_run, refuse_ranks
 from dretrieve.types import Progress, Run, Silent
 
 
@@ -26,6 +26,7 @@ class MergeConfig:
     Attributes:
         partials: runs of ``search --shard I/N``, in any order.
         output: the run.
+        run_format: form of the partial runs; not ``msmarco``, whose ranks say nothing between runs.
         verify: hash every partial run again.
         force: replace a result of other options.
         dry_run: only check that the parts fit.
@@ -33,6 +34,7 @@ class MergeConfig:
 
     partials: Sequence[Path]
     output: Path
+    run_format: str = "trec"
     verify: bool = False
     force: bool = False
     dry_run: bool = False
@@ -91,7 +93,9 @@ def run(config: MergeConfig, progress: Progress | None = None) -> MergeResult:
 
         def read(path: Path) -> Run:
             signals.check()
-            found = read_run(path, "trec", allow_empty=True)
+            found = refuse_ranks(
+                read_run(path, config.run_format), path, "merge weighs scores", "search again"
+            )
             progress.advance(1)
             return found
 
@@ -106,6 +110,12 @@ def run(config: MergeConfig, progress: Progress | None = None) -> MergeResult:
 
 def _opened(config: MergeConfig) -> list[tuple[Path, Manifest]]:
     """Return the verified parts in the order of their rows."""
+    forms_for([config.run_format], 1)
+    if config.run_format == "msmarco":
+        raise UsageError(
+            "merge weighs scores of different runs against each other, and ranks (--run-format msmarco) cannot "
+            "be weighed; search again with --output-format trec"
+        )
     if not config.partials:
         raise UsageError("name the partial runs to merge: dretrieve merge part-*.trec --output RUN")
     if config.output.resolve() in [path.resolve() for path in config.partials]:

@@ -25,7 +25,7 @@ from dretrieve.store.state import recorded_state
 from dretrieve.text.collection import Collection
 from dretrieve.text.examples import example_line
 from dretrieve.text.queries import QuerySet
-from dretrieve.text.runs import read_run
+from dretrieve.text.runs import forms_for, read_run, refuse_ranks
 from dretrieve.types import Progress, Record, Silent
 
 STAGE, VERSION = "mine-negatives", 1
@@ -38,6 +38,7 @@ class MineNegativesConfig:
     Attributes:
         data: collection with the queries' split, ``DIR:split``.
         run: hits of these queries over the collection's passages.
+        run_format: its form, ``auto`` to tell.
         output: the examples, JSONL.
         mining: which hits become negatives.
         drop_answers: drop passages that hold one of the query's answers.
@@ -50,12 +51,14 @@ class MineNegativesConfig:
     run: Path
     output: Path
     mining: MiningOptions = field(default_factory=MiningOptions)
+    run_format: str = "auto"
     drop_answers: bool = False
     shard: tuple[int, int] | None = None
     force: bool = False
     dry_run: bool = False
 
     def __post_init__(self) -> None:
+        forms_for([self.run_format], 1)
         options = self.mining
         if not 1 <= options.first_rank <= options.depth:
             raise UsageError(
@@ -137,6 +140,8 @@ def _result(output: Path, counts: Mapping[str, int], *, up_to_date: bool = False
 def _stage(config: MineNegativesConfig, collection: Collection, queries: QuerySet) -> Stage:
     options: dict[str, Any] = {item.name: getattr(config.mining, item.name) for item in fields(MiningOptions)}
     options["drop_answers"] = config.drop_answers
+    if config.run_format != "auto":
+        options["run_format"] = config.run_format
     output = config.output
     if config.shard is not None:
         options["shard"] = list(config.shard)
@@ -171,7 +176,10 @@ def _mine(
     collection, queries, positives = sources
     shard = shard_rows(len(queries), *(config.shard or (0, 1)))
     miner = Miner(config.mining, _passages(collection, config.run), _answers(config, queries))
-    examples = Examples(miner, queries, positives, read_run(config.run), shard)
+    found = read_run(config.run, config.run_format)
+    if config.mining.margin is not None or config.mining.relative_margin is not None:
+        refuse_ranks(found, config.run, "a margin compares scores", "leave the margin out")
+    examples = Examples(miner, queries, positives, found, shard)
     progress.start("mining", len(shard), "queries")
     with interruptible() as signals, stage.write(text=True) as file:
         for example in examples:

@@ -164,7 +164,7 @@ def _shown(
     if config.show < 1:
         return ()
     if found is None:
-        found = read_run(config.output, allow_empty=True)
+        found = read_run(config.output, config.form)
     passages = passage_texts(config.corpus, index.passages.embeddings)
     return examples(found, config.show, passages, texts)
 

@@ -43,7 +43,7 @@ def search_words(config: SearchConfig, progress: Progress, signals: Signals) -> 
         return SearchResult(output=config.output, state="planned", counts=counts, plan=plan)
     if stage.up_to_date():
         counts = dict(stage.existing().counts)
-        shown = _shown(config, read_run(config.output, allow_empty=True) if config.show else None)
+        shown = _shown(config, read_run(config.output, config.form) if config.show else None)
         return SearchResult(output=config.output, state="up to date", counts=counts, examples=shown)
     started = time.monotonic()
     progress.start("search", len(queries), "queries")

@@ -11,6 +11,7 @@ from dretrieve.jobs import validate_checks as checks
 from dretrieve.jobs import validate_vectors as origins
 from dretrieve.jobs.validate_parts import Finding, Parts, open_parts
 from dretrieve.store.text_store import TextStore
+from dretrieve.text.runs import forms_for
 from dretrieve.types import Progress, Silent
 
 
@@ -21,10 +22,12 @@ class ValidateConfig:
     Attributes:
         paths: collections (``DIR[:split]``), judgements, runs, examples, embeddings, indexes, models.
         full: hash every file that a manifest names, whatever its time says.
+        run_format: of the runs, ``auto`` to tell.
     """
 
     paths: tuple[str, ...]
     full: bool = False
+    run_format: str = "auto"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,7 +61,8 @@ def run(config: ValidateConfig, progress: Progress | None = None) -> ValidateRes
     """
     if not config.paths:
         raise UsageError("name what belongs together: dretrieve validate COLLECTION:split RUN EMBEDDINGS …")
-    parts, findings = open_parts(config.paths, progress or Silent(), full=config.full)
+    forms_for([config.run_format], 1)
+    parts, findings = open_parts(config.paths, progress or Silent(), config.run_format, full=config.full)
     for about, found in _comparisons(parts):
         try:
             findings += found

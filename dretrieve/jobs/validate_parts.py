@@ -19,6 +19,7 @@ from dretrieve.text.qrels import read_qrels
 from dretrieve.text.runs import read_run
 from dretrieve.types import Progress, Qrels, Run
 
+RUN_STAGES = ("search", "fuse-bm25", "convert")
 State = Literal["ok", "note", "problem"]
 
 
@@ -94,18 +95,27 @@ class Parts:
     models: dict[str, ModelCard] = field(default_factory=dict)
 
 
-def open_parts(words: Iterable[str], progress: Progress, *, full: bool) -> tuple[Parts, list[Finding]]:
+def form_of(manifest: Manifest | None) -> str:
+    """Return the form of a run that a stage of ours wrote, ``auto`` for everything else."""
+    ours = manifest is not None and manifest.stage in RUN_STAGES
+    return str(manifest.options.get("form", "trec")).split(".")[0] if ours and manifest else "auto"
+
+
+def open_parts(
+    words: Iterable[str], progress: Progress, run_format: str, *, full: bool
+) -> tuple[Parts, list[Finding]]:
     """Return the parts that could be opened, and what was found on the way.
 
     Args:
         words: paths, ``DIR:split`` for collections.
         progress: is told what is read.
+        run_format: of the runs, ``auto`` to tell.
         full: hash every file that a manifest names.
     """
     parts, findings = Parts(), []
     for word in words:
         try:
-            findings.append(Finding("ok", word, _open(word, parts, progress, full)))
+            findings.append(Finding("ok", word, _open(word, parts, progress, run_format, full)))
         except DretrieveError as error:
             findings.append(Finding("problem", word, str(error), error.exit_code))
     given = {found.folder.resolve() for found in parts.embeddings.values()}
@@ -116,7 +126,7 @@ def open_parts(words: Iterable[str], progress: Progress, *, full: bool) -> tuple
     return parts, findings
 
 
-def _open(word: str, parts: Parts, progress: Progress, full: bool) -> str:
+def _open(word: str, parts: Parts, progress: Progress, run_format: str, full: bool) -> str:
     path, split = parse_spec(word)
     if path.is_dir() and (path / CARD).exists():
         card = ModelCard.load(path)
@@ -138,7 +148,13 @@ def _open(word: str, parts: Parts, progress: Progress, full: bool) -> str:
         parts.indexes.append(IndexPart(word, manifest, opened))
         rows = manifest.counts.get("rows", manifest.counts.get("passages", 0))
         return f"{manifest.stage} of {rows:,} passages"
-    return _open_text(word, (path, split), parts, manifest, progress)
+    form = form_of(manifest)
+    role = "run" if form != "auto" else detect(path).role
+    if role == "run":
+        run = read_run(path, run_format if run_format != "auto" else form)
+        parts.runs.append(RunPart(word, manifest, run=run))
+        return f"run of {len(run):,} queries, {int(run.offsets[-1]):,} hits"
+    return _open_text(word, (path, split), role, parts, manifest, progress)
 
 
 def _vectors_of(index: Path, manifest: Manifest, full: bool) -> Embeddings | None:
@@ -159,14 +175,14 @@ def _manifest(path: Path, full: bool) -> Manifest | None:
 
 
 def _open_text(
-    word: str, place: tuple[Path, str | None], parts: Parts, manifest: Manifest | None, progress: Progress
+    word: str,
+    place: tuple[Path, str | None],
+    role: str,
+    parts: Parts,
+    manifest: Manifest | None,
+    progress: Progress,
 ) -> str:
     path, split = place
-    role = detect(path).role
-    if role == "run":
-        run = read_run(path)
-        parts.runs.append(RunPart(word, manifest, run=run))
-        return f"run of {len(run):,} queries, {int(run.offsets[-1]):,} hits"
     if role == "qrels":
         qrels = read_qrels(path)
         parts.qrels.append(QrelsPart(word, manifest, qrels=qrels))

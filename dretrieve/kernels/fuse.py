@@ -5,7 +5,7 @@ The plain twin is `dretrieve.runs.fuse.fuse_plain`; tests compare the two.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -21,7 +21,7 @@ class Hits(NamedTuple):
 
     offsets: NDArray[np.int64]
     passages: NDArray[np.int32]
-    scores: NDArray[np.float32]
+    scores: NDArray[np.floating[Any]]
 
 
 class Rule(NamedTuple):
@@ -56,7 +56,7 @@ def _bounds(hits: Hits, row: int, depth: int) -> tuple[int, int]:
 
 
 @njit(cache=True, nogil=True)
-def _worth(rank: int, score: np.float32, weight: float, rule: Rule) -> float:
+def _worth(rank: int, score: np.floating[Any], weight: float, rule: Rule) -> float:
     """Return what a hit at a rank (from 0) adds."""
     if rule.by_rank:
         return 1.0 / (rule.constant + rank + 1.0)
@@ -99,7 +99,7 @@ def _union(query: int, rows: tuple[int, int], runs: tuple[Hits, Hits], rule: Rul
 
 @njit(cache=True, nogil=True)
 def _keys(totals: NDArray[np.float64]) -> NDArray[np.uint64]:
-    """Return numbers that sort the totals as 32-bit scores, best first; the lower half is the slot."""
+    """Return numbers that sort the totals rounded to 32 bits, best first; the lower half is the slot."""
     scores = totals.astype(np.float32) + np.float32(0)  # -0 and 0 are equal
     words = scores.view(np.uint32)
     keys = np.empty(len(totals), dtype=np.uint64)
@@ -113,16 +113,23 @@ def _keys(totals: NDArray[np.float64]) -> NDArray[np.uint64]:
 
 @njit(cache=True, nogil=True)
 def _sort_few(
-    passages: NDArray[np.int32], begin: int, end: int, ids: tuple[NDArray[np.uint8], NDArray[np.int64]]
+    passages: NDArray[np.int32],
+    scores: NDArray[np.float64],
+    bounds: tuple[int, int],
+    ids: tuple[NDArray[np.uint8], NDArray[np.int64]],
 ) -> None:
-    """Sort a few passages of equal score by id descending, by insertion."""
+    """Sort a few hits by score and id descending, by insertion."""
+    begin, end = bounds
     for place in range(begin + 1, end):
-        passage = passages[place]
+        passage, score = passages[place], scores[place]
         at = place
-        while at > begin and _larger_id(ids[0], ids[1], passage, passages[at - 1]):
-            passages[at] = passages[at - 1]
+        while at > begin and (
+            score > scores[at - 1]
+            or (score == scores[at - 1] and _larger_id(ids[0], ids[1], passage, passages[at - 1]))
+        ):
+            passages[at], scores[at] = passages[at - 1], scores[at - 1]
             at -= 1
-        passages[at] = passage
+        passages[at], scores[at] = passage, score
 
 
 @njit(cache=True, nogil=True)
@@ -137,19 +144,20 @@ def _write(
     """Write the best of the union, ties by id descending, as many as fit; return their number."""
     keys = _keys(scratch.totals[:size])
     passages = np.empty(size, dtype=np.int32)
-    scores = np.empty(size, dtype=np.float32)
+    scores = np.empty(size, dtype=np.float64)
     end = 0
     while end < size and end < room:
         begin = end
         while end < size and keys[end] >> np.uint64(32) == keys[begin] >> np.uint64(32):
             slot = np.int64(keys[end] & np.uint64(0xFFFFFFFF))
-            passages[end], scores[end] = scratch.passages[slot], np.float32(scratch.totals[slot])
+            passages[end], scores[end] = scratch.passages[slot], scratch.totals[slot]
             end += 1
         if end - begin > _FEW:
             order = _sort_rows(begin, end, (passages, scores), ids)
             passages[begin:end] = passages[order]
+            scores[begin:end] = scores[order]
         else:
-            _sort_few(passages, begin, end, ids)
+            _sort_few(passages, scores, (begin, end), ids)
     kept = min(end, room)
     out.passages[start : start + kept] = passages[:kept]
     out.scores[start : start + kept] = scores[:kept]

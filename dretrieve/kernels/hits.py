@@ -5,6 +5,8 @@ The plain twin is `dretrieve.order.best_first` per query; tests compare the two.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -28,7 +30,7 @@ def _merge(
     order: NDArray[np.int64],
     spare: NDArray[np.int64],
     bounds: tuple[int, int, int],
-    columns: tuple[NDArray[np.int32], NDArray[np.float32]],
+    columns: tuple[NDArray[np.int32], NDArray[np.floating[Any]]],
     ids: tuple[NDArray[np.uint8], NDArray[np.int64]],
 ) -> None:
     """Merge the sorted ``order[low:middle]`` and ``order[middle:high]`` into ``spare``."""
@@ -55,7 +57,7 @@ def _merge(
 def _in_order(
     start: int,
     stop: int,
-    columns: tuple[NDArray[np.int32], NDArray[np.float32]],
+    columns: tuple[NDArray[np.int32], NDArray[np.floating[Any]]],
     ids: tuple[NDArray[np.uint8], NDArray[np.int64]],
 ) -> bool:
     passages, scores = columns
@@ -71,7 +73,7 @@ def _in_order(
 def _sort_rows(
     start: int,
     stop: int,
-    columns: tuple[NDArray[np.int32], NDArray[np.float32]],
+    columns: tuple[NDArray[np.int32], NDArray[np.floating[Any]]],
     ids: tuple[NDArray[np.uint8], NDArray[np.int64]],
 ) -> NDArray[np.int64]:
     """Return the rows ``start`` to ``stop`` in order: a bottom-up merge sort."""
@@ -92,7 +94,7 @@ def _sort_rows(
 def sort_hits(
     offsets: NDArray[np.int64],
     passages: NDArray[np.int32],
-    scores: NDArray[np.float32],
+    scores: NDArray[np.floating[Any]],
     data: NDArray[np.uint8],
     ends: NDArray[np.int64],
 ) -> None:
@@ -116,7 +118,7 @@ def sort_hits(
 @njit(cache=True, nogil=True)
 def rank_hits(
     offsets: NDArray[np.int64],
-    columns: tuple[NDArray[np.int32], NDArray[np.float32]],
+    columns: tuple[NDArray[np.int32], NDArray[np.floating[Any]]],
     ids: tuple[NDArray[np.uint8], NDArray[np.int64]],
     ranks: NDArray[np.int32],
 ) -> None:

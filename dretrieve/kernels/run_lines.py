@@ -1,11 +1,11 @@
-"""Hits to lines of text, compiled: nine significant digits, as ``%.9g`` writes them.
+"""Hits to lines of text, compiled: nine significant digits, as ``%.9g`` writes them; others come as text.
 
 The plain twin is the Python loop in `dretrieve.text.run_write`; tests compare the two byte for byte.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 SPACE, NEWLINE, ZERO, MINUS, POINT = 32, 10, 48, 45, 46
 POWERS = 10.0 ** np.arange(13)  # exact in double precision
-LONGEST_SCORE = 17
+LONGEST_SCORE = 26  # of a double: sign, 17 digits, point, e-308, and ".0"
 
 
 class Strings(NamedTuple):
@@ -72,14 +72,19 @@ def nine_digits(score: float) -> tuple[int, int]:
 
 
 @njit(cache=True, nogil=True)
-def mark_unusual(scores: NDArray[np.float32], marks: NDArray[np.bool_]) -> None:
-    """Mark the scores that `write_lines` must be given as text."""
+def mark_unusual(scores: NDArray[np.floating[Any]], exactly: bool, marks: NDArray[np.bool_]) -> None:
+    """Mark the scores that `write_lines` must be given as text; ``exactly``: also those with more digits."""
     for row in range(len(scores)):
         value = np.float64(scores[row])
         if value == 0.0:
             marks[row] = np.signbit(value)
-        else:
-            marks[row] = nine_digits(abs(value))[1] == 99
+            continue
+        digits, exponent = nine_digits(abs(value))
+        marks[row] = exponent == 99
+        if exactly and exponent != 99:
+            places = 8 - exponent
+            near = digits / POWERS[places] if places >= 0 else digits * POWERS[-places]
+            marks[row] = near != abs(value)
 
 
 @njit(cache=True, nogil=True)
@@ -142,7 +147,7 @@ def write_lines(
     pieces: Pieces,
     bounds: NDArray[np.int64],
     passages: NDArray[np.int32],
-    scores: NDArray[np.float32],
+    scores: NDArray[np.floating[Any]],
     marks: NDArray[np.bool_],
     unusual: Strings,
 ) -> int:

@@ -16,7 +16,8 @@ from dretrieve.kernels.interning import FNV_OFFSET, FNV_PRIME, NEWLINE, folded
 
 SURE, UNSURE, BAD = 0, 1, 2
 POWERS = 10.0 ** np.arange(23)  # exact in double precision
-FLOAT32_MAX = 3.4028234663852886e38
+TAB, RETURN, BLANK, HASH = 9, 13, 32, 35
+OTHER_CUT, BROKEN = -1, -2  # instead of a number of columns
 
 
 class Shape(NamedTuple):
@@ -24,13 +25,11 @@ class Shape(NamedTuple):
 
     Attributes:
         columns: how many there are.
-        exact: 1 when a further column is an error, 0 when it belongs to the last.
         passage: the column of the passage id.
         score: the column of the score.
     """
 
     columns: int
-    exact: int
     passage: int
     score: int
 
@@ -39,7 +38,7 @@ class Scan(NamedTuple):
     """Where the parsed lines go, with room for every line.
 
     Attributes:
-        scores: [lines] float32.
+        scores: [lines] float64.
         hashes: [lines] uint64 of the passage ids.
         ends: [lines] int64, where each passage id's newline stands in ``data``.
         data: [bytes] uint8, the passage ids, each followed by a newline.
@@ -50,7 +49,7 @@ class Scan(NamedTuple):
         order: [lines] int32, the rows as they stand: 0, 1, 2 …
     """
 
-    scores: NDArray[np.float32]
+    scores: NDArray[np.float64]
     hashes: NDArray[np.uint64]
     ends: NDArray[np.int64]
     data: NDArray[np.uint8]
@@ -65,7 +64,7 @@ def room_for(size: int, columns: int) -> Scan:
     """Return room for a block of ``size`` bytes; memory that is never written costs nothing."""
     lines = size // (2 * columns) + 1
     return Scan(
-        np.empty(lines, np.float32),
+        np.empty(lines, np.float64),
         np.empty(lines, np.uint64),
         np.empty(lines, np.int64),
         np.empty(size, np.uint8),
@@ -79,17 +78,54 @@ def room_for(size: int, columns: int) -> Scan:
 
 @njit(cache=True, nogil=True)
 def _is_blank(byte: int) -> bool:
-    return byte == 32 or byte == 9 or byte == 13
+    return byte == BLANK or byte == TAB or byte == RETURN
 
 
 @njit(cache=True, nogil=True)
-def _next_token(buffer: NDArray[np.uint8], position: int) -> tuple[int, int]:
+def _after_blanks(buffer: NDArray[np.uint8], position: int) -> int:
     while _is_blank(buffer[position]):
         position += 1
-    start = position
-    while buffer[position] > 32 or (buffer[position] != NEWLINE and not _is_blank(buffer[position])):
+    return position
+
+
+@njit(cache=True, nogil=True)
+def _after_spaces(buffer: NDArray[np.uint8], position: int) -> int:
+    while buffer[position] == BLANK:
         position += 1
-    return start, position
+    return position
+
+
+@njit(cache=True, nogil=True)
+def _holds(buffer: NDArray[np.uint8], start: int, stop: int, byte: int) -> bool:
+    for position in range(start, stop):
+        if buffer[position] == byte:
+            return True
+    return False
+
+
+@njit(cache=True, nogil=True)
+def _cell(buffer: NDArray[np.uint8], position: int) -> tuple[int, int]:
+    """Return where the cell that begins here ends without its blanks, and where its tab or newline stands.
+
+    One with a carriage return within ends where it begins.
+    """
+    start, stop, returned = position, position, False
+    while buffer[position] != TAB and buffer[position] != NEWLINE:
+        returned |= buffer[position] == RETURN
+        position += 1
+        if not _is_blank(buffer[position - 1]):
+            if returned:
+                return start, position
+            stop = position
+    return stop, position
+
+
+@njit(cache=True, nogil=True)
+def _word(buffer: NDArray[np.uint8], position: int) -> int:
+    """Return where the word that begins here ends."""
+    while buffer[position] > BLANK or (buffer[position] != NEWLINE and not _is_blank(buffer[position])):
+        position += 1
+    return position
 
 
 @njit(cache=True, nogil=True)
@@ -135,10 +171,9 @@ def _mantissa(buffer: NDArray[np.uint8], position: int, stop: int) -> tuple[np.u
 
 @njit(cache=True, nogil=True)
 def parse_score(buffer: NDArray[np.uint8], start: int, stop: int) -> tuple[float, int]:
-    """Return the decimal number of ``buffer[start:stop]`` and whether its float32 is surely right.
+    """Return the decimal number of ``buffer[start:stop]`` and whether its double is surely right.
 
-    Up to 2^53 in at most 22 decimal places is one exact division (Clinger 1990); beyond that the value is
-    computed within 2^-50 and `UNSURE` is returned when the two ends of that interval round apart.
+    Up to 2^53 in at most 22 decimal places is one exact division (Clinger 1990); other numbers are `UNSURE`.
     """
     position = start
     negative = buffer[position] == 45
@@ -154,41 +189,59 @@ def parse_score(buffer: NDArray[np.uint8], start: int, stop: int) -> tuple[float
         if state == BAD:
             return 0.0, BAD
         power += extra
-    value = np.float64(mantissa)
+    value, state = np.float64(mantissa), SURE
     if mantissa <= np.uint64(1 << 53) and -22 <= power <= 22:
         value = value * POWERS[power] if power >= 0 else value / POWERS[-power]
-        state = SURE if value <= FLOAT32_MAX else UNSURE
-    elif mantissa == np.uint64(0):
-        state = SURE
-    elif -60 < power < 40:
-        value = value * 10.0**power
-        low, high = np.float32(value * (1.0 - 2.0**-50)), np.float32(value * (1.0 + 2.0**-50))
-        state = SURE if low == high and 1e-37 < value < FLOAT32_MAX else UNSURE
-    else:
+    elif mantissa > np.uint64(0):
         state = UNSURE
     return -value if negative else value, state
 
 
 @njit(cache=True, nogil=True)
+def _is_whole(buffer: NDArray[np.uint8], start: int, stop: int) -> bool:
+    """Return whether a number is written with digits alone (and perhaps a plus)."""
+    for position in range(start + 1 if buffer[start] == 43 else start, stop):
+        if buffer[position] < 48 or buffer[position] > 57:
+            return False
+    return True
+
+
+@njit(cache=True, nogil=True)
 def _read_line(
-    buffer: NDArray[np.uint8], position: int, shape: Shape, found: NDArray[np.int64]
+    buffer: NDArray[np.uint8], position: int, tabs: bool, shape: Shape, found: NDArray[np.int64]
 ) -> tuple[int, int]:
-    """Return the number of columns and where the line ends; ``found`` gets query, passage, score tokens."""
+    """Return the number of columns and where the line ends; ``found`` gets query, passage, score tokens.
+
+    Instead of the number stands `OTHER_CUT` for a line to be cut at blanks and not at ``tabs`` or the other
+    way round, and `BROKEN` for one with an empty column or a carriage return within.
+    """
+    position = _after_blanks(buffer, position)
+    if buffer[position] == HASH or buffer[position] == NEWLINE:
+        while buffer[position] != NEWLINE:
+            position += 1
+        return 0, position
     columns = 0
     while True:
-        start, position = _next_token(buffer, position)
-        if start == position:
-            return columns, position
+        start = position
+        if tabs:
+            stop, position = _cell(buffer, start)
+        else:
+            stop = position = _word(buffer, start)
         if columns == 0:
-            found[0], found[1] = start, position
+            found[0], found[1] = start, stop
         if columns == shape.passage:
-            found[2], found[3] = start, position
+            found[2], found[3] = start, stop
         if columns == shape.score:
-            found[4], found[5] = start, position
+            found[4], found[5] = start, stop
         columns += 1
-        if columns == shape.columns and shape.exact == 0:
-            while buffer[position] != NEWLINE:
-                position += 1
+        after = _after_blanks(buffer, stop)
+        if buffer[after] == NEWLINE:
+            return OTHER_CUT if tabs and columns == 1 else columns, after
+        if stop == start or _holds(buffer, stop, after, RETURN):
+            return BROKEN, position
+        if not tabs and _holds(buffer, stop, after, TAB):
+            return OTHER_CUT, position
+        position = _after_spaces(buffer, position + 1) if tabs else after
 
 
 @njit(cache=True, nogil=True)
@@ -202,27 +255,31 @@ def _same(buffer: NDArray[np.uint8], start: int, stop: int, other: int, end: int
 
 
 @njit(cache=True, nogil=True)
-def parse_lines(buffer: NDArray[np.uint8], shape: Shape, out: Scan) -> tuple[int, int, int, int]:
+def parse_lines(buffer: NDArray[np.uint8], shape: Shape, out: Scan) -> tuple[int, int, int, int, int]:
     """Parse whole lines (the buffer ends with a newline) into ``out``.
 
     Returns:
-        Rows written, query changes, scores left unsure, and the offset of the first line that breaks the
-        format, or -1.
+        Rows written, query changes, scores left unsure, scores that are not whole numbers written as such,
+        and the offset of the first line that breaks the format, or -1.
     """
     found = np.zeros(6, dtype=np.int64)
-    position, row, changes, unsure, used = 0, 0, 0, 0, 0
-    query, query_end = 0, 0
+    position, row, changes, unsure, used, fractions = 0, 0, 0, 0, 0, 0
+    query, query_end, tabs = 0, 0, False
     while position < len(buffer):
         start = position
-        columns, position = _read_line(buffer, position, shape, found)
+        columns, position = _read_line(buffer, start, tabs, shape, found)
+        if columns == OTHER_CUT:
+            tabs = not tabs
+            columns, position = _read_line(buffer, start, tabs, shape, found)
         position += 1
         if columns == 0:
             continue
-        if columns < shape.columns or (shape.exact == 1 and columns > shape.columns):
-            return row, changes, unsure, start
+        if columns != shape.columns:
+            return row, changes, unsure, fractions, start
         value, state = parse_score(buffer, found[4], found[5])
         if state == BAD:
-            return row, changes, unsure, start
+            return row, changes, unsure, fractions, start
+        fractions += 0 if _is_whole(buffer, found[4], found[5]) else 1
         if state == UNSURE:
             out.unsure[unsure, 0], out.unsure[unsure, 1], out.unsure[unsure, 2] = row, found[4], found[5]
             unsure += 1
@@ -242,4 +299,4 @@ def parse_lines(buffer: NDArray[np.uint8], shape: Shape, out: Scan) -> tuple[int
         out.hashes[row] = folded(key)
         out.scores[row] = value
         row += 1
-    return row, changes, unsure, -1
+    return row, changes, unsure, fractions, -1

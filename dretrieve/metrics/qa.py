@@ -92,7 +92,9 @@ def score_answers(
     ids = queries.ids()
     held = set(run.query_ids)
     missing = sum(query_id not in held for query_id in ids)
-    if missing == len(ids):
+    if not held:
+        notes.append(f"run {name} holds no hits at all")
+    elif missing == len(ids):
         raise DataError(
             f"none of the {len(ids):,} questions is in run {name} (the run has "
             f"{next(iter(run.query_ids), 'none')!r}, the questions {next(iter(ids), 'none')!r}); "

@@ -36,16 +36,20 @@ class RelevanceOptions:
 
 
 def score_relevance(
-    name: str, run: Run | Path, qrels: Qrels, measures: Sequence[Measure], options: RelevanceOptions
+    name: str,
+    run: Run | tuple[Path, str],
+    qrels: Qrels,
+    measures: Sequence[Measure],
+    options: RelevanceOptions,
 ) -> Scores:
-    """Return the values of a run, or of the run in a file, in every measure.
+    """Return the values of a run, or of the run in a file of a form, in every measure.
 
     Raises:
         DataError: no query of the run is judged; a broken file.
     """
     notes: list[str] = []
     ids = list(dict.fromkeys([*qrels.passage_ids, *qrels.query_ids]))
-    located = locate_file(run, ids) if isinstance(run, Path) else locate(run, ids)
+    located = locate_file(run[0], ids, run[1]) if isinstance(run, tuple) else locate(run, ids)
     _check_queries(name, located, qrels, notes)
     located = prepared(located, qrels, options, notes)
     judged = judge(located, qrels)
@@ -111,11 +115,13 @@ def without_self(located: Located, own: NDArray[np.bool_]) -> Located:
 def _check_queries(name: str, located: Located, qrels: Qrels, notes: list[str]) -> None:
     known = set(qrels.query_ids)
     strangers = sum(query_id not in known for query_id in located.query_ids)
-    if strangers == len(located):
-        held = repr(located.query_ids[0]) if len(located) else "none"
+    if not len(located):
+        notes.append(f"run {name} holds no hits at all")
+    elif strangers == len(located):
         raise DataError(
-            f"none of the {len(located):,} queries of run {name} is judged (the run has {held}, the qrels "
-            f"have {qrels.query_ids[0]!r}); name the qrels of the split that was searched"
+            f"none of the {len(located):,} queries of run {name} is judged (the run has "
+            f"{located.query_ids[0]!r}, the qrels have {qrels.query_ids[0]!r}); name the qrels of the split "
+            "that was searched"
         )
     if strangers:
         notes.append(f"{strangers:,} queries of the run have no judgements; they are left out")

@@ -69,4 +69,5 @@ class Examples:
             self.counts["negatives"] += len(mined.negatives)
             for kind, number in mined.dropped.items():
                 self.counts[f"dropped_{kind}"] += number
-            yield Example(query.id, query.text, tuple(positives), mined.negatives, None, mined.scores)
+            scores = None if self._run.by_rank else mined.scores
+            yield Example(query.id, query.text, tuple(positives), mined.negatives, None, scores)

@@ -9,7 +9,7 @@
   not the file's.
 
 A query that one run lacks has an empty list there: what it would add is 0, so its hits keep the other list's
-order. Scores are added in 64 bits and stored in 32; ties go by `dretrieve.order`.
+order. Scores are added and stored in 64 bits; ties go by `dretrieve.order`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,8 +91,8 @@ class Pair:
     query_ids: Sequence[str]
     passage_ids: IdTable
     rows: tuple[NDArray[np.int64], NDArray[np.int64]]
-    dense: tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
-    bm25: tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
+    dense: tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.floating[Any]]]
+    bm25: tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.floating[Any]]]
 
     def absent(self) -> tuple[int, int]:
         """Return how many queries the dense run lacks and how many the BM25 run lacks."""
@@ -132,13 +132,16 @@ def fuse(
         span: first and last (exclusive) query; all by default.
         threads: threads to spread the queries over; the result is the same for any number.
         tag: the run's name.
+
+    Raises:
+        UsageError: a weighted score is too large for 64 bits.
     """
     from dretrieve.kernels import fuse as kernels
 
     start, stop = span or (0, len(pair.query_ids))
     room = np.minimum(_lengths(pair, options.depth)[start:stop], options.hits)
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(room)])
-    out = kernels.Hits(offsets, np.empty(int(offsets[-1]), np.int32), np.empty(int(offsets[-1]), np.float32))
+    out = kernels.Hits(offsets, np.empty(int(offsets[-1]), np.int32), np.empty(int(offsets[-1]), np.float64))
     counts = np.zeros(stop - start, dtype=np.int64)
     rows = (pair.rows[0][start:stop], pair.rows[1][start:stop])
     runs = (kernels.Hits(*pair.dense), kernels.Hits(*pair.bm25))
@@ -159,6 +162,8 @@ def fuse(
         cuts = [(stop - start) * turn // threads for turn in range(threads + 1)]
         list(pool.map(part, pairwise(cuts)))
     kept = np.arange(len(out.passages)) - np.repeat(offsets[:-1], room) < np.repeat(counts, room)
+    if not np.isfinite(out.scores[kept]).all():
+        raise UsageError(f"with --alpha {options.alpha:g} a fused score is too large for 64 bits; take less")
     return Run(
         query_ids=list(pair.query_ids[start:stop]),
         passage_ids=pair.passage_ids,
@@ -173,7 +178,7 @@ def fuse_plain(dense: Run, bm25: Run, options: FuseOptions, tag: str = "dretriev
     """Return the same run by dictionaries: the twin that tests compare `fuse` with, and a page to read."""
     query_ids = list(dict.fromkeys([*dense.query_ids, *bm25.query_ids]))
     table: dict[str, int] = {}
-    offsets, passages, scores = [0], [np.empty(0, np.int32)], [np.empty(0, np.float32)]
+    offsets, passages, scores = [0], [np.empty(0, np.int32)], [np.empty(0, np.float64)]
     lists = [
         {query_id: list(run.hits(row))[: options.depth] for row, query_id in enumerate(run.query_ids)}
         for run in (dense, bm25)
@@ -193,7 +198,7 @@ def fuse_plain(dense: Run, bm25: Run, options: FuseOptions, tag: str = "dretriev
                 for passage_id in {passage_id for passage_id, _ in other} - held:
                     totals[passage_id] = totals.get(passage_id, 0.0) + low
         ids = list(totals)
-        values = np.asarray([totals[passage_id] for passage_id in ids], dtype=np.float32)
+        values = np.asarray([totals[passage_id] for passage_id in ids], dtype=np.float64)
         order = best_first(values, id_ranks(ids))[: options.hits]
         passages.append(np.asarray([table.setdefault(ids[row], len(table)) for row in order], dtype=np.int32))
         scores.append(values[order])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,7 +80,7 @@ def _one_table(first: Run, second: Run) -> tuple[Sequence[str], tuple[NDArray[np
 def _compacted(
     like: Run,
     ids: Sequence[str],
-    columns: tuple[NDArray[np.int64], list[NDArray[np.int32]], list[NDArray[np.float32]]],
+    columns: tuple[NDArray[np.int64], list[NDArray[np.int32]], list[NDArray[np.floating[Any]]]],
 ) -> Run:
     """Return a run whose table holds only the ids that are still hit."""
     offsets, passages, scores = columns

@@ -166,10 +166,10 @@ def check_encodable(value: object, path: Path, line: int) -> None:
         ) from None
 
 
-def parse_json(text: str, path: Path, line: int) -> Any:
+def parse_json(text: str, path: Path, line: int, decoder: json.JSONDecoder | None = None) -> Any:
     """Return the JSON value of ``text``; NaN and infinity are no JSON."""
     try:
-        return DECODER.decode(text)
+        return (decoder or DECODER).decode(text)
     except ValueError as error:
         shown = text if len(text) <= 60 else text[:57] + "..."
         raise DataError.at(path, line, f"not valid JSON ({error}): {shown}") from None
@@ -191,8 +191,9 @@ def json_type(value: object) -> str:
     return names.get(type(value), "null" if value is None else "a number")
 
 
-def _refuse_constant(name: str) -> float:
+def refuse_constant(name: str) -> float:
+    """Refuse ``NaN``, ``Infinity`` and ``-Infinity``, which Python's parser would take."""
     raise ValueError(f"{name} is not JSON")
 
 
-DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+DECODER = json.JSONDecoder(parse_constant=refuse_constant)

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from dretrieve.kernels.hits import find_repeated, rank_hits
 from dretrieve.kernels.interning import NEWLINE, Interned, find_all
 from dretrieve.kernels.trec import Scan, Shape, parse_lines, room_for
 from dretrieve.text.files import BYTE_ORDER_MARK, GZIP_MAGIC, ZSTD_MAGIC
-from dretrieve.text.run_lines import LineForm, parse_line
+from dretrieve.text.run_lines import LineForm, parse_line, parse_score
 from dretrieve.text.runs import check_utf8, line_number, read_blocks, repeated_hit
 
 BLOCK = 1 << 21
@@ -35,6 +36,7 @@ class Part:
         query_ids: [S] of each stretch.
         bounds: [S + 1] int64, where stretches begin.
         share: which share of the file ends with this block; 0 if unknown.
+        fractions: scores that are not written as whole numbers.
         found: [F] int64 lines whose passage is among the ids looked for; ``scan.places`` says where,
             ``scan.ranks`` their ranks in their stretch.
     """
@@ -43,6 +45,7 @@ class Part:
     query_ids: list[bytes]
     bounds: NDArray[np.int64]
     share: float
+    fractions: int
     found: NDArray[np.int64]
 
 
@@ -125,8 +128,8 @@ class _Job:
 
 def _scan(job: _Job, out: Scan) -> Part:
     form, block = job.form, job.block
-    shape = Shape(form.columns, int(form.exact), form.passage, form.score)
-    rows, changes, unsure, bad = parse_lines(np.frombuffer(block, np.uint8), shape, out)
+    shape = Shape(form.columns, form.passage, form.score)
+    rows, changes, unsure, fractions, bad = parse_lines(np.frombuffer(block, np.uint8), shape, out)
     if bad >= 0 or unsure:
         block = bytes(block)
         if bad >= 0:
@@ -134,7 +137,7 @@ def _scan(job: _Job, out: Scan) -> Part:
             parse_line(block[bad : block.index(b"\n", bad)], form, job.path, number)
             raise AssertionError(f"{job.path}, line {number}: refused by the compiled parser alone")
         for row, start, stop in out.unsure[:unsure].tolist():
-            out.scores[row] = _score_of(job.path, form, block, (start, stop, job.done))
+            out.scores[row] = _score_of(job, block[start:stop], start)
     query_ids = [bytes(block[start:stop]) for _, start, stop in out.changes[:changes].tolist()]
     bounds = np.append(out.changes[:changes, 0], rows)
     share = (job.done + len(block)) / job.size if job.size else 0.0
@@ -149,18 +152,12 @@ def _scan(job: _Job, out: Scan) -> Part:
         rank_hits(bounds, (out.order, out.scores), (out.data, out.ends), out.ranks)
         find_all(job.wanted, out.data, out.ends[:rows], out.hashes, out.places)
         found = np.flatnonzero(out.places[:rows] >= 0)
-    return Part(out, query_ids, bounds, share, found)
+    return Part(out, query_ids, bounds, share, fractions, found)
 
 
-def _score_of(path: Path, form: LineForm, block: bytes, place: tuple[int, int, int]) -> np.float32:
-    start, stop, done = place
-    line = block[block.rfind(b"\n", 0, start) + 1 : block.index(b"\n", stop)]
-    try:
-        parsed = parse_line(line, form, path, 0)
-    except DataError:
-        parsed = parse_line(line, form, path, line_number(path, done + start))
-    assert parsed is not None
-    return parsed[2]
+def _score_of(job: _Job, token: bytes, start: int) -> float:
+    value = float(token)
+    return value if isfinite(value) else parse_score(token, job.path, line_number(job.path, job.done + start))
 
 
 def repeated_lines(path: Path, form: LineForm, query: bytes, passage: bytes) -> DataError:

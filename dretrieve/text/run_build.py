@@ -22,7 +22,7 @@ class HitColumns:
         passage_ids: likewise.
         queries: [H] int32 rows of ``query_ids``.
         passages: [H] int32 rows of ``passage_ids``.
-        scores: [H] float32, finite.
+        scores: [H] float64, finite.
         tag: the run's name.
     """
 
@@ -30,7 +30,7 @@ class HitColumns:
     passage_ids: Sequence[str]
     queries: NDArray[np.int32]
     passages: NDArray[np.int32]
-    scores: NDArray[np.float32]
+    scores: NDArray[np.float64]
     tag: str
 
 
@@ -41,47 +41,57 @@ def query_offsets(queries: NDArray[np.int32], count: int) -> NDArray[np.int64]:
     return offsets
 
 
-def are_ranks(offsets: NDArray[np.int64], scores: NDArray[np.float32]) -> bool:
-    """Return whether the third column of a three-column run holds ranks (MS MARCO) and not scores.
+@dataclass(frozen=True, slots=True)
+class Column:
+    """The third of three columns, by query, the lines of each in the order of the file.
 
-    It does when all are whole, no query holds one twice, and every query's smallest is 1.
-
-    Args:
-        offsets: [Q + 1] of the grouped hits.
-        scores: [H] grouped by query.
+    Attributes:
+        offsets: [Q + 1] where each query's begin.
+        scores: [H] the numbers.
+        fractions: how many are not written as whole numbers.
     """
-    if not len(scores) or scores.min() != 1 or not np.array_equal(scores, np.floor(scores)):
-        return False
-    held = np.flatnonzero(np.diff(offsets))
-    if not bool(np.all(np.minimum.reduceat(scores, offsets[:-1][held]) == 1)):
-        return False
-    queries = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    order = np.lexsort((scores, queries))
-    same_query = queries[order][1:] == queries[order][:-1]
-    return not bool(np.any(same_query & (scores[order][1:] == scores[order][:-1])))
+
+    offsets: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    fractions: int
+
+    def no_rank(self) -> int | None:
+        """Return the first that can be no rank: below 0 or no whole number; None if all can."""
+        return _first((self.scores < 0) | (self.scores != np.floor(self.scores)))
+
+    def not_next_rank(self) -> int | None:
+        """Return the first that is not its query's next rank, counted from 1; None if all are."""
+        starts = np.repeat(self.offsets[:-1], np.diff(self.offsets))
+        return _first(self.scores != np.arange(1, len(self.scores) + 1) - starts)
+
+
+def _first(found: NDArray[np.bool_]) -> int | None:
+    return int(np.argmax(found)) if found.any() else None
+
+
+def score_of_ranks(ranks: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return scores that order as the ranks do: 1 / rank, or 1 / (rank + 1) where they count from 0."""
+    reciprocals: NDArray[np.float64] = 1.0 / (ranks + (1.0 if len(ranks) and ranks.min() < 1 else 0.0))
+    return reciprocals
 
 
 def build_run(
-    hits: HitColumns, *, ranks: bool | None = False, repeated: Callable[[int, int], DataError] | None = None
+    hits: HitColumns, *, ranks: bool = False, repeated: Callable[[int, int], DataError] | None = None
 ) -> Run:
     """Return the run; plain numpy, the twin of the compiled path that large files take.
 
     Args:
         hits: the columns.
-        ranks: whether ``scores`` are ranks (then 1 / rank is the score); None decides by `are_ranks`.
+        ranks: whether ``scores`` are ranks (then `score_of_ranks` gives the scores).
         repeated: makes the error for two file rows that name one passage for one query.
 
     Raises:
         DataError: a passage stands twice for a query.
     """
     offsets = query_offsets(hits.queries, len(hits.query_ids))
-    scores = hits.scores
-    if ranks is None:
-        ranks = are_ranks(offsets, scores[np.argsort(hits.queries, kind="stable")])
-    if ranks:
-        scores = (1.0 / scores.astype(np.float64)).astype(np.float32)
+    scores = score_of_ranks(hits.scores) if ranks else hits.scores
     by_id = id_ranks(hits.passage_ids)[hits.passages]
-    order = np.lexsort((-by_id, -scores.astype(np.float64), hits.queries))
+    order = np.lexsort((-by_id, -scores, hits.queries))
     _refuse_repeated(hits, repeated)
     return Run(
         query_ids=hits.query_ids,
@@ -90,6 +100,7 @@ def build_run(
         passages=hits.passages[order],
         scores=scores[order],
         tag=hits.tag,
+        by_rank=ranks,
     )
 
 

@@ -15,6 +15,7 @@ there is one, else the position in the file, counted from 0.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +25,11 @@ import numpy as np
 
 from dretrieve.errors import DataError, UsageError
 from dretrieve.store.atomic import replacing
-from dretrieve.text.files import parse_json, read_json_lines, read_lines
+from dretrieve.text.files import json_type, parse_json, read_json_lines, read_lines, refuse_constant
 from dretrieve.text.json_array import read_json_array
 from dretrieve.text.run_build import HitColumns, build_run
 from dretrieve.text.run_lines import parse_score
+from dretrieve.text.run_write import score_text
 from dretrieve.types import Record, Run
 
 QUERY_KEYS = ("query_id", "_id", "id", "question_id", "qid")
@@ -36,33 +38,37 @@ LIST_KEYS = ("ctxs", "contexts", "results")
 DIALECTS = ("dpr", "contriever", "pyserini")
 
 
-def read_json_run(path: Path) -> Run:
+def read_json_run(path: Path, form: str = "auto") -> Run:
     """Return the run of a JSON file in any dialect of this module.
 
+    Args:
+        path: the file.
+        form: ``auto``, or the one that must stand there: ``dpr`` (Contriever's lines too), ``pyserini-json``,
+            ``ranx`` (by query id and passage id).
+
     Raises:
-        DataError: not one of the dialects, a hit without id or finite score, a passage twice for a query.
+        DataError: not one of the dialects or not the one named, a hit without id or finite score, a query or
+            a passage of a query twice.
     """
     queries: dict[str, int] = {}
     passages: dict[str, int] = {}
-    columns: tuple[list[int], list[int], list[np.float32]] = ([], [], [])
+    columns: tuple[list[int], list[int], list[float]] = ([], [], [])
     lines: list[int] = []
-    for line, query_id, hits in _entries(path):
+    for line, query_id, hits in _entries(path, form):
         if query_id in queries:
             raise DataError.at(path, line, f"query {query_id!r} stands twice; a run holds every query once")
         row = queries.setdefault(query_id, len(queries))
         for passage_id, score in hits:
             columns[0].append(row)
             columns[1].append(passages.setdefault(passage_id, len(passages)))
-            columns[2].append(parse_score(str(score).encode(), path, line))
+            columns[2].append(_score(score, path, line))
             lines.append(line)
-    if not queries:
-        raise DataError.at(path, None, "the run holds no hits; search again, or remove it from the command")
     hits_of = HitColumns(
         query_ids=list(queries),
         passage_ids=list(passages),
         queries=np.asarray(columns[0], dtype=np.int32),
         passages=np.asarray(columns[1], dtype=np.int32),
-        scores=np.asarray(columns[2], dtype=np.float32),
+        scores=np.asarray(columns[2], dtype=np.float64),
         tag="dretrieve",
     )
     return build_run(
@@ -76,28 +82,56 @@ def read_json_run(path: Path) -> Run:
     )
 
 
+def _score(value: object, path: Path, line: int) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise DataError.at(path, line, f"a score is a number, found {json_type(value)}")
+    return parse_score(str(value).strip().encode(), path, line)
+
+
 Hits = list[tuple[str, object]]
 
 
-def _entries(path: Path) -> Iterator[tuple[int, str, Hits]]:
+def _entries(path: Path, form: str) -> Iterator[tuple[int, str, Hits]]:
     """Yield line, query id and hits of every query."""
     head = next((line.lstrip() for _, line in read_lines(path) if line.strip()), "")
-    if head.startswith("["):
-        for position, (line, value) in enumerate(read_json_array(path)):
-            yield line, _query_id(value, position, path, line), _hits(value, path, line)
+    is_line = _is_line(head)
+    if is_line or head.startswith("["):
+        _check_form(path, form, "dpr")
+        first: bool | None = None
+        for position, (line, value) in enumerate(read_json_lines(path) if is_line else read_json_array(path)):
+            query_id = _query_id(value, path, line)
+            if first not in (None, query_id is None):
+                raise DataError.at(
+                    path, line, "some queries have an id and others none; give all one, or none"
+                )
+            first = query_id is None
+            yield line, str(position) if query_id is None else query_id, _hits(value, path, line)
         return
-    if _is_line(head):
-        for position, (line, value) in enumerate(read_json_lines(path)):
-            yield line, _query_id(value, position, path, line), _hits(value, path, line)
-        return
-    whole = parse_json("\n".join(line for _, line in read_lines(path)), path, 1)
+    whole = parse_json("\n".join(line for _, line in read_lines(path)), path, 1, UNIQUE)
     if not isinstance(whole, dict):
-        raise DataError.at(path, 1, "expected a JSON object with one entry for each query")
+        raise DataError.at(path, 1, f"expected an object with each query's hits, found {json_type(whole)}")
     for query_id, value in whole.items():
-        if isinstance(value, dict) and not any(key in value for key in LIST_KEYS):
-            yield 1, query_id, list(value.items())
-        else:
-            yield 1, query_id, _hits(value, path, 1)
+        if not isinstance(value, dict):
+            raise DataError.at(path, 1, f"query {query_id!r} needs an object, found {json_type(value)}")
+        by_passage = not any(key in value for key in LIST_KEYS)
+        _check_form(path, form, "ranx" if by_passage else "pyserini-json")
+        yield 1, query_id, list(value.items()) if by_passage else _hits(value, path, 1)
+
+
+def _check_form(path: Path, wanted: str, found: str) -> None:
+    if wanted not in ("auto", found):
+        raise DataError.at(path, 1, f"--run-format {wanted} was given, and the file has the form {found}")
+
+
+def _refuse_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise ValueError(f"the key {twice!r} stands twice in one object")
+    return found
+
+
+UNIQUE = json.JSONDecoder(parse_constant=refuse_constant, object_pairs_hook=_refuse_twice)
 
 
 def _is_line(head: str) -> bool:
@@ -109,11 +143,16 @@ def _is_line(head: str) -> bool:
     return isinstance(value, dict) and any(isinstance(value.get(key), list) for key in LIST_KEYS)
 
 
-def _query_id(value: Any, position: int, path: Path, line: int) -> str:
+def _query_id(value: Any, path: Path, line: int) -> str | None:
     if not isinstance(value, dict):
         raise DataError.at(path, line, "expected a JSON object with a question and its hits")
-    found = next((value[key] for key in QUERY_KEYS if key in value), position)
-    return str(found)
+    return next((_id(value[key], path, line) for key in QUERY_KEYS if value.get(key) is not None), None)
+
+
+def _id(value: object, path: Path, line: int) -> str:
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise DataError.at(path, line, f"an id is a string or a whole number, found {json_type(value)}")
+    return str(value)
 
 
 def _hits(value: Any, path: Path, line: int) -> Hits:
@@ -127,7 +166,7 @@ def _hits(value: Any, path: Path, line: int) -> Hits:
         name = next((name for name in HIT_KEYS if isinstance(hit, dict) and name in hit), None)
         if name is None or "score" not in hit:
             raise DataError.at(path, line, f"hit {rank} needs an id ({', '.join(HIT_KEYS)}) and a score")
-        hits.append((str(hit[name]), hit["score"]))
+        hits.append((_id(hit[name], path, line), hit["score"]))
     return hits
 
 
@@ -195,7 +234,8 @@ def _written_entries(
                 f"the run's query {query_id!r} is not among the questions; give the run's own split"
             )
         hits = []
-        for passage_id, score in run.hits(row):
+        for passage_id, value in run.hits(row):
+            score = score_text(run.scores.dtype.type(value))
             record = passage(passage_id)
             if record is None:
                 raise DataError(
@@ -203,9 +243,9 @@ def _written_entries(
                 )
             hit: dict[str, Any]
             if dialect == "pyserini":
-                hit = {"docid": passage_id, "score": f"{score:.9g}"}
+                hit = {"docid": passage_id, "score": score}
             else:
-                hit = {"id": passage_id, "title": record.title, "text": record.text, "score": f"{score:.9g}"}
+                hit = {"id": passage_id, "title": record.title, "text": record.text, "score": score}
             if holds_answer is not None:
                 hit[flag] = holds_answer(query_id, record)
             hits.append(hit)

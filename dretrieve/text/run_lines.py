@@ -4,8 +4,12 @@
 |----------|-------------------------------------------|---------------------------------------------|
 | trec     | query, Q0, passage, rank, score, tag      | column 5; the rank column is ignored        |
 | tevatron | query, passage, score                     | column 3                                    |
-| msmarco  | query, passage, rank                      | 1 / rank, as Pyserini converts it           |
+| msmarco  | query, passage, rank                      | 1 / rank: it orders, and cannot be weighed  |
 | colbert  | query, passage, rank, score               | column 4; the rank column is ignored        |
+
+A line with a tab between two columns is cut at tabs only, so that ids with blanks stay whole; other lines are
+cut at blanks. A line whose first character that is not blank is ``#`` is a comment, as in trec_eval 10: a
+query id cannot begin with ``#``; ids may hold it elsewhere. Scores are doubles, as in trec_eval 10.
 """
 
 from __future__ import annotations
@@ -14,12 +18,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
+from dretrieve.errors import DataError
 
-from dretrieve.errors import DataError, UsageError
-
-BLANKS = re.compile(rb"[ \t\r]+")
+BLANKS = re.compile(rb" +")
 NUMBER = re.compile(rb"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
+WHOLE = re.compile(rb"\+?\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,6 @@ class LineForm:
     Attributes:
         name: how the form is asked for.
         columns: how many there are.
-        exact: whether a further column is an error (in TREC files it belongs to the tag).
         passage: the column of the passage id.
         score: the column of the score or, in ``msmarco``, of the rank.
         layout: the columns in words.
@@ -37,7 +39,6 @@ class LineForm:
 
     name: str
     columns: int
-    exact: bool
     passage: int
     score: int
     layout: str
@@ -46,68 +47,96 @@ class LineForm:
 FORMS = {
     form.name: form
     for form in (
-        LineForm("trec", 6, False, 2, 4, "query Q0 passage rank score tag"),
-        LineForm("tevatron", 3, True, 1, 2, "query passage score"),
-        LineForm("msmarco", 3, True, 1, 2, "query passage rank"),
-        LineForm("colbert", 4, True, 1, 3, "query passage rank score"),
+        LineForm("trec", 6, 2, 4, "query Q0 passage rank score tag"),
+        LineForm("tevatron", 3, 1, 2, "query passage score"),
+        LineForm("msmarco", 3, 1, 2, "query passage rank"),
+        LineForm("colbert", 4, 1, 3, "query passage rank score"),
     )
 }
 
 
 def detect_form(line: bytes, path: Path, number: int) -> LineForm:
-    """Return the form of a run by its first line; three columns count as ``tevatron`` until seen whole."""
-    columns = len(split_line(line))
-    if columns >= 6:
-        return FORMS["trec"]
-    if columns in (3, 4):
-        return FORMS["tevatron" if columns == 3 else "colbert"]
+    """Return the form of a run by its first line; three columns count as ``tevatron`` until seen whole.
+
+    Raises:
+        DataError: another number of columns; four whose third is no first rank (judgements, perhaps).
+    """
+    parts = split_line(line)
+    if len(parts) == 4 and parts[2] != b"1":
+        raise DataError.at(
+            path,
+            number,
+            f"four columns are a run (query passage rank score) when the first rank is 1, found "
+            f"{shown(parts[2])}: give judgements as --qrels, or say --run-format colbert",
+        )
+    for form in FORMS.values():
+        if form.columns == len(parts):
+            return form
     raise DataError.at(
         path,
         number,
         f"a run has 6 columns (query Q0 passage rank score tag), 3 (query passage score, or rank) "
-        f"or 4 (query passage rank score), found {columns}: {shown(line)}",
+        f"or 4 (query passage rank score), found {_found(line)}",
     )
 
 
-def form_named(name: str) -> LineForm:
-    """Return the form of that name."""
-    if name not in FORMS:
-        raise UsageError(f"unknown form of run '{name}'; the forms are auto, {', '.join(FORMS)}")
-    return FORMS[name]
-
-
 def split_line(line: bytes) -> list[bytes]:
-    """Return the columns of a line: parted by spaces and tabs only, other white space belongs to ids."""
-    return [part for part in BLANKS.split(line) if part]
+    """Return the columns of a line, none for a comment or a line of blanks.
+
+    They are parted by tabs if there is one between two columns, else by spaces; other white space belongs to
+    ids.
+    """
+    line = line.strip(b" \t\r")
+    if not line or line.startswith(b"#"):
+        return []
+    return [part.strip(b" ") for part in line.split(b"\t")] if b"\t" in line else BLANKS.split(line)
 
 
-def parse_line(
-    line: bytes, form: LineForm, path: Path, number: int
-) -> tuple[bytes, bytes, np.float32] | None:
-    """Return query id, passage id and score of one line (without its newline), None for a blank line.
+def parse_line(line: bytes, form: LineForm, path: Path, number: int) -> tuple[bytes, bytes, bytes] | None:
+    """Return query id, passage id and score of one line (without its newline) as they stand there.
+
+    None stands for a comment or a line of blanks.
 
     Raises:
-        DataError: a wrong number of columns, or a score that is no finite number.
+        DataError: a wrong number of columns, an empty id, a score that is no finite number.
     """
     parts = split_line(line)
     if not parts:
         return None
-    if len(parts) < form.columns or (form.exact and len(parts) > form.columns):
+    if len(parts) != form.columns or b"\r" in line.strip(b" \t\r"):
         raise DataError.at(
-            path,
-            number,
-            f"expected {form.columns} columns ({form.layout}), found {len(parts)}: {shown(line)}",
+            path, number, f"expected {form.columns} columns ({form.layout}), found {_found(line)}"
         )
-    return parts[0], parts[form.passage], parse_score(parts[form.score], path, number)
+    if not all(parts):
+        raise DataError.at(
+            path, number, f"column {parts.index(b'') + 1} of {form.columns} ({form.layout}) is empty"
+        )
+    parse_score(parts[form.score], path, number)
+    return parts[0], parts[form.passage], parts[form.score]
 
 
-def parse_score(token: bytes, path: Path, number: int) -> np.float32:
-    """Return the score, read in double precision and rounded to float32 as trec_eval does."""
+def _found(line: bytes) -> str:
+    """Return the number of columns in words, with what may be wrong with the line, and the line."""
+    line = line.strip(b" \t\r")
+    if b"\r" in line:
+        return f"lines that end with a carriage return alone; end them with a newline: {shown(line)}"
+    by_tabs, by_blanks = len(line.split(b"\t")), len(line.split())
+    if by_tabs > 1 and by_blanks != by_tabs:
+        return f"{by_tabs} parted by tabs ({by_blanks} by blanks too; part all by tabs): {shown(line)}"
+    return f"{by_blanks}: {shown(line)}"
+
+
+def parse_score(token: bytes, path: Path, number: int) -> float:
+    """Return the score.
+
+    Raises:
+        DataError: not a finite decimal number.
+    """
     if NUMBER.fullmatch(token):
         value = float(token)
-        if abs(value) < 3.4028235677973366e38:  # from here on it rounds to infinity
-            return np.float32(value)
-        raise DataError.at(path, number, f"the score {shown(token)} is larger than a 32-bit float can hold")
+        if abs(value) != float("inf"):
+            return value
+        raise DataError.at(path, number, f"the score {shown(token)} is larger than a 64-bit float can hold")
     if token.lower().lstrip(b"+-") in (b"nan", b"inf", b"infinity"):
         raise DataError.at(
             path,
@@ -119,5 +148,5 @@ def parse_score(token: bytes, path: Path, number: int) -> np.float32:
 
 def shown(token: bytes, most: int = 80) -> str:
     """Return bytes for a message, cut and made printable."""
-    text = token.decode(errors="backslashreplace").strip()
+    text = token[: 4 * most].decode(errors="backslashreplace").strip()
     return repr(text if len(text) <= most else text[: most - 1] + "…")

@@ -66,12 +66,12 @@ def locate(run: Run, ids: Sequence[str]) -> Located:
     )
 
 
-def locate_file(path: Path, ids: Sequence[str]) -> Located:
+def locate_file(path: Path, ids: Sequence[str], form: str = "auto") -> Located:
     """Return what `locate` returns for the run at ``path``; errors as `dretrieve.text.runs.read_run`."""
-    seen = sniff(path)
+    seen = sniff(path, form)
     if seen.form is None or not seen.is_large or seen.ranks is not False:
-        return locate(read_run(path), ids)
-    return _locate_large(path, seen, ids) or locate(read_run(path), ids)
+        return locate(read_run(path, form), ids)
+    return _locate_large(path, seen, ids) or locate(read_run(path, form), ids)
 
 
 def _locate_large(path: Path, seen: Sniffed, ids: Sequence[str]) -> Located | None:

@@ -15,9 +15,9 @@ from dretrieve.kernels.interning import Interned, empty_table, intern_all, with_
 from dretrieve.store.ids import IdTable
 from dretrieve.text.hashed_ids import HashedIds
 from dretrieve.text.run_blocks import Part, repeated_lines, scanned
-from dretrieve.text.run_build import are_ranks
+from dretrieve.text.run_build import Column, score_of_ranks
 from dretrieve.text.run_lines import LineForm
-from dretrieve.text.runs import refuse_bad_ranks
+from dretrieve.text.runs import Sniffed, holds_ranks
 from dretrieve.types import Run
 
 Kind = TypeVar("Kind", bound=np.generic)
@@ -30,24 +30,26 @@ class Gathered:
     Attributes:
         rows: lines held.
         size: bytes of ids held.
-        scores: float32.
+        scores: float64.
         hashes: uint64 of the passage ids.
         ends: int64, where each passage id's newline stands.
         data: uint8, the passage ids, newline-terminated.
         query_ids: to their order of first appearance.
         stretches: the query of each stretch of lines with one query id.
         lengths: lines in each stretch, by block.
+        fractions: scores that are not written as whole numbers.
     """
 
     rows: int = 0
     size: int = 0
-    scores: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
+    scores: NDArray[np.float64] = field(default_factory=lambda: np.empty(0, np.float64))
     hashes: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
     ends: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     data: NDArray[np.uint8] = field(default_factory=lambda: np.empty(0, np.uint8))
     query_ids: dict[bytes, int] = field(default_factory=dict)
     stretches: list[int] = field(default_factory=list)
     lengths: list[NDArray[np.int64]] = field(default_factory=list)
+    fractions: int = 0
 
     def add(self, part: Part, first: int = 0, last: int | None = None) -> None:
         """Copy the stretches ``first`` to ``last`` (exclusive) of a block behind those held."""
@@ -69,8 +71,9 @@ class Gathered:
         self.stretches += [self.query_ids.setdefault(name, len(self.query_ids)) for name in names]
         self.lengths.append(np.diff(bounds))
         self.rows, self.size = stop, size
+        self.fractions += part.fractions
 
-    def grouped(self, path: Path, form: LineForm) -> tuple[NDArray[np.int64], NDArray[np.float32], HashedIds]:
+    def grouped(self, path: Path, form: LineForm) -> tuple[NDArray[np.int64], NDArray[np.float64], HashedIds]:
         """Return offsets, scores and passage ids by query, in the order of ``query_ids``.
 
         Raises:
@@ -92,19 +95,20 @@ class Gathered:
         return offsets, scores, ids
 
 
-def scan_run(path: Path, form: LineForm, ranks: bool | None, tag: str) -> Run:
-    """Return the run of a file in that form; arguments and errors as `dretrieve.text.runs.read_run`."""
+def scan_run(path: Path, seen: Sniffed) -> Run:
+    """Return the run of a file of lines; errors as `dretrieve.text.runs.read_run`."""
     found = Gathered()
-    for part in scanned(path, form):
+    assert seen.form is not None
+    for part in scanned(path, seen.form):
         found.add(part)
-    offsets, scores, ids = found.grouped(path, form)
-    refuse_bad_ranks(path, ranks, scores)
-    if ranks or (ranks is None and are_ranks(offsets, scores)):
-        scores = (1.0 / scores.astype(np.float64)).astype(np.float32)
+    offsets, scores, ids = found.grouped(path, seen.form)
+    ranks = holds_ranks(path, seen, Column(offsets, scores, found.fractions), list(found.query_ids))
+    if ranks:
+        scores = score_of_ranks(scores)
     distinct, passages = _interned(ids)
     sort_hits(offsets, passages, scores, distinct.data, distinct.ends)
     names = [query_id.decode() for query_id in found.query_ids]
-    return Run(names, distinct, offsets, passages, scores, tag)
+    return Run(names, distinct, offsets, passages, scores, seen.tag, by_rank=ranks)
 
 
 def interned_ids(ids: Sequence[str]) -> Interned:

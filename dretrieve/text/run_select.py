@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,14 +20,7 @@ def keep_hits(run: Run, kept: NDArray[np.bool_]) -> Run:
     """Return the run with the hits where ``kept`` ([H]) is true; every query stays."""
     before = np.zeros(len(kept) + 1, dtype=np.int64)
     np.cumsum(kept, out=before[1:])
-    return Run(
-        query_ids=run.query_ids,
-        passage_ids=run.passage_ids,
-        offsets=before[run.offsets],
-        passages=run.passages[kept],
-        scores=run.scores[kept],
-        tag=run.tag,
-    )
+    return replace(run, offsets=before[run.offsets], passages=run.passages[kept], scores=run.scores[kept])
 
 
 def hit_ranks(run: Run) -> NDArray[np.int64]:

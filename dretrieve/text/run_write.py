@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -23,13 +23,17 @@ HITS_PER_BLOCK = 200_000
 
 @dataclass(frozen=True, slots=True)
 class WrittenForm:
-    """A line's layout: what stands after the query id, whether rank and score follow, the separator."""
+    """A line's layout: what stands after the query id, whether rank and score follow, the separator.
+
+    ``point`` follows a score without a decimal point.
+    """
 
     after_query: str
     has_rank: bool
     has_score: bool
     blank: str
     has_tag: bool
+    point: str = ""
 
 
 WRITTEN_FORMS = {
@@ -49,8 +53,9 @@ def write_run(
 ) -> int:
     """Write the run, queries in their order, hits best first, ranks from 1; return the number of lines.
 
-    Scores have nine significant digits, from which a float32 is read back exactly. A ``.gz`` holds no time
-    and no name, so that equal runs give equal files.
+    A score has the digits of `score_text`; a Tevatron run of whole scores alone gets ``.0``, so that none is
+    taken for a rank. TREC columns are parted by blanks, or by tabs where an id or the tag holds a blank. A
+    ``.gz`` holds no time and no name, so that equal runs give equal files.
 
     Args:
         target: a path (written atomically) or a binary file.
@@ -61,7 +66,8 @@ def write_run(
 
     Raises:
         UsageError: no such form.
-        DataError: an id that is empty or holds white space, which no line can carry.
+        DataError: an id that no line can carry: empty, with a tab, with a line's end, with a blank first or
+            last; a query id that begins with ``#``, as comments do.
     """
     if form not in WRITTEN_FORMS:
         raise UsageError(f"unknown form of run '{form}'; written are {', '.join(WRITTEN_FORMS)}")
@@ -72,7 +78,11 @@ def write_run(
     bounds = _bounds(run, depth)
     lines = int((bounds[:, 1] - bounds[:, 0]).sum())
     table, passages = _table_of(run, bounds)
-    _check_ids(run.query_ids, "query")
+    blanks = [_check_ids(run.query_ids, "query"), _check_ids(table, "passage"), " " in run.tag]
+    if layout.has_tag and any(blanks):
+        layout = replace(layout, after_query="\tQ0\t", blank="\t")
+    if form == "tevatron" and np.array_equal(run.scores, np.floor(run.scores)):
+        layout = replace(layout, point=".0")
     blocks = _plain_blocks if lines < FEW else _compiled_blocks
     with compressed(target, name or "") as file:
         for block in blocks(run, layout, bounds, table, passages):
@@ -105,32 +115,44 @@ def _bounds(run: Run, depth: int | None) -> NDArray[np.int64]:
 def _table_of(run: Run, bounds: NDArray[np.int64]) -> tuple[IdTable, NDArray[np.int32]]:
     """Return the ids that are written, and the passages as rows of that table."""
     if isinstance(run.passage_ids, IdTable) and len(run.passage_ids) <= len(run.passages):
-        _check_ids(run.passage_ids, "passage")
         return run.passage_ids, run.passages
     lengths = bounds[:, 1] - bounds[:, 0]
     first = np.cumsum(lengths) - lengths
     written = np.arange(int(lengths.sum())) + np.repeat(bounds[:, 0] - first, lengths)
     used, rows = np.unique(run.passages[written], return_inverse=True)
     ids = [run.passage_ids[row] for row in used.tolist()]
-    _check_ids(ids, "passage")
     passages = np.zeros(len(run.passages), dtype=np.int32)
     passages[written] = rows
+    _check_ids(ids, "passage")  # before a newline in one makes two of it
     return IdTable.of(ids), passages
 
 
-def _check_ids(ids: Any, what: str) -> None:
-    """Refuse ids that would break a line apart; one scan over all bytes where the ids are a table."""
-    if isinstance(ids, IdTable):
+def _check_ids(ids: Any, what: str) -> bool:
+    """Refuse ids that would break a line; return whether one holds a blank. A table is scanned at once."""
+    if isinstance(ids, IdTable) and what == "passage":
         blanks = np.isin(ids.data, np.asarray([32, 9, 13], dtype=np.uint8))
         lengths = np.diff(ids.ends, prepend=-1)
         if not blanks.any() and (not len(lengths) or lengths.min() > 1):
-            return
+            return False
     for text_id in ids:
-        if not text_id or any(blank in text_id for blank in " \t\r\n"):
-            reason = "is empty" if not text_id else "holds white space"
+        reason = "is empty" if not text_id else ""
+        if any(blank in text_id for blank in "\t\r\n"):
+            reason = "holds a tab or the end of a line"
+        elif text_id != text_id.strip(" "):
+            reason = "begins or ends with a blank"
+        elif what == "query" and text_id.startswith("#"):
+            reason = "begins with #, as a comment does"
+        if reason:
             raise DataError(
                 f"the {what} id {text_id!r} {reason}, so no line of a run can carry it; rename it"
             )
+    return any(" " in text_id for text_id in ids)
+
+
+def score_text(score: np.floating[Any]) -> str:
+    """Return nine significant digits, which tell any float32; of a float64 as many as it needs."""
+    short = f"{float(score):.9g}"
+    return short if score.dtype == np.float32 or float(short) == score else repr(float(score))
 
 
 def _plain_blocks(
@@ -141,9 +163,14 @@ def _plain_blocks(
         lines = []
         for rank, row in enumerate(range(start, stop), 1):
             fields = [table[int(passages[row])]]
-            fields += [str(rank)] * layout.has_rank + [f"{float(run.scores[row]):.9g}"] * layout.has_score
+            fields += [str(rank)] * layout.has_rank
+            fields += [_pointed(score_text(run.scores[row]), layout)] * layout.has_score
             lines.append(query_id + layout.after_query + layout.blank.join(fields) + tail)
         yield "".join(lines).encode()
+
+
+def _pointed(score: str, layout: WrittenForm) -> str:
+    return score + layout.point if score.lstrip("-").isdigit() else score
 
 
 def _compiled_blocks(
@@ -153,7 +180,8 @@ def _compiled_blocks(
 
     tail = f"{layout.blank}{run.tag}\n" if layout.has_tag else "\n"
     marks = np.zeros(len(run.scores), dtype=np.bool_)
-    mark_unusual(run.scores, marks)
+    mark_unusual(run.scores, run.scores.dtype == np.float64, marks)
+    marks |= bool(layout.point)
     longest = int(np.diff(table.ends, prepend=-1).max()) if len(table) else 0
     start = 0
     while start < len(bounds):
@@ -161,7 +189,7 @@ def _compiled_blocks(
         some = bounds[start:stop]
         before = IdTable.of(query_id + layout.after_query for query_id in run.query_ids[start:stop])
         odd = np.concatenate([np.flatnonzero(marks[low:high]) + low for low, high in some.tolist()])
-        unusual = IdTable.of(f"{float(score):.9g}" for score in run.scores[odd])
+        unusual = IdTable.of(_pointed(score_text(score), layout) for score in run.scores[odd])
         fixed = longest + LONGEST_SCORE + len(tail.encode()) + 24
         widths = np.diff(before.ends, prepend=-1) + fixed
         out = np.empty(int(((some[:, 1] - some[:, 0]) * widths).sum()), dtype=np.uint8)

@@ -8,51 +8,87 @@ that needs no numba.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dretrieve.errors import DataError
+from dretrieve.errors import DataError, UsageError
 from dretrieve.text.files import BYTE_ORDER_MARK, open_bytes
-from dretrieve.text.run_build import HitColumns, build_run
-from dretrieve.text.run_lines import LineForm, detect_form, form_named, parse_line, split_line
+from dretrieve.text.run_build import Column, HitColumns, build_run, query_offsets
+from dretrieve.text.run_lines import (
+    FORMS,
+    WHOLE,
+    LineForm,
+    detect_form,
+    parse_line,
+    parse_score,
+    split_line,
+)
 from dretrieve.types import Run
 
 SMALL = 1 << 21  # bytes; below it, importing numba would take longer than parsing
 BLOCK = 1 << 22
+RUN_FORMATS = ("auto", *FORMS, "dpr", "pyserini-json", "ranx")
 
 
-def read_run(path: Path, form: str = "auto", *, allow_empty: bool = False) -> Run:
-    """Return the run at ``path``.
+def read_run(path: Path, form: str = "auto") -> Run:
+    """Return the run at ``path``; a file without hits is a run without queries.
 
     Args:
-        path: plain, gzip or zstd.
-        form: ``auto`` (by the first line), or a name of `dretrieve.text.run_lines.FORMS`. With ``auto`` three
-            columns are ranks (MS MARCO) when they look like ranks everywhere, else scores.
-        allow_empty: return a run without queries for a file without lines instead of refusing it.
+        path: plain or compressed.
+        form: a name of `RUN_FORMATS`. ``auto`` tells lines by their columns and JSON by its shape; three
+            columns hold scores when one is no whole number, ranks when they rise from 1 in every query.
 
     Raises:
+        UsageError: no such form.
         DataError: a line that breaks the form, a score that is not finite, a passage twice for a query,
-            bytes that are not UTF-8, cut or damaged compression, no lines at all; names the line.
+            bytes that are not UTF-8, cut or damaged compression, three columns of which ``auto`` cannot tell
+            whether they hold ranks or scores; names the line.
         PreconditionError: no such file.
     """
     seen = sniff(path, form)
     if seen.is_json:
         from dretrieve.text.run_json import read_json_run
 
-        return read_json_run(path)
+        return read_json_run(path, form)
     if seen.form is None:
-        if allow_empty:
-            return empty_run()
-        raise DataError.at(path, None, "the run holds no hits; search again, or remove it from the command")
+        return empty_run()
     if not seen.is_large:
-        return _read_plain(path, seen.form, seen.ranks, seen.tag, seen.first)
+        return _read_plain(path, seen)
     from dretrieve.text.run_scan import scan_run
 
-    return scan_run(path, seen.form, seen.ranks, seen.tag)
+    return scan_run(path, seen)
+
+
+def forms_for(given: Sequence[str], runs: int) -> list[str]:
+    """Return the form of each of some runs: ``auto`` when none is given, one for all, or one for each.
+
+    Raises:
+        UsageError: another number of forms, an unknown form.
+    """
+    for name in given:
+        if name not in RUN_FORMATS:
+            raise UsageError(f"unknown --run-format '{name}'; the forms are {', '.join(RUN_FORMATS)}")
+    if len(given) not in (0, 1, runs):
+        raise UsageError(
+            f"--run-format is given {len(given)} times for {runs} runs; give one for all, or one for each"
+        )
+    return list(given) if len(given) == runs else list(given or ["auto"]) * runs
+
+
+def refuse_ranks(run: Run, path: Path, why: str, cure: str) -> Run:
+    """Return the run if it holds scores.
+
+    Raises:
+        DataError: it holds ranks; the sentence says ``why`` they do not do, and the ``cure``.
+    """
+    if run.by_rank:
+        raise DataError.at(
+            path, None, f"the run holds ranks and no scores, and {why}; {cure}, or give a run with scores"
+        )
+    return run
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,24 +113,31 @@ class Sniffed:
 
 
 def sniff(path: Path, form: str = "auto") -> Sniffed:
-    """Return what the beginning of the file tells; arguments as `read_run`."""
+    """Return what the beginning of the file tells; arguments and errors as `read_run`."""
+    (form,) = forms_for([form], 1)
     blocks = read_blocks(path)
-    first = next(blocks, b"")
+    first = block = next(blocks, b"")
     head, number = _first_line(first)
-    if form == "auto" and head[:1] in (b"{", b"["):
-        return Sniffed(first, is_json=True)
+    while not head and block:
+        block, before = next(blocks, b""), block.count(b"\n")
+        head, number = _first_line(block, number + before)
     if not head:
         return Sniffed(first)
-    known = detect_form(head, path, number) if form == "auto" else form_named(form)
-    ranks = {"msmarco": True, "tevatron": None if form == "auto" else False}.get(known.name, False)
-    large = len(first) >= SMALL or next(blocks, None) is not None
+    if form not in FORMS and (form != "auto" or head[:1] in (b"{", b"[")):
+        return Sniffed(first, is_json=True)
+    known = detect_form(head, path, number) if form == "auto" else FORMS[form]
+    ranks: bool | None = known.name == "msmarco"
+    if form == "auto" and known.columns == 3:
+        token = split_line(head)[2]
+        ranks = None if WHOLE.fullmatch(token) or parse_score(token, path, number) == 1 else False
+    large = block is not first or len(first) >= SMALL or next(blocks, None) is not None
     return Sniffed(first, known, ranks, _tag(head, known), is_large=large)
 
 
 def empty_run(tag: str = "dretrieve") -> Run:
     """Return the run without queries."""
     none = np.empty(0, np.int32)
-    return Run([], [], np.zeros(1, np.int64), none, none.astype(np.float32), tag)
+    return Run([], [], np.zeros(1, np.int64), none, none.astype(np.float64), tag)
 
 
 def read_blocks(path: Path, size: int = BLOCK) -> Iterator[bytes]:
@@ -151,16 +194,16 @@ def check_utf8(block: bytes, done: int, path: Path) -> None:
         ) from error
 
 
-def _first_line(block: bytes) -> tuple[bytes, int]:
-    """Return the first line that is not blank, and its number; (b"", 0) when there is none."""
-    start, number = 0, 1
+def _first_line(block: bytes, number: int = 1) -> tuple[bytes, int]:
+    """Return the first line with columns and its number, the block's first being ``number``; or b"", that."""
+    start, first = 0, number
     while start < len(block):
         stop = block.index(b"\n", start)
         line = block[start:stop].strip(b" \t\r")
-        if line:
+        if line and not line.startswith(b"#"):
             return line, number
         start, number = stop + 1, number + 1
-    return b"", 0
+    return b"", first
 
 
 def _tag(head: bytes, form: LineForm) -> str:
@@ -168,32 +211,41 @@ def _tag(head: bytes, form: LineForm) -> str:
     return parts[5].decode() if form.name == "trec" and len(parts) > 5 else "dretrieve"
 
 
-def _read_plain(path: Path, form: LineForm, ranks: bool | None, tag: str, block: bytes) -> Run:
+def _read_plain(path: Path, seen: Sniffed) -> Run:
     queries: dict[bytes, int] = {}
     passages: dict[bytes, int] = {}
-    rows: list[tuple[int, int, np.float32]] = []
+    rows: list[tuple[int, int, float]] = []
     lines: list[int] = []
-    for number, line in enumerate(block.split(b"\n"), 1):
+    fractions = 0
+    form = seen.form
+    assert form is not None
+    for number, line in enumerate(seen.first.split(b"\n"), 1):
         parsed = parse_line(line, form, path, number)
         if parsed is not None:
             query, passage, score = parsed
             rows.append(
-                (queries.setdefault(query, len(queries)), passages.setdefault(passage, len(passages)), score)
+                (
+                    queries.setdefault(query, len(queries)),
+                    passages.setdefault(passage, len(passages)),
+                    float(score),
+                )
             )
             lines.append(number)
+            fractions += WHOLE.fullmatch(score) is None
     query_rows, passage_rows, scores = zip(*rows, strict=True)
     hits = HitColumns(
         query_ids=[query.decode() for query in queries],
         passage_ids=[passage.decode() for passage in passages],
         queries=np.asarray(query_rows, dtype=np.int32),
         passages=np.asarray(passage_rows, dtype=np.int32),
-        scores=np.asarray(scores, dtype=np.float32),
-        tag=tag,
+        scores=np.asarray(scores, dtype=np.float64),
+        tag=seen.tag,
     )
-    refuse_bad_ranks(path, ranks, hits.scores)
+    order = np.argsort(hits.queries, kind="stable")
+    column = Column(query_offsets(hits.queries, len(queries)), hits.scores[order], fractions)
     return build_run(
         hits,
-        ranks=ranks,
+        ranks=holds_ranks(path, seen, column, list(queries)),
         repeated=lambda first, second: repeated_hit(
             path,
             hits.query_ids[query_rows[second]],
@@ -203,12 +255,59 @@ def _read_plain(path: Path, form: LineForm, ranks: bool | None, tag: str, block:
     )
 
 
-def refuse_bad_ranks(path: Path, ranks: bool | None, scores: NDArray[np.float32]) -> None:
-    """Refuse a run that was asked for as ranks and holds other numbers."""
-    if ranks and len(scores) and (scores.min() < 1 or not np.array_equal(scores, np.floor(scores))):
+def holds_ranks(path: Path, seen: Sniffed, column: Column, query_ids: Sequence[bytes]) -> bool:
+    """Return whether the scores of a file are ranks.
+
+    Raises:
+        DataError: ranks were asked for and there are other numbers; or three columns may be either.
+    """
+    assert seen.form is not None
+    if seen.ranks:
+        hit = column.no_rank()
+        if hit is None:
+            return True
         raise DataError.at(
-            path, None, "the third column of an MS MARCO run is a rank (1, 2, 3 …), found others"
+            path,
+            _line_of(path, seen.form, column, query_ids, hit),
+            f"the third column of an MS MARCO run is a rank (1, 2, 3 …), found {column.scores[hit]:.9g}",
         )
+    if seen.ranks is False:
+        return False
+    hit = column.not_next_rank()
+    if column.fractions == 0 and hit is None:
+        return True
+    if column.fractions and (hit is not None or len(column.scores) == len(query_ids)):
+        return False
+    if hit is None:
+        place, speaks = None, "they rise by one from 1 in every query, as ranks do, but have a decimal point"
+    else:
+        place = _line_of(path, seen.form, column, query_ids, hit)
+        rank = hit - int(column.offsets[np.searchsorted(column.offsets, hit, side="right") - 1]) + 1
+        speaks = (
+            f"all are whole numbers, as ranks are, but here is {column.scores[hit]:.9g} where the query's "
+            f"rank {rank} was due"
+        )
+    raise DataError.at(
+        path,
+        place,
+        f"the third of three columns may hold ranks or scores: {speaks}; say which: --run-format msmarco "
+        "(ranks, the lowest is best) or --run-format tevatron (scores, the highest is best)",
+    )
+
+
+def _line_of(path: Path, form: LineForm, column: Column, query_ids: Sequence[bytes], hit: int) -> int:
+    """Return the line of a hit, counted among the hits by query; reads the file once more."""
+    query = int(np.searchsorted(column.offsets, hit, side="right")) - 1
+    left, number = hit - int(column.offsets[query]), 0
+    for block in read_blocks(path):
+        for line in block.split(b"\n")[:-1]:
+            number += 1
+            parsed = parse_line(line, form, path, number)
+            if parsed is not None and parsed[0] == query_ids[query]:
+                if left == 0:
+                    return number
+                left -= 1
+    raise AssertionError(f"{path} changed while it was read")
 
 
 def repeated_hit(path: Path, query: str, passage: str, lines: tuple[int, int]) -> DataError:

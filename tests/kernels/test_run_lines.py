@@ -34,5 +34,9 @@ def test_by_hand(score, expected):
 def test_what_must_be_written_by_other_means():
     scores = np.asarray([1.5, 0.0, -0.0, 1e-5, 1e10, -2.5, 2.0**-149], np.float32)
     marks = np.zeros(len(scores), np.bool_)
-    mark_unusual(scores, marks)
+    mark_unusual(scores, False, marks)
     assert marks.tolist() == [False, False, True, True, True, False, True]
+    doubles = np.asarray([1.5, 1 / 3, 0.123456789, 0.1234567891, 27.4812, 0.0, 123456789.0, 123456789.5])
+    marks = np.zeros(len(doubles), np.bool_)
+    mark_unusual(doubles, True, marks)
+    assert marks.tolist() == [False, True, False, True, False, False, False, True]

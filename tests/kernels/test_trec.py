@@ -29,7 +29,7 @@ def check(token):
     expected = twin(token)
     if state == SURE:
         assert expected is not None
-        assert np.float32(value) == expected
+        assert value == expected
     elif state == BAD:
         assert expected is None
     else:
@@ -68,6 +68,6 @@ def test_what_is_no_score_is_bad(token):
 
 
 def test_doubtful_roundings_are_left_to_the_plain_parser():
-    assert check(b"1.00000005960464477539") in (SURE, UNSURE)
+    assert check(b"1.00000005960464477539") == UNSURE
     assert check(b"1e39") == UNSURE
     assert check(b"1e-300") == UNSURE

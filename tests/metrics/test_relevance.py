@@ -91,7 +91,7 @@ def test_a_file_and_the_run_in_it_have_the_same_values(score, run_of, tmp_path, 
             one = score(hits, judgements, "nDCG@5 AP Judged@9 NumRet", **options)
             two = score_relevance(
                 "r",
-                path,
+                (path, "auto"),
                 qrels_of(judgements),
                 parse_measures("nDCG@5 AP Judged@9 NumRet"),
                 RelevanceOptions(**options),

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from dretrieve.errors import DataError
-from dretrieve.text.run_build import HitColumns, are_ranks, build_run, query_offsets
+from dretrieve.text.run_build import Column, HitColumns, build_run, score_of_ranks
 
 
 def columns(rows, query_ids=("q1", "q2"), passage_ids=("a", "b", "é", "z")):
@@ -12,7 +12,7 @@ def columns(rows, query_ids=("q1", "q2"), passage_ids=("a", "b", "é", "z")):
         passage_ids=list(passage_ids),
         queries=np.asarray(queries, np.int32),
         passages=np.asarray(passages, np.int32),
-        scores=np.asarray(scores, np.float32),
+        scores=np.asarray(scores, np.float64),
         tag="t",
     )
 
@@ -27,7 +27,7 @@ def test_hits_are_grouped_and_sorted_ties_by_id_descending():
         "q1": [("z", 9.0), ("é", 2.0), ("b", 2.0), ("a", 2.0)],
         "q2": [("z", 5.0), ("a", 1.0)],
     }
-    assert run.scores.dtype == np.float32
+    assert run.scores.dtype == np.float64
     assert run.passages.dtype == np.int32
 
 
@@ -37,24 +37,31 @@ def test_a_query_without_hits_stays():
 
 
 def test_ranks_become_one_over_rank():
-    run = build_run(columns([(0, 0, 2), (0, 1, 1), (1, 2, 1)]), ranks=None)
+    run = build_run(columns([(0, 0, 2), (0, 1, 1), (1, 2, 1)]), ranks=True)
     assert hits(run) == {"q1": [("b", 1.0), ("a", 0.5)], "q2": [("é", 1.0)]}
+    assert run.by_rank
+
+
+def test_ranks_counted_from_zero_keep_their_order():
+    assert score_of_ranks(np.asarray([2.0, 0, 1])).tolist() == [1 / 3, 1, 1 / 2]
+    assert score_of_ranks(np.asarray([2.0, 3, 1])).tolist() == [1 / 2, 1 / 3, 1]
+
+
+def column(*queries):
+    return Column(
+        np.cumsum([0, *map(len, queries)]), np.asarray([n for found in queries for n in found], np.float64), 0
+    )
 
 
 @pytest.mark.parametrize(
-    ("scores", "expected"),
-    [([1, 2, 3], True), ([3, 1, 2], True), ([1, 5, 9], True), ([1, 1, 2], False), ([2, 3, 4], False),
-     ([1, 2.5, 3], False), ([0, 1, 2], False), ([12, 9, 7], False)],
+    ("queries", "no_rank", "not_next"),
+    [([[1, 2, 3], [1]], None, None), ([[3, 1, 2]], None, 0), ([[1, 2], [2, 3]], None, 2),
+     ([[1, 1, 2]], None, 1), ([[1, 2.5, 3]], 1, 1), ([[0, 1, 2]], None, 0), ([[1], [-1]], 1, 1),
+     ([], None, None), ([[1], [], [1, 3]], None, 2)],
 )  # fmt: skip
-def test_what_counts_as_ranks(scores, expected):
-    assert are_ranks(query_offsets(np.zeros(3, np.int32), 1), np.asarray(scores, np.float32)) is expected
-
-
-def test_every_query_must_have_a_first_rank():
-    queries = np.asarray([0, 0, 1, 1], np.int32)
-    assert not are_ranks(query_offsets(queries, 2), np.asarray([1, 2, 3, 4], np.float32))
-    assert are_ranks(query_offsets(queries, 2), np.asarray([1, 2, 1, 3], np.float32))
-    assert not are_ranks(query_offsets(np.empty(0, np.int32), 0), np.empty(0, np.float32))
+def test_what_may_be_ranks(queries, no_rank, not_next):
+    assert column(*queries).no_rank() == no_rank
+    assert column(*queries).not_next_rank() == not_next
 
 
 def test_a_passage_twice_is_refused():

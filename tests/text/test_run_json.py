@@ -49,16 +49,44 @@ def test_whole_files(tmp_path, value, query):
 
 
 def test_lines(tmp_path):
-    entries = [
-        {"question": "?", "ctxs": CTXS},
-        {
-            "query_id": "q",
-            "query": "?",
-            "results": [{"corpus_id": "a", "score": 2.5}, {"corpus_id": "b", "score": 1.5}],
-        },
+    results = [{"corpus_id": "a", "score": 2.5}, {"corpus_id": "b", "score": 1.5}]
+    lines = [
+        json.dumps(entry)
+        for entry in ({"question": "?", "ctxs": CTXS}, {"query_id": "q", "results": results})
     ]
-    text = "".join(json.dumps(entry) + "\n" for entry in entries)
-    assert hits(read(tmp_path, text)) == {"0": HITS, "q": HITS}
+    assert hits(read(tmp_path, lines[0])) == {"0": HITS}
+    assert hits(read(tmp_path, lines[1])) == {"q": HITS}
+    with pytest.raises(
+        DataError, match="line 2: some queries have an id and others none; give all one, or none"
+    ):
+        read(tmp_path, "\n".join(lines))
+
+
+BY_ID = '{"q": {"a": 2.5, "b": 1.5}}'
+CONTEXTS = json.dumps({"q": {"contexts": [{"docid": "a", "score": "2.5"}, {"docid": "b", "score": 1.5}]}})
+
+
+@pytest.mark.parametrize(
+    ("text", "form"),
+    [(BY_ID, "ranx"), (CONTEXTS, "pyserini-json"), (json.dumps([{"id": "q", "ctxs": CTXS}]), "dpr")],
+)
+def test_the_form_that_is_named_must_stand_there(tmp_path, text, form):
+    (tmp_path / "r.json").write_text(text)
+    assert hits(read_run(tmp_path / "r.json", form)) == {"q": HITS}
+    for other in {"ranx", "pyserini-json", "dpr"} - {form}:
+        with pytest.raises(
+            DataError, match=f"--run-format {other} was given, and the file has the form {form}"
+        ):
+            read_run(tmp_path / "r.json", other)
+    with pytest.raises(DataError, match="expected 6 columns"):
+        read_run(tmp_path / "r.json", "trec")
+
+
+def test_scores_are_doubles(tmp_path):
+    found = hits(
+        read(tmp_path, '{"q": {"zed": 0.500000021, "abc": "0.500000022", "i": 16777217, "j": 16777216}}')
+    )
+    assert [passage for passage, _ in found["q"]] == ["i", "j", "abc", "zed"]
 
 
 @pytest.mark.parametrize(
@@ -76,9 +104,16 @@ def test_lines(tmp_path):
             "passage 'a' stands twice for query '0'",
         ),
         ('[{"id": "q", "ctxs": []}, {"id": "q", "ctxs": []}]', "query 'q' stands twice"),
-        ("[]", "the run holds no hits"),
         ("[5]", "expected a JSON object with a question and its hits"),
-        ('{"q": 5}', "no list of hits"),
+        ('{"q": 5}', "query 'q' needs an object, found a number"),
+        ('{"q": {"a": 1}, "q": {"a": 2}}', "the key 'q' stands twice in one object"),
+        ('{"q": {"a": 1, "a": 2}}', "the key 'a' stands twice in one object"),
+        ('{"q": {"a": NaN}}', "NaN is not JSON"),
+        ('{"q": {"a": 1e999}}', "the score is 'inf'; scores must be finite"),
+        ('{"q": {"a": true}}', "a score is a number, found a boolean"),
+        ('{"q": {"a": null}}', "a score is a number, found null"),
+        ('{"q": {"a": "high"}}', "the score 'high' is not a number"),
+        ('[{"id": ["q"], "ctxs": []}]', "an id is a string or a whole number, found an array"),
         ('{"q": {"a": 1}', "not valid JSON"),
     ],
 )

@@ -5,9 +5,8 @@ import pytest
 
 from dretrieve.errors import DataError
 from dretrieve.text import run_blocks, runs
-from dretrieve.text.run_lines import FORMS
 from dretrieve.text.run_scan import interned_ids, scan_run
-from dretrieve.text.runs import read_run
+from dretrieve.text.runs import read_run, sniff
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +39,7 @@ def hits(run):
 def test_blocks_threads_and_form_change_nothing(tmp_path, monkeypatch, threads, name):
     path = write(tmp_path, lines(), name=name)
     monkeypatch.setenv("OMP_NUM_THREADS", threads)
-    scanned = scan_run(path, FORMS["trec"], False, "t")
+    scanned = scan_run(path, sniff(path))
     monkeypatch.setattr(runs, "SMALL", 1 << 30)
     assert hits(scanned) == hits(read_run(path))
 
@@ -54,7 +53,7 @@ def test_queries_in_any_order(tmp_path):
     rows = lines()
     np.random.default_rng(0).shuffle(rows)
     path = write(tmp_path, rows)
-    scanned = scan_run(path, FORMS["trec"], False, "t")
+    scanned = scan_run(path, sniff(path))
     expected = hits(read_run(write(tmp_path, lines(), name="sorted")))
     assert {query: expected[query] for query in scanned.query_ids} == hits(scanned)
 
@@ -69,7 +68,7 @@ def test_a_line_longer_than_a_block(tmp_path):
     ("row", "broken", "message"),
     [
         (250, "q6 Q0 d 1 nan t", "line 251: the score is 'nan'"),
-        (250, "q6 Q0 d 1 1e39 t", "line 251: the score '1e39' is larger than a 32-bit float can hold"),
+        (250, "q6 Q0 d 1 1e309 t", "line 251: the score '1e309' is larger than a 64-bit float can hold"),
         (250, "q6 Q0 d 1", "line 251: expected 6 columns"),
         (3, "q0 Q0 d \udcff 1 t", "line 4: not UTF-8 (byte 0xff)"),
         (250, "q6 Q0 d \udcff 1 t", "line 251: not UTF-8 (byte 0xff)"),

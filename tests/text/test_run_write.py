@@ -1,5 +1,6 @@
 import gzip
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -83,7 +84,7 @@ def test_both_ways_write_the_same_bytes_and_floats_survive(tmp_path, monkeypatch
     assert written(run) == plain
     (tmp_path / "r").write_text(plain)
     again = {p: s for row in range(2) for p, s in read_run(tmp_path / "r").hits(row)}
-    assert all(again[f"d{row}"] == float(score) for row, score in enumerate(scores))
+    assert all(np.float32(again[f"d{row}"]) == score for row, score in enumerate(scores))
 
 
 def test_compression_by_name_is_deterministic(tmp_path, monkeypatch):
@@ -106,18 +107,59 @@ def test_a_file_object_is_compressed_as_its_name_says():
     assert gzip.decompress(file.getvalue()).decode() == written(make())
 
 
-@pytest.mark.parametrize("bad", ["", "two words", "tab\there", "line\nend"])
+@pytest.mark.parametrize("bad", ["", " first", "last ", "tab\there", "line\nend", "return\rhere"])
 @pytest.mark.parametrize("table", [False, True])
 def test_ids_that_break_a_line_are_refused(path_taken, bad, table):
     run = make()
     ids = ["unused", "a", bad, "c"]
     passages = IdTable.of(ids) if table and "\n" not in bad else ids
     with pytest.raises(
-        DataError, match=r"the passage id .* (is empty|holds white space), so no line of a run can"
+        DataError,
+        match=r"the passage id .* (is empty|holds a tab or|begins or ends with a blank).*, so no line",
     ):
         written(Run(run.query_ids, passages, run.offsets, run.passages, run.scores))
     with pytest.raises(DataError, match="the query id"):
         written(make(query_ids=["q1", bad]))
+
+
+def test_a_query_id_that_would_be_a_comment_is_refused(path_taken):
+    with pytest.raises(DataError, match="the query id '#1' begins with #, as a comment does, so no line"):
+        written(make(query_ids=["q1", "#1"]))
+
+
+def test_ids_and_tags_with_blanks_are_parted_by_tabs(tmp_path, path_taken):
+    run = make()
+    for odd in (
+        Run(run.query_ids, ["x", "Old Harbour", "é", "c"], run.offsets, run.passages, run.scores),
+        make(query_ids=["q 1", "q2"]),
+        replace(run, tag="my run"),
+    ):
+        for form in ("trec", "tevatron"):
+            write_run(tmp_path / "r", odd, form=form)
+            again = read_run(tmp_path / "r")
+            assert [[p for p, _ in again.hits(row)] for row in range(len(again))] == [
+                [p for p, _ in odd.hits(row)] for row in range(len(odd)) if list(odd.hits(row))
+            ]
+
+
+def test_doubles_survive_and_whole_scores_are_told_from_ranks(tmp_path, path_taken):
+    scores = np.sort(np.random.default_rng(3).random(500) * 10.0 ** np.arange(-8, 12, 0.04))[::-1]
+    scores = np.concatenate([[1e300, 16777217, 16777216.5], scores, [0.0, -1e-5, -0.1, -1 / 3, -(2.0**60)]])
+    scores = -np.sort(-scores)
+    count = len(scores)
+    names = [f"d{row}" for row in range(count)]
+    run = Run(["q"], names, np.asarray([0, count]), np.arange(count, dtype=np.int32), scores)
+    for form in ("trec", "tevatron"):
+        write_run(tmp_path / "r", run, form=form)
+        assert list(read_run(tmp_path / "r").hits(0)) == list(run.hits(0))
+    for whole in (np.asarray([2.0, 1.0]), np.asarray([1e15, -0.0], np.float32)):
+        write_run(
+            tmp_path / "r",
+            Run(["q"], ["a", "b"], np.asarray([0, 2]), np.arange(2, dtype=np.int32), whole),
+            form="tevatron",
+        )
+        assert [passage for passage, _ in read_run(tmp_path / "r").hits(0)] == ["a", "b"]
+        assert not read_run(tmp_path / "r").by_rank
 
 
 def test_unused_ids_are_not_looked_at(path_taken):

@@ -1,16 +1,11 @@
 import gzip
-from pathlib import Path
 
-import numpy as np
 import pytest
 import zstandard
-from hypothesis import given
-from hypothesis import strategies as st
 
-from dretrieve.errors import DataError, PreconditionError
+from dretrieve.errors import DataError, PreconditionError, UsageError
 from dretrieve.text import runs
-from dretrieve.text.run_write import write_run
-from dretrieve.text.runs import read_blocks, read_run
+from dretrieve.text.runs import forms_for, read_blocks, read_run
 
 
 @pytest.fixture(params=["plain", "compiled"])
@@ -44,12 +39,12 @@ TREC = "q1 Q0 a 1 2.5 mine\nq1 Q0 b 2 1.5 mine\n001 Q0 c 1 -3e-2 mine\n"
         "\n \n" + TREC.replace("\n", "\n\n"),
         "\ufeff" + TREC,
         "q1 Q0 b 2 1.5 mine\n001 Q0 c 1 -3e-2 mine\nq1 Q0 a 1 2.5 mine\n",
-        TREC.replace("mine\n", "mine and more words\n"),
+        "# a comment\n" + TREC.replace("\nq1", "\n \t# q1 Q0 z 1 9 mine\n\nq1"),
     ],
 )
 def test_trec(tmp_path, path_taken, text):
     run = read(tmp_path, text)
-    assert hits(run) == {"q1": [("a", 2.5), ("b", 1.5)], "001": [("c", float(np.float32(-0.03)))]}
+    assert hits(run) == {"q1": [("a", 2.5), ("b", 1.5)], "001": [("c", -0.03)]}
     assert run.tag == "mine"
 
 
@@ -65,25 +60,92 @@ def test_ties_are_by_id_descending_in_utf8(tmp_path, path_taken):
     ]  # fmt: skip
 
 
-def test_scores_equal_only_as_floats_are_ties(tmp_path, path_taken):
-    run = read(tmp_path, "q Q0 a 1 1.00000001 t\nq Q0 b 2 1.0 t\n")
-    assert [passage for passage, _ in run.hits(0)] == ["b", "a"]
+def test_scores_equal_only_as_floats_are_no_ties(tmp_path, path_taken):
+    text = "q Q0 a 1 1.00000001 t\nq Q0 b 2 1.0 t\np Q0 zed 1 16777216 t\np Q0 abc 2 16777217 t\n"
+    assert [passage for row in (0, 1) for passage, _ in read(tmp_path, text).hits(row)] == [
+        "a",
+        "b",
+        "abc",
+        "zed",
+    ]
 
 
 def test_msmarco_ranks(tmp_path, path_taken):
-    run = read(tmp_path, "q\td2\t2\nq\td1\t1\np\td1\t1\n")
+    run = read(tmp_path, "q\td1\t1\np\td1\t1\nq\td2\t2\n")
     assert hits(run) == {"q": [("d1", 1.0), ("d2", 0.5)], "p": [("d1", 1.0)]}
+    assert run.by_rank
 
 
-def test_three_columns_of_scores(tmp_path, path_taken):
-    run = read(tmp_path, "q\td1\t12\nq\td2\t9\np\td1\t0.5\n")
+@pytest.mark.parametrize(
+    "text",
+    ["q\td1\t12\nq\td2\t9\np\td1\t0.5\n", "q d1 12\nq d2 9.0\np d1 .5\n", "q d1 12\nq d2 9\np d1 5E-1\n"],
+)
+def test_three_columns_of_scores(tmp_path, path_taken, text):
+    run = read(tmp_path, text)
     assert hits(run) == {"q": [("d1", 12.0), ("d2", 9.0)], "p": [("d1", 0.5)]}
+    assert not run.by_rank
+    assert hits(read(tmp_path, "q a 3.0\nq b 2.0\nq c 1.0\n"))["q"][0] == ("a", 3.0)
+    assert hits(read(tmp_path, "q a -3\nq b -2\n"))["q"][0] == ("b", -2.0)
 
 
-def test_the_form_can_be_forced(tmp_path, path_taken):
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("# c\nq\ta\t0\nq\tb\t1\n", "line 2: .* but here is 0 where the query's rank 1 was due"),
+        ("q\ta\t1\np\ta\t1\np\tb\t3\nq\tb\t2\n", "line 3: .* but here is 3 where the query's rank 2 was due"),
+        ("q\ta\t1\nq\tb\t1\n", "line 2: .* but here is 1 where the query's rank 2 was due"),
+        ("q\ta\t3\nq\tb\t2\nq\tc\t1\n", "line 1: .* but here is 3"),
+        ("q\ta\t2\nq\tb\t1\n", "line 1: .* but here is 2"),
+        (
+            "q\ta\t1.0\nq\tb\t2.0\n",
+            "r.trec: .* they rise by one from 1 in every query, as ranks do, but have a decimal",
+        ),
+    ],
+)
+def test_three_columns_of_either_meaning_are_asked_about(tmp_path, path_taken, text, place):
+    with pytest.raises(DataError, match=place) as caught:
+        read(tmp_path, text)
+    assert (
+        "say which: --run-format msmarco (ranks, the lowest is best) or --run-format tevatron (scores"
+        in str(caught.value)
+    )
+    order = [
+        [passage for passage, _ in read(tmp_path, text, form=form).hits(0)]
+        for form in ("msmarco", "tevatron")
+    ]
+    assert order[0][0] == min(
+        order[0], key=lambda p: float(text.split(f"q\t{p}\t")[1].split()[0]) - ord(p) / 1e3
+    )
+    assert read(tmp_path, text, form="msmarco").by_rank
+
+
+def test_the_form_can_be_named(tmp_path, path_taken):
     assert hits(read(tmp_path, "q\ta\t1\nq\tb\t2\n", form="tevatron")) == {"q": [("b", 2.0), ("a", 1.0)]}
-    with pytest.raises(DataError, match=r"the third column of an MS MARCO run is a rank \(1, 2, 3 …\)"):
-        read(tmp_path, "q\ta\t1.5\nq\tb\t2\n", form="msmarco")
+    assert hits(read(tmp_path, "q\ta\t0\nq\tb\t1\n", form="msmarco")) == {"q": [("a", 1.0), ("b", 0.5)]}
+    with pytest.raises(
+        DataError, match=r"line 2: the third column of an MS MARCO run is a rank \(1, 2, 3 …\), found 1.5"
+    ):
+        read(tmp_path, "q\ta\t2\nq\tb\t1.5\n", form="msmarco")
+    with pytest.raises(
+        UsageError, match="unknown --run-format 'csv'; the forms are auto, trec, tevatron, msmarco"
+    ):
+        read(tmp_path, "q\ta\t2\n", form="csv")
+
+
+def test_ids_with_blanks_between_tabs(tmp_path, path_taken):
+    run = read(tmp_path, "q 1\tQ0\tOld Harbour\t1\t3.5\tmy run\nq 1\tQ0\tHarbour\t2\t2.5\tmy run\n")
+    assert hits(run) == {"q 1": [("Old Harbour", 3.5), ("Harbour", 2.5)]}
+    assert run.tag == "my run"
+
+
+def test_forms_for_several_runs():
+    assert forms_for([], 2) == ["auto", "auto"]
+    assert forms_for(["trec"], 2) == ["trec", "trec"]
+    assert forms_for(["trec", "msmarco"], 2) == ["trec", "msmarco"]
+    with pytest.raises(
+        UsageError, match="--run-format is given 3 times for 2 runs; give one for all, or one for each"
+    ):
+        forms_for(["trec"] * 3, 2)
 
 
 def test_colbert_ranking(tmp_path, path_taken):
@@ -107,15 +169,31 @@ def test_compressed(tmp_path, path_taken, ending):
         ("q a 2.5\nq b c 1.5\n", "line 2: expected 3 columns (query passage score), found 4"),
         ("q Q0 a 1 2.5 t\n\nq Q0 b 2 nan t\n", "line 3: the score is 'nan'; scores must be finite"),
         ("q Q0 a 1 inf t\n", "line 1: the score is 'inf'"),
-        ("q Q0 a 1 1e40 t\n", "line 1: the score '1e40' is larger than a 32-bit float can hold"),
+        ("q Q0 a 1 1e400 t\n", "line 1: the score '1e400' is larger than a 64-bit float can hold"),
+        (
+            "q Q0 a 1 2 t\nq Q0 Old Harbour 1 2.5 t\n",
+            "line 2: expected 6 columns (query Q0 passage rank score tag), found 7",
+        ),
+        ("q\tQ0\ta\t1\t2\tt\nq\tQ0\t\t1\t2\tt\n", "line 2: column 3 of 6"),
+        (
+            "q Q0 a 1 2 t\nq Q0\td 1 2.5 t\n",
+            "line 2: expected 6 columns (query Q0 passage rank score tag), found 2 parted by tabs",
+        ),
+        ("q Q0 a 1 2 t\rq Q0 b 2 1 t\r", "line 1: a run has 6 columns"),
+        (
+            "q a 2.5\rq b 1.5\r",
+            "found lines that end with a carriage return alone",
+        ),
+        (
+            "q\tQ0\ta\t1\t2\tt\nq\tQ0\tOld\rb\t1\t2\tt\n",
+            "line 2: expected 6 columns (query Q0 passage rank score tag), found lines that end",
+        ),
         ("q Q0 a 1 x t\n", "line 1: the score 'x' is not a number"),
         (
             "q Q0 a 1 3 t\nq Q0 b 2 2 t\np Q0 a 1 1 t\nq Q0 a 3 1 t\n",
             "line 4: passage 'a' stands twice for query 'q' (first on line 1); remove one of the two lines",
         ),
         (b"q Q0 a 1 3 t\nq Q0 \xe9 2 2 t\n", "line 2: not UTF-8 (byte 0xe9)"),
-        ("", "the run holds no hits; search again, or remove it from the command"),
-        ("\n \n", "the run holds no hits"),
         ("one two\n", "line 1: a run has 6 columns"),
     ],
 )
@@ -126,10 +204,19 @@ def test_broken_runs_name_the_line(tmp_path, path_taken, text, message):
     assert str(caught.value).startswith(str(tmp_path / "r.trec"))
 
 
-def test_an_empty_run_may_be_asked_for(tmp_path):
-    run = read(tmp_path, "", allow_empty=True)
+@pytest.mark.parametrize("text", ["", "\n \n", "# nothing was found\n", "{}", "[]"])
+def test_a_run_without_hits_is_a_run(tmp_path, text):
+    run = read(tmp_path, text)
     assert len(run) == 0
     assert run.offsets.tolist() == [0]
+
+
+def test_comments_longer_than_a_block_do_not_hide_the_hits(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs.read_blocks, "__defaults__", (64,))
+    run = read(tmp_path, "# comment\n" * 50 + "q\ta\t1\nq\tb\t3\n", form="msmarco")
+    assert hits(run) == {"q": [("a", 1.0), ("b", 1 / 3)]}
+    with pytest.raises(DataError, match="line 52: .* here is 3 where the query's rank 2 was due"):
+        read(tmp_path, "# comment\n" * 50 + "q\ta\t1\nq\tb\t3\n")
 
 
 @pytest.mark.parametrize("ending", ["gz", "zst"])
@@ -180,30 +267,3 @@ def test_lines_are_counted_across_blocks(tmp_path, monkeypatch):
         read(tmp_path, "\n".join(lines))
     lines[77] = "q7 Q0 d77 1 3 t"
     assert len(read(tmp_path, "\n".join(lines)).scores) == 100
-
-
-IDS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters=" \t\r\n"), min_size=1, max_size=6)
-SCORES = st.floats(width=32, allow_nan=False, allow_infinity=False)
-
-
-@given(st.dictionaries(IDS, st.dictionaries(IDS, SCORES, min_size=1, max_size=8), min_size=1, max_size=5))
-def test_a_run_survives_writing_and_reading_both_ways(tmp_path_factory, found):
-    path: Path = tmp_path_factory.mktemp("run") / "r.trec"
-    lines = [f"{q} Q0 {p} 0 {score!r} t\n" for q, scored in found.items() for p, score in scored.items()]
-    path.write_bytes("".join(lines).encode())
-    small = runs.SMALL
-    both = []
-    for size in (1 << 21, 0):
-        runs.SMALL = size
-        try:
-            both.append(read_run(path))
-        finally:
-            runs.SMALL = small
-    plain, compiled = both
-    assert hits(plain) == hits(compiled)
-    write_run(path, plain)
-    again = read_run(path)
-    assert hits(again) == hits(plain)
-    for query, scored in found.items():
-        expected = sorted(scored.items(), key=lambda hit: (np.float32(hit[1]), hit[0].encode()), reverse=True)
-        assert hits(plain)[query] == [(p, float(np.float32(score))) for p, score in expected]
