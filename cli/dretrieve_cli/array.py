@@ -60,7 +60,8 @@ def array(
         int | None, typer.Option(min=1, help="Most tasks running at a time.", rich_help_panel=RESOURCES)
     ] = None,
     sbatch: Annotated[
-        list[str] | None, typer.Option(help="A further sbatch option, as it is.", rich_help_panel=RESOURCES)
+        list[str] | None,
+        typer.Option(help="Further sbatch options, quoted as for a shell.", rich_help_panel=RESOURCES),
     ] = None,
     setup: Annotated[
         list[str] | None, typer.Option(help="A shell line before the command.", rich_help_panel=RESOURCES)

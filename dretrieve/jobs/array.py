@@ -12,17 +12,19 @@ import json
 from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from dretrieve.errors import PreconditionError, UsageError
 from dretrieve.jobs.array_plan import PLAN, ArrayConfig, make_scripts, shard_output, write_plan
-from dretrieve.jobs.slurm import queued_tasks, submit, task_numbers
+from dretrieve.jobs.slurm import most_tasks, queued_tasks, submit, task_numbers
 from dretrieve.store.atomic import make_folder, write_bytes, write_json
 from dretrieve.store.manifest import manifest_path, read_manifest, verify_files
 from dretrieve.store.shards import shard_stem
 from dretrieve.types import Progress, Silent
 
 SUBMISSIONS = "submissions.json"
+USUAL_TASKS = 1001  # Slurm's MaxArraySize where nobody sets it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,7 +85,7 @@ class ArrayResult:
         if self.submitted:
             lines.append("next    the same command with --requeue submits what is missing by then")
         elif self.missing:
-            lines.append(f"next    the same command with --submit, or: sbatch {self.script}")
+            lines.append(f"next    the same command with --submit, or: sbatch {quote(str(self.script))}")
         return "\n".join(lines)
 
 
@@ -91,7 +93,8 @@ def run(config: ArrayConfig, progress: Progress = Silent()) -> ArrayResult:  # n
     """Write the plan and the scripts; submit all, or what is missing; return the state.
 
     Raises:
-        UsageError: ``shards`` below 1.
+        UsageError: ``shards`` below 1, or more than an array of this cluster holds; a value that no line of
+            a script can hold.
         PreconditionError: the folder holds the plan of other options; the array was submitted before;
             ``requeue`` without a plan; no ``sbatch`` here.
         VerificationError: a finished shard has changed bytes.
@@ -99,9 +102,20 @@ def run(config: ArrayConfig, progress: Progress = Silent()) -> ArrayResult:  # n
     """
     if config.shards < 1:
         raise UsageError(f"--shards must be at least 1, not {config.shards}")
+    most = most_tasks()
+    if most is not None and config.shards > most:
+        raise UsageError(
+            f"--shards {config.shards}: arrays here have at most {most:,} tasks (Slurm's MaxArraySize); "
+            f"give --shards {most} or fewer: a task that meets its time limit is continued by --requeue"
+        )
+    if most is None and config.shards > USUAL_TASKS:
+        progress.note(
+            f"an array of Slurm has at most {USUAL_TASKS:,} tasks unless its MaxArraySize says more"
+        )
     submissions = read_submissions(config.folder)
     if config.requeue and not (config.folder / PLAN).exists():
         raise PreconditionError(f"{config.folder} holds no plan to re-queue; run with --submit first")
+    texts = {path: script.text() for path, script in make_scripts(config).items()}
     if not config.dry_run:
         write_plan(config)
     finished = [
@@ -109,22 +123,21 @@ def run(config: ArrayConfig, progress: Progress = Silent()) -> ArrayResult:  # n
     ]
     queued = sorted(queued_tasks([entry["array"] for entry in submissions]) - set(finished))
     missing = sorted(set(range(config.shards)) - set(finished) - set(queued))
-    scripts = make_scripts(config)
     submitted: dict[str, str] = {}
     if not config.dry_run:
         make_folder(config.folder / "logs")
-        for path, script in scripts.items():
-            write_bytes(path, script.text().encode())
+        for path, text in texts.items():
+            write_bytes(path, text.encode())
         if config.submit or config.requeue:
-            submitted = submit_missing(config, list(scripts), missing, queued)
+            submitted = submit_missing(config, list(texts), missing, queued)
             if submitted:
                 write_json(config.folder / SUBMISSIONS, [*submissions, submitted])
                 queued, missing = sorted({*queued, *missing}), []
-    path, script = next(iter(scripts.items()))
+    path, text = next(iter(texts.items()))
     return ArrayResult(
         plan=config.folder,
         script=path,
-        text=script.text(),
+        text=text,
         shards=config.shards,
         finished=finished,
         queued=queued,

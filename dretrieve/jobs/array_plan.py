@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dretrieve.errors import PreconditionError, VerificationError
 from dretrieve.jobs.slurm import SHARD, Resources, Script, task_numbers
 from dretrieve.store.shards import shard_rows, shard_stem
 from dretrieve.store.stage import Stage
@@ -62,7 +63,12 @@ class ArrayConfig:
 
 
 def write_plan(config: ArrayConfig) -> None:
-    """Write ``plan.json`` with its manifest, or find it up to date."""
+    """Write ``plan.json`` with its manifest, or find it up to date.
+
+    Raises:
+        PreconditionError: the folder holds the plan of other options.
+        VerificationError: the plan was changed by hand.
+    """
     stage = Stage(
         config.folder,
         "folder",
@@ -78,8 +84,12 @@ def write_plan(config: ArrayConfig) -> None:
         inputs={} if config.rows is None else {"texts": config.rows[1]},
         force=config.force,
     )
-    if stage.up_to_date():
-        return
+    try:
+        if stage.up_to_date():
+            return
+    except (PreconditionError, VerificationError) as error:
+        cure = str(error).replace("--force", "--replan").replace("--output", "--plan")
+        raise type(error)(cure) from error
     with stage.write(PLAN, text=True) as file:
         json.dump(plan_of(config), file, indent=1, sort_keys=True)
         file.write("\n")
@@ -112,13 +122,14 @@ def plan_of(config: ArrayConfig) -> dict[str, Any]:
 def make_scripts(config: ArrayConfig) -> dict[Path, Script]:
     """Return the array's script and those of the commands after it, by file."""
     folder = config.folder.resolve()
+    logs = Path(str(folder / "logs").replace("%", "%%"))
     everything = task_numbers(range(config.shards), config.resources.at_once)
     scripts = {
         folder / "array.sh": Script(
             name=f"dretrieve-{config.stage}",
             command=(*config.program, config.stage, *config.words, "--shard", f"array/{config.shards}"),
             folder=config.working_folder,
-            log=folder / "logs" / "%A_%a.log",
+            log=logs / "%A_%a.log",
             environment=config.environment,
             resources=config.resources,
             array=everything,
@@ -133,7 +144,7 @@ def make_scripts(config: ArrayConfig) -> dict[Path, Script]:
             name=f"dretrieve-{words[0]}",
             command=(*config.program, *given),
             folder=config.working_folder,
-            log=folder / "logs" / "%j.log",
+            log=logs / "%j.log",
             environment=config.environment,
             resources=config.resources,
         )

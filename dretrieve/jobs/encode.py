@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from dretrieve.store.embeddings import STAGE, EmbeddingPlan
 from dretrieve.store.interrupt import interruptible
 from dretrieve.store.manifest import Manifest, read_manifest
 from dretrieve.store.shard_writer import ShardWriter
-from dretrieve.store.shards import ARRAY_VARIABLES, Shard, parse_shard, shard_rows
+from dretrieve.store.shards import Shard, array_tasks, parse_shard, shard_rows
 from dretrieve.store.state import recorded_state
 from dretrieve.text.collection import Collection
 from dretrieve.text.corpus_spec import parse_corpus
@@ -215,7 +214,7 @@ def _resolved(config: EncodeConfig, progress: Progress) -> _Work:
     )
     devices = resolve_devices(config.devices or config.device)
     shard = shard_rows(len(texts), *(parse_shard(config.shard) if config.shard else (0, 1)))
-    if not config.shard and any(name in os.environ for name in ARRAY_VARIABLES):
+    if not config.shard and array_tasks():
         progress.note("this is a task of a job array, but without --shard array/N it encodes everything")
     precision = agreed_precision(config.output, shard, config.precision, devices[0])
     plan = embedding_plan(source, config.output, precision, config.dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 import subprocess
@@ -9,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dretrieve.errors import DretrieveError, PreconditionError
+from dretrieve.errors import DretrieveError, PreconditionError, UsageError
 
 SIGNAL_SECONDS = 90
 SHARD = "{shard}"
@@ -27,7 +28,7 @@ class Resources:
         cpus: cores per task, which are also the threads that the task uses.
         gpus: GPUs per task.
         at_once: most tasks that run at a time.
-        more: further ``sbatch`` options as they are.
+        more: further ``sbatch`` options, quoted as for a shell.
         setup: shell lines before the command (``module load python``).
     """
 
@@ -42,7 +43,11 @@ class Resources:
     setup: tuple[str, ...] = ()
 
     def options(self) -> list[str]:
-        """Return the ``sbatch`` options."""
+        """Return the ``sbatch`` options.
+
+        Raises:
+            UsageError: a quote of a further option is not closed.
+        """
         named = {
             "time": self.time,
             "partition": self.partition,
@@ -51,7 +56,11 @@ class Resources:
             "cpus-per-task": self.cpus,
             "gres": f"gpu:{self.gpus}" if self.gpus else None,
         }
-        return [f"--{name}={value}" for name, value in named.items() if value is not None] + list(self.more)
+        given = [f"--{name}={value}" for name, value in named.items() if value is not None]
+        try:
+            return given + [word for words in self.more for word in shlex.split(words)]
+        except ValueError as error:
+            raise UsageError(f"--sbatch {' '.join(self.more)!r} cannot be read as words: {error}") from error
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,11 +91,15 @@ class Script:
     note: str = ""
 
     def text(self) -> str:
-        """Return the script."""
+        """Return the script.
+
+        Raises:
+            UsageError: an option or a path of Slurm's holds a line break or another control character.
+        """
         options = [f"--job-name={self.name}", f"--output={self.log}", f"--signal=B:USR1@{SIGNAL_SECONDS}"]
         if self.array is not None:
             options.append(f"--array={self.array}")
-        lines = ["#!/bin/bash", *(f"#SBATCH {option}" for option in [*options, *self.resources.options()])]
+        lines = ["#!/bin/bash", *map(directive, [*options, *self.resources.options()])]
         lines += [f"# {self.note}"] if self.note else []
         lines += ["set -eu", f"cd {shlex.quote(str(self.folder))}"]
         lines += [f"export {name}={shlex.quote(value)}" for name, value in sorted(self.environment.items())]
@@ -96,6 +109,26 @@ class Script:
             lines.append(f'shard=$(printf {pattern} "$SLURM_ARRAY_TASK_ID")')
         words = " ".join(quoted(word) for word in self.command)
         return "\n".join([*lines, f"exec {words}", ""])
+
+
+def directive(option: str) -> str:
+    """Return the ``#SBATCH`` line of one option: one line, one word, as Slurm reads it.
+
+    Slurm knows double quotes and backslashes; outside of quotes a blank ends the word even after a backslash,
+    and ``#`` begins a comment.
+
+    Raises:
+        UsageError: it holds a line break or another control character, for which there is no spelling.
+    """
+    if not option.isprintable():
+        name, _, value = option.partition("=")
+        raise UsageError(
+            f"{name} {value!r} holds a line break or a control character, and a Slurm script has no spelling "
+            "for it; choose another value (for --output another --plan, where the logs go)"
+        )
+    if re.search(r"[^\w@%+=:,./\[\]*-]", option):
+        option = '"' + option.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return f"#SBATCH {option}"
 
 
 def quoted(word: str) -> str:
@@ -115,6 +148,15 @@ def task_numbers(numbers: Sequence[int], at_once: int | None) -> str:
     return spelled + (f"%{at_once}" if at_once else "")
 
 
+def most_tasks() -> int | None:
+    """Return the cluster's ``MaxArraySize`` (an array's numbers lie below it), None where nobody says it."""
+    if shutil.which("scontrol") is None:
+        return None
+    done = subprocess.run(["scontrol", "show", "config"], capture_output=True, text=True, check=False)
+    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", done.stdout, re.MULTILINE)
+    return int(found[1]) if found else None
+
+
 def submit(script: Path, options: Sequence[str] = (), after: Sequence[str] = ()) -> str:
     """Submit the script and return the job's number.
 
@@ -130,7 +172,7 @@ def submit(script: Path, options: Sequence[str] = (), after: Sequence[str] = ())
     if shutil.which("sbatch") is None:
         raise PreconditionError(
             "sbatch is not on this machine, so nothing can be submitted; run the command on a machine of the "
-            f"cluster, or run the tasks by hand: SLURM_ARRAY_TASK_ID=0 bash {script}"
+            f"cluster, or run the tasks by hand: SLURM_ARRAY_TASK_ID=0 bash {shlex.quote(str(script))}"
         )
     words = ["sbatch", "--parsable", *options]
     if after:

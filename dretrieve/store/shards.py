@@ -13,7 +13,22 @@ from dataclasses import dataclass
 from dretrieve.errors import PreconditionError, UsageError, VerificationError
 
 CHUNK_ROWS = 1024
-ARRAY_VARIABLES = ("SLURM_ARRAY_TASK_ID", "PBS_ARRAY_INDEX", "SGE_TASK_ID", "LSB_JOBINDEX")
+# What tells a task its number, and the number of the first; where the user chooses it (Slurm, PBS), as our
+# shards are counted. A lower number (LSF's 0) says that the job is no array.
+ARRAY_VARIABLES = {
+    "SLURM_ARRAY_TASK_ID": 0,
+    "PBS_ARRAY_INDEX": 0,
+    "PBS_ARRAYID": 0,
+    "SGE_TASK_ID": 1,
+    "LSB_JOBINDEX": 1,
+    "JOB_COMPLETION_INDEX": 0,
+    "AWS_BATCH_JOB_ARRAY_INDEX": 0,
+    "BATCH_TASK_INDEX": 0,
+    "SKYPILOT_JOB_RANK": 0,
+    "SKYPILOT_NODE_RANK": 0,
+}
+# Ranks that stand also where there is one task only, with what counts the tasks.
+COUNTED = {"SKYPILOT_JOB_RANK": "SKYPILOT_NUM_JOBS", "SKYPILOT_NODE_RANK": "SKYPILOT_NUM_NODES"}
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -66,24 +81,45 @@ def parse_shard(text: str) -> tuple[int, int]:
     """Return ``(index, count)`` of ``3/16`` (from 0), or of ``array/16`` with the array variable's value.
 
     Raises:
-        UsageError: another form.
-        PreconditionError: ``array/N`` outside a job array.
+        UsageError: another form, or a shard that does not exist.
+        PreconditionError: ``array/N`` outside a job array, or where two variables name different shards.
     """
-    match = re.fullmatch(r"(\d+|array)/(\d+)", text)
+    match = re.fullmatch(r"(\d{1,9}|array)/(\d{1,9})", text)
     if match is None:
         raise UsageError(f"--shard {text!r} is not I/N (such as 3/16, counted from 0) or array/N")
+    count = int(match[2])
     if match[1] != "array":
-        index = int(match[1])
-    else:
-        values = [os.environ[name] for name in ARRAY_VARIABLES if os.environ.get(name, "").isdigit()]
-        if not values:
-            raise PreconditionError(
-                f"--shard {text} takes the shard from the cluster's array variable, and none of "
-                f"{', '.join(ARRAY_VARIABLES)} is set; submit it as a job array or write I/{match[2]}"
-            )
-        index = int(values[0])
-    shard_rows(0, index, int(match[2]))
-    return index, int(match[2])
+        shard_rows(0, int(match[1]), count)
+        return int(match[1]), count
+    tasks = array_tasks()
+    if not tasks:
+        raise PreconditionError(
+            f"--shard {text} takes the shard from the cluster's array variable, and none of "
+            f"{', '.join(ARRAY_VARIABLES)} is set; submit it as a job array or write I/{count}"
+        )
+    if len(set(tasks.values())) > 1:
+        named = ", ".join(f"{name}={os.environ[name]} (shard {index})" for name, index in tasks.items())
+        raise PreconditionError(f"--shard {text}: several array variables differ: {named}; write I/{count}")
+    name, index = next(iter(tasks.items()))
+    first = ARRAY_VARIABLES[name]
+    last = os.environ.get("SLURM_ARRAY_TASK_MAX", "") if name.startswith("SLURM") else ""
+    highest = int(last) if last.isdecimal() else index + first
+    if highest - first >= count:
+        raise UsageError(
+            f"--shard {text}: {name} goes up to {highest}, but {count} shards are the tasks {first} to "
+            f"{count - 1 + first}, so shard {highest - first}/{count} does not exist; submit those tasks"
+        )
+    return index, count
+
+
+def array_tasks() -> dict[str, int]:
+    """Return the shard (from 0) that each array variable of the environment names; {} outside a job array."""
+    found = {}
+    for name, first in ARRAY_VARIABLES.items():
+        value = os.environ.get(name, "")
+        if os.environ.get(COUNTED.get(name, ""), "") != "1" and value.isdecimal() and int(value) >= first:
+            found[name] = int(value) - first
+    return found
 
 
 def check_tiling(shards: Iterable[Shard], total: int, where: str) -> list[Shard]:

@@ -17,6 +17,7 @@ from dretrieve.errors import DretrieveError, PreconditionError, UsageError, Veri
 from dretrieve.jobs import array
 from dretrieve.jobs.array_plan import ArrayConfig
 from dretrieve.jobs.slurm import Resources
+from dretrieve.types import Silent
 
 ROWS = 4 * 1024 + 5
 TOY = Path(__file__).resolve().parent.parent / "slurm" / "toy_stage.py"
@@ -205,3 +206,34 @@ def test_a_second_array_waits_for_the_first(slurm, tmp_path):
 def test_slurms_own_refusal_is_passed_on(slurm, tmp_path):
     with pytest.raises(DretrieveError, match=r"Slurm refused .*partition"):
         array.run(config(tmp_path, resources=Resources(partition="nowhere"), submit=True))
+
+
+def test_a_plan_of_other_options_names_the_options_of_array(tmp_path):
+    settings = config(tmp_path)
+    array.run(settings)
+    with pytest.raises(PreconditionError, match="--replan to replace it or choose another --plan"):
+        array.run(replace(settings, shards=5))
+    (settings.folder / "plan.json").write_text("{}")
+    with pytest.raises(VerificationError, match="again with --replan"):
+        array.run(settings)
+    assert len(array.run(replace(settings, shards=5, force=True)).missing) == 5
+
+
+def test_more_tasks_than_slurm_takes(tmp_path, monkeypatch):
+    told: list[str] = []
+    monkeypatch.setattr(array, "most_tasks", lambda: 1001)
+    with pytest.raises(UsageError, match="at most 1,001 tasks .* give --shards 1001 or fewer"):
+        array.run(config(tmp_path, shards=1002, dry_run=True))
+    assert len(array.run(config(tmp_path, shards=1001, dry_run=True)).missing) == 1001
+    monkeypatch.setattr(array, "most_tasks", lambda: None)
+    progress = type("Told", (Silent,), {"note": lambda self, text: told.append(text)})()
+    array.run(config(tmp_path, shards=1002, dry_run=True), progress)
+    assert "1,001 tasks" in told[0]
+
+
+def test_a_plan_folder_that_no_script_can_name(tmp_path):
+    with pytest.raises(UsageError, match="another --plan"):
+        array.run(replace(config(tmp_path), folder=tmp_path / "a\n#SBATCH --exclusive"))
+    assert not list(tmp_path.iterdir())
+    text = array.run(replace(config(tmp_path), folder=tmp_path / "50% of it")).text
+    assert f'#SBATCH "--output={tmp_path}/50%% of it/logs/%A_%a.log"\n' in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dretrieve.errors import DretrieveError
+from dretrieve.errors import DretrieveError, UsageError
 from dretrieve.jobs import slurm
 
 
@@ -84,3 +85,92 @@ def test_a_word_with_the_shard_in_it(tmp_path):
         ["bash", "-c", script.text()], env=environment, capture_output=True, text=True, check=True
     )
     assert done.stdout == "a b/run.shard-00003-of-00016.trec shard-00003-of-00016 it's \n"
+
+
+def words_of_slurm(line: str) -> list[str]:
+    """Cut a line as sbatch does: quotes of both kinds, a backslash keeps the next letter, # ends the line."""
+    words, word, quote, at = [], None, "", 0
+    while at < len(line):
+        letter = line[at]
+        if not quote and letter.isspace():
+            words, word = ([*words, word] if word is not None else words), None
+        elif letter == "\\":
+            at += 1
+            if not quote and line[at].isspace():
+                words, word = [*words, word or ""], None
+            else:
+                word = (word or "") + line[at]
+        elif quote and letter == quote:
+            quote = ""
+        elif not quote and letter in "\"'":
+            quote, word = letter, word or ""
+        elif not quote and letter == "#":
+            break
+        else:
+            word = (word or "") + letter
+        at += 1
+    assert not quote
+    return words if word is None else [*words, word]
+
+
+HARD = st.text(st.sampled_from("ab \"'\\#$`;&|<>(){}!~%*é=:,"), min_size=1, max_size=12)
+
+
+@given(HARD, HARD, HARD)
+def test_the_scripts_options_are_the_words_that_were_given(place, partition, time):
+    script = slurm.Script(
+        name="dretrieve-encode",
+        command=("echo", place, partition),
+        folder=Path("/w") / place.replace("/", "_"),
+        log=Path("/logs") / place.replace("/", "_") / "%A_%a.log",
+        environment={"PYTHONPATH": time},
+        resources=slurm.Resources(partition=partition, time=time, more=(shlex.join([f"--comment={place}"]),)),
+        array="0-3",
+        note="by hand: bash " + shlex.quote(place),
+    )
+    text = script.text()
+    lines = [line.removeprefix("#SBATCH ") for line in text.splitlines() if line.startswith("#SBATCH")]
+    wanted = [
+        "--job-name=dretrieve-encode",
+        f"--output={script.log}",
+        "--signal=B:USR1@90",
+        "--array=0-3",
+        f"--time={time}",
+        f"--partition={partition}",
+        f"--comment={place}",
+    ]
+    assert [words_of_slurm(line) for line in lines] == [[word] for word in wanted]
+    assert [shlex.split(line) for line in lines] == [[word] for word in wanted]
+    assert shlex.split(text.splitlines()[-1]) == ["exec", "echo", place, partition]
+    subprocess.run(["bash", "-n"], input=text, text=True, check=True)
+
+
+@pytest.mark.parametrize("name", ["time", "partition", "account", "memory"])
+@pytest.mark.parametrize("bad", ["1\n#SBATCH --wrap=x", "1\rx", "1\x00", "1\u2028x"])
+def test_a_line_break_in_an_option_is_refused(name, bad):
+    script = slurm.Script(
+        name="n",
+        command=("x",),
+        folder=Path(),
+        log=Path("l"),
+        environment={},
+        resources=slurm.Resources(**{name: bad}),
+    )
+    with pytest.raises(UsageError, match="line break or a control character"):
+        script.text()
+
+
+def test_further_options_are_words_as_a_shell_reads_them():
+    options = slurm.Resources(more=("--exclude=n1 --mail-type=END", "--comment='a b'")).options()
+    assert options == ["--exclude=n1", "--mail-type=END", "--comment=a b"]
+    with pytest.raises(UsageError, match="No closing quotation"):
+        slurm.Resources(more=("--comment='a b",)).options()
+
+
+def test_the_largest_array_of_the_cluster(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert slurm.most_tasks() is None
+    fake = tmp_path / "scontrol"
+    fake.write_text("#!/bin/sh\necho 'MaxArraySize            = 1001'\n")
+    fake.chmod(0o755)
+    assert slurm.most_tasks() == 1001

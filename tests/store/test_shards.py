@@ -9,6 +9,7 @@ from dretrieve.store.shards import (
     ARRAY_VARIABLES,
     CHUNK_ROWS,
     Shard,
+    array_tasks,
     check_tiling,
     parse_shard,
     shard_rows,
@@ -55,17 +56,69 @@ def test_mixed_cuts_and_overlaps_are_refused() -> None:
         check_tiling(gap, 3000, "emb")
 
 
-def test_the_array_variable_is_asked_for_by_name(monkeypatch) -> None:
-    for name in ARRAY_VARIABLES:
+@pytest.fixture
+def bare(monkeypatch):
+    """No array variable stands in the environment."""
+    for name in (*ARRAY_VARIABLES, "SLURM_ARRAY_TASK_MAX"):
         monkeypatch.delenv(name, raising=False)
+    return monkeypatch
+
+
+def test_the_array_variable_is_asked_for_by_name(bare) -> None:
     with pytest.raises(PreconditionError, match="SLURM_ARRAY_TASK_ID"):
         parse_shard("array/4")
-    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "2")
+    bare.setenv("SLURM_ARRAY_TASK_ID", "2")
     assert parse_shard("array/4") == (2, 4)
     assert parse_shard("3/16") == (3, 16)
-    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "7")
+    bare.setenv("SLURM_ARRAY_TASK_ID", "7")
     with pytest.raises(UsageError, match="shard 7/4 does not exist"):
         parse_shard("array/4")
+
+
+@pytest.mark.parametrize(("name", "first"), ARRAY_VARIABLES.items())
+def test_every_scheduler_counts_in_its_own_way(bare, name, first) -> None:
+    """Grid Engine and LSF cannot begin below 1; all others begin at 0 or where the user says."""
+    assert first == (name in ("SGE_TASK_ID", "LSB_JOBINDEX"))
+    for index in range(4):
+        bare.setenv(name, str(index + first))
+        assert parse_shard("array/4") == (index, 4)
+    bare.setenv(name, str(4 + first))
+    with pytest.raises(UsageError, match=f"tasks {first} to {3 + first}, so shard 4/4 does not exist"):
+        parse_shard("array/4")
+
+
+@pytest.mark.parametrize(("name", "value"), [("SGE_TASK_ID", "undefined"), ("LSB_JOBINDEX", "0")])
+def test_a_job_that_is_no_array(bare, name, value) -> None:
+    bare.setenv(name, value)
+    assert array_tasks() == {}
+    with pytest.raises(PreconditionError, match="write I/4"):
+        parse_shard("array/4")
+
+
+def test_an_array_of_slurm_that_begins_at_one_is_refused_in_each_task(bare) -> None:
+    bare.setenv("SLURM_ARRAY_TASK_ID", "2")
+    bare.setenv("SLURM_ARRAY_TASK_MAX", "4")
+    with pytest.raises(UsageError, match="4 shards are the tasks 0 to 3"):
+        parse_shard("array/4")
+    bare.setenv("SLURM_ARRAY_TASK_MAX", "3")
+    assert parse_shard("array/4") == (2, 4)
+
+
+def test_two_variables_agree_or_are_a_question(bare) -> None:
+    bare.setenv("SGE_TASK_ID", "3")
+    bare.setenv("AWS_BATCH_JOB_ARRAY_INDEX", "2")
+    assert parse_shard("array/4") == (2, 4)
+    bare.setenv("AWS_BATCH_JOB_ARRAY_INDEX", "3")
+    with pytest.raises(PreconditionError, match=r"SGE_TASK_ID=3 \(shard 2\), AWS.*=3 \(shard 3\); write I/4"):
+        parse_shard("array/4")
+
+
+def test_one_node_of_one_is_no_array(bare) -> None:
+    bare.setenv("SKYPILOT_NODE_RANK", "0")
+    bare.setenv("SKYPILOT_NUM_NODES", "1")
+    bare.setenv("SKYPILOT_JOB_RANK", "3")
+    bare.setenv("SKYPILOT_NUM_JOBS", "4")
+    assert parse_shard("array/4") == (3, 4)
 
 
 @pytest.mark.parametrize("text", ["3", "3of16", "a/3", "1/0", "-1/3", "4/4"])
