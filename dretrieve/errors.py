@@ -1,4 +1,4 @@
-"""The exceptions of dretrieve: one class per exit code, one clear sentence each.
+"""The exceptions of dretrieve: one class per exit code, one clear sentence each; how values stand in them.
 
 A message says what was expected, what came, where (file and line), and how to fix it. Nothing else
 in the library raises on a user's mistake; `assert` guards our own invariants.
@@ -49,3 +49,34 @@ class Interrupted(DretrieveError):
     """A signal or a time limit stopped the stage at a safe point; the same command goes on. Exit code 75."""
 
     exit_code = 75
+
+
+LONGEST_QUOTE = 200
+# What a terminal obeys or a reader cannot see: control characters, line separators, changes of direction.
+_CONTROLS = (range(9), range(11, 32), range(127, 160), range(0x2028, 0x202F), range(0x2066, 0x206A))
+_VISIBLE = {
+    code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" for codes in _CONTROLS for code in codes
+}
+_VISIBLE[ord("\r")] = "\\r"
+
+
+def visible(text: str) -> str:
+    r"""Return the text with every character that a terminal obeys written out (``\x1b``).
+
+    Line ends and tabs stay, and so does all that scripts need (joiners, marks, no-break blanks).
+    """
+    return text.translate(_VISIBLE)
+
+
+def quoted(value: object) -> str:
+    """Return a value of the user's for a sentence: in quotes, on one line, at most 200 characters of it."""
+    if isinstance(value, str):
+        shown, length = repr(value[:LONGEST_QUOTE]), len(value)
+    else:
+        try:
+            shown = visible(repr(value))
+        except (RecursionError, ValueError):  # nested too deeply; a number of thousands of digits
+            return f"a value of type {type(value).__name__} that is too large to be shown"
+        length = len(shown)
+        shown = shown[:LONGEST_QUOTE]
+    return shown if length <= LONGEST_QUOTE else f"{shown}… ({length:,} characters)"
