@@ -17,6 +17,7 @@ from dretrieve.kernels.interning import FNV_OFFSET, FNV_PRIME, NEWLINE, folded
 SURE, UNSURE, BAD = 0, 1, 2
 POWERS = 10.0 ** np.arange(23)  # exact in double precision
 TAB, RETURN, BLANK, HASH = 9, 13, 32, 35
+CUT = 1_000_000
 OTHER_CUT, BROKEN = -1, -2  # instead of a number of columns
 
 
@@ -149,7 +150,10 @@ def _exponent(buffer: NDArray[np.uint8], position: int, stop: int) -> tuple[int,
 
 @njit(cache=True, nogil=True)
 def _mantissa(buffer: NDArray[np.uint8], position: int, stop: int) -> tuple[np.uint64, int, int, int]:
-    """Return the first 19 digits, the power of ten, where the digits end, and how many there are."""
+    """Return the first 19 digits, the power of ten, where the digits end, and how many there are.
+
+    The power is `CUT` or more where digits that count were left out.
+    """
     mantissa, power, digits, seen, point = np.uint64(0), 0, 0, 0, False
     while position < stop:
         byte = buffer[position]
@@ -160,6 +164,7 @@ def _mantissa(buffer: NDArray[np.uint8], position: int, stop: int) -> tuple[np.u
                 digits += 1 if mantissa > np.uint64(0) else 0
                 power -= 1 if point else 0
             else:
+                power += CUT if byte > 48 else 0
                 power += 0 if point else 1
         elif byte == 46 and not point:
             point = True
@@ -170,10 +175,36 @@ def _mantissa(buffer: NDArray[np.uint8], position: int, stop: int) -> tuple[np.u
 
 
 @njit(cache=True, nogil=True)
+def _product_error(left: float, right: float, product: float) -> float:
+    """Return what the rounded product lacks of the exact one (Dekker 1971)."""
+    a, b = left * 134217729.0, right * 134217729.0  # 2^27 + 1
+    a_high, b_high = a - (a - left), b - (b - right)
+    a_low, b_low = left - a_high, right - b_high
+    return ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low
+
+
+@njit(cache=True, nogil=True)
+def _quotient(mantissa: np.uint64, divisor: float) -> tuple[float, int]:
+    """Return ``mantissa / divisor`` of up to 19 digits and whether its double is surely right.
+
+    The rounded quotient is corrected by what it leaves, known to 2^-50; unsure is a correction that ends
+    so near to the middle of two doubles that this matters.
+    """
+    high = np.float64(mantissa)
+    low = np.float64(np.int64(mantissa - np.uint64(high)))
+    quotient = high / divisor
+    product = quotient * divisor
+    left = (high - product) - _product_error(quotient, divisor, product)
+    correction = (left + low) / divisor
+    least, most = quotient + correction * (1.0 - 2.0**-40), quotient + correction * (1.0 + 2.0**-40)
+    return least, SURE if least == most else UNSURE
+
+
+@njit(cache=True, nogil=True)
 def parse_score(buffer: NDArray[np.uint8], start: int, stop: int) -> tuple[float, int]:
     """Return the decimal number of ``buffer[start:stop]`` and whether its double is surely right.
 
-    Up to 2^53 in at most 22 decimal places is one exact division (Clinger 1990); other numbers are `UNSURE`.
+    Up to 2^53 in at most 22 decimal places is one exact division (Clinger 1990).
     """
     position = start
     negative = buffer[position] == 45
@@ -192,6 +223,8 @@ def parse_score(buffer: NDArray[np.uint8], start: int, stop: int) -> tuple[float
     value, state = np.float64(mantissa), SURE
     if mantissa <= np.uint64(1 << 53) and -22 <= power <= 22:
         value = value * POWERS[power] if power >= 0 else value / POWERS[-power]
+    elif -22 <= power < 0:
+        value, state = _quotient(mantissa, POWERS[-power])
     elif mantissa > np.uint64(0):
         state = UNSURE
     return -value if negative else value, state
@@ -234,6 +267,9 @@ def _read_line(
         if columns == shape.score:
             found[4], found[5] = start, stop
         columns += 1
+        if not tabs and buffer[stop] == BLANK and buffer[stop + 1] > BLANK:  # nearly always
+            position = stop + 1
+            continue
         after = _after_blanks(buffer, stop)
         if buffer[after] == NEWLINE:
             return OTHER_CUT if tabs and columns == 1 else columns, after
@@ -259,7 +295,7 @@ def parse_lines(buffer: NDArray[np.uint8], shape: Shape, out: Scan) -> tuple[int
     """Parse whole lines (the buffer ends with a newline) into ``out``.
 
     Returns:
-        Rows written, query changes, scores left unsure, scores that are not whole numbers written as such,
+        Rows written, query changes, scores left unsure, of three columns the scores that are no whole numbers,
         and the offset of the first line that breaks the format, or -1.
     """
     found = np.zeros(6, dtype=np.int64)
@@ -279,7 +315,8 @@ def parse_lines(buffer: NDArray[np.uint8], shape: Shape, out: Scan) -> tuple[int
         value, state = parse_score(buffer, found[4], found[5])
         if state == BAD:
             return row, changes, unsure, fractions, start
-        fractions += 0 if _is_whole(buffer, found[4], found[5]) else 1
+        if shape.columns == 3 and not _is_whole(buffer, found[4], found[5]):
+            fractions += 1
         if state == UNSURE:
             out.unsure[unsure, 0], out.unsure[unsure, 1], out.unsure[unsure, 2] = row, found[4], found[5]
             unsure += 1

@@ -8,6 +8,7 @@ from dretrieve.jobs.evaluate import run, run_names
 from dretrieve.jobs.evaluate_inputs import EvaluateConfig
 from dretrieve.metrics.relevance import RelevanceOptions
 from dretrieve.store.stage import Stage, open_artefact
+from dretrieve.text.collection import Collection
 
 
 @pytest.fixture
@@ -287,3 +288,57 @@ def test_every_format_shows_the_value(tiny_collection, first_run, form):
         console.print(shown)
         shown = console.file.getvalue()
     assert "0.75" in shown
+
+
+def measured(tmp_path, runs, forms=(), **changes):
+    """Return the first run's values against one relevant passage ``d1`` of each of 100 queries."""
+    qrels = tmp_path / "qrels.txt"
+    qrels.write_text("".join(f"q{row} 0 d{row}_1 1\n" for row in range(100)))
+    paths = []
+    for number, text in enumerate(runs):
+        paths.append(tmp_path / f"run-{number}.tsv")
+        paths[-1].write_text(text)
+    fields = {"qrels": str(qrels), "metrics": "RR@10", "run_format": tuple(forms)}
+    result = run(EvaluateConfig(runs=tuple(paths), **(fields | changes)))
+    return [one["mean"]["RR@10"] for one in result.as_json()["runs"]]
+
+
+RANKS = [f"q{row}\td{row}_{rank}\t{rank}\n" for row in range(100) for rank in range(1, 11)]
+
+
+def test_ranks_with_a_missing_line_are_asked_about_and_never_reversed(tmp_path):
+    assert measured(tmp_path, ["".join(RANKS)]) == [1.0]
+    holed = "".join(line for line in RANKS if line != "q7\td7_1\t1\n")
+    with pytest.raises(DataError, match=r"line 71: .* here is 2 where the query's rank 1 was due"):
+        measured(tmp_path, [holed])
+    assert measured(tmp_path, [holed], ["msmarco"]) == [pytest.approx(0.99)]
+    assert measured(tmp_path, [holed], ["tevatron"]) == [pytest.approx(0.1 + 0.0, abs=0.002)]
+
+
+def test_each_run_has_its_own_form_or_all_have_one(tmp_path):
+    trec = "".join(f"q{row} Q0 d{row}_1 1 2.5 t\n" for row in range(100))
+    assert measured(tmp_path, [trec, "".join(RANKS)], ["trec", "msmarco"]) == [1.0, 1.0]
+    assert measured(tmp_path, ["".join(RANKS)] * 2, ["msmarco"]) == [1.0, 1.0]
+    with pytest.raises(UsageError, match="--run-format is given 3 times for 2 runs"):
+        measured(tmp_path, [trec, trec], ["trec"] * 3)
+    with pytest.raises(UsageError, match="--run-format goes with --run"):
+        run(EvaluateConfig(predictions=(tmp_path / "p",), answers="x", run_format=("trec",)))
+
+
+def test_the_form_is_part_of_what_a_result_was_made_with(tmp_path):
+    assert measured(tmp_path, ["".join(RANKS)], output=tmp_path / "m.json") == [1.0]
+    with pytest.raises(PreconditionError, match="run_format"):
+        measured(tmp_path, ["".join(RANKS)], ["tevatron"], output=tmp_path / "m.json")
+
+
+@pytest.mark.parametrize("text", ["", "# nothing was found\n", "{}"])
+def test_a_run_without_hits_measures_zero_and_says_so(tiny_collection, tmp_path, text):
+    empty = tmp_path / "empty.trec"
+    empty.write_text(text)
+    value = measure(tiny_collection, empty).as_json()["runs"][0]
+    assert value["mean"] == {"RR": 0.0, "R@1": 0.0}
+    assert value["num_queries"] == 6
+    assert "run empty holds no hits at all" in value["notes"]
+    answers = {"qrels": None, "answers": f"{tiny_collection}:test", "metrics": "top1"}
+    if Collection.open(f"{tiny_collection}:test").queries().answers[0]:
+        assert measure(tiny_collection, empty, **answers).as_json()["runs"][0]["mean"] == {"top1": 0.0}

@@ -266,3 +266,81 @@ def test_a_compressed_run_holds_the_lines(
     fuse(cli_here, *words)
     with gzip.open(tmp_path / "out.trec.gz", "rt") as file:
         assert len(file.readlines()) == 3000
+
+
+MSMARCO = "q\ta\t1\nq\tb\t2\n"
+
+
+@pytest.mark.parametrize("which", ["--run", "--bm25-run", "--dev-run", "--dev-bm25-run"])
+def test_ranks_are_refused_where_scores_are_weighed(
+    cli_here: Callable, dev: dict[str, Path], tmp_path: Path, which: str
+) -> None:
+    (tmp_path / "ranks.tsv").write_text(MSMARCO)
+    given = {"--run": dev["dense-one"], "--bm25-run": dev["bm25-one"]}
+    if "dev" in which:
+        given |= {"--dev-run": dev["dense-one"], "--dev-bm25-run": dev["bm25-one"]}
+        given |= {"--tune": "0:1:1", "--qrels": f"{tmp_path / 'one'}:dev"}
+    given[which] = tmp_path / "ranks.tsv"
+    words = [word for pair in given.items() for word in pair]
+    err = fuse(cli_here, *words, "--output", tmp_path / "o.trec", code=4).err
+    assert "ranks.tsv: the run holds ranks and no scores, and alpha weighs scores; fuse by ranks" in err
+    assert not (tmp_path / "o.trec").exists()
+
+
+def test_ranks_are_fused_by_rank_and_forms_can_be_named(
+    cli_here: Callable, dev: dict[str, Path], tmp_path: Path
+) -> None:
+    ranks = tmp_path / "ranks.tsv"
+    ranks.write_text("q\ta\t2\nq\tb\t1\n")
+    words = ("--run", dev["dense-one"], "--bm25-run", ranks, "--output", tmp_path / "o.trec")
+    err = fuse(cli_here, *words, code=4).err
+    assert "line 1: the third of three columns may hold ranks or scores" in err
+    forms = ("--run-format", "trec", "--run-format", "msmarco")
+    fuse(cli_here, *words, *forms, "--method", "rrf")
+    scores = [line.split()[2:5:2] for line in (tmp_path / "o.trec").read_text().splitlines()]
+    assert scores == [["b", str(1 / 61 + 1 / 62)], ["a", str(1 / 61 + 1 / 62)]]
+    fuse(cli_here, *words, "--run-format", "trec", "--run-format", "tevatron", "--force")
+    assert (tmp_path / "o.trec").read_text().splitlines()[0].split()[2:5] == ["a", "1", "4"]
+
+
+def test_the_order_of_close_doubles_survives(cli_here: Callable, tmp_path: Path) -> None:
+    dense = write_run(tmp_path / "d.trec", {"q": {"zed": 0.500000021, "abc": 0.500000022}})
+    bm25 = write_run(tmp_path / "b.trec", {"q": {"x": 1.0}})
+    words = (
+        "--run",
+        dense,
+        "--bm25-run",
+        bm25,
+        "--missing",
+        "zero",
+        "--alpha",
+        0,
+        "--output",
+        tmp_path / "o.trec",
+    )
+    fuse(cli_here, *words)
+    assert [line.split()[2] for line in (tmp_path / "o.trec").read_text().splitlines()] == ["abc", "zed", "x"]
+
+
+def test_a_run_without_hits_leaves_the_other_alone(
+    cli_here: Callable, dev: dict[str, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "empty.trec").write_text("")
+    words = (
+        "--run",
+        dev["dense-one"],
+        "--bm25-run",
+        tmp_path / "empty.trec",
+        "--output",
+        tmp_path / "o.trec",
+    )
+    assert "empty.trec holds no hits at all; the fused run has those of" in fuse(cli_here, *words).err
+    assert [line.split()[2] for line in (tmp_path / "o.trec").read_text().splitlines()] == ["a", "b"]
+
+
+def test_a_weight_that_leaves_no_finite_score_is_refused(
+    cli_here: Callable, dev: dict[str, Path], tmp_path: Path
+) -> None:
+    words = ("--run", dev["dense-one"], "--bm25-run", dev["bm25-one"], "--output", tmp_path / "o.trec")
+    err = fuse(cli_here, *words, "--alpha", "1e308", code=2).err
+    assert "with --alpha 1e+308 a fused score is too large for 64 bits" in err

@@ -171,3 +171,24 @@ def test_regular_expressions_as_answers(collection):
     named = {name for example in read_examples(result.output) for name in example.negative_document_ids}
     assert "p3" in named
     assert not {f"p{row}" for row in range(30, 40)} & named
+
+
+def test_ranks_do_for_mining_but_not_for_a_margin(collection):
+    lines = (collection.parent / "run.trec").read_text().splitlines()
+    ranks = collection.parent / "ranks.tsv"
+    ranks.write_text("".join("{0}\t{2}\t{3}\n".format(*line.split()) for line in lines))
+    expected = list(read_examples(run(config_of(collection)).output))
+    output = collection.parent / "ranked.jsonl"
+    mined = list(read_examples(run(config_of(collection, run=ranks, output=output)).output))
+    assert [example.negative_document_ids for example in mined] == [
+        example.negative_document_ids for example in expected
+    ]
+    assert all(example.negative_scores is None for example in mined)
+    for margin in ({"margin": 0.1}, {"relative_margin": 0.1}):
+        config = config_of(collection, run=ranks, output=output, mining=MiningOptions(**margin), force=True)
+        with pytest.raises(
+            DataError, match=r"holds ranks and no scores, and a margin compares scores; leave"
+        ):
+            run(config)
+    with pytest.raises(UsageError, match="unknown --run-format 'csv'"):
+        config_of(collection, run_format="csv")
