@@ -1,30 +1,73 @@
-"""``dretrieve convert``: a checkpoint of other people's code becomes a model folder."""
+"""``dretrieve convert``: a checkpoint of other people's code becomes a model folder, a run another form."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dretrieve.models.foreign.forms import FORMS
-from dretrieve_cli.common import ConfigFile, DryRun, Force, Json, Output, Quiet, Threads, Verbose, execute
+from dretrieve_cli.common import (
+    ConfigFile,
+    DryRun,
+    Force,
+    Json,
+    Output,
+    Quiet,
+    Result,
+    RunFormat,
+    Threads,
+    Verbose,
+    execute,
+)
 
+if TYPE_CHECKING:
+    from dretrieve.types import Progress
+
+MODEL, RUN = "Checkpoints", "Runs"
 WRITERS = "; ".join(f"{name}: {form.text}" for name, form in FORMS.items())
 
 
 def convert(
-    checkpoint: Annotated[Path, typer.Argument(help="The file (.bin, .cp, .pt, .safetensors).")],
-    form: Annotated[str, typer.Option("--from", metavar="FORM", help=f"Who wrote it. {WRITERS}.")],
+    source: Annotated[
+        Path,
+        typer.Argument(help="A checkpoint (.bin, .cp, .pt, .safetensors), or a run.", show_default=False),
+    ],
+    output: Output,
+    form: Annotated[
+        str | None,
+        typer.Option("--from", metavar="FORM", help=f"Who wrote it. {WRITERS}.", rich_help_panel=MODEL),
+    ] = None,
     backbone: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--backbone",
             "-b",
             help="What it was trained from (its sizes and tokenizer): a folder or hub name.",
+            rich_help_panel=MODEL,
         ),
-    ],
-    output: Output,
+    ] = None,
+    output_format: Annotated[
+        str | None,
+        typer.Option(
+            "--output-format",
+            metavar="FORM",
+            help="Form to write the run in: trec, msmarco, tevatron, dpr, contriever, pyserini-json or ranx.",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
+    run_format: RunFormat = "auto",
+    queries: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR[:SPLIT]", help="Questions and answers for dpr and its like.", rich_help_panel=RUN
+        ),
+    ] = None,
+    corpus: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="Passages, where --queries has none.", rich_help_panel=RUN),
+    ] = None,
     force: Force = False,
     dry_run: DryRun = False,
     json: Json = False,
@@ -33,17 +76,45 @@ def convert(
     config: ConfigFile = None,
     threads: Threads = 0,
 ) -> None:
-    """Turn a checkpoint of other people's code into a model that every command reads.
+    """Turn a checkpoint of other people's code into a model folder, or a run into another form of run.
 
-    No code inside a checkpoint is run. Every tensor that a vector depends on must be there and fit.
+    No code inside a checkpoint is run. Every tensor that a vector depends on must be there and fit. Runs are
+    read in every form; MS MARCO's holds ranks, from which 1 / rank becomes the score.
 
     Examples:
         dretrieve convert hf_bert_base.cp --from dpr --backbone google-bert/bert-base-uncased --output dpr
         dretrieve convert pytorch_model.bin --from taser --backbone Luyu/co-condenser-wiki --output taser
+        dretrieve convert run.trec --output-format msmarco --output run.tsv
+        dretrieve convert run.trec --output-format dpr --queries nq:test --corpus wiki --output nq.json
     """
-    from dretrieve.jobs import convert as job
+    from dretrieve.errors import UsageError
 
-    job_config = job.ConvertConfig(
-        checkpoint=checkpoint, form=form, backbone=backbone, output=output, force=force, dry_run=dry_run
-    )
-    execute(lambda progress: job.run(job_config, progress), json=json, quiet=quiet, verbose=verbose)
+    def work(progress: Progress) -> Result:
+        if output_format is not None:
+            from dretrieve.jobs import convert_run
+
+            if form is not None or backbone is not None:
+                raise UsageError("--from and --backbone are for checkpoints, --output-format is for runs")
+            of_run = convert_run.ConvertRunConfig(
+                run=source,
+                run_format=run_format,
+                output_format=output_format,
+                output=output,
+                queries=queries,
+                corpus=corpus,
+                force=force,
+                dry_run=dry_run,
+            )
+            return convert_run.run(of_run, progress)
+        from dretrieve.jobs import convert as job
+
+        if form is None or backbone is None:
+            raise UsageError(
+                "a checkpoint needs --from FORM and --backbone MODEL; a run needs --output-format FORM"
+            )
+        of_model = job.ConvertConfig(
+            checkpoint=source, form=form, backbone=backbone, output=output, force=force, dry_run=dry_run
+        )
+        return job.run(of_model, progress)
+
+    execute(work, json=json, quiet=quiet, verbose=verbose)

@@ -21,7 +21,7 @@ from dretrieve.text.collection import parse_spec
 from dretrieve.text.files import open_bytes
 from dretrieve.types import Progress, Silent
 
-TEXT_STAGES = ("prepare", "search", "merge", "fuse-bm25", "mine-negatives")
+TEXT_STAGES = ("prepare", "search", "merge", "fuse-bm25", "convert-run", "mine-negatives")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -113,8 +113,8 @@ def _opened(config: MergeConfig) -> list[tuple[Path, Manifest]]:
     forms_for([config.run_format], 1)
     if config.run_format == "msmarco":
         raise UsageError(
-            "merge weighs scores of different runs against each other, and ranks (--run-format msmarco) cannot "
-            "be weighed; search again with --output-format trec"
+            "merge weighs scores of different runs, and ranks (--run-format msmarco) cannot be weighed; "
+            "search again with --output-format trec"
         )
     if not config.partials:
         raise UsageError("name the partial runs to merge: dretrieve merge part-*.trec --output RUN")

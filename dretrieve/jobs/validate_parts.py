@@ -19,7 +19,7 @@ from dretrieve.text.qrels import read_qrels
 from dretrieve.text.runs import read_run
 from dretrieve.types import Progress, Qrels, Run
 
-RUN_STAGES = ("search", "fuse-bm25", "convert")
+RUN_STAGES = ("search", "fuse-bm25", "convert-run")
 State = Literal["ok", "note", "problem"]
 
 

@@ -220,7 +220,7 @@ def parse_score(buffer: NDArray[np.uint8], start: int, stop: int) -> tuple[float
         if state == BAD:
             return 0.0, BAD
         power += extra
-    value, state = np.float64(mantissa), SURE
+    value, state = float(np.float64(mantissa)), SURE
     if mantissa <= np.uint64(1 << 53) and -22 <= power <= 22:
         value = value * POWERS[power] if power >= 0 else value / POWERS[-power]
     elif -22 <= power < 0:
@@ -295,8 +295,8 @@ def parse_lines(buffer: NDArray[np.uint8], shape: Shape, out: Scan) -> tuple[int
     """Parse whole lines (the buffer ends with a newline) into ``out``.
 
     Returns:
-        Rows written, query changes, scores left unsure, of three columns the scores that are no whole numbers,
-        and the offset of the first line that breaks the format, or -1.
+        Rows written, query changes, scores left unsure, scores that are no whole numbers (counted of three
+        columns only), and the offset of the first line that breaks the format, or -1.
     """
     found = np.zeros(6, dtype=np.int64)
     position, row, changes, unsure, used, fractions = 0, 0, 0, 0, 0, 0

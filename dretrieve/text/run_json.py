@@ -1,12 +1,12 @@
 """Runs in JSON: what DPR, Contriever, Pyserini, sentence-transformers and ranx write.
 
-| dialect    | container              | hits         | hit                                           |
-|------------|------------------------|--------------|-----------------------------------------------|
-| dpr        | one array              | ``ctxs``     | id, title, text, score (a string), has_answer |
-| contriever | one object a line      | ``ctxs``     | id, title, text, score (a string), hasanswer  |
-| pyserini   | one object by query id | ``contexts`` | docid, score (a string), has_answer           |
-| results    | one object a line      | ``results``  | corpus_id, score (sentence-transformers)      |
-| scores     | one object by query id | its values   | passage id: score (ranx, MTEB, pytrec_eval)   |
+| dialect       | container              | hits         | hit                                           |
+|---------------|------------------------|--------------|-----------------------------------------------|
+| dpr           | one array              | ``ctxs``     | id, title, text, score (a string), has_answer |
+| contriever    | one object a line      | ``ctxs``     | id, title, text, score (a string), hasanswer  |
+| pyserini-json | one object by query id | ``contexts`` | docid, score (a string), has_answer           |
+| results       | one object a line      | ``results``  | corpus_id, score (sentence-transformers)      |
+| ranx          | one object by query id | its values   | passage id: score (MTEB, pytrec_eval too)     |
 
 DPR and Contriever name no query ids: a key ``id``, ``_id``, ``query_id`` or ``question_id`` is taken where
 there is one, else the position in the file, counted from 0.
@@ -35,7 +35,7 @@ from dretrieve.types import Record, Run
 QUERY_KEYS = ("query_id", "_id", "id", "question_id", "qid")
 HIT_KEYS = ("id", "docid", "corpus_id", "passage_id", "doc_id")
 LIST_KEYS = ("ctxs", "contexts", "results")
-DIALECTS = ("dpr", "contriever", "pyserini")
+DIALECTS = ("dpr", "contriever", "pyserini-json", "ranx")
 
 
 def read_json_run(path: Path, form: str = "auto") -> Run:
@@ -187,14 +187,14 @@ def write_json_run(
     dialect: str = "dpr",
     holds_answer: Callable[[str, Record], bool] | None = None,
 ) -> None:
-    """Write the run with texts in one of DPR's three dialects.
+    """Write the run in one of the JSON forms: those of DPR and its readers with texts, ranx's without.
 
     Args:
         target: a path (written atomically) or a text file.
         run: sorted.
         questions: by query id; the query's text and answers.
         passage: gives a passage's record by id, None when the collection lacks it.
-        dialect: ``dpr``, ``contriever`` or ``pyserini``.
+        dialect: a name of `DIALECTS`.
         holds_answer: says whether a hit answers a query; without it the key is left out.
 
     Raises:
@@ -207,7 +207,15 @@ def write_json_run(
         with replacing(target, text=True) as file:
             write_json_run(file, run, questions, passage, dialect=dialect, holds_answer=holds_answer)
         return
-    entries = _written_entries(run, questions, passage, dialect, holds_answer)
+    entries: Iterable[tuple[str, dict[str, Any]]]
+    if dialect == "ranx":
+        kind = run.scores.dtype.type
+        entries = (
+            (query_id, {passage_id: float(score_text(kind(score))) for passage_id, score in run.hits(row)})
+            for row, query_id in enumerate(run.query_ids)
+        )
+    else:
+        entries = _written_entries(run, questions, passage, dialect, holds_answer)
     if dialect == "contriever":
         for _, entry in entries:
             target.write(json.dumps(entry, ensure_ascii=False) + "\n")
@@ -237,21 +245,19 @@ def _written_entries(
         for passage_id, value in run.hits(row):
             score = score_text(run.scores.dtype.type(value))
             record = passage(passage_id)
-            if record is None:
+            if record is None and (dialect != "pyserini-json" or holds_answer is not None):
                 raise DataError(
                     f"the run's passage {passage_id!r} is not in the corpus; give the corpus it came from"
                 )
-            hit: dict[str, Any]
-            if dialect == "pyserini":
-                hit = {"docid": passage_id, "score": score}
-            else:
+            hit: dict[str, Any] = {"docid": passage_id, "score": score}
+            if record is not None and dialect != "pyserini-json":
                 hit = {"id": passage_id, "title": record.title, "text": record.text, "score": score}
-            if holds_answer is not None:
+            if record is not None and holds_answer is not None:
                 hit[flag] = holds_answer(query_id, record)
             hits.append(hit)
         question = questions[query_id]
         entry: dict[str, Any] = {"question": question.text, "answers": list(question.answers)}
-        if dialect == "pyserini":
+        if dialect == "pyserini-json":
             yield query_id, entry | {"contexts": hits}
         else:
             yield query_id, {"id": query_id} | entry | {"ctxs": hits}

@@ -30,4 +30,19 @@ def test_a_user_s_mistakes(cli_here, tiny_model, tmp_path):
     assert "none.cp does not exist" in cli_here(*line, "--from", "dpr", code=3).err
     (tmp_path / "none.cp").write_text("no checkpoint")
     assert "dretrieve: " in cli_here(*line, "--from", "dpr", code=4).err
-    assert "--from" in cli_here(*line, code=2).err
+    assert "a checkpoint needs --from FORM and --backbone MODEL" in cli_here(*line, code=2).err
+
+
+def test_runs_are_converted_by_the_same_command(cli_here, tiny_model, tmp_path):
+    (tmp_path / "r.trec").write_text("q1 Q0 d1 1 3.5 t\nq1 Q0 d2 2 2.5 t\n")
+    help_text = cli_here("convert", "--help").out
+    assert "run into another form" in help_text
+    assert "--output-format" in help_text
+    line = ["convert", tmp_path / "r.trec", "--output", tmp_path / "r.tsv"]
+    assert cli_here(*line, "--output-format", "msmarco").out.startswith(
+        f"{tmp_path}/r.tsv: converted; msmarco"
+    )
+    assert (tmp_path / "r.tsv").read_text() == "q1\td1\t1\nq1\td2\t2\n"
+    assert "a run needs --output-format FORM" in cli_here(*line, code=2).err
+    both = cli_here(*line, "--output-format", "trec", "--from", "dpr", code=2).err
+    assert "--from and --backbone are for checkpoints" in both

@@ -132,7 +132,7 @@ QUESTIONS = {"q1": Question(text="which river?", answers=["Nile"]), "q2": Questi
 RECORDS = {"a": Record("a", "River", "the Nile"), "b": Record("b", "", "the\nRhine")}
 
 
-@pytest.mark.parametrize("dialect", ["dpr", "contriever", "pyserini"])
+@pytest.mark.parametrize("dialect", ["dpr", "contriever", "pyserini-json"])
 def test_the_dialects_are_written_and_read_back(tmp_path, run, dialect):
     path = tmp_path / "out.json"
     write_json_run(
@@ -142,9 +142,11 @@ def test_the_dialects_are_written_and_read_back(tmp_path, run, dialect):
     assert hits(read_json_run(path)) == hits(run)
     text = path.read_text()
     first = json.loads(text.splitlines()[0]) if dialect == "contriever" else json.loads(text)
-    entry = {"dpr": lambda: first[0], "contriever": lambda: first, "pyserini": lambda: first["q1"]}[dialect]()
+    entry = {"dpr": lambda: first[0], "contriever": lambda: first, "pyserini-json": lambda: first["q1"]}[
+        dialect
+    ]()
     assert entry["question"] == "which river?"
-    hit = entry["contexts" if dialect == "pyserini" else "ctxs"][0]
+    hit = entry["contexts" if dialect == "pyserini-json" else "ctxs"][0]
     assert hit["score"] == "2.5"
     assert hit["hasanswer" if dialect == "contriever" else "has_answer"] is True
 
@@ -152,7 +154,7 @@ def test_the_dialects_are_written_and_read_back(tmp_path, run, dialect):
 def test_what_cannot_be_written(run):
     file = io.StringIO()
     with pytest.raises(
-        UsageError, match="unknown dialect 'kilt'; the dialects are dpr, contriever, pyserini"
+        UsageError, match="unknown dialect 'kilt'; the dialects are dpr, contriever, pyserini-json, ranx"
     ):
         write_json_run(file, run, QUESTIONS, RECORDS.get, dialect="kilt")
     with pytest.raises(DataError, match="the run's query 'q1' is not among the questions"):

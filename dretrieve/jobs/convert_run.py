@@ -1,0 +1,163 @@
+"""``convert`` of a run: from any form that is read to any that is written."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from dretrieve.errors import UsageError
+from dretrieve.jobs.evaluate_inputs import open_corpus, questions_fingerprint, run_fingerprint
+from dretrieve.metrics.answers import Answers
+from dretrieve.store.stage import Stage
+from dretrieve.store.text_store import TextStore
+from dretrieve.text.collection import Collection
+from dretrieve.text.corpus_spec import parse_corpus
+from dretrieve.text.queries import QuerySet
+from dretrieve.text.run_json import DIALECTS, Question, write_json_run
+from dretrieve.text.run_write import WRITTEN_FORMS, compressed, write_run
+from dretrieve.text.runs import forms_for, read_run
+from dretrieve.types import Progress, Record, Run, Silent
+
+STAGE, VERSION = "convert-run", 1
+FORMS = (*WRITTEN_FORMS, *DIALECTS)
+NEEDS_QUERIES, NEEDS_PASSAGES = ("dpr", "contriever", "pyserini-json"), ("dpr", "contriever")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConvertRunConfig:
+    """What to convert.
+
+    Attributes:
+        run: the file.
+        run_format: its form, ``auto`` to tell.
+        output_format: a name of `FORMS`.
+        output: the file to write, compressed as its ending says.
+        queries: ``DIR[:split]`` whose texts and answers the JSON forms with texts hold.
+        corpus: the passages searched, where ``queries`` has none.
+        force: replace a result of other options.
+        dry_run: only read.
+    """
+
+    run: Path
+    output_format: str
+    output: Path
+    run_format: str = "auto"
+    queries: str | None = None
+    corpus: str | None = None
+    force: bool = False
+    dry_run: bool = False
+
+    def __post_init__(self) -> None:
+        forms_for([self.run_format], 1)
+        if self.output_format not in FORMS:
+            raise UsageError(
+                f"--output-format {self.output_format!r} is unknown; there are {', '.join(FORMS)}"
+            )
+        if self.queries is None and self.output_format in NEEDS_QUERIES:
+            raise UsageError(
+                f"--output-format {self.output_format} holds the questions' texts and answers; add --queries "
+                "DIR:split (and --corpus DIR if it has no passages)"
+            )
+        if self.output.resolve() == self.run.resolve():
+            raise UsageError(f"--output {self.output} is the run itself; choose another name")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConvertRunResult:
+    """What stands in the output now."""
+
+    output: Path
+    state: str
+    form: str
+    counts: Mapping[str, int]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return everything as plain data."""
+        return {"output": str(self.output), "state": self.state, "form": self.form, **self.counts}
+
+    def render(self) -> str:
+        """Return a line for people."""
+        counts = ", ".join(f"{count:,} {name}" for name, count in self.counts.items())
+        return f"{self.output}: {self.state}; {self.form}, {counts}"
+
+
+def run(config: ConvertRunConfig, progress: Progress | None = None) -> ConvertRunResult:
+    """Read the run, write it in the other form; an output of the same options and run is up to date.
+
+    Raises:
+        PreconditionError: no such run or collection; an output that is not ours.
+        DataError: a broken run, an id that the form cannot carry, a query or passage without text.
+    """
+    progress = progress or Silent()
+    inputs = {"run": run_fingerprint(config.run)}
+    queries, corpus = None, None
+    if config.output_format in NEEDS_QUERIES and config.queries is not None:
+        queries = Collection.open(config.queries).queries()
+        inputs["queries"] = questions_fingerprint(queries)
+        if config.output_format in NEEDS_PASSAGES or any(queries.answers):
+            corpus = open_corpus(parse_corpus(config.corpus) if config.corpus else config.queries, progress)
+            inputs["corpus"] = corpus.sha256
+    options = {"form": config.output_format, "run_format": config.run_format}
+    stage = Stage(config.output, "file", STAGE, VERSION, options, inputs, config.force)
+    if stage.up_to_date(look=config.dry_run):
+        return _result(config, "up to date", stage.existing().counts)
+    found = read_run(config.run, config.run_format)
+    counts = {"queries": len(found), "hits": len(found.scores)}
+    if found.by_rank and config.output_format != "msmarco":
+        progress.note(
+            f"{config.run} holds ranks and no scores: 1 / rank is written, which keeps the order; do not "
+            "weigh it against other scores"
+        )
+    if config.dry_run:
+        return _result(config, "would convert", counts)
+    with stage.write() as file:
+        _write(file, found, config, queries, corpus)
+    stage.commit(counts=counts)
+    return _result(config, "converted", counts)
+
+
+def _result(config: ConvertRunConfig, state: str, counts: Mapping[str, int]) -> ConvertRunResult:
+    return ConvertRunResult(output=config.output, state=state, form=config.output_format, counts=dict(counts))
+
+
+def _write(
+    file: IO[bytes], found: Run, config: ConvertRunConfig, queries: QuerySet | None, corpus: TextStore | None
+) -> None:
+    if config.output_format in WRITTEN_FORMS:
+        write_run(file, found, form=config.output_format, name=config.output.name)
+        return
+    texts = (
+        {}
+        if queries is None
+        else {query.id: Question(text=query.text, answers=query.answers) for query in queries.queries}
+    )
+    with compressed(file, config.output.name) as inner:
+        text = io.TextIOWrapper(inner, encoding="utf-8", newline="\n", write_through=True)
+        write_json_run(
+            text,
+            found,
+            texts,
+            _passages(corpus),
+            dialect=config.output_format,
+            holds_answer=_holds_answer(queries) if corpus is not None else None,
+        )
+        text.detach()
+
+
+def _passages(corpus: TextStore | None) -> Callable[[str], Record | None]:
+    def passage(passage_id: str) -> Record | None:
+        row = corpus.row_of(passage_id) if corpus is not None else None
+        return corpus.record(row) if corpus is not None and row is not None else None
+
+    return passage
+
+
+def _holds_answer(queries: QuerySet | None) -> Callable[[str, Record], bool] | None:
+    """Return DPR's rule for the questions' answers, None without any."""
+    if queries is None or not any(queries.answers):
+        return None
+    ready = {query.id: Answers(query.answers, regex=query.answers_are_regex) for query in queries.queries}
+    return lambda query_id, record: ready[query_id].found_in(record.text)
