@@ -38,8 +38,8 @@ def alone_in(folder: Path) -> Iterator[None]:
     """Keep other trainings out of the folder for the block.
 
     The lock is the kernel's (flock on the folder itself): it leaves no file, and ends with its process,
-    however it ends. It holds among the processes of one machine; two machines that share a disk see each other's
-    only where the file system carries such locks, and most network file systems do not for folders.
+    however it ends. It holds among the processes of one machine; two machines that share a disk see each
+    other's only where the file system carries such locks, and most network file systems do not for folders.
 
     Raises:
         PreconditionError: another process is in the folder.
