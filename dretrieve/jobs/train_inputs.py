@@ -63,7 +63,8 @@ def open_inputs(config: TrainConfig, place: tuple[Processes, torch.device], prog
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise UsageError(f"two sets are called {twice}; name them: --data name=…,path=…")
-    sets = [open_set(spec, options.seed, progress) for spec in specs]
+    taught = options.distil_weight > 0
+    sets = [open_set(spec, options.seed, progress, taught=taught) for spec in specs]
     dev = open_dev(dev_options(options), progress) if options.dev else None
     known, _ = read_card(find_model(config.backbone))
     precision = training_precision(options.precision, device)

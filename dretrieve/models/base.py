@@ -89,6 +89,23 @@ class Encoded:
         return Encoded(values[0], self.mask, salience, self.auxiliary)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Distillation:
+    """How a teacher's scores teach, beside the labels.
+
+    Attributes:
+        weight: of the teacher's loss, above 0 and at most 1; the labels' loss has the rest.
+        loss: ``kl`` or ``margin-mse`` (`models.contrastive.distillation_loss`).
+        temperature: divides the teacher's scores (``kl``).
+        student_temperature: divides the model's own scores (``kl``).
+    """
+
+    weight: float
+    loss: str = "kl"
+    temperature: float = 1.0
+    student_temperature: float = 1.0
+
+
 @dataclass(frozen=True, slots=True)
 class Targets:
     """What the loss compares with.
@@ -96,7 +113,9 @@ class Targets:
     Attributes:
         positives: [Q] int64, the column (row of the passage batch) of each query's positive.
         allowed: [Q, P] bool, False where a passage is another positive of the query and is left out.
-        teacher_scores: [Q, P] where a teacher gave scores, else None.
+        teacher_scores: [Q, P], NaN where the teacher gave none (it scores a query's own passages, its
+            positive among them); None without a teacher.
+        distillation: how they teach, where there are any.
         constants: by name, what the second pass found without gradient (ReAtt: the decoder's attention
             over each query's passages, [Q, K]).
         answers: the answers' tokens, where a decoder learns to write them.
@@ -105,6 +124,7 @@ class Targets:
     positives: Tensor
     allowed: Tensor
     teacher_scores: Tensor | None = None
+    distillation: Distillation | None = None
     constants: Mapping[str, Tensor] = field(default_factory=dict)
     answers: TokenBatch | None = None
 

@@ -1,15 +1,17 @@
 """Training examples by id, one JSON object a line: what ``mine-negatives`` writes and ``train`` reads.
 
 The keys are those of Tevatron's id-based form: ``query_id``, ``query_text``, ``positive_document_ids``,
-``negative_document_ids``; ours adds optional ``positive_scores`` and ``negative_scores`` (a teacher's or the
-run's, one for each id). Texts are never repeated here: they stand in the collection.
+``negative_document_ids``; ours adds optional ``positive_scores`` and ``negative_scores``, one for each id.
+Both together are a teacher's, which `train --distil-weight` learns from. ``negative_scores`` alone are those
+of the run that the negatives were mined from: a record, which training does not read. Texts are never
+repeated here: they stand in the collection.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,7 +21,17 @@ from dretrieve.text.files import read_json_lines
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One query with passages to be near and far."""
+    """One query with passages to be near and far.
+
+    Attributes:
+        query_id: of the query.
+        query_text: of the query.
+        positive_document_ids: passages to be near.
+        negative_document_ids: hard negatives.
+        positive_scores: a teacher's, one for each positive; None without a teacher.
+        negative_scores: one for each negative, a teacher's or (without ``positive_scores``) the run's.
+        line: where it stands in its file; 0 where it was not read from one.
+    """
 
     query_id: str
     query_text: str
@@ -27,6 +39,14 @@ class Example:
     negative_document_ids: tuple[str, ...] = ()
     positive_scores: tuple[float, ...] | None = None
     negative_scores: tuple[float, ...] | None = None
+    line: int = field(default=0, compare=False)
+
+    @property
+    def taught(self) -> bool:
+        """Whether a teacher scored all its passages."""
+        return self.positive_scores is not None and (
+            self.negative_scores is not None or not self.negative_document_ids
+        )
 
 
 def read_examples(path: Path) -> Iterator[Example]:
@@ -50,6 +70,7 @@ def read_examples(path: Path) -> Iterator[Example]:
             negatives,
             fields.numbers("positive_scores", len(positives)),
             fields.numbers("negative_scores", len(negatives)),
+            line,
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from sys import float_info
 from typing import Any
 
 from dretrieve.errors import DataError
@@ -27,6 +28,11 @@ def check_id(value: str, path: Path, line: int) -> str:
         f"the id {value!r} holds white space or a NUL, so it cannot stand in a run or qrels file; "
         "give it an id without",
     )
+
+
+def is_score(value: object) -> bool:
+    """Return whether a JSON value is a finite number (true and false are none)."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= float_info.max
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +96,7 @@ class Fields:
         if value is None:
             return None
         items = self._list(value, key)
-        if len(items) != count or any(
-            isinstance(item, bool) or not isinstance(item, int | float) for item in items
-        ):
+        if len(items) != count or not all(is_score(item) for item in items):
             raise self.refuse(f"'{key}' must hold {count} numbers, one for each passage beside it")
         return tuple(float(item) for item in items)
 

@@ -52,6 +52,8 @@ class TrainingSet:
         queries: the queries' tokens, one row per example.
         passages: the tokens of the passages that some example names.
         weight: factor on the set's share of the batches.
+        teacher: a teacher's score of each of ``positives`` and of each of ``negatives``, flat as their
+            values; None where none teaches.
     """
 
     name: str
@@ -61,6 +63,7 @@ class TrainingSet:
     queries: TokenTable
     passages: TokenTable
     weight: float = 1.0
+    teacher: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +93,8 @@ class Batch:
         passage_rows: [P] distinct rows of the set's passages: positives first, then hard negatives.
         positives: [Q] the column of each query's positive.
         allowed: [Q, P] bool, False at a query's other positives.
+        teacher_scores: [Q, P], a teacher's scores of the passages chosen for the query, NaN elsewhere; None
+            where none teaches.
     """
 
     step: int
@@ -98,6 +103,7 @@ class Batch:
     passage_rows: NDArray[np.int64]
     positives: NDArray[np.int64]
     allowed: NDArray[np.bool_]
+    teacher_scores: NDArray[np.float32] | None = None
 
     @property
     def query_ids(self) -> list[str]:
@@ -107,13 +113,9 @@ class Batch:
 
 def compose(training_set: TrainingSet, draw: Draw, choosing: Choosing) -> Batch:
     """Return the batch of that draw: a pure function of its arguments."""
-    positives, negatives = [], []
-    for row in map(int, draw.rows):
-        known = training_set.positives.row(row)
-        random = generator(choosing.seed, "passages", training_set.name, row, draw.turn)
-        first = 0 if choosing.positives == "first" else int(random.integers(len(known)))
-        positives.append(int(known[first]))
-        negatives.append(_sampled(training_set.negatives.row(row), choosing.negatives, random))
+    chosen = [_chosen(training_set, row, draw.turn, choosing) for row in map(int, draw.rows)]
+    positives = [int(training_set.positives.values[first]) for first, _ in chosen]
+    negatives = [training_set.negatives.values[places].astype(np.int64) for _, places in chosen]
     wanted = np.concatenate([np.asarray(positives, dtype=np.int64), *negatives])
     distinct, first_place = np.unique(wanted, return_index=True)
     passage_rows = wanted[np.sort(first_place)]
@@ -124,10 +126,24 @@ def compose(training_set: TrainingSet, draw: Draw, choosing: Choosing) -> Batch:
         others = [column[known] for known in training_set.positives.row(row).tolist() if known in column]
         allowed[query, others] = False
         allowed[query, targets[query]] = True
-    return Batch(draw.step, training_set, draw.rows, passage_rows, targets, allowed)
+    teacher = None
+    if training_set.teacher is not None:
+        teacher = np.full(allowed.shape, np.nan, dtype=np.float32)
+        for query, (first, places) in enumerate(chosen):
+            teacher[query, targets[query]] = training_set.teacher[0][first]
+            columns = [column[row] for row in negatives[query].tolist()]
+            teacher[query, columns] = training_set.teacher[1][places]
+    return Batch(draw.step, training_set, draw.rows, passage_rows, targets, allowed, teacher)
 
 
-def _sampled(rows: NDArray[np.int32], number: int, random: np.random.Generator) -> NDArray[np.int64]:
-    if len(rows) <= number:
-        return rows.astype(np.int64)
-    return random.choice(rows, size=number, replace=False).astype(np.int64)
+def _chosen(
+    training_set: TrainingSet, row: int, turn: int, choosing: Choosing
+) -> tuple[int, NDArray[np.int64]]:
+    """Return where the example's positive and its hard negatives stand among the set's."""
+    random = generator(choosing.seed, "passages", training_set.name, row, turn)
+    start, stop = (int(training_set.positives.offsets[row + more]) for more in (0, 1))
+    first = start + (0 if choosing.positives == "first" else int(random.integers(stop - start)))
+    start, stop = (int(training_set.negatives.offsets[row + more]) for more in (0, 1))
+    if stop - start <= choosing.negatives:
+        return first, np.arange(start, stop)
+    return first, start + random.choice(stop - start, size=choosing.negatives, replace=False)

@@ -1,14 +1,16 @@
 """``--data`` to sets of examples by id: from a split's judgements, or from mined examples.
 
-``DIR:split`` trains on the judgements of a collection, other passages of the batch as negatives. ``EX.jsonl``
-(or ``path=EX.jsonl``) brings hard negatives; its collection is the one in its manifest, or ``corpus=DIR``,
-which must be the same. Longer: ``name=nq,path=DIR,split=train,weight=4,sample=1000,phase=general``.
+``DIR:split`` trains on the judgements of a collection, with the hard negatives that ``examples.jsonl`` in its
+folder holds (`prepare` of a training file writes it). ``EX.jsonl`` (or ``path=EX.jsonl``) brings hard
+negatives of its own; its collection is the one in its manifest, or ``corpus=DIR``, which must be the same.
+A teacher's scores (`text.examples`) are kept where they are asked for, and named where they are not.
+Longer: ``name=nq,path=DIR,split=train,weight=4,sample=1000,phase=general``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +21,14 @@ from dretrieve.store.fingerprint import sha256_file
 from dretrieve.store.manifest import manifest_path, read_manifest
 from dretrieve.store.stage import open_artefact
 from dretrieve.store.text_store import TextStore
+from dretrieve.text.beir import find_file
 from dretrieve.text.collection import Collection
 from dretrieve.text.examples import Example, read_examples
+from dretrieve.text.forms import detect
 from dretrieve.types import Progress
+
+EXAMPLES = "examples.jsonl"
+Found = tuple[list[Example], TextStore, str, Path]  # with the fingerprint, and the file that messages name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +98,7 @@ class ExampleSet:
         corpus: the passages.
         fingerprint: of the examples and their passages.
         without_positives: queries left out.
+        taught: whether every example has a teacher's scores, to learn from.
     """
 
     spec: DataSpec
@@ -98,6 +106,7 @@ class ExampleSet:
     corpus: TextStore
     fingerprint: str
     without_positives: int
+    taught: bool = False
 
     def passage_rows(self) -> list[int]:
         """Return the rows of the corpus that some example names, ascending.
@@ -122,19 +131,31 @@ class ExampleSet:
         return sorted(rows)
 
 
-def open_set(spec: DataSpec, seed: int, progress: Progress) -> ExampleSet:
+def open_set(spec: DataSpec, seed: int, progress: Progress, *, taught: bool = False) -> ExampleSet:
     """Return the set of that specification.
 
+    Args:
+        spec: where it is.
+        seed: of the sample.
+        progress: for notes.
+        taught: whether a teacher's scores are learned from.
+
     Raises:
-        DataError: no example has a positive.
+        DataError: no example has a positive; some have no scores of a teacher where they are asked for.
         VerificationError: examples of another collection than the one given.
         PreconditionError: the examples do not exist.
         UsageError: options that do not fit the kind of file.
     """
     word = f"{spec.path}:{spec.split}" if spec.split else spec.path
-    is_examples = Path(spec.path).is_file() and ".jsonl" in Path(spec.path).name
-    found = _from_examples(spec, progress) if is_examples else _from_split(spec, word, progress)
-    examples, corpus, fingerprint = found
+    role = detect(Path(spec.path)).role if Path(spec.path).is_file() else ""
+    if role in ("training", "triples"):
+        beside = " --corpus … --queries …" if role == "triples" else ""
+        raise DataError(
+            f"{spec.path} is a training file of another tool; make it a collection first: dretrieve prepare "
+            f"{spec.path}{beside} --output DIR, then --data DIR:train"
+        )
+    found = (_from_examples if role == "examples" else _from_split)(spec, word, progress)
+    examples, corpus, fingerprint, source = found
     usable = [example for example in examples if example.positive_document_ids]
     if not usable:
         raise DataError(
@@ -143,15 +164,49 @@ def open_set(spec: DataSpec, seed: int, progress: Progress) -> ExampleSet:
     dropped = len(examples) - len(usable)
     if dropped:
         progress.note(f"{spec.name}: {dropped:,} queries without a positive are left out")
+    if taught:
+        _check_taught(usable, source)
+    elif any(example.positive_scores is not None for example in usable):
+        progress.note(
+            f"{source} holds a teacher's scores; nothing is learned from them without --distil-weight"
+        )
     if spec.sample and spec.sample < len(usable):
         rows = generator(seed, "sample", spec.name).permutation(len(usable))[: spec.sample]
         usable = [usable[row] for row in np.sort(rows).tolist()]
     return ExampleSet(
-        spec=spec, examples=usable, corpus=corpus, fingerprint=fingerprint, without_positives=dropped
+        spec=spec,
+        examples=usable,
+        corpus=corpus,
+        fingerprint=fingerprint,
+        without_positives=dropped,
+        taught=taught,
     )
 
 
-def _from_split(spec: DataSpec, word: str, progress: Progress) -> tuple[list[Example], TextStore, str]:
+def _check_taught(examples: Sequence[Example], source: Path) -> None:
+    """Refuse examples without a teacher's scores.
+
+    Raises:
+        DataError: names the first by its line.
+    """
+    bare = next((example for example in examples if not example.taught), None)
+    if bare is None:
+        return
+    if bare.positive_scores is not None:
+        has = "has 'positive_scores' without 'negative_scores'"
+    elif bare.negative_scores is not None:
+        has = "has 'negative_scores' only, those of the run that they were mined from"
+    else:
+        has = "has no scores"
+    raise DataError.at(
+        source,
+        bare.line or None,
+        f"query {bare.query_id!r} {has}; --distil-weight needs a teacher's 'positive_scores' and "
+        "'negative_scores' in every example",
+    )
+
+
+def _from_split(spec: DataSpec, word: str, progress: Progress) -> Found:
     if spec.corpus and not Path(spec.path).exists():
         raise PreconditionError(
             f"--data {word} does not exist; make it with `dretrieve mine-negatives`, or correct the path"
@@ -176,10 +231,49 @@ def _from_split(spec: DataSpec, word: str, progress: Progress) -> tuple[list[Exa
     if lost:
         progress.note(f"{spec.name}: {lost:,} judged passages are not in the collection and are left out")
     fingerprint = f"{corpus.sha256}:{queries.sha256}:{sha256_file(collection.qrels_file())}"
-    return examples, corpus, fingerprint
+    own = find_file(collection.path, EXAMPLES) if collection.path.is_dir() else None
+    if own is None:
+        return examples, corpus, fingerprint, collection.path
+    hard = _by_query(own)
+    brought = sum(example.query_id in hard for example in examples)
+    if not brought:
+        return examples, corpus, fingerprint, collection.path
+    progress.note(
+        f"{spec.name}: {own.name} brings hard negatives for {brought:,} of {len(examples):,} queries"
+    )
+    examples = [_with_hard(example, hard.get(example.query_id, [])) for example in examples]
+    return examples, corpus, f"{fingerprint}:{sha256_file(own)}", own
 
 
-def _from_examples(spec: DataSpec, progress: Progress) -> tuple[list[Example], TextStore, str]:
+def _by_query(path: Path) -> dict[str, list[Example]]:
+    """Return the examples of a file by query."""
+    found: dict[str, list[Example]] = {}
+    for example in read_examples(path):
+        found.setdefault(example.query_id, []).append(example)
+    return found
+
+
+def _with_hard(example: Example, hard: Sequence[Example]) -> Example:
+    """Return an example of the judgements with the negatives of that query's examples, and their scores."""
+    positives = example.positive_document_ids
+    scores: dict[str, float] = {}
+    for of in hard:
+        ids = (*of.positive_document_ids, *of.negative_document_ids)
+        given = (*(of.positive_scores or ()), *(of.negative_scores or ()))
+        scores |= dict(zip(ids, given, strict=True)) if of.taught else {}
+    negatives = dict.fromkeys(name for of in hard for name in of.negative_document_ids)
+    chosen = tuple(name for name in negatives if name not in positives)
+    taught = bool(hard) and all(name in scores for name in (*positives, *chosen))
+    return replace(
+        example,
+        negative_document_ids=chosen,
+        positive_scores=tuple(scores[name] for name in positives) if taught else None,
+        negative_scores=tuple(scores[name] for name in chosen) if taught else None,
+        line=hard[0].line if hard else 0,
+    )
+
+
+def _from_examples(spec: DataSpec, word: str, progress: Progress) -> Found:
     path = Path(spec.path)
     if spec.split:
         raise UsageError(f"--data {spec.path}: split= belongs to a collection; examples are one set")
@@ -211,4 +305,4 @@ def _from_examples(spec: DataSpec, progress: Progress) -> tuple[list[Example], T
             f"({described['sha256'][:12]}), {place} is another one ({corpus.sha256[:12]}); give the "
             "collection of the examples, or mine again"
         )
-    return list(read_examples(path)), corpus, f"{corpus.sha256}:{sha256_file(path)}"
+    return list(read_examples(path)), corpus, f"{corpus.sha256}:{sha256_file(path)}", path

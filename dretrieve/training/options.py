@@ -22,6 +22,7 @@ FREE = frozenset(
         "max_minutes",
     }
 )
+OF_TEACHER = frozenset({"distil_weight", "distil_loss", "distil_temperature", "distil_student_temperature"})
 OF_DEV = frozenset({"dev_metric", "dev_queries", "dev_pool", "eval_steps", "patience"})
 ALIASES: dict[str, tuple[str, ...]] = {
     "per_device_train_batch_size": ("--batch-size",),
@@ -64,6 +65,16 @@ class TrainOptions:
     adam_epsilon: float = panel(1e-8, "AdamW's epsilon.", LEARNING)
     max_grad_norm: float = panel(1.0, "The whole batch's gradient is cut to this length; 0 never.", LEARNING)
     gradient_accumulation_steps: int = panel(1, "Only 1: see --grad-cache.", LEARNING)
+    distil_weight: float = panel(
+        0.0,
+        "Share of the loss that a teacher's scores in the data have, 0 to 1; the labels' has the rest.",
+        LEARNING,
+    )
+    distil_loss: str = panel("kl", "What is learned from them.", LEARNING, legal=("kl", "margin-mse"))
+    distil_temperature: float = panel(1.0, "Divides the teacher's scores and the model's (kl).", LEARNING)
+    distil_student_temperature: float = panel(
+        0.0, "Another divisor of the model's; 0 the same. Vectors of length 1 want about .05.", LEARNING
+    )
     seed: int = panel(42, "Of data order, sampling, dropout and new weights.", LEARNING)
 
     logging_steps: int = panel(10, "A point of the curve.", RHYTHM)
@@ -127,8 +138,32 @@ class TrainOptions:
             raise UsageError(f"--warmup-ratio {self.warmup_ratio} must lie between 0 and 1")
         if self.patience and not self.dev:
             raise UsageError("--patience watches the dev set; give --dev DIR:split too")
+        self._check_teacher()
+
+    def _check_teacher(self) -> None:
+        if not 0 <= self.distil_weight <= 1:
+            raise UsageError(f"--distil-weight {self.distil_weight} must lie between 0 and 1")
+        if self.distil_temperature <= 0 or self.distil_student_temperature < 0:
+            raise UsageError("--distil-temperature and --distil-student-temperature must be above 0")
+        given = [
+            item.name
+            for item in fields(self)
+            if item.name in OF_TEACHER - {"distil_weight"} and getattr(self, item.name) != item.default
+        ]
+        if given and not self.distil_weight:
+            flag = given[0].replace("_", "-")
+            raise UsageError(f"--{flag} without --distil-weight changes nothing; give a weight up to 1 too")
+        if self.distil_loss == "margin-mse" and len(given) > 1:
+            flag = given[-1].replace("_", "-")
+            raise UsageError(f"--{flag} belongs to --distil-loss kl; margin-mse compares margins as they are")
+        if self.distil_weight and self.train_group_size < 2:
+            raise UsageError(
+                f"--distil-weight compares a query's own passages; give --train-group-size 2 or more, "
+                f"not {self.train_group_size}"
+            )
 
     def recorded(self) -> dict[str, Any]:
         """Return those that can change the result, for the manifest; inputs are named by their contents."""
-        left_out = FREE if self.dev else FREE | OF_DEV
+        left_out = FREE | (frozenset() if self.dev else OF_DEV)
+        left_out |= frozenset() if self.distil_weight else OF_TEACHER
         return {item.name: getattr(self, item.name) for item in fields(self) if item.name not in left_out}

@@ -11,7 +11,7 @@ import torch
 
 from dretrieve.encoding.numerics import resolve_device
 from dretrieve.errors import UsageError
-from dretrieve.models.base import Method
+from dretrieve.models.base import Distillation, Method
 from dretrieve.store.draws import fold
 from dretrieve.tokens.tokenizer import SideTokenizer
 from dretrieve.training.batches import Choosing, PositiveChoice, TrainingSet
@@ -113,6 +113,7 @@ def plan_phases(
             cache_tokens=options.grad_cache,
             overhead=CPU_OVERHEAD if device.type == "cpu" else GPU_OVERHEAD,
             pad={side: (of.pad_id, of.card.padding_side) for side, of in tokenizers.items()},
+            distillation=distillation_of(options),
         )
         choosing = Choosing(
             negatives=options.train_group_size - 1,
@@ -128,6 +129,18 @@ def plan_phases(
             )
         )
     return plans
+
+
+def distillation_of(options: TrainOptions) -> Distillation | None:
+    """Return how a teacher teaches; None where none does."""
+    if not options.distil_weight:
+        return None
+    return Distillation(
+        weight=options.distil_weight,
+        loss=options.distil_loss,
+        temperature=options.distil_temperature,
+        student_temperature=options.distil_student_temperature or options.distil_temperature,
+    )
 
 
 def phase_steps(options: TrainOptions, steps_per_epoch: int) -> int:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dretrieve.store.fingerprint import sha256_bytes
 from dretrieve.training.batches import Ragged, TrainingSet
 from dretrieve.training.data import ExampleSet
@@ -56,7 +59,15 @@ def tokenised(
         queries=_opened(folder / f"{key}.query"),
         passages=_opened(folder / f"{key}.passage"),
         weight=spec.weight,
+        teacher=_teacher(examples) if examples.taught else None,
     )
+
+
+def _teacher(examples: ExampleSet) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the teacher's scores of all positives and of all negatives, in the order of the examples."""
+    positives = [score for example in examples.examples for score in example.positive_scores or ()]
+    negatives = [score for example in examples.examples for score in example.negative_scores or ()]
+    return np.asarray(positives, dtype=np.float32), np.asarray(negatives, dtype=np.float32)
 
 
 def _opened(stem: Path) -> TokenTable:

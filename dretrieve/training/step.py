@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dretrieve.errors import DataError
-from dretrieve.models.base import Encoded, Loss, Method, Targets, TokenBatch
+from dretrieve.models.base import Distillation, Encoded, Loss, Method, Targets, TokenBatch
 from dretrieve.training.batches import Batch
 from dretrieve.training.gradient_cache import Outcome, Piece, backward
 from dretrieve.training.groups import length_groups
@@ -39,6 +39,7 @@ class StepOptions:
             padded tokens a piece.
         overhead: what one more piece costs, in tokens (`dretrieve.training.groups`).
         pad: side to (padding id, padding side).
+        distillation: how a teacher's scores teach; None where the labels alone do.
     """
 
     seed: int
@@ -46,6 +47,7 @@ class StepOptions:
     cache_tokens: int
     overhead: int
     pad: Mapping[Side, tuple[int, Literal["right", "left"]]]
+    distillation: Distillation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,9 +217,12 @@ class Stepper:
             for index, layout in enumerate(prepared.layouts)
         )
         batch = prepared.batch
+        taught = None if batch.teacher_scores is None else torch.from_numpy(batch.teacher_scores)
         targets = Targets(
             torch.from_numpy(batch.positives).to(self._device),
             torch.from_numpy(batch.allowed).to(self._device),
+            None if taught is None else taught.to(self._device),
+            self._options.distillation,
         )
         return self._method.loss(query, passage, targets)
 

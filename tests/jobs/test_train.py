@@ -12,6 +12,8 @@ from safetensors.torch import load_file
 from dretrieve.errors import DataError, Interrupted, PreconditionError, UsageError, VerificationError
 from dretrieve.jobs.mine_negatives import MineNegativesConfig
 from dretrieve.jobs.mine_negatives import run as mine
+from dretrieve.jobs.prepare import PrepareConfig
+from dretrieve.jobs.prepare import run as prepare
 from dretrieve.jobs.train import TrainConfig, run
 from dretrieve.models.loading import load_model
 from dretrieve.models.registry import find
@@ -56,6 +58,19 @@ def config_of(tmp_path, tiny_collection, tiny_model):
         return TrainConfig(**(values | changes))
 
     return config
+
+
+@pytest.fixture
+def still_model(tiny_model, tmp_path):
+    """The tiny model without dropout, for sentence-transformers too: mean pooling, length kept."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling
+
+    zero = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    body = Transformer(str(tiny_model), config_kwargs=zero)
+    SentenceTransformer(modules=[body, Pooling(32, pooling_mode="mean")]).save(str(tmp_path / "still"))
+    return tmp_path / "still"
 
 
 def hashes(folder):
@@ -235,6 +250,63 @@ def test_mined_examples_find_their_collection_and_bring_negatives(config_of, min
     assert int(announced.split("holds ")[1].split()[0]) > 6
 
 
+@pytest.fixture
+def scored(tiny_collection, tmp_path):
+    """A training file of FlagEmbedding with a teacher's scores, prepared."""
+    texts = {
+        record["_id"]: record["text"]
+        for record in map(json.loads, (tiny_collection / "corpus.jsonl").read_text().splitlines())
+    }
+    rows = [
+        {"query": texts[f"{topic}-1"][:20], "pos": [texts[f"{topic}-0"]],
+         "neg": [texts[f"{topic}-{part}"] for part in (2, 3)], "pos_scores": [place + 5.0],
+         "neg_scores": [float(place), -1.0]}
+        for place, topic in enumerate(("bees", "tides", "bread"))
+    ]  # fmt: skip
+    (tmp_path / "flag.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    prepare(PrepareConfig(source=str(tmp_path / "flag.jsonl"), output=tmp_path / "scored"))
+    return tmp_path / "scored"
+
+
+@pytest.mark.parametrize("loss", ["kl", "margin-mse"])
+def test_a_teacher_teaches_what_sentence_transformers_computes(config_of, scored, still_model, loss):
+    """One step with the teacher alone: the loss is the library's over the backbone's vectors."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.losses import DistillKLDivLoss, MarginMSELoss
+
+    options = {"distil_weight": 1.0, "distil_loss": loss, "train_group_size": 3, "max_steps": 1}
+    options |= {"logging_steps": 1} | ({"distil_temperature": 2.0} if loss == "kl" else {})
+    config = config_of(
+        backbone=str(still_model), data=(f"{scored}:train",), options=options, own={"normalize": "no"}
+    )
+    found = run(config).curve[-1]
+    rows = [json.loads(line) for line in (scored.parent / "flag.jsonl").read_text().splitlines()]
+    body = SentenceTransformer(str(still_model), device="cpu")
+    texts = [[row["query"] for row in rows], [row["pos"][0] for row in rows]]
+    texts += [[row["neg"][place] for row in rows] for place in (0, 1)]
+    labels = torch.tensor([[*row["pos_scores"], *row["neg_scores"]] for row in rows])
+    theirs = MarginMSELoss(body) if loss == "margin-mse" else DistillKLDivLoss(body, temperature=2.0)
+    vectors = [body.encode(column, convert_to_tensor=True) for column in texts]
+    expected = float(theirs.compute_loss_from_embeddings(vectors, labels))
+    assert found["loss"] == pytest.approx(expected, rel=1e-5, abs=1e-5)
+    assert found["distillation"] == pytest.approx(found["loss"])
+
+
+def test_distillation_goes_on_to_the_unbroken_bytes(config_of, scored, tmp_path):
+    taught = {"data": (f"{scored}:train",), "options": {"distil_weight": 0.5, "distil_temperature": 3.0}}
+    unbroken = config_of(output=tmp_path / "unbroken", **taught)
+    run(unbroken)
+    with pytest.raises(Interrupted):
+        run(config_of(**taught), StopAfter(2))
+    run(config_of(**taught))
+    assert hashes(config_of().output) == hashes(unbroken.output)
+    untaught = config_of(output=tmp_path / "untaught", data=taught["data"])
+    notes = Notes()
+    run(untaught, notes)
+    assert any("nothing is learned from them without --distil-weight" in line for line in notes.lines)
+    assert hashes(untaught.output) != hashes(unbroken.output)
+
+
 def test_examples_of_another_collection(config_of, mined, tiny_collection, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
@@ -379,6 +451,26 @@ def test_options_that_make_no_sense(options, message):
 
 def test_the_ends_of_the_ranges_are_legal():
     TrainOptions(weight_decay=0.0, max_grad_norm=0.0, adam_beta1=0.0, adam_beta2=0.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"distil_weight": 1.5}, "--distil-weight 1.5 must lie between 0 and 1"),
+        ({"distil_loss": "margin-mse"}, "--distil-loss without --distil-weight changes nothing"),
+        ({"distil_temperature": 2.0}, "--distil-temperature without --distil-weight"),
+        ({"distil_weight": 1.0, "distil_loss": "mse"}, "choose one of kl, margin-mse"),
+        ({"distil_weight": 1.0, "distil_temperature": 0.0}, "must be above 0"),
+        (
+            {"distil_weight": 1.0, "distil_loss": "margin-mse", "distil_temperature": 2.0},
+            "--distil-temperature belongs to --distil-loss kl",
+        ),
+        ({"distil_weight": 1.0, "train_group_size": 1}, "give --train-group-size 2 or more, not 1"),
+    ],
+)
+def test_options_of_a_teacher_that_make_no_sense(options, message):
+    with pytest.raises(UsageError, match=message):
+        TrainOptions(**options)
 
 
 def test_options_that_change_nothing_are_not_recorded():

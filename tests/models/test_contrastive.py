@@ -7,15 +7,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as some
 
-from dretrieve.models.base import Targets
+from dretrieve.models.base import Distillation, Targets
 from dretrieve.models.contrastive import in_batch_loss
 
 
-def targets(positives, allowed=None, teacher=None, width=None):
+def targets(positives, allowed=None, width=None):
     positives = torch.tensor(positives)
     if allowed is None:
         allowed = torch.ones(len(positives), width, dtype=torch.bool)
-    return Targets(positives, torch.as_tensor(allowed), teacher)
+    return Targets(positives, torch.as_tensor(allowed))
 
 
 def test_equals_the_equation_written_out():
@@ -44,19 +44,61 @@ def test_what_is_left_out_changes_nothing_and_gets_no_gradient(value, seed):
     assert torch.isfinite(scores.grad).all()
 
 
-def test_a_sure_teacher_is_the_plain_loss():
+def taught(teacher, positives, **how):
+    teacher = torch.as_tensor(teacher, dtype=torch.float32)
+    allowed = torch.ones(teacher.shape, dtype=torch.bool)
+    return Targets(torch.tensor(positives), allowed, teacher, Distillation(**{"weight": 1.0, **how}))
+
+
+@given(some.integers(0, 2**31), some.sampled_from([(1.0, 1.0), (0.7, 0.7), (3.0, 0.05)]), some.integers(1, 4))
+def test_both_losses_and_their_gradients_are_those_of_sentence_transformers(seed, temperatures, negatives):
+    """Each query has passages of its own; the matrix holds them all, in another order of columns."""
+    from sentence_transformers.sentence_transformer.losses import DistillKLDivLoss, MarginMSELoss
+
+    random = torch.Generator().manual_seed(seed)
+    queries = torch.randn(3, 6, generator=random)
+    passages = torch.randn(3, 1 + negatives, 6, generator=random)
+    labels = torch.randn(3, 1 + negatives, generator=random) * 2
+    order = torch.randperm(3 * (1 + negatives), generator=random)
+    place = torch.argsort(order).view(3, 1 + negatives)
+    teacher = torch.full((3, len(order)), torch.nan).scatter(1, place, labels)
+    theirs = {
+        "kl": DistillKLDivLoss(
+            None, student_temperature=temperatures[1], teacher_temperature=temperatures[0]
+        ),
+        "margin-mse": MarginMSELoss(None),
+    }
+    for name, loss in theirs.items():
+        leaves = [queries.clone().requires_grad_() for _ in range(2)]
+        columns = [passages[:, column] for column in range(1 + negatives)]
+        expected = loss.compute_loss_from_embeddings([leaves[0], *columns], labels)
+        scores = leaves[1] @ passages.reshape(-1, 6)[order].T
+        how = {"loss": name, "temperature": temperatures[0], "student_temperature": temperatures[1]}
+        found = in_batch_loss(scores, taught(teacher, place[:, 0].tolist(), **how), temperature=0.3)
+        torch.testing.assert_close(found.total, expected, rtol=1e-5, atol=1e-5)
+        assert torch.equal(found.parts["distillation"], found.total.detach())
+        for value in (expected, found.total):
+            value.backward()
+        torch.testing.assert_close(leaves[1].grad, leaves[0].grad, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["kl", "margin-mse"])
+def test_the_weight_shares_the_loss_between_labels_and_teacher(loss):
     scores = torch.tensor([[2.0, 1.0, 0.0], [0.5, 3.0, 1.5]])
-    teacher = torch.full((2, 3), -1000.0)
-    teacher[0, 0] = teacher[1, 2] = 1000.0
-    plain = in_batch_loss(scores, targets([0, 2], width=3), temperature=0.7)
-    taught = in_batch_loss(scores, targets([0, 2], width=3, teacher=teacher), temperature=0.7)
-    assert float(taught.total) == pytest.approx(float(plain.total), rel=1e-5)
+    teacher = [[3.0, 1.0, math.nan], [math.nan, 4.0, 1.0]]
+    labels = float(in_batch_loss(scores, targets([0, 1], width=3), temperature=0.5).total)
+    alone = float(in_batch_loss(scores, taught(teacher, [0, 1], loss=loss), temperature=0.5).total)
+    both = in_batch_loss(scores, taught(teacher, [0, 1], loss=loss, weight=0.25), temperature=0.5)
+    assert float(both.total) == pytest.approx(0.75 * labels + 0.25 * alone, rel=1e-6)
+    by_hand = ((2 - 1) - (3 - 1)) ** 2 / 2 + ((3 - 1.5) - (4 - 1)) ** 2 / 2
+    assert loss == "kl" or alone == pytest.approx(by_hand, rel=1e-6)
 
 
-def test_a_teacher_with_left_out_passages_stays_finite():
-    allowed = torch.tensor([[True, False, True]])
-    scores = torch.zeros(1, 3, requires_grad=True)
-    found = in_batch_loss(scores, targets([0], allowed, teacher=torch.zeros(1, 3)), temperature=1.0)
+@pytest.mark.parametrize("loss", ["kl", "margin-mse"])
+def test_a_query_without_scored_negatives_teaches_nothing(loss):
+    scores = torch.randn(2, 3, requires_grad=True)
+    teacher = [[1.0, math.nan, math.nan], [math.nan, 2.0, math.nan]]
+    found = in_batch_loss(scores, taught(teacher, [0, 1], loss=loss), temperature=1.0)
     found.total.backward()
-    assert found.total.item() == pytest.approx(math.log(2))
+    assert torch.equal(found.total.detach(), torch.zeros(()))
     assert torch.isfinite(scores.grad).all()

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dretrieve.models.base import Encoded, Loss, Method, ParameterGroup, Targets, TokenBatch
+from dretrieve.models.base import Distillation, Encoded, Loss, Method, ParameterGroup, Targets, TokenBatch
 from dretrieve.models.config import Phase
 from dretrieve.models.contrastive import in_batch_loss
 from dretrieve.store.card import ModelCard
@@ -122,7 +122,9 @@ def toy_table(rows: list[list[int]]) -> TokenTable:
     return TokenTable(np.asarray([token for row in rows for token in row], dtype=np.int32), offsets)
 
 
-def toy_set(examples: int = 48, *, name: str = "toy", weight: float = 1.0, seed: int = 0) -> TrainingSet:
+def toy_set(
+    examples: int = 48, *, name: str = "toy", weight: float = 1.0, seed: int = 0, taught: bool = False
+) -> TrainingSet:
     """Queries that repeat some words of their passage; each example has two hard negatives."""
     random = np.random.default_rng(seed)
     passages = [random.integers(2, WORDS, random.integers(4, 24)).tolist() for _ in range(examples)]
@@ -136,12 +138,18 @@ def toy_set(examples: int = 48, *, name: str = "toy", weight: float = 1.0, seed:
         queries=toy_table(queries),
         passages=toy_table(passages),
         weight=weight,
+        teacher=tuple(random.normal(size=examples * of).astype(np.float32) for of in (1, 2))
+        if taught
+        else None,
     )
 
 
-def step_options(cache_tokens: int = 0, overhead: int = 20, seed: int = 3) -> StepOptions:
+def step_options(cache_tokens: int = 0, overhead: int = 20, seed: int = 3, distil: str = "") -> StepOptions:
     pad = {"query": (0, "right"), "passage": (0, "right")}
-    return StepOptions(seed=seed, precision="fp32", cache_tokens=cache_tokens, overhead=overhead, pad=pad)
+    how = Distillation(weight=0.7, loss=distil, temperature=0.5) if distil else None
+    return StepOptions(
+        seed=seed, precision="fp32", cache_tokens=cache_tokens, overhead=overhead, pad=pad, distillation=how
+    )
 
 
 def feed_of(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from dretrieve.training.batches import Choosing, Ragged, TrainingSet, compose
@@ -19,6 +21,26 @@ def set_of(positives, negatives):
         queries=NO_TOKENS,
         passages=NO_TOKENS,
     )
+
+
+def test_a_teachers_scores_stand_at_the_queries_own_passages():
+    """7 is the hard negative of both queries, with another score for each; 6 is query 0's other positive."""
+    taught = replace(
+        set_of([[5, 6], [6]], [[7, 8], [7, 9]]),
+        teacher=(np.float32([50, 60, 61]), np.float32([70, 80, 71, 91])),
+    )
+    seen = set()
+    for turn in range(20):
+        made = compose(taught, draw_of([0, 1], turn), replace(FIRST, positives="sample"))
+        scores = {0: {5: 50, 6: 60, 7: 70, 8: 80}, 1: {6: 61, 7: 71, 9: 91}}
+        given = ~np.isnan(made.teacher_scores)
+        assert given.sum(axis=1).tolist() == [2, 2]
+        assert given[np.arange(2), made.positives].all()
+        for query, column in np.argwhere(given).tolist():
+            assert made.teacher_scores[query, column] == scores[query][int(made.passage_rows[column])]
+        seen |= set(made.teacher_scores[given].tolist())
+    assert seen == {50, 60, 61, 70, 80, 71, 91}
+    assert compose(set_of([[5], [6]], [[], []]), draw_of([0, 1]), FIRST).teacher_scores is None
 
 
 def draw_of(rows, turn=0):

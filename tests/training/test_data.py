@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from dretrieve.errors import DataError, PreconditionError, UsageError
@@ -97,3 +99,85 @@ def test_examples_that_are_not_there_are_missing_not_a_wrong_option(tmp_path):
     spec = parse_data(f"name=nq,path={tmp_path}/mined.jsonl,corpus={tmp_path}")
     with pytest.raises(PreconditionError, match=r"mined.jsonl does not exist; make it with `dretrieve mine"):
         open_set(spec, 1, Silent())
+
+
+class Notes(Silent):
+    def __init__(self):
+        self.lines = []
+
+    def note(self, text):
+        self.lines.append(text)
+
+
+def write_examples_of(collection, *changes):
+    """Write examples of the topics' first queries into the collection, two hard negatives each."""
+    lines = []
+    for topic, change in zip(("bees", "tides", "bread"), changes, strict=False):
+        negatives = [f"{topic}-3", f"{topic}-4"]
+        example = {"query_id": f"q-{topic}-0", "query_text": topic, "positive_document_ids": [f"{topic}-0"]}
+        lines.append(json.dumps(example | {"negative_document_ids": negatives} | change) + "\n")
+    (collection / "examples.jsonl").write_text("".join(lines))
+
+
+TAUGHT = {"positive_scores": [9.5], "negative_scores": [2.0, -1.5]}
+
+
+def test_a_prepared_collection_brings_its_hard_negatives(tiny_collection):
+    """A negative that the split judges relevant is none."""
+    with (tiny_collection / "qrels/train.tsv").open("a") as qrels:
+        qrels.write("q-tides-0\ttides-1\t1\n")
+    plain = open_set(parse_data(f"{tiny_collection}:train"), 1, Silent())
+    write_examples_of(tiny_collection, {}, {"negative_document_ids": ["tides-1", "chess-1"]})
+    notes = Notes()
+    found = open_set(parse_data(f"{tiny_collection}:train"), 1, notes)
+    assert "tiny:train: examples.jsonl brings hard negatives for 2 of 6 queries" in notes.lines
+    assert {of.query_id: of.negative_document_ids for of in found.examples if of.negative_document_ids} == {
+        "q-bees-0": ("bees-3", "bees-4"), "q-tides-0": ("chess-1",)
+    }  # fmt: skip
+    assert [of.positive_document_ids for of in found.examples] == [
+        of.positive_document_ids for of in plain.examples
+    ]
+    assert found.fingerprint != plain.fingerprint
+    notes = Notes()
+    other = open_set(parse_data(f"{tiny_collection}:dev"), 1, notes)
+    assert not any(of.negative_document_ids for of in other.examples)
+    assert notes.lines == []
+
+
+def test_a_teachers_scores_are_used_or_named(tiny_collection):
+    spec = parse_data(f"{tiny_collection}:train")
+    write_examples_of(tiny_collection, TAUGHT)
+    notes = Notes()
+    unused = open_set(spec, 1, notes)
+    assert not unused.taught
+    assert any("nothing is learned from them without --distil-weight" in line for line in notes.lines)
+    with pytest.raises(DataError, match=r"examples.jsonl: query 'q-tides-0' has no scores; --distil-weight"):
+        open_set(spec, 1, Silent(), taught=True)
+    path = tiny_collection / "examples.jsonl"
+    found = open_set(parse_data(f"path={path},corpus={tiny_collection}"), 1, Silent(), taught=True)
+    assert found.taught
+    assert found.examples[0].negative_scores == (2.0, -1.5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({}, "line 2: query 'q-tides-0' has no scores; --distil-weight needs a teacher's"),
+        ({"negative_scores": [30, 20]}, "line 2: .* 'negative_scores' only, those of the run"),
+        ({"positive_scores": [30]}, "line 2: .* 'positive_scores' without 'negative_scores'"),
+        ({"positive_scores": [30], "negative_scores": [1]}, "line 2: 'negative_scores' must hold 2 numbers"),
+        ({"positive_scores": [True], "negative_scores": [1, 2]}, "line 2: 'positive_scores' must hold 1"),
+    ],
+)
+def test_partial_scores_are_refused_by_line(tiny_collection, change, message):
+    write_examples_of(tiny_collection, TAUGHT, change)
+    word = f"path={tiny_collection / 'examples.jsonl'},corpus={tiny_collection}"
+    with pytest.raises(DataError, match=message):
+        open_set(parse_data(word), 1, Silent(), taught=True)
+
+
+def test_another_tools_training_file_is_prepared_first(tmp_path):
+    path = tmp_path / "flag.jsonl"
+    path.write_text('{"query": "q", "pos": ["a"], "neg": ["b"], "pos_scores": [1], "neg_scores": [0]}\n')
+    with pytest.raises(DataError, match=r"flag.jsonl is a training file of another tool.* dretrieve prepare"):
+        open_set(parse_data(str(path)), 1, Silent())

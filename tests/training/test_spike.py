@@ -28,10 +28,10 @@ def same_bits(one, other):
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-def gradient(toys, method, *, cache_tokens, overhead=20):
+def gradient(toys, method, *, cache_tokens, overhead=20, distil=""):
     """Return loss and gradient of the first batch."""
-    options = toys.step_options(cache_tokens, overhead)
-    feed = toys.feed_of(method, [toys.toy_set()], 16, options, Processes())
+    options = toys.step_options(cache_tokens, overhead, distil=distil)
+    feed = toys.feed_of(method, [toys.toy_set(taught=bool(distil))], 16, options, Processes())
     method.train()
     method.zero_grad()
     value = Stepper(method, Processes(), options, torch.device("cpu")).run(feed.make(0))
@@ -45,13 +45,13 @@ def _generators():
 
 
 @pytest.mark.parametrize("kind", ["Toy", "Packed"])
-@pytest.mark.parametrize("many", [False, True])
-def test_gradient_cache_equals_direct_gradient_with_dropout(toys, kind, many):
+@pytest.mark.parametrize(("many", "distil"), [(False, ""), (True, ""), (False, "kl"), (True, "margin-mse")])
+def test_gradient_cache_equals_direct_gradient_with_dropout(toys, kind, many, distil):
     method = getattr(toys, kind).build(toys.ToyConfig(dropout=0.3, auxiliary=0.1, many=many), "")
-    loss, cached = gradient(toys, method, cache_tokens=60)
+    loss, cached = gradient(toys, method, cache_tokens=60, distil=distil)
     # The direct run keeps every graph but cuts the same pieces, so that the same dropout falls on them.
-    options = toys.step_options(60)
-    feed = toys.feed_of(method, [toys.toy_set()], 16, options, Processes())
+    options = toys.step_options(60, distil=distil)
+    feed = toys.feed_of(method, [toys.toy_set(taught=bool(distil))], 16, options, Processes())
     stepper = Stepper(method, Processes(), replace(options, cache_tokens=0), torch.device("cpu"))
     method.zero_grad()
     value = stepper.run(feed.make(0))
@@ -142,8 +142,8 @@ from dretrieve.training.step import Stepper
 processes = join_processes(torch.device("cpu"))
 kind, many = sys.argv[1], sys.argv[2] == "many"
 method = getattr(toys, kind).build(toys.ToyConfig(dropout=0.0, auxiliary=0.1, many=many), "")
-options = toys.step_options(int(sys.argv[3]))
-feed = toys.feed_of(method, [toys.toy_set()], 16, options, processes)
+options = toys.step_options(int(sys.argv[3]), distil=sys.argv[4])
+feed = toys.feed_of(method, [toys.toy_set(taught=bool(sys.argv[4]))], 16, options, processes)
 value = Stepper(method, processes, options, torch.device("cpu")).run(feed.make(0))
 grads = {{name: of.grad.double().tolist() for name, of in method.named_parameters()}}
 if processes.first:
@@ -180,7 +180,7 @@ def run_workers(count, arguments):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("arguments", [("Packed", "one", "0"), ("Toy", "many", "60")])
+@pytest.mark.parametrize("arguments", [("Packed", "one", "0", "kl"), ("Toy", "many", "60", "")])
 def test_two_processes_equal_one(arguments):
     """1 x B = N x B/N: loss, every gradient, the learned temperature's too."""
     one, two = run_workers(1, arguments), run_workers(2, arguments)

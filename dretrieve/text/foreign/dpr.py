@@ -22,7 +22,8 @@ def read_training(path: Path) -> Iterator[tuple[int, TrainingRow]]:
 
     As in DPR's own loader (`create_biencoder_input2`) the negatives are ``hard_negative_ctxs``, and
     ``negative_ctxs`` only where there are none. Contexts without an id get one from their content. DPR itself
-    trains on the first positive only; keep that choice for the trainer.
+    trains on the first positive only; keep that choice for the trainer. The contexts' ``score`` and
+    ``title_score`` are those of the search that found them, not a teacher's, and are not read.
     """
     for row, (line, value) in enumerate(_elements(path)):
         if not isinstance(value, dict):

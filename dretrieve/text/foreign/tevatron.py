@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dretrieve.text.beir import Query
-from dretrieve.text.fields import Fields
+from dretrieve.text.fields import Fields, is_score
 from dretrieve.text.files import read_json_lines
 from dretrieve.text.foreign.rows import TrainingRow
 from dretrieve.types import Record
@@ -49,11 +49,10 @@ def read_training(path: Path) -> Iterator[tuple[int, TrainingRow]]:
             records = tuple(
                 Record(item.id("docid"), item.optional_text("title"), item.text("text")) for item in passages
             )
-            scores = [item.record.get("score") for item in passages]
-            teacher = (
-                tuple(float(score) for score in scores)  # type: ignore[arg-type]  # all are numbers here
-                if scores and all(isinstance(score, int | float) for score in scores)
-                else None
-            )
-            sides.append((records, teacher))
+            scores = [item.record["score"] for item in passages if item.record.get("score") is not None]
+            if scores and (len(scores) != len(passages) or not all(map(is_score, scores))):
+                raise fields.refuse(
+                    f"'{key}': a 'score' must be a finite number, and all passages have one or none"
+                )
+            sides.append((records, tuple(map(float, scores)) if scores else None))
         yield line, TrainingRow(query, sides[0][0], sides[1][0], sides[0][1], sides[1][1])

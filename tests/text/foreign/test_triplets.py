@@ -41,10 +41,42 @@ def test_bare_texts_get_ids_by_content(tmp_path: Path) -> None:
     assert row.negative_scores == (0.2, 0.1)
     triplets = write(
         tmp_path / "st.jsonl",
-        {"anchor": "q", "positive": "a", "negative_1": "b", "negative_2": "c", "label": 1},
+        {"anchor": "q", "positive": "a", "negative_1": "b", "negative_2": "c", "label": [3, 2.5, 1]},
     )
     (row,) = rows_of(triplets)
     assert [record.text for record in (*row.positives, *row.negatives)] == ["a", "b", "c"]
+    assert (row.positive_scores, row.negative_scores) == ((3.0,), (2.5, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("given", "scores"),
+    [
+        ({"negative": "b"}, (None, None)),
+        ({"negative": "b", "score": 2.5}, ((0.0,), (-2.5,))),  # the margin of MarginMSELoss
+        ({"negative1": "b", "negative2": "c", "scores": [2.5, -1]}, ((0.0,), (-2.5, 1.0))),
+        ({"negative": "b", "scores": [9, 2]}, ((9.0,), (2.0,))),
+    ],
+)
+def test_a_teachers_scores_of_triplets(tmp_path: Path, given: dict, scores: tuple) -> None:
+    (row,) = rows_of(write(tmp_path / "st.jsonl", {"anchor": "q", "positive": "a", **given}))
+    assert (row.positive_scores, row.negative_scores) == scores
+    assert len(row.negatives) == len(scores[1] or "1")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"score": 0.8}, "'score' is a grade of a pair, which is not learned here; drop the key"),
+        ({"negative": "b", "scores": [1, 2, 3]}, "'scores' must hold a teacher's 2 scores .* or 1 margins"),
+        ({"negative": "b", "negative_2": "c", "label": 1}, "'label' must hold a teacher's 3 scores"),
+        ({"negative": "b", "scores": [1, None]}, "'scores' must hold"),
+        ({"negative": "b", "scores": [True, 2]}, "'scores' must hold"),
+    ],
+)
+def test_scores_that_are_not_one_for_each_passage(tmp_path: Path, given: dict, message: str) -> None:
+    path = write(tmp_path / "st.jsonl", {"anchor": "q", "positive": "a", **given})
+    with pytest.raises(DataError, match=f"line 1: .*{message}"):
+        rows_of(path)
 
 
 @pytest.mark.parametrize(
