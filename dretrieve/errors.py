@@ -55,7 +55,7 @@ LONGEST_QUOTE = 200
 # What a terminal obeys or a reader cannot see: control characters, line separators, changes of direction.
 _CONTROLS = (range(9), range(11, 32), range(127, 160), range(0x2028, 0x202F), range(0x2066, 0x206A))
 _VISIBLE = {
-    code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" for codes in _CONTROLS for code in codes
+    code: f"\\x{code:02x}" if code < 32 else f"\\u{code:04x}" for codes in _CONTROLS for code in codes
 }
 _VISIBLE[ord("\r")] = "\\r"
 
@@ -63,7 +63,8 @@ _VISIBLE[ord("\r")] = "\\r"
 def visible(text: str) -> str:
     r"""Return the text with every character that a terminal obeys written out (``\x1b``).
 
-    Line ends and tabs stay, and so does all that scripts need (joiners, marks, no-break blanks).
+    Line ends and tabs stay, and so does all that scripts need (joiners, marks, no-break blanks). JSON stays
+    JSON: it has no control characters of its own, and ``\u`` is how it writes the others.
     """
     return text.translate(_VISIBLE)
 

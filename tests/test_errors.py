@@ -30,7 +30,9 @@ def test_data_errors_begin_with_their_place() -> None:
 
 def test_visible_writes_out_what_a_terminal_obeys_and_nothing_else() -> None:
     hostile = "\x1b[31mred\x1b]0;title\x07 \x9b2J a\rb \u202eevil\u2028\x7f\x00"
-    assert visible(hostile) == ("\\x1b[31mred\\x1b]0;title\\x07 \\x9b2J a\\rb \\u202eevil\\u2028\\x7f\\x00")
+    assert visible(hostile) == (
+        "\\x1b[31mred\\x1b]0;title\\x07 \\u009b2J a\\rb \\u202eevil\\u2028\\u007f\\x00"
+    )
     kept = "tab\there\nnew line, é 漢字 नमस्\u200dते 👩\u200d🔬 a\xa0b"
     assert visible(kept) == kept
 
@@ -40,8 +42,10 @@ def test_quoted_shows_at_most_200_characters_on_one_line() -> None:
     assert quoted("a\nb\x1b[2J") == "'a\\nb\\x1b[2J'"
     assert quoted("x" * 200) == "'" + "x" * 200 + "'"
     assert quoted("x" * 2_000_000) == "'" + "x" * 200 + "'… (2,000,000 characters)"
-    assert quoted(["a"] * 1000).startswith("['a', 'a'") and len(quoted(["a"] * 1000)) < 230
-    assert quoted(3.5) == "3.5" and quoted(None) == "None"
+    assert quoted(["a"] * 1000).startswith("['a', 'a'")
+    assert len(quoted(["a"] * 1000)) < 230
+    assert quoted(3.5) == "3.5"
+    assert quoted(None) == "None"
 
 
 def test_quoted_survives_what_cannot_be_written() -> None:

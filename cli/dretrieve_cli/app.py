@@ -12,11 +12,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from errno import EBADF
 from importlib import import_module
+from io import TextIOWrapper
 from types import ModuleType
-from typing import Any
+from typing import IO, Any
 
 from dretrieve import __version__
+from dretrieve.errors import visible
 
 PROGRAM = "dretrieve"
 
@@ -75,6 +78,7 @@ def overview() -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code (see `dretrieve.errors`)."""
+    open_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words[:1] == ["help"]:
         words = [*words[1:], "--help"]
@@ -91,25 +95,76 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return fail("interrupted", 130)
 
 
+def open_streams() -> None:
+    """Give closed standard streams a file that refuses to be used, and stdout a way to write any character.
+
+    A stream that was closed (``>&-``) would otherwise lend its number to the next file that is opened.
+    """
+    import codecs
+
+    codecs.register_error("escaped", escaped)
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            refusing = os.O_RDONLY if name == "stdout" else os.O_WRONLY  # what stderr gets is lost
+            descriptor = os.open(os.devnull, refusing)
+            if descriptor != number:
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="escaped")
+
+
+def escaped(error: UnicodeError) -> tuple[str, int]:
+    r"""Return what stands for characters that the stream's encoding lacks: ``\u00e9``, as JSON has it."""
+    assert isinstance(error, UnicodeEncodeError)
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[place : place + 4]}" for place in range(0, len(units), 4)), error.end
+
+
 def say(text: str) -> int:
-    """Write the text to stdout and return 0; a reader that went away is no error."""
+    """Write the text to stdout and return the exit code."""
+    return put(lambda: sys.stdout.write(visible(text) + "\n"))
+
+
+def put(write: Callable[[], object]) -> int:
+    """Let ``write`` write to stdout; return 0, or `no_room`'s code when stdout does not take it."""
     try:
-        sys.stdout.write(text + "\n")
+        write()
         sys.stdout.flush()
-    except BrokenPipeError:
-        drop_output()
+    except OSError as error:
+        return no_room(error)
     return 0
 
 
-def drop_output() -> None:
-    """Send stdout nowhere: its reader went away (``| head``), and what belongs on disk is there."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def no_room(error: OSError) -> int:
+    """Say that stdout does not take the result; return 1, or 0 for a reader that went away (``| head``)."""
+    drop(sys.stdout)
+    if isinstance(error, BrokenPipeError):
+        return 0
+    reason = "it is closed" if error.errno == EBADF else error.strerror
+    return fail(
+        f"the result cannot be written to standard output ({reason}); send it to a file or a program that "
+        "takes it",
+        1,
+    )
 
 
 def fail(sentence: str, code: int) -> int:
-    """Write one sentence to stderr and return the code."""
-    sys.stderr.write(f"{PROGRAM}: {sentence}\n")
+    """Write the sentence to stderr, on one line and with nothing that a terminal obeys; return the code."""
+    line = " ".join(part.strip() for part in sentence.splitlines())
+    try:
+        sys.stderr.write(f"{PROGRAM}: {visible(line)}\n")
+        sys.stderr.flush()
+    except OSError:  # nobody can be told
+        drop(sys.stderr)
     return code
+
+
+def drop(stream: IO[str]) -> None:
+    """Send what the stream still holds nowhere, also when Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def run_command(name: str, words: list[str]) -> int:
@@ -138,6 +193,8 @@ def run_command(name: str, words: list[str]) -> int:
             f"{path} needs {error.name}, which is not installed; {PROGRAM} doctor says how to get it", 3
         )
     except Exception as error:  # a bug of ours: one line, and its trace if asked for
+        if isinstance(error, OSError) and error.filename is None:  # the page of --help finds no room
+            return no_room(error)
         if {"--verbose", "-v"} & set(words):
             raise
         return fail(unexpected(error), 1)

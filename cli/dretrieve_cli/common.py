@@ -41,12 +41,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Protocol
 
 import typer
 
-from dretrieve.errors import DretrieveError, UsageError
+from dretrieve.errors import DretrieveError, UsageError, visible
 
 if TYPE_CHECKING:
     from dretrieve.types import Progress
@@ -235,35 +236,55 @@ def execute(
 
 def stop(sentence: str, code: int, verbose: bool) -> NoReturn:
     """Print the sentence (and, if verbose, the traceback being handled) to stderr and exit."""
+    from dretrieve_cli.app import fail
+
     if verbose:
         import traceback
 
-        traceback.print_exc(file=sys.stderr)
-    sys.stderr.write(f"dretrieve: {' '.join(sentence.split())}\n")
-    raise typer.Exit(code)
+        with suppress(OSError):
+            sys.stderr.write(visible(traceback.format_exc()))
+    raise typer.Exit(fail(sentence, code))
 
 
 def show(result: Result, as_json: bool) -> None:
-    """Print the result to stdout: JSON, plain text, or a rich renderable (without colour when piped)."""
-    try:
+    """Print the result to stdout: JSON, plain text, or a rich renderable (without colour when piped).
+
+    Raises:
+        typer.Exit: stdout does not take it.
+    """
+    from dretrieve_cli.app import put
+
+    def write() -> None:
         if as_json:
             import json
 
-            sys.stdout.write(json.dumps(result.as_json(), indent=1, ensure_ascii=False) + "\n")
+            write_rendered(json.dumps(result.as_json(), indent=1, ensure_ascii=False))
         else:
             write_rendered(result.render())
-        sys.stdout.flush()
-    except BrokenPipeError:
-        from dretrieve_cli.app import drop_output
 
-        drop_output()
+    code = put(write)
+    if code:
+        raise typer.Exit(code)
 
 
 def write_rendered(rendered: Any) -> None:
-    """Write a text as it is, with its line end, and a rich renderable through a console."""
+    """Write a text with its line end, and a rich renderable through a console; no terminal obeys either."""
     if isinstance(rendered, str):
-        sys.stdout.write(rendered + ("\n" if rendered and not rendered.endswith("\n") else ""))
+        _note_escapes(rendered)
+        sys.stdout.write(visible(rendered) + ("\n" if rendered and not rendered.endswith("\n") else ""))
         return
     from rich.console import Console
 
     Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160, highlight=False).print(rendered)
+
+
+def _note_escapes(text: str) -> None:
+    """Say on stderr when stdout's encoding lacks characters of the text."""
+    encoding = sys.stdout.encoding or "utf-8"
+    try:
+        text.encode(encoding, "strict" if "utf" not in encoding.lower() else "surrogatepass")
+    except UnicodeEncodeError:
+        sys.stderr.write(
+            f"standard output is {encoding}: what it lacks is written as \\u and four digits; set "
+            "PYTHONIOENCODING=utf-8 to get it as it is\n"
+        )

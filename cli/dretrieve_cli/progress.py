@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import sys
 import time
+from contextlib import suppress
 from typing import IO, Any
+
+from dretrieve.errors import visible
 
 PLAIN_SECONDS = 10.0
 
@@ -79,8 +82,9 @@ class PlainProgress(QuietProgress):
         return f", {fresh / seconds:,.0f}/s" if seconds > 0.5 and fresh else ""
 
     def _say(self, text: str) -> None:
-        self.stream.write(text + "\n")
-        self.stream.flush()
+        with suppress(OSError):  # a full disk under a log file stops no work
+            self.stream.write(visible(text) + "\n")
+            self.stream.flush()
 
 
 class RichProgress(QuietProgress):
@@ -99,7 +103,7 @@ class RichProgress(QuietProgress):
         )
 
         columns: list[ProgressColumn] = [
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[unit]} {task.fields[rate]}"),
@@ -114,7 +118,7 @@ class RichProgress(QuietProgress):
     def start(self, label: str, total: int | None, unit: str, done: int = 0) -> None:
         """Begin a stage; ``done`` units were finished by an earlier run."""
         self.bars.start()
-        self.tasks.append(self.bars.add_task(label, total=total, completed=done, unit=unit, rate=""))
+        self.tasks.append(self.bars.add_task(visible(label), total=total, completed=done, unit=unit, rate=""))
         self.began.append(time.monotonic())
         self.counts.append(0)
 
@@ -129,7 +133,7 @@ class RichProgress(QuietProgress):
 
     def note(self, text: str) -> None:
         """Print one line above the bars."""
-        self.bars.console.print(text, markup=False)
+        self.bars.console.print(visible(text), markup=False, emoji=False, soft_wrap=True)
 
     def finish(self) -> None:
         """Stop the newest bar where it stands."""

@@ -155,3 +155,59 @@ def test_errors_before_the_job_begins_are_one_line_too(error, code, sentence, mo
     if code == 1:
         with pytest.raises(ValueError, match="a\nb"):
             cli_here("things", "--verbose")
+
+
+HOSTILE = "\x1b[31mred\x1b]0;title\x07\x9b2J"
+
+
+def narrow(root, line, **env):
+    """Run one line of bash in which $D is this program."""
+    program = f"{sys.executable} -m dretrieve_cli"
+    done = subprocess.run(
+        ["bash", "-c", line],
+        env={"PYTHONPATH": f"{root}:{root / 'cli'}", "PATH": "/usr/bin:/bin", "D": program, **env},
+        capture_output=True,
+    )
+    return done.returncode, done.stdout.decode("latin-1"), done.stderr.decode()
+
+
+@pytest.mark.parametrize("words", ["--help", "--version", "tokens --help"])
+@pytest.mark.parametrize(
+    ("place", "why"), [(">&-", "it is closed"), (">/dev/full", "No space left on device")]
+)
+def test_a_standard_output_that_takes_nothing_is_said_in_one_sentence(words, place, why, root):
+    code, _, err = narrow(root, f"$D {words} {place}")
+    assert code == 1
+    assert err == (
+        f"dretrieve: the result cannot be written to standard output ({why}); send it to a file or a program "
+        "that takes it\n"
+    )
+
+
+def test_nobody_can_be_told_when_standard_error_is_closed_too(root):
+    assert narrow(root, "$D --version >&- 2>&-") == (1, "", "")
+    assert narrow(root, "$D nonsense 2>/dev/full") == (2, "", "")
+    assert narrow(root, "$D tokens --model none x 2>/dev/full") == (3, "", "")
+
+
+def test_a_closed_stream_lends_its_number_to_no_file(root):
+    program = "from dretrieve_cli import app; app.open_streams(); print(open('/dev/null').fileno() > 2)"
+    assert narrow(root, f'{sys.executable} -c "{program}" <&- 2>&-')[1] == "True\n"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "expected"),
+    [("ascii", "\\u00e9 \\ud83d\\udc1d \\udcff"), ("latin-1", "é \\ud83d\\udc1d \\udcff")],
+)
+def test_what_an_encoding_lacks_is_written_as_json_writes_it(encoding, expected, root):
+    program = "from dretrieve_cli import app; app.open_streams(); print('é 🐝 \\udcff')"
+    code, out, _ = narrow(root, f'{sys.executable} -c "{program}"', PYTHONIOENCODING=encoding)
+    assert (code, out) == (0, expected + "\n")
+    assert json.loads(f'"{out.strip()}"') == "é 🐝 \udcff"
+
+
+def test_words_of_the_command_line_cannot_colour_the_sentence(cli_here):
+    err = cli_here("tokens", "--model", HOSTILE + "\nx", "text", code=3).err
+    assert "\\x1b[31mred\\x1b]0;title\\x07\\u009b2J x" in err
+    assert not set("\x1b\x07\x9b") & set(err)
+    assert len(err.splitlines()) == 1

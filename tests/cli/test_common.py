@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import subprocess
 import sys
 import warnings
@@ -179,3 +181,38 @@ def test_a_setting_without_a_name_or_value(word):
 def test_execute_leaves_the_tests_own_warnings_filter_alone():
     with warnings.catch_warnings():
         common.execute(lambda progress: Answer(""))
+
+
+def test_no_rendering_and_no_note_reaches_a_terminal_unread(capsys):
+    hostile = "\x1b[31mred\x1b]8;;http://x\x07link\x9b2J\u202eevil"
+    seen = "\\x1b[31mred\\x1b]8;;http://x\\x07link\\u009b2J\\u202eevil"
+
+    class Hostile(Answer):
+        def as_json(self) -> object:
+            return {"answer": hostile}
+
+    def work(progress) -> Answer:
+        progress.start(hostile, 1, "x")
+        progress.note(hostile)
+        return Hostile(f"text {hostile}")
+
+    common.execute(work)
+    shown = capsys.readouterr()
+    assert shown.out == f"text {seen}\n"
+    assert shown.err.splitlines()[:2] == [f"{seen}: 1 x", seen]
+    common.execute(work, json=True)
+    written = capsys.readouterr().out
+    assert not set("\x1b\x07\x9b\u202e") & set(written)
+    assert json.loads(written) == {"answer": hostile}
+
+
+def test_blanks_in_a_sentence_stay_as_they_are(capsys):
+    with pytest.raises(typer.Exit):
+        common.execute(failing(errors.PreconditionError("no  'two  blanks.trec';\n  correct it")))
+    assert capsys.readouterr().err == "dretrieve: no  'two  blanks.trec'; correct it\n"
+
+
+def test_an_encoding_that_lacks_a_character_is_said(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "ascii", errors="backslashreplace"))
+    common.write_rendered("é")
+    assert "standard output is ascii" in capsys.readouterr().err

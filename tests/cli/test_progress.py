@@ -81,3 +81,30 @@ def test_silence():
     shown.note("x")
     shown.finish()
     shown.close()
+
+
+@pytest.mark.parametrize("kind", [progress.PlainProgress, progress.RichProgress])
+def test_notes_and_labels_are_shown_as_they_are_and_obeyed_by_nobody(kind):
+    stream = Terminal() if kind is progress.RichProgress else io.StringIO()
+    display = kind(stream)
+    display.start("a[bold]b \x1b]0;t\x07", 1, "x")
+    display.note("read [red]it[/red] :bee: \x1b]0;title\x07 " + "long " * 40)
+    display.finish()
+    display.close()
+    assert "read [red]it[/red] :bee: \\x1b]0;title\\x07 " + "long " * 40 in stream.getvalue()
+    assert "a[bold]b \\x1b]0;t\\x07" in stream.getvalue()
+    assert "\x1b]0" not in stream.getvalue()
+
+
+class Full(io.StringIO):
+    """A log file on a full disk."""
+
+    def write(self, text: str) -> int:
+        raise OSError(28, "No space left on device")
+
+
+def test_a_full_disk_under_the_log_stops_no_work():
+    display = progress.PlainProgress(Full())
+    display.note("x")
+    display.start("y", 1, "z")
+    display.finish()
