@@ -206,6 +206,7 @@ def execute(
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    from dretrieve.text.files import forget_streams
     from dretrieve_cli.progress import choose_progress
 
     progress = choose_progress(quiet)
@@ -227,6 +228,7 @@ def execute(
         stop(unexpected(error), 1, verbose)
     finally:
         progress.close()
+        forget_streams()
     if shown:
         show(result, json)
     code = int(getattr(result, "exit_code", 0))

@@ -40,7 +40,9 @@ class Command(TyperCommand):
             defaults |= read_config(Path(file), self.params)
         if defaults:
             ctx.default_map = defaults
-        return super().parse_args(ctx, words)
+        rest = super().parse_args(ctx, words)
+        refuse_shared_streams(ctx.params)
+        return rest
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write purpose, examples, usage, then the options by group."""
@@ -66,6 +68,23 @@ class Command(TyperCommand):
             groups.setdefault(title if param.name != "help" else "Common", []).append(record)
         common = groups.pop("Common", [])
         return groups | {"Common": common}
+
+
+def refuse_shared_streams(params: Mapping[str, Any]) -> None:
+    """Refuse standard input, or another stream, that two inputs name.
+
+    Raises:
+        typer.BadParameter: names both.
+    """
+    from dretrieve.errors import DretrieveError
+    from dretrieve.text.files import refuse_shared
+
+    given = [value for name, value in params.items() if name != "output"]
+    words = [str(word) for value in given for word in (value if isinstance(value, list | tuple) else [value])]
+    try:
+        refuse_shared(part for word in words for part in re.split("[=,]", word) if part)
+    except DretrieveError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def split_docstring(text: str) -> tuple[str, str]:

@@ -18,6 +18,7 @@ from dretrieve.store.shards import Shard
 from dretrieve.store.stage import differences
 from dretrieve.store.stale import replaces_stale
 from dretrieve.text.collection import Collection
+from dretrieve.text.files import is_stream
 from dretrieve.types import Side, Texts
 
 
@@ -53,7 +54,8 @@ def embedding_plan(
     both: tuple[Side, ...] = ("query", "passage")
     chosen = card.chosen(settings)
     mine = {name: value for name, value in chosen.items() if side in card.inference_sides.get(name, both)}
-    place = os.path.relpath(source.collection.path.resolve(), folder.resolve())
+    path = source.collection.path
+    place = None if is_stream(path) else os.path.relpath(path.resolve(), folder.resolve())
     extra = {
         "collection": place,
         "split": source.collection.split,

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from dretrieve.errors import PreconditionError, UsageError
 from dretrieve.metrics.relevance import RelevanceOptions
-from dretrieve.store.fingerprint import canonical_json, sha256_file
+from dretrieve.store.fingerprint import canonical_json
 from dretrieve.store.manifest import manifest_path
 from dretrieve.store.stage import open_artefact
 from dretrieve.store.text_store import TextStore
 from dretrieve.text.collection import Collection, parse_spec
 from dretrieve.text.corpus_spec import parse_corpus
+from dretrieve.text.files import is_file, is_stream, sha256_of
 from dretrieve.text.queries import QuerySet
 from dretrieve.types import Progress
 
@@ -92,7 +93,7 @@ def open_inputs(config: EvaluateConfig, progress: Progress) -> Inputs:
         inputs.sources.append(str(path))
     if config.qrels is not None:
         inputs.qrels_file = find_qrels(config.qrels)
-        inputs.fingerprints["qrels"] = sha256_file(inputs.qrels_file)
+        inputs.fingerprints["qrels"] = sha256_of(inputs.qrels_file)
         inputs.sources.append(str(inputs.qrels_file))
         if config.by is not None:
             inputs.queries = Collection.open(config.qrels).queries()
@@ -117,6 +118,8 @@ def run_fingerprint(path: Path) -> str:
         PreconditionError: it is missing, or one part of a sharded stage: its numbers would be too low.
         VerificationError: its bytes changed.
     """
+    if is_stream(path):
+        return sha256_of(path)
     if not path.is_file():
         reason = "is a folder; name the file in it" if path.is_dir() else "does not exist; correct the path"
         raise PreconditionError(f"{path} {reason}")
@@ -130,13 +133,13 @@ def run_fingerprint(path: Path) -> str:
             )
             raise PreconditionError(f"{path} is only one part of a sharded {manifest.stage}; {cure}")
         return manifest.fingerprint
-    return sha256_file(path)
+    return sha256_of(path)
 
 
 def find_qrels(spec: str) -> Path:
     """Return the qrels file of ``DIR[:split]``, or the file that ``spec`` names itself."""
     path, _ = parse_spec(spec)
-    return path if path.is_file() else Collection.open(spec).qrels_file()
+    return path if is_file(path) else Collection.open(spec).qrels_file()
 
 
 def questions_fingerprint(queries: QuerySet) -> str:

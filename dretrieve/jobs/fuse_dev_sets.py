@@ -15,10 +15,10 @@ from dretrieve.metrics.registry import parse_measures
 from dretrieve.metrics.top_k import parse_top_k
 from dretrieve.runs.fuse import align
 from dretrieve.runs.tune import DevSet, judge_by_answers
-from dretrieve.store.fingerprint import sha256_file
 from dretrieve.store.text_store import TextStore
 from dretrieve.text.collection import Collection
 from dretrieve.text.corpus_spec import parse_corpus
+from dretrieve.text.files import sha256_of
 from dretrieve.text.qrels import read_qrels
 from dretrieve.text.queries import QuerySet
 from dretrieve.text.runs import read_run, refuse_ranks
@@ -131,7 +131,7 @@ def open_dev_sets(
         fingerprints[f"dev dense {number}"] = run_fingerprint(dense)
         fingerprints[f"dev bm25 {number}"] = run_fingerprint(bm25)
         if isinstance(truth, Path):
-            fingerprints[f"dev qrels {number}"] = sha256_file(truth)
+            fingerprints[f"dev qrels {number}"] = sha256_of(truth)
         else:
             fingerprints[f"dev answers {number}"] = questions_fingerprint(truth.queries)
             fingerprints[f"dev corpus {number}"] = truth.corpus.sha256

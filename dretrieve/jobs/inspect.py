@@ -18,7 +18,7 @@ from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.manifest import Manifest, manifest_path, provenance_path, read_manifest, verify_files
 from dretrieve.store.state import read_state
 from dretrieve.text.collection import parse_spec
-from dretrieve.text.files import open_bytes
+from dretrieve.text.files import is_file, is_stream, open_stored
 from dretrieve.types import Progress, Silent
 
 TEXT_STAGES = ("prepare", "search", "merge", "fuse-bm25", "convert-run", "mine-negatives")
@@ -126,7 +126,7 @@ def _described(
         return _unfinished(state)
     name = manifest.stage if manifest else "file"
     return careful(
-        lambda: (path.is_file() and _foreign(path)) or describe_text(path, progress, run_format), name
+        lambda: (is_file(path) and _foreign(path)) or describe_text(path, progress, run_format), name
     )
 
 
@@ -134,7 +134,7 @@ def _origin(path: Path, verify: bool, problems: list[DretrieveError]) -> tuple[M
     file = manifest_path(path)
     if not file.exists() and path.is_dir():
         file = min(path.glob("shard-*-of-*.manifest.json"), default=file)
-    if not file.exists():
+    if is_stream(path) or not file.exists():
         return None, {}
     try:
         manifest = read_manifest(file)
@@ -247,7 +247,7 @@ def embeddings_facts(path: Path) -> Facts:
 
 def _foreign(path: Path) -> tuple[str, Facts] | None:
     """Return what a binary file of another tool is, or None for text."""
-    with open_bytes(path) as file:
+    with open_stored(path) as file:
         head = file.read(8)
     if head[:6] == b"\x93NUMPY":
         try:

@@ -21,6 +21,7 @@ from dretrieve.text import pydocs, remote
 from dretrieve.text.assemble import CollectionWriter
 from dretrieve.text.beir import Query
 from dretrieve.text.collection import Collection
+from dretrieve.text.files import exists
 from dretrieve.text.forms import detect
 from dretrieve.text.join import EQUALS, Joiner, JoinOptions, open_sets, parse_sets
 from dretrieve.text.local import Sources, check_local, content_sha256, parse_qrels_option, write_local
@@ -57,7 +58,7 @@ def run(config: PrepareConfig, progress: Progress | None = None) -> PrepareResul
     if config.mirror:
         raise UsageError("--mirror goes with beir:NAME, dpr:KEY, entityquestions:SPLIT and hf:NAME only")
     path = Path(config.source)
-    if not path.exists():
+    if not exists(path):
         known = "pydocs, beir:NAME, dpr:KEY, entityquestions:SPLIT, hf:NAME, or an existing file or folder"
         raise PreconditionError(f"source '{config.source}' does not exist; it may be {known}")
     sources = _sources(config, path)

@@ -14,6 +14,7 @@ from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.manifest import Manifest, manifest_path, read_manifest, verify_files
 from dretrieve.text.collection import Collection, parse_spec
 from dretrieve.text.examples import Example, read_examples
+from dretrieve.text.files import is_stream
 from dretrieve.text.forms import detect
 from dretrieve.text.qrels import read_qrels
 from dretrieve.text.runs import read_run
@@ -167,7 +168,7 @@ def _vectors_of(index: Path, manifest: Manifest, full: bool) -> Embeddings | Non
 
 def _manifest(path: Path, full: bool) -> Manifest | None:
     file = manifest_path(path)
-    if not file.exists():
+    if is_stream(path) or not file.exists():
         return None
     manifest = read_manifest(file)
     verify_files(file, manifest, full=full)

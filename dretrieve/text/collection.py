@@ -21,6 +21,7 @@ from dretrieve.store.manifest import provenance_path
 from dretrieve.store.text_store import TextStore
 from dretrieve.text.beir import Query, find_file, split_files
 from dretrieve.text.cache import cache_folder
+from dretrieve.text.files import exists, is_stream, sha256_of
 from dretrieve.text.foreign.pyserini import collection_files
 from dretrieve.text.forms import detect, read_corpus, read_queries
 from dretrieve.text.qrels import read_qrels
@@ -38,7 +39,7 @@ def parse_spec(spec: str | Path) -> tuple[Path, str | None]:
         UsageError: the split is empty (``DIR:``).
     """
     whole = Path(spec)
-    if whole.exists():
+    if exists(whole):
         return whole, None
     folder, colon, split = str(spec).rpartition(":")
     if colon and folder and Path(folder).exists():
@@ -116,6 +117,8 @@ class Collection:
     @property
     def name(self) -> str:
         """The last part of its path without endings."""
+        if is_stream(self.path):
+            return "stream"
         return self.path.resolve().name.split(".")[0] or "collection"
 
     @property
@@ -226,6 +229,8 @@ class Collection:
 
 
 def _source(corpus: Path) -> dict[str, Any]:
+    if is_stream(corpus):
+        return {"sha256": sha256_of(corpus)}
     files = collection_files(corpus) if corpus.is_dir() else [corpus]
     return {
         "files": [
@@ -241,9 +246,15 @@ def _source(corpus: Path) -> dict[str, Any]:
 
 
 def store_folders(corpus: Path) -> list[Path]:
-    """Return where the text store of that corpus may stand, best first: beside it, or in the cache."""
+    """Return where the text store of that corpus may stand, best first: beside it, or in the cache.
+
+    That of a stream stands in the cache under the hash of what it held.
+    """
     real = corpus.resolve()
-    cached = cache_folder() / "texts" / hashlib.sha256(str(real).encode()).hexdigest()[:16]
+    name = sha256_of(corpus) if is_stream(corpus) else hashlib.sha256(str(real).encode()).hexdigest()
+    cached = cache_folder() / "texts" / name[:16]
+    if is_stream(corpus):
+        return [cached]
     folder = real.parent
     writable = folder.stat().st_mode & 0o222 and os.access(folder, os.W_OK)
     return [folder / STORE_FOLDER / f"{real.name}.texts", cached] if writable else [cached]

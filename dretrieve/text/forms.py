@@ -15,7 +15,7 @@ import numpy as np
 from dretrieve.errors import DataError, PreconditionError
 from dretrieve.text import beir
 from dretrieve.text.beir import Query, find_file
-from dretrieve.text.files import parse_json, read_lines
+from dretrieve.text.files import exists, parse_json, read_lines
 from dretrieve.text.foreign import dpr, pyserini, tevatron, triplets, tsv
 from dretrieve.text.foreign.rows import TrainingRow
 from dretrieve.text.json_array import read_json_array
@@ -115,7 +115,7 @@ def detect(path: Path) -> Form:
         PreconditionError: nothing stands there.
         DataError: empty, or no known form; the message lists the known ones.
     """
-    if not path.exists():
+    if not exists(path):
         raise PreconditionError(f"{path} does not exist; correct the path")
     if path.is_dir():
         if find_file(path, "corpus.jsonl") or find_file(path, "queries.jsonl"):

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from dretrieve.errors import DataError
-from dretrieve.text.files import BUFFER, DECODER, check_encodable, read_lines
+from dretrieve.text.compression import BUFFER
+from dretrieve.text.files import DECODER, check_encodable, json_fault, read_lines
 
 
 def read_json_array(path: Path, largest: int = 1 << 28) -> Iterator[tuple[int, Any]]:
@@ -96,7 +97,7 @@ class _ArrayStream:
             except (ValueError, RecursionError) as error:
                 length = len(self.text) - self.position
                 if self.finished or length > self.largest:
-                    message = f"not valid JSON in the array element that starts here ({error})"
+                    message = json_fault(error, " in the array element that starts here")
                     raise DataError.at(self.path, self.line, message) from None
             self.more(max(BUFFER, len(self.text) - self.position))
         line = self.line

@@ -13,6 +13,7 @@ from dretrieve.store.fingerprint import canonical_json, sha256_bytes, sha256_fil
 from dretrieve.text.assemble import CollectionWriter
 from dretrieve.text.beir import Query, find_file, split_files
 from dretrieve.text.examples import Example, read_examples
+from dretrieve.text.files import exists, is_file, sha256_of
 from dretrieve.text.foreign.pyserini import collection_files
 from dretrieve.text.foreign.triplets import read_colbert_triples
 from dretrieve.text.forms import TRAINING_READERS, Form, detect, read_corpus, read_queries
@@ -48,7 +49,7 @@ class Sources:
             PreconditionError: names it.
         """
         for path in (self.corpus, self.queries, *self.qrels.values()):
-            if path is not None and not path.exists():
+            if path is not None and not exists(path):
                 raise PreconditionError(f"{path} does not exist; correct the path")
 
     def inputs(self) -> dict[str, str]:
@@ -64,10 +65,10 @@ def content_sha256(path: Path) -> str:
     Raises:
         PreconditionError: nothing stands there.
     """
-    if not path.exists():
+    if not exists(path):
         raise PreconditionError(f"{path} does not exist; correct the path")
-    if path.is_file():
-        return sha256_file(path)
+    if is_file(path):
+        return sha256_of(path)
     beir = [find_file(path, "corpus.jsonl"), find_file(path, "queries.jsonl"), *split_files(path).values()]
     files = [file for file in beir if file is not None] or collection_files(path)
     return sha256_bytes(canonical_json([[str(file.relative_to(path)), sha256_file(file)] for file in files]))

@@ -18,7 +18,7 @@ from dretrieve.errors import DataError
 from dretrieve.kernels.hits import find_repeated, rank_hits
 from dretrieve.kernels.interning import NEWLINE, Interned, find_all
 from dretrieve.kernels.trec import Scan, Shape, parse_lines, room_for
-from dretrieve.text.files import BYTE_ORDER_MARK, GZIP_MAGIC, ZSTD_MAGIC
+from dretrieve.text.files import LONGEST_LINE, is_mappable, too_long
 from dretrieve.text.run_lines import LineForm, parse_line, parse_score
 from dretrieve.text.runs import check_utf8, line_number, read_blocks, repeated_hit
 
@@ -60,7 +60,7 @@ def scanned(path: Path, form: LineForm, wanted: Interned | None = None) -> Itera
     Raises:
         DataError: a broken line, a passage twice in a stretch; names the line.
     """
-    size, threads = _plain_size(path), _threads()
+    size, threads = path.stat().st_size if is_mappable(path) else 0, _threads()
     waiting: deque[Future[Part]] = deque()
     spare: list[Scan] = []
     done = 0
@@ -91,14 +91,6 @@ def _threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _plain_size(path: Path) -> int:
-    """Return the size of a file that can be mapped: regular, not compressed, without mark; else 0."""
-    with open(path, "rb") as file:
-        head = file.read(4)
-    compressed = head[:2] == GZIP_MAGIC or head == ZSTD_MAGIC or head[:3] == BYTE_ORDER_MARK
-    return 0 if compressed or not path.is_file() else path.stat().st_size
-
-
 def _mapped_blocks(path: Path) -> Iterator[memoryview | bytes]:
     """Yield what `dretrieve.text.runs.read_blocks` yields, without copying the file."""
     with open(path, "rb") as file:
@@ -107,6 +99,8 @@ def _mapped_blocks(path: Path) -> Iterator[memoryview | bytes]:
     while start < len(mapped):
         stop = mapped.rfind(b"\n", start, start + BLOCK) + 1
         stop = stop or mapped.find(b"\n", start + BLOCK) + 1 or len(mapped)
+        if stop - start > LONGEST_LINE:
+            raise too_long(path, line_number(path, start))
         block: memoryview | bytes = view[start:stop]
         if stop == len(mapped) and mapped[stop - 1] != NEWLINE:
             block = bytes(block) + b"\n"

@@ -7,15 +7,14 @@ that needs no numba.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from dretrieve.errors import DataError, UsageError
-from dretrieve.text.files import BYTE_ORDER_MARK, open_bytes
+from dretrieve.errors import DataError, PreconditionError, UsageError
+from dretrieve.text.files import BYTE_ORDER_MARK, LONGEST_LINE, open_bytes, too_long
 from dretrieve.text.run_build import Column, HitColumns, build_run, query_offsets
 from dretrieve.text.run_lines import (
     FORMS,
@@ -147,20 +146,16 @@ def read_blocks(path: Path, size: int = BLOCK) -> Iterator[bytes]:
         while True:
             try:
                 data = file.read(size)
-            except EOFError as error:
-                raise DataError.at(
-                    path, None, "the compressed data end in the middle (cut download?); fetch the file again"
-                ) from error
-            except (OSError, zlib.error) as error:
-                raise DataError.at(
-                    path, None, f"the compressed data are damaged ({error}); fetch the file again"
-                ) from error
+            except OSError as error:
+                raise PreconditionError(f"{path} cannot be read: {error.strerror or error}") from error
             if not begun and data.startswith(BYTE_ORDER_MARK):
                 data = data[len(BYTE_ORDER_MARK) :]
             begun = True
             cut = data.rfind(b"\n") + 1 if data else 0
             block = rest + data[:cut] if data else rest + (b"\n" if rest else b"")
             rest = data[cut:] if cut or not data else rest + data
+            if len(rest) > LONGEST_LINE:
+                raise too_long(path, None)
             if cut or (not data and block):
                 check_utf8(block, done, path)
                 yield block

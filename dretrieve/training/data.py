@@ -17,13 +17,13 @@ import numpy as np
 
 from dretrieve.errors import DataError, DretrieveError, PreconditionError, UsageError, VerificationError
 from dretrieve.store.draws import generator
-from dretrieve.store.fingerprint import sha256_file
 from dretrieve.store.manifest import manifest_path, read_manifest
 from dretrieve.store.stage import open_artefact
 from dretrieve.store.text_store import TextStore
 from dretrieve.text.beir import find_file
 from dretrieve.text.collection import Collection
 from dretrieve.text.examples import Example, read_examples
+from dretrieve.text.files import is_file, sha256_of
 from dretrieve.text.forms import detect
 from dretrieve.types import Progress
 
@@ -147,7 +147,7 @@ def open_set(spec: DataSpec, seed: int, progress: Progress, *, taught: bool = Fa
         UsageError: options that do not fit the kind of file.
     """
     word = f"{spec.path}:{spec.split}" if spec.split else spec.path
-    role = detect(Path(spec.path)).role if Path(spec.path).is_file() else ""
+    role = detect(Path(spec.path)).role if is_file(Path(spec.path)) else ""
     if role in ("training", "triples"):
         beside = " --corpus … --queries …" if role == "triples" else ""
         raise DataError(
@@ -230,7 +230,7 @@ def _from_split(spec: DataSpec, word: str, progress: Progress) -> Found:
     lost = sum(name not in known for names in positives.values() for name in names)
     if lost:
         progress.note(f"{spec.name}: {lost:,} judged passages are not in the collection and are left out")
-    fingerprint = f"{corpus.sha256}:{queries.sha256}:{sha256_file(collection.qrels_file())}"
+    fingerprint = f"{corpus.sha256}:{queries.sha256}:{sha256_of(collection.qrels_file())}"
     own = find_file(collection.path, EXAMPLES) if collection.path.is_dir() else None
     if own is None:
         return examples, corpus, fingerprint, collection.path
@@ -242,7 +242,7 @@ def _from_split(spec: DataSpec, word: str, progress: Progress) -> Found:
         f"{spec.name}: {own.name} brings hard negatives for {brought:,} of {len(examples):,} queries"
     )
     examples = [_with_hard(example, hard.get(example.query_id, [])) for example in examples]
-    return examples, corpus, f"{fingerprint}:{sha256_file(own)}", own
+    return examples, corpus, f"{fingerprint}:{sha256_of(own)}", own
 
 
 def _by_query(path: Path) -> dict[str, list[Example]]:
@@ -305,4 +305,4 @@ def _from_examples(spec: DataSpec, word: str, progress: Progress) -> Found:
             f"({described['sha256'][:12]}), {place} is another one ({corpus.sha256[:12]}); give the "
             "collection of the examples, or mine again"
         )
-    return list(read_examples(path)), corpus, f"{corpus.sha256}:{sha256_file(path)}", path
+    return list(read_examples(path)), corpus, f"{corpus.sha256}:{sha256_of(path)}", path
