@@ -192,11 +192,13 @@ def run_command(name: str, words: list[str]) -> int:
         return fail(
             f"{path} needs {error.name}, which is not installed; {PROGRAM} doctor says how to get it", 3
         )
-    except Exception as error:  # a bug of ours: one line, and its trace if asked for
+    except Exception as error:  # the machine's refusal, or a bug of ours: one line, its trace if asked for
         if isinstance(error, OSError) and error.filename is None:  # the page of --help finds no room
             return no_room(error)
         if {"--verbose", "-v"} & set(words):
             raise
+        if isinstance(error, OSError) and error.strerror:
+            return fail(refused(error), 3)
         return fail(unexpected(error), 1)
     return outcome if isinstance(outcome, int) else 0
 
@@ -204,6 +206,12 @@ def run_command(name: str, words: list[str]) -> int:
 def not_installed(error: ModuleNotFoundError) -> str:
     """Return the sentence about a library that is absent."""
     return f"this needs {error.name}, which is not installed; {PROGRAM} doctor says how to get it"
+
+
+def refused(error: OSError) -> str:
+    """Return the sentence about what the machine did not let us do, where nobody knew more to say."""
+    place = f"{error.filename}: " if error.filename else ""
+    return f"{place}{error.strerror}; check the disk and your rights there, then run the same command again"
 
 
 def unexpected(error: Exception) -> str:

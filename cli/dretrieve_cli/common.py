@@ -220,9 +220,11 @@ def execute(
         stop("interrupted; run the same command again", 130, verbose)
     except MemoryError:
         stop("out of memory; use more shards (--shard I/N) or a machine with more memory", 3, verbose)
-    except Exception as error:  # a bug of ours: one line, and its trace if asked for
-        from dretrieve_cli.app import not_installed, unexpected
+    except Exception as error:  # the machine's refusal, or a bug of ours: one line, its trace if asked for
+        from dretrieve_cli.app import not_installed, refused, unexpected
 
+        if isinstance(error, OSError) and error.strerror:
+            stop(refused(error), 3, verbose)
         if isinstance(error, ModuleNotFoundError):
             stop(not_installed(error), 3, verbose)
         stop(unexpected(error), 1, verbose)

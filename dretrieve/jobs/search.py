@@ -17,7 +17,7 @@ from dretrieve.jobs.search_config import SearchConfig, SearchResult
 from dretrieve.jobs.search_output import STAGE, search_stage, write_search
 from dretrieve.jobs.search_queries import QuerySource, encoded_queries, given_queries, resolved_device
 from dretrieve.jobs.search_show import Example, examples, passage_texts
-from dretrieve.runs.checkpoint import Checkpoint, checkpoint_path
+from dretrieve.runs.checkpoint import Checkpoint, checkpoint_path, discard_checkpoint
 from dretrieve.runs.search import QueryVectors, check_model, check_queries, search_run
 from dretrieve.store.atomic import make_folder
 from dretrieve.store.fingerprint import sha256_bytes
@@ -69,6 +69,7 @@ def _search_vectors(config: SearchConfig, progress: Progress, signals: Signals) 
         plan = _plan(config, counts, shard)
         return SearchResult(output=config.output, state="planned", counts=counts, plan=plan)
     if stage.up_to_date():
+        discard_checkpoint(config.output)
         counts = dict(stage.existing().counts)
         shown = _shown(config, index, queries.texts, None)
         return SearchResult(output=config.output, state="up to date", counts=counts, examples=shown)
@@ -80,7 +81,7 @@ def _search_vectors(config: SearchConfig, progress: Progress, signals: Signals) 
         found = _found(config, index, asked, (shard, stage.fingerprint), (progress, signals))
         seconds = time.monotonic() - started
         counts["hits"] = write_search(stage, found, config, counts, seconds, queries.extra)
-    checkpoint_path(config.output).unlink(missing_ok=True)
+    discard_checkpoint(config.output)
     shown = _shown(config, index, queries.texts, found)
     return SearchResult(
         output=config.output,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import zipfile
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +17,12 @@ from dretrieve.store.atomic import replacing
 def checkpoint_path(output: Path) -> Path:
     """Return where the search that writes ``output`` keeps its state."""
     return output.with_name(f".{output.name}.partial.npz")
+
+
+def discard_checkpoint(output: Path) -> None:
+    """Remove the state: the run is written, so that it is no failure when the file system refuses."""
+    with suppress(OSError):
+        checkpoint_path(output).unlink(missing_ok=True)
 
 
 @dataclass
@@ -60,7 +67,3 @@ class Checkpoint:
                 sizes=kept.sizes,
             )
         self._saved = time.monotonic()
-
-    def discard(self) -> None:
-        """Remove the state: the run is written."""
-        self.path.unlink(missing_ok=True)

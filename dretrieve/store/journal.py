@@ -16,6 +16,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -44,8 +45,9 @@ class Journal:
         if self._same_plan(plan):
             self._recover()
         else:
-            for name in (*names, JOURNAL):
-                (folder / name).unlink(missing_ok=True)
+            with explained(folder):
+                for name in (*names, JOURNAL):
+                    (folder / name).unlink(missing_ok=True)
             write_json(folder / PLAN, dict(plan))
         with explained(folder):
             self._files = {name: os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o666) for name in names}
@@ -77,10 +79,11 @@ class Journal:
 
     def close(self) -> None:
         """Close the files; the journal stays for a later run. A second call does nothing."""
-        for file in (*self._files.values(), self._journal):
-            if file >= 0:
-                os.close(file)
+        files = [file for file in (*self._files.values(), self._journal) if file >= 0]
         self._files, self._journal = dict.fromkeys(self._files, -1), -1
+        for file in files:
+            with suppress(OSError):  # all that counts was made durable chunk by chunk
+                os.close(file)
 
     def discard(self) -> None:
         """Close and remove the folder."""

@@ -78,5 +78,6 @@ def _described(error: BaseException) -> dict[str, Any]:
 
 
 def clear_state(manifest: Path) -> None:
-    """Remove the state: the manifest speaks from now on."""
-    state_path(manifest).unlink(missing_ok=True)
+    """Remove the state: the manifest speaks from now on, also where the file system refuses the removal."""
+    with suppress(OSError):
+        state_path(manifest).unlink(missing_ok=True)

@@ -121,7 +121,8 @@ class Checkpoints:
         finally:
             shutil.rmtree(aside, ignore_errors=True)
         for old in self.found()[self._keep :]:
-            shutil.rmtree(old)
+            with explained(old):
+                shutil.rmtree(old)
         return path
 
     def found(self) -> list[Path]:

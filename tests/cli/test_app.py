@@ -138,6 +138,7 @@ def test_sub_commands_are_listed_and_misspellings_explained(monkeypatch, cli_her
             "needs torch, which is not installed",
         ),
         (ValueError("a\nb"), 1, "unexpected ValueError: a b; run again with --verbose"),
+        (PermissionError(13, "Permission denied", "/a"), 3, "/a: Permission denied; check the disk and"),
     ],
 )
 def test_errors_before_the_job_begins_are_one_line_too(error, code, sentence, monkeypatch, cli_here):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dretrieve.index.top_k import TopK
-from dretrieve.runs.checkpoint import Checkpoint, checkpoint_path
+from dretrieve.runs.checkpoint import Checkpoint, checkpoint_path, discard_checkpoint
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_it_saves_when_it_is_time(tmp_path: Path, kept: TopK) -> None:
     assert not path.exists()
     Checkpoint(path, "abc", seconds=0).save(kept, 5)
     assert path.exists()
-    Checkpoint(path, "abc").discard()
+    discard_checkpoint(tmp_path / "run")
     assert not path.exists()
 
 
