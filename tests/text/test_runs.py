@@ -1,10 +1,14 @@
 import gzip
+import json
 
 import pytest
 import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dretrieve.errors import DataError, PreconditionError, UsageError
 from dretrieve.text import runs
+from dretrieve.text.run_write import write_run
 from dretrieve.text.runs import forms_for, read_blocks, read_run
 
 
@@ -276,3 +280,117 @@ def test_lines_may_end_in_a_carriage_return_alone(tmp_path, lines):
         list(new.hits(row)) for row in range(len(new))
     ]
     assert int(old.offsets[-1]) == lines
+
+
+# Files of every form, generated, against a reading that shares no code with ours.
+
+ODD = st.characters(exclude_categories=("Cs",), exclude_characters="\t\r\n\ufeff")
+IDS = st.text(ODD, min_size=1, max_size=6).filter(lambda text: text == text.strip(" "))
+QUERY_IDS = IDS.filter(lambda text: text[0] not in "#[{")
+CLOSE = st.builds(
+    lambda base, steps: base * (1 + steps * 2.0**-52), st.sampled_from([0.5, -3.0, 1e-7]), st.integers(0, 3)
+)
+SCORES = CLOSE | st.floats(allow_nan=False, allow_infinity=False) | st.integers(-5, 1 << 60).map(float)
+TEXTS = st.sampled_from([repr, "{:.17g}".format, "{:.20e}".format, "{:+.25f}".format, "{:g}".format])
+FOUND = st.dictionaries(
+    QUERY_IDS, st.dictionaries(IDS, SCORES, min_size=1, max_size=6), min_size=1, max_size=4
+)
+
+
+@st.composite
+def run_files(draw):
+    """A form's name and a file of it, with comments, line ends and compression as they come."""
+    form = draw(st.sampled_from(["trec", "tevatron", "msmarco", "colbert", "ranx", "dpr", "pyserini-json"]))
+    found, text = draw(FOUND), draw(TEXTS)
+    if form in ("ranx", "dpr", "pyserini-json"):
+        number = draw(st.sampled_from([float, repr]))
+        name, key = {"dpr": ("ctxs", "id"), "pyserini-json": ("contexts", "docid"), "ranx": ("", "")}[form]
+        entries = {
+            q: {name: [{key: p, "score": number(score)} for p, score in scored.items()]}
+            for q, scored in found.items()
+        }
+        value = found if form == "ranx" else entries
+        value = [{"query_id": q} | entry for q, entry in entries.items()] if form == "dpr" else value
+        data = json.dumps(value, ensure_ascii=draw(st.booleans()), indent=draw(st.sampled_from([None, 1])))
+        return form, draw(PACKED)(data.encode())
+    columns = {
+        "trec": "{q}|Q0|{p}|{r}|{s}|t",
+        "tevatron": "{q}|{p}|{s}",
+        "msmarco": "{q}|{p}|{r}",
+        "colbert": "{q}|{p}|{r}|{s}",
+    }
+    blanks = any(" " in name for q, scored in found.items() for name in (q, *scored))
+    layout = columns[form].replace(
+        "|", "\t" if blanks or draw(st.booleans()) else draw(st.sampled_from([" ", "   "]))
+    )
+    lines = [
+        layout.format(q=q, p=p, r=rank, s=text(score))
+        for q, scored in found.items()
+        for rank, (p, score) in enumerate(scored.items(), 1)
+    ]
+    if form in ("trec", "tevatron"):
+        lines = draw(st.permutations(lines))
+    for comment in draw(
+        st.lists(st.sampled_from(["# a b c", "#", "", "  ", "  # q Q0 p 1 2 t"]), max_size=3)
+    ):
+        lines.insert(draw(st.integers(0, len(lines))), comment)
+    end = draw(st.sampled_from(["\n", "\r\n", " \n"]))
+    data = draw(st.sampled_from(["", "\ufeff"])) + end.join(lines) + draw(st.sampled_from(["", end]))
+    return form, draw(PACKED)(data.encode())
+
+
+PACKED = st.sampled_from([bytes, gzip.compress, zstandard.compress])
+
+
+def read_slowly(form, data):
+    """Return the hits of each query, best first, by the words of the forms' description alone."""
+    for magic, unpack in ((b"\x1f\x8b", gzip.decompress), (b"\x28\xb5", zstandard.decompress)):
+        data = unpack(data) if data[:2] == magic else data
+    found = {}
+    if form in ("ranx", "dpr", "pyserini-json"):
+        value = json.loads(data)
+        entries = {entry["query_id"]: entry for entry in value} if form == "dpr" else value
+        for query, entry in entries.items():
+            hits = entry.get("ctxs") or entry.get("contexts") if form != "ranx" else None
+            scored = (
+                entry.items()
+                if hits is None
+                else [(hit.get("id", hit.get("docid")), hit["score"]) for hit in hits]
+            )
+            found[query] = [(p, float(score)) for p, score in scored]
+    else:
+        for line in data.decode("utf-8-sig").split("\n"):
+            line = line.rstrip("\r ")
+            cells = line.split("\t") if "\t" in line else [cell for cell in line.split(" ") if cell]
+            if cells and not cells[0].startswith("#"):
+                place = {"trec": (2, 4), "tevatron": (1, 2), "msmarco": (1, 2), "colbert": (1, 3)}[form]
+                score = float(cells[place[1]]) * (-1 if form == "msmarco" else 1)
+                found.setdefault(cells[0], []).append((cells[place[0]], score))
+    return {
+        q: sorted(hits, key=lambda hit: (hit[1], hit[0].encode()), reverse=True) for q, hits in found.items()
+    }
+
+
+@given(run_files(), st.booleans(), st.booleans())
+def test_any_file_is_read_as_its_form_says(tmp_path_factory, file, compiled, named):
+    form, data = file
+    path = tmp_path_factory.mktemp("run") / "r"
+    path.write_bytes(data)
+    expected = read_slowly(form, data)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "SMALL", 0 if compiled else 1 << 21)
+        try:
+            run = read_run(path, form if named else "auto")
+        except DataError as error:  # whole scores may be ranks, judgements may have four columns
+            if named or "--run-format" not in str(error) or form not in ("tevatron", "colbert"):
+                raise
+            return
+    assert run.by_rank == (form == "msmarco") or (form == "tevatron" and not named)
+    if run.by_rank:
+        order = {query: [passage for passage, _ in scored] for query, scored in hits(run).items()}
+        if form == "msmarco":
+            assert order == {q: [passage for passage, _ in scored] for q, scored in expected.items()}
+        return
+    assert hits(run) == expected
+    write_run(path, run)
+    assert hits(read_run(path)) == expected
