@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from dretrieve.errors import UsageError
+from dretrieve.errors import UsageError, quoted
 from dretrieve.jobs.evaluate_inputs import open_corpus, questions_fingerprint, run_fingerprint
 from dretrieve.metrics.answers import Answers
 from dretrieve.store.stage import Stage
@@ -54,7 +54,7 @@ class ConvertRunConfig:
         forms_for([self.run_format], 1)
         if self.output_format not in FORMS:
             raise UsageError(
-                f"--output-format {self.output_format!r} is unknown; there are {', '.join(FORMS)}"
+                f"--output-format {quoted(self.output_format)} is unknown; there are {', '.join(FORMS)}"
             )
         if self.queries is None and self.output_format in NEEDS_QUERIES:
             raise UsageError(

@@ -124,12 +124,15 @@ def _scan(job: _Job, out: Scan) -> Part:
     form, block = job.form, job.block
     shape = Shape(form.columns, form.passage, form.score)
     rows, changes, unsure, fractions, bad = parse_lines(np.frombuffer(block, np.uint8), shape, out)
-    if bad >= 0 or unsure:
+    while bad >= 0:
         block = bytes(block)
-        if bad >= 0:
-            number = line_number(job.path, job.done + bad)
-            parse_line(block[bad : block.index(b"\n", bad)], form, job.path, number)
+        number = line_number(job.path, job.done + bad)
+        if parse_line(block[bad : block.index(b"\n", bad)], form, job.path, number) is not None:
             raise AssertionError(f"{job.path}, line {number}: refused by the compiled parser alone")
+        block = block[:bad] + b"#" + block[bad + 1 :]  # a header: as good as a comment
+        rows, changes, unsure, fractions, bad = parse_lines(np.frombuffer(block, np.uint8), shape, out)
+    if unsure:
+        block = bytes(block)
         for row, start, stop in out.unsure[:unsure].tolist():
             out.scores[row] = _score_of(job, block[start:stop], start)
     query_ids = [bytes(block[start:stop]) for _, start, stop in out.changes[:changes].tolist()]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dretrieve.errors import DataError
+from dretrieve.errors import DataError, quoted
 from dretrieve.order import id_ranks
 from dretrieve.types import Run
 
@@ -117,4 +117,4 @@ def _refuse_repeated(hits: HitColumns, repeated: Callable[[int, int], DataError]
             hits.query_ids[int(hits.queries[second])],
             hits.passage_ids[int(hits.passages[second])],
         )
-        raise DataError(f"passage {passage!r} stands twice among the hits of query {query!r}")
+        raise DataError(f"passage {quoted(passage)} stands twice among the hits of query {quoted(query)}")

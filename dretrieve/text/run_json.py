@@ -23,7 +23,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from dretrieve.errors import DataError, UsageError
+from dretrieve.errors import DataError, UsageError, quoted
 from dretrieve.store.atomic import replacing
 from dretrieve.text.files import json_type, parse_json, read_json_lines, read_lines, refuse_constant
 from dretrieve.text.json_array import read_json_array
@@ -56,7 +56,9 @@ def read_json_run(path: Path, form: str = "auto") -> Run:
     lines: list[int] = []
     for line, query_id, hits in _entries(path, form):
         if query_id in queries:
-            raise DataError.at(path, line, f"query {query_id!r} stands twice; a run holds every query once")
+            raise DataError.at(
+                path, line, f"query {quoted(query_id)} stands twice; a run holds every query once"
+            )
         row = queries.setdefault(query_id, len(queries))
         for passage_id, score in hits:
             columns[0].append(row)
@@ -76,8 +78,8 @@ def read_json_run(path: Path, form: str = "auto") -> Run:
         repeated=lambda first, second: DataError.at(
             path,
             lines[second],
-            f"passage {hits_of.passage_ids[columns[1][second]]!r} stands twice for query "
-            f"{hits_of.query_ids[columns[0][second]]!r}; remove one of the two",
+            f"passage {quoted(hits_of.passage_ids[columns[1][second]])} stands twice for query "
+            f"{quoted(hits_of.query_ids[columns[0][second]])}; remove one of the two",
         ),
     )
 
@@ -112,7 +114,7 @@ def _entries(path: Path, form: str) -> Iterator[tuple[int, str, Hits]]:
         raise DataError.at(path, 1, f"expected an object with each query's hits, found {json_type(whole)}")
     for query_id, value in whole.items():
         if not isinstance(value, dict):
-            raise DataError.at(path, 1, f"query {query_id!r} needs an object, found {json_type(value)}")
+            raise DataError.at(path, 1, f"query {quoted(query_id)} needs an object, found {json_type(value)}")
         by_passage = not any(key in value for key in LIST_KEYS)
         _check_form(path, form, "ranx" if by_passage else "pyserini-json")
         yield 1, query_id, list(value.items()) if by_passage else _hits(value, path, 1)
@@ -127,7 +129,7 @@ def _refuse_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
-        raise ValueError(f"the key {twice!r} stands twice in one object")
+        raise ValueError(f"the key {quoted(twice)} stands twice in one object")
     return found
 
 
@@ -239,7 +241,7 @@ def _written_entries(
     for row, query_id in enumerate(run.query_ids):
         if query_id not in questions:
             raise DataError(
-                f"the run's query {query_id!r} is not among the questions; give the run's own split"
+                f"the run's query {quoted(query_id)} is not among the questions; give the run's own split"
             )
         hits = []
         for passage_id, value in run.hits(row):
@@ -247,7 +249,7 @@ def _written_entries(
             record = passage(passage_id)
             if record is None and (dialect != "pyserini-json" or holds_answer is not None):
                 raise DataError(
-                    f"the run's passage {passage_id!r} is not in the corpus; give the corpus it came from"
+                    f"the run's passage {quoted(passage_id)} is not in the corpus; give its own corpus"
                 )
             hit: dict[str, Any] = {"docid": passage_id, "score": score}
             if record is not None and dialect != "pyserini-json":

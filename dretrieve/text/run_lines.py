@@ -9,7 +9,8 @@
 
 A line with a tab between two columns is cut at tabs only, so that ids with blanks stay whole; other lines are
 cut at blanks. A line whose first character that is not blank is ``#`` is a comment, as in trec_eval 10: a
-query id cannot begin with ``#``; ids may hold it elsewhere. Scores are doubles, as in trec_eval 10.
+query id cannot begin with ``#``; ids may hold it elsewhere. A line of the field's words alone (``qid docid
+score``) is a header; it says what three columns hold. Scores are doubles, as in trec_eval 10.
 """
 
 from __future__ import annotations
@@ -22,6 +23,11 @@ from dretrieve.errors import DataError
 
 BLANKS = re.compile(rb" +")
 NUMBER = re.compile(rb"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
+RANK, SCORE = ("rank", "ranking"), ("score", "scores", "sim", "similarity")
+HEADER = frozenset(
+    "qid query query_id topic topic_id iter q0 docid docno doc_id document_id pid passage_id corpus_id doc "
+    "id tag run run_id runid run_name system name".split()
+) | {*RANK, *SCORE}
 WHOLE = re.compile(rb"\+?\d+")
 
 
@@ -59,10 +65,11 @@ def detect_form(line: bytes, path: Path, number: int) -> LineForm:
     """Return the form of a run by its first line; three columns count as ``tevatron`` until seen whole.
 
     Raises:
-        DataError: another number of columns; four whose third is no first rank (judgements, perhaps).
+        DataError: another number of columns; four whose third is no first rank (judgements, perhaps); a
+            header that names other columns.
     """
-    parts = split_line(line)
-    if len(parts) == 4 and parts[2] != b"1":
+    parts, titles = split_line(line), header(line)
+    if len(parts) == 4 and parts[2] != b"1" and not titles:
         raise DataError.at(
             path,
             number,
@@ -70,7 +77,8 @@ def detect_form(line: bytes, path: Path, number: int) -> LineForm:
             f"{shown(parts[2])}: give judgements as --qrels, or say --run-format colbert",
         )
     for form in FORMS.values():
-        if form.columns == len(parts):
+        words = RANK if form.name == "msmarco" else SCORE
+        if form.columns == len(parts) and (not titles or titles[form.score] in words):
             return form
     raise DataError.at(
         path,
@@ -92,10 +100,16 @@ def split_line(line: bytes) -> list[bytes]:
     return [part.strip(b" ") for part in line.split(b"\t")] if b"\t" in line else BLANKS.split(line)
 
 
+def header(line: bytes) -> list[str]:
+    """Return the words of a line that holds nothing but words of a header, in small letters; else none."""
+    words = [part.decode(errors="replace").lower().replace("-", "_") for part in split_line(line)]
+    return words if len(words) > 2 and HEADER.issuperset(words) else []
+
+
 def parse_line(line: bytes, form: LineForm, path: Path, number: int) -> tuple[bytes, bytes, bytes] | None:
     """Return query id, passage id and score of one line (without its newline) as they stand there.
 
-    None stands for a comment or a line of blanks.
+    None stands for a comment, a header or a line of blanks.
 
     Raises:
         DataError: a wrong number of columns, an empty id, a score that is no finite number.
@@ -107,6 +121,8 @@ def parse_line(line: bytes, form: LineForm, path: Path, number: int) -> tuple[by
         raise DataError.at(
             path, number, f"expected {form.columns} columns ({form.layout}), found {_found(line)}"
         )
+    if parts[form.score][-1:].isalpha() and header(line):
+        return None
     if not all(parts):
         raise DataError.at(
             path, number, f"column {parts.index(b'') + 1} of {form.columns} ({form.layout}) is empty"
@@ -123,7 +139,8 @@ def _found(line: bytes) -> str:
     by_tabs, by_blanks = len(line.split(b"\t")), len(line.split())
     if by_tabs > 1 and by_blanks != by_tabs:
         return f"{by_tabs} parted by tabs ({by_blanks} by blanks too; part all by tabs): {shown(line)}"
-    return f"{by_blanks}: {shown(line)}"
+    commas = " (parted by commas; part them by tabs)" if by_blanks == 1 and b"," in line else ""
+    return f"{by_blanks}{commas}: {shown(line)}"
 
 
 def parse_score(token: bytes, path: Path, number: int) -> float:

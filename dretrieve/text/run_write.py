@@ -12,7 +12,7 @@ from typing import IO, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from dretrieve.errors import DataError, UsageError
+from dretrieve.errors import DataError, UsageError, quoted
 from dretrieve.store.atomic import replacing
 from dretrieve.store.ids import IdTable
 from dretrieve.types import Run
@@ -144,7 +144,7 @@ def _check_ids(ids: Any, what: str) -> bool:
             reason = "begins with #, as a comment does"
         if reason:
             raise DataError(
-                f"the {what} id {text_id!r} {reason}, so no line of a run can carry it; rename it"
+                f"the {what} id {quoted(text_id)} {reason}, so no line of a run can carry it; rename it"
             )
     return any(" " in text_id for text_id in ids)
 

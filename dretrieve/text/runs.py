@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dretrieve.errors import DataError, PreconditionError, UsageError
+from dretrieve.errors import DataError, PreconditionError, UsageError, quoted
 from dretrieve.text.files import BYTE_ORDER_MARK, LONGEST_LINE, open_bytes, too_long
 from dretrieve.text.run_build import Column, HitColumns, build_run, query_offsets
 from dretrieve.text.run_lines import (
@@ -21,6 +21,7 @@ from dretrieve.text.run_lines import (
     WHOLE,
     LineForm,
     detect_form,
+    header,
     parse_line,
     parse_score,
     split_line,
@@ -69,7 +70,7 @@ def forms_for(given: Sequence[str], runs: int) -> list[str]:
     """
     for name in given:
         if name not in RUN_FORMATS:
-            raise UsageError(f"unknown --run-format '{name}'; the forms are {', '.join(RUN_FORMATS)}")
+            raise UsageError(f"unknown --run-format {quoted(name)}; the forms are {', '.join(RUN_FORMATS)}")
     if len(given) not in (0, 1, runs):
         raise UsageError(
             f"--run-format is given {len(given)} times for {runs} runs; give one for all, or one for each"
@@ -126,7 +127,7 @@ def sniff(path: Path, form: str = "auto") -> Sniffed:
         return Sniffed(first, is_json=True)
     known = detect_form(head, path, number) if form == "auto" else FORMS[form]
     ranks: bool | None = known.name == "msmarco"
-    if form == "auto" and known.columns == 3:
+    if form == "auto" and known.columns == 3 and not header(head):
         token = split_line(head)[2]
         ranks = None if WHOLE.fullmatch(token) or parse_score(token, path, number) == 1 else False
     large = block is not first or len(first) >= SMALL or next(blocks, None) is not None
@@ -203,7 +204,7 @@ def _first_line(block: bytes, number: int = 1) -> tuple[bytes, int]:
 
 def _tag(head: bytes, form: LineForm) -> str:
     parts = split_line(head)
-    return parts[5].decode() if form.name == "trec" and len(parts) > 5 else "dretrieve"
+    return parts[5].decode() if form.name == "trec" and len(parts) > 5 and not header(head) else "dretrieve"
 
 
 def _read_plain(path: Path, seen: Sniffed) -> Run:
@@ -227,6 +228,8 @@ def _read_plain(path: Path, seen: Sniffed) -> Run:
             )
             lines.append(number)
             fractions += WHOLE.fullmatch(score) is None
+    if not rows:
+        return empty_run()
     query_rows, passage_rows, scores = zip(*rows, strict=True)
     hits = HitColumns(
         query_ids=[query.decode() for query in queries],
@@ -310,6 +313,6 @@ def repeated_hit(path: Path, query: str, passage: str, lines: tuple[int, int]) -
     return DataError.at(
         path,
         lines[1],
-        f"passage {passage!r} stands twice for query {query!r} (first on line {lines[0]}); "
+        f"passage {quoted(passage)} stands twice for query {quoted(query)} (first on line {lines[0]}); "
         "remove one of the two lines",
     )

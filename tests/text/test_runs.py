@@ -142,6 +142,36 @@ def test_ids_with_blanks_between_tabs(tmp_path, path_taken):
     assert run.tag == "my run"
 
 
+def test_headers_are_no_hits_and_say_what_three_columns_hold(tmp_path, path_taken):
+    lines = "q\td1\t2\nq\td2\t1\n"
+    ranks, scores = (
+        read(tmp_path, "qid\tpid\tRank\n" + lines),
+        read(tmp_path, "query-id\tcorpus-id\tscore\n" + lines),
+    )
+    assert ranks.by_rank
+    assert hits(ranks) == {"q": [("d2", 1.0), ("d1", 0.5)]}
+    assert not scores.by_rank
+    assert hits(scores) == {"q": [("d1", 2.0), ("d2", 1.0)]}
+    trec = read(
+        tmp_path,
+        "# c\nqid Q0 docno rank score tag\n" + TREC + "qid Q0 docno rank score tag\nz Q0 a 1 1 mine\n",
+    )
+    assert list(hits(trec)) == ["q1", "001", "z"]
+    assert len(read(tmp_path, "qid docno rank score\n")) == 0
+    for text in ("qid docno tag\nq d 1\n", "qid docno score rank\nq d 2.5 1\n"):
+        with pytest.raises(DataError, match="line 1: a run has 6 columns"):
+            read(tmp_path, text)
+    with pytest.raises(
+        DataError, match=r"line 1: .* found 1 \(parted by commas; part them by tabs\): 'qid,docno,score'"
+    ):
+        read(tmp_path, "qid,docno,score\nq,d,1\n")
+    with pytest.raises(DataError, match="line 6: the score 'x' is not a number"):
+        read(
+            tmp_path,
+            "qid Q0 docno rank score tag\n" + TREC + "qid Q0 docno rank score tag\nz Q0 a 1 x mine\n",
+        )
+
+
 def test_forms_for_several_runs():
     assert forms_for([], 2) == ["auto", "auto"]
     assert forms_for(["trec"], 2) == ["trec", "trec"]
