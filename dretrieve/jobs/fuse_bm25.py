@@ -234,10 +234,12 @@ def _fuse(config: FuseConfig, stage: Stage, extra: Mapping[str, Any], progress: 
 
 
 def _note_absent(pair: Pair, config: FuseConfig, progress: Progress) -> None:
+    if not pair.query_ids:
+        progress.note("neither run holds any hits; nor does the fused run")
     for count, lacking, other in zip(
         pair.absent(), (config.run, config.bm25_run), (config.bm25_run, config.run), strict=True
     ):
-        if count == len(pair.query_ids):
+        if count and count == len(pair.query_ids):
             progress.note(f"{lacking} holds no hits at all; the fused run has those of {other} alone")
         elif count:
             progress.note(f"{count:,} queries are not in {lacking}; their hits are those of {other} alone")

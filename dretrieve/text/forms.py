@@ -6,7 +6,7 @@ import json
 from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from dretrieve.text.files import exists, parse_json, read_lines
 from dretrieve.text.foreign import dpr, pyserini, tevatron, triplets, tsv
 from dretrieve.text.foreign.rows import TrainingRow
 from dretrieve.text.json_array import read_json_array
+from dretrieve.text.run_lines import RANK, SCORE, header, split_line
 from dretrieve.types import Record
 
 Role = Literal["collection", "corpus", "queries", "training", "examples", "triples", "qrels", "run"]
@@ -121,9 +122,13 @@ def detect(path: Path) -> Form:
         if find_file(path, "corpus.jsonl") or find_file(path, "queries.jsonl"):
             return FORMS["beir"]
         return detect(pyserini.collection_files(path)[0])
-    name = _detect_text(
-        path, [line for _, line in islice((row for row in read_lines(path) if row[1].strip()), 2)]
-    )
+    lines = (line for _, line in read_lines(path) if line.strip())
+    first = list(islice(lines, 2))
+    name = _detect_text(path, first)
+    if first[0].lstrip().startswith("#"):  # a comment of judgements or of a run, or an id
+        line = next((line for line in chain(first, lines) if not line.lstrip().startswith("#")), "")
+        commented = _detect_columns(line)
+        name = commented if commented in ("run", "qrels") else name
     if name is None:
         raise DataError(f"{path} has none of the known forms: {known_forms()}")
     return FORMS[name]
@@ -167,16 +172,18 @@ def _detect_object(value: Any, path: Path) -> str | None:
 
 
 def _detect_columns(line: str) -> str | None:
-    cells, words = line.split("\t"), line.split()
+    cells, words = line.split("\t"), [part.decode() for part in split_line(line.encode())]
     if "\t".join(cells[:3]) == beir.QRELS_HEADER:
         return "qrels"
+    if {*RANK, *SCORE}.intersection(header(line.encode())):
+        return "run"
     if tsv.header_columns(line):
         return "dpr-passages"
     if len(words) == 6 and words[1].upper() == "Q0" and _is_number(words[4]):
         return "run"
     if len(words) == 4 and words[1] in ("0", "Q0", "1") and _is_number(words[3]):
         return "qrels"
-    if len(words) in (3, 4) and len(cells) in (1, len(words)) and all(map(_is_number, words[2:])):
+    if len(words) in (3, 4) and all(map(_is_number, words[2:])):
         return "run"
     if len(cells) == 2 and cells[1].lstrip(' "').startswith("[") and tsv.parse_answers(cells[1]) is not None:
         return "dpr-questions"

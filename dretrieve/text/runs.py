@@ -73,7 +73,8 @@ def forms_for(given: Sequence[str], runs: int) -> list[str]:
             raise UsageError(f"unknown --run-format {quoted(name)}; the forms are {', '.join(RUN_FORMATS)}")
     if len(given) not in (0, 1, runs):
         raise UsageError(
-            f"--run-format is given {len(given)} times for {runs} runs; give one for all, or one for each"
+            f"--run-format is given {len(given)} times for {runs} run{'s' * (runs != 1)}; give one for all, "
+            "or one for each"
         )
     return list(given) if len(given) == runs else list(given or ["auto"]) * runs
 

@@ -152,3 +152,21 @@ def test_a_run_is_no_corpus(tmp_path: Path) -> None:
         list(read_corpus(path))
     with pytest.raises(DataError, match="not queries; known forms: beir-queries"):
         list(read_queries(path))
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("# system: demo\nq1 Q0 d1 1 3.5 t\n", "run"),
+        ("# pool A\n\n#\nq1 0 d1 1\n", "qrels"),
+        ("qid\tdocno\trank\nq1\td1\t1\n", "run"),
+        ("qid docno rank score\nq1 d1 1 2.5\n", "run"),
+        ("q1\tQ0\tOld Harbour\t1\t30.5\tmy run\n", "run"),
+        ("q1\tOld Harbour\t30.5\n", "run"),
+        ("query-id\tcorpus-id\tscore\nq1\td1\t1\n", "qrels"),
+        ("#1\tsome text\n#2\tother text\n", "tsv-passages"),
+    ],
+)
+def test_comments_headers_and_ids_with_blanks_of_runs_and_judgements(tmp_path, text, name):
+    (tmp_path / "file").write_text(text)
+    assert detect(tmp_path / "file").name == name
