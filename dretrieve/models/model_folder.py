@@ -14,7 +14,7 @@ from dretrieve.errors import PreconditionError
 from dretrieve.models.backbone import quiet
 from dretrieve.models.base import Method
 from dretrieve.models.plain import side_files
-from dretrieve.store.atomic import explained, filling, make_folder, write_json
+from dretrieve.store.atomic import filling, make_folder, write_json
 from dretrieve.store.card import ModelCard, SideCard
 
 TOKENIZER_FILES = (
@@ -90,10 +90,9 @@ def save_tokenizer(folder: Path, tokenizer: Path, card: SideCard) -> None:
     found = [name for name in TOKENIZER_FILES if (tokenizer / name).is_file()]
     if not found:
         raise PreconditionError(f"{tokenizer} holds no tokenizer; copy the tokenizer's files there")
-    with explained(folder):
+    with filling(folder) as place:
         for name in found:
-            if (tokenizer / name).resolve() != (folder / name).resolve():
-                shutil.copyfile(tokenizer / name, folder / name)
+            shutil.copyfile(tokenizer / name, place / name)
     _set_side(folder / "tokenizer_config.json", card)
 
 

@@ -109,6 +109,8 @@ class TextStore:
             with explained(folder):
                 sha256, rows, empty = _write_texts(temporary, records)
                 _write_order(temporary)
+                for name in FILES:
+                    sync(temporary / name)
                 manifest = Manifest(
                     stage=STAGE,
                     version=1,

@@ -81,10 +81,12 @@ def stages(work: Path) -> dict[str, list[object]]:
     data, run, bm25 = work / "set", work / "dense.trec", work / "bm25.trec"
     asked = ["--query-embeddings", work / "queries", "--hits", 50]
     encode = ["encode", "--model", work / "tiny", "--device", "cpu"]
+    ask = ["search", "--index", work / "passages", "--model", work / "tiny", "--device", "cpu"]
     found = {
         "prepare": ["prepare", work / "src", "--output", data],
         "encode": [*encode, "--corpus", data, "--output", work / "passages"],
         "encode-queries": [*encode, "--queries", f"{data}:test", "--output", work / "queries"],
+        "encode-shard": [*encode, "--corpus", data, "--shard", "1/2", "--output", work / "halves"],
         "flat": ["index", "--embeddings", work / "passages", "--type", "flat", "--output", work / "flat"],
         "hnsw": ["index", "--embeddings", work / "passages", "--type", "hnsw", "--output", work / "hnsw"],
         "bm25": ["index", "--corpus", data, "--type", "bm25", "--output", work / "bm25"],
@@ -92,6 +94,7 @@ def stages(work: Path) -> dict[str, list[object]]:
         "search": ["search", "--index", work / "flat", *asked, "--output", run],
         "search-gz": ["search", "--index", work / "passages", *asked, "--output", work / "dense.trec.gz"],
         "search-hnsw": ["search", "--index", work / "hnsw", *asked, "--output", work / "hnsw.trec"],
+        "search-model": [*ask, "--queries", f"{data}:test", "--hits", 50, "--output", work / "asked.trec"],
         "search-bm25": ["search", "--index", work / "bm25", "--queries", f"{data}:test", "--output", bm25],
     }  # fmt: skip
     parts = [work / f"part-{index}.trec" for index in range(2)]

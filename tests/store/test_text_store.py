@@ -2,6 +2,8 @@
 
 import multiprocessing
 import os
+import resource
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from dretrieve.errors import DataError, PreconditionError, VerificationError
 from dretrieve.order import id_ranks
+from dretrieve.store import text_store
 from dretrieve.store.text_store import TextStore, records_sha256
 from dretrieve.types import Record
 
@@ -65,6 +68,26 @@ def test_a_damaged_store_is_refused(tmp_path: Path) -> None:
 
 def _build(folder: Path) -> None:
     TextStore.build(folder, (Record(str(row), "t", "x" * 50) for row in range(3000)), {})
+
+
+@pytest.mark.parametrize("size", [16, 128, 150, 180])
+def test_a_store_that_finds_no_room_is_not_there(
+    tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = text_store._write_texts
+
+    def in_little_room(folder: Path, records: Iterable[Record]) -> tuple[str, int, int]:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))  # 150 cuts into the numbers of an array
+        try:
+            return write(folder, records)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    monkeypatch.setattr(text_store, "_write_texts", in_little_room)
+    with pytest.raises(PreconditionError, match="cannot write"):
+        TextStore.build(tmp_path / "s", [Record(str(row), "", "text") for row in range(3)], {})
+    assert not os.listdir(tmp_path)
 
 
 def test_four_processes_may_build_it_at_once(tmp_path: Path) -> None:
