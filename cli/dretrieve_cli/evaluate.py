@@ -124,9 +124,10 @@ def evaluate(
 ) -> None:
     """Score runs against judgements or answers.
 
-    Values are trec_eval's; queries that the run lacks count as 0. Measures of judgements: AP, Bpref, IPrec,
-    Judged, nDCG, NumQ, NumRel, NumRelRet, NumRet, P, R, RBP, Rprec, RR, SetAP, SetF, SetP, SetR, Success;
-    of answers: top1, top20 and so on; of predictions: EM, F1.
+    Values are trec_eval's; queries that the run lacks count as 0. Measures of judgements: AP, Bpref, ERR,
+    GMAP, IPrec, Judged, nDCG, NumQ, NumRel, NumRelRet, NumRet, P, R, RBP, Rprec, RR, SetAP, SetF, SetP, SetR,
+    Success, trec_eval's sets official, set and all_trec; of answers: top1, top20 and so on; of predictions:
+    EM, F1.
 
     Examples:
         dretrieve evaluate --run run.trec --qrels work/pydocs:test --metrics "nDCG@10 R@100"
@@ -168,6 +169,10 @@ def evaluate(
             force=force,
             dry_run=dry_run,
         )
-        return job.run(job_config, progress)
+        result = job.run(job_config, progress)
+        if json or form != "terminal":  # on a terminal they stand below the table
+            for note in result.all_notes:
+                progress.note(note)
+        return result
 
     execute(work, json=json, quiet=quiet, verbose=verbose)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import textwrap
 from collections.abc import Iterable, Mapping
@@ -14,7 +15,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
-from dretrieve_cli.renames import FLAG_RENAMES
+from dretrieve.errors import quoted
+from dretrieve_cli.renames import FLAG_RENAMES, POSITIONAL
 
 # Other tools name a shard by two flags; both together are one --shard I/N.
 SHARD_PAIRS = (
@@ -40,7 +42,10 @@ class Command(TyperCommand):
             defaults |= read_config(Path(file), self.params)
         if defaults:
             ctx.default_map = defaults
+        takes_more, ctx.allow_extra_args = ctx.allow_extra_args, True
         rest = super().parse_args(ctx, words)
+        if ctx.args and not takes_more:
+            ctx.fail(words_of_no_option(ctx.command_path, list(ctx.args)))
         refuse_shared_streams(ctx.params)
         return rest
 
@@ -205,6 +210,19 @@ def as_words(path: Path, key: object, value: object, param: Any) -> object:
     if isinstance(value, list | dict):
         raise typer.BadParameter(f"--config {path}: {key} takes one value, not {value!r}")
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def words_of_no_option(path: str, words: list[str]) -> str:
+    """Return one line about words that stand behind no option, and where they belong."""
+    shown = [quoted(word) for word in words]
+    if len(words) == 2 and path.endswith(" evaluate"):
+        cure = (
+            f"trec_eval's QRELS RUN is written --qrels {shlex.quote(words[0])} --run {shlex.quote(words[1])}"
+        )
+    else:
+        cure = POSITIONAL.get(path.rpartition(" ")[2], "every value stands behind the option that it is for")
+    verb = "stands" if len(words) == 1 else "stand"
+    return f"{', '.join(shown[:5])}{' …' if len(shown) > 5 else ''} {verb} behind no option; {cure}"
 
 
 def explain_usage_error(error: Any, path: str) -> str:

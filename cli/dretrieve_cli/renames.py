@@ -85,3 +85,13 @@ COMMAND_RENAMES: dict[str, str] = {
     "slurm": "write array.",
     "version": "write --version.",
 }
+
+# What stands behind no option: how the files of a command are named.
+POSITIONAL: dict[str, str] = {
+    "evaluate": "files are named by --qrels QRELS and --run RUN, --run once for each run",
+    "search": "files are named by --index IDX and --queries DIR:split",
+    "encode": "files are named by --model M and --corpus DIR or --queries DIR:split",
+    "index": "files are named by --embeddings EMB or --corpus DIR",
+    "fuse-bm25": "files are named by --run DENSE and --bm25-run BM25",
+    "mine-negatives": "files are named by --data DIR:split and --run RUN",
+}

@@ -12,6 +12,7 @@ from dretrieve.errors import UsageError
 from dretrieve.jobs.evaluate_inputs import EvaluateConfig, Inputs, open_inputs
 from dretrieve.metrics.qa import (
     group_labels,
+    groups_of,
     parse_reader_measures,
     prepare_answers,
     read_predictions,
@@ -20,10 +21,10 @@ from dretrieve.metrics.qa import (
 )
 from dretrieve.metrics.registry import parse_measures
 from dretrieve.metrics.relevance import RelevanceOptions, score_relevance
-from dretrieve.metrics.scores import NO_GROUP, Scores
+from dretrieve.metrics.scores import Scores
 from dretrieve.metrics.significance import Comparison, compare
 from dretrieve.metrics.top_k import parse_top_k
-from dretrieve.reports.evaluation import evaluation_tables
+from dretrieve.reports.evaluation import evaluation_tables, notes_of
 from dretrieve.reports.tables import check_format, indented_json, render
 from dretrieve.store.stage import Stage
 from dretrieve.text.qrels import read_qrels
@@ -46,6 +47,12 @@ class EvaluateResult:
     scores: Sequence[Scores] = ()
     fingerprints: Sequence[str] = ()
     comparisons: Sequence[Comparison] = ()
+    notes: Sequence[str] = ()
+
+    @property
+    def all_notes(self) -> list[str]:
+        """What a reader of the numbers must know, of the evaluation and of each run."""
+        return notes_of(self.scores, self.notes)
 
     def as_json(self, per_query: bool | None = None) -> dict[str, Any]:
         """Return everything as plain data; each query's values if ``per_query`` (default: as configured)."""
@@ -65,6 +72,8 @@ class EvaluateResult:
                 entry["per_query"] = scores.per_query()
             runs.append(entry)
         value: dict[str, Any] = {"measures": list(self.measures), "runs": runs}
+        if self.notes:
+            value["notes"] = list(self.notes)
         if self.config.compare:
             value["comparisons"] = [asdict(comparison) for comparison in self.comparisons]
         if self.config.dry_run:
@@ -75,7 +84,9 @@ class EvaluateResult:
         """Return the tables in the configured form."""
         if self.config.dry_run:
             return self.state
-        tables = evaluation_tables(self.scores, self.comparisons, self.config.per_query)
+        tables = evaluation_tables(
+            self.scores, self.comparisons, per_query=self.config.per_query, notes=self.notes
+        )
         return render(tables, self.config.form)
 
 
@@ -90,7 +101,8 @@ def run(config: EvaluateConfig, progress: Progress | None = None) -> EvaluateRes
     """
     progress = progress or Silent()
     check_format(config.form)
-    measures = _check(config)
+    notes: list[str] = []
+    measures = _check(config, notes)
     inputs = open_inputs(config, progress)
     stage = _stage(config, measures, inputs.fingerprints)
     finished = stage is not None and not config.dry_run and stage.up_to_date()
@@ -98,8 +110,8 @@ def run(config: EvaluateConfig, progress: Progress | None = None) -> EvaluateRes
         where = f"write {config.output}" if config.output else "write no file"
         plan = f"read {', '.join(inputs.sources)}; measure {' '.join(measures)}; {where}"
         return EvaluateResult(config=config, state=plan, measures=measures)
-    scores = _scores(config, measures, inputs, progress)
-    comparisons = _compare(config, scores)
+    scores = _scores(config, measures, inputs, progress, notes)
+    comparisons = _compare(config, scores, notes)
     result = EvaluateResult(
         config=config,
         state="up to date" if finished else "measured",
@@ -107,6 +119,7 @@ def run(config: EvaluateConfig, progress: Progress | None = None) -> EvaluateRes
         scores=scores,
         fingerprints=[inputs.fingerprints[f"run {number}"] for number in range(1, len(scores) + 1)],
         comparisons=comparisons,
+        notes=notes,
     )
     if stage is not None and not finished:
         with stage.write(text=True) as file:
@@ -118,8 +131,8 @@ def run(config: EvaluateConfig, progress: Progress | None = None) -> EvaluateRes
     return result
 
 
-def _check(config: EvaluateConfig) -> list[str]:
-    """Return the measures' canonical names once the options fit together."""
+def _check(config: EvaluateConfig, notes: list[str]) -> list[str]:
+    """Return the measures' canonical names once the options fit together; notes say what is left out."""
     if bool(config.runs) == bool(config.predictions):
         raise UsageError(
             "give --run RUN (once or several times), or --predictions FILE for a reader's answers"
@@ -147,7 +160,7 @@ def _check(config: EvaluateConfig) -> list[str]:
         return parse_reader_measures(config.metrics)
     if config.answers is not None:
         return [f"top{k}" for k in parse_top_k(config.metrics or DEFAULT_TOP)]
-    return [str(measure) for measure in parse_measures(config.metrics or DEFAULT_METRICS)]
+    return [str(measure) for measure in parse_measures(config.metrics or DEFAULT_METRICS, notes)]
 
 
 def _stage(config: EvaluateConfig, measures: Sequence[str], inputs: dict[str, str]) -> Stage | None:
@@ -177,21 +190,18 @@ def run_names(paths: Sequence[Path]) -> list[str]:
 
 
 def _scores(
-    config: EvaluateConfig, measures: Sequence[str], inputs: Inputs, progress: Progress
+    config: EvaluateConfig, measures: Sequence[str], inputs: Inputs, progress: Progress, notes: list[str]
 ) -> list[Scores]:
     files = config.runs or config.predictions
-    score = _scorer(config, measures, inputs, progress)
-    groups = {}
-    if inputs.queries is not None:
-        labels = group_labels(inputs.queries, config.by)
-        groups = dict(zip(inputs.queries.ids(), labels, strict=False))
+    score = _scorer(config, measures, inputs, notes)
+    labels = group_labels(inputs.queries, config.by) if inputs.queries is not None and config.by else {}
     progress.start("measuring", len(files), "runs")
     scores = []
     forms = forms_for(config.run_format, len(files))
     for name, path, form in zip(run_names(files), files, forms, strict=True):
         one = score(name, path, form)
-        if groups:
-            one = replace(one, groups=[groups.get(query_id, NO_GROUP) for query_id in one.query_ids])
+        if config.by:
+            one = replace(one, groups=groups_of(one.query_ids, labels, config.by))
         scores.append(one)
         progress.advance(1)
     progress.finish()
@@ -199,7 +209,7 @@ def _scores(
 
 
 def _scorer(
-    config: EvaluateConfig, measures: Sequence[str], inputs: Inputs, progress: Progress
+    config: EvaluateConfig, measures: Sequence[str], inputs: Inputs, notes: list[str]
 ) -> Callable[[str, Path, str], Scores]:
     """Return what measures one file of a form."""
     if inputs.qrels_file is not None:
@@ -210,10 +220,7 @@ def _scorer(
     assert queries is not None
     if config.predictions:
         return lambda name, path, _: score_predictions(name, read_predictions(path), queries, measures)
-    notes: list[str] = []
     answers = prepare_answers(queries, notes)
-    for note in notes:
-        progress.note(note)
     store = inputs.corpus
     assert store is not None
 
@@ -228,11 +235,14 @@ def _scorer(
     )
 
 
-def _compare(config: EvaluateConfig, scores: Sequence[Scores]) -> list[Comparison]:
+def _compare(config: EvaluateConfig, scores: Sequence[Scores], notes: list[str]) -> list[Comparison]:
     if not config.compare:
         return []
+    others = [name for name in scores[0].values if scores[0].aggregates.get(name, "mean") != "mean"]
+    if others:
+        notes.append(f"{', '.join(others)}: not compared, only means over queries are")
     columns = [
-        (one.name, {name: values for name, values in one.values.items() if name not in one.summed})
+        (one.name, {name: values for name, values in one.values.items() if name not in others})
         for one in scores
     ]
     return compare(columns[0], columns[1:], config.seed)

@@ -13,10 +13,22 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dretrieve.errors import UsageError
+from dretrieve.errors import UsageError, quoted
 from dretrieve.metrics.judged import Judged
 
 Cutoff = Literal["none", "optional", "required", "recall"]
+Aggregate = Literal["mean", "sum", "geometric"]
+GAINS = ("log2", "exp-log2")
+HIGHEST = 1000  # grade of which 2^grade is still a number of 64 bits
+
+
+def aggregated(kind: Aggregate, values: NDArray[np.float64]) -> float:
+    """Return the one number of several queries, 0 for none: mean, sum (counts), geometric mean (above 0)."""
+    if not len(values):
+        return 0.0
+    if kind == "geometric":
+        return float(np.exp(np.log(values).mean()))
+    return float(values.sum() if kind == "sum" else values.mean())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,12 +40,16 @@ class Parameters:
         recall: the recall level of ``IPrec``, 0 to 1.
         rel: the lowest grade that counts as relevant, at least 1.
         p: the persistence of ``RBP``, between 0 and 1.
+        max: the largest grade of the scale, for ``ERR``.
+        dcg: the gain of nDCG: the grade (``log2``) or 2^grade - 1 (``exp-log2``).
     """
 
     k: int | None = None
     recall: float = 0.0
     rel: int = 1
     p: float = 0.8
+    max: int = 4
+    dcg: str = "log2"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +60,8 @@ class Definition:
         name: ir_measures' spelling.
         summary: one line for help pages.
         cutoff: what stands after ``@``: nothing, an optional or required k, or a recall level.
-        parameters: which of ``rel`` and ``p`` it takes.
-        aggregate: how the values of queries become one: their mean, or for counts their sum.
+        parameters: which of ``rel``, ``p``, ``max`` and ``dcg`` it takes.
+        aggregate: how the values of queries become one (see `aggregated`).
         compute: values of all queries, float64 [Q].
     """
 
@@ -54,7 +70,7 @@ class Definition:
     cutoff: Cutoff
     compute: Callable[[Judged, Parameters], NDArray[np.float64]]
     parameters: tuple[str, ...] = ("rel",)
-    aggregate: Literal["mean", "sum"] = "mean"
+    aggregate: Aggregate = "mean"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +81,11 @@ class Measure:
     parameters: Parameters = field(default_factory=Parameters)
 
     def __str__(self) -> str:
+        values = {name: getattr(self.parameters, name) for name in self.definition.parameters}
         given = [
-            f"{name}={getattr(self.parameters, name):g}"
-            for name in self.definition.parameters
-            if getattr(self.parameters, name) != getattr(Parameters(), name)
+            f"{name}='{value}'" if isinstance(value, str) else f"{name}={value:g}"
+            for name, value in values.items()
+            if value != getattr(Parameters(), name)
         ]
         inside = f"({','.join(given)})" if given else ""
         after = ""
@@ -84,9 +101,7 @@ class Measure:
 
     def aggregate(self, values: NDArray[np.float64]) -> float:
         """Return the one number of several queries; 0 for none."""
-        if not len(values):
-            return 0.0
-        return float(values.sum() if self.definition.aggregate == "sum" else values.mean())
+        return aggregated(self.definition.aggregate, values)
 
 
 def request(definition: Definition, inside: Mapping[str, str], after: str | None) -> Measure:
@@ -108,6 +123,12 @@ def request(definition: Definition, inside: Mapping[str, str], after: str | None
     p = _fraction(definition.name, "p", inside.get("p", "0.8"))
     if not 0 < p < 1:
         raise UsageError(f"{definition.name}: p must lie between 0 and 1, got {inside['p']}")
+    highest = _whole(definition.name, "max", inside.get("max", "4"))
+    if highest > 50:
+        raise UsageError(f"{definition.name}: max must be at most 50, got {quoted(inside['max'])}")
+    dcg = inside.get("dcg", GAINS[0]).strip("'\"")
+    if dcg not in GAINS:
+        raise UsageError(f"{definition.name}: dcg must be {' or '.join(GAINS)}, got {quoted(dcg)}")
     k, recall = None, 0.0
     if definition.cutoff == "recall":
         recall = _fraction(definition.name, "the recall level", _needed(definition, after, "0.1"))
@@ -117,7 +138,7 @@ def request(definition: Definition, inside: Mapping[str, str], after: str | None
         k = _whole(definition.name, "the cutoff", after)
     elif after is not None:
         raise UsageError(f"{definition.name} takes no cutoff; write {definition.name} without @{after}")
-    return Measure(definition, Parameters(k=k, recall=recall, rel=rel, p=p))
+    return Measure(definition, Parameters(k=k, recall=recall, rel=rel, p=p, max=highest, dcg=dcg))
 
 
 def _needed(definition: Definition, after: str | None, example: str) -> str:
@@ -128,7 +149,7 @@ def _needed(definition: Definition, after: str | None, example: str) -> str:
 
 def _whole(measure: str, what: str, text: str) -> int:
     if not (text.isascii() and text.isdigit()) or int(text) < 1:
-        raise UsageError(f"{measure}: {what} must be a whole number from 1, got '{text}'")
+        raise UsageError(f"{measure}: {what} must be a whole number from 1, got {quoted(text)}")
     return int(text)
 
 
@@ -138,5 +159,5 @@ def _fraction(measure: str, what: str, text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value <= 1:
-        raise UsageError(f"{measure}: {what} must be a number from 0 to 1, got '{text}'")
+        raise UsageError(f"{measure}: {what} must be a number from 0 to 1, got {quoted(text)}")
     return value

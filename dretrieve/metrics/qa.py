@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from dretrieve.errors import DataError, UsageError
+from dretrieve.errors import DataError, UsageError, quoted
 from dretrieve.metrics.answers import Answers
 from dretrieve.metrics.exact_match import exact_match, f1
-from dretrieve.metrics.scores import NO_GROUP, Scores
+from dretrieve.metrics.scores import Scores
 from dretrieve.metrics.top_k import first_answer_ranks, top_k
 from dretrieve.text.files import parse_json, read_lines
 from dretrieve.text.queries import QuerySet
@@ -36,20 +36,44 @@ def parse_reader_measures(text: str) -> list[str]:
     return list(dict.fromkeys(by_lower[word.lower()] for word in words)) or list(READER_MEASURES)
 
 
-def group_labels(queries: QuerySet, field: str | None) -> list[str]:
-    """Return each query's value of ``field``, `NO_GROUP` where it lacks it; [] without a field.
+def group_labels(queries: QuerySet, field: str) -> dict[str, str]:
+    """Return query id to its value of ``field``, of the queries that have one.
 
     Raises:
         UsageError: no query has the field; the message lists those there are.
+        DataError: a value is a list or an object.
     """
-    if field is None:
-        return []
     if not any(field in fields for fields in queries.fields):
         known = sorted({name for fields in queries.fields for name in fields})
         raise UsageError(
             f"no query has the field '{field}' for --by; the fields are {', '.join(known) or 'none'}"
         )
-    return [str(fields.get(field, NO_GROUP)) for fields in queries.fields]
+    labels: dict[str, str] = {}
+    for query_id, fields in zip(queries.ids(), queries.fields, strict=True):
+        value = fields.get(field)
+        if isinstance(value, list | dict):
+            raise DataError(
+                f"query {quoted(query_id)} has {quoted(value)} in '{field}', and --by takes one text or "
+                "number; name another field"
+            )
+        if value is not None and value != "":
+            labels[query_id] = str(value)
+    return labels
+
+
+def groups_of(query_ids: Sequence[str], labels: Mapping[str, str], field: str) -> list[str]:
+    """Return the group of every query.
+
+    Raises:
+        DataError: some have none; a mean over groups would count them as one of its own, or not at all.
+    """
+    lacking = [query_id for query_id in query_ids if query_id not in labels]
+    if lacking:
+        raise DataError(
+            f"{len(lacking):,} of {len(query_ids):,} queries lack the field '{field}' of --by (first: "
+            f"{quoted(lacking[0])}); give it to them, or evaluate without --by"
+        )
+    return [labels[query_id] for query_id in query_ids]
 
 
 def prepare_answers(queries: QuerySet, notes: list[str]) -> list[Answers]:

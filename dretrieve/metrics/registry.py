@@ -17,6 +17,8 @@ from dretrieve.metrics.measure import Definition, Measure, request
 MODULES = {
     "AP": "ap",
     "Bpref": "bpref",
+    "ERR": "err",
+    "GMAP": "gmap",
     "IPrec": "iprec",
     "Judged": "judged_rate",
     "NumQ": "num_q",
@@ -47,6 +49,7 @@ ALIASES = {
     "map_cut": "AP",
     "ndcg_cut": "nDCG",
     "recip_rank": "RR",
+    "gm_map": "GMAP",
     "iprec_at_recall": "IPrec",
     "set_p": "SetP",
     "set_recall": "SetR",
@@ -57,6 +60,27 @@ ALIASES = {
     "num_rel": "NumRel",
     "num_rel_ret": "NumRelRet",
 }
+# trec_eval's names for several measures. What it prints beside them and is not measured here is in LEFT_OUT.
+CUTS = "5,10,15,20,30,100,200,500,1000"
+COUNTS = ("num_q", "num_ret", "num_rel", "num_rel_ret")
+LEVELS = "iprec_at_recall.0,0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9,1"
+OFFICIAL = (*COUNTS, "map", "gm_map", "Rprec", "bpref", "recip_rank", LEVELS, f"P.{CUTS}")
+SET_NAMES = ("set_P", "set_recall", "set_map", "set_F")
+GRADED = (f"recall.{CUTS}", "nDCG", "success.1,5,10", f"map_cut.{CUTS}", f"ndcg_cut.{CUTS}")
+SETS: dict[str, tuple[str, ...]] = {
+    "official": OFFICIAL,
+    "set": (*COUNTS, *SET_NAMES),
+    "all_trec": (*OFFICIAL, *GRADED, *SET_NAMES),
+    "iprec_at_recall": (LEVELS,),
+    "map_cut": (f"map_cut.{CUTS}",),
+    "ndcg_cut": (f"ndcg_cut.{CUTS}",),
+}
+LEFT_OUT: dict[str, str] = {
+    "set": "utility, set_relative_P",
+    "all_trec": "relstring, infAP, gm_bpref, utility, 11pt_avg, dcg, ideal_dcg, relative_P, Rprec_mult, "
+    "ndcg_rel, Rndcg, binG, G, set_relative_P, num_nonrel_judged_ret",
+}
+SPELLINGS = {"gain": "dcg", "exp": "exp-log2", "linear": "log2"}  # nDCG(gain=exp)
 OWN_GRAMMAR = re.compile(r"(?P<name>[A-Za-z]+)(?:\((?P<inside>[^()]*)\))?(?:@(?P<after>[^@()]+))?")
 TREC_GRAMMAR = re.compile(r"(?P<name>[A-Za-z_]+?)[._](?P<cuts>\d+(?:\.\d+)?(?:,\d+(?:\.\d+)?)*)")
 # Blanks, semicolons, and commas before a name; not those of ndcg_cut.5,10 or RBP(p=0.5,rel=2).
@@ -75,8 +99,12 @@ def definition(name: str) -> Definition:
     return found
 
 
-def parse_measures(text: str | Sequence[str]) -> list[Measure]:
+def parse_measures(text: str | Sequence[str], notes: list[str] | None = None) -> list[Measure]:
     """Return the measures named in ``text``, parted by blanks or commas, each once, in their order.
+
+    Args:
+        text: names, also trec_eval's names of sets.
+        notes: is told what a set holds that is not measured here.
 
     Raises:
         UsageError: names that are not measures (all of them at once, with the legal ones), or bad settings.
@@ -91,7 +119,10 @@ def parse_measures(text: str | Sequence[str]) -> list[Measure]:
     wrong: list[str] = []
     for word in (w for w in words if w):
         try:
-            found += [measure for measure in _parse(word) if measure not in found]
+            if notes is not None and word in LEFT_OUT:
+                notes.append(f"of trec_eval's {word} these are not measured here: {LEFT_OUT[word]}")
+            for part in SETS.get(word, (word,)):
+                found += [measure for measure in _parse(part) if measure not in found]
         except KeyError:
             unknown.append(word)
         except UsageError as error:
@@ -121,7 +152,8 @@ def _unknown(words: list[str]) -> str:
     plural = "are no measures" if len(words) > 1 else "is no measure"
     return (
         f"{', '.join(words)} {plural}{hint}; the measures are {', '.join(names())}, "
-        "written like nDCG@10, RR@10, R@100, P(rel=2)@5, or as trec_eval names them (ndcg_cut.10)"
+        "written like nDCG@10, RR@10, R@100, P(rel=2)@5, nDCG(dcg='exp-log2')@10, or as trec_eval names them "
+        "(ndcg_cut.10, official, all_trec)"
     )
 
 
@@ -159,4 +191,4 @@ def _inside(text: str, word: str) -> dict[str, str]:
     settings = [part.split("=", 1) for part in text.replace(" ", "").split(",") if part]
     if any(len(setting) != 2 for setting in settings):
         raise UsageError(f"{word}: settings are written name=value, for example P(rel=2)@5")
-    return {setting[0]: setting[1] for setting in settings}
+    return {SPELLINGS.get(name, name): SPELLINGS.get(value, value) for name, value in settings}

@@ -73,7 +73,7 @@ def score_relevance(
         name=name,
         query_ids=[judged.query_ids[row] for row in kept.tolist()],
         values={str(measure): measure.values(judged)[kept] for measure in measures},
-        summed=frozenset(str(measure) for measure in measures if measure.definition.aggregate == "sum"),
+        aggregates={str(measure): measure.definition.aggregate for measure in measures},
         notes=notes,
     )
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-NO_GROUP = "(none)"
+from dretrieve.metrics.measure import Aggregate, aggregated
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +19,7 @@ class Scores:
         name: of the run, as the table shows it.
         query_ids: [Q] the queries measured.
         values: measure to float64 [Q].
-        summed: measures that are counts: their sum is shown instead of their mean.
+        aggregates: how a measure's values become one number, where it is not their mean.
         groups: [Q] each query's group when values are also wanted by a field, else empty.
         notes: what a reader must know: queries left out, counted as 0, hits dropped.
     """
@@ -27,16 +27,18 @@ class Scores:
     name: str
     query_ids: Sequence[str]
     values: Mapping[str, NDArray[np.float64]]
-    summed: frozenset[str] = frozenset()
+    aggregates: Mapping[str, Aggregate] = field(default_factory=dict)
     groups: Sequence[str] = ()
     notes: Sequence[str] = field(default_factory=list)
 
     def total(self, measure: str, rows: NDArray[np.int64] | None = None) -> float:
-        """Return the mean (for counts the sum) over all queries, or over ``rows``; 0 for none."""
+        """Return the one number of all queries, or of ``rows``; 0 for none."""
         values = self.values[measure] if rows is None else self.values[measure][rows]
-        if not len(values):
-            return 0.0
-        return float(values.sum() if measure in self.summed else values.mean())
+        return aggregated(self.aggregates.get(measure, "mean"), values)
+
+    def is_count(self, measure: str) -> bool:
+        """Return whether the values are whole numbers, of which the sum is shown."""
+        return self.aggregates.get(measure) == "sum"
 
     def means(self) -> dict[str, float]:
         """Return measure to value over all queries (with groups: the micro average)."""

@@ -12,10 +12,21 @@ MARK = "†"
 
 
 def evaluation_tables(
-    scores: Sequence[Scores], comparisons: Sequence[Comparison] = (), per_query: bool = False
+    scores: Sequence[Scores],
+    comparisons: Sequence[Comparison] = (),
+    *,
+    per_query: bool = False,
+    notes: Sequence[str] = (),
 ) -> list[Table]:
-    """Return the tables to print: one of means, then groups, comparisons and queries where there are any."""
-    tables = [means_table(scores, comparisons)]
+    """Return the tables to print: one of means, then groups, comparisons and queries where there are any.
+
+    Args:
+        scores: of every run.
+        comparisons: the tests between them.
+        per_query: with a table of every query.
+        notes: of the evaluation; each run's own are in its scores.
+    """
+    tables = [means_table(scores, comparisons, notes)]
     if scores and scores[0].groups:
         tables.append(groups_table(scores))
     if comparisons:
@@ -25,7 +36,15 @@ def evaluation_tables(
     return tables
 
 
-def means_table(scores: Sequence[Scores], comparisons: Sequence[Comparison] = ()) -> Table:
+def notes_of(scores: Sequence[Scores], notes: Sequence[str] = ()) -> list[str]:
+    """Return the notes of the evaluation, then each run's, with its name where there are several."""
+    own = [f"{one.name}: {note}" if len(scores) > 1 else note for one in scores for note in one.notes]
+    return [*notes, *own]
+
+
+def means_table(
+    scores: Sequence[Scores], comparisons: Sequence[Comparison] = (), notes: Sequence[str] = ()
+) -> Table:
     """Return one row for each run: its values and the number of queries; notes below."""
     measures = list(scores[0].values) if scores else []
     grouped = bool(scores and scores[0].groups)
@@ -37,7 +56,7 @@ def means_table(scores: Sequence[Scores], comparisons: Sequence[Comparison] = ()
         means, macro = one.means(), one.macro()
         cells: list[Cell] = []
         for measure in measures:
-            value: Cell = int(means[measure]) if measure in one.summed else means[measure]
+            value: Cell = int(means[measure]) if one.is_count(measure) else means[measure]
             cells += [value, macro[measure]] if grouped else [value]
         rows.append([one.name, *cells, len(one.query_ids)])
     names = [one.name for one in scores]
@@ -46,15 +65,15 @@ def means_table(scores: Sequence[Scores], comparisons: Sequence[Comparison] = ()
         for found in comparisons
         if found.significant
     }
-    notes = [f"{one.name}: {note}" if len(scores) > 1 else note for one in scores for note in one.notes]
+    below = notes_of(scores, notes)
     if marks:
-        notes.append(
+        below.append(
             f"{MARK} differs from {comparisons[0].baseline}: randomisation test, Holm-corrected p < {LEVEL}"
         )
     return Table(
         columns=["run", *heads, "queries"],
         rows=rows,
-        notes=notes,
+        notes=below,
         best=frozenset(range(1, 1 + len(heads))),
         marks=marks,
     )
@@ -118,7 +137,7 @@ def queries_table(scores: Sequence[Scores]) -> Table:
                 [
                     one.name,
                     query_id,
-                    *(int(values[name]) if name in one.summed else values[name] for name in measures),
+                    *(int(values[name]) if one.is_count(name) else values[name] for name in measures),
                 ]
             )
     return Table(columns=["run", "query", *measures], rows=rows, title="By query")

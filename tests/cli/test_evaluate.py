@@ -49,6 +49,12 @@ def test_retrieved_only_and_depth_and_formats(cli_here, tiny_collection, run):
         (["--format", "html"], 2, "unknown format 'html'"),
         (["-l", "2"], 2, "write AP(rel=2) or P(rel=2)@10 instead of -l 2"),
         (["--topk", "5"], 2, 'there is no option --topk: write --metrics "top5 top20 top100" with --answers'),
+        (["q.txt", "a b.trec"], 2, "trec_eval's QRELS RUN is written --qrels q.txt --run 'a b.trec'"),
+        (
+            ["other.trec"],
+            2,
+            "'other.trec' stands behind no option; files are named by --qrels QRELS and --run RUN",
+        ),
         (["--answers", "x"], 2, "give either --qrels DIR:split"),
         (["--run", "missing.trec"], 3, "missing.trec does not exist"),
     ],
@@ -58,6 +64,22 @@ def test_mistakes_have_one_sentence_and_a_code(cli_here, tiny_collection, run, w
     assert message in done.err
     assert len(done.err.splitlines()) == 1
     assert done.out == ""
+
+
+@pytest.mark.parametrize(
+    "words", [["--format", form] for form in ("tsv", "markdown", "latex", "json")] + [["--json"]]
+)
+def test_notes_reach_people_beside_every_rendering(cli_here, tiny_collection, run, words):
+    done = cli_here("evaluate", "--run", run, "--qrels", f"{tiny_collection}:test", "-m", "all_trec", *words)
+    assert "1 of 6 judged queries have no hits; they count as 0" in done.err
+    assert "of trec_eval's all_trec these are not measured here: relstring" in done.err
+
+
+def test_notes_stand_once_below_the_table_of_a_terminal(cli_here, tiny_collection, run):
+    done = cli_here("evaluate", "--run", run, "--qrels", f"{tiny_collection}:test", "-m", "set")
+    assert "have no hits" not in done.err
+    assert "1 of 6 judged queries have no hits" in done.out
+    assert "of trec_eval's set these are not measured here: utility" in done.out
 
 
 def test_a_broken_run_is_bad_input(cli_here, tiny_collection, run):

@@ -121,9 +121,10 @@ def render_text(result):
     return replace(result, config=replace(result.config, form="markdown")).render()
 
 
-def test_counts_are_not_compared(tiny_collection, first_run, perfect_run):
-    result = measure(tiny_collection, first_run, perfect_run, compare=True, metrics="RR NumRet")
-    assert [row.measure for row in result.comparisons] == ["RR"]
+def test_what_is_no_mean_is_not_compared_and_that_is_said(tiny_collection, first_run, perfect_run):
+    result = measure(tiny_collection, first_run, perfect_run, compare=True, metrics="RR NumRet gm_map")
+    assert {row["measure"] for row in result.as_json()["comparisons"]} == {"RR"}
+    assert result.as_json()["notes"] == ["NumRet, GMAP: not compared, only means over queries are"]
 
 
 def test_by_a_field_of_the_queries(tiny_collection, first_run):
@@ -160,6 +161,17 @@ def questions(tiny_collection):
         )
     (folder / "queries.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder
+
+
+def test_a_query_without_the_field_is_no_group_of_its_own(tiny_collection, first_run):
+    path = tiny_collection / "queries.jsonl"
+    rows = [json.loads(line) | {"kind": "x"} for line in path.read_text().splitlines()]
+    del rows[next(place for place, row in enumerate(rows) if row["_id"] == "q-bees-2")]["kind"]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(
+        DataError, match=r"1 of 6 queries lack the field 'kind' of --by \(first: 'q-bees-2'\)"
+    ):
+        measure(tiny_collection, first_run, by="kind")
 
 
 def test_answers_in_passages(tiny_collection, questions, first_run):

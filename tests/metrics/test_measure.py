@@ -34,7 +34,7 @@ def test_means_and_sums():
         ("P(rel=0)@5", "rel must be a whole number from 1, got '0'"),
         ("RBP(p=1)", "p must lie between 0 and 1, got 1"),
         ("RBP(p=often)", "p must be a number from 0 to 1, got 'often'"),
-        ("nDCG(rel=2)@10", "nDCG has no parameter rel (it takes: none)"),
+        ("nDCG(rel=2)@10", "nDCG has no parameter rel (it takes: dcg)"),
         ("P(p=0.5)@5", "P has no parameter p (it takes: rel)"),
     ],
 )

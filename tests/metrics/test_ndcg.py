@@ -2,6 +2,9 @@ from math import log2
 
 import pytest
 
+from dretrieve.errors import DataError, UsageError
+from dretrieve.metrics.registry import parse_measures
+
 
 def test_the_equation_by_hand(ranking):
     found = 3 / log2(2) + 0 / log2(3) + 1 / log2(4)
@@ -28,3 +31,20 @@ def test_no_relevant_passage_is_zero(ranking):
 
 def test_fewer_hits_than_the_cut(ranking):
     assert ranking("nDCG@100", "a", a=1) == 1
+
+
+def test_exponential_gains_are_powers_of_two(ranking):
+    found = 7 / log2(2) + 1 / log2(4)
+    best = 7 / log2(2) + 3 / log2(3) + 1 / log2(4)
+    assert ranking("nDCG(dcg='exp-log2')", "axc", a=3, b=2, c=1) == pytest.approx(found / best, abs=1e-15)
+    assert ranking("nDCG(gain=exp)@1", "b", a=3, b=1, c=-1) == pytest.approx(1 / 7)
+
+
+def test_a_grade_that_is_no_exponent_is_refused(ranking):
+    with pytest.raises(DataError, match=r"2\^1001 is no number of 64 bits"):
+        ranking("nDCG(gain=exp)@1", "b", a=1001)
+
+
+def test_a_gain_that_nobody_knows():
+    with pytest.raises(UsageError, match="nDCG: dcg must be log2 or exp-log2, got 'square'"):
+        parse_measures("nDCG(dcg=square)")

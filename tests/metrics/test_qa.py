@@ -5,6 +5,7 @@ import pytest
 from dretrieve.errors import DataError, UsageError
 from dretrieve.metrics.qa import (
     group_labels,
+    groups_of,
     parse_reader_measures,
     prepare_answers,
     read_predictions,
@@ -59,10 +60,32 @@ def test_questions_without_any_answers_are_refused(tmp_path):
 
 
 def test_group_labels(questions):
-    assert group_labels(questions, None) == []
-    assert group_labels(questions, "relation") == ["P1", "P2", "(none)"]
+    assert group_labels(questions, "relation") == {"q1": "P1", "q2": "P2"}
+    assert groups_of(["q2", "q1"], {"q1": "P1", "q2": "P2"}, "relation") == ["P2", "P1"]
     with pytest.raises(UsageError, match="no query has the field 'colour' for --by; the fields are relation"):
         group_labels(questions, "colour")
+
+
+def test_a_group_needs_its_field(questions):
+    labels = group_labels(questions, "relation")
+    with pytest.raises(DataError, match=r"1 of 3 queries lack the field 'relation' of --by \(first: 'q3'\)"):
+        groups_of(["q1", "q3", "q2"], labels, "relation")
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_a_field_without_a_value_is_lacking(value, tmp_path):
+    known = QuerySet(
+        [Query("a", "?", fields={"relation": "P1"}), Query("b", "?", fields={"relation": value})], tmp_path
+    )
+    assert group_labels(known, "relation") == {"a": "P1"}
+
+
+def test_a_list_is_no_group(tmp_path):
+    known = QuerySet([Query("a", "?", fields={"types": ["x", "y"]})], tmp_path)
+    with pytest.raises(
+        DataError, match=r"query 'a' has \['x', 'y'\] in 'types', and --by takes one text or number"
+    ):
+        group_labels(known, "types")
 
 
 def test_reader_measures():

@@ -1,12 +1,17 @@
+import re
+import shutil
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dretrieve.errors import UsageError
 from dretrieve.metrics.judged import judge
-from dretrieve.metrics.measure import Measure, Parameters
-from dretrieve.metrics.registry import MODULES, definition, names, parse_measures
+from dretrieve.metrics.measure import GAINS, Measure, Parameters
+from dretrieve.metrics.registry import LEFT_OUT, MODULES, SETS, definition, names, parse_measures
 from dretrieve.text.qrels import qrels_of
+
+CUTS = (5, 10, 15, 20, 30, 100, 200, 500, 1000)
 
 
 def printed(text):
@@ -14,7 +19,7 @@ def printed(text):
 
 
 def test_every_module_defines_the_measure_of_its_row():
-    assert len(MODULES) == 19
+    assert len(MODULES) == 21
     for name in names():
         assert definition(name).name == name
 
@@ -45,10 +50,47 @@ def test_blanks_commas_and_repetitions():
         ("iprec_at_recall.0.25", ["IPrec@0.25"]),
         ("set_map", ["SetAP"]),
         ("num_rel_ret", ["NumRelRet"]),
+        ("gm_map", ["GMAP"]),
+        ("err@20", ["ERR@20"]),
+        ("ERR(max=3)@20", ["ERR(max=3)@20"]),
+        ("nDCG(dcg='exp-log2')@10", ["nDCG(dcg='exp-log2')@10"]),
+        ('nDCG(dcg="exp-log2")@10', ["nDCG(dcg='exp-log2')@10"]),
+        ("ndcg(gain=exp)@10", ["nDCG(dcg='exp-log2')@10"]),
+        ("nDCG(dcg=log2)@10", ["nDCG@10"]),
+        ("map_cut", [f"AP@{k}" for k in CUTS]),
+        ("ndcg_cut", [f"nDCG@{k}" for k in CUTS]),
     ],
 )
 def test_other_tools_spellings(word, expected):
     assert printed(word) == expected
+
+
+COUNTS = ["NumQ", "NumRet", "NumRel", "NumRelRet"]
+OFFICIAL_SET = [
+    *COUNTS, "AP", "GMAP", "Rprec", "Bpref", "RR", *[f"IPrec@{k / 10:g}" for k in range(11)],
+    *[f"P@{k}" for k in CUTS],
+]  # fmt: skip
+
+
+def test_trec_evals_sets_and_what_is_not_measured_here():
+    notes: list[str] = []
+    assert [str(measure) for measure in parse_measures("official", notes)] == OFFICIAL_SET
+    assert notes == []
+    everything = [str(measure) for measure in parse_measures("all_trec", notes)]
+    assert everything == [
+        *OFFICIAL_SET, *[f"R@{k}" for k in CUTS], "nDCG", "Success@1", "Success@5", "Success@10",
+        *[f"AP@{k}" for k in CUTS], *[f"nDCG@{k}" for k in CUTS], "SetP", "SetR", "SetAP", "SetF",
+    ]  # fmt: skip
+    assert len(notes) == 1
+    assert notes[0].startswith("of trec_eval's all_trec these are not measured here: relstring, infAP, ")
+    assert printed("set") == [*COUNTS, "SetP", "SetR", "SetAP", "SetF"]
+
+
+def test_the_sets_hold_what_trec_evals_own_table_holds():
+    theirs = pytest.importorskip("pytrec_eval").supported_nicknames
+    for name in ("official", "set", "all_trec"):
+        ours = {re.split(r"[.]", word)[0] for word in SETS[name]} | set(LEFT_OUT.get(name, "").split(", "))
+        assert ours - {"", "nDCG", "dcg", "ideal_dcg"} == theirs[name] - {"runid", "ndcg"}, name
 
 
 def test_recip_rank_with_a_cutoff_is_explained():
@@ -58,9 +100,9 @@ def test_recip_rank_with_a_cutoff_is_explained():
 
 def test_all_unknown_names_at_once_with_the_legal_ones():
     with pytest.raises(UsageError) as caught:
-        parse_measures("nDCG@10 ndgc@10 gm_map wibble@3")
+        parse_measures("nDCG@10 ndgc@10 infAP wibble@3")
     message = str(caught.value)
-    assert message.startswith("ndgc@10, gm_map, wibble@3 are no measures (did you mean nDCG?)")
+    assert message.startswith("ndgc@10, infAP, wibble@3 are no measures (did you mean nDCG?)")
     assert all(name in message for name in MODULES)
 
 
@@ -81,7 +123,7 @@ def test_nothing_at_all():
 
 
 def measures():
-    def build(name, k, recall, rel, p):
+    def build(name, k, recall, rel, p, dcg):
         known = definition(name)
         given_k = {"none": None, "recall": None, "required": k or 1}.get(known.cutoff, k)
         return Measure(
@@ -91,6 +133,8 @@ def measures():
                 recall=recall / 100 if known.cutoff == "recall" else 0.0,
                 rel=rel if "rel" in known.parameters else 1,
                 p=p / 100 if "p" in known.parameters else 0.8,
+                max=rel if "max" in known.parameters else 4,
+                dcg=dcg if "dcg" in known.parameters else "log2",
             ),
         )
 
@@ -102,6 +146,7 @@ def measures():
         st.integers(0, 100),
         st.integers(1, 9),
         st.integers(1, 99),
+        st.sampled_from(GAINS),
     )
 
 
@@ -112,7 +157,8 @@ def test_names_round_trip(measure):
 
 def test_values_stay_between_zero_and_one(random_pair, run_of):
     wanted = parse_measures(
-        "nDCG nDCG@3 RR RR@2 R@7 P@7 AP AP@7 Success@2 Rprec Judged@9 Bpref IPrec@0.4 RBP SetP SetR SetF"
+        "nDCG nDCG@3 nDCG(gain=exp)@5 ERR ERR@3 GMAP "
+        "RR RR@2 R@7 P@7 AP AP@7 Success@2 Rprec Judged@9 Bpref IPrec@0.4 RBP SetP SetR SetF"
     )
     for seed in range(20):
         hits, judgements = random_pair(seed, -1)
@@ -189,21 +235,63 @@ def test_equality_with_pytrec_eval_on_200_random_runs_with_ties(random_pair, run
     assert compared == 100 * 5 * len(PYTREC)
 
 
+def test_equality_with_gdeval_on_random_runs_with_ties(random_pair, run_of):
+    """ERR and nDCG of exponential gains, by ir_measures' copy of TREC's script (five decimals)."""
+    ir_measures = pytest.importorskip("ir_measures")
+    if shutil.which("perl") is None:
+        pytest.skip("gdeval.pl needs perl")
+    theirs = {
+        "ERR@20": ir_measures.ERR @ 20,
+        "ERR@3": ir_measures.ERR @ 3,
+        "nDCG(dcg='exp-log2')@20": ir_measures.nDCG(dcg="exp-log2") @ 20,
+        "nDCG(dcg='exp-log2')@3": ir_measures.nDCG(dcg="exp-log2") @ 3,
+    }
+    assert [str(measure) for measure in theirs.values()] == list(theirs)
+    compared = 0
+    for seed in range(8):
+        hits, judgements = random_pair(50 + seed)
+        hits = {query[1:]: scored for query, scored in hits.items()}  # gdeval's topics are numbers
+        graded = {
+            query[1:]: {p: min(4, 2 * grade) for p, grade in some.items()}
+            for query, some in judgements.items()
+        }
+        values = ir_measures.iter_calc(list(theirs.values()), graded, hits)
+        found = {(one.query_id, str(one.measure)): one.value for one in values}
+        judged = judge(run_of(hits), qrels_of(graded))
+        for (measure,) in map(parse_measures, theirs):
+            for query_id, value in zip(judged.query_ids, measure.values(judged), strict=True):
+                assert value == pytest.approx(found.get((query_id, str(measure)), 0.0), abs=6e-6)
+                compared += value > 0
+    assert compared > 100
+
+
+def test_equality_with_pytrec_evals_gm_map(random_pair, run_of):
+    pytrec_eval = pytest.importorskip("pytrec_eval")
+    for seed in range(20):
+        hits, judgements = random_pair(seed)
+        theirs = pytrec_eval.RelevanceEvaluator(judgements, {"gm_map"}).evaluate(hits)
+        logs = [found["gm_map"] for found in theirs.values()]
+        (measure,) = parse_measures("gm_map")
+        ours = measure.aggregate(measure.values(judge(run_of(hits), qrels_of(judgements))))
+        assert ours == pytest.approx(pytrec_eval.compute_aggregated_measure("gm_map", logs), abs=1e-12)
+
+
 # trec_eval's own test files: expected output, qrels, run, -c, -M, -l.
 OFFICIAL = [
-    ("out.test", "qrels.test", "results.test", False, None, 1, 28),
-    ("out.test.a", "qrels.test", "results.test", False, None, 1, 67),
-    ("out.test.aq", "qrels.test", "results.test", False, None, 1, 265),
-    ("out.test.aqc", "qrels.test", "results.trunc", True, None, 1, 259),
-    ("out.test.aqcM", "qrels.test", "results.trunc", True, 100, 1, 259),
-    ("out.test.aql", "qrels.rel_level", "results.test", False, None, 2, 265),
+    ("out.test", "qrels.test", "results.test", False, None, 1, 29),
+    ("out.test.a", "qrels.test", "results.test", False, None, 1, 68),
+    ("out.test.aq", "qrels.test", "results.test", False, None, 1, 266),
+    ("out.test.aqc", "qrels.test", "results.trunc", True, None, 1, 260),
+    ("out.test.aqcM", "qrels.test", "results.trunc", True, 100, 1, 260),
+    ("out.test.aql", "qrels.rel_level", "results.test", False, None, 2, 266),
 ]
 
 
 def official_names(rel):
     level = f"(rel={rel})" if rel > 1 else ""
     found = {
-        "map": f"AP{level}", "Rprec": f"Rprec{level}", "bpref": f"Bpref{level}", "recip_rank": f"RR{level}",
+        "map": f"AP{level}", "gm_map": f"GMAP{level}", "Rprec": f"Rprec{level}",
+        "bpref": f"Bpref{level}", "recip_rank": f"RR{level}",
         "ndcg": "nDCG", "num_ret": "NumRet", "num_rel": f"NumRel{level}", "num_rel_ret": f"NumRelRet{level}",
         "num_q": "NumQ", "set_P": f"SetP{level}", "set_recall": f"SetR{level}", "set_F": f"SetF{level}",
         "set_map": f"SetAP{level}", "rbp": "RBP(p=0.9)",

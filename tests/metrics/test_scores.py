@@ -10,7 +10,7 @@ def example(**changes):
         "name": "r",
         "query_ids": ["a", "b", "c", "d"],
         "values": values,
-        "summed": frozenset({"NumRet"}),
+        "aggregates": {"NumRet": "sum"},
     }
     return Scores(**(fields | changes))
 

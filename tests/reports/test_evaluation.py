@@ -30,7 +30,7 @@ def test_a_single_runs_notes_need_no_name():
 
 def test_counts_are_whole_numbers():
     one = Scores(
-        name="a", query_ids=["q"], values={"NumRet": np.asarray([3.0])}, summed=frozenset({"NumRet"})
+        name="a", query_ids=["q"], values={"NumRet": np.asarray([3.0])}, aggregates={"NumRet": "sum"}
     )
     assert means_table([one]).rows == [["a", 3, 1]]
     assert queries_table([one]).rows == [["a", "q", 3]]
