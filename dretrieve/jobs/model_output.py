@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from dretrieve.errors import PreconditionError
+import numpy as np
+import torch
+
+from dretrieve.errors import DretrieveError, PreconditionError, VerificationError
+from dretrieve.models.base import Method, TokenBatch
+from dretrieve.models.loading import load_model
 from dretrieve.store.atomic import make_folder
+from dretrieve.store.card import CARD
 from dretrieve.store.manifest import read_manifest
 from dretrieve.store.stage import Stage
+from dretrieve.tokens.tokenizer import SideTokenizer
+from dretrieve.types import Record, Side
 
+SAME = 1e-3  # of a vector's length: two engines differ by 1e-6 or so, other weights by far more
 RECORDS = ("manifest.json", "provenance.json", "state.json")
 
 
@@ -31,6 +40,45 @@ def model_files(folder: Path, skipped: Collection[str] = ()) -> list[str]:
         for name in names
         if name.parts[0] not in skipped and name.name not in RECORDS and not name.name.startswith(".")
     ]
+
+
+def check_saved(
+    method: Method, tokenizers: Mapping[Side, SideTokenizer], folder: Path, records: Sequence[Record]
+) -> None:
+    """Read the model back from its folder and compare its vectors of some texts with the method's.
+
+    Args:
+        method: that was saved, on the CPU.
+        tokenizers: that it was trained with.
+        folder: where it stands; on a failure it loses its card, and with it the look of a finished model.
+        records: some texts; each is encoded as a query and as a passage.
+
+    Raises:
+        VerificationError: what was read back is another model.
+    """
+    try:
+        saved = load_model(str(folder))
+        method.eval()
+        for side, tokenizer in tokenizers.items():
+            for record in records:
+                ours, theirs = (of.tokenize([record]).ids for of in (tokenizer, saved.tokenizers[side]))
+                if not np.array_equal(ours, theirs):
+                    raise VerificationError(f"its tokenizer cuts {record.id!r} otherwise ({side} side)")
+                ids = torch.from_numpy(ours.astype(np.int64)).unsqueeze(0)
+                batch = TokenBatch(ids, torch.ones_like(ids, dtype=torch.bool))
+                with torch.inference_mode():
+                    trained, read = (of.encode_side(batch, side).vectors for of in (method, saved.encoder))
+                difference = float((trained - read).norm() / trained.norm())
+                if not difference <= SAME:
+                    raise VerificationError(
+                        f"its vector of {record.id!r} ({side} side) differs by {difference:.2g} of its length"
+                    )
+    except DretrieveError as error:
+        (folder / CARD).unlink(missing_ok=True)
+        raise VerificationError(
+            f"the model in {folder} is not the trained one when it is read back: {error}; its card is taken "
+            "away, the last checkpoint stays beside it"
+        ) from error
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,11 +13,11 @@ from typing import Any
 import torch
 
 from dretrieve.errors import PreconditionError
-from dretrieve.jobs.model_output import alone_in, listed, model_files
+from dretrieve.jobs.model_output import alone_in, check_saved, listed, model_files
 from dretrieve.jobs.train_inputs import STAGE, Inputs, open_inputs, open_tokenizers, sets_in_rows
 from dretrieve.models.base import Method
 from dretrieve.models.config import MethodConfig
-from dretrieve.models.model_folder import save_model
+from dretrieve.models.model_folder import beyond_sentence_transformers, save_model
 from dretrieve.models.registry import find
 from dretrieve.store.atomic import write_json
 from dretrieve.store.draws import fold
@@ -24,6 +25,7 @@ from dretrieve.store.interrupt import Signals, interruptible
 from dretrieve.store.stage import Stage
 from dretrieve.store.stale import replaces_stale
 from dretrieve.store.state import recorded_state
+from dretrieve.tokens.tokenizer import SideTokenizer
 from dretrieve.training.checkpoint import Checkpoints, Progressed
 from dretrieve.training.estimate import Cost, estimate
 from dretrieve.training.loop import Loop, PhasePlan, Surroundings
@@ -38,9 +40,11 @@ from dretrieve.training.preparing import (
 from dretrieve.training.processes import join_processes, leave_processes
 from dretrieve.training.seeds import own_generators
 from dretrieve.training.trackers import open_trackers
-from dretrieve.types import Progress, Silent
+from dretrieve.types import Progress, Record, Side, Silent
 
 CURVES = "curves.json"
+CHECKED = 4  # queries, and as many passages, whose vectors are compared with those of the saved model
+Made = tuple[Method, Mapping[Side, SideTokenizer]]
 Stop = tuple[Signals, float | None]  # the signals, and the deadline of --max-minutes
 
 
@@ -190,7 +194,7 @@ def _train(
         for tracker in around.trackers:
             tracker.close()
     if processes.first:
-        _save(config, opened, method, state)
+        _save(config, opened, (method, tokenizers), state, progress)
         checkpoints.finish(keep=options.keep_checkpoints)
     processes.wait()
     return _result(config.output, options.dev_metric, state)
@@ -226,11 +230,18 @@ def _announce(plans: list[PhasePlan], opened: Inputs, options: TrainOptions, pro
     )
 
 
-def _save(config: TrainConfig, opened: Inputs, method: Method, state: Progressed) -> None:
-    """Write the model, the curve, and last the manifest."""
-    stage = opened.stage
+def _save(config: TrainConfig, opened: Inputs, made: Made, state: Progressed, progress: Progress) -> None:
+    """Write the model, read it back, write the curve, and last the manifest.
+
+    Raises:
+        VerificationError: what was read back is not what was trained.
+    """
+    stage, (method, tokenizers) = opened.stage, made
     method.to("cpu")
-    save_model(method, config.output, {"training": stage.fingerprint, "steps": state.total})
+    card = save_model(method, config.output, {"training": stage.fingerprint, "steps": state.total})
+    check_saved(method, tokenizers, config.output, _some_texts(opened))
+    for line in beyond_sentence_transformers(card, config.output):
+        progress.note(line)
     write_json(config.output / CURVES, {"curve": state.curve})
     for name in model_files(config.output, ("checkpoints", "tensorboard", "wandb")):
         stage.add(name)
@@ -243,6 +254,14 @@ def _save(config: TrainConfig, opened: Inputs, method: Method, state: Progressed
         counts=counts,
         extra={"best": state.best, "best_step": state.best_step, "metric": config.options.dev_metric},
     )
+
+
+def _some_texts(opened: Inputs) -> list[Record]:
+    """Return a few texts of the first set."""
+    chosen = opened.sets[0].examples[:CHECKED]
+    queries = [Record(of.query_id, "", of.query_text) for of in chosen]
+    rows = [opened.sets[0].corpus.row_of(of.positive_document_ids[0]) for of in chosen]
+    return queries + [opened.sets[0].corpus.record(row) for row in rows if row is not None]
 
 
 def _result(output: Path, metric: str, state: Progressed) -> TrainResult:

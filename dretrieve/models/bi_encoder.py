@@ -40,12 +40,15 @@ def side_card(config: BiEncoderConfig, backbone: ModelCard, side: Side, folder: 
         )
     template = config.query_template if side == "query" else config.passage_template
     length = config.query_max_len if side == "query" else config.passage_max_len
+    template = template or known.template
+    if known.settings.get("lowercase"):
+        template = template.lower()  # as everything that this tokenizer gets
     own = backbone.method_config  # what its method chose (experts …) says nothing of another method's model
     return replace(
         known,
         folder=folder,
         files={},
-        template=template or known.template,
+        template=template,
         pair=known.pair if config.pair == AUTO else config.pair == "yes",
         max_tokens=length or known.max_tokens,
         pooling=known.pooling if config.pooling == AUTO else cast(Pooling, config.pooling),

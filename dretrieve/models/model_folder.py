@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import re
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from dretrieve.errors import PreconditionError
-from dretrieve.models.backbone import quiet
+from dretrieve.models.backbone import WEIGHTS, quiet
 from dretrieve.models.base import Method
-from dretrieve.models.plain import side_files
+from dretrieve.models.plain import LEGACY_POOLINGS, side_files
 from dretrieve.store.atomic import filling, make_folder, write_json
 from dretrieve.store.card import ModelCard, SideCard
+from dretrieve.types import Side
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -27,30 +33,33 @@ TOKENIZER_FILES = (
     "merges.txt",
     "sentencepiece.bpe.model",
     "spiece.model",
+    "tokenizer.model",
 )
-POOLING_NAMES = {
-    "cls": "pooling_mode_cls_token",
-    "mean": "pooling_mode_mean_tokens",
-    "last": "pooling_mode_lasttoken",
-}
+# An encoder of an encoder-decoder: what its tensors are called in the whole, and the tensor that both share.
+ENCODER_PART, SHARED = "encoder.", "shared.weight"
+TASKS: dict[Side, str] = {"query": "query", "passage": "document"}  # sentence-transformers' names
 
 
-def save_encoder(folder: Path, module: nn.Module, tokenizer: Path, card: SideCard) -> None:
+def save_encoder(folder: Path, module: nn.Module, tokenizer: Path, cards: Mapping[Side, SideCard]) -> None:
     """Write an encoder: weights (safetensors) and configuration, tokenizer, sentence-transformers' modules.
 
     Args:
         folder: made if missing.
-        module: a transformers encoder.
+        module: a transformers encoder, or the encoder of an encoder-decoder.
         tokenizer: a folder that holds the tokenizer.
-        card: of the side; its template is the caller's to apply (sentence-transformers gets whole texts).
+        cards: of the sides that this encoder serves; they differ in template and length at most.
 
     Raises:
         PreconditionError: the tokenizer's folder holds none, or the place cannot be written.
     """
     encoder: Any = module
-    make_folder(folder)
+    card = max(cards.values(), key=lambda of: of.max_tokens)
+    whole = _whole(module)
     with filling(folder) as place, quiet():
-        encoder.save_pretrained(str(place))
+        if whole is None:
+            encoder.save_pretrained(str(place))
+        else:
+            _save_part(place, module, whole)
     save_tokenizer(folder, tokenizer, card)
     kinds = [
         ("", "Transformer"),
@@ -62,23 +71,93 @@ def save_encoder(folder: Path, module: nn.Module, tokenizer: Path, card: SideCar
         for place, (path, kind) in enumerate(kinds)
     ]
     write_json(folder / "modules.json", modules)
-    write_json(
-        folder / "sentence_bert_config.json", {"do_lower_case": False, "max_seq_length": card.max_tokens}
-    )
-    pooling = {name: key == card.pooling for key, name in POOLING_NAMES.items()}
-    pooling |= {"pooling_mode_max_tokens": False, "pooling_mode_mean_sqrt_len_tokens": False}
+    write_json(folder / "sentence_bert_config.json", _transformer(cards, whole))
+    pooling = {name: key == card.pooling for name, key in LEGACY_POOLINGS.items()}
     width = {"word_embedding_dimension": int(encoder.config.hidden_size)}
     write_json(folder / "1_Pooling" / "config.json", width | pooling)
     if card.normalize:
         make_folder(folder / "2_Normalize")
+    prompts = {TASKS[side]: _prompt(side, of) or "" for side, of in cards.items()}
+    alone = next(iter(prompts)) if len(set(prompts.values())) == 1 and any(prompts.values()) else None
     write_json(
         folder / "config_sentence_transformers.json",
         {
             "similarity_fn_name": "cosine" if card.normalize else "dot",
-            "prompts": {},
-            "default_prompt_name": None,
+            "prompts": prompts,
+            "default_prompt_name": alone,
         },
     )
+
+
+def _whole(module: nn.Module) -> Any:
+    """Return, without weights, the encoder-decoder whose encoder the module is; None for any other module."""
+    from transformers import AutoModel
+    from transformers.models.auto.modeling_auto import MODEL_MAPPING
+
+    config: Any = copy.deepcopy(module.config)
+    kind: Any = MODEL_MAPPING.get(type(config), None)
+    if kind is None or isinstance(module, kind):
+        return None
+    config.is_encoder_decoder = True
+    with torch.random.fork_rng(devices=[]), torch.device("meta"), quiet():
+        whole = AutoModel.from_config(config)
+    return whole if type(getattr(whole, "encoder", None)) is type(module) else None
+
+
+def _save_part(folder: Path, module: nn.Module, whole: Any) -> None:
+    """Write the encoder under the names that it has in the whole, so that the whole's class finds it."""
+    import transformers
+
+    tensors = {ENCODER_PART + name: of.contiguous() for name, of in module.state_dict().items()}
+    embeddings = f"{ENCODER_PART}embed_tokens.weight"
+    if SHARED in whole.state_dict() and embeddings in tensors:
+        tensors[SHARED] = tensors.pop(embeddings)
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    name = type(whole).__name__
+    encoder = f"{name.removesuffix('Model')}EncoderModel"
+    whole.config.architectures = [encoder if hasattr(transformers, encoder) else name]
+    whole.config.save_pretrained(str(folder))
+
+
+def _transformer(cards: Mapping[Side, SideCard], whole: Any) -> dict[str, Any]:
+    """Return sentence-transformers' settings of its Transformer; keys that only some need are left out."""
+    lengths = {side: card.max_tokens for side, card in cards.items()}
+    found: dict[str, Any] = {
+        "do_lower_case": any(card.settings.get("lowercase") for card in cards.values()),
+        "max_seq_length": max(lengths.values()),
+    }
+    if len(set(lengths.values())) > 1:
+        found |= {f"{TASKS[side]}_length": length for side, length in lengths.items()}
+    if whole is not None and "EncoderModel" not in whole.config.architectures[0]:
+        states = {"method": "forward", "method_output_name": "encoder_last_hidden_state"}
+        found |= {"modality_config": {"text": states}, "module_output_name": "token_embeddings"}
+    return found
+
+
+def _prompt(side: Side, card: SideCard) -> str | None:
+    """Return what the side's template puts before a text (title and text joined); None if it does more."""
+    title = r"(?:\{title\}\s+)?" if side == "passage" else ""
+    found = re.fullmatch(rf"((?:(?!\{{title\}}|\{{text\}}).)*){title}\{{text\}}", card.template, re.DOTALL)
+    return found[1] if found else None
+
+
+def beyond_sentence_transformers(card: ModelCard, folder: Path) -> list[str]:
+    """Return what of the card sentence-transformers' files cannot say, a line for each side that has some."""
+    lines = []
+    for side in TASKS:
+        of = card.side(side)
+        if not (folder / of.folder / "modules.json").exists():
+            continue
+        parts = ["title and text as a pair"] * (of.pair and side == "passage")
+        if not of.pair and _prompt(side, of) is None:
+            parts.append(f"the template {of.template!r}")
+        if of.settings.get("straight_quotes"):
+            parts.append("straight apostrophes")
+        if parts:
+            lines.append(
+                f"SentenceTransformer does not know {', '.join(parts)}: give it every {side} in that form"
+            )
+    return lines
 
 
 def save_tokenizer(folder: Path, tokenizer: Path, card: SideCard) -> None:

@@ -81,7 +81,7 @@ class Shared(BiEncoder):
         module: Any = self.encoder.backbone
         if hasattr(module, "merge_and_unload"):
             module = copy.deepcopy(module).merge_and_unload()
-        save_encoder(folder, module, self.tokenizers["query"], self.cards["query"])
+        save_encoder(folder, module, self.tokenizers["query"], self.cards)
 
     @property
     def dim(self) -> int:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from dretrieve.errors import DataError, Interrupted, PreconditionError, UsageError, VerificationError
 from dretrieve.jobs.mine_negatives import MineNegativesConfig
@@ -17,6 +17,7 @@ from dretrieve.jobs.prepare import run as prepare
 from dretrieve.jobs.train import TrainConfig, run
 from dretrieve.models.loading import load_model
 from dretrieve.models.registry import find
+from dretrieve.models.shared import Shared
 from dretrieve.store.card import ModelCard
 from dretrieve.store.manifest import manifest_path, read_manifest
 from dretrieve.training.options import TrainOptions
@@ -199,6 +200,29 @@ def test_checkpoints_go_with_the_training_unless_they_are_kept(config_of, tmp_pa
     assert sorted(path.name for path in (kept.output / "checkpoints").iterdir()) == steps
     assert run(config_of(output=tmp_path / "kept")).up_to_date
     assert sorted(path.name for path in (kept.output / "checkpoints").iterdir()) == steps
+
+
+def test_a_model_that_is_read_back_as_another_is_no_result(config_of, monkeypatch):
+    """The weights that are written lose a layer's numbers: exit 5, no card, the checkpoint stays."""
+    config, save = config_of(), Shared.save
+
+    def broken(method, folder):
+        save(method, folder)
+        weights = load_file(folder / "model.safetensors")
+        weights["encoder.layer.0.output.dense.weight"] *= -1
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+    monkeypatch.setattr(Shared, "save", broken)
+    with pytest.raises(
+        VerificationError, match=r"is not the trained one when it is read back: its vector of"
+    ):
+        run(config)
+    assert not (config.output / "card.json").exists()
+    assert json.loads((config.output / "state.json").read_text())["exit_code"] == 5
+    monkeypatch.undo()
+    notes = Notes()
+    assert run(config, notes).steps == 6
+    assert "resuming after step 6" in notes.lines
 
 
 def test_a_second_training_in_the_folder_of_one_at_work(config_of):
