@@ -96,6 +96,9 @@ def check_run_queries(part: RunPart, judged: QrelsPart, others: list[QrelsPart])
     run, qrels, about = part.run, judged.qrels, f"{part.name} with {judged.name}"
     asked, wanted = set(run.query_ids), set(qrels.query_ids)
     shared = asked & wanted
+    if not len(run.scores):
+        yield Finding("note", about, "the run holds no hits at all; every measure is 0")
+        return
     if not shared:
         yield Finding("problem", about, _no_shared_queries(part, judged, others), BAD_INPUT)
         return

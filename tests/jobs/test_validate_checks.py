@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from dretrieve.jobs import fuse_bm25, inspect
 from dretrieve.jobs.validate import ValidateConfig, ValidateResult, run
 
 TOPICS = ("bees", "tides", "bread", "chess", "volcano", "printing")
@@ -144,3 +145,33 @@ def test_examples(tiny_collection: Path, tmp_path: Path) -> None:
     assert found.exit_code == 4
     assert "1 passages are not in the corpus (first: 'lost')" in problems(found)[0]
     assert "1 examples have no positive passage" in texts(found, "note")
+
+
+def test_a_run_without_hits_is_told_by_its_manifest_and_is_a_note(
+    tiny_collection: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "none.trec").write_text("")
+    fuse_bm25.run(
+        fuse_bm25.FuseConfig(
+            run=tmp_path / "none.trec", bm25_run=tmp_path / "none.trec", output=tmp_path / "run.trec"
+        )
+    )
+    result = check(f"{tiny_collection}:test", tmp_path / "run.trec")
+    assert result.exit_code == 0
+    assert "the run holds no hits at all; every measure is 0" in texts(result, "note")
+    described = inspect.run(inspect.InspectConfig(path=str(tmp_path / "run.trec")))
+    assert (described.kind, described.facts["hits"], described.exit_code) == ("run", 0, 0)
+
+
+def test_the_form_of_a_run_can_be_named(tiny_collection: Path, tmp_path: Path) -> None:
+    (tmp_path / "r.tsv").write_text("q-bees-2\tbees-1\t2\nq-bees-2\tbees-2\t1\n")
+    config = {"path": str(tmp_path / "r.tsv")}
+    assert "--run-format msmarco" in inspect.run(inspect.InspectConfig(**config)).problems[0]
+    assert inspect.run(inspect.InspectConfig(**config, run_format="tevatron")).facts["scores"] == "1 to 2"
+    assert (
+        inspect.run(inspect.InspectConfig(**config, run_format="msmarco")).facts["scores"]
+        == "none, ranks only"
+    )
+    paths = (f"{tiny_collection}:test", config["path"])
+    assert "--run-format msmarco" in "".join(problems(run(ValidateConfig(paths=paths))))
+    assert run(ValidateConfig(paths=paths, run_format="msmarco")).exit_code == 0
