@@ -140,7 +140,9 @@ def load() -> None:
     """Import what commands import; nothing here may compute, for threads do not survive a fork."""
     from importlib import import_module
 
-    from dretrieve_cli.app import COMMANDS
+    from dretrieve_cli.app import COMMANDS, open_streams
+
+    open_streams()  # a copy cannot: its streams are pipes by then, and were not when Python opened them
 
     for name in (name.replace("-", "_") for name in COMMANDS):
         for module in (f"dretrieve_cli.{name}", f"dretrieve.jobs.{name}"):

@@ -112,7 +112,7 @@ def open_streams() -> None:
                 os.close(descriptor)
             setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
+        if isinstance(stream, TextIOWrapper) and stream.errors != "escaped":
             stream.reconfigure(errors="escaped")
 
 
