@@ -12,8 +12,8 @@ import numpy as np
 
 from dretrieve.errors import DataError, DretrieveError
 from dretrieve.jobs.inspect_text import Facts, describe_text
-from dretrieve.jobs.validate_parts import form_of
-from dretrieve.store.card import CARD, ModelCard
+from dretrieve.jobs.validate_parts import form_of, is_model, whole_model
+from dretrieve.store.card import ModelCard
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.manifest import Manifest, manifest_path, provenance_path, read_manifest, verify_files
 from dretrieve.store.state import read_state
@@ -95,13 +95,13 @@ def run(config: InspectConfig, progress: Progress | None = None) -> InspectResul
 
     manifest, origin = _origin(path, config.verify, problems)
     form = config.run_format if config.run_format != "auto" else form_of(manifest)
-    kind, facts = _described(path, manifest, form, careful, progress or Silent())
+    kind, facts = _described(path, manifest, form, careful, progress or Silent(), config.verify)
     return InspectResult(
         path=path,
         kind=kind,
         facts=facts,
         origin=origin,
-        problems=tuple(str(problem) for problem in problems),
+        problems=tuple(dict.fromkeys(str(problem) for problem in problems)),
         exit_code=problems[0].exit_code if problems else 0,
     )
 
@@ -112,13 +112,12 @@ def _described(
     run_format: str,
     careful: Callable[[Callable[[], tuple[str, Facts]], str], tuple[str, Facts]],
     progress: Progress,
+    full: bool,
 ) -> tuple[str, Facts]:
-    if path.is_dir() and (path / CARD).exists():
-        return careful(lambda: ("model", _card_facts(ModelCard.load(path))), "model")
+    if is_model(path):
+        return careful(lambda: _model(path, full), "model folder")
     if path.is_dir() and any(path.glob("shard-*-of-*.manifest.json")):
-        return careful(lambda: ("embeddings", embeddings_facts(path)), "embeddings, not complete")
-    if path.is_dir() and (path / "config.json").exists():
-        return careful(lambda: _plain_model(path), "Hugging Face folder")
+        return careful(lambda: ("embeddings", embeddings_facts(path, full=full)), "embeddings, not complete")
     if manifest is not None and manifest.stage not in TEXT_STAGES:
         return manifest.stage.replace("index-", "index: "), _manifest_facts(manifest)
     state = read_state(manifest_path(path)) or _shard_state(path)
@@ -206,21 +205,21 @@ def _card_facts(card: ModelCard) -> Facts:
     return facts | {f"source {name}": value for name, value in card.source.items()}
 
 
-def _plain_model(path: Path) -> tuple[str, Facts]:
-    from dretrieve.models.plain import read_plain
+def _model(path: Path, full: bool) -> tuple[str, Facts]:
+    card, note = whole_model(path, full=full)
+    if note is None:
+        return "model", _card_facts(card)
+    return "model (plain folder, used as it is)", {"read": note, **_card_facts(card)}
 
-    plain = read_plain(path)
-    return "model (plain folder, used as it is)", {"read": plain.note, **_card_facts(plain.card)}
 
-
-def embeddings_facts(path: Path) -> Facts:
+def embeddings_facts(path: Path, *, full: bool = False) -> Facts:
     """Return the counts and fingerprints of embeddings.
 
     Raises:
         PreconditionError: shards are missing; the message names them.
         VerificationError: shards that do not belong together.
     """
-    found = Embeddings.open(path)
+    found = Embeddings.open(path, full=full)
     counts = {
         name: sum(entry.manifest.counts.get(name, 0) for entry in found.shards)
         for name in ("tokens", "truncated", "empty")

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-from dretrieve.errors import DataError, DretrieveError
+from dretrieve.errors import DataError, DretrieveError, VerificationError
 from dretrieve.store.card import CARD, ModelCard
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.manifest import Manifest, manifest_path, read_manifest, verify_files
@@ -129,20 +129,13 @@ def open_parts(
 
 def _open(word: str, parts: Parts, progress: Progress, run_format: str, full: bool) -> str:
     path, split = parse_spec(word)
-    if path.is_dir() and (path / CARD).exists():
-        card = ModelCard.load(path)
-        card.verify(path)
-        parts.models[word] = card
-        return f"model of method {card.method}, its files as the card describes them"
+    if is_model(path):
+        parts.models[word], note = whole_model(path, full=full)
+        return note or f"model of method {parts.models[word].method}, its files as the card describes them"
     if path.is_dir() and any(path.glob("shard-*-of-*.manifest.json")):
         found = Embeddings.open(path, full=full)
         parts.embeddings[word] = found
         return f"embeddings of {found.rows:,} texts ({found.side} side), complete"
-    if path.is_dir() and (path / "config.json").exists():
-        from dretrieve.models.plain import read_plain
-
-        parts.models[word] = read_plain(path).card
-        return "plain model folder"
     manifest = _manifest(path, full)
     if manifest is not None and manifest.stage.startswith("index-"):
         opened = _vectors_of(path, manifest, full)
@@ -156,6 +149,61 @@ def _open(word: str, parts: Parts, progress: Progress, run_format: str, full: bo
         parts.runs.append(RunPart(word, manifest, run=run))
         return f"run of {len(run):,} queries, {int(run.offsets[-1]):,} hits"
     return _open_text(word, (path, split), role, parts, manifest, progress)
+
+
+def is_model(path: Path) -> bool:
+    """Return whether a folder is a model: ours, of sentence-transformers, or of transformers."""
+    return path.is_dir() and any((path / name).exists() for name in (CARD, "config.json", "modules.json"))
+
+
+def whole_model(folder: Path, *, full: bool) -> tuple[ModelCard, str | None]:
+    """Return the card of a model folder after reading all that a stage or another tool would read of it.
+
+    Args:
+        folder: ours, or a plain one: then what was read from it comes with the card.
+        full: hash every file that our manifest names.
+
+    Raises:
+        PreconditionError: a file is missing, or cannot be read as what it is.
+        DataError: a card, or a file of sentence-transformers, that does not say what it must.
+        VerificationError: files that are not those of the card or the manifest, or that contradict the card.
+    """
+    from dretrieve.models.places import read_card
+    from dretrieve.models.plain import read_plain
+    from dretrieve.tokens.tokenizer import SideTokenizer
+
+    card, note = read_card(folder)
+    if note is None:
+        _manifest(folder, full)
+    for side in (card.query, card.passage):
+        place = folder / side.folder
+        SideTokenizer.open(place, side)
+        for weights in (name for name in side.files if name.endswith(".safetensors")):
+            check_safetensors(place / weights)
+        if note is None and (place / "modules.json").exists():
+            told = read_plain(place).card.passage
+            if (told.pooling, told.normalize) != (side.pooling, side.normalize):
+                raise VerificationError(
+                    f"{place / 'modules.json'} and its modules say pooling {told.pooling}, normalize "
+                    f"{told.normalize}, but {folder / CARD} says {side.pooling}, {side.normalize}; save or "
+                    "convert the model again"
+                )
+    return card, note
+
+
+def check_safetensors(path: Path) -> None:
+    """Refuse weights whose header does not describe the file: cut, grown or overwritten.
+
+    Raises:
+        DataError: says what the library found.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "numpy"):
+            pass
+    except (SafetensorError, OSError) as error:
+        raise DataError(f"{path} cannot be read as safetensors: {error}; fetch or save it again") from error
 
 
 def _vectors_of(index: Path, manifest: Manifest, full: bool) -> Embeddings | None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dretrieve.errors import UsageError
+from dretrieve.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from dretrieve.models.base import Method
+    from dretrieve.store.card import ModelCard
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +47,21 @@ def find(name: str) -> Entry:
     if entry is None:
         raise UsageError(f"there is no method '{name}'; there are {', '.join(METHODS)}")
     return entry
+
+
+def check_method(path: Path, card: ModelCard) -> None:
+    """Refuse a card whose method is not here, or whose options are not that method's.
+
+    Raises:
+        DataError: names the card's file, the entry and what is expected.
+    """
+    from dretrieve.store.card import (
+        from_json,
+    )  # numpy stands behind it, and the command line's help needs none
+
+    if card.method not in METHODS:
+        raise DataError(f"{path} is of the method '{card.method}'; there are {', '.join(METHODS)}")
+    try:
+        from_json(find(card.method).config(), dict(card.method_config), "method_config")
+    except (ValueError, UsageError) as error:
+        raise DataError(f"{path} {error}; was it changed by hand? save or convert the model again") from None

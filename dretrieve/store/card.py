@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from pathlib import Path, PurePath
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from dretrieve.errors import DataError, PreconditionError, UsageError, VerificationError
 from dretrieve.store.atomic import write_json
@@ -20,6 +21,8 @@ from dretrieve.types import Side, VectorSpec
 CARD = "card.json"
 FORMAT = 1
 Choice = str | int | float | bool
+# Every card of format 1 has these; what a later release added may be missing and is then at its default.
+OF_SIDES = ("folder", "files", "template", "pair", "max_tokens", "pooling", "normalize", "padding_side")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,27 +143,91 @@ class ModelCard:
             raise DataError(f"{path} cannot be read: {error}") from error
         if not isinstance(value, dict) or value.pop("format", None) != FORMAT:
             raise DataError(f"{path} is not a model card of format {FORMAT}; convert the model again")
-        unknown = sorted(set(value) - {item.name for item in fields(cls)})
-        if unknown:
-            raise DataError(f"{path} has the unknown entry '{unknown[0]}'; was it edited by hand?")
         try:
-            query, passage = (SideCard(**value.pop(name)) for name in ("query", "passage"))
-            vectors = VectorSpec(**value.pop("vectors"))
-            both = {name: tuple(given) for name, given in value.pop("inference_sides", {}).items()}
-            return cls(vectors=vectors, query=query, passage=passage, inference_sides=both, **value)
-        except (KeyError, TypeError) as error:
-            raise DataError(f"{path} does not fit the form of a card: {error}") from error
+            card: ModelCard = from_json(cls, value)
+            for name, number in (
+                ("vectors.dim", card.vectors.dim),
+                ("query.max_tokens", card.query.max_tokens),
+                ("passage.max_tokens", card.passage.max_tokens),
+            ):
+                if number < 1:
+                    raise ValueError(f"has {name} = {number}, expected a whole number above 0")
+            for place in (*_places(card.query), *_places(card.passage)):
+                if PurePath(place).is_absolute() or ".." in PurePath(place).parts:
+                    raise ValueError(f"names the place {place!r}, expected one in the model's own folder")
+        except ValueError as error:
+            raise DataError(
+                f"{path} {error}; it was changed by hand or made by a later release: save or convert the "
+                "model again"
+            ) from None
+        return card
 
     def verify(self, folder: Path) -> None:
         """Re-hash the files of both sides.
 
         Raises:
-            VerificationError: a file is missing or differs from what the card records.
+            VerificationError: a file is missing or differs from what the card records; it records none.
         """
-        for side in (self.query, self.passage):
-            for name, expected in side.files.items():
-                file = folder / side.folder / name
-                if not file.exists() or sha256_file(file) != expected:
+        seen: dict[Path, str] = {}
+        for name, side in (("query", self.query), ("passage", self.passage)):
+            if not side.files:
+                raise VerificationError(
+                    f"{folder / CARD} lists no files of its {name} side, so nothing says whether its weights "
+                    "are whole; save or convert the model again"
+                )
+            for listed, expected in side.files.items():
+                file = folder / side.folder / listed
+                if file not in seen:
+                    seen[file] = sha256_file(file) if file.is_file() else ""
+                if seen[file] != expected:
                     raise VerificationError(
                         f"{file} is not the file that {CARD} describes; save or convert the model again"
                     )
+
+
+def _places(side: SideCard) -> list[str]:
+    return [side.folder, *side.files]
+
+
+def from_json(kind: Any, value: object, name: str = "") -> Any:
+    """Return a value of JSON as the type says: dataclasses with all their keys, tuples, tables, plain values.
+
+    Args:
+        kind: a dataclass or a type hint.
+        value: as `json` read it.
+        name: where it stands, for the message.
+
+    Raises:
+        ValueError: "has the unknown entry …", "lacks …", "has … expected …".
+    """
+    origin, inner = get_origin(kind), get_args(kind)
+    if is_dataclass(kind) and isinstance(value, dict):
+        return _dataclass_from_json(kind, value, name)
+    if kind is Any or (origin is Literal and isinstance(value, str) and value in inner):
+        return value
+    if origin is tuple and isinstance(value, list):
+        return tuple(from_json(inner[0], item, name) for item in value)
+    if origin is Mapping and isinstance(value, dict):
+        return {key: from_json(inner[1], item, f"{name}.{key}") for key, item in value.items()}
+    if isinstance(kind, UnionType) and isinstance(value, kind):
+        return value
+    numeric = kind in (int, float) and isinstance(value, int | kind) and not isinstance(value, bool)
+    if numeric or (kind in (str, bool) and isinstance(value, kind)):
+        return value
+    words: dict[Any, str] = {str: "a text", bool: "true or false", int: "a whole number", float: "a number"}
+    listed = " or ".join(map(repr, inner)) if origin is Literal else "a list" if origin is tuple else ""
+    expected = words.get(kind) or listed or (str(kind) if inner and not origin else "names with values")
+    raise ValueError(f"has {name} = {json.dumps(value, ensure_ascii=False)[:100]}, expected {expected}")
+
+
+def _dataclass_from_json(kind: Any, value: Mapping[str, Any], name: str) -> Any:
+    hints, place = get_type_hints(kind), f" in '{name}'" if name else ""
+    unknown = sorted(set(value) - set(hints))
+    if unknown:
+        raise ValueError(f"has the unknown entry '{unknown[0]}'{place}, expected {', '.join(hints)}")
+    needed = [item.name for item in fields(kind) if item.default is item.default_factory]  # both are missing
+    for entry in (*needed, *(OF_SIDES if kind is SideCard else ())):
+        if entry not in value:
+            raise ValueError(f"lacks '{entry}'{place}")
+    dot = f"{name}." if name else ""
+    return kind(**{key: from_json(hints[key], item, dot + key) for key, item in value.items()})

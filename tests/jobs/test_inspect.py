@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
 from dretrieve.errors import DataError, Interrupted, PreconditionError
 from dretrieve.jobs.inspect import InspectConfig, InspectResult, run
@@ -117,8 +120,13 @@ def test_a_model(tmp_path: Path) -> None:
     side = SideCard(template="{title} {text}", max_tokens=64, pooling="mean", normalize=True)
     card = ModelCard(method="shared", vectors=VectorSpec(4, "one", "dot"), query=side, passage=side)
     card.save(tmp_path)
+    assert "lists no files of its query side" in look(tmp_path).problems[0]
+    Tokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]")).save(str(tmp_path / "tokenizer.json"))
+    side = side.with_hashes(tmp_path, ("tokenizer.json",))
+    card = replace(card, query=side, passage=side)
+    card.save(tmp_path)
     found = look(tmp_path)
-    assert (found.kind, found.facts["method"]) == ("model", "shared")
+    assert (found.kind, found.facts["method"], found.problems) == ("model", "shared", ())
     assert found.facts["query side"] == "'{title} {text}', 64 tokens, pooling mean, length 1, padding right"
     assert found.facts["passage fingerprint"] == card.fingerprint("passage")
 

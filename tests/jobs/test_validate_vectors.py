@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
 from dretrieve.jobs.validate import ValidateConfig, ValidateResult, run
 from dretrieve.store.card import ModelCard, SideCard
 from dretrieve.store.embeddings import EmbeddingPlan, Embeddings
+from dretrieve.store.fingerprint import sha256_bytes
 from dretrieve.store.shard_writer import ShardWriter
 from dretrieve.store.shards import shard_rows
 from dretrieve.store.stage import Stage
@@ -17,14 +21,22 @@ from dretrieve.types import Side, VectorSpec
 
 TOPICS = ("bees", "tides", "bread", "chess", "volcano", "printing")
 RIGHT = [(f"q-{topic}-2", f"{topic}-2") for topic in TOPICS]
-SIDE = SideCard(template="{title} {text}", max_tokens=64)
+TOKENIZER = Tokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]")).to_str()
+FILES = {"tokenizer.json": sha256_bytes(TOKENIZER.encode())}
+SIDE = SideCard(template="{title} {text}", max_tokens=64, files=FILES)
 CARD = ModelCard(method="shared", vectors=VectorSpec(4, "one", "dot"), query=SIDE, passage=SIDE)
 OTHER = ModelCard(
     method="shared",
     vectors=VectorSpec(4, "one", "dot"),
     query=SIDE,
-    passage=SideCard(template="{text}", max_tokens=64),
+    passage=replace(SIDE, template="{text}"),
 )
+
+
+def save(card: ModelCard, folder: Path) -> None:
+    """Write a model whose only file is its tokenizer."""
+    (folder / "tokenizer.json").write_text(TOKENIZER)
+    card.save(folder)
 
 
 def check(*paths: object, full: bool = False) -> ValidateResult:
@@ -59,7 +71,7 @@ def test_vectors_model_and_collection_that_fit(tiny_collection: Path, tmp_path: 
     collection = Collection(tiny_collection)
     passages = embed(tmp_path / "passages", "passage", collection.sha256, 30)
     queries = embed(tmp_path / "queries", "query", collection.queries("test").sha256, 6)
-    CARD.save(tmp_path)
+    save(CARD, tmp_path)
     found = check(tiny_collection, passages, queries, tmp_path)
     assert found.exit_code == 0
     said = texts(found, "ok")
@@ -72,7 +84,7 @@ def test_vectors_model_and_collection_that_fit(tiny_collection: Path, tmp_path: 
 
 def test_vectors_of_another_collection_or_model(tiny_collection: Path, tmp_path: Path) -> None:
     passages = embed(tmp_path / "passages", "passage", "0" * 64, 30)
-    OTHER.save(tmp_path)
+    save(OTHER, tmp_path)
     found = check(tiny_collection, passages, tmp_path)
     assert found.exit_code == 5
     assert "was not encoded from" in problems(found)[0]

@@ -68,6 +68,35 @@ def test_files_are_verified(tmp_path: Path) -> None:
         card.verify(tmp_path)
 
 
+WRONG_CARDS = {
+    "poolling": ("cls", r"the unknown entry 'poolling', expected method, vectors, .*training"),
+    "query.max_len": (3, r"the unknown entry 'max_len' in 'query', expected folder"),
+    "query.pooling": (None, "lacks 'pooling' in 'query'"),
+    "passage": (None, "lacks 'passage'"),
+    "vectors.dim": ("384", 'has vectors.dim = "384", expected a whole number'),
+    "vectors.score": ("cosine", "expected 'dot' or 'maxsim_sum'"),
+    "vectors": ([384], "has vectors = .384., expected names with values"),
+    "query.normalize": (1, "has query.normalize = 1, expected true or false"),
+    "query.max_tokens": (True, "has query.max_tokens = true, expected a whole number"),
+    "passage.max_tokens": (0, "has passage.max_tokens = 0, expected a whole number above 0"),
+    "query.files": ({"a": 1}, "has query.files.a = 1, expected a text"),
+    "query.template": (None, "lacks 'template' in 'query'"),
+    "passage.folder": ("/x", "names the place '/x', expected one in the model's own folder"),
+    "query.folder": ("../x", "names the place '../x'"),
+    "inference.domain": ([1], "has inference.domain = .1., expected"),
+    "inference_sides.domain": ("query", 'has inference_sides.domain = "query", expected a list'),
+    "inference_sides": ({"domain": ["both"]}, "expected 'query' or 'passage'"),
+    "method": (3, "has method = 3, expected a text"),
+}
+
+
+def test_a_card_that_lists_no_files_says_nothing_about_them(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    side = SideCard().with_hashes(tmp_path, ("model.safetensors",))
+    with pytest.raises(VerificationError, match="lists no files of its passage side"):
+        replace(CARD, query=side, passage=SideCard()).verify(tmp_path)
+
+
 def test_unreadable_cards(tmp_path: Path) -> None:
     with pytest.raises(PreconditionError, match=r"holds no card\.json"):
         ModelCard.load(tmp_path)
@@ -78,10 +107,18 @@ def test_unreadable_cards(tmp_path: Path) -> None:
             ModelCard.load(tmp_path)
     CARD.save(tmp_path)
     value = json.loads(path.read_bytes())
-    path.write_text(json.dumps({**value, "poolling": "cls"}))
-    with pytest.raises(DataError, match="unknown entry 'poolling'"):
-        ModelCard.load(tmp_path)
-    value["query"]["max_len"] = 3
-    path.write_text(json.dumps(value))
-    with pytest.raises(DataError, match="does not fit the form of a card"):
-        ModelCard.load(tmp_path)
+    for change, words in WRONG_CARDS.items():
+        broken = json.loads(json.dumps(value))
+        *where, last = change.split(".")
+        inner = broken
+        for key in where:
+            inner = inner[key]
+        given, sentence = words
+        if given is None:
+            del inner[last]
+        else:
+            inner[last] = given
+        path.write_text(json.dumps(broken))
+        with pytest.raises(DataError, match=sentence) as told:
+            ModelCard.load(tmp_path)
+        assert str(told.value).startswith(str(path))
