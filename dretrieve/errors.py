@@ -51,6 +51,10 @@ class Interrupted(DretrieveError):
     exit_code = 75
 
 
+class ChangedWarning(UserWarning):
+    """A file of the user's is no longer what it was: worth a line, also with ``--quiet``."""
+
+
 LONGEST_QUOTE = 200
 # What a terminal obeys or a reader cannot see: control characters, line separators, changes of direction.
 _CONTROLS = (range(9), range(11, 32), range(127, 160), range(0x2028, 0x202F), range(0x2066, 0x206A))

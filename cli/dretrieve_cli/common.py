@@ -43,11 +43,11 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, Protocol
 
 import typer
 
-from dretrieve.errors import DretrieveError, UsageError, visible
+from dretrieve.errors import ChangedWarning, DretrieveError, UsageError, visible
 
 if TYPE_CHECKING:
     from dretrieve.types import Progress
@@ -113,6 +113,10 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no note
 Verbose = Annotated[
     bool,
     typer.Option("--verbose", "-v", help="Show libraries' warnings, and tracebacks.", rich_help_panel=COMMON),
+]
+Verify = Annotated[
+    Literal["quick", "full"],
+    typer.Option("--verify", help="full hashes every file again.", rich_help_panel=COMMON),
 ]
 ConfigFile = Annotated[
     list[Path] | None,
@@ -206,6 +210,8 @@ def execute(
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    warnings.simplefilter("once", ChangedWarning)
+    warnings.showwarning = said
     from dretrieve.text.files import forget_streams
     from dretrieve_cli.progress import choose_progress
 
@@ -236,6 +242,13 @@ def execute(
     code = int(getattr(result, "exit_code", 0))
     if code:
         raise typer.Exit(code)
+
+
+def said(message: Warning | str, category: type[Warning], *place: Any, **named: Any) -> None:
+    """Print a warning as one line on stderr, also with ``--quiet``."""
+    sys.stderr.write(
+        f"dretrieve: {'' if category is ChangedWarning else category.__name__ + ': '}{message}\n"
+    )
 
 
 def stop(sentence: str, code: int, verbose: bool) -> NoReturn:

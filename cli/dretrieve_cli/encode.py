@@ -20,6 +20,7 @@ from dretrieve_cli.common import (
     ShardOption,
     Threads,
     Verbose,
+    Verify,
     execute,
     parse_settings,
 )
@@ -70,6 +71,7 @@ def encode(
         StoredType, typer.Option(help="Numbers on disk.", rich_help_panel="Compute")
     ] = StoredType.float16,
     set_: Settings = None,
+    verify: Verify = "quick",
     threads: Threads = 0,
     force: Force = False,
     dry_run: DryRun = False,
@@ -98,6 +100,7 @@ def encode(
         precision=precision,
         dtype=dtype.value,
         settings=parse_settings(set_),
+        verify=verify == "full",
         force=force,
         dry_run=dry_run,
     )

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dretrieve_cli.common import (
-    COMMON,
     ConfigFile,
     DryRun,
     Force,
@@ -17,6 +16,7 @@ from dretrieve_cli.common import (
     Quiet,
     Threads,
     Verbose,
+    Verify,
     execute,
     parse_settings,
 )
@@ -57,9 +57,7 @@ def index(
     backend: Annotated[
         str | None, typer.Option(help="BM25: embedded or lucene.  [embedded]", rich_help_panel=WORDS)
     ] = None,
-    verify: Annotated[
-        Literal["quick", "full"], typer.Option(help="full hashes every input again.", rich_help_panel=COMMON)
-    ] = "quick",
+    verify: Verify = "quick",
     force: Force = False,
     dry_run: DryRun = False,
     json: Json = False,

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from dretrieve_cli.common import COMMON, Json, Quiet, RunFormat, Verbose, execute
+from dretrieve_cli.common import Json, Quiet, RunFormat, Verbose, Verify, execute
 
 
 def inspect(
     path: Annotated[str, typer.Argument(help="A file or folder of any kind.", show_default=False)],
-    verify: Annotated[
-        Literal["quick", "full"], typer.Option(help="full hashes every file again.", rich_help_panel=COMMON)
-    ] = "quick",
+    verify: Verify = "quick",
     run_format: RunFormat = "auto",
     json: Json = False,
     quiet: Quiet = False,

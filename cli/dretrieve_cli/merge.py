@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dretrieve_cli.common import (
-    COMMON,
     ConfigFile,
     DryRun,
     Force,
@@ -17,6 +16,7 @@ from dretrieve_cli.common import (
     Quiet,
     RunFormat,
     Verbose,
+    Verify,
     execute,
 )
 
@@ -28,9 +28,7 @@ def merge(
     partials: Annotated[list[Path], typer.Argument(metavar="PARTIAL…", help="Runs of search --shard I/N.")],
     output: Output,
     run_format: RunFormat = "trec",
-    verify: Annotated[
-        Literal["quick", "full"], typer.Option(help="full hashes every part again.", rich_help_panel=COMMON)
-    ] = "quick",
+    verify: Verify = "quick",
     force: Force = False,
     dry_run: DryRun = False,
     json: Json = False,

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from dretrieve_cli.common import (
-    COMMON,
     ConfigFile,
     Device,
     DryRun,
@@ -20,6 +19,7 @@ from dretrieve_cli.common import (
     ShardOption,
     Threads,
     Verbose,
+    Verify,
     execute,
     parse_settings,
 )
@@ -74,9 +74,7 @@ def search(
     ] = None,
     k1: Annotated[float | None, typer.Option(help="BM25: other than the index was built with.")] = None,
     b: Annotated[float | None, typer.Option(help="BM25: likewise.")] = None,
-    verify: Annotated[
-        Literal["quick", "full"], typer.Option(help="full hashes every input again.", rich_help_panel=COMMON)
-    ] = "quick",
+    verify: Verify = "quick",
     device: Device = "auto",
     precision: Precision = "auto",
     force: Force = False,

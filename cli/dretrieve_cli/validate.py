@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from dretrieve_cli.common import COMMON, Json, Quiet, RunFormat, Verbose, execute
+from dretrieve_cli.common import Json, Quiet, RunFormat, Verbose, Verify, execute
 
 
 def validate(
@@ -17,9 +17,7 @@ def validate(
             show_default=False,
         ),
     ],
-    verify: Annotated[
-        Literal["quick", "full"], typer.Option(help="full hashes every file again.", rich_help_panel=COMMON)
-    ] = "quick",
+    verify: Verify = "quick",
     run_format: RunFormat = "auto",
     json: Json = False,
     quiet: Quiet = False,

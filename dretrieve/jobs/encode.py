@@ -47,6 +47,7 @@ class EncodeConfig:
         precision: auto, fp32, bf16 or fp16.
         dtype: of the stored numbers.
         settings: inference choices (``--set``).
+        verify: hash the collection's text store, and compare it with the corpus.
         force: replace shards of other options.
         dry_run: only estimate.
     """
@@ -61,6 +62,7 @@ class EncodeConfig:
     precision: str = "auto"
     dtype: Literal["float16", "float32"] = "float16"
     settings: Mapping[str, Choice] = field(default_factory=dict)
+    verify: bool = False
     force: bool = False
     dry_run: bool = False
 
@@ -208,7 +210,11 @@ def _resolved(config: EncodeConfig, progress: Progress) -> _Work:
     if note:
         progress.note(f"{config.model}: {note}")
     collection = Collection.open(spec if side == "query" else parse_corpus(spec))
-    texts: Texts = collection.corpus(progress) if side == "passage" else collection.queries()
+    texts: Texts = (
+        collection.corpus(progress, hashed=config.shard is None, full=config.verify)
+        if side == "passage"
+        else collection.queries()
+    )
     source = Source(
         model=config.model, card=card, side=side, texts=texts, collection=collection, settings=config.settings
     )

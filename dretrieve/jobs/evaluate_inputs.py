@@ -12,6 +12,7 @@ from dretrieve.store.fingerprint import canonical_json
 from dretrieve.store.manifest import manifest_path
 from dretrieve.store.stage import open_artefact
 from dretrieve.store.text_store import TextStore
+from dretrieve.text.cache import remember
 from dretrieve.text.collection import Collection, parse_spec
 from dretrieve.text.corpus_spec import parse_corpus
 from dretrieve.text.files import is_file, is_stream, sha256_of
@@ -94,6 +95,7 @@ def open_inputs(config: EvaluateConfig, progress: Progress) -> Inputs:
     if config.qrels is not None:
         inputs.qrels_file = find_qrels(config.qrels)
         inputs.fingerprints["qrels"] = sha256_of(inputs.qrels_file)
+        remember({inputs.qrels_file: inputs.fingerprints["qrels"]}, said=False)
         inputs.sources.append(str(inputs.qrels_file))
         if config.by is not None:
             inputs.queries = Collection.open(config.qrels).queries()

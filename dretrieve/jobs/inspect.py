@@ -17,7 +17,7 @@ from dretrieve.store.card import ModelCard
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.manifest import Manifest, manifest_path, provenance_path, read_manifest, verify_files
 from dretrieve.store.state import read_state
-from dretrieve.text.collection import parse_spec
+from dretrieve.text.collection import Collection, parse_spec
 from dretrieve.text.files import is_file, is_stream, open_stored
 from dretrieve.types import Progress, Silent
 
@@ -124,9 +124,7 @@ def _described(
     if manifest is None and state is not None:
         return _unfinished(state)
     name = manifest.stage if manifest else "file"
-    return careful(
-        lambda: (is_file(path) and _foreign(path)) or describe_text(path, progress, run_format), name
-    )
+    return careful(lambda: _text(path, progress, run_format, full), name)
 
 
 def _origin(path: Path, verify: bool, problems: list[DretrieveError]) -> tuple[Manifest | None, Facts]:
@@ -203,6 +201,12 @@ def _card_facts(card: ModelCard) -> Facts:
     facts |= {f"choice {name}": value for name, value in card.inference.items()}
     facts |= {f"config {name}": value for name, value in card.method_config.items()}
     return facts | {f"source {name}": value for name, value in card.source.items()}
+
+
+def _text(path: Path, progress: Progress, run_format: str, full: bool) -> tuple[str, Facts]:
+    if path.is_dir():
+        Collection(path).verify(full=full)
+    return (is_file(path) and _foreign(path)) or describe_text(path, progress, run_format)
 
 
 def _model(path: Path, full: bool) -> tuple[str, Facts]:

@@ -12,9 +12,10 @@ from dretrieve.errors import DataError, DretrieveError, VerificationError
 from dretrieve.store.card import CARD, ModelCard
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.manifest import Manifest, manifest_path, read_manifest, verify_files
+from dretrieve.text.cache import remember
 from dretrieve.text.collection import Collection, parse_spec
 from dretrieve.text.examples import Example, read_examples
-from dretrieve.text.files import is_stream
+from dretrieve.text.files import is_stream, sha256_of
 from dretrieve.text.forms import detect
 from dretrieve.text.qrels import read_qrels
 from dretrieve.text.runs import read_run
@@ -148,7 +149,7 @@ def _open(word: str, parts: Parts, progress: Progress, run_format: str, full: bo
         run = read_run(path, run_format if run_format != "auto" else form)
         parts.runs.append(RunPart(word, manifest, run=run))
         return f"run of {len(run):,} queries, {int(run.offsets[-1]):,} hits"
-    return _open_text(word, (path, split), role, parts, manifest, progress)
+    return _open_text(word, (path, split), role, parts, manifest, progress, full)
 
 
 def is_model(path: Path) -> bool:
@@ -230,9 +231,11 @@ def _open_text(
     parts: Parts,
     manifest: Manifest | None,
     progress: Progress,
+    full: bool,
 ) -> str:
     path, split = place
     if role == "qrels":
+        remember({path: sha256_of(path)}, said=False)
         qrels = read_qrels(path)
         parts.qrels.append(QrelsPart(word, manifest, qrels=qrels))
         return f"{len(qrels.grades):,} judgements for {len(qrels):,} queries"
@@ -245,6 +248,7 @@ def _open_text(
             "embeddings, indexes and models; turn training rows into a collection with prepare"
         )
     collection = Collection.open(word)
+    collection.verify(full=full)
     counts = []
     if collection.files.corpus:
         counts.append(f"{len(collection.corpus(progress)):,} passages")

@@ -13,6 +13,8 @@ from typing import Any
 
 from dretrieve.errors import DataError, PreconditionError
 from dretrieve.store.card import ModelCard, SideCard
+from dretrieve.store.fingerprint import sha256_file
+from dretrieve.text.cache import remember
 from dretrieve.tokens.tokenizer import FAST_FILE, OTHER_FILES
 from dretrieve.types import VectorSpec
 
@@ -39,6 +41,15 @@ LEGACY_POOLINGS = {
 # Longest input of a bare folder; a tokenizer's "no limit" is a number above the other.
 USUAL_TOKENS, NO_LIMIT = 512, 10**9
 KNOWN_POOLINGS = {"cls": "cls", "mean": "mean", "last": "last", "lasttoken": "last"}
+# Beside weights and tokenizer, what decides a plain folder's vectors, or what a tokenizer reads besides.
+SETTINGS_FILES = (
+    "config*.json",
+    "modules.json",
+    "sentence_*_config.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "[0-9]*_*/config.json",
+)
 QUERY_PROMPTS = ("query", "search_query")
 PASSAGE_PROMPTS = ("document", "passage", "corpus", "search_document")
 
@@ -74,6 +85,7 @@ def read_plain(folder: Path) -> PlainModel:
     Raises:
         PreconditionError: no model here, or weights that are pickles.
         DataError: a module or pooling that has no counterpart here; broken JSON.
+        VerificationError: other bytes than at the folder's first use here, at the same size and time.
     """
     if (folder / "modules.json").exists():
         settings = _sentence_transformer(folder)
@@ -95,6 +107,11 @@ def read_plain(folder: Path) -> PlainModel:
         else "right",
         settings={"lowercase": True} if settings.lowercase else {},
     ).with_hashes(folder, side_files(place))
+    others = [file for pattern in SETTINGS_FILES for base in {folder, place} for file in base.glob(pattern)]
+    remember(
+        {file: sha256_file(file) for file in others}
+        | {place / name: digest for name, digest in shared.files.items()}
+    )
     card = ModelCard(
         method="shared",
         vectors=VectorSpec(dim=hidden_size(config, place), kind="one", score="dot"),

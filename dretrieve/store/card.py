@@ -201,7 +201,7 @@ def from_json(kind: Any, value: object, name: str = "") -> Any:
         ValueError: "has the unknown entry …", "lacks …", "has … expected …".
     """
     origin, inner = get_origin(kind), get_args(kind)
-    if is_dataclass(kind) and isinstance(value, dict):
+    if isinstance(value, dict) and is_dataclass(kind):
         return _dataclass_from_json(kind, value, name)
     if kind is Any or (origin is Literal and isinstance(value, str) and value in inner):
         return value
@@ -209,14 +209,15 @@ def from_json(kind: Any, value: object, name: str = "") -> Any:
         return tuple(from_json(inner[0], item, name) for item in value)
     if origin is Mapping and isinstance(value, dict):
         return {key: from_json(inner[1], item, f"{name}.{key}") for key, item in value.items()}
-    if isinstance(kind, UnionType) and isinstance(value, kind):
-        return value
-    numeric = kind in (int, float) and isinstance(value, int | kind) and not isinstance(value, bool)
-    if numeric or (kind in (str, bool) and isinstance(value, kind)):
+    plain = {str: str, bool: bool, int: int, float: int | float}.get(
+        kind, kind if origin is UnionType else None
+    )
+    whole = isinstance(value, bool) and kind in (int, float)  # True is a number for Python, not here
+    if plain is not None and isinstance(value, plain) and not whole:
         return value
     words: dict[Any, str] = {str: "a text", bool: "true or false", int: "a whole number", float: "a number"}
     listed = " or ".join(map(repr, inner)) if origin is Literal else "a list" if origin is tuple else ""
-    expected = words.get(kind) or listed or (str(kind) if inner and not origin else "names with values")
+    expected = words.get(kind) or listed or (str(kind) if origin is UnionType else "names with values")
     raise ValueError(f"has {name} = {json.dumps(value, ensure_ascii=False)[:100]}, expected {expected}")
 
 

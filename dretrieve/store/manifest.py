@@ -12,7 +12,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -150,11 +150,19 @@ def write_provenance(
     )
 
 
-def verify_files(path: Path, manifest: Manifest, *, full: bool = False) -> None:
+def verify_files(
+    path: Path, manifest: Manifest, *, full: bool = False, only: Collection[str] | None = None
+) -> None:
     """Check that the files are those that were written.
 
     Size always; the checksum when ``full``, or when a file's time is not the one in the provenance.
     A single file that was renamed with its manifest is checked under its present name.
+
+    Args:
+        path: of the manifest.
+        manifest: which lists the files.
+        full: hash them all.
+        only: look at these alone, where the manifest lists them.
 
     Raises:
         PreconditionError: a file is missing.
@@ -166,6 +174,8 @@ def verify_files(path: Path, manifest: Manifest, *, full: bool = False) -> None:
     except (OSError, ValueError, AttributeError):
         times = {}
     for name, entry in _present_files(path, manifest):
+        if only is not None and name not in only:
+            continue
         file = folder / name
         try:
             status = file.stat()

@@ -1,10 +1,18 @@
-"""Where things are kept that can be made again (text stores, downloads)."""
+"""Where things are kept that can be made again (text stores, downloads), and what files were at first use."""
 
 from __future__ import annotations
 
+import json
 import os
+import warnings
+from collections import defaultdict
+from collections.abc import Mapping
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
+
+from dretrieve.errors import ChangedWarning, DretrieveError, VerificationError
+from dretrieve.store.atomic import make_folder, write_json
 
 
 def cache_folder() -> Path:
@@ -23,3 +31,52 @@ def download_folder(kind: str, base: str, *, unchecked: bool) -> Path:
     if not unchecked:
         return cache_folder() / "downloads" / kind
     return cache_folder() / "unchecked" / sha256(base.encode()).hexdigest()[:12] / kind
+
+
+def remember(files: Mapping[Path, str], *, said: bool = True) -> None:
+    """Compare files that were made elsewhere with what they were when they were used before.
+
+    Their makers left no checksums, so those of the first use are kept in the cache, by folder. A file with
+    the size and time of before must have its bytes; one that was written since counts as new, and is said.
+
+    Args:
+        files: file to its SHA-256 of now.
+        said: warn of files that were written since.
+
+    Raises:
+        VerificationError: bytes changed though nobody wrote the file.
+    """
+    folders: dict[Path, dict[str, str]] = defaultdict(dict)
+    for file in filter(Path.is_file, files):  # no pipe
+        folders[file.resolve().parent][file.resolve().name] = files[file]
+    for folder, digests in folders.items():
+        record = cache_folder() / "first-use" / f"{sha256(os.fsencode(folder)).hexdigest()[:16]}.json"
+        known = _known(record)
+        for name, digest in digests.items():
+            status = (folder / name).stat()
+            entry: list[int | str] = [status.st_size, status.st_mtime_ns, digest]
+            before = known.get(name, entry)
+            if before[2] != digest and before[:2] == entry[:2]:
+                raise VerificationError(
+                    f"{folder / name} has other bytes than at its first use here, though size and time are "
+                    f"the same: it is damaged; fetch it again (or, if it is right, remove {record})"
+                )
+            if before[2] != digest and said:
+                warnings.warn(
+                    f"{folder / name} is not the file that was used here before: it was written since; what "
+                    "was made with it then does not fit it any more",
+                    ChangedWarning,
+                    stacklevel=2,
+                )
+            known[name] = entry
+        if known != _known(record):
+            with suppress(DretrieveError, OSError):  # a cache that cannot be written remembers nothing
+                make_folder(record.parent)
+                write_json(record, {"folder": str(folder), "files": known})
+
+
+def _known(record: Path) -> dict[str, list[int | str]]:
+    try:
+        return dict(json.loads(record.read_bytes())["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}

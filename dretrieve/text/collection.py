@@ -9,18 +9,27 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dretrieve.errors import DataError, DretrieveError, PreconditionError, UsageError
+from dretrieve.errors import (
+    ChangedWarning,
+    DataError,
+    DretrieveError,
+    PreconditionError,
+    UsageError,
+    VerificationError,
+)
 from dretrieve.store.interrupt import interruptible
 from dretrieve.store.killed import remove_left
-from dretrieve.store.manifest import provenance_path
-from dretrieve.store.text_store import TextStore
+from dretrieve.store.manifest import Manifest, manifest_path, provenance_path, read_manifest, verify_files
+from dretrieve.store.text_store import TextStore, records_sha256
 from dretrieve.text.beir import Query, find_file, split_files
-from dretrieve.text.cache import cache_folder
+from dretrieve.text.cache import cache_folder, remember
 from dretrieve.text.files import exists, is_stream, sha256_of
 from dretrieve.text.foreign.pyserini import collection_files
 from dretrieve.text.forms import detect, read_corpus, read_queries
@@ -134,23 +143,54 @@ class Collection:
         """Hash over the canonical passages; over the queries where there are no passages."""
         return self.corpus().sha256 if self.files.corpus else self.queries().sha256
 
-    def corpus(self, progress: Progress | None = None) -> TextStore:
+    def corpus(
+        self, progress: Progress | None = None, *, hashed: bool = False, full: bool = False
+    ) -> TextStore:
         """Return the passages with random access; builds the text store on first use.
 
         It stands in the collection's own folder when that may be written, else in the cache
-        (``DRETRIEVE_CACHE``, by default ``~/.cache/dretrieve``), and is built again when the file changes.
+        (``DRETRIEVE_CACHE``, by default ``~/.cache/dretrieve``), and is built again when the file changes, or
+        when the store is found damaged. That the passages are no longer those that `prepare` wrote is said.
+
+        Args:
+            progress: is told what is read.
+            hashed: hash the store's files, whatever their size and time.
+            full: that, and read the corpus again and compare.
 
         Raises:
             PreconditionError: no passages here.
             DataError: broken lines, an id twice.
+            VerificationError: ``full`` found other texts in the corpus than when it was first read.
         """
         if self.files.corpus is None:
             raise PreconditionError(
                 f"{self.path} has queries but no passages (corpus.jsonl); name the corpus too"
             )
         if self._store is None:
-            self._store = open_or_build(self.files.corpus, progress or Silent())
+            self._store = open_or_build(self.files.corpus, progress or Silent(), hashed=hashed or full)
+            if full:
+                check_texts(self.files.corpus, self._store)
+            listed = self._prepared()
+            if listed is not None and listed.extra.get("sha256", self._store.sha256) != self._store.sha256:
+                self._say_changed(self.files.corpus)
         return self._store
+
+    def verify(self, *, full: bool = False) -> None:
+        """Refuse a text store that is damaged, instead of making it again as `corpus` does.
+
+        Args:
+            full: hash all of it, and compare it with the corpus.
+
+        Raises:
+            VerificationError: names the file, and says which of them to make again.
+        """
+        if self.files.corpus is not None:
+            source = _source(self.files.corpus)
+            for folder in store_folders(self.files.corpus):
+                if _recorded_source(folder) == source:
+                    store = TextStore.open(folder, full=full)
+                    if full:
+                        check_texts(self.files.corpus, store)
 
     def queries(self, split: str | None = None) -> QuerySet:
         """Return the queries of a split (by default the one named when opening, else all).
@@ -172,7 +212,7 @@ class Collection:
         if name is None:
             return QuerySet(queries, self.files.queries)
         if name in self.files.qrels:
-            wanted = set(read_qrels(self.files.qrels[name]).query_ids)
+            wanted = set(self.qrels(name).query_ids)
             chosen = [query for query in queries if query.id in wanted]
             lost = wanted - {query.id for query in chosen}
             if lost:
@@ -200,6 +240,7 @@ class Collection:
         if name is None and len(known) == 1:
             name = next(iter(known))
         if name in known:
+            self._check_listed(known[name])
             return known[name]
         listed = ", ".join(known) or "none"
         if name is None and known:
@@ -225,7 +266,38 @@ class Collection:
             if self.files.queries is None:
                 return []
             self._queries = list(read_queries(self.files.queries))
+            self._check_listed(self.files.queries)
         return self._queries
+
+    def _prepared(self) -> Manifest | None:
+        """Return what `prepare` wrote of this folder, None for one that it did not make."""
+        with suppress(DretrieveError):
+            found = read_manifest(manifest_path(self.path)) if self.path.is_dir() else None
+            return found if found is not None and found.stage == "prepare" else None
+        return None
+
+    def _check_listed(self, file: Path) -> None:
+        """Say that a file is not the one that `prepare` wrote; of other makers' files look for damage only.
+
+        Raises:
+            VerificationError: other bytes than at its first use here, at the same size and time.
+        """
+        listed = self._prepared()
+        if listed is None:
+            remember({file: sha256_of(file)}, said=False)
+            return
+        try:
+            verify_files(manifest_path(self.path), listed, only=[str(file.relative_to(self.path))])
+        except VerificationError:
+            self._say_changed(file)
+
+    def _say_changed(self, file: Path) -> None:
+        warnings.warn(
+            f"{file} is not the file that prepare wrote: it was changed since; prepare again with "
+            f"--force, or remove {manifest_path(self.path)} if the change is meant",
+            ChangedWarning,
+            stacklevel=3,
+        )
 
 
 def _source(corpus: Path) -> dict[str, Any]:
@@ -260,14 +332,27 @@ def store_folders(corpus: Path) -> list[Path]:
     return [folder / STORE_FOLDER / f"{real.name}.texts", cached] if writable else [cached]
 
 
-def open_or_build(corpus: Path, progress: Progress) -> TextStore:
+def check_texts(corpus: Path, store: TextStore) -> None:
+    """Read the corpus again and compare it with its text store.
+
+    Raises:
+        VerificationError: they differ, though the file has the size and time with which the store was made.
+    """
+    if records_sha256(read_corpus(corpus)) != store.sha256:
+        raise VerificationError(
+            f"{corpus} holds other texts than when its text store was made, though its size and time are the "
+            f"same: the file is damaged, fetch it again (or, if the file is right, remove {store.folder})"
+        )
+
+
+def open_or_build(corpus: Path, progress: Progress, *, hashed: bool = False) -> TextStore:
     """Return the text store of a corpus file (or JsonCollection folder), made now if missing or stale."""
     source, folders = _source(corpus), store_folders(corpus)
     for folder in folders:
         remove_left(folder.parent, [folder.name])
         if _recorded_source(folder) == source:
             try:
-                return TextStore.open(folder)
+                return TextStore.open(folder, full=hashed)
             except DretrieveError as error:
                 progress.note(f"text store rebuilt: {error}")
     last = folders[-1]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from dretrieve.text.cache import cache_folder
+from dretrieve.errors import ChangedWarning, VerificationError
+from dretrieve.store.fingerprint import sha256_file
+from dretrieve.text.cache import cache_folder, remember
 
 
 def test_the_variable_wins_over_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -16,3 +19,64 @@ def test_the_variable_wins_over_the_home_folder(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache_folder() == tmp_path / ".cache" / "dretrieve"
     assert not (tmp_path / ".cache").exists()
+
+
+def flip(path: Path, *, time: bool) -> None:
+    """Flip a bit; the file keeps its time, or gets a later one."""
+    status = path.stat()
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    later = status.st_mtime_ns + (10**9 if time else 0)
+    os.utime(path, ns=(status.st_atime_ns, later))
+
+
+def use(path: Path) -> None:
+    """Remember the file as it is."""
+    remember({path: sha256_file(path)})
+
+
+def test_bytes_that_nobody_wrote_are_refused_until_the_record_goes(tmp_path: Path) -> None:
+    path = tmp_path / "weights"
+    path.write_bytes(b"weights of a model")
+    use(path)
+    use(path)
+    flip(path, time=False)
+    for _ in range(2):
+        with pytest.raises(VerificationError, match="remove .*json") as told:
+            use(path)
+    Path(str(told.value).rpartition("remove ")[2].removesuffix(")")).unlink()
+    use(path)
+
+
+def test_a_file_that_was_written_since_is_said_once(tmp_path: Path) -> None:
+    path = tmp_path / "weights"
+    path.write_bytes(b"weights of a model")
+    use(path)
+    flip(path, time=True)
+    with pytest.warns(ChangedWarning, match="is not the file that was used here before"):
+        use(path)
+    use(path)
+    flip(path, time=True)
+    remember({path: sha256_file(path)}, said=False)
+    os.utime(path)  # touched, the same bytes
+    use(path)
+
+
+def test_a_cache_that_cannot_be_written_remembers_nothing(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    monkeypatch.setenv("DRETRIEVE_CACHE", str(tmp_path / "file" / "cache"))
+    use(tmp_path / "file")
+
+
+@pytest.mark.parametrize("record", ["{", "[]", '{"files": 3}'])
+def test_a_record_that_cannot_be_read_is_made_again(tmp_path: Path, record: str) -> None:
+    path = tmp_path / "weights"
+    path.write_bytes(b"weights of a model")
+    use(path)
+    (kept,) = [file for file in (cache_folder() / "first-use").iterdir() if str(tmp_path) in file.read_text()]
+    kept.write_text(record)
+    use(path)
+    flip(path, time=False)
+    with pytest.raises(VerificationError):
+        use(path)

@@ -9,6 +9,7 @@ needed nor run; every other class of a pickle is refused.
 from __future__ import annotations
 
 import pickle
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,8 @@ import torch
 from torch import Tensor
 
 from dretrieve.errors import DataError, PreconditionError
+from dretrieve.store.fingerprint import sha256_file
+from dretrieve.text.cache import remember
 
 Setting = str | int | float | bool
 # What a configuration of hydra consists of, by the names that a pickle calls it.
@@ -62,11 +65,13 @@ def read_checkpoint(path: Path) -> ForeignCheckpoint:
 
     Raises:
         PreconditionError: nothing stands there.
-        DataError: no checkpoint; a pickle of other things than tensors, plain values, a configuration.
+        DataError: no checkpoint, or a damaged one; a pickle of more than tensors, values, a configuration.
+        VerificationError: other bytes than at its first use here, at the same size and time.
     """
     if not path.is_file():
         what = "is a folder; name the checkpoint's file in it" if path.is_dir() else "does not exist"
         raise PreconditionError(f"{path} {what}")
+    remember({path: sha256_file(path)})
     if path.suffix == ".safetensors":
         return ForeignCheckpoint(path, _safetensors(path))
     content = _torch(path)
@@ -87,7 +92,28 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
         raise DataError(f"{path} cannot be read as safetensors: {error}; fetch it again") from error
 
 
+def _check_sums(path: Path) -> None:
+    """Hold the parts of a torch file against the checksums (CRC) of its zip, at which torch does not look.
+
+    Raises:
+        DataError: names the part that was changed, or says that the zip is damaged.
+    """
+    if not zipfile.is_zipfile(path):
+        return  # a torch file of before 1.6, one stream without checksums
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except Exception as error:  # of a flipped header zipfile raises whatever it stumbles on
+        raise DataError(f"{path} is a damaged zip archive: {_one_line(error)}; fetch it again") from error
+    if damaged is not None:
+        raise DataError(
+            f"{path} is damaged: its part {damaged} does not have the checksum that the archive records for "
+            "it; fetch it again"
+        )
+
+
 def _torch(path: Path) -> Any:
+    _check_sums(path)
     replaced: list[Any] = [(Opaque, name) for name in REPLACED]
     try:
         with torch.serialization.safe_globals(replaced):
@@ -102,8 +128,13 @@ def _torch(path: Path) -> Any:
     except MemoryError:
         raise
     except Exception as error:  # of bytes that are no pickle, torch's reader raises whatever it stumbles on
-        reason = " ".join(str(error).split())[:200]
-        raise DataError(f"{path} is no torch checkpoint, or is damaged: {reason}; fetch it again") from error
+        raise DataError(
+            f"{path} is no torch checkpoint, or is damaged: {_one_line(error)}; fetch it again"
+        ) from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def _settings(params: object) -> dict[str, Setting]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
 import pytest
 import torch
 
-from dretrieve.errors import DataError, PreconditionError
+from dretrieve.errors import DataError, PreconditionError, VerificationError
 from dretrieve.models.foreign.checkpoint import read_checkpoint
 
 WEIGHTS = {"question_model.a": torch.arange(6.0).view(2, 3)}
@@ -106,3 +107,44 @@ def test_what_is_no_file_of_weights(tmp_path):
     torch.save({"epoch": 3}, tmp_path / "empty.pt")
     with pytest.raises(DataError, match="holds no weights by name"):
         read_checkpoint(tmp_path / "empty.pt")
+
+
+@pytest.mark.parametrize("part", range(12))
+def test_a_flipped_bit_in_a_zip_is_never_other_weights(tmp_path, part):
+    """Flips spread over a torch file: refused, or in bytes on which no weight depends."""
+    path = tmp_path / "weights.pt"
+    torch.save({"model_dict": {"a": torch.arange(4096.0)}}, path)
+    data = bytearray(path.read_bytes())
+    data[len(data) * (2 * part + 1) // 24] ^= 0x10
+    path.write_bytes(data)
+    with contextlib.suppress(DataError):
+        assert torch.equal(read_checkpoint(path).tensors["a"], torch.arange(4096.0))
+
+
+def test_the_damaged_part_of_a_zip_is_named(tmp_path):
+    path = tmp_path / "weights.pt"
+    torch.save({"model_dict": {"a": torch.arange(4096.0)}}, path)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(DataError, match="its part weights/data/0 does not have the checksum"):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "old.pt"])
+def test_a_checkpoint_without_checksums_is_held_against_its_first_use(tmp_path, name):
+    from safetensors.torch import save_file
+
+    path, weights = tmp_path / name, {"a": torch.arange(4096.0)}
+    if name == "old.pt":
+        torch.save(weights, path, _use_new_zipfile_serialization=False)
+    else:
+        save_file(weights, path)
+    read_checkpoint(path)
+    status = path.stat()
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    with pytest.raises(VerificationError, match=f"{name} has other bytes than at its first use"):
+        read_checkpoint(path)
