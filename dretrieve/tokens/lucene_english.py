@@ -81,6 +81,9 @@ def _unicode_word() -> regex.Pattern[str]:
 
 
 _UNICODE_WORD = _unicode_word()
+WINDOW = 2 * MAX_TOKEN_LENGTH  # characters
+# Runs of one connector or joiner: no word reaches over more than a word's length of them.
+_LONG_RUN = regex.compile(rf"([\p{{WB=ExtendNumLet}}\u200d])\1{{{WINDOW},}}+", flags=regex.V1)
 
 
 def plain_words(text: str) -> list[str]:
@@ -120,23 +123,39 @@ def _lower(letter: str) -> str:
 
 
 def _unicode_words(text: str) -> list[str]:
+    """Return the words of any text, in time linear in its length.
+
+    The rest of a word that was cut is not searched to its end for each piece: a match within a window that
+    is longer than a word may be proves that the whole one is too.
+    """
     found: list[str] = []
-    position = 0
-    while match := _UNICODE_WORD.search(text, position):
+    if len(text) > WINDOW:
+        text = _LONG_RUN.sub(lambda run: run.group(1) * WINDOW, text)
+    position, cut = 0, False
+    while True:
+        match = _UNICODE_WORD.search(text, position, position + WINDOW) if cut else None
+        if match is None or match.end() <= _limit(text, match.start()):
+            match = _UNICODE_WORD.search(text, position)
+        if match is None:
+            return found
         start, position = match.span()
+        cut = False
         if position - start > MAX_TOKEN_LENGTH // 2:
             limit = _limit(text, start)
             if position > limit:
+                cut = True
                 short = _UNICODE_WORD.match(text, start, limit)
                 position = short.end() if short else start + 1
                 if not short:
                     continue
         found.append(text[start:position])
-    return found
 
 
 def _limit(text: str, start: int) -> int:
     """Return the end of the longest slice from a start that fits `MAX_TOKEN_LENGTH` UTF-16 units."""
+    end = min(start + MAX_TOKEN_LENGTH, len(text))
+    if max(text[start:end], default="") <= "\uffff":
+        return end
     units = 0
     for position in range(start, len(text)):
         units += 2 if text[position] > "\uffff" else 1

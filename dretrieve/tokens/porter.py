@@ -114,7 +114,12 @@ def _measure(word: str) -> int:
 
 
 def _has_vowel(word: str) -> bool:
-    return any(not _consonant(word, position) for position in range(len(word)))
+    consonant = False
+    for position, letter in enumerate(word):
+        consonant = letter not in _VOWELS and (letter != "y" or position == 0 or not consonant)
+        if not consonant:
+            return True
+    return False
 
 
 def _double_consonant(word: str) -> bool:

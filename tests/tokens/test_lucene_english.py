@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,25 @@ def test_words_stand_in_the_text_in_order(text: str) -> None:
     position = 0
     for word in plain_words(text):
         position = text.index(word, position) + len(word)
+
+
+@pytest.mark.parametrize(
+    ("unit", "end", "count", "first", "last"),
+    [
+        ("a", "", 7844, "a" * 255, "a" * 35),
+        ("1234567890", "", 7844, "1234567890" * 25 + "12345", "67890" + "1234567890" * 3),
+        ("\u0e01", "", 7844, "\u0e01" * 255, "\u0e01" * 35),
+        ("1,", "", 7813, "1," * 127 + "1", "1," * 63 + "1"),
+        ("_", "x\u00e9", 2, "_" * 254 + "x", "\u00e9"),
+    ],
+    ids=["letters", "digits", "thai", "numbers", "underscores"],
+)
+def test_a_token_of_two_millions_takes_time_in_proportion(
+    unit: str, end: str, count: int, first: str, last: str
+) -> None:
+    """Over 20 s when every piece was searched to the end of the token; hours for underscores."""
+    text = unit * (2_000_000 // len(unit)) + end
+    begin = time.process_time()
+    found = words(text)
+    assert time.process_time() - begin < 12
+    assert (len(found), found[0], found[-1]) == (count, first, last)
