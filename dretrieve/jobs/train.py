@@ -14,7 +14,14 @@ import torch
 
 from dretrieve.errors import PreconditionError
 from dretrieve.jobs.model_output import alone_in, check_saved, listed, model_files
-from dretrieve.jobs.train_inputs import STAGE, Inputs, open_inputs, open_tokenizers, sets_in_rows
+from dretrieve.jobs.train_inputs import (
+    STAGE,
+    Inputs,
+    checkpoint_card,
+    open_inputs,
+    open_tokenizers,
+    sets_in_rows,
+)
 from dretrieve.models.base import Method
 from dretrieve.models.config import MethodConfig
 from dretrieve.models.model_folder import beyond_sentence_transformers, save_model
@@ -173,6 +180,7 @@ def _train(
     if options.gradient_checkpointing:
         save_activation_memory(method)
     tokenizers = open_tokenizers(config.backbone, method)
+    checkpoints.card = checkpoint_card(method, config.backbone, opened.stage.inputs)
     sets = sets_in_rows(opened, tokenizers, checkpoints.folder / "tokens", progress)
     plans = plan_phases(method, sets, tokenizers, options, opened.place)
     _announce(plans, opened, options, progress)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import torch
 from dretrieve.errors import UsageError
 from dretrieve.models.base import Method
 from dretrieve.models.places import find_model, read_card
+from dretrieve.store.card import ModelCard, SideCard
 from dretrieve.store.fingerprint import canonical_json, sha256_bytes
 from dretrieve.store.stage import Stage
 from dretrieve.tokens.tokenizer import SideTokenizer
@@ -104,6 +105,21 @@ def open_tokenizers(backbone: str, method: Method) -> dict[Side, SideTokenizer]:
     known, _ = read_card(folder)
     card = method.card()
     return {side: SideTokenizer.open(folder / known.side(side).folder, card.side(side)) for side in SIDES}
+
+
+def checkpoint_card(method: Method, backbone: str, inputs: Mapping[str, str]) -> ModelCard:
+    """Return the card of the method's checkpoints: weights of their own, all else from the backbone."""
+    card, folder = method.card(), Path(backbone)
+
+    def side(of: SideCard, known: str) -> SideCard:
+        return replace(of, folder=".", settings={**of.settings, "backbone": known})
+
+    return replace(
+        card,
+        query=side(card.query, inputs["backbone query"]),
+        passage=side(card.passage, inputs["backbone passage"]),
+        source={"backbone": str(folder.resolve()) if folder.is_dir() else backbone, "checkpoint": True},
+    )
 
 
 def sets_in_rows(

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
-from dretrieve.models.backbone import load_module
+from dretrieve.errors import VerificationError
+from dretrieve.models.backbone import WEIGHTS, explained_weights, load_module
 from dretrieve.models.base import Encoded, Method, TokenBatch
 from dretrieve.models.bi_encoder import SIDES, pooled_encoder
 from dretrieve.models.places import find_model, read_card
@@ -103,15 +105,45 @@ def load_model(
     card, note = read_card(folder)
     choices = card.chosen(settings or {})
     device, dtype = torch.device(device), DTYPES[precision]
+    from_checkpoint = bool(card.source.get("checkpoint"))
     if note is None:
-        method = find(card.method).method().load(folder, card)
+        method = (_at_checkpoint if from_checkpoint else find(card.method).method().load)(folder, card)
         method.choose(choices)
         module: Method | PlainEncoder = method
     else:
         module = PlainEncoder(pooled(folder, card.passage))
     ready(module, device, dtype)
-    tokenizers = {side: open_tokenizer(folder, card.side(side)) for side in SIDES}
+    places = _backbone_sides(folder, card) if from_checkpoint else dict.fromkeys(SIDES, folder)
+    tokenizers = {side: open_tokenizer(places[side], card.side(side)) for side in SIDES}
     return LoadedModel(name, card, module, tokenizers, device, precision, dict(settings or {}), note)
+
+
+def _at_checkpoint(folder: Path, card: ModelCard) -> Method:
+    """Return the method as it was at a training's checkpoint: built on its backbone, with those weights.
+
+    Raises:
+        PreconditionError: the backbone is not there; weights that are not the method's.
+        VerificationError: another backbone than the one that was trained.
+    """
+    _backbone_sides(folder, card)
+    entry, name = find(card.method), str(card.source["backbone"])
+    method = entry.method().build(entry.config()(**card.method_config), name)
+    with explained_weights(folder):
+        method.load_state_dict(load_file(folder / WEIGHTS))
+    return method
+
+
+def _backbone_sides(folder: Path, card: ModelCard) -> dict[Side, Path]:
+    """Return the folders of the sides of a checkpoint's backbone."""
+    name = str(card.source["backbone"])
+    place = find_model(name)
+    known, _ = read_card(place)
+    if any(known.fingerprint(side) != card.side(side).settings.get("backbone") for side in SIDES):
+        raise VerificationError(
+            f"{folder} is a checkpoint on the backbone {name}, and what stands there now is another model; "
+            "put the backbone back, or train again"
+        )
+    return {side: place / known.side(side).folder for side in SIDES}
 
 
 def open_tokenizer(folder: Path, card: SideCard) -> SideTokenizer:

@@ -85,6 +85,14 @@ class ModelCard:
     source: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
 
+    def with_hashes(self, folder: Path, names: tuple[str, ...]) -> ModelCard:
+        """Return the card with the checksums of those files in both sides."""
+        return replace(
+            self,
+            query=self.query.with_hashes(folder, names),
+            passage=self.passage.with_hashes(folder, names),
+        )
+
     def side(self, side: Side) -> SideCard:
         """Return the card of one side."""
         return self.query if side == "query" else self.passage

@@ -2,7 +2,8 @@
 
 A checkpoint is a folder ``step-00000100`` with ``model.safetensors``, ``optimizer.safetensors``,
 ``state.json`` (step, curve, best dev value) and ``manifest.json``, which names the training by its options
-and inputs. There is no pickle and no generator state: batches and dropout are functions of the step.
+and inputs; a ``card.json`` makes it a model that `encode` takes (`models.loading`). There is no pickle
+and no generator state: batches and dropout are functions of the step.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 
 from dretrieve.errors import DataError, DretrieveError, PreconditionError
 from dretrieve.store.atomic import explained, make_folder, sync, temporary_beside, write_json
+from dretrieve.store.card import CARD, ModelCard
 from dretrieve.store.killed import remove_left
 from dretrieve.store.manifest import Manifest, describe_files, read_manifest, verify_files, write_manifest
 from dretrieve.store.stage import differences
@@ -74,6 +76,9 @@ class Checkpoints:
         inputs: role to fingerprint.
         keep: how many stay.
         note: takes one line for the user.
+
+    Attributes:
+        card: of the model in training, written into every checkpoint; None writes none.
     """
 
     def __init__(
@@ -86,6 +91,7 @@ class Checkpoints:
         note: Callable[[str], None],
     ) -> None:
         self.folder, self._keep, self._note = folder, max(1, keep), note
+        self.card: ModelCard | None = None
         self._manifest = Manifest(stage=STAGE, version=1, options=options, inputs=inputs)
 
     def save(
@@ -101,7 +107,11 @@ class Checkpoints:
                 save_file(dict(model), aside / FILES[0])
                 save_file(dict(optimizer), aside / FILES[1])
                 write_json(aside / FILES[2], asdict(state))
-                for name in FILES:
+                names: tuple[str, ...] = FILES
+                if self.card is not None:
+                    self.card.with_hashes(aside, (FILES[0],)).save(aside)
+                    names = (*FILES, CARD)
+                for name in names:
                     sync(aside / name)
                 write_manifest(
                     aside / "manifest.json",
@@ -111,7 +121,7 @@ class Checkpoints:
                         options=self._manifest.options,
                         inputs=self._manifest.inputs,
                         counts={"steps": total},
-                        files=describe_files(aside, FILES),
+                        files=describe_files(aside, names),
                     ),
                 )
                 if path.exists():

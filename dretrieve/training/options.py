@@ -80,7 +80,7 @@ class TrainOptions:
     logging_steps: int = panel(10, "A point of the curve.", RHYTHM)
     save_steps: int = panel(200, "A checkpoint; 0 only at the end.", RHYTHM)
     save_total_limit: int = panel(2, "Checkpoints that stay while training.", RHYTHM)
-    keep_checkpoints: bool = panel(False, "They stay when training is finished, too.", RHYTHM)
+    keep_checkpoints: bool = panel(False, "They stay after the training, each a model for encode.", RHYTHM)
     eval_steps: int = panel(0, "A look at dev; 0 at the end of each pass.", RHYTHM)
     patience: int = panel(0, "Looks without a better value before training ends; 0 never.", RHYTHM)
     report_to: str = panel("none", "tensorboard, wandb or none; several with commas.", RHYTHM)

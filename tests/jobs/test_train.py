@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from dretrieve.encoding.pipeline import encode_records
 from dretrieve.errors import DataError, Interrupted, PreconditionError, UsageError, VerificationError
 from dretrieve.jobs.mine_negatives import MineNegativesConfig
 from dretrieve.jobs.mine_negatives import run as mine
@@ -21,7 +23,7 @@ from dretrieve.models.shared import Shared
 from dretrieve.store.card import ModelCard
 from dretrieve.store.manifest import manifest_path, read_manifest
 from dretrieve.training.options import TrainOptions
-from dretrieve.types import Silent
+from dretrieve.types import Record, Silent
 
 
 class Notes(Silent):
@@ -223,6 +225,26 @@ def test_a_model_that_is_read_back_as_another_is_no_result(config_of, monkeypatc
     notes = Notes()
     assert run(config, notes).steps == 6
     assert "resuming after step 6" in notes.lines
+
+
+@pytest.mark.parametrize("method", ["shared", "dpr", "taser"])
+def test_a_checkpoint_is_encoded_with(config_of, tiny_model, tmp_path, method):
+    """The last checkpoint of a finished training holds the model itself."""
+    shutil.copytree(tiny_model, tmp_path / "backbone")
+    own = {"query_template": "ask {text}"} | ({"every": 2} if method == "taser" else {})
+    config = config_of(method, own, {"keep_checkpoints": True}, backbone=str(tmp_path / "backbone"))
+    run(config)
+    records = [Record("1", "Bees", "honey bee hive"), Record("2", "", "moon tide ocean")]
+    models = [load_model(str(config.output / name)) for name in ("checkpoints/step-00000006", ".")]
+    for side in ("query", "passage"):
+        vectors = [encode_records(model, side, records, "float32") for model in models]
+        np.testing.assert_allclose(*vectors, atol=1e-6)
+        earlier = ModelCard.load(config.output / "checkpoints/step-00000004")
+        assert earlier.fingerprint(side) != models[0].card.fingerprint(side)
+    weights = load_file(tmp_path / "backbone/model.safetensors")
+    save_file({name: of + 1 for name, of in weights.items()}, tmp_path / "backbone/model.safetensors")
+    with pytest.raises(VerificationError, match=r"step-00000006 is a checkpoint on the backbone .*/backbone"):
+        load_model(str(config.output / "checkpoints/step-00000006"))
 
 
 def test_a_second_training_in_the_folder_of_one_at_work(config_of):
