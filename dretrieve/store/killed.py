@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import re
 import shutil
 import time
 from collections.abc import Collection
@@ -17,6 +18,11 @@ from functools import lru_cache
 from pathlib import Path
 
 TEMPORARY_MARK = ".tmp-"
+# As `dretrieve.store.atomic.temporary_beside` names them, and as releases did that knew no hosts.
+_TEMPORARY = re.compile(
+    r"\.(?P<name>.+)\.tmp-(?:(?P<process>[0-9a-f]{8}-\d+-\d+)-[0-9a-f]{4}|\d+-[0-9a-f]{8})(?:\.old)?",
+    re.DOTALL,
+)
 QUIET_SECONDS = 600  # a process on another host of a shared disk writes more often than that
 
 
@@ -49,11 +55,10 @@ def remove_left(folder: Path, names: Collection[str] = (), *, deep: bool = False
         names: the files that they were to become; empty for all.
         deep: look into the folders below too.
     """
-    beginnings = tuple(f".{name}{TEMPORARY_MARK}" for name in names) or (".",)
     pattern = f"**/.*{TEMPORARY_MARK}*" if deep else f".*{TEMPORARY_MARK}*"
     with suppress(OSError):
-        for path in [path for path in folder.glob(pattern) if path.name.startswith(beginnings)]:
-            if not _is_left(path):
+        for path in list(folder.glob(pattern)):
+            if not _is_left(path, names):
                 continue
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
@@ -61,11 +66,13 @@ def remove_left(folder: Path, names: Collection[str] = (), *, deep: bool = False
                 path.unlink(missing_ok=True)
 
 
-def _is_left(path: Path) -> bool:
-    process = path.name.rpartition(TEMPORARY_MARK)[2].rpartition("-")[0]
-    if process.startswith(f"{_host()}-"):
-        return is_gone(process)
-    return _quiet_seconds(path) > QUIET_SECONDS
+def _is_left(path: Path, names: Collection[str]) -> bool:
+    """Return whether it is a temporary file of ours, for one of ``names`` (if any), that nobody writes to."""
+    found = _TEMPORARY.fullmatch(path.name)
+    if found is None or (names and found["name"] not in names):
+        return False
+    process = found["process"] or ""
+    return is_gone(process) if process.startswith(f"{_host()}-") else _quiet_seconds(path) > QUIET_SECONDS
 
 
 @lru_cache(maxsize=1)

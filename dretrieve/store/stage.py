@@ -33,7 +33,7 @@ from dretrieve.store.manifest import (
     write_provenance,
 )
 from dretrieve.store.stale import replaces_stale
-from dretrieve.store.state import clear_state, read_state, record_running, recorded_state, state_path
+from dretrieve.store.state import clear_state, read_state, record_state, recorded_state, state_path
 
 
 def differences(old: Manifest, new: Manifest) -> str:
@@ -195,7 +195,7 @@ class Stage:
 
     def _forget(self, look: bool) -> None:
         if not look:  # noted first, so that a call that is killed here can begin again
-            record_running(self.manifest_file, self.name, self.fingerprint)
+            record_state("replacing", self.manifest_file, self.name, self.fingerprint)
             self.manifest_file.unlink(missing_ok=True)
 
     def _manifest(

@@ -42,17 +42,17 @@ def read_state(manifest: Path) -> dict[str, Any] | None:
     return value
 
 
-def record_running(manifest: Path, stage: str, fingerprint: str) -> None:
-    """Note that this process works at the output."""
+def record_state(state: str, manifest: Path, stage: str, fingerprint: str) -> None:
+    """Note that this process works at the output ("running"), or is about to ("replacing")."""
     about = {"stage": stage, "fingerprint": fingerprint, "process": this_process()}
-    write_json(state_path(manifest), {"state": "running", "exit_code": None, "message": None, **about})
+    write_json(state_path(manifest), {"state": state, "exit_code": None, "message": None, **about})
 
 
 @contextmanager
 def recorded_state(manifest: Path, stage: str, fingerprint: str) -> Iterator[None]:
     """Keep the state file true while the block works; a failure is recorded and raised again."""
     path, before = state_path(manifest), read_state(manifest)
-    record_running(manifest, stage, fingerprint)
+    record_state("running", manifest, stage, fingerprint)
     try:
         yield
     except BaseException as error:  # noted, whatever it is, and raised again

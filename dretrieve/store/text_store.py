@@ -245,7 +245,7 @@ def _write_order(folder: Path) -> None:
 
 
 def _move(temporary: Path, folder: Path) -> None:
-    aside = temporary.with_name(temporary.name + ".old")
+    aside = temporary_beside(folder)
     for _ in range(3):
         try:
             os.rename(temporary, folder)

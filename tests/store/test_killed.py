@@ -45,10 +45,17 @@ def test_a_process_that_its_parent_did_not_wait_for_is_gone() -> None:
 
 
 def test_of_this_host_at_once_of_others_after_a_time(tmp_path: Path, dead: str) -> None:
-    kept = {f".b.tmp-{this_process()}-1", ".c.tmp-00000000-1-1-1", "d", ".tmp-x"}
-    for name in (*kept, f".a.tmp-{dead}-1"):
+    kept = {f".b.tmp-{this_process()}-00a1", ".c.tmp-00000000-1-1-00a1", "d", ".tmp-x"}
+    for name in (*kept, f".a.tmp-{dead}-00a1"):
         (tmp_path / name).write_bytes(b"")
-    old = tmp_path / ".e.tmp-00000000-1-1-2"
+    for name in (".theirs.tmp-old", ".vim.tmp-1-2", "tmp-1-0000abcd"):
+        kept.add(name)
+        (tmp_path / name).write_bytes(b"another program's")
+        os.utime(tmp_path / name, (1, 1))
+    earlier = tmp_path / ".f.tmp-1-0123abcd"
+    earlier.write_bytes(b"as releases before named them")
+    os.utime(earlier, (1, 1))
+    old = tmp_path / ".e.tmp-00000000-1-1-00a2"
     old.mkdir()
     (old / "texts.bin").write_bytes(b"")
     for path in (old / "texts.bin", old):
@@ -60,32 +67,32 @@ def test_of_this_host_at_once_of_others_after_a_time(tmp_path: Path, dead: str) 
 
 def test_only_the_named_and_below_only_if_asked(tmp_path: Path, dead: str) -> None:
     (tmp_path / "query").mkdir()
-    names = {f".run.tmp-{dead}-1", f".other.tmp-{dead}-1", f"query/.x.tmp-{dead}-1"}
+    names = {f".run.tmp-{dead}-00a1", f".other.tmp-{dead}-00a1", f"query/.x.tmp-{dead}-00a1"}
     for name in names:
         (tmp_path / name).write_bytes(b"")
     remove_left(tmp_path, ["run"])
-    assert left(tmp_path) == {"query", f".other.tmp-{dead}-1", f"query/.x.tmp-{dead}-1"}
+    assert left(tmp_path) == {"query", f".other.tmp-{dead}-00a1", f"query/.x.tmp-{dead}-00a1"}
     remove_left(tmp_path)
-    assert left(tmp_path) == {"query", f"query/.x.tmp-{dead}-1"}
+    assert left(tmp_path) == {"query", f"query/.x.tmp-{dead}-00a1"}
     remove_left(tmp_path, deep=True)
     assert left(tmp_path) == {"query"}
     remove_left(tmp_path / "none", deep=True)
 
 
 def test_the_next_write_of_a_file_removes_what_the_last_left(tmp_path: Path, dead: str) -> None:
-    (tmp_path / f".a.tmp-{dead}-1").write_bytes(b"half")
+    (tmp_path / f".a.tmp-{dead}-00a1").write_bytes(b"half")
     with replacing(tmp_path / "a", text=True) as file:
         file.write("whole")
     assert left(tmp_path) == {"a"}
 
 
 def test_scratch_has_no_name_or_goes(tmp_path: Path, dead: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / f".scratch.tmp-{dead}-1").write_bytes(b"half")
+    (tmp_path / f".scratch.tmp-{dead}-00a1").write_bytes(b"half")
     with scratch_file(tmp_path) as file:
         assert not left(tmp_path)
         file.write(b"x")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    (tmp_path / f".dretrieve.tmp-{dead}-1").mkdir()
+    (tmp_path / f".dretrieve.tmp-{dead}-00a1").mkdir()
     with scratch_folder() as folder:
         (folder / "x").write_bytes(b"x")
         assert len(left(tmp_path)) == 2
@@ -102,11 +109,11 @@ def test_an_up_to_date_stage_too_removes_what_killed_calls_left(tmp_path: Path, 
     whole = left(tmp_path)
     target = output / "a" / "b" if kind == "folder" else output
     for path in (target, stage.manifest_file, stage.manifest_file.with_name("other")):
-        path.with_name(f".{path.name}.tmp-{dead}-1").write_bytes(b"")
+        path.with_name(f".{path.name}.tmp-{dead}-00a1").write_bytes(b"")
     state = stage.manifest_file.with_name(stage.manifest_file.name.replace("manifest", "state"))
     state.write_text('{"state": "running"}')
     assert stage.up_to_date(look=True)
     assert len(left(tmp_path)) == len(whole) + 4, "a dry run changes nothing"
     assert stage.up_to_date()
-    others = {f".other.tmp-{dead}-1"} if kind == "file" else set()
+    others = {f".other.tmp-{dead}-00a1"} if kind == "file" else set()
     assert left(tmp_path) == whole | others

@@ -7,7 +7,7 @@ import pytest
 from dretrieve.errors import DataError, DretrieveError, Interrupted, PreconditionError, UsageError
 from dretrieve.store import state
 from dretrieve.store.atomic import explained
-from dretrieve.store.state import clear_state, read_state, record_running, recorded_state, state_path
+from dretrieve.store.state import clear_state, read_state, record_state, recorded_state, state_path
 
 
 def test_where_it_stands() -> None:
@@ -44,7 +44,7 @@ def test_running_is_read_as_killed_once_the_process_has_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest = tmp_path / "manifest.json"
-    record_running(manifest, "train", "f")
+    record_state("running", manifest, "train", "f")
     assert (read_state(manifest) or {})["state"] == "running"
     monkeypatch.setattr(state, "is_gone", lambda process: process == state.this_process())
     found = read_state(manifest) or {}
