@@ -33,6 +33,7 @@ from dretrieve.store.atomic import make_folder
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.interrupt import Signals
 from dretrieve.store.manifest import Manifest, read_manifest
+from dretrieve.store.settings import choice, read_settings
 from dretrieve.store.stage import Stage, open_artefact
 from dretrieve.store.state import recorded_state
 from dretrieve.types import Progress
@@ -68,8 +69,7 @@ class AnnOptions:
         """Return the options with defaults for that many passages."""
         if self.type == "hnsw":
             return replace(self, m=self.m or 32, ef_construction=self.ef_construction or 200)
-        lists = self.lists or int(4 * np.sqrt(rows))
-        lists = max(1, min(lists, rows // 39 if rows >= 39 else 1))
+        lists = self.lists or max(1, min(int(4 * np.sqrt(rows)), rows // 39))
         return replace(self, lists=lists, m=(self.m or _pieces(dim)) if self.type == "ivfpq" else None)
 
     def described(self) -> dict[str, Any]:
@@ -84,26 +84,58 @@ def _pieces(dim: int) -> int:
     return max(piece for piece in range(1, max(1, dim // 4) + 1) if dim % piece == 0)
 
 
-ALLOWED = {"hnsw": ("m", "ef_construction"), "ivf": ("lists",), "ivfpq": ("lists", "m")}
-SEARCHED = {"hnsw": "ef_search", "ivf": "probes", "ivfpq": "probes"}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HnswChoices:
+    """``--set`` of an hnsw index to build; faiss ends with a segmentation fault on ``m=1``."""
+
+    m: int | None = choice(None, least=2, most=512)
+    ef_construction: int | None = choice(None, least=1, most=1_000_000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IvfChoices:
+    """``--set`` of an ivf index to build."""
+
+    lists: int | None = choice(None, least=1, most=1 << 30)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IvfPqChoices:
+    """``--set`` of an ivfpq index to build."""
+
+    lists: int | None = choice(None, least=1, most=1 << 30)
+    m: int | None = choice(None, least=1, most=1 << 16)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HnswSearch:
+    """``--set`` of a search in an hnsw index."""
+
+    candidates: int = choice(2, least=1, most=1_000_000)
+    ef_search: int = choice(256, least=1, most=1_000_000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellSearch:
+    """``--set`` of a search in an ivf or ivfpq index; None probes a sixteenth of the cells, at least 8."""
+
+    candidates: int = choice(2, least=1, most=1_000_000)
+    probes: int | None = choice(None, least=1, most=1 << 30)
+
+
+BUILT: dict[str, type] = {"hnsw": HnswChoices, "ivf": IvfChoices, "ivfpq": IvfPqChoices}
+SEARCHED: dict[str, type] = {"hnsw": HnswSearch, "ivf": CellSearch, "ivfpq": CellSearch}
+CODES = 256  # of one byte of ivfpq: as many passages are needed to learn them
 
 
 def options(name: str, settings: Mapping[str, Any], threads: int) -> AnnOptions:
     """Return the options of a build from ``--set``.
 
     Raises:
-        UsageError: a name that the type does not have, or a value that is no positive whole number.
+        UsageError: a name that the type does not have, or a value out of bounds.
     """
-    return AnnOptions(type=name, threads=threads, **_whole_numbers(name, ALLOWED[name], settings))
-
-
-def _whole_numbers(kind: str, legal: tuple[str, ...], settings: Mapping[str, Any]) -> dict[str, int]:
-    for name, value in settings.items():
-        if name not in legal:
-            raise UsageError(f"--set {name}: an index of type {kind} takes {', '.join(legal)}")
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise UsageError(f"--set {name}={value}: a whole number from 1 is wanted")
-    return dict(settings)
+    chosen: Any = read_settings(BUILT[name], settings, f"building an index of type {name}")
+    return AnnOptions(type=name, threads=threads, **asdict(chosen))
 
 
 def load_faiss() -> ModuleType:
@@ -193,11 +225,16 @@ def open_index(folder: Path, *, full: bool = False, settings: Mapping[str, Any] 
     faiss = load_faiss()
     manifest = open_artefact(folder, STAGES, full=full)
     kind = manifest.options["type"]
-    given = _whole_numbers(kind, (SEARCHED[kind], "candidates"), settings or {})
-    lists = manifest.options.get("lists", 1)
-    default = {"candidates": 2, SEARCHED[kind]: 256 if kind == "hnsw" else min(lists, max(8, lists // 16))}
+    chosen = asdict(read_settings(SEARCHED[kind], settings or {}, f"searching an index of type {kind}"))
+    if kind != "hnsw":
+        lists = manifest.options["lists"]
+        if (chosen["probes"] or 0) > lists:
+            raise UsageError(
+                f"--set probes={chosen['probes']}: {folder} has {lists:,} lists; give at most that"
+            )
+        chosen["probes"] = chosen["probes"] or min(lists, max(8, lists // 16))
     passages = Passages(open_embeddings(folder, manifest, full=full), folder / RANKS)
-    return AnnIndex(passages, faiss.read_index(str(folder / FILE)), manifest, {**default, **given})
+    return AnnIndex(passages, faiss.read_index(str(folder / FILE)), manifest, chosen)
 
 
 def build(
@@ -221,8 +258,7 @@ def build(
     faiss = load_faiss()
     passages = Passages(embeddings)
     filled = options.filled(passages.rows, passages.dim)
-    if filled.type == "ivfpq" and passages.dim % (filled.m or 1):
-        raise UsageError(f"--set m={filled.m}: it must divide the {passages.dim} dimensions")
+    _check_size(filled, options, passages, progress)
     stage = Stage(
         output,
         kind="folder",
@@ -243,6 +279,29 @@ def build(
             faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))
     counts = {"rows": passages.rows, "dim": passages.dim}
     return stage.commit(counts=counts, extra={"embeddings": relative_folder(embeddings.folder, output)})
+
+
+def _check_size(filled: AnnOptions, asked: AnnOptions, passages: Passages, progress: Progress) -> None:
+    """Refuse what so many passages of so many dimensions cannot fill.
+
+    Raises:
+        UsageError: more lists than passages; ``m`` does not divide the dimensions.
+        PreconditionError: too few passages for the codes of ivfpq.
+    """
+    rows, dim, lists = passages.rows, passages.dim, filled.lists or 1
+    if filled.type == "ivfpq" and rows < CODES:
+        raise PreconditionError(
+            f"an index of type ivfpq learns {CODES} codes and needs as many passages; there are {rows:,}: "
+            "take --type flat, which is exact"
+        )
+    if filled.type == "ivfpq" and dim % (filled.m or 1):
+        raise UsageError(f"--set m={filled.m}: it must divide the {dim} dimensions")
+    if asked.lists and lists > max(1, rows):
+        raise UsageError(f"--set lists={lists}: there are {rows:,} passages; give at most one list each")
+    if asked.lists and lists > max(1, rows // 39):
+        progress.note(
+            f"{lists:,} lists of {rows:,} passages hold fewer than 39 each, too few to place them well"
+        )
 
 
 def _made(faiss: Any, options: AnnOptions, passages: Passages, watch: tuple[Progress, Signals]) -> Any:

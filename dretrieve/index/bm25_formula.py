@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dretrieve.errors import UsageError
+from dretrieve.store.settings import choice
 
 STAGE = "index-bm25"
 
@@ -29,8 +30,8 @@ class Bm25Options:
         b: weight of a passage's length, 0 to 1 (Anserini's default 0.4).
     """
 
-    k1: float = 0.9
-    b: float = 0.4
+    k1: float = choice(0.9, least=0, most=100)
+    b: float = choice(0.4, least=0, most=1)
 
     def __post_init__(self) -> None:
         if not 0 <= self.k1 <= 100:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dretrieve.errors import DataError, UsageError
+from dretrieve.errors import DataError
 from dretrieve.index.base import (
     RANKS,
     Passages,
@@ -32,6 +32,7 @@ from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.interrupt import Signals
 from dretrieve.store.manifest import Manifest
 from dretrieve.store.npy import map_array, npy_header, write_array
+from dretrieve.store.settings import NoChoices, read_settings
 from dretrieve.store.stage import Stage, open_artefact
 from dretrieve.store.state import recorded_state
 from dretrieve.types import Progress
@@ -115,8 +116,7 @@ def options(name: str, settings: Mapping[str, Any], threads: int) -> None:
     Raises:
         UsageError: one was given.
     """
-    if settings:
-        raise UsageError(f"--set {next(iter(settings))}: a flat index has no options")
+    read_settings(NoChoices, settings, "a flat index")
 
 
 def build(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
@@ -71,6 +71,13 @@ def kind_at(path: Path) -> str:
     if name not in KINDS or name == stage:
         raise VerificationError(f"{path} was made by '{stage}'; --index takes an index or embeddings")
     return name
+
+
+def search_settings(path: Path) -> tuple[str, ...]:
+    """Return the names of what a search in the index of vectors at ``path`` leaves open."""
+    if (kind := kind_at(path)) in ("flat", "bm25"):
+        return ()
+    return tuple(field.name for field in fields(import_module(KINDS[kind].module).SEARCHED[kind]))
 
 
 def open_vector_index(path: Path, *, full: bool = False, settings: Mapping[str, Any] | None = None) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,6 +11,7 @@ from dretrieve.errors import UsageError
 from dretrieve.index.bm25_formula import STAGE, Bm25Options
 from dretrieve.store.interrupt import Signals
 from dretrieve.store.manifest import Manifest
+from dretrieve.store.settings import read_settings
 from dretrieve.store.stage import open_artefact
 from dretrieve.types import Progress, Run, Texts
 
@@ -127,13 +129,4 @@ def word_options(settings: Mapping[str, Any], default: Bm25Options) -> Bm25Optio
     Raises:
         UsageError: other names, or values that are no numbers in range.
     """
-    unknown = sorted(set(settings) - {"k1", "b"})
-    if unknown:
-        raise UsageError(f"--set {unknown[0]}: BM25 takes k1 and b")
-    values = {"k1": default.k1, "b": default.b}
-    for name, value in settings.items():
-        try:
-            values[name] = float(value)
-        except (TypeError, ValueError):
-            raise UsageError(f"--{name} {value!r} is no number") from None
-    return Bm25Options(**values)
+    return read_settings(Bm25Options, asdict(default) | dict(settings), "BM25")

@@ -17,6 +17,7 @@ from dretrieve.errors import UsageError
 from dretrieve.jobs.encode_plan import Source, agreed_precision, check_company, embedding_plan
 from dretrieve.models.loading import LoadedModel, load_model
 from dretrieve.models.places import find_model, read_card
+from dretrieve.models.registry import check_choices
 from dretrieve.store.card import Choice
 from dretrieve.store.embeddings import STAGE, EmbeddingPlan
 from dretrieve.store.interrupt import interruptible
@@ -209,6 +210,7 @@ def _resolved(config: EncodeConfig, progress: Progress) -> _Work:
     card, note = read_card(find_model(config.model))
     if note:
         progress.note(f"{config.model}: {note}")
+    check_choices(card, config.settings)
     collection = Collection.open(spec if side == "query" else parse_corpus(spec))
     texts: Texts = (
         collection.corpus(progress, hashed=config.shard is None, full=config.verify)

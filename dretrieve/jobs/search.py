@@ -11,7 +11,7 @@ import numpy as np
 from dretrieve.errors import UsageError
 from dretrieve.index.base import VectorIndex, contents
 from dretrieve.index.exact import FIRST_BLOCK, LARGEST_BLOCK, ExactOptions
-from dretrieve.index.registry import kind_at, open_vector_index
+from dretrieve.index.registry import kind_at, open_vector_index, search_settings
 from dretrieve.index.top_k import TopK
 from dretrieve.jobs.search_config import SearchConfig, SearchResult
 from dretrieve.jobs.search_output import STAGE, search_stage, write_search
@@ -29,7 +29,6 @@ from dretrieve.types import Progress, Run, Silent
 
 __all__ = ["SearchConfig", "SearchResult", "run"]
 
-INDEX_SETTINGS = ("ef_search", "probes", "candidates")
 PRODUCTS_PER_BLOCK = 4e11  # a few seconds on one slow core, so that a signal is heard in time
 
 
@@ -52,10 +51,16 @@ def run(config: SearchConfig, progress: Progress | None = None) -> SearchResult:
 
 
 def _search_vectors(config: SearchConfig, progress: Progress, signals: Signals) -> SearchResult:
-    settings = {name: value for name, value in config.settings.items() if name in INDEX_SETTINGS}
+    names = search_settings(config.index)
+    settings = {name: value for name, value in config.settings.items() if name in names}
     config = replace(
         config, settings={name: value for name, value in config.settings.items() if name not in settings}
     )
+    if config.settings and config.query_embeddings is not None:
+        raise UsageError(
+            f"--set {next(iter(config.settings))}: a search with --query-embeddings encodes nothing, and an "
+            f"index of type {kind_at(config.index)} takes {', '.join(names) or 'no settings'}"
+        )
     index = open_vector_index(config.index, full=config.verify, settings=settings)
     queries = _queries(config, index, progress, signals)
     check_model(queries.name, queries.passage_model, index.passages)
@@ -150,7 +155,21 @@ def _found(
     )
     found = search_run(index, queries, kept, (row, shard.stop), options)
     progress.finish()
+    wanted = kept.scores.shape[1]
+    full = int(np.count_nonzero(np.diff(found.offsets) >= wanted))
+    short = 0 if index.exact else len(queries.ids) - full
+    if short:
+        progress.note(
+            f"{short:,} of {len(queries.ids):,} queries have fewer than the {wanted:,} hits wanted: the "
+            f"index proposed no more; search wider (--set {_wider(index)}) or an exact index"
+        )
     return found
+
+
+def _wider(index: VectorIndex) -> str:
+    """Return the setting of an approximate index that makes it look at more passages."""
+    name = next(name for name in ("ef_search", "probes") if name in index.search_options)
+    return f"{name}=N, now {index.search_options[name]}"
 
 
 def largest_block(num_queries: int, dim: int) -> int | None:

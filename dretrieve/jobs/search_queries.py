@@ -100,6 +100,7 @@ def encoded_queries(
     """
     from dretrieve.encoding.numerics import resolve_precision
     from dretrieve.models.places import find_model, read_card
+    from dretrieve.models.registry import check_choices
     from dretrieve.text.collection import Collection
 
     assert config.queries is not None
@@ -107,6 +108,7 @@ def encoded_queries(
     card, _ = read_card(find_model(config.model))
     if card.vectors.kind != "one":
         raise UsageError(f"model {config.model} gives one vector per token; search a token index with it")
+    check_choices(card, config.settings)
     collection = Collection.open(config.queries)
     queries = collection.queries(collection.split)
     device = resolved_device(config.device)

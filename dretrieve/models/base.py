@@ -20,7 +20,7 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from dretrieve.models.config import ONE_PHASE, InferenceChoice, MethodConfig, Phase
+from dretrieve.models.config import ONE_PHASE, MethodConfig, Phase
 from dretrieve.store.card import ModelCard
 from dretrieve.types import Side, VectorSpec
 
@@ -188,7 +188,6 @@ class Method(nn.Module, ABC):
 
     name: ClassVar[str]
     config_class: ClassVar[type]
-    choices: ClassVar[tuple[InferenceChoice, ...]] = ()
 
     config: MethodConfig
 

@@ -1,4 +1,4 @@
-"""What a method says about itself without torch: its options, training phases and inference choices.
+"""What a method says about itself without torch: its options and training phases.
 
 The command line builds a method's help from its config dataclass; the card stores the config; both must
 work where torch is not imported.
@@ -8,14 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 from dretrieve.errors import UsageError
-
-if TYPE_CHECKING:  # numpy stands behind it, and the command line's help needs none
-    from dretrieve.types import Side
 
 
 class MethodConfig(Protocol):
@@ -65,59 +61,3 @@ class Phase:
 
 
 ONE_PHASE = (Phase(name="train", text="all parameters"),)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InferenceChoice:
-    """A choice left open after training (routing, mode, pruning), given as ``--set name=value``.
-
-    Attributes:
-        name: the name in ``--set`` and in the card's ``inference``.
-        default: the value when nothing is said.
-        legal: the values allowed; empty when any value of the default's type is.
-        sides: the sides whose vectors depend on it, and whose fingerprints it enters.
-        text: one line of help.
-    """
-
-    name: str
-    default: str | int | float | bool
-    legal: tuple[str | int | float | bool, ...] = ()
-    sides: tuple[Side, ...] = ("query", "passage")
-    text: str = ""
-
-    def parse(self, value: str) -> str | int | float | bool:
-        """Return the value in the default's type.
-
-        Raises:
-            UsageError: it is of another type or not among the legal ones.
-        """
-        kind = type(self.default)
-        try:
-            if kind is bool:
-                parsed: str | int | float | bool = {"true": True, "false": False}[value.lower()]
-            else:
-                parsed = kind(value)
-        except (KeyError, ValueError):
-            raise UsageError(
-                f"--set {self.name}={value}: a value of type {kind.__name__} is needed"
-            ) from None
-        if self.legal and parsed not in self.legal:
-            names = ", ".join(str(item) for item in self.legal)
-            raise UsageError(f"--set {self.name}={value} is unknown; choose one of {names}")
-        return parsed
-
-
-def parse_choices(
-    method: str, choices: tuple[InferenceChoice, ...], settings: Mapping[str, str]
-) -> dict[str, str | int | float | bool]:
-    """Return the ``--set`` pairs parsed.
-
-    Raises:
-        UsageError: a name that the method does not have.
-    """
-    by_name = {choice.name: choice for choice in choices}
-    for name in settings:
-        if name not in by_name:
-            known = ", ".join(sorted(by_name)) or "none: this method leaves nothing open"
-            raise UsageError(f"--set {name}=…: {method} has no such choice; it has {known}")
-    return {name: by_name[name].parse(value) for name, value in settings.items()}

@@ -17,7 +17,7 @@ from dretrieve.models.base import Encoded, Method, TokenBatch
 from dretrieve.models.bi_encoder import SIDES, pooled_encoder
 from dretrieve.models.places import find_model, read_card
 from dretrieve.models.pooled import PooledEncoder
-from dretrieve.models.registry import find
+from dretrieve.models.registry import check_choices, find
 from dretrieve.store.card import Choice, ModelCard, SideCard
 from dretrieve.tokens.tokenizer import SideTokenizer
 from dretrieve.types import Side
@@ -103,7 +103,7 @@ def load_model(
     """
     folder = find_model(name)
     card, note = read_card(folder)
-    choices = card.chosen(settings or {})
+    choices = check_choices(card, settings or {})
     device, dtype = torch.device(device), DTYPES[precision]
     from_checkpoint = bool(card.source.get("checkpoint"))
     if note is None:

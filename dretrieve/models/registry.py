@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dretrieve.errors import DataError, UsageError
+from dretrieve.store.settings import NoChoices, read_settings
 
 if TYPE_CHECKING:
     from dretrieve.models.base import Method
@@ -29,6 +31,11 @@ class Entry:
         """Return the method's config dataclass (imports no torch)."""
         return import_module(f"dretrieve.models.{self.module}_config").CONFIG  # type: ignore[no-any-return]
 
+    def choices(self) -> type:
+        """Return the dataclass of what the method leaves open after training (imports no torch)."""
+        module = import_module(f"dretrieve.models.{self.module}_config")
+        return getattr(module, "CHOICES", NoChoices)
+
 
 METHODS: dict[str, Entry] = {
     "shared": Entry("shared", "one encoder for queries and passages"),
@@ -47,6 +54,24 @@ def find(name: str) -> Entry:
     if entry is None:
         raise UsageError(f"there is no method '{name}'; there are {', '.join(METHODS)}")
     return entry
+
+
+def check_choices(card: ModelCard, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the inference choices of the card with ``settings`` (``--set``) over them.
+
+    Raises:
+        UsageError: a name that the model does not have, a value that its method does not allow.
+    """
+    chosen = card.chosen(settings)
+    kind = METHODS[card.method].choices() if card.method in METHODS else NoChoices
+    if settings and kind is not NoChoices:
+        read_settings(kind, settings, f"the method '{card.method}'")
+    for name, value in settings.items():
+        if type(value) is not type(card.inference[name]):
+            raise UsageError(
+                f"--set {name}={value}: the model has {name}={card.inference[name]}; give its like"
+            )
+    return chosen
 
 
 def check_method(path: Path, card: ModelCard) -> None:

@@ -14,6 +14,7 @@ from dretrieve.index.registry import open_vector_index
 from dretrieve.jobs import index as index_job
 from dretrieve.jobs import search
 from dretrieve.text.runs import read_run
+from dretrieve.types import Silent
 
 ROWS, DIM = 3000, 24
 
@@ -85,11 +86,18 @@ def test_parts_of_an_approximate_search_are_refused(work: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "settings", "message"),
     [
-        ("hnsw", {"lists": 3}, "an index of type hnsw takes m, ef_construction"),
+        (
+            "hnsw",
+            {"lists": 3},
+            r"type hnsw takes m \(a whole number from 2 to 512\), ef_construction",
+        ),
         ("ivf", {"m": 3}, "an index of type ivf takes lists"),
-        ("ivf", {"lists": 0}, "lists=0: a whole number from 1"),
+        ("ivf", {"lists": 0}, "lists=0: expected a whole number from 1"),
         ("ivfpq", {"m": 7}, "m=7: it must divide the 24 dimensions"),
         ("ivfpq", {"m": "many"}, "a whole number from 1"),
+        ("hnsw", {"m": 1}, "m=1: expected a whole number from 2"),
+        ("hnsw", {"ef_construction": 2**40}, "a whole number from 1 to 1,000,000"),
+        ("ivf", {"lists": 10**6}, "passages; give at most one list each"),
     ],
 )
 def test_options_of_a_build(work: Path, kind: str, settings: dict, message: str) -> None:
@@ -101,7 +109,7 @@ def test_options_of_a_build(work: Path, kind: str, settings: dict, message: str)
 def test_options_of_a_search(work: Path) -> None:
     pytest.importorskip("faiss")
     build(work, "hnsw")
-    with pytest.raises(UsageError, match="type hnsw takes ef_search, candidates"):
+    with pytest.raises(UsageError, match="type hnsw takes candidates, ef_search"):
         found(work, "index", "run.trec", settings={"probes": 3})
 
 
@@ -134,3 +142,57 @@ def test_few_passages_and_more_hits_than_there_are(write_embeddings, tmp_path: P
         build(tmp_path, kind, kind)
         assert list(found(tmp_path, kind, f"{kind}.trec")[0]) == ["c", "b", "a"]
     assert open_vector_index(tmp_path / "hnsw").passages.rows == 3
+
+
+class Notes(Silent):
+    """A progress display that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def test_fewer_hits_than_wanted_from_few_probes_are_said(work: Path) -> None:
+    pytest.importorskip("faiss")
+    build(work, "ivf", lists=40)
+    notes = Notes()
+    config = search.SearchConfig(
+        index=work / "index",
+        output=work / "few.trec",
+        query_embeddings=work / "queries",
+        hits=1000,
+        settings={"probes": 1},
+    )
+    search.run(config, notes)
+    assert any("20 of 20 queries have fewer than the 1,000 hits wanted" in line for line in notes.lines)
+    assert any("--set probes=N, now 1" in line for line in notes.lines)
+
+
+def test_lists_are_those_asked_for(work: Path) -> None:
+    """They were cut to a 39th of the passages without a word; now that they are small is said."""
+    pytest.importorskip("faiss")
+    notes = Notes()
+    config = index_job.IndexConfig(
+        type="ivf", embeddings=work / "emb", output=work / "index", settings={"lists": 100}
+    )
+    index_job.run(config, notes)
+    assert open_vector_index(work / "index").manifest.options["lists"] == 100
+    assert any("100 lists of 3,000 passages hold fewer than 39 each" in line for line in notes.lines)
+    with pytest.raises(UsageError, match="probes=101: .* has 100 lists; give at most that"):
+        open_vector_index(work / "index", settings={"probes": 101})
+
+
+def test_too_few_passages_for_codes(write_embeddings, tmp_path: Path) -> None:
+    pytest.importorskip("faiss")
+    vectors = np.random.default_rng(1).standard_normal((100, DIM))
+    write_embeddings("emb", [f"p{row}" for row in range(100)], vectors)
+    with pytest.raises(PreconditionError, match="needs as many passages; there are 100: take --type flat"):
+        build(tmp_path, "ivfpq")
+
+
+@pytest.mark.parametrize("settings", [{"ef_search": 3}, {"mode": "nonsense"}])
+def test_a_setting_that_nothing_would_read_is_refused(work: Path, settings: dict) -> None:
+    with pytest.raises(UsageError, match=r"an index of type flat takes no settings"):
+        found(work, "emb", "run.trec", settings=settings)

@@ -164,7 +164,7 @@ def test_no_passages(write_embeddings, tmp_path) -> None:
 
 
 def test_flat_has_no_options() -> None:
-    with pytest.raises(UsageError, match="a flat index has no options"):
+    with pytest.raises(UsageError, match="a flat index takes no settings"):
         flat.options("flat", {"m": 3}, 1)
 
 

@@ -39,9 +39,9 @@ def test_the_embedded_index_opens_with_its_own_or_other_settings(
 def test_unknown_backends_and_settings_are_refused(tmp_path: Path, texts: TextStore) -> None:
     with pytest.raises(UsageError, match="choose one of embedded, bm25s, lucene"):
         build_words(texts, tmp_path / "index", {"backend": "tantivy"})
-    with pytest.raises(UsageError, match="BM25 takes k1 and b"):
+    with pytest.raises(UsageError, match=r"BM25 takes k1 \(a number from 0 to 100\), b"):
         check_settings({"nprobe": 3})
-    with pytest.raises(UsageError, match="--k1 'many' is no number"):
+    with pytest.raises(UsageError, match="--set k1=many: expected a number from 0 to 100"):
         word_options({"k1": "many"}, Bm25Options())
 
 

@@ -57,7 +57,7 @@ def test_bm25_takes_other_weights_and_refuses_what_is_not_its_own(
     searched("one.trec")
     searched("two.trec", settings={"k1": 2.0})
     assert (tmp_path / "one.trec").read_bytes() != (tmp_path / "two.trec").read_bytes()
-    with pytest.raises(UsageError, match="takes k1 and b"):
+    with pytest.raises(UsageError, match=r"takes k1 \(a number from 0 to 100\), b"):
         searched("run.trec", settings={"probes": 2})
     with pytest.raises(
         UsageError, match="is a BM25 index: search it with --queries DIR:split and no --model"
@@ -66,7 +66,7 @@ def test_bm25_takes_other_weights_and_refuses_what_is_not_its_own(
     with pytest.raises(UsageError, match="a BM25 index is searched whole"):
         searched("run.trec", shard=(0, 2))
     assert searched("run.trec", dry_run=True).state == "planned"
-    with pytest.raises(UsageError, match="takes k1 and b"):
+    with pytest.raises(UsageError, match=r"takes k1 \(a number from 0 to 100\), b"):
         run(IndexConfig(type="bm25", corpus=str(tiny_collection), output=tmp_path / "x", settings={"m": 1}))
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from dretrieve.errors import UsageError
-from dretrieve.models.config import InferenceChoice, check_legal, option, parse_choices
+from dretrieve.models.config import check_legal, option
 from dretrieve.models.registry import METHODS, find
 
 
@@ -33,35 +33,6 @@ def test_an_illegal_value_lists_the_legal_ones():
 def test_numbers_are_finite(value):
     with pytest.raises(UsageError, match=f"--part {value} is no finite number"):
         Config(part=value)
-
-
-CHOICES = (
-    InferenceChoice(name="mode", default="top1", legal=("top1", "all")),
-    InferenceChoice(name="share", default=0.5),
-    InferenceChoice(name="routing", default=True),
-)
-
-
-def test_choices_take_the_type_of_their_default():
-    assert parse_choices("m", CHOICES, {"mode": "all", "share": "0.25", "routing": "False"}) == {
-        "mode": "all",
-        "share": 0.25,
-        "routing": False,
-    }
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"mode": "some"}, "choose one of top1, all"),
-        ({"share": "half"}, "a value of type float"),
-        ({"routing": "maybe"}, "a value of type bool"),
-        ({"depth": "3"}, "it has mode, routing, share"),
-    ],
-)
-def test_what_is_wrong_with_a_choice_is_said(settings, message):
-    with pytest.raises(UsageError, match=message):
-        parse_choices("m", CHOICES, settings)
 
 
 def test_every_method_of_the_registry_is_there():

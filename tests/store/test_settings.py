@@ -1,0 +1,55 @@
+"""``--set``: one parser for what every owner declares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from dretrieve.errors import UsageError
+from dretrieve.store.settings import NoChoices, choice, read_settings
+
+
+@dataclass(frozen=True)
+class Choices:
+    mode: str = choice("top1", legal=("top1", "all"))
+    share: float = choice(0.5, least=0, most=1)
+    routing: bool = choice(True)
+    lists: int | None = choice(None, least=2, most=1024)
+
+
+def test_values_keep_their_type_and_the_rest_its_default() -> None:
+    given = {"mode": "all", "share": 1, "lists": 7}
+    assert read_settings(Choices, given, "the method 'm'") == Choices(mode="all", share=1.0, lists=7)
+    assert isinstance(read_settings(Choices, given, "m").share, float)
+    assert read_settings(Choices, {}, "m") == Choices()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"mode": "nonsense"}, "--set mode=nonsense: expected top1 or all"),
+        ({"share": "half"}, "--set share=half: expected a number from 0 to 1"),
+        ({"share": True}, "--set share=True"),
+        ({"share": float("nan")}, "--set share=nan"),
+        ({"share": 2}, "--set share=2: expected a number from 0 to 1"),
+        ({"routing": 1}, "--set routing=1: expected true or false"),
+        ({"lists": 1}, "--set lists=1: expected a whole number from 2 to 1,024"),
+        ({"lists": 2.5}, "--set lists=2.5"),
+        ({"lists": 10**30}, "--set lists=10{30}: expected a whole number from 2"),
+        ({"lists": None}, "--set lists=None"),
+        (
+            {"depth": 3},
+            r"--set depth: the method 'm' takes mode \(top1 or all\), share \(a number from 0 to 1\), "
+            r"routing \(true or false\), lists \(a whole number from 2 to 1,024\)",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_with_what_is_legal(settings: dict, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        read_settings(Choices, settings, "the method 'm'")
+
+
+def test_an_owner_without_choices_says_so() -> None:
+    with pytest.raises(UsageError, match="--set ef_search: a flat index takes no settings"):
+        read_settings(NoChoices, {"ef_search": 3}, "a flat index")
