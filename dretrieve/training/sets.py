@@ -39,7 +39,8 @@ def tokenised(
     spec = examples.spec
     key = sha256_bytes(f"{tokens_key}|{examples.fingerprint}|{spec.name}|{spec.sample}".encode())[:16]
     queries = [Record(example.query_id, "", example.query_text) for example in examples.examples]
-    if processes.first and open_table(folder / f"{key}.passage") is None:
+    stems = [folder / f"{key}.{side}" for side in ("query", "passage")]
+    if processes.first and any(open_table(stem) is None for stem in stems):
         progress.note(f"{spec.name}: tokenising {len(queries):,} queries and {len(rows):,} passages")
         save_table(tokenise(queries, tokenize["query"]), folder / f"{key}.query")
         save_table(

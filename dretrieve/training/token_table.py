@@ -10,14 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dretrieve.errors import DretrieveError
 from dretrieve.models.base import TokenBatch
 from dretrieve.store.atomic import replacing
-from dretrieve.store.npy import write_array
+from dretrieve.store.manifest import Manifest, describe_files, read_manifest, verify_files, write_manifest
+from dretrieve.store.npy import map_array, write_array
 from dretrieve.types import Record
 
 Tokenize = Callable[[Sequence[Record]], Sequence[Sequence[int]]]
@@ -78,16 +81,24 @@ def _extend(parts: list[NDArray[np.int32]], lengths: list[int], tokens: Sequence
 
 
 def save_table(table: TokenTable, stem: Path) -> None:
-    """Write ``<stem>.ids.npy`` and then ``<stem>.offsets.npy``, whose presence says that both are whole."""
-    for name, array in (("ids", table.ids), ("offsets", table.offsets)):
-        with replacing(stem.with_name(f"{stem.name}.{name}.npy")) as file:
+    """Write ``<stem>.ids.npy`` and ``<stem>.offsets.npy``, and last their manifest with the checksums."""
+    arrays: dict[str, NDArray[Any]] = {
+        f"{stem.name}.ids.npy": table.ids,
+        f"{stem.name}.offsets.npy": table.offsets,
+    }
+    for name, array in arrays.items():
+        with replacing(stem.with_name(name)) as file:
             write_array(file, array)
+    manifest = Manifest(stage="tokens", version=1, files=describe_files(stem.parent, arrays))
+    write_manifest(stem.with_name(f"{stem.name}.manifest.json"), manifest)
 
 
 def open_table(stem: Path) -> TokenTable | None:
-    """Return the table saved under ``stem`` as memory maps, or None when it is not there whole."""
-    paths = [stem.with_name(f"{stem.name}.{name}.npy") for name in ("ids", "offsets")]
-    if not all(path.exists() for path in paths):
+    """Return the table saved under ``stem`` as memory maps, or None when it is not there as it was saved."""
+    path = stem.with_name(f"{stem.name}.manifest.json")
+    try:
+        verify_files(path, read_manifest(path), full=True)
+    except DretrieveError:
         return None
-    ids, offsets = (np.load(path, mmap_mode="r", allow_pickle=False) for path in paths)
+    ids, offsets = (map_array(stem.with_name(f"{stem.name}.{name}.npy")) for name in ("ids", "offsets"))
     return TokenTable(ids, np.asarray(offsets))

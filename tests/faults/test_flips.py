@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dretrieve.errors import ChangedWarning, PreconditionError, VerificationError
-from dretrieve.jobs import encode, index, mine_negatives, prepare, search, train, validate
+from dretrieve.jobs import encode, index, inspect, mine_negatives, prepare, search, train, validate
 from dretrieve.models.shared_config import SharedConfig
 from dretrieve.store.text_store import TextStore
 from dretrieve.text.collection import Collection
@@ -187,3 +189,43 @@ def test_a_plain_model_that_changed_does_not_continue_or_search_what_it_encoded(
                 output=tmp_path / "run.trec",
             )
         )
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_garbage_in_a_model_without_a_manifest(work: Path, tmp_path: Path, full: bool) -> None:
+    """A card and nothing else vouches for these: what any tool would read there is read."""
+    model = Path(shutil.copytree(work / "trained", tmp_path / "model"))
+    (model / "manifest.json").unlink()
+    (model / "provenance.json").unlink()
+    assert problems(model, full=full) == []
+    found = []
+    for file in sorted(model.rglob("*")):
+        if file.is_file() and file.name != "curves.json":  # of the training; no vector depends on it
+            content = file.read_bytes()
+            file.write_bytes(b"\x00garbage")
+            if not problems(model, full=full):
+                found.append(str(file.relative_to(model)))
+            file.write_bytes(content)
+    assert found == []
+
+
+def test_inspect_finds_a_flipped_bit_of_a_text_store(work: Path) -> None:
+    texts = work / "collection" / ".dretrieve" / "corpus.jsonl.texts" / "texts.bin"
+    flip(texts)
+    looked = inspect.run(inspect.InspectConfig(path=str(work / "collection"), verify=True))
+    flip(texts)
+    assert looked.exit_code == 5
+    assert "texts.bin does not have the checksum" in looked.problems[0]
+
+
+def test_a_changed_file_is_a_line_of_the_command_also_with_quiet(
+    work: Path, tmp_path: Path, cli_here: Callable[..., Any]
+) -> None:
+    data = Path(shutil.copytree(work / "collection", tmp_path / "collection"))
+    with open(data / "qrels" / "test.tsv", "a") as file:
+        file.write("q1\td0\t1\n")
+    judged = ("--qrels", f"{data}:test", "--metrics", "RR@10")
+    outcome = cli_here("evaluate", "--run", work / "run.trec", *judged, "--quiet")
+    assert outcome.err.startswith("dretrieve: ")
+    assert outcome.err.count("qrels/test.tsv is not the file that prepare wrote") == 1
+    assert outcome.err.count("\n") == 1

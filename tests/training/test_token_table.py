@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from dretrieve.training.token_table import open_table, save_table, tokenise
 from dretrieve.types import Record
@@ -35,6 +36,16 @@ def test_saved_and_opened_is_equal(tmp_path):
 def test_half_a_table_is_none(tmp_path):
     save_table(tokenise(RECORDS, tokens), tmp_path / "t")
     (tmp_path / "t.offsets.npy").unlink()
+    assert open_table(tmp_path / "t") is None
+
+
+@pytest.mark.parametrize("name", ["ids.npy", "offsets.npy", "manifest.json"])
+def test_a_flipped_bit_in_a_table_is_none(tmp_path, name):
+    save_table(tokenise(RECORDS, tokens), tmp_path / "t")
+    path = tmp_path / f"t.{name}"
+    data = bytearray(path.read_bytes())
+    data[-9] ^= 1
+    path.write_bytes(data)
     assert open_table(tmp_path / "t") is None
 
 
