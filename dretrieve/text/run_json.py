@@ -29,7 +29,7 @@ from dretrieve.text.files import json_type, parse_json, read_json_lines, read_li
 from dretrieve.text.json_array import read_json_array
 from dretrieve.text.run_build import HitColumns, build_run
 from dretrieve.text.run_lines import parse_score
-from dretrieve.text.run_write import score_text
+from dretrieve.text.run_write import score_texts
 from dretrieve.types import Record, Run
 
 QUERY_KEYS = ("query_id", "_id", "id", "question_id", "qid")
@@ -211,9 +211,8 @@ def write_json_run(
         return
     entries: Iterable[tuple[str, dict[str, Any]]]
     if dialect == "ranx":
-        kind = run.scores.dtype.type
         entries = (
-            (query_id, {passage_id: float(score_text(kind(score))) for passage_id, score in run.hits(row)})
+            (query_id, {passage_id: float(score) for passage_id, score in _written_hits(run, row)})
             for row, query_id in enumerate(run.query_ids)
         )
     else:
@@ -230,6 +229,13 @@ def write_json_run(
     target.write("\n" + closing + "\n")
 
 
+def _written_hits(run: Run, row: int) -> Iterator[tuple[str, str]]:
+    """Yield passage and score as it is written of each of a query's hits."""
+    some = slice(int(run.offsets[row]), int(run.offsets[row + 1]))
+    for passage, score in zip(run.passages[some].tolist(), score_texts(run.scores[some]), strict=True):
+        yield run.passage_ids[passage], score
+
+
 def _written_entries(
     run: Run,
     questions: Mapping[str, Question],
@@ -244,8 +250,7 @@ def _written_entries(
                 f"the run's query {quoted(query_id)} is not among the questions; give the run's own split"
             )
         hits = []
-        for passage_id, value in run.hits(row):
-            score = score_text(run.scores.dtype.type(value))
+        for passage_id, score in _written_hits(run, row):
             record = passage(passage_id)
             if record is None and (dialect != "pyserini-json" or holds_answer is not None):
                 raise DataError(

@@ -53,7 +53,7 @@ def write_run(
 ) -> int:
     """Write the run, queries in their order, hits best first, ranks from 1; return the number of lines.
 
-    A score has the digits of `score_text`; a Tevatron run of whole scores alone gets ``.0``, so that none is
+    A score has the digits of `score_texts`; a Tevatron run of whole scores alone gets ``.0``, so that none is
     taken for a rank. TREC columns are parted by blanks, or by tabs where an id or the tag holds a blank. A
     ``.gz`` holds no time and no name, so that equal runs give equal files.
 
@@ -149,10 +149,12 @@ def _check_ids(ids: Any, what: str) -> bool:
     return any(" " in text_id for text_id in ids)
 
 
-def score_text(score: np.floating[Any]) -> str:
-    """Return nine significant digits, which tell any float32; of a float64 as many as it needs."""
-    short = f"{float(score):.9g}"
-    return short if score.dtype == np.float32 or float(short) == score else repr(float(score))
+def score_texts(scores: NDArray[np.floating[Any]]) -> Iterator[str]:
+    """Yield nine significant digits of each, which tell any float32; of a float64 as many as it needs."""
+    exactly = scores.dtype == np.float64
+    for score in scores.tolist():
+        short = f"{score:.9g}"
+        yield repr(score) if exactly and float(short) != score else short
 
 
 def _plain_blocks(
@@ -161,16 +163,16 @@ def _plain_blocks(
     tail = f"{layout.blank}{run.tag}\n" if layout.has_tag else "\n"
     for query_id, (start, stop) in zip(run.query_ids, bounds.tolist(), strict=True):
         lines = []
-        for rank, row in enumerate(range(start, stop), 1):
-            fields = [table[int(passages[row])]]
+        for rank, score in enumerate(score_texts(run.scores[start:stop]), 1):
+            fields = [table[int(passages[start + rank - 1])]]
             fields += [str(rank)] * layout.has_rank
-            fields += [_pointed(score_text(run.scores[row]), layout)] * layout.has_score
+            fields += [_pointed(score, layout)] * layout.has_score
             lines.append(query_id + layout.after_query + layout.blank.join(fields) + tail)
         yield "".join(lines).encode()
 
 
 def _pointed(score: str, layout: WrittenForm) -> str:
-    return score + layout.point if score.lstrip("-").isdigit() else score
+    return score + layout.point if layout.point and score.lstrip("-").isdigit() else score
 
 
 def _compiled_blocks(
@@ -189,7 +191,7 @@ def _compiled_blocks(
         some = bounds[start:stop]
         before = IdTable.of(query_id + layout.after_query for query_id in run.query_ids[start:stop])
         odd = np.concatenate([np.flatnonzero(marks[low:high]) + low for low, high in some.tolist()])
-        unusual = IdTable.of(_pointed(score_text(score), layout) for score in run.scores[odd])
+        unusual = IdTable.of(_pointed(score, layout) for score in score_texts(run.scores[odd]))
         fixed = longest + LONGEST_SCORE + len(tail.encode()) + 24
         widths = np.diff(before.ends, prepend=-1) + fixed
         out = np.empty(int(((some[:, 1] - some[:, 0]) * widths).sum()), dtype=np.uint8)
