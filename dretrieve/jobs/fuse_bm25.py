@@ -202,7 +202,13 @@ def _weight(
         return {"alpha": config.options.alpha}
     sets = dev.load(config.options.depth)
     curve = tune_alpha(sets, config.options, alphas, dev.measure, threads=config.threads, progress=progress)
-    if len(alphas) > 1 and curve.best in (alphas[0], alphas[-1]):
+    if len(alphas) > 1 and min(curve.means) == max(curve.means):
+        why = "no relevant passage is among the hits" if not max(curve.means) else "the dev sets do not tell"
+        progress.note(
+            f"all {len(alphas)} alphas give the same {dev.measure}, {curve.means[0]:.4f}: {why}; alpha "
+            f"{curve.best:g} is taken as the smallest, not as the best"
+        )
+    elif len(alphas) > 1 and curve.best in (alphas[0], alphas[-1]):
         progress.note(
             f"the best alpha {curve.best:g} is an end of the range; a wider --tune may find a better one"
         )

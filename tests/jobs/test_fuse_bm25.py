@@ -344,3 +344,28 @@ def test_a_weight_that_leaves_no_finite_score_is_refused(
     words = ("--run", dev["dense-one"], "--bm25-run", dev["bm25-one"], "--output", tmp_path / "o.trec")
     err = fuse(cli_here, *words, "--alpha", "1e308", code=2).err
     assert "with --alpha 1e+308 a fused score is too large for 64 bits" in err
+
+
+@pytest.mark.parametrize(
+    ("right", "said"), [("z", "nDCG@10, 0.0000: no relevant"), ("a", "0.6309: the dev sets")]
+)
+def test_a_curve_that_is_flat_is_said_to_be(
+    cli_here: Callable, dev: dict[str, Path], tmp_path: Path, right: str, said: str
+) -> None:
+    (tmp_path / "qrels.txt").write_text(f"q 0 {right} 1\n")
+    dense = write_run(tmp_path / "d.trec", {"q": {"b": 2.0, "a": 1.0}})
+    words = (
+        "--run",
+        dense,
+        "--bm25-run",
+        dense,
+        "--output",
+        tmp_path / "o.trec",
+        "--qrels",
+        tmp_path / "qrels.txt",
+    )
+    err = fuse(cli_here, *words, "--tune", "0:1:0.5").err
+    assert "all 3 alphas give the same nDCG@10" in err
+    assert said in err
+    assert "alpha 0 is taken as the smallest, not as the best" in err
+    assert "end of the range" not in err

@@ -1,5 +1,7 @@
 import gzip
 import json
+import os
+import threading
 
 import pytest
 import zstandard
@@ -424,3 +426,20 @@ def test_any_file_is_read_as_its_form_says(tmp_path_factory, file, compiled, nam
     assert hits(run) == expected
     write_run(path, run)
     assert hits(read_run(path)) == expected
+
+
+def test_a_stream_is_read_once_and_its_errors_name_the_line(tmp_path, path_taken):
+    lines = [f"q{row // 10} Q0 d{row} 1 {100 - row} t\n" for row in range(100)]
+    for number, text in enumerate(("".join(lines), "".join(lines).replace("d77 1 23", "d71 1 23"))):
+        pipe = tmp_path / f"pipe-{number}"
+        os.mkfifo(pipe)
+        writer = threading.Thread(target=pipe.write_text, args=(text,))
+        writer.start()
+        if number:
+            with pytest.raises(
+                DataError, match=r"line 78: passage 'd71' stands twice .* \(first on line 72\)"
+            ):
+                read_run(pipe)
+        else:
+            assert len(read_run(pipe).scores) == 100
+        writer.join()
