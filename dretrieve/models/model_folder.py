@@ -77,7 +77,7 @@ def save_encoder(folder: Path, module: nn.Module, tokenizer: Path, cards: Mappin
     write_json(folder / "1_Pooling" / "config.json", width | pooling)
     if card.normalize:
         make_folder(folder / "2_Normalize")
-    prompts = {TASKS[side]: _prompt(side, of) or "" for side, of in cards.items()}
+    prompts = {TASKS[side]: prompt_of(of) or "" for side, of in cards.items()}
     alone = next(iter(prompts)) if len(set(prompts.values())) == 1 and any(prompts.values()) else None
     write_json(
         folder / "config_sentence_transformers.json",
@@ -134,11 +134,11 @@ def _transformer(cards: Mapping[Side, SideCard], whole: Any) -> dict[str, Any]:
     return found
 
 
-def _prompt(side: Side, card: SideCard) -> str | None:
-    """Return what the side's template puts before a text (title and text joined); None if it does more."""
-    title = r"(?:\{title\}\s+)?" if side == "passage" else ""
-    found = re.fullmatch(rf"((?:(?!\{{title\}}|\{{text\}}).)*){title}\{{text\}}", card.template, re.DOTALL)
-    return found[1] if found else None
+def prompt_of(card: SideCard) -> str | None:
+    """Return what the template puts before a text (title and text joined); None if it does more."""
+    before = r"((?:\{\{(?:title|text)\}\}|(?!\{(?:title|text)\}).)*)"  # {{text}} is the literal {text}
+    found = re.fullmatch(rf"{before}(?:\{{title\}}\s+)?\{{text\}}", card.template, re.DOTALL)
+    return re.sub(r"\{\{(title|text)\}\}", r"{\1}", found[1]) if found else None
 
 
 def beyond_sentence_transformers(card: ModelCard, folder: Path) -> list[str]:
@@ -149,7 +149,7 @@ def beyond_sentence_transformers(card: ModelCard, folder: Path) -> list[str]:
         if not (folder / of.folder / "modules.json").exists():
             continue
         parts = ["title and text as a pair"] * (of.pair and side == "passage")
-        if not of.pair and _prompt(side, of) is None:
+        if not of.pair and prompt_of(of) is None:
             parts.append(f"the template {of.template!r}")
         if of.settings.get("straight_quotes"):
             parts.append("straight apostrophes")
@@ -176,12 +176,14 @@ def save_tokenizer(folder: Path, tokenizer: Path, card: SideCard) -> None:
 
 
 def _set_side(path: Path, card: SideCard) -> None:
-    """Tell the tokenizer where padding stands and how long a text may be."""
+    """Tell the tokenizer where padding stands, how long a text may be and where a longer one is cut."""
     try:
         config = json.loads(path.read_bytes())
     except OSError:
         config = {}
-    write_json(path, config | {"padding_side": card.padding_side, "model_max_length": card.max_tokens})
+    cut = card.settings.get("truncation_side", "right")
+    said = {"padding_side": card.padding_side, "truncation_side": cut, "model_max_length": card.max_tokens}
+    write_json(path, config | said)
 
 
 def with_checksums(card: ModelCard, folder: Path) -> ModelCard:

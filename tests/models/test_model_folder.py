@@ -13,9 +13,10 @@ from dretrieve.encoding.pipeline import encode_records
 from dretrieve.models.dpr import Dpr
 from dretrieve.models.dpr_config import DprConfig
 from dretrieve.models.loading import load_model
-from dretrieve.models.model_folder import beyond_sentence_transformers, save_model
+from dretrieve.models.model_folder import beyond_sentence_transformers, prompt_of, save_model, save_tokenizer
 from dretrieve.models.shared import Shared
 from dretrieve.models.shared_config import SharedConfig
+from dretrieve.store.card import SideCard
 from dretrieve.types import Record
 
 RECORDS = [
@@ -148,3 +149,26 @@ def test_what_their_files_cannot_say_is_said(tiny_model, tmp_path):
     card = save_model(Shared.build(SharedConfig(pair="yes"), str(tiny_model)), tmp_path / "two")
     (line,) = beyond_sentence_transformers(card, tmp_path / "two")
     assert "title and text as a pair: give it every passage" in line
+
+
+@pytest.mark.parametrize(
+    ("template", "prompt"),
+    [
+        ("{title} {text}", ""),
+        ("a passage: {title}\n{text}", "a passage: "),
+        ('{"task": 1} {text}', '{"task": 1} '),
+        ("the literal {{text}}: {text}", "the literal {text}: "),
+        ("{text}?", None),
+        ("{title}: {text}", None),
+        ("{text} {title}", None),
+    ],
+)
+def test_a_prompt_is_what_stands_before_a_text(template, prompt):
+    assert prompt_of(SideCard(template=template)) == prompt
+
+
+def test_the_tokenizer_is_told_where_padding_and_cuts_are(tiny_model, tmp_path):
+    card = SideCard(max_tokens=9, padding_side="left", settings={"truncation_side": "left"})
+    save_tokenizer(tmp_path, tiny_model, card)
+    said = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    assert (said["padding_side"], said["truncation_side"], said["model_max_length"]) == ("left", "left", 9)
