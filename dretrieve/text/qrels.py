@@ -1,7 +1,9 @@
 """Reading and writing relevance judgements: TREC and MS MARCO (4 columns), BEIR (3 columns), a JSON object.
 
-A header line is recognised by the name of its last column. Grades are whole numbers; a passage judged 0 is
-kept, because judged and not relevant differs from not judged (`Judged@10`, `Bpref`); negative grades too.
+Lines are cut and comments left out as in runs (`dretrieve.text.run_lines`): at tabs where there are tabs, so
+that ids with blanks stay whole. A header line is recognised by the name of its last column. Grades are whole
+numbers; a passage judged 0 is kept, because judged and not relevant differs from not judged (`Judged@10`,
+`Bpref`); negative grades too.
 """
 
 from __future__ import annotations
@@ -15,10 +17,9 @@ import numpy as np
 from dretrieve.errors import DataError
 from dretrieve.store.atomic import replacing
 from dretrieve.text.files import parse_json, read_lines
-from dretrieve.text.run_lines import shown
+from dretrieve.text.run_lines import found, split_line
 from dretrieve.types import Qrels
 
-BLANKS = re.compile(r"[ \t\r]+")
 GRADE = re.compile(r"[+-]?\d+")
 GRADE_NAMES = frozenset(
     "score rel rels relevance label grade judgment judgement rating qrel relevancy".split()
@@ -37,7 +38,7 @@ def read_qrels(path: Path) -> Qrels:
     queries: dict[str, dict[str, tuple[int, int]]] = {}
     columns, begun = 0, False
     for number, line in read_lines(path):
-        parts = [part for part in BLANKS.split(line) if part]
+        parts = [part.decode() for part in split_line(line.encode())]
         if not parts:
             continue
         if not begun:
@@ -52,9 +53,11 @@ def read_qrels(path: Path) -> Qrels:
             raise DataError.at(
                 path,
                 number,
-                f"expected {wanted} (query passage grade, or query 0 passage grade), found {len(parts)}: "
-                f"{shown(line.encode())}",
+                f"expected {wanted} (query passage grade, or query 0 passage grade), "
+                f"found {found(line.encode())}",
             )
+        if not all(parts):
+            raise DataError.at(path, number, f"column {parts.index('') + 1} of {columns} is empty")
         judged = queries.setdefault(parts[0], {})
         if parts[-2] in judged:
             raise DataError.at(

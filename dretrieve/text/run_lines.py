@@ -84,7 +84,7 @@ def detect_form(line: bytes, path: Path, number: int) -> LineForm:
         path,
         number,
         f"a run has 6 columns (query Q0 passage rank score tag), 3 (query passage score, or rank) "
-        f"or 4 (query passage rank score), found {_found(line)}",
+        f"or 4 (query passage rank score), found {found(line)}",
     )
 
 
@@ -119,7 +119,7 @@ def parse_line(line: bytes, form: LineForm, path: Path, number: int) -> tuple[by
         return None
     if len(parts) != form.columns or b"\r" in line.strip(b" \t\r"):
         raise DataError.at(
-            path, number, f"expected {form.columns} columns ({form.layout}), found {_found(line)}"
+            path, number, f"expected {form.columns} columns ({form.layout}), found {found(line)}"
         )
     if parts[form.score][-1:].isalpha() and header(line):
         return None
@@ -131,7 +131,7 @@ def parse_line(line: bytes, form: LineForm, path: Path, number: int) -> tuple[by
     return parts[0], parts[form.passage], parts[form.score]
 
 
-def _found(line: bytes) -> str:
+def found(line: bytes) -> str:
     """Return the number of columns in words, with what may be wrong with the line, and the line."""
     line = line.strip(b" \t\r")
     if b"\r" in line:

@@ -97,3 +97,21 @@ def test_judgements_survive_writing_and_reading(tmp_path_factory, found):
 def test_no_header_when_asked(tmp_path):
     write_qrels(tmp_path / "q.tsv", qrels_of({"q": {"a": 1}}), header=False)
     assert (tmp_path / "q.tsv").read_text() == "q\ta\t1\n"
+
+
+def test_comments_tabs_and_ids_with_blanks(tmp_path):
+    path = tmp_path / "qrels"
+    path.write_text("# pool A\nq1 0 d2 1\n  # second topic\nq2 0 d#9 2\n")
+    qrels = read_qrels(path)
+    assert (list(qrels.query_ids), list(qrels.passage_ids)) == (["q1", "q2"], ["d2", "d#9"])
+    path.write_text("query-id\tcorpus-id\tscore\nq 1\tOld Harbour\t1\nq 1\tHarbour\t0\n")
+    qrels = read_qrels(path)
+    assert (list(qrels.query_ids), list(qrels.passage_ids)) == (["q 1"], ["Old Harbour", "Harbour"])
+    path.write_text("q1\t0\td1\t1\nq1\t0\t\t1\n")
+    with pytest.raises(DataError, match="line 2: column 3 of 4 is empty"):
+        read_qrels(path)
+    path.write_text("q1\t0\td1\t1\nq1 0\tOld Harbour 1\n")
+    with pytest.raises(
+        DataError, match=r"line 2: expected 4 columns .* found 2 parted by tabs \(5 by blanks too"
+    ):
+        read_qrels(path)
