@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from dretrieve.errors import PreconditionError
+from dretrieve.errors import PreconditionError, visible
 from dretrieve.jobs.search_queries import recorded_collection
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.text_store import TextStore
@@ -121,14 +121,18 @@ def render_examples(shown: tuple[Example, ...], line: str) -> Any:
         for _ in range(3):
             body.add_column()
         for hit in example.hits:
-            passage = Text.assemble((hit.title or hit.id, "bold"), "\n", hit.text)
+            passage = Text.assemble(
+                (visible(shortened(hit.title or hit.id)), "bold"), "\n", visible(hit.text)
+            )
             body.add_row(Text(str(hit.rank), "cyan"), Text(f"{hit.score:.4f}", "cyan"), passage)
-        panels.append(Panel(body, title=Text(example.text, style="bold green"), title_align="left"))
-    return Group(*panels, Text(line))
+        panels.append(
+            Panel(body, title=Text(visible(shortened(example.text)), style="bold green"), title_align="left")
+        )
+    return Group(*panels, Text(visible(line)))
 
 
 def _plain(example: Example) -> str:
-    lines = [f"? {example.text}"]
+    lines = [f"? {shortened(example.text)}"]
     for hit in example.hits:
-        lines += [f"  {hit.rank}. {hit.score:.4f}  {hit.title or hit.id}", f"     {hit.text}"]
+        lines += [f"  {hit.rank}. {hit.score:.4f}  {shortened(hit.title or hit.id)}", f"     {hit.text}"]
     return "\n".join(lines) + "\n"

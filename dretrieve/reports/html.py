@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dretrieve.errors import PreconditionError
+from dretrieve.errors import PreconditionError, visible
 from dretrieve.reports.tables import Table
 
 TEMPLATE = "report.html.j2"
@@ -85,7 +85,12 @@ def html(page: Page) -> str:
         from jinja2 import Environment, StrictUndefined
     except ImportError:
         raise PreconditionError("HTML reports need jinja2; install it: pip install jinja2") from None
-    environment = Environment(autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True)
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+        finalize=lambda value: visible(value) if isinstance(value, str) else value,
+    )
     environment.filters["css"] = css_class
     environment.filters["cell"] = _cell
     text = (Path(__file__).parent / TEMPLATE).read_text(encoding="utf-8")

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dretrieve.errors import PreconditionError, UsageError
+from dretrieve.errors import PreconditionError, UsageError, visible
 from dretrieve.reports.html import Figure, Page, html
-from dretrieve.reports.tables import Table, latex, latex_text, markdown, terminal
+from dretrieve.reports.tables import Table, latex, latex_text, markdown, markdown_text, one_line, terminal
 from dretrieve.store.atomic import replacing
 
 FORMS = ("terminal", "markdown", "html", "latex")
@@ -42,25 +42,26 @@ def shown(page: Page, form: str) -> Any:
 
 def markdown_page(page: Page, figures: str = "") -> str:
     """Return the page as Markdown; with ``figures`` (a relative folder, ``.``) its plots are linked there."""
-    parts = [f"# {page.title}", *page.lead]
+    parts = [f"# {markdown_text(page.title)}", *map(markdown_text, page.lead)]
     if page.tally:
         parts.append(" · ".join(f"**{word}** {count}" for word, count in page.tally.items()))
     for section in page.sections:
-        parts += [f"## {section.title}"] if section.title else []
-        parts += list(section.text)
+        parts += [f"## {markdown_text(section.title)}"] if section.title else []
+        parts += map(markdown_text, section.text)
         parts += [markdown(table) for table in section.tables]
         parts += [_linked(figure, figures) for figure in section.figures if figures]
-    return "\n\n".join([*parts, f"*{page.footer}*"]) + "\n"
+    return "\n\n".join([*parts, f"*{markdown_text(page.footer)}*"]) + "\n"
 
 
 def _linked(figure: Figure, folder: str) -> str:
     place = f"{figure.name}.svg" if folder == "." else f"{folder}/{figure.name}.svg"
-    return f"![{figure.caption or figure.name}]({place})"
+    caption = markdown_text(figure.caption or figure.name).replace("]", "\\]")
+    return f"![{caption}]({place.replace(' ', '%20')})"
 
 
 def latex_page(page: Page) -> str:
     """Return the tables as LaTeX, each in a table environment with its title; needs booktabs."""
-    lines = [f"% {page.title}", f"% {page.footer}", r"% \usepackage{booktabs}"]
+    lines = [f"% {one_line(page.title)}", f"% {one_line(page.footer)}", r"% \usepackage{booktabs}"]
     for section in page.sections:
         for table in section.tables:
             lines += ["", _latex_float(table, section.title)]
@@ -79,13 +80,13 @@ def _terminal(page: Page) -> Any:
     from rich.console import Group
     from rich.text import Text
 
-    parts: list[Any] = [Text(page.title, style="bold"), *(Text(line) for line in page.lead)]
+    parts: list[Any] = [Text(visible(page.title), style="bold"), *(Text(visible(line)) for line in page.lead)]
     if page.tally:
         parts.append(Text(" · ".join(f"{word} {count}" for word, count in page.tally.items())))
     for section in page.sections:
         parts.append(Text(""))
-        parts += [Text(section.title, style="bold")] if section.title else []
-        parts += [Text(line) for line in section.text]
+        parts += [Text(visible(section.title), style="bold")] if section.title else []
+        parts += [Text(visible(line)) for line in section.text]
         parts.append(terminal(*section.tables))
     return Group(*parts)
 

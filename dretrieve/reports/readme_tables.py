@@ -135,7 +135,7 @@ def _at_scale(
 def _corrections(table: PaperTable) -> list[str]:
     """Return what stands behind each star."""
     return [
-        f"\\* {row.title}, {table.columns[cell.column].title}: the paper prints "
+        f"* {row.title}, {table.columns[cell.column].title}: the paper prints "
         f"{number(cell.printed, table.decimals) or 'nothing'}; {cell.why}"
         for row in table.rows.values()
         for cell in row.cells.values()

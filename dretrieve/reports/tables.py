@@ -6,12 +6,13 @@ Cells are text, whole numbers or measures; how a number is printed is decided he
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dretrieve.errors import UsageError
+from dretrieve.errors import UsageError, visible
 
 Cell = str | int | float | None
 LATEX_SPECIAL = {
@@ -25,6 +26,11 @@ LATEX_SPECIAL = {
     "}": r"\}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "[": "{[}",  # after the end of a row these two would be its options
+    "*": "{*}",
     "≤": r"$\le$",
     "≥": r"$\ge$",
     "±": r"$\pm$",
@@ -92,13 +98,34 @@ def number(value: float | None, decimals: int, *, signed: bool = False) -> str:
     return f"{value:{sign}{thousands}.{decimals}f}"
 
 
+def one_line(text: str) -> str:
+    """Return the text with its line ends and tabs as blanks and its control characters written out."""
+    return visible(re.sub(r"[\r\n\t\v\f]+", " ", text))
+
+
+# An escape, a cell's end, a link, a list or heading at the beginning; and what sets a text in another way
+# where it stands twice (an underscore within a word never does).
+MARKDOWN_SPECIAL = r"\\(?=[!-/:-@\[-`{-~])|\||(?<=\])\(|^[-+*>](?= )|^#(?=#{0,5} )"
+MARKDOWN_PAIRS = (r"\*", "`", "~", r"(?<![^\W_])_|_(?![^\W_])")
+
+
+def markdown_text(text: str) -> str:
+    """Return the text on one line with everything escaped that means something else to Markdown."""
+    text = one_line(text)
+    pairs = [mark for mark in MARKDOWN_PAIRS if len(re.findall(mark, text)) > 1]
+    text = re.sub("|".join([MARKDOWN_SPECIAL, *pairs]), r"\\\g<0>", text)
+    text = re.sub(r"^(\d+)(?=[.)] )", r"\1\\", text)
+    text = re.sub(r"&(?=#?\w+;)", "&amp;", text)
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text)  # what begins a tag; p < 0.05 stays
+
+
 def markdown(table: Table) -> str:
     """Return a GitHub table; its columns are padded, so that it can be read as it is."""
-    cells = [[_escaped_pipe(head) for head in table.columns]]
+    cells = [[markdown_text(head) for head in table.columns]]
     for row in range(len(table.rows)):
         cells.append(
             [
-                _bold(_escaped_pipe(table.text(row, column)), table.is_best(row, column), "**")
+                _bold(markdown_text(table.text(row, column)), table.is_best(row, column), "**")
                 + table.marks.get((row, column), "")
                 for column in range(len(table.columns))
             ]
@@ -114,8 +141,8 @@ def markdown(table: Table) -> str:
         )
         + " |"
     )
-    head = [f"**{table.title}**", ""] if table.title else []
-    notes = ["", *(f"- {note}" for note in table.notes)] if table.notes else []
+    head = [f"**{markdown_text(table.title)}**", ""] if table.title else []
+    notes = ["", *(f"- {markdown_text(note)}" for note in table.notes)] if table.notes else []
     return "\n".join([*head, lines[0], rule, *lines[1:], *notes])
 
 
@@ -125,10 +152,6 @@ def _padded(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) 
         for cell, width, is_right in zip(cells, widths, right, strict=True)
     ]
     return "| " + " | ".join(padded) + " |"
-
-
-def _escaped_pipe(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
 
 
 def _bold(text: str, is_bold: bool, mark: str) -> str:
@@ -147,8 +170,8 @@ def latex(table: Table) -> str:
             mark = table.marks.get((row, column), "").strip()
             cells.append(cell + (f"$^{{{_latex_mark(mark)}}}$" if mark else ""))
         lines.append(" & ".join(cells) + r" \\")
-    notes = [f"% {note}" for note in table.notes]
-    title = [f"% {table.title}"] if table.title else []
+    notes = [f"% {one_line(note)}" for note in table.notes]
+    title = [f"% {one_line(table.title)}"] if table.title else []
     return "\n".join([*title, *lines, "\\bottomrule", "\\end{tabular}", *notes])
 
 
@@ -157,8 +180,8 @@ def _latex_row(cells: Sequence[str]) -> str:
 
 
 def latex_text(text: str) -> str:
-    """Return the text with everything escaped that means something else to LaTeX, or nothing at all."""
-    return "".join(LATEX_SPECIAL.get(character, character) for character in text)
+    """Return the text on one line with everything escaped that means something else to LaTeX, or nothing."""
+    return "".join(LATEX_SPECIAL.get(character, character) for character in one_line(text))
 
 
 def _latex_mark(mark: str) -> str:
@@ -168,18 +191,14 @@ def _latex_mark(mark: str) -> str:
 
 def tsv(table: Table) -> str:
     """Return heads and rows parted by tabs, numbers in full; notes are left out."""
-    lines = ["\t".join(_one_line(head) for head in table.columns)]
+    lines = ["\t".join(one_line(head) for head in table.columns)]
     for row in table.rows:
-        lines.append("\t".join("" if cell is None else _one_line(_full(cell)) for cell in row))
+        lines.append("\t".join("" if cell is None else one_line(_full(cell)) for cell in row))
     return "\n".join(lines)
 
 
 def _full(cell: str | int | float) -> str:
     return f"{cell:.10g}" if isinstance(cell, float) else str(cell)
-
-
-def _one_line(text: str) -> str:
-    return text.replace("\t", " ").replace("\n", " ")
 
 
 def as_json(table: Table) -> dict[str, Any]:
@@ -214,22 +233,23 @@ def terminal(*tables: Table) -> Any:
 
     parts: list[Any] = []
     for table in tables:
-        drawn = RichTable(title=table.title or None, title_justify="left")
+        title = Text(visible(table.title)) if table.title else None
+        drawn = RichTable(title=title, title_justify="left")
         for column, head in enumerate(table.columns):
             drawn.add_column(
-                Text(head), justify="right" if table.is_number(column) else "left", overflow="fold"
+                Text(visible(head)), justify="right" if table.is_number(column) else "left", overflow="fold"
             )
         for row in range(len(table.rows)):
             drawn.add_row(
                 *(
                     Text(
-                        table.text(row, column) + table.marks.get((row, column), ""),
+                        visible(table.text(row, column)) + table.marks.get((row, column), ""),
                         style="bold" if table.is_best(row, column) else "",
                     )
                     for column in range(len(table.columns))
                 )
             )
-        parts += [drawn, *(Text(f"  {note}") for note in table.notes)]
+        parts += [drawn, *(Text(f"  {visible(note)}") for note in table.notes)]
     return Group(*parts)
 
 

@@ -358,3 +358,16 @@ print(code, sorted({{"torch", "transformers", "faiss", "pandas"}} & set(sys.modu
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300)
     assert done.stdout.splitlines()[-1] == "0 []", done.stderr
+
+
+def test_what_is_shown_colours_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    from rich.console import Console
+
+    hostile = "\x1b[31mred\x1b]8;;http://x\x07"
+    shown = (Example("q", hostile, (Hit(1, 0.5, "p", hostile, hostile),)),)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    console = Console(file=io.StringIO(), width=100)
+    console.print(render_examples(shown, hostile))
+    drawn = console.file.getvalue()
+    assert "\x1b" not in drawn
+    assert drawn.count("\\x1b[31mred\\x1b]8;;http://x\\x07") == 4

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
+from rich.console import Console
 
 from dretrieve.errors import PreconditionError, UsageError
 from dretrieve.reports.html import Figure, Page, Section, css_class, html
-from dretrieve.reports.pages import check_form, form_of, latex_page, markdown_page, write_page
+from dretrieve.reports.pages import check_form, form_of, latex_page, markdown_page, shown, write_page
 from dretrieve.reports.tables import Table
 
 SVG = '<svg role="img"><g/></svg>'
@@ -89,6 +92,20 @@ def test_latex_has_one_float_for_each_table_and_escapes_its_caption():
     assert r"\footnotesize 5 \% of it" in text, "a note is text, not a comment"
 
 
+@pytest.mark.parametrize("form", ["terminal", "markdown", "latex", "html"])
+def test_no_page_carries_what_a_terminal_or_a_browser_obeys(form):
+    hostile = "\x1b]0;t\x07<script>x</script>"
+    one = page(hostile)
+    one = replace(
+        one, title=hostile, lead=[hostile], sections=[replace(one.sections[0], title=hostile, text=[hostile])]
+    )
+    console = Console(file=io.StringIO(), width=200)
+    console.print(shown(one, form), markup=False, highlight=False)
+    drawn = console.file.getvalue()
+    assert not set("\x1b\x07") & set(drawn)
+    assert form in ("terminal", "latex") or "<script" not in drawn
+
+
 def test_a_folder_gets_every_form_and_the_figures(tmp_path):
     written = write_page(page(), tmp_path / "report")
     assert sorted(path.name for path in written) == ["plot.svg", "report.html", "report.md", "report.tex"]
@@ -98,7 +115,7 @@ def test_a_folder_gets_every_form_and_the_figures(tmp_path):
 
 def test_a_file_gets_the_form_of_its_ending(tmp_path):
     write_page(page(), tmp_path / "x.md")
-    assert (tmp_path / "x.md").read_text().startswith("# Title <x>")
+    assert (tmp_path / "x.md").read_text().startswith("# Title &lt;x>")
     with pytest.raises(UsageError, match=r"x.pdf: give a folder, or a file that ends in .md, .html"):
         form_of(tmp_path / "x.pdf")
 

@@ -5,7 +5,16 @@ import pytest
 from rich.console import Console
 
 from dretrieve.errors import UsageError
-from dretrieve.reports.tables import FORMATS, Table, check_format, indented_json, number, render
+from dretrieve.reports.tables import (
+    FORMATS,
+    Table,
+    check_format,
+    indented_json,
+    latex_text,
+    markdown_text,
+    number,
+    render,
+)
 
 
 @pytest.fixture
@@ -40,12 +49,64 @@ def test_latex(table):
         "\\toprule",
         "run & nDCG@10 & hits \\\\",
         "\\midrule",
-        "bm25\\_a|b & 0.5000 & 12,000 \\\\",
+        "bm25\\_a\\textbar{}b & 0.5000 & 12,000 \\\\",
         "dense \\& 50\\% & \\textbf{0.7500}$^{\\dagger}$ &  \\\\",
         "\\bottomrule",
         "\\end{tabular}",
         "% a note",
     ]
+
+
+HOSTILE = "\x1b[31mred\x1b]0;t\x07\x9b2J\u202e"
+SEEN = "\\x1b[31mred\\x1b]0;t\\x07\\u009b2J\\u202e"
+BROKEN = "a|b<script>alert(1)</script>\nc\td"
+
+
+def everywhere(text):
+    """A table that holds the text wherever a text can stand."""
+    return Table(columns=["run", text], rows=[[text, 1.0]], title=text, notes=[text], marks={(0, 1): "†"})
+
+
+@pytest.mark.parametrize("form", ["markdown", "latex", "tsv", "terminal"])
+def test_no_form_carries_what_a_terminal_obeys(form):
+    console = Console(file=io.StringIO(), width=200, force_terminal=False)
+    console.print(render([everywhere(HOSTILE)], form), markup=False, highlight=False)
+    drawn = console.file.getvalue()
+    assert not set("\x1b\x07\x9b\u202e") & set(drawn)
+    assert (latex_text(HOSTILE) if form == "latex" else SEEN) in drawn.replace("\\[", "[")
+
+
+def test_a_cell_stays_a_cell_in_every_form_of_text():
+    shown = render([everywhere(BROKEN)], "markdown")
+    assert "<script" not in shown
+    assert [line.count("|") - line.count("\\|") for line in shown.splitlines() if line.startswith("|")] == [
+        3
+    ] * 3
+    assert "- a\\|b&lt;script>alert(1)&lt;/script> c d" in shown.splitlines()
+    assert len(render([everywhere(BROKEN)], "tsv").splitlines()) == 2
+    assert [line.count("\t") for line in render([everywhere(BROKEN)], "tsv").splitlines()] == [1, 1]
+    assert all(
+        line.startswith(("%", "\\", "run", "a"))
+        for line in render([everywhere(BROKEN)], "latex").splitlines()
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a*b*c", "a\\*b\\*c"), ("24.5*", "24.5*"), ("* row, x", "\\* row, x"), ("bm25_a_b", "bm25_a_b"),
+        ("__init__", "\\_\\_init\\_\\_"), ("`rm`", "\\`rm\\`"), ("[x](http://y)", "[x]\\(http://y)"),
+        ("1. x", "1\\. x"), ("# x", "\\# x"), ("&lt;b>", "&amp;lt;b>"), ("p < 0.05, R&D", "p < 0.05, R&D"),
+        ("<!-- x", "&lt;!-- x"), ("a\\|b", "a\\\\\\|b"), ("~~x~~", "\\~\\~x\\~\\~"), ("C:\\x", "C:\\x"),
+    ],
+)  # fmt: skip
+def test_what_means_something_to_markdown_is_escaped_and_nothing_else(text, expected):
+    assert markdown_text(text) == expected
+
+
+def test_a_latex_row_cannot_begin_with_an_option_of_the_row_before():
+    drawn = render([Table(columns=["a"], rows=[["x"], ["[2cm] y"], ["*z"]])], "latex").splitlines()
+    assert drawn[5:7] == ["{[}2cm] y \\\\", "{*}z \\\\"]
 
 
 def test_tsv_has_full_numbers():
