@@ -27,7 +27,11 @@ _C_ERRORS = ("ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "EFBIG", "EIO", "EN
 _SHORT_WRITES = ("PytorchStreamWriter failed writing", "unexpected pos", "requested and")  # no errno in them
 
 
-def explain_os_error(error: Exception, path: Path) -> DretrieveError:
+class WriteError(PreconditionError):
+    """The machine refused a write, whatever the command was. Exit code 3."""
+
+
+def explain_os_error(error: Exception, path: Path) -> WriteError:
     """Return the one-sentence error for a failed write at ``path`` (full disk, read-only, no permission)."""
     reasons = {
         errno.EIO: "the disk reports an input/output error; check it, or choose another --output",
@@ -42,7 +46,7 @@ def explain_os_error(error: Exception, path: Path) -> DretrieveError:
     }
     number = _errno_of(error) or 0
     reason = reasons.get(number, getattr(error, "strerror", None) or " ".join(str(error).split())[:200])
-    return PreconditionError(f"cannot write {path}: {reason}")
+    return WriteError(f"cannot write {path}: {reason}")
 
 
 def _errno_of(error: Exception) -> int | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dretrieve.errors import DretrieveError, Interrupted, PreconditionError, UsageError
-from dretrieve.store.atomic import write_json
+from dretrieve.store.atomic import WriteError, write_json
 from dretrieve.store.killed import is_gone, this_process
 
 
@@ -68,7 +68,7 @@ def recorded_state(manifest: Path, stage: str, fingerprint: str) -> Iterator[Non
 
 def _is_refusal(error: BaseException) -> bool:
     """Return whether the call did not fit what stands there, rather than failed at its work."""
-    return isinstance(error, UsageError | PreconditionError) and not isinstance(error.__cause__, Exception)
+    return isinstance(error, UsageError | PreconditionError) and not isinstance(error, WriteError)
 
 
 def _described(error: BaseException) -> dict[str, Any]:
