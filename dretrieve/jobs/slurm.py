@@ -14,6 +14,7 @@ from dretrieve.errors import DretrieveError, PreconditionError, UsageError
 
 SIGNAL_SECONDS = 90
 SHARD = "{shard}"
+PLAIN = re.compile(r"[\w@%+=:,./\[\]*-]+")  # what stands in a line of Slurm's without quotes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,15 +121,17 @@ def directive(option: str) -> str:
     Raises:
         UsageError: it holds a line break or another control character, for which there is no spelling.
     """
+    name, equals, value = option.partition("=")
     if not option.isprintable():
-        name, _, value = option.partition("=")
         raise UsageError(
-            f"{name} {value!r} holds a line break or a control character, and a Slurm script has no spelling "
-            "for it; choose another value (for --output another --plan, where the logs go)"
+            f"{name} {value[:200]!r} holds a line break or a control character, and a Slurm script has no "
+            "spelling for it; choose another value (for --output another --plan, where the logs go)"
         )
-    if re.search(r"[^\w@%+=:,./\[\]*-]", option):
-        option = '"' + option.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    return f"#SBATCH {option}"
+    if not equals or not PLAIN.fullmatch(name):
+        name, equals, value = "", "", option
+    if not PLAIN.fullmatch(value):
+        value = '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return f"#SBATCH {name}{equals}{value}"
 
 
 def quoted(word: str) -> str:

@@ -236,4 +236,4 @@ def test_a_plan_folder_that_no_script_can_name(tmp_path):
         array.run(replace(config(tmp_path), folder=tmp_path / "a\n#SBATCH --exclusive"))
     assert not list(tmp_path.iterdir())
     text = array.run(replace(config(tmp_path), folder=tmp_path / "50% of it")).text
-    assert f'#SBATCH "--output={tmp_path}/50%% of it/logs/%A_%a.log"\n' in text
+    assert f'#SBATCH --output="{tmp_path}/50%% of it/logs/%A_%a.log"\n' in text
