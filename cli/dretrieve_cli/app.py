@@ -10,6 +10,7 @@ A command module holds one function named like the command (see `dretrieve_cli.c
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from errno import EBADF
@@ -193,6 +194,8 @@ def run_command(name: str, words: list[str]) -> int:
             f"{path} needs {error.name}, which is not installed; {PROGRAM} doctor says how to get it", 3
         )
     except Exception as error:  # the machine's refusal, or a bug of ours: one line, its trace if asked for
+        if is_beyond(error) and not {"--verbose", "-v"} & set(words):
+            return fail(beyond(error), 3)
         if isinstance(error, OSError) and error.filename is None:  # the page of --help finds no room
             return no_room(error)
         if {"--verbose", "-v"} & set(words):
@@ -212,6 +215,22 @@ def refused(error: OSError) -> str:
     """Return the sentence about what the machine did not let us do, where nobody knew more to say."""
     place = f"{error.filename}: " if error.filename else ""
     return f"{place}{error.strerror}; check the disk and your rights there, then run the same command again"
+
+
+def is_beyond(error: Exception) -> bool:
+    """Return whether memory or depth ran out, in the words of Python, the system, numpy, torch or faiss."""
+    words = "allocate memory|map segment|start new thread|bad_alloc|out of memory|Unable to allocate"
+    return isinstance(error, MemoryError | RecursionError) or (
+        isinstance(error, OSError | RuntimeError | ImportError | SystemError)
+        and re.search(words, str(error), re.IGNORECASE) is not None
+    )
+
+
+def beyond(error: Exception) -> str:
+    """Return the sentence about memory or depth that ran out."""
+    if isinstance(error, RecursionError):
+        return "the data are nested too deeply to be records; flatten them"
+    return "out of memory; use more shards (--shard I/N), or a machine with more memory (see ulimit -v)"
 
 
 def unexpected(error: Exception) -> str:

@@ -224,11 +224,11 @@ def execute(
         raise
     except KeyboardInterrupt:
         stop("interrupted; run the same command again", 130, verbose)
-    except MemoryError:
-        stop("out of memory; use more shards (--shard I/N) or a machine with more memory", 3, verbose)
     except Exception as error:  # the machine's refusal, or a bug of ours: one line, its trace if asked for
-        from dretrieve_cli.app import not_installed, refused, unexpected
+        from dretrieve_cli.app import beyond, is_beyond, not_installed, refused, unexpected
 
+        if is_beyond(error):
+            stop(beyond(error), 3, verbose)
         if isinstance(error, OSError) and error.strerror:
             stop(refused(error), 3, verbose)
         if isinstance(error, ModuleNotFoundError):

@@ -10,6 +10,7 @@ bytes are kept at the first reading, and all later ones read what was kept.
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -58,6 +59,8 @@ class _Kept:
                     more = source.read(BUFFER)
                 self.file.flush()
         except OSError as error:
+            if error.errno == errno.EBADF and str(path) in STDIN:
+                raise PreconditionError(f"{path} is standard input, which is closed; name a file") from None
             place = f" (kept in {tempfile.gettempdir()}; TMPDIR names another place)" if self.file else ""
             raise PreconditionError(f"{path} cannot be read to its end: {error.strerror}{place}") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import types
 from pathlib import Path
@@ -186,3 +187,36 @@ def test_words_that_are_no_known_flag_are_left_alone(words):
 
 def test_words_after_two_dashes_are_left_alone():
     assert parsing.spell_with_dashes(["--a_b", "--", "--a_b"], {"--a-b"}) == ["--a-b", "--", "--a_b"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OSError(12, "Cannot allocate memory"),
+        OSError("libgomp.so: failed to map segment from shared object"),
+        RuntimeError("can't start new thread"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("Error in virtual void faiss::IndexFlat: std::bad_alloc"),
+        RecursionError("maximum recursion depth exceeded"),
+    ],
+)
+def test_memory_and_depth_that_run_out_are_one_sentence(error, capsys):
+    def work(progress):
+        raise error
+
+    with pytest.raises(typer.Exit) as stop:
+        execute(work, quiet=True)
+    assert stop.value.exit_code == 3
+    assert re.search("^dretrieve: (out of memory|the data are nested too deeply)", capsys.readouterr().err)
+
+
+def test_a_number_beyond_64_bits_is_refused(run):
+    err = run("--index", "a", "--output", "b", "--hits", str(1 << 63), code=2).err
+    assert "--hits is beyond 64 bits" in err
+
+
+@pytest.mark.parametrize(("one", "other"), [("-", "-"), ("-", "/dev/stdin"), ("a=-", "/dev/fd/0")])
+def test_one_stream_for_two_inputs_is_refused(run, one, other):
+    err = run("--index", one, "--name", other, "--output", "-", code=2).err
+    assert "one stream, which is read only once" in err
