@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from dretrieve.errors import PreconditionError
@@ -76,7 +77,9 @@ class ConvertResult:
         told = ", ".join(f"{name} {value}" for name, value in self.settings.items() if value != "")
         lines = [f"{self.state}: {self.method}, {self.parameters:,} parameters -> {self.output}", f"  {told}"]
         if self.state != "would convert":
-            lines.append(f"next: dretrieve encode --model {self.output} --corpus DIR --output EMB")
+            lines.append(
+                f"next: dretrieve encode --model {quote(str(self.output))} --corpus DIR --output EMB"
+            )
         return "\n".join(lines)
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import Any, Literal
 
 from dretrieve.encoding.devices import ModelRequest, encode_over
@@ -139,8 +140,10 @@ class EncodeResult:
         if here < self.shard.count:
             return f"the other shards ({here} of {self.shard.count} are finished)"
         if self.side == "query":
-            return f"dretrieve search --index EMB --query-embeddings {self.output} --output RUN"
-        return f"dretrieve search --index {self.output} --queries DIR:split --model M --output RUN"
+            return f"dretrieve search --index EMB --query-embeddings {quote(str(self.output))} --output RUN"
+        return (
+            f"dretrieve search --index {quote(str(self.output))} --queries DIR:split --model M --output RUN"
+        )
 
 
 def run(config: EncodeConfig, progress: Progress | None = None) -> EncodeResult:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dretrieve.errors import UsageError
+from dretrieve.errors import UsageError, quoted
 from dretrieve.jobs.evaluate_inputs import find_qrels, open_corpus, questions_fingerprint, run_fingerprint
 from dretrieve.metrics.answers import Answers
 from dretrieve.metrics.measure import Measure
@@ -178,9 +178,9 @@ def _measure(config: DevConfig) -> Measure:
         text = config.metric or "top20"
         measures = [measure for k in parse_top_k(text) for measure in parse_measures(f"Success@{k}")]
     if len(measures) != 1:
-        raise UsageError(f"--metric {text!r} names {len(measures)} measures; tuning takes one")
+        raise UsageError(f"--metric {quoted(text)} names {len(measures)} measures; tuning takes one")
     if measures[0].definition.aggregate == "sum":
-        raise UsageError(f"--metric {text!r} is a count; tune on a mean such as nDCG@10")
+        raise UsageError(f"--metric {quoted(text)} is a count; tune on a mean such as nDCG@10")
     return measures[0]
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import join, quote
 from typing import Any
 
 import numpy as np
@@ -162,7 +163,7 @@ def _provenance(manifest: Path) -> Facts:
         "host": value.get("host"),
         "dretrieve": value.get("dretrieve"),
     }
-    return {"command": " ".join(["dretrieve", *map(str, arguments[1:])]), **names}
+    return {"command": join(["dretrieve", *map(str, arguments[1:])]), **names}
 
 
 def _shard_state(path: Path) -> dict[str, Any] | None:
@@ -264,7 +265,7 @@ def _foreign(path: Path) -> tuple[str, Facts] | None:
         how = "have the tool that wrote it write .npy or safetensors"
         return "Python pickle (not opened: a pickle can run any program)", {"next": how}
     if head[:4] == b"PAR1":
-        return "Parquet file", {"next": f"dretrieve prepare hf:{path} --output DIR"}
+        return "Parquet file", {"next": f"dretrieve prepare {quote(f'hf:{path}')} --output DIR"}
     if head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
         return "zip archive (or torch checkpoint)", {
             "next": "unpack it; for a checkpoint of another tool see dretrieve convert --help"
@@ -289,7 +290,10 @@ def _safetensors(path: Path, length: int) -> tuple[str, Facts]:
 
 def _aligned(facts: Mapping[str, Any]) -> list[str]:
     width = max((len(name) for name in facts), default=0)
-    return [f"  {name:<{width}}  {_shown(value)}" for name, value in facts.items()]
+    whole = ("command", "next")  # to be pasted
+    return [
+        f"  {name:<{width}}  {value if name in whole else _shown(value)}" for name, value in facts.items()
+    ]
 
 
 def _shown(value: object) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -118,7 +119,10 @@ def _training(path: Path, form: Form, progress: Progress) -> Facts:
         counts["positives"] += len(row.positives)
         counts["negatives"] += len(row.negatives)
         counts["with answers"] += bool(row.query.answers)
-    return {**counts, "next": f"dretrieve prepare {path} --output DIR makes a collection and examples of it"}
+    return {
+        **counts,
+        "next": f"dretrieve prepare {quote(str(path))} --output DIR makes a collection and examples of it",
+    }
 
 
 def _examples(path: Path, form: Form, progress: Progress) -> Facts:

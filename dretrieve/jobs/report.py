@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from dretrieve.errors import PreconditionError, UsageError
@@ -175,7 +176,8 @@ def _found(work: Path | None) -> list[System]:
         systems += [System(title=entry.name, measured=entry) for entry in read_metrics(file)]
     if not systems:
         raise PreconditionError(
-            f"{work} holds no metrics; make them with `dretrieve evaluate … --output {work}/NAME.json`"
+            f"{work} holds no metrics; make them with `dretrieve evaluate … --output "
+            f"{quote(f'{work}/NAME.json')}`"
         )
     return systems
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from dretrieve.errors import UsageError
@@ -120,4 +121,4 @@ class SearchResult:
     def _next(self) -> str:
         if self.is_part:
             return "the other parts, then dretrieve merge PART… --output RUN"
-        return f"dretrieve evaluate --run {self.output} --qrels DIR:split"
+        return f"dretrieve evaluate --run {quote(str(self.output))} --qrels DIR:split"

@@ -121,7 +121,7 @@ def score_answers(
     elif missing == len(ids):
         raise DataError(
             f"none of the {len(ids):,} questions is in run {name} (the run has "
-            f"{next(iter(run.query_ids), 'none')!r}, the questions {next(iter(ids), 'none')!r}); "
+            f"{quoted(next(iter(run.query_ids), 'none'))}, the questions {quoted(next(iter(ids), 'none'))}); "
             "name the split that was searched"
         )
     if missing:
@@ -205,7 +205,7 @@ def _json_predictions(path: Path, lines: Sequence[tuple[int, str]]) -> dict[str,
 
 def _add(found: dict[str, str], query_id: str, answer: object, path: Path, line: int | None) -> None:
     if query_id in found:
-        raise DataError.at(path, line, f"query {query_id!r} has two predictions; keep one")
+        raise DataError.at(path, line, f"query {quoted(query_id)} has two predictions; keep one")
     if not isinstance(answer, str):
-        raise DataError.at(path, line, f"the prediction for {query_id!r} is not a string")
+        raise DataError.at(path, line, f"the prediction for {quoted(query_id)} is not a string")
     found[query_id] = answer

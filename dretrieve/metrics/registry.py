@@ -11,7 +11,7 @@ import importlib
 import re
 from collections.abc import Sequence
 
-from dretrieve.errors import UsageError
+from dretrieve.errors import LONGEST_QUOTE, UsageError, quoted
 from dretrieve.metrics.measure import Definition, Measure, request
 
 MODULES = {
@@ -124,7 +124,7 @@ def parse_measures(text: str | Sequence[str], notes: list[str] | None = None) ->
             for part in SETS.get(word, (word,)):
                 found += [measure for measure in _parse(part) if measure not in found]
         except KeyError:
-            unknown.append(word)
+            unknown.append(word if len(word) <= LONGEST_QUOTE else quoted(word))
         except UsageError as error:
             wrong.append(str(error))
     if unknown:

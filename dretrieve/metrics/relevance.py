@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dretrieve.errors import DataError
+from dretrieve.errors import DataError, quoted
 from dretrieve.metrics.judged import count_in_group, grades_of, judge
 from dretrieve.metrics.measure import Measure
 from dretrieve.metrics.scores import Scores
@@ -55,7 +55,7 @@ def score_relevance(
     judged = judge(located, qrels)
     if not len(judged.rank) and located.lengths.any():
         notes.append(
-            f"no hit is judged at all (judged passages are like {qrels.passage_ids[0]!r}): "
+            f"no hit is judged at all (judged passages are like {quoted(qrels.passage_ids[0])}): "
             "was another corpus searched?"
         )
     kept = np.arange(len(judged), dtype=np.int64)
@@ -120,8 +120,8 @@ def _check_queries(name: str, located: Located, qrels: Qrels, notes: list[str]) 
     elif strangers == len(located):
         raise DataError(
             f"none of the {len(located):,} queries of run {name} is judged (the run has "
-            f"{located.query_ids[0]!r}, the qrels have {qrels.query_ids[0]!r}); name the qrels of the split "
-            "that was searched"
+            f"{quoted(located.query_ids[0])}, the qrels have {quoted(qrels.query_ids[0])}); name the "
+            "qrels of the split that was searched"
         )
     if strangers:
         notes.append(f"{strangers:,} queries of the run have no judgements; they are left out")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from dretrieve.errors import DataError, UsageError
+from dretrieve.errors import DataError, UsageError, quoted
 from dretrieve.metrics.answers import Answers
 from dretrieve.types import Run
 
@@ -67,7 +67,7 @@ def first_answer_ranks(
             text = text_of(passage_id)
             if text is None:
                 raise DataError(
-                    f"the run's passage {passage_id!r} is not in the corpus; "
+                    f"the run's passage {quoted(passage_id)} is not in the corpus; "
                     "give the --corpus that was searched"
                 )
             if answers[position].found_in(text):

@@ -6,12 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dretrieve.errors import DataError, PreconditionError, UsageError
+from dretrieve.errors import DataError, PreconditionError, UsageError, quoted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,10 +58,10 @@ def read_metrics(path: Path) -> list[Measured]:
         return [_measured(entry, number) for number, entry in enumerate(value["runs"], 1)]
     except FileNotFoundError:
         raise PreconditionError(
-            f"{path} does not exist; make it with `dretrieve evaluate … --output {path}`"
+            f"{path} does not exist; make it with `dretrieve evaluate … --output {quote(str(path))}`"
         ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path} is not a metrics file of `dretrieve evaluate`: {error!r}") from error
+        raise DataError(f"{path} is not a metrics file of `dretrieve evaluate`: {quoted(error)}") from error
 
 
 def one_run(path: Path, run: str = "") -> Measured:

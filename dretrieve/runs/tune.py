@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from dretrieve.errors import DataError, UsageError
+from dretrieve.errors import DataError, UsageError, quoted
 from dretrieve.metrics.answers import Answers
 from dretrieve.metrics.judged import judge
 from dretrieve.metrics.measure import Measure
@@ -88,21 +88,21 @@ def parse_alphas(text: str) -> list[float]:
             found = [Decimal(part) for part in text.split(",") if part.strip()]
     except InvalidOperation:
         raise UsageError(
-            f"--tune {text!r} is no range; write start:stop:step, for example 0.5:2.0:0.1"
+            f"--tune {quoted(text)} is no range; write start:stop:step, for example 0.5:2.0:0.1"
         ) from None
     if not found:
-        raise UsageError(f"--tune {text!r} holds no alpha; write start:stop:step with start up to stop")
+        raise UsageError(f"--tune {quoted(text)} holds no alpha; write start:stop:step with start up to stop")
     if any(not alpha.is_finite() or alpha < 0 for alpha in found):
-        raise UsageError(f"--tune {text!r} holds an alpha below 0; weights start at 0")
+        raise UsageError(f"--tune {quoted(text)} holds an alpha below 0; weights start at 0")
     return sorted({float(alpha) for alpha in found})
 
 
 def _steps(text: str, start: Decimal, stop: Decimal, step: Decimal) -> list[Decimal]:
     if step <= 0:
-        raise UsageError(f"--tune {text!r} has step {step}; it must be above 0")
+        raise UsageError(f"--tune {quoted(text)} has step {step}; it must be above 0")
     count = int((stop - start) / step) + 1 if stop >= start else 0
     if count > LARGEST_GRID:
-        raise UsageError(f"--tune {text!r} holds {count:,} alphas; give at most {LARGEST_GRID:,}")
+        raise UsageError(f"--tune {quoted(text)} holds {count:,} alphas; give at most {LARGEST_GRID:,}")
     return [start + turn * step for turn in range(count)]
 
 

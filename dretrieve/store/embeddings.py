@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any, Literal
 
 import numpy as np
@@ -142,7 +143,8 @@ class Embeddings:
         files = sorted(folder.glob("shard-*-of-*.manifest.json")) if folder.is_dir() else []
         if not files:
             raise PreconditionError(
-                f"{folder} holds no finished embeddings; make them with `dretrieve encode --output {folder}`"
+                f"{folder} holds no finished embeddings; make them with `dretrieve encode "
+                f"--output {quote(str(folder))}`"
             )
         found = []
         for file in files:

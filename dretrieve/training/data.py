@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 
@@ -152,7 +153,7 @@ def open_set(spec: DataSpec, seed: int, progress: Progress, *, taught: bool = Fa
         beside = " --corpus … --queries …" if role == "triples" else ""
         raise DataError(
             f"{spec.path} is a training file of another tool; make it a collection first: dretrieve prepare "
-            f"{spec.path}{beside} --output DIR, then --data DIR:train"
+            f"{quote(str(spec.path))}{beside} --output DIR, then --data DIR:train"
         )
     found = (_from_examples if role == "examples" else _from_split)(spec, word, progress)
     examples, corpus, fingerprint, source = found

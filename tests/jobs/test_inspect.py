@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,6 +61,16 @@ def test_a_prepared_collection_says_what_it_was_made_from(tiny_collection: Path,
     assert len(found.origin["input source"]) == 64
     assert found.exit_code == 0
     assert "made by" in found.render()
+
+
+def test_the_command_that_made_it_can_be_pasted(
+    tiny_collection: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["prepare", "with a blank", "x" * 300, "\x1b[31m"]
+    monkeypatch.setattr("sys.argv", ["dretrieve", *words])
+    prepare(PrepareConfig(source=str(tiny_collection), output=tmp_path / "made"))
+    (line,) = [one for one in look(tmp_path / "made").render().splitlines() if one.startswith("  command")]
+    assert shlex.split(line)[1:] == ["dretrieve", *words]
 
 
 def test_changed_bytes_are_a_problem(tiny_collection: Path, tmp_path: Path) -> None:

@@ -356,3 +356,9 @@ def test_published_ndcg_of_published_runs(data_dir, name, dl19, dl20):
             read_qrels(folder / "official" / f"qrels.{year}-passage.txt"),
         )
         assert round(measure.aggregate(measure.values(judged)), 4) == expected
+
+
+def test_a_name_of_a_million_letters_is_cut():
+    with pytest.raises(UsageError) as caught:
+        parse_measures("x" * 1_000_000)
+    assert len(str(caught.value)) < 1000

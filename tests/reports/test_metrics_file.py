@@ -66,3 +66,8 @@ def test_other_files(tmp_path):
         (tmp_path / "m.json").write_text(text)
         with pytest.raises(DataError, match="is not a metrics file of `dretrieve evaluate`"):
             read_metrics(tmp_path / "m.json")
+
+
+def test_the_cure_of_a_missing_file_can_be_pasted(tmp_path):
+    with pytest.raises(PreconditionError, match=r"--output '.*/with a blank\.json'`"):
+        read_metrics(tmp_path / "with a blank.json")
