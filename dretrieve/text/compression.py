@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from dretrieve.errors import DataError, PreconditionError
 
+if TYPE_CHECKING:
+    from zipfile import ZipFile
+
 BUFFER = 1 << 20
-STEP = (
-    1 << 12
-)  # compressed bytes taken at once: even a file made to swell gives about 100 MB at most for them
-COMPRESSED = (
-    ("gzip", re.compile(rb"\x1f\x8b")),
-    ("zstandard", re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")),
-    ("bz2", re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)")),
-    ("xz", re.compile(rb"\xfd7zXZ\x00|\x5d\x00\x00[\x00-\xff]{10}")),
-)
+MOST_UNPACKED, MOST_SWELLING, LEAST_BOMB = 1 << 36, 200, 1 << 28  # bytes of an archive's members
+STEP = 1 << 12  # compressed bytes at once: even a file made to swell gives about 100 MB for them
 CONVERT, UNPACK = "convert it to UTF-8 text, e.g. with iconv", "unpack it and name the file in it"
 FOREIGN = (
     ("a zip archive", re.compile(rb"PK(?:\x03\x04|\x05\x06|\x07\x08)"), UNPACK),
@@ -132,6 +128,21 @@ def _decompressor(kind: str, path: Path) -> tuple[Callable[[], _Decompressor], t
         raise PreconditionError(reason) from None
     unpacker = zstandard.ZstdDecompressor(max_window_size=1 << 31)
     return unpacker.decompressobj, (zstandard.ZstdError,)
+
+
+def check_zip(bundle: ZipFile, names: Iterable[str]) -> None:
+    """Refuse members of an archive that swell beyond all measure; read no more of one than it declares.
+
+    Raises:
+        DataError: names what they would unpack to.
+    """
+    members = [bundle.getinfo(name) for name in names]
+    size, packed = sum(item.file_size for item in members), sum(item.compress_size for item in members)
+    if size > MOST_UNPACKED or (size > LEAST_BOMB and size > MOST_SWELLING * packed):
+        raise DataError(
+            f"{bundle.filename} would unpack to {size:,} bytes from {packed:,}; at most "
+            f"{MOST_UNPACKED >> 30} GB and {MOST_SWELLING} times are taken: unpack it yourself if it is sound"
+        )
 
 
 def unpacked(file: io.BufferedReader, path: Path) -> io.BufferedReader:

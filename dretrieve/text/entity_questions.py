@@ -20,6 +20,7 @@ from dretrieve.store.atomic import replacing
 from dretrieve.store.interrupt import Signals
 from dretrieve.text.beir import Query, query_line
 from dretrieve.text.cache import download_folder
+from dretrieve.text.compression import check_zip
 from dretrieve.text.download import Download, check, fetch
 from dretrieve.types import Progress
 
@@ -78,6 +79,7 @@ class EntityQuestions:
         target = archive.with_name(f"{self.name}.queries.jsonl")
         try:
             with zipfile.ZipFile(archive) as bundle, replacing(target, text=True) as file:
+                check_zip(bundle, bundle.namelist())
                 count = 0
                 for query in questions(bundle, SPLITS if self.split is None else (self.split,)):
                     file.write(query_line(query))

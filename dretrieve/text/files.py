@@ -287,7 +287,7 @@ def too_long(path: Path, line: int | None) -> DataError:
     )
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, decoder: json.JSONDecoder | None = None) -> Any:
     """Return the JSON value that the whole file is.
 
     Raises:
@@ -307,7 +307,7 @@ def read_json(path: Path) -> Any:
         line = error.object.count(b"\n", 0, error.start) + 1
         byte = error.object[error.start]
         raise DataError.at(path, line, f"not UTF-8 (byte 0x{byte:02x}); convert the file to UTF-8") from error
-    return parse_json(text, path, 1)
+    return parse_json(text, path, 1, decoder)
 
 
 def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

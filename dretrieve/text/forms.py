@@ -15,7 +15,7 @@ import numpy as np
 from dretrieve.errors import DataError, PreconditionError
 from dretrieve.text import beir
 from dretrieve.text.beir import Query, find_file
-from dretrieve.text.files import exists, parse_json, read_lines
+from dretrieve.text.files import exists, parse_json, read_json, read_lines
 from dretrieve.text.foreign import dpr, pyserini, tevatron, triplets, tsv
 from dretrieve.text.foreign.rows import TrainingRow
 from dretrieve.text.json_array import read_json_array
@@ -152,7 +152,7 @@ def _first_object(path: Path, first: str) -> Any:
     except ValueError:
         if first.rstrip().endswith("}") or len(first) > 1000:
             return parse_json(first, path, 1)
-        return parse_json("\n".join(line for _, line in read_lines(path)), path, 1)
+        return read_json(path)
 
 
 def _detect_object(value: Any, path: Path) -> str | None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from dretrieve.errors import DataError
 from dretrieve.store.atomic import replacing
-from dretrieve.text.files import parse_json, read_lines
+from dretrieve.text.files import read_json, read_lines
 from dretrieve.text.run_lines import found, split_line
 from dretrieve.types import Qrels
 
@@ -82,7 +82,7 @@ def _grade(token: str, path: Path, number: int | None) -> int:
 
 def _read_json(path: Path) -> Qrels:
     """Read ``{query: {passage: grade}}``."""
-    value = parse_json("\n".join(line for _, line in read_lines(path)), path, 1)
+    value = read_json(path)
     if not isinstance(value, dict) or not all(isinstance(judged, dict) for judged in value.values()):
         raise DataError.at(path, None, 'JSON qrels are one object {"query": {"passage": grade, …}, …}')
     judgements = {

@@ -18,6 +18,7 @@ from dretrieve.errors import DataError, UsageError
 from dretrieve.store.atomic import make_folder, replacing
 from dretrieve.store.interrupt import Signals
 from dretrieve.text.cache import download_folder
+from dretrieve.text.compression import check_zip
 from dretrieve.text.download import Download, base_address, check, fetch
 from dretrieve.text.entity_questions import BASE as ENTITY_QUESTIONS_BASE
 from dretrieve.text.entity_questions import EntityQuestions
@@ -232,6 +233,7 @@ def unpack(archive: Path, name: str, folder: Path, progress: Progress) -> None:
                 raise DataError(
                     f"{archive} holds no collection '{name}'; it holds: {', '.join(found) or 'none'}"
                 )
+            check_zip(bundle, wanted)
             progress.start(f"unpacking {archive.name}", len(wanted), "files")
             for member, path in wanted.items():
                 make_folder(path.parent)

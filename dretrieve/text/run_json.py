@@ -25,7 +25,7 @@ import numpy as np
 
 from dretrieve.errors import DataError, UsageError, quoted
 from dretrieve.store.atomic import replacing
-from dretrieve.text.files import json_type, parse_json, read_json_lines, read_lines, refuse_constant
+from dretrieve.text.files import json_type, read_json, read_json_lines, read_lines, refuse_constant
 from dretrieve.text.json_array import read_json_array
 from dretrieve.text.run_build import HitColumns, build_run
 from dretrieve.text.run_lines import parse_score
@@ -109,7 +109,7 @@ def _entries(path: Path, form: str) -> Iterator[tuple[int, str, Hits]]:
             first = query_id is None
             yield line, str(position) if query_id is None else query_id, _hits(value, path, line)
         return
-    whole = parse_json("\n".join(line for _, line in read_lines(path)), path, 1, UNIQUE)
+    whole = read_json(path, UNIQUE)
     if not isinstance(whole, dict):
         raise DataError.at(path, 1, f"expected an object with each query's hits, found {json_type(whole)}")
     for query_id, value in whole.items():
