@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 BUFFER = 1 << 20
 MOST_UNPACKED, MOST_SWELLING, LEAST_BOMB = 1 << 36, 200, 1 << 28  # bytes of an archive's members
 STEP = 1 << 12  # compressed bytes at once: even a file made to swell gives about 100 MB for them
+COMPRESSED = (
+    ("gzip", re.compile(rb"\x1f\x8b")),
+    ("zstandard", re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")),
+    ("bz2", re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)")),
+    ("xz", re.compile(rb"\xfd7zXZ\x00|\x5d\x00\x00[\x00-\xff]{10}")),
+)
 CONVERT, UNPACK = "convert it to UTF-8 text, e.g. with iconv", "unpack it and name the file in it"
 FOREIGN = (
     ("a zip archive", re.compile(rb"PK(?:\x03\x04|\x05\x06|\x07\x08)"), UNPACK),
