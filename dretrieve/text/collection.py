@@ -360,8 +360,14 @@ def open_or_build(corpus: Path, progress: Progress, *, hashed: bool = False) -> 
         try:
             return _build(folder, corpus, source, progress)
         except PreconditionError as error:
-            if folder == last:
+            cause = error.__cause__
+            if not isinstance(cause, OSError):
                 raise
+            if folder == last:
+                raise PreconditionError(
+                    f"the text store of {corpus} cannot be written to the cache {cache_folder()} "
+                    f"({cause.strerror or cause}); set DRETRIEVE_CACHE to a folder that takes it"
+                ) from error
             progress.note(f"the text store goes to the cache: {error}")
     raise AssertionError("store_folders returned nothing")
 

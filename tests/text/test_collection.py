@@ -233,3 +233,17 @@ def test_real_collections(data_dir: Path, name: str) -> None:
     assert (len(store), store.num_empty) == (passages, empty)
     assert {split: len(collection.queries(split)) for split in splits} == splits
     assert sum(len(collection.unknown_passages(collection.qrels(split))) for split in splits) == unknown
+
+
+def test_a_cache_that_cannot_be_written_is_named_with_its_cure(tmp_path: Path, monkeypatch) -> None:
+    """There is no --output here to choose another of."""
+    (tmp_path / "corpus.jsonl").write_text('{"_id": "d1", "text": "harbour"}\n', encoding="utf-8")
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    monkeypatch.setenv("DRETRIEVE_CACHE", str(tmp_path / "file" / "cache"))
+    place = tmp_path / "file" / "cache" / "texts" / "0"
+    monkeypatch.setattr("dretrieve.text.collection.store_folders", lambda corpus: [place])
+    with pytest.raises(
+        PreconditionError, match="cannot be written to the cache .* set DRETRIEVE_CACHE"
+    ) as caught:
+        Collection(tmp_path / "corpus.jsonl").corpus()
+    assert "--output" not in str(caught.value)
