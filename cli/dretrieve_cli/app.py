@@ -196,7 +196,9 @@ def run_command(name: str, words: list[str]) -> int:
     except Exception as error:  # the machine's refusal, or a bug of ours: one line, its trace if asked for
         if is_beyond(error) and not {"--verbose", "-v"} & set(words):
             return fail(beyond(error), 3)
-        if isinstance(error, OSError) and error.filename is None:  # the page of --help finds no room
+        if (
+            isinstance(error, OSError) and error.errno and error.filename is None
+        ):  # the page of --help finds no room
             return no_room(error)
         if {"--verbose", "-v"} & set(words):
             raise
@@ -222,7 +224,7 @@ def is_beyond(error: Exception) -> bool:
     words = "allocate memory|map segment|start new thread|bad_alloc|out of memory|Unable to allocate"
     return isinstance(error, MemoryError | RecursionError) or (
         isinstance(error, OSError | RuntimeError | ImportError | SystemError)
-        and re.search(words, str(error), re.IGNORECASE) is not None
+        and re.search(words, f"{error} {error.__cause__ or error.__context__}", re.IGNORECASE) is not None
     )
 
 
