@@ -52,7 +52,15 @@ def test_running_is_read_as_killed_once_the_process_has_ended(
     assert "run the same command again" in found["message"]
 
 
-@pytest.mark.parametrize("refusal", [UsageError("no such"), PreconditionError("other checkpoints")])
+def _missing_library() -> PreconditionError:
+    refusal = PreconditionError("needs the package wandb")
+    refusal.__cause__ = ImportError("wandb")
+    return refusal
+
+
+@pytest.mark.parametrize(
+    "refusal", [UsageError("no such"), PreconditionError("other checkpoints"), _missing_library()]
+)
 def test_a_refused_call_leaves_an_interrupted_output_interrupted(
     tmp_path: Path, refusal: DretrieveError
 ) -> None:
