@@ -19,6 +19,7 @@ import ctypes
 import errno
 import hashlib
 import json
+import mmap
 import os
 import random
 import re
@@ -166,6 +167,7 @@ class Worker:
         self.work, self.log, self.seed = folder / "work", folder / "log", seed
         self.work.mkdir(parents=True)
         self.library = ctypes.CDLL(str(library))
+        self.fired = ctypes.c_long.from_buffer(mmap.mmap(-1, ctypes.sizeof(ctypes.c_long)))
         self.stages = {name: list(map(str, words)) for name, words in stages(self.work).items()}
         self.points: dict[str, list[tuple[str, str]]] = {}
         self.made: dict[str, list[str]] = {}
@@ -185,6 +187,7 @@ class Worker:
 
         ``more`` words are added. With ``record`` the calls are written there, and beside it what was loaded.
         """
+        self.fired.value = 0
         child = os.fork()
         if child == 0:
             self._command([*self.stages[stage], *map(str, more)], what, record)
@@ -215,7 +218,14 @@ class Worker:
             tempfile.tempdir = os.environ["TMPDIR"]
             sys.argv = ["dretrieve", *words, "--quiet"]
             known = set(sys.modules), warm.compiled()
-            self.library.chaos_arm(os.fsencode(self.work), ctypes.c_long(what[0]), what[1], what[2], handle)
+            self.library.chaos_arm(
+                os.fsencode(self.work),
+                ctypes.c_long(what[0]),
+                what[1],
+                what[2],
+                handle,
+                ctypes.byref(self.fired),
+            )
             code = main(sys.argv[1:])
             sys.stderr.flush()
             if record:
@@ -305,7 +315,7 @@ class Worker:
         chance = random.Random(f"{self.seed} {stage}")
         while tally.points and sum(tally.kills.values()) < kills:
             self._trial(tally, chance, lambda: self._kill(tally, chance))
-        for _ in range(errors if tally.points else 0):
+        while tally.points and tally.errors < errors:
             self._trial(tally, chance, lambda: self._error(tally, chance))
         return tally
 
@@ -342,7 +352,7 @@ class Worker:
         call, path = self.points[tally.stage][at - 1]
         torn = sent == signal.SIGKILL and call in WRITES and chance.random() < 0.5
         end = self.run(tally.stage, (at, TORN if torn else SIGNAL, sent))
-        tally.kills[sent.name] += end.code != 0 or sent != signal.SIGKILL  # the point may not have come
+        tally.kills[sent.name] += self.fired.value  # what is resumed may not come to that point
         story = f"{sent.name} at call {at} ({call} {os.path.relpath(path, self.work)}): {end.code}; "
         legal = {-sent} if sent == signal.SIGKILL else {-sent, RESUMABLE, 130}
         self._judge(tally, story, end, legal)
@@ -359,7 +369,7 @@ class Worker:
             kinds += [(FAIL, errno.EACCES), (FULL, errno.ENOSPC)]
         action, value = chance.choice(kinds)
         end = self.run(tally.stage, (at, action, value))
-        tally.errors += 1
+        tally.errors += self.fired.value
         name = {SHORT: "half a write", FULL: "a full disk"}.get(action, errno.errorcode.get(value, ""))
         story = f"{name} at call {at} ({call} {os.path.relpath(path, self.work)}): {end.code}; "
         self.store_failed = "/.dretrieve" in path or action == FULL

@@ -20,7 +20,7 @@ enum { FILES = 1 << 16 };
 
 static char root[PATH_MAX];
 static size_t root_length;
-static long wanted;
+static long wanted, *fired; /* the latter is shared with the process that forked this one */
 static int chosen, number, record = -1;
 static atomic_long seen;
 static unsigned char written[FILES]; /* descriptors that were opened to write below the folder */
@@ -34,14 +34,12 @@ static ssize_t plain_write(int file, const void *data, size_t size) {
     return real(file, data, size);
 }
 
-void chaos_arm(const char *folder, long at, int action, int value, int log) {
+void chaos_arm(const char *folder, long at, int action, int value, int log, long *told) {
     strncpy(root, folder, sizeof root - 1);
     root_length = strlen(root);
-    wanted = at, chosen = action, number = value, record = log;
+    wanted = at, chosen = action, number = value, record = log, fired = told;
     atomic_store(&seen, 0);
 }
-
-long chaos_seen(void) { return atomic_load(&seen); }
 
 static int below(int folder, const char *path, char *full) {
     if (!root_length || !path) return 0;
@@ -72,6 +70,7 @@ static enum action point(const char *call, const char *path) {
         return FAIL;
     }
     if (now != wanted) return GO_ON;
+    *fired = 1;
     if (chosen == SIGNAL) kill(getpid(), number);
     if (chosen == FAIL) errno = number;
     return chosen;
