@@ -12,23 +12,34 @@ from dretrieve_cli.common import ConfigFile, DryRun, Force, Json, Output, Quiet,
 
 def prepare(
     source: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             help="pydocs, beir:NAME, dpr:KEY, entityquestions:SPLIT, hf:NAME, or a file or folder in any "
-            "known form; several collections ([NAME=]DIR …) are joined over one corpus.",
+            "known form (or none, and --corpus, --queries); several collections ([NAME=]DIR …) are joined "
+            "over one corpus.",
             show_default=False,
         ),
-    ],
+    ] = None,
+    *,
     output: Output,
     corpus: Annotated[
-        Path | None, typer.Option(help="Passages, for a source of queries or ids.", rich_help_panel="Input")
+        Path | None,
+        typer.Option(help="Passages, beside a source of queries or ids, or alone.", rich_help_panel="Input"),
     ] = None,
     queries: Annotated[
-        Path | None, typer.Option(help="Queries, for a source of passages or ids.", rich_help_panel="Input")
+        Path | None,
+        typer.Option(help="Queries, beside a source of passages or ids, or alone.", rich_help_panel="Input"),
     ] = None,
     qrels: Annotated[
         list[str] | None,
         typer.Option(metavar="[SPLIT=]FILE", help="Judgements; repeatable.", rich_help_panel="Input"),
+    ] = None,
+    topic_field: Annotated[
+        str | None,
+        typer.Option(
+            help="Of TREC's topics: title (as is), description, narrative, or title+description.",
+            rich_help_panel="Input",
+        ),
     ] = None,
     split: Annotated[
         str | None,
@@ -87,15 +98,19 @@ def prepare(
     from dretrieve.jobs import prepare as job
     from dretrieve.text.join import JoinOptions
 
+    words = source or [str(path) for path in (corpus, queries) if path][:1]
+    if not words:
+        raise typer.BadParameter("name a SOURCE, or what it holds: --corpus FILE, --queries FILE")
     job_config = job.PrepareConfig(
-        source=source[0],
+        source=words[0],
         output=output,
-        others=tuple(source[1:]),
+        others=tuple(words[1:]),
         join=JoinOptions(equal=equal, entities=tuple(entities or ())),
         corpus=corpus,
         queries=queries,
         qrels=tuple(qrels or ()),
         split=split,
+        topic_field=topic_field,
         mirror=mirror,
         unchecked=unchecked,
         force=force,

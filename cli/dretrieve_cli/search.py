@@ -42,6 +42,13 @@ def search(
         str | None,
         typer.Option("--queries", "--topics", help="DIR:split, the questions.", rich_help_panel=INPUT),
     ] = None,
+    topic_field: Annotated[
+        str | None,
+        typer.Option(
+            help="Of TREC's topics: title (as is), description, narrative, or title+description.",
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option("--model", "--model-name-or-path", help="Encodes --queries.", rich_help_panel=INPUT),
@@ -104,6 +111,7 @@ def search(
             index=index,
             output=output,
             queries=queries,
+            topic_field=topic_field,
             model=model,
             query_embeddings=query_embeddings,
             hits=hits,

@@ -172,9 +172,9 @@ def rows_of(stage: str, values: Mapping[str, Any]) -> tuple[int, str] | None:
         return None
     corpus, queries = values.get("corpus"), values.get("queries")
     if corpus:
-        texts: Texts = Collection(parse_corpus(corpus)).corpus()
+        texts: Texts = Collection.open(parse_corpus(corpus), "corpus").corpus()
     else:
-        texts = Collection.open(str(queries)).queries()
+        texts = Collection.open(str(queries), "queries").queries()
     return len(texts), texts.sha256
 
 

@@ -14,7 +14,6 @@ from dretrieve.metrics.answers import Answers
 from dretrieve.store.stage import Stage
 from dretrieve.store.text_store import TextStore
 from dretrieve.text.collection import Collection
-from dretrieve.text.corpus_spec import parse_corpus
 from dretrieve.text.queries import QuerySet
 from dretrieve.text.run_json import DIALECTS, Question, write_json_run
 from dretrieve.text.run_write import WRITTEN_FORMS, compressed, write_run
@@ -95,10 +94,10 @@ def run(config: ConvertRunConfig, progress: Progress | None = None) -> ConvertRu
     inputs = {"run": run_fingerprint(config.run)}
     queries, corpus = None, None
     if config.output_format in NEEDS_QUERIES and config.queries is not None:
-        queries = Collection.open(config.queries).queries()
+        queries = Collection.open(config.queries, "queries").queries()
         inputs["queries"] = questions_fingerprint(queries)
         if config.output_format in NEEDS_PASSAGES or any(queries.answers):
-            corpus = open_corpus(parse_corpus(config.corpus) if config.corpus else config.queries, progress)
+            corpus = open_corpus(config.corpus, config.queries, progress)
             inputs["corpus"] = corpus.sha256
     options = {"form": config.output_format, "run_format": config.run_format}
     stage = Stage(config.output, "file", STAGE, VERSION, options, inputs, config.force)

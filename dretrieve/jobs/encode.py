@@ -214,7 +214,9 @@ def _resolved(config: EncodeConfig, progress: Progress) -> _Work:
     if note:
         progress.note(f"{config.model}: {note}")
     check_choices(card, config.settings)
-    collection = Collection.open(spec if side == "query" else parse_corpus(spec))
+    collection = (
+        Collection.open(spec, "queries") if side == "query" else Collection.open(parse_corpus(spec), "corpus")
+    )
     texts: Texts = (
         collection.corpus(progress, hashed=config.shard is None, full=config.verify)
         if side == "passage"

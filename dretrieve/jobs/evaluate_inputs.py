@@ -101,13 +101,11 @@ def open_inputs(config: EvaluateConfig, progress: Progress) -> Inputs:
             inputs.queries = Collection.open(config.qrels).queries()
             inputs.fingerprints["queries"] = questions_fingerprint(inputs.queries)
     if config.answers is not None:
-        inputs.queries = Collection.open(config.answers).queries()
+        inputs.queries = Collection.open(config.answers, "queries").queries()
         inputs.fingerprints["answers"] = questions_fingerprint(inputs.queries)
         inputs.sources.append(config.answers)
         if config.runs:
-            inputs.corpus = open_corpus(
-                parse_corpus(config.corpus) if config.corpus else config.answers, progress
-            )
+            inputs.corpus = open_corpus(config.corpus, config.answers, progress)
             inputs.fingerprints["corpus"] = inputs.corpus.sha256
             inputs.sources.append(config.corpus or config.answers)
     return inputs
@@ -153,13 +151,15 @@ def questions_fingerprint(queries: QuerySet) -> str:
     return digest.hexdigest()
 
 
-def open_corpus(spec: str | Path, progress: Progress) -> TextStore:
-    """Return the passages of ``DIR[:split]``.
+def open_corpus(corpus: str | None, questions: str, progress: Progress) -> TextStore:
+    """Return the passages of ``corpus``, or, where none is named, those beside the questions.
 
     Raises:
         UsageError: it has none.
     """
-    collection = Collection.open(spec)
+    collection = (
+        Collection.open(parse_corpus(corpus), "corpus") if corpus else Collection.open(questions, "queries")
+    )
     if collection.files.corpus is None:
         raise UsageError(f"{collection.path} has no passages; name those that were searched: --corpus DIR")
     return collection.corpus(progress)

@@ -120,10 +120,10 @@ def _nothing(model: str, why: str) -> UsageError:
 
 def _samples(config: ExplainConfig, progress: Progress) -> dict[Side, Sample]:
     """Return the texts to read, drawn by the seed, queries first."""
-    corpus = Collection(parse_corpus(config.corpus))
+    corpus = Collection.open(parse_corpus(config.corpus), "corpus")
     samples: dict[Side, Sample] = {}
     if config.queries is not None:
-        samples["query"] = _sample(config, "query", Collection.open(config.queries).queries())
+        samples["query"] = _sample(config, "query", Collection.open(config.queries, "queries").queries())
     samples["passage"] = _sample(config, "passage", corpus.corpus(progress))
     return samples
 

@@ -17,7 +17,6 @@ from dretrieve.runs.fuse import align
 from dretrieve.runs.tune import DevSet, judge_by_answers
 from dretrieve.store.text_store import TextStore
 from dretrieve.text.collection import Collection
-from dretrieve.text.corpus_spec import parse_corpus
 from dretrieve.text.files import sha256_of
 from dretrieve.text.qrels import read_qrels
 from dretrieve.text.queries import QuerySet
@@ -151,7 +150,7 @@ def _runs(config: DevConfig, fused: tuple[Path, Path], count: int) -> tuple[tupl
 
 
 def _questions(config: DevConfig, progress: Progress) -> tuple[Questions, ...]:
-    corpora = tuple(str(parse_corpus(spec)) for spec in config.corpus) or config.answers
+    corpora: tuple[str | None, ...] = tuple(config.corpus) or (None,) * len(config.answers)
     if len(corpora) == 1:
         corpora = corpora * len(config.answers)
     if len(corpora) != len(config.answers):
@@ -162,11 +161,11 @@ def _questions(config: DevConfig, progress: Progress) -> tuple[Questions, ...]:
     found = []
     for spec, corpus in zip(config.answers, corpora, strict=True):
         notes: list[str] = []
-        queries = Collection.open(spec).queries()
+        queries = Collection.open(spec, "queries").queries()
         answers = prepare_answers(queries, notes)
         for note in notes:
             progress.note(f"{Path(spec).name}: {note}")
-        found.append(Questions(queries, answers, open_corpus(corpus, progress)))
+        found.append(Questions(queries, answers, open_corpus(corpus, spec, progress)))
     return tuple(found)
 
 

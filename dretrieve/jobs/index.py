@@ -117,7 +117,9 @@ def _over_corpus(
 
     assert config.corpus is not None
     check_settings(config.settings)
-    texts = Collection(parse_corpus(config.corpus)).corpus(progress, hashed=True, full=config.verify)
+    texts = Collection.open(parse_corpus(config.corpus), "corpus").corpus(
+        progress, hashed=True, full=config.verify
+    )
     if config.dry_run:
         return None, {"passages": len(texts)}
     manifest = build_words(

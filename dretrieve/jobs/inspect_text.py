@@ -22,6 +22,7 @@ from dretrieve.types import Progress, Qrels, Record, Run
 Facts = dict[str, Any]
 ROLE_NAMES = {
     "collection": "collection (BEIR folder)",
+    "texts": "corpus",
     "training": "training rows with texts",
     "examples": "training examples by id",
     "triples": "training triples of ids",
@@ -44,6 +45,7 @@ def describe_text(path: Path, progress: Progress, run_format: str = "auto") -> t
         "collection": _collection,
         "corpus": _corpus,
         "queries": _queries,
+        "texts": _corpus,
         "training": _training,
         "examples": _examples,
         "triples": _triples,
@@ -52,8 +54,8 @@ def describe_text(path: Path, progress: Progress, run_format: str = "auto") -> t
     }
     kind = ROLE_NAMES.get(form.role, form.role)
     facts = describers[form.role](path, form, progress)
-    if form.name == "tsv-passages":
-        facts["note"] = "bare id⇥text lines may be passages or queries; both read them"
+    if form.role == "texts":
+        facts["note"] = "an id and a text may be a passage or a query; both read them"
     return kind, {"form": f"{form.name}  {form.shape}", **facts}
 
 

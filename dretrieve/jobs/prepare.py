@@ -25,6 +25,7 @@ from dretrieve.text.files import exists
 from dretrieve.text.forms import detect
 from dretrieve.text.join import EQUALS, Joiner, JoinOptions, open_sets, parse_sets
 from dretrieve.text.local import Sources, check_local, content_sha256, parse_qrels_option, write_local
+from dretrieve.text.records import check_topic_field
 from dretrieve.types import Progress, Silent
 
 __all__ = ["PrepareConfig", "PrepareResult", "run"]
@@ -61,21 +62,39 @@ def run(config: PrepareConfig, progress: Progress | None = None) -> PrepareResul
     if not exists(path):
         known = "pydocs, beir:NAME, dpr:KEY, entityquestions:SPLIT, hf:NAME, or an existing file or folder"
         raise PreconditionError(f"source '{config.source}' does not exist; it may be {known}")
-    sources = _sources(config, path)
-    return _prepare_sources(config, sources, {"form": detect(path).name, "split": config.split}, progress)
+    sources = _sources(config, remote.unzipped(path, progress))
+    return _prepare_sources(
+        config,
+        sources,
+        {"form": detect(sources.main).name, "split": config.split, **_topic(config)},
+        progress,
+    )
+
+
+def _topic(config: PrepareConfig) -> dict[str, Any]:
+    return {"topic_field": config.topic_field} if config.topic_field else {}
 
 
 def _sources(config: PrepareConfig, main: Path) -> Sources:
     if main.resolve() == config.output.resolve():
         raise UsageError("--output is the source itself; choose another folder")
     qrels = parse_qrels_option(config.qrels)
-    return Sources(main=main, corpus=config.corpus, queries=config.queries, qrels=qrels, split=config.split)
+    check_topic_field(config.topic_field)
+    return Sources(
+        main=main,
+        corpus=config.corpus,
+        queries=config.queries,
+        qrels=qrels,
+        split=config.split,
+        topic_field=config.topic_field,
+    )
 
 
 def _prepare_pydocs(config: PrepareConfig, progress: Progress) -> PrepareResult:
-    if config.corpus or config.queries or config.qrels or config.split or config.mirror:
+    if any((config.corpus, config.queries, config.qrels, config.split, config.mirror, config.topic_field)):
         raise UsageError(
-            "pydocs takes no further files: leave --corpus, --queries, --qrels, --split, --mirror out"
+            "pydocs takes no further files: leave --corpus, --queries, --qrels, --split, --topic-field, "
+            "--mirror out"
         )
     files = pydocs.library_files()
     stage = _stage(
@@ -93,9 +112,10 @@ def _prepare_pydocs(config: PrepareConfig, progress: Progress) -> PrepareResult:
 
 def _prepare_joined(config: PrepareConfig, progress: Progress) -> PrepareResult:
     """Join several collections over one corpus."""
-    if config.corpus or config.queries or config.qrels or config.split or config.mirror:
+    if any((config.corpus, config.queries, config.qrels, config.split, config.mirror, config.topic_field)):
         raise UsageError(
-            "collections are joined as they are: leave --corpus, --queries, --qrels, --split, --mirror out"
+            "collections are joined as they are: leave --corpus, --queries, --qrels, --split, --topic-field, "
+            "--mirror out"
         )
     if config.join.equal not in EQUALS:
         raise UsageError(f"--equal {config.join.equal!r} is unknown; there are {', '.join(EQUALS)}")
@@ -143,7 +163,9 @@ def _prepare_remote(config: PrepareConfig, kind: str, name: str, progress: Progr
             f"--split {config.split}: each question of EntityQuestions names its split; leave --split out "
             "and choose by entityquestions:train, :dev, :test or :all"
         )
-    options = {"source": config.source, "split": config.split}
+    options = {"source": config.source, "split": config.split, **_topic(config)}
+    if kind == "dpr" and name != "psgs_w100":
+        options["ids"] = "row numbers"  # of its questions; once they were q000000, q000001 …
     _sources(config, Path(config.source)).check_beside()
     _refuse_standing(config, options)
     if config.dry_run:

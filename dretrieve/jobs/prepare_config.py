@@ -19,9 +19,10 @@ class PrepareConfig:
         output: the collection's folder.
         others: with ``source``, as ``[NAME=]DIR`` each: collections to be joined over one corpus.
         join: how they are joined.
-        corpus: passages for a source of queries or ids.
-        queries: queries for a source of passages or ids.
+        corpus: passages for a source of queries or ids; the source itself, to say what it holds.
+        queries: queries for a source of passages or ids; the source itself likewise.
         qrels: ``[SPLIT=]FILE`` words.
+        topic_field: what of TREC's topics is kept as a query's text.
         split: the split of training rows, and of queries that name none.
         mirror: another base address for downloads, or a folder that holds the files.
         unchecked: take a mirror's files though they are not those whose checksums are published.
@@ -36,6 +37,7 @@ class PrepareConfig:
     corpus: Path | None = None
     queries: Path | None = None
     qrels: tuple[str, ...] = ()
+    topic_field: str | None = None
     split: str | None = None
     mirror: str | None = None
     unchecked: bool = False

@@ -21,6 +21,7 @@ class SearchConfig:
         index: an index folder, or embeddings.
         output: the run.
         queries: ``DIR:split``: encoded here by ``model``, or searched as words.
+        topic_field: what of TREC's topics is searched: title, description, narrative, or several by ``+``.
         model: for ``queries`` over vectors.
         query_embeddings: queries encoded before, instead of ``queries`` and ``model``.
         hits: passages per query, at least 1.
@@ -40,6 +41,7 @@ class SearchConfig:
     index: Path
     output: Path
     queries: str | None = None
+    topic_field: str | None = None
     model: str | None = None
     query_embeddings: Path | None = None
     hits: int = 1000

@@ -109,7 +109,7 @@ def encoded_queries(
     if card.vectors.kind != "one":
         raise UsageError(f"model {config.model} gives one vector per token; search a token index with it")
     check_choices(card, config.settings)
-    collection = Collection.open(config.queries)
+    collection = Collection.open(config.queries, "queries", config.topic_field)
     queries = collection.queries(collection.split)
     device = resolved_device(config.device)
     precision = resolve_precision(config.precision, device)

@@ -94,14 +94,14 @@ def passage_texts(corpus: str | None, embeddings: Embeddings) -> TextStore:
             f"--show needs the passages' texts, and the collection that {embeddings.folder} names is not "
             "there; say where it is with --corpus DIR"
         )
-    return Collection.open(spec).corpus()
+    return Collection.open(spec, "corpus").corpus()
 
 
 def query_texts(spec: str | None) -> dict[str, str]:
     """Return query id to text; empty when no collection is known."""
     if spec is None:
         return {}
-    collection = Collection.open(spec)
+    collection = Collection.open(spec, "queries")
     queries = collection.queries(collection.split)
     return {query.id: query.text for query in queries.queries}
 

@@ -32,7 +32,7 @@ def search_words(config: SearchConfig, progress: Progress, signals: Signals) -> 
     if config.shard is not None:
         raise UsageError("a BM25 index is searched whole; leave --shard away")
     index = open_words(config.index, config.settings, full=config.verify)
-    collection = Collection.open(config.queries)
+    collection = Collection.open(config.queries, "queries", config.topic_field)
     queries = collection.queries(collection.split)
     options = {"k1": index.options.k1, "b": index.options.b}
     inputs = {"index": index.manifest.fingerprint, "queries": queries.sha256}
@@ -66,8 +66,11 @@ def _shown(config: SearchConfig, found: Run | None) -> tuple[Example, ...]:
     """Return the questions to show; the passages are those of the queries' collection, or of ``corpus``."""
     if config.show < 1 or found is None or config.queries is None:
         return ()
-    place = parse_corpus(config.corpus) if config.corpus else config.queries
-    passages = Collection.open(place).corpus()
+    passages = (
+        Collection.open(parse_corpus(config.corpus), "corpus")
+        if config.corpus
+        else Collection.open(config.queries, "queries")
+    ).corpus()
     return examples(found, config.show, passages, config.queries)
 
 

@@ -242,7 +242,7 @@ def _open_text(
     if role == "examples":
         parts.examples.append(ExamplesPart(word, manifest, path=path))
         return f"{sum(1 for _ in read_examples(path)):,} training examples"
-    if role not in ("collection", "corpus", "queries"):
+    if role not in ("collection", "corpus", "queries", "texts"):
         raise DataError(
             f"{path} holds {role}; validate takes collections, judgements, runs, examples, "
             "embeddings, indexes and models; turn training rows into a collection with prepare"

@@ -9,13 +9,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from dretrieve.errors import DataError
-from dretrieve.text.fields import Fields
-from dretrieve.text.files import read_json_lines
 from dretrieve.types import Record
 
 SUFFIXES = ("", ".gz", ".zst")
 QRELS_HEADER = "query-id\tcorpus-id\tscore"
-QUERY_KEYS = frozenset({"_id", "text", "answers", "answers_are_regex"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,24 +55,6 @@ def split_files(folder: Path) -> dict[str, Path]:
                 found[name] = path
                 break
     return dict(sorted(found.items()))
-
-
-def read_corpus(path: Path) -> Iterator[tuple[int, Record]]:
-    """Yield ``(line, passage)``; a missing or null title is ''."""
-    for line, value in read_json_lines(path):
-        fields = Fields(path, line, value)
-        yield line, Record(fields.id("_id"), fields.optional_text("title"), fields.text("text"))
-
-
-def read_queries(path: Path) -> Iterator[tuple[int, Query]]:
-    """Yield ``(line, query)``."""
-    for line, value in read_json_lines(path):
-        fields = Fields(path, line, value)
-        regex = value.get("answers_are_regex", False)
-        if not isinstance(regex, bool):
-            raise fields.refuse("'answers_are_regex' must be true or false")
-        others = {key: value[key] for key in value if key not in QUERY_KEYS}
-        yield line, Query(fields.id("_id"), fields.text("text"), fields.texts("answers"), regex, others)
 
 
 def corpus_line(record: Record) -> str:

@@ -31,10 +31,12 @@ from dretrieve.store.text_store import TextStore, records_sha256
 from dretrieve.text.beir import Query, find_file, split_files
 from dretrieve.text.cache import cache_folder, remember
 from dretrieve.text.files import exists, is_stream, sha256_of
+from dretrieve.text.foreign.columns import Side
 from dretrieve.text.foreign.pyserini import collection_files
 from dretrieve.text.forms import detect, read_corpus, read_queries
 from dretrieve.text.qrels import read_qrels
 from dretrieve.text.queries import QuerySet
+from dretrieve.text.records import check_topic_field
 from dretrieve.types import Progress, Qrels, Record, Silent
 
 STORE_FOLDER = ".dretrieve"
@@ -69,8 +71,12 @@ class Files:
     qrels: dict[str, Path]
 
     @classmethod
-    def of(cls, path: Path) -> Files:
+    def of(cls, path: Path, side: Side | None = None) -> Files:
         """Return the files that ``path`` (a folder or a single file) holds.
+
+        Args:
+            path: the folder or file.
+            side: what a single file holds, where the user said it; else its content is asked.
 
         Raises:
             DataError: it is no collection, corpus or query file.
@@ -83,8 +89,10 @@ class Files:
             )
             if corpus or queries or qrels:
                 return cls(corpus, queries, qrels)
+        if side is not None:
+            return cls(path, None, {}) if side == "corpus" else cls(None, path, {})
         form = detect(path)
-        if form.name == "tsv-passages":
+        if form.role == "texts":
             return cls(path, path, {})
         if form.role not in ("corpus", "queries"):
             raise DataError(
@@ -100,17 +108,31 @@ class Collection:
     Args:
         path: a BEIR folder, or a single file of passages or queries.
         split: the split that `queries` and `qrels` take when none is named.
+        side: what a single file holds, where the user said it.
+        topic_field: what of TREC's topics is searched.
     """
 
-    def __init__(self, path: Path, split: str | None = None) -> None:
-        self.path, self.split = path, split
-        self.files = Files.of(path)
+    def __init__(
+        self,
+        path: Path,
+        split: str | None = None,
+        side: Side | None = None,
+        topic_field: str | None = None,
+    ) -> None:
+        check_topic_field(topic_field)
+        self.path, self.split, self.topic_field = path, split, topic_field
+        self.files = Files.of(path, side)
         self._store: TextStore | None = None
         self._queries: list[Query] | None = None
 
     @classmethod
-    def open(cls, spec: str | Path) -> Collection:
+    def open(cls, spec: str | Path, side: Side | None = None, topic_field: str | None = None) -> Collection:
         """Return the collection named by ``DIR[:split]``.
+
+        Args:
+            spec: the folder, or a single file.
+            side: what a single file holds, where the option that names it says so.
+            topic_field: what of TREC's topics is searched.
 
         Raises:
             PreconditionError: it does not exist.
@@ -118,7 +140,7 @@ class Collection:
             UsageError: it has no such split; the message lists those it has.
         """
         path, split = parse_spec(spec)
-        collection = cls(path, split)
+        collection = cls(path, split, side, topic_field)
         if split is not None and split not in collection.files.qrels and split not in collection.splits:
             raise collection.unknown_split(split)
         return collection
@@ -265,7 +287,7 @@ class Collection:
         if self._queries is None:
             if self.files.queries is None:
                 return []
-            self._queries = list(read_queries(self.files.queries))
+            self._queries = list(read_queries(self.files.queries, self.topic_field))
             self._check_listed(self.files.queries)
         return self._queries
 

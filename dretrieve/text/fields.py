@@ -8,8 +8,73 @@ from pathlib import Path
 from sys import float_info
 from typing import Any
 
-from dretrieve.errors import DataError
+from dretrieve.errors import DataError, quoted
 from dretrieve.text.files import json_type
+
+# What a field is called, role by role: in JSON, in headers of TSV and CSV, in TREC's markup. Of several that
+# a record has, the first counts; letters' case, ``-`` and blanks for ``_`` do not.
+PASSAGE_IDS = (
+    "_id",
+    "pid",
+    "passage_id",
+    "psg_id",
+    "docid",
+    "doc_id",
+    "docno",
+    "document_id",
+    "corpus_id",
+    "id",
+)
+QUERY_IDS = ("_id", "qid", "query_id", "queryid", "question_id", "topic_id", "number", "num", "id")
+TITLES = ("title", "headline", "head", "ttl", "hl", "ti", "wikipedia_title")
+PASSAGE_TEXTS = (
+    *(
+        "text",
+        "contents",
+        "content",
+        "passage",
+        "passage_text",
+        "segment",
+        "body",
+        "document_text",
+        "document",
+    ),
+    *("doc", "abstract"),
+)
+QUERY_TEXTS = (
+    *("text", "query", "question", "query_text", "question_text", "utterance", "input", "title", "contents"),
+)
+ANSWERS = ("answers", "answer", "gold_answers", "short_answers")
+GRADES = (
+    "score",
+    "rel",
+    "rels",
+    "relevance",
+    "label",
+    "grade",
+    "judgment",
+    "judgement",
+    "rating",
+    "qrel",
+    "relevancy",
+)
+ONLY_QUERIES = {*QUERY_IDS, *QUERY_TEXTS, *ANSWERS, "split", "relation"} - {
+    *(*PASSAGE_IDS, *PASSAGE_TEXTS, *TITLES)
+}
+ONLY_PASSAGES = {*PASSAGE_IDS, *PASSAGE_TEXTS, *TITLES} - {"_id", "id", "text"}
+TOPIC_FIELDS = {
+    "title": ("title", "query", "text"),
+    "description": ("description", "desc", "question"),
+    "narrative": ("narrative", "narr"),
+    "desc": ("desc", "description", "question"),
+    "narr": ("narr", "narrative"),
+    "question": ("question", "description", "desc"),
+}
+
+
+def word_of(key: str) -> str:
+    """Return a key or a header's cell as it stands in the tables of this module."""
+    return key.strip().strip('"').lower().replace("-", "_").replace(" ", "_")
 
 
 def check_id(value: str, path: Path, line: int) -> str:
@@ -50,6 +115,27 @@ class Fields:
     def first_of(self, keys: Iterable[str]) -> str | None:
         """Return the first of ``keys`` that the record has."""
         return next((key for key in keys if key in self.record), None)
+
+    def named(self, words: Iterable[str]) -> str | None:
+        """Return the record's key of the first of ``words`` that it has, however the key is spelled."""
+        words = tuple(words)
+        for word in words:
+            if word in self.record:
+                return word
+        spelled = {word_of(key): key for key in reversed(list(self.record))}
+        return next((spelled[word] for word in words if word in spelled), None)
+
+    def need(self, what: str, words: tuple[str, ...]) -> str:
+        """Return the key as `named`.
+
+        Raises:
+            DataError: there is none; names what is looked for, and the keys that are there.
+        """
+        key = self.named(words)
+        if key is None:
+            seen = ", ".join(map(quoted, list(self.record)[:12])) or "no keys at all"
+            raise self.refuse(f"no {what} ({', '.join(words)}) among its keys {seen}")
+        return key
 
     def required(self, key: str) -> Any:
         """Return the value at ``key``."""

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from dretrieve.errors import DataError, PreconditionError, UsageError
+from dretrieve.errors import DataError, PreconditionError, UsageError, quoted
 from dretrieve.store.fingerprint import canonical_json, sha256_bytes, sha256_file
 from dretrieve.text.assemble import CollectionWriter
 from dretrieve.text.beir import Query, find_file, split_files
 from dretrieve.text.examples import Example, read_examples
 from dretrieve.text.files import exists, is_file, sha256_of
+from dretrieve.text.foreign.columns import Side
 from dretrieve.text.foreign.pyserini import collection_files
 from dretrieve.text.foreign.triplets import read_colbert_triples
-from dretrieve.text.forms import TRAINING_READERS, Form, detect, read_corpus, read_queries
+from dretrieve.text.forms import (
+    TRAINING_READERS,
+    UNSAID,
+    Form,
+    detect,
+    headerless,
+    is_row,
+    read_corpus,
+    read_queries,
+)
 from dretrieve.text.qrels import read_qrels
 
 Tick = Callable[[], None]
@@ -31,6 +41,7 @@ class Sources:
         corpus: passages, when ``main`` holds queries, examples by id or triples of ids.
         queries: queries, when ``main`` holds passages or triples of ids.
         qrels: split name to judgements.
+        topic_field: what of a topic is its query's text.
         split: the split of training rows, and of queries that name none.
         answers_are_regex: whether the answers are patterns, where their file cannot say it.
     """
@@ -40,6 +51,7 @@ class Sources:
     queries: Path | None = None
     qrels: dict[str, Path] = field(default_factory=dict)
     split: str | None = None
+    topic_field: str | None = None
     answers_are_regex: bool = False
 
     def check_beside(self) -> None:
@@ -106,7 +118,7 @@ def check_local(sources: Sources) -> Form:
     arranged = _arranged(sources, form)
     for _ in islice(read_corpus(arranged.corpus), 1) if arranged.corpus else ():
         pass
-    for _ in islice(read_queries(arranged.queries), 1) if arranged.queries else ():
+    for _ in islice(read_queries(arranged.queries, sources.topic_field), 1) if arranged.queries else ():
         pass
     return form
 
@@ -120,16 +132,19 @@ def write_local(writer: CollectionWriter, sources: Sources, tick: Tick) -> Form:
     """
     form = detect(sources.main)
     sources = _arranged(sources, form)
-    for record in read_corpus(sources.corpus) if sources.corpus else ():
+    left, kept = dict[str, None](), dict[str, None]()  # keys in the order in which they are met
+    for record in read_corpus(sources.corpus, left) if sources.corpus else ():
         tick()
         writer.passage(record)
-    for query in read_queries(sources.queries) if sources.queries else ():
+    for query in read_queries(sources.queries, sources.topic_field) if sources.queries else ():
         tick()
+        kept.update(dict.fromkeys(query.fields))
         if sources.split and "split" not in query.fields:
             query = replace(query, fields={**query.fields, "split": sources.split})
         if sources.answers_are_regex:
             query = replace(query, answers_are_regex=bool(query.answers))
         writer.query(query)
+    writer.notes += _said(sources, left, kept)
     if form.role == "training":
         rows = (row for _, row in TRAINING_READERS[form.name](sources.main))
         writer.training(_ticking(rows, tick), sources.split or "train")
@@ -138,6 +153,20 @@ def write_local(writer: CollectionWriter, sources: Sources, tick: Tick) -> Form:
     for split, path in sources.qrels.items():
         writer.qrels(split, read_qrels(path))
     return form
+
+
+def _said(sources: Sources, left: Iterable[str], kept: Iterable[str]) -> list[str]:
+    """Return what a user should know of how the files were read."""
+    notes = []
+    sides: tuple[tuple[Side, Path | None], ...] = (("corpus", sources.corpus), ("queries", sources.queries))
+    for side, path in sides:
+        if path is not None and (columns := headerless(path, side)):
+            notes.append(f"{path.name} has no header, so its columns are {', '.join(columns)}")
+    for what, keys in (("passages: left out", left), ("queries: kept as fields", kept)):
+        if listed := [quoted(key) for key in keys if key not in ("split", "metadata")]:
+            more = f" and {len(listed) - 12} more" if len(listed) > 12 else ""
+            notes.append(f"{what} {', '.join(listed[:12])}{more}")
+    return notes
 
 
 def _ticking(rows: Iterator[Any], tick: Tick) -> Iterator[Any]:
@@ -151,10 +180,9 @@ def _arranged(sources: Sources, form: Form) -> Sources:
     main = sources.main
     if form.role == "collection":
         return _opened(sources)
-    if form.role in ("corpus", "queries"):
-        if getattr(sources, form.role) is not None:
-            raise UsageError(f"{main} holds the {form.role} already; leave --{form.role} out")
-        return replace(sources, corpus=main) if form.role == "corpus" else replace(sources, queries=main)
+    side = _side(sources, form)
+    if side is not None:
+        return replace(sources, corpus=main) if side == "corpus" else replace(sources, queries=main)
     if form.role == "training" and (sources.corpus or sources.queries):
         raise UsageError(f"{main} ({form.name}) carries its texts; leave --corpus and --queries out")
     if form.role == "triples" and (sources.corpus is None or sources.queries is None):
@@ -169,6 +197,35 @@ def _arranged(sources: Sources, form: Form) -> Sources:
             f"{main} holds {form.role} ({form.name}), from which no collection can be made; {hint}"
         )
     return sources
+
+
+def _side(sources: Sources, form: Form) -> Side | None:
+    """Return what the main file holds, if it holds texts: as the options say, else as its content shows.
+
+    Raises:
+        UsageError: both sides are given beside it.
+        DataError: nothing tells which side it is.
+    """
+    main, given = sources.main, {"corpus": sources.corpus, "queries": sources.queries}
+    other: dict[Side, Side] = {"corpus": "queries", "queries": "corpus"}
+    for side in other:
+        if given[side] == main:
+            return side
+    for side in other:
+        if form.role == side:
+            if given[side] is not None:
+                raise UsageError(f"{main} holds the {side} already; leave --{side} out")
+            return side
+    free = [side for side in other if given[side] is None]
+    if form.role == "texts" and len(free) == 2:
+        raise DataError(f"{main} {UNSAID} in place of SOURCE")
+    if form.role == "texts" and not free:
+        raise UsageError(
+            f"{main} is one file too many beside --corpus and --queries; leave one of the three out"
+        )
+    if form.role == "texts" or (form.role in ("run", "qrels") and len(free) == 1 and is_row(main, free[0])):
+        return free[0]
+    return None
 
 
 def _opened(sources: Sources) -> Sources:

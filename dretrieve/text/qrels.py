@@ -1,9 +1,8 @@
 """Reading and writing relevance judgements: TREC and MS MARCO (4 columns), BEIR (3 columns), a JSON object.
 
-Lines are cut and comments left out as in runs (`dretrieve.text.run_lines`): at tabs where there are tabs, so
-that ids with blanks stay whole. A header line is recognised by the name of its last column. Grades are whole
-numbers; a passage judged 0 is kept, because judged and not relevant differs from not judged (`Judged@10`,
-`Bpref`); negative grades too.
+A header line names its columns by the words of `dretrieve.text.fields`. Grades are whole numbers; a passage
+judged 0 is kept, because judged and not relevant differs from not judged (`Judged@10`, `Bpref`);
+negative grades too.
 """
 
 from __future__ import annotations
@@ -14,21 +13,41 @@ from pathlib import Path
 
 import numpy as np
 
-from dretrieve.errors import DataError
+from dretrieve.errors import DataError, quoted
 from dretrieve.store.atomic import replacing
-from dretrieve.text.files import read_json, read_lines
+from dretrieve.text.fields import GRADES, PASSAGE_IDS, QUERY_IDS, Fields, word_of
+from dretrieve.text.files import parse_object, read_json, read_json_lines, read_lines
 from dretrieve.text.run_lines import found, split_line
 from dretrieve.types import Qrels
 
-GRADE = re.compile(r"[+-]?\d+")
-GRADE_NAMES = frozenset(
-    "score rel rels relevance label grade judgment judgement rating qrel relevancy".split()
-)
+GRADE = re.compile(r"([+-]?\d+)(\.0*)?")
 SMALLEST, LARGEST = -(2**31), 2**31 - 1
+QUERY_NAMES = frozenset({*QUERY_IDS, "query", "topic", "topicid"}) - {"_id", "id"}
+PASSAGE_NAMES = frozenset({*PASSAGE_IDS, "doc", "document", "passage"}) - {"_id", "id"}
+PLACES = {3: (0, 1, 2), 4: (0, 2, 3)}
+
+
+def judgement_header(parts: list[str]) -> tuple[int, int, int] | None:
+    """Return the places of query, passage and grade when the columns are a header that names the grade."""
+    words = [word_of(part) for part in parts]
+    places = PLACES.get(len(parts))
+    grades = [place for place, word in enumerate(words) if word in GRADES]
+    if places is None or len(grades) != 1:
+        return None
+    named = [
+        [place for place, word in enumerate(words) if word in names] for names in (QUERY_NAMES, PASSAGE_NAMES)
+    ]
+    if all(len(one) == 1 for one in named):
+        return named[0][0], named[1][0], grades[0]
+    return places if grades[0] == places[2] else None
 
 
 def read_qrels(path: Path) -> Qrels:
     """Return the judgements at ``path``; queries and passages in order of first appearance.
+
+    A line with a tab between two columns is cut at tabs only, other lines at blanks; a line that begins with
+    ``#`` is a comment, as in trec_eval 10. A header says which column holds what; without one they are query
+    passage grade, or query 0 passage grade.
 
     Raises:
         DataError: a wrong number of columns, a grade that is no whole number, a passage judged twice for a
@@ -36,52 +55,91 @@ def read_qrels(path: Path) -> Qrels:
         PreconditionError: no such file.
     """
     queries: dict[str, dict[str, tuple[int, int]]] = {}
-    columns, begun = 0, False
+    places, columns, named = (0, 1, 2), 0, False
     for number, line in read_lines(path):
         parts = [part.decode() for part in split_line(line.encode())]
         if not parts:
             continue
-        if not begun:
-            begun = True
+        if not columns:
             if parts[0].startswith("{"):
-                return _read_json(path)
-            if parts[-1].lower() in GRADE_NAMES:
+                return _read_json(path, line)
+            columns, titles = len(parts), judgement_header(parts)
+            places, named = titles or PLACES.get(columns, places), titles is not None
+            if titles:
                 continue
-        columns = columns or len(parts)
-        if len(parts) != columns or columns not in (3, 4):
-            wanted = f"{columns} columns as on the lines before" if columns in (3, 4) else "3 or 4 columns"
+        mixed = len(parts) == 3 and "\t" in line and _is_mixed(line)
+        if len(parts) != columns or columns not in PLACES or mixed:
+            wanted = f"{columns} columns as on the lines before" if columns in PLACES else "3 or 4 columns"
             raise DataError.at(
                 path,
                 number,
                 f"expected {wanted} (query passage grade, or query 0 passage grade), "
                 f"found {found(line.encode())}",
             )
+        query, passage = parts[places[0]], parts[places[1]]
         if not all(parts):
             raise DataError.at(path, number, f"column {parts.index('') + 1} of {columns} is empty")
-        judged = queries.setdefault(parts[0], {})
-        if parts[-2] in judged:
+        judged = queries.setdefault(query, {})
+        if passage in judged:
             raise DataError.at(
                 path,
                 number,
-                f"passage {parts[-2]!r} is judged twice for query {parts[0]!r} "
-                f"(first on line {judged[parts[-2]][1]}); remove one of the two lines",
+                f"passage {quoted(passage)} is judged twice for query {quoted(query)} "
+                f"(first on line {judged[passage][1]}); remove one of the two lines",
             )
-        judged[parts[-2]] = (_grade(parts[-1], path, number), number)
-    if not queries:
-        raise DataError.at(path, None, "the file holds no judgements; name the qrels of the right split")
-    return qrels_of({q: {p: grade for p, (grade, _) in judged.items()} for q, judged in queries.items()})
-
-
-def _grade(token: str, path: Path, number: int | None) -> int:
-    if GRADE.fullmatch(token) and SMALLEST < int(token) <= LARGEST:
-        return int(token)
-    raise DataError.at(
-        path, number, f"the grade {token!r} is not a whole number; grades are integers, above 0 is relevant"
+        judged[passage] = (_grade(parts[places[2]], path, number), number)
+    if (
+        columns == 3
+        and not named
+        and {passage for judged in queries.values() for passage in judged} <= {"0", "Q0"}
+    ):
+        raise DataError.at(
+            path,
+            1,
+            "three columns are query passage grade, but every passage would be called 0; write query 0 "
+            "passage grade",
+        )
+    return _judgements(
+        {q: {p: grade for p, (grade, _) in judged.items()} for q, judged in queries.items()}, path
     )
 
 
-def _read_json(path: Path) -> Qrels:
-    """Read ``{query: {passage: grade}}``."""
+def _is_mixed(line: str) -> bool:
+    """Return whether a line cut at tabs would have had TREC's four columns when cut at blanks too."""
+    words = line.split()
+    return len(words) == 4 and words[1] in ("0", "Q0")
+
+
+def _grade(token: str, path: Path, number: int | None) -> int:
+    number_of = GRADE.fullmatch(token)
+    if number_of and SMALLEST < int(number_of[1]) <= LARGEST:
+        return int(number_of[1])
+    raise DataError.at(
+        path,
+        number,
+        f"the grade {quoted(token)} is not a whole number; grades are integers, above 0 is relevant",
+    )
+
+
+def _judgements(judged: dict[str, dict[str, int]], path: Path) -> Qrels:
+    if not judged:
+        raise DataError.at(path, None, "the file holds no judgements; name the qrels of the right split")
+    return qrels_of(judged)
+
+
+def _read_json(path: Path, head: str) -> Qrels:
+    """Read ``{query: {passage: grade}}``, or one object a line with query, passage and grade."""
+    is_line = head.rstrip().endswith("}")
+    places = judgement_header(list(parse_object(head, path, 1))) if is_line else None
+    if places is not None:
+        judged: dict[str, dict[str, int]] = {}
+        for line, row in read_json_lines(path):
+            fields, keys = Fields(path, line, row), list(row)
+            query, passage = (fields.id(keys[place]) for place in places[:2])
+            if passage in judged.setdefault(query, {}):
+                raise fields.refuse(f"passage {quoted(passage)} is judged twice for query {quoted(query)}")
+            judged[query][passage] = _grade(json.dumps(row[keys[places[2]]]), path, line)
+        return _judgements(judged, path)
     value = read_json(path)
     if not isinstance(value, dict) or not all(isinstance(judged, dict) for judged in value.values()):
         raise DataError.at(path, None, 'JSON qrels are one object {"query": {"passage": grade, …}, …}')
@@ -89,9 +147,7 @@ def _read_json(path: Path) -> Qrels:
         query: {passage: _grade(json.dumps(grade), path, None) for passage, grade in judged.items()}
         for query, judged in value.items()
     }
-    if not judgements:
-        raise DataError.at(path, None, "the file holds no judgements; name the qrels of the right split")
-    return qrels_of(judgements)
+    return _judgements(judgements, path)
 
 
 def qrels_of(judgements: dict[str, dict[str, int]]) -> Qrels:

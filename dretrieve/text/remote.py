@@ -16,12 +16,14 @@ from typing import Protocol
 
 from dretrieve.errors import DataError, UsageError
 from dretrieve.store.atomic import make_folder, replacing
+from dretrieve.store.fingerprint import sha256_file
 from dretrieve.store.interrupt import Signals
-from dretrieve.text.cache import download_folder
+from dretrieve.text.cache import cache_folder, download_folder
 from dretrieve.text.compression import check_zip
 from dretrieve.text.download import Download, base_address, check, fetch
 from dretrieve.text.entity_questions import BASE as ENTITY_QUESTIONS_BASE
 from dretrieve.text.entity_questions import EntityQuestions
+from dretrieve.text.files import is_stream
 from dretrieve.types import Progress
 
 KINDS = ("beir", "dpr", "entityquestions", "hf")
@@ -216,20 +218,19 @@ def unpack(archive: Path, name: str, folder: Path, progress: Progress) -> None:
     Raises:
         DataError: no zip file, a damaged member, or no collection of that name; names those inside.
     """
+    inside = f"{name}/" if name else ""
     try:
         with zipfile.ZipFile(archive) as bundle:
             wanted = {}
             for member in bundle.namelist():
                 for kind in ("corpus.jsonl", "queries.jsonl"):
-                    if member == f"{name}/{kind}":
+                    if member == f"{inside}{kind}":
                         wanted[member] = folder / kind
                 head, _, file = member.rpartition("/")
-                if head == f"{name}/qrels" and file.endswith(".tsv"):
+                if f"{head}/" == f"{inside}qrels/" and file.endswith(".tsv"):
                     wanted[member] = folder / "qrels" / Path(file).name
-            if not any(member.endswith("/corpus.jsonl") for member in wanted):
-                found = sorted(
-                    {n.rpartition("/")[0] for n in bundle.namelist() if n.endswith("/corpus.jsonl")}
-                )
+            if f"{inside}corpus.jsonl" not in wanted:
+                found = _collections(bundle)
                 raise DataError(
                     f"{archive} holds no collection '{name}'; it holds: {', '.join(found) or 'none'}"
                 )
@@ -245,6 +246,32 @@ def unpack(archive: Path, name: str, folder: Path, progress: Progress) -> None:
         raise DataError(
             f"{archive} is no intact zip file ({error}); remove it and run the command again"
         ) from error
+
+
+def _collections(bundle: zipfile.ZipFile) -> list[str]:
+    """Return the folders of an archive that hold a corpus; '' stands for its root."""
+    names = (name.rpartition("/") for name in bundle.namelist())
+    return sorted({folder for folder, _, file in names if file == "corpus.jsonl"})
+
+
+def unzipped(path: Path, progress: Progress) -> Path:
+    """Return the folder of a local zip file's collection, unpacked into the cache; other paths as they are.
+
+    Raises:
+        DataError: a damaged file, no collection in it, or several.
+    """
+    if is_stream(path) or not path.is_file() or not zipfile.is_zipfile(path):
+        return path
+    with zipfile.ZipFile(path) as bundle:
+        found = _collections(bundle)
+    if len(found) != 1:
+        raise DataError(
+            f"{path} holds {', '.join(found) or 'no corpus.jsonl beside its queries.jsonl'}; "
+            "one collection is read at a time: unpack it and name the folder"
+        )
+    folder = cache_folder() / "unpacked" / f"{path.stem}-{sha256_file(path)[:16]}"
+    unpack(path, found[0], folder, progress)
+    return folder
 
 
 def find(kind: str, name: str, mirror: str | None = None, *, unchecked: bool = False) -> RemoteSource:

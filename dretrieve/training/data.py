@@ -293,7 +293,7 @@ def _from_examples(spec: DataSpec, word: str, progress: Progress) -> Found:
         )
     place = spec.corpus or str(path.resolve().parent / described["path"])
     try:
-        corpus = Collection.open(place).corpus(progress)
+        corpus = Collection.open(place, "corpus").corpus(progress)
     except DretrieveError as error:
         if spec.corpus:
             raise

@@ -22,8 +22,8 @@ def lines(path: Path, *rows: object) -> Path:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"title": "t", "text": "x"}, r"lacks the key '_id' \(has title, text\)"),
-        ({"_id": "a", "title": "t"}, r"lacks the key 'text'"),
+        ({"title": "t", "text": "x"}, r"no id \(_id, .*\) among its keys 'title', 'text'"),
+        ({"_id": "a", "title": "t"}, r"no text \(text, .*\) among its keys '_id', 'title'"),
         ({"_id": None, "text": "x"}, r"'_id' is null \(None\); ids are strings"),
         ({"_id": 1.5, "text": "x"}, r"'_id' is a number \(1.5\); ids are strings"),
         ({"_id": True, "text": "x"}, r"'_id' is a boolean"),

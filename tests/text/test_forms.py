@@ -63,8 +63,7 @@ def test_every_corpus_form_gives_the_same_passages(tmp_path: Path, name: str) ->
     """Ids stay text (``001``), newline, tab and NUL stay in the text, empty texts are legal."""
     path = write_form(tmp_path, name)
     assert list(read_corpus(path)) == FINE
-    expected = "pyserini-json" if name.startswith("pyserini") else name
-    assert detect(path).name == expected
+    assert detect(path).name == ("passage-columns" if name == "dpr-passages" else "json-passages")
 
 
 def test_duplicate_ids_are_found_with_both_lines(tmp_path: Path) -> None:
@@ -104,9 +103,9 @@ def test_query_ids_must_be_unique_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("first", "name"),
     [
-        ('{"_id": "d", "title": "", "text": ""}', "beir-corpus"),
-        ('{"_id": "q", "text": "", "answers": ["x"]}', "beir-queries"),
-        ('{"_id": "q", "text": ""}', "beir-queries"),
+        ('{"_id": "d", "title": "", "text": ""}', "json-passages"),
+        ('{"_id": "q", "text": "", "answers": ["x"]}', "json-queries"),
+        ('{"_id": "q", "text": ""}', "json-texts"),
         (
             '{"query_id": "q", "query": "", "positive_passages": [], "negative_passages": []}',
             "tevatron-training",
@@ -122,8 +121,17 @@ def test_query_ids_must_be_unique_too(tmp_path: Path) -> None:
         ("query-id\tcorpus-id\tscore", "qrels"),
         ("q1 Q0 d12 1 27.4812 mytag", "run"),
         ("q1\td12\t1", "run"),
-        ("0\tsome text\tSome title", "tsv-passages"),
-        ("id\ttext\ttitle", "dpr-passages"),
+        ("0\tsome text\tSome title", "passage-columns"),
+        ("id\ttext\ttitle", "passage-columns"),
+        ("id\ttext", "text-columns"),
+        ("docno,text", "passage-columns"),
+        ("qid\tquery", "query-columns"),
+        ("question\tanswers", "query-columns"),
+        ('{"1": {"title": "harbour"}}', "json-queries"),
+        ('{"question": "q", "answer": ["a"]}', "json-queries"),
+        ("<top><num>1", "trec-topics"),
+        ('<?xml version="1.0"?><topics><topic number="1">', "trec-topics"),
+        ("<DOC>", "trec-documents"),
     ],
 )
 def test_forms_are_told_by_content(tmp_path: Path, first: str, name: str) -> None:
@@ -131,9 +139,7 @@ def test_forms_are_told_by_content(tmp_path: Path, first: str, name: str) -> Non
 
 
 def test_unknown_forms_list_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(
-        DataError, match="none of the known forms: beir folder with.*tevatron-corpus.*dpr-questions"
-    ):
+    with pytest.raises(DataError, match=r"none of the known forms: folder with.*docid.*qid"):
         detect(lines(tmp_path / "a.txt", "just some words"))
     with pytest.raises(DataError, match="none of the known forms"):
         detect(lines(tmp_path / "a.jsonl", {"unknown": 1}))
@@ -148,9 +154,11 @@ def test_unknown_forms_list_the_known_ones(tmp_path: Path) -> None:
 
 def test_a_run_is_no_corpus(tmp_path: Path) -> None:
     path = lines(tmp_path / "run", "q1 Q0 d12 1 27.4812 tag")
-    with pytest.raises(DataError, match=r"run holds run \(run\), not a corpus; known forms: beir-corpus"):
+    with pytest.raises(
+        DataError, match=r"run, line 1: the first line is no row of passages .*; the file looks like a run"
+    ):
         list(read_corpus(path))
-    with pytest.raises(DataError, match="not queries; known forms: beir-queries"):
+    with pytest.raises(DataError, match="no row of queries .*; the file looks like a run"):
         list(read_queries(path))
 
 
@@ -164,7 +172,7 @@ def test_a_run_is_no_corpus(tmp_path: Path) -> None:
         ("q1\tQ0\tOld Harbour\t1\t30.5\tmy run\n", "run"),
         ("q1\tOld Harbour\t30.5\n", "run"),
         ("query-id\tcorpus-id\tscore\nq1\td1\t1\n", "qrels"),
-        ("#1\tsome text\n#2\tother text\n", "tsv-passages"),
+        ("#1\tsome text\n#2\tother text\n", "text-columns"),
     ],
 )
 def test_comments_headers_and_ids_with_blanks_of_runs_and_judgements(tmp_path, text, name):

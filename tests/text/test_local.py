@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,11 @@ def test_ms_marco_files(tmp_path: Path) -> None:
     made = make(corpus, tmp_path / "out", queries=queries, qrels=(f"dev={qrels}",))
     assert made["splits"] == {"dev": 2}
     assert made["counts"]["judged_passages_not_in_corpus"] == 1
-    assert made["notes"] == ["dev: 1 judged passages are not in the corpus (first: 77)"]
+    assert made["notes"] == [
+        "collection.tsv has no header, so its columns are id, text",
+        "queries.tsv has no header, so its columns are id, text",
+        "dev: 1 judged passages are not in the corpus (first: 77)",
+    ]
     collection = Collection.open(f"{tmp_path / 'out'}:dev")
     assert collection.queries().ids() == ["9", "10"]
     assert collection.unknown_passages(collection.qrels()) == ["77"]
@@ -79,8 +84,8 @@ def test_training_rows_with_texts(tmp_path: Path) -> None:
     assert (counts["passages"], counts["queries"], counts["examples"]) == (2, 3, 2)
     assert (counts["rows_without_positive"], counts["negatives_that_are_positives"]) == (1, 1)
     assert list(read_examples(tmp_path / "out" / "examples.jsonl")) == [
-        Example("q000000", "who", ("1",), ("2",)),
-        Example("q000001", "what", ("2",), ("1",)),
+        Example("0", "who", ("1",), ("2",)),
+        Example("1", "what", ("2",), ("1",)),
     ]
     collection = Collection.open(f"{tmp_path / 'out'}:train")
     assert collection.queries().answers == [("F",), ()]
@@ -107,3 +112,42 @@ def test_examples_and_triples_of_ids(tmp_path: Path) -> None:
     lost = lines(tmp_path / "lost.jsonl", [8, 0, 2])
     with pytest.raises(DataError, match=r"lost\.jsonl, line 1: the query '8' is not in .*q\.tsv"):
         make(lost, tmp_path / "e", corpus=corpus, queries=queries)
+
+
+def test_the_options_say_what_a_file_holds(tmp_path: Path) -> None:
+    texts = lines(tmp_path / "passages.jsonl", {"_id": "d1", "text": "harbour"})
+    asked = lines(tmp_path / "q.tsv", "5\t0 to 60", "6\t42")
+    with pytest.raises(
+        DataError, match="may hold passages or queries; say which: --corpus FILE or --queries"
+    ):
+        make(texts, tmp_path / "a")
+    for number, options in enumerate(({"queries": asked}, {"corpus": texts, "queries": asked}), 1):
+        made = make(texts, tmp_path / f"out{number}", **options)
+        assert (made["counts"]["passages"], made["counts"]["queries"]) == (1, 2)
+    made = make(asked, tmp_path / "out3", corpus=texts)
+    assert (made["counts"]["passages"], made["counts"]["queries"]) == (1, 2)
+
+
+def test_what_is_kept_and_left_is_said(tmp_path: Path) -> None:
+    corpus = lines(tmp_path / "c.jsonl", {"docid": "1", "segment": "x", "url": "u"})
+    asked = lines(tmp_path / "q.jsonl", {"qid": "1", "query": "x", "relation": "P1"})
+    assert make(corpus, tmp_path / "out", queries=asked)["notes"] == [
+        "passages: left out 'url'",
+        "queries: kept as fields 'relation'",
+    ]
+
+
+def test_a_local_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DRETRIEVE_CACHE", str(tmp_path / "cache"))
+    for folder in ("nf/", ""):
+        path = tmp_path / f"a{len(folder)}.zip"
+        with zipfile.ZipFile(path, "w") as bundle:
+            bundle.writestr(f"{folder}corpus.jsonl", '{"_id": "1", "text": "x"}\n')
+            bundle.writestr(f"{folder}queries.jsonl", '{"_id": "q", "text": "y"}\n')
+            bundle.writestr(f"{folder}qrels/test.tsv", "query-id\tcorpus-id\tscore\nq\t1\t1\n")
+        assert make(path, tmp_path / f"out{len(folder)}")["splits"] == {"test": 1}
+    with zipfile.ZipFile(tmp_path / "b.zip", "w") as bundle:
+        for name in ("x", "y"):
+            bundle.writestr(f"{name}/corpus.jsonl", "")
+    with pytest.raises(DataError, match=r"b\.zip holds x, y; one collection is read at a time"):
+        make(tmp_path / "b.zip", tmp_path / "out")

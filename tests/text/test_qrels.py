@@ -36,6 +36,14 @@ EXPECTED = {"001": {"a": 1, "b": 0}, "q2": {"a": -1, "c": 3}}
         "001\t0\ta\t1\r\n\r\n001\t0\tb\t0\r\nq2\t0\ta\t-1\r\nq2\t0\tc\t3\r\n",
         "\ufeffqid iter docid relevance\n001 0 a 1\n001 0 b 0\nq2 0 a -1\nq2 0 c 3\n",
         "001 0 a 1\nq2 0 a -1\n001 0 b 0\nq2 0 c 3\n",
+        "# pool A\n001 0 a 1\n001 0 b 0\n# more\nq2 0 a -1\nq2 0 c 3.0\n",
+        "corpus-id\tquery-id\tscore\na\t001\t1\nb\t001\t0\na\tq2\t-1\nc\tq2\t3\n",
+        "qid\tdocno\trel\n001\ta\t1.0\n001\tb\t0\nq2\ta\t-1\nq2\tc\t3\n",
+        "".join(
+            json.dumps({"query-id": query, "corpus-id": passage, "score": grade}) + "\n"
+            for query, judged in EXPECTED.items()
+            for passage, grade in judged.items()
+        ),
         json.dumps(EXPECTED),
         json.dumps(EXPECTED, indent=2),
     ],
@@ -53,6 +61,10 @@ def test_a_header_is_one_by_the_name_of_its_last_column_only(tmp_path):
     ("text", "message"),
     [
         ("q a 1\nq 0 b 1\n", "line 2: expected 3 columns as on the lines before (query passage grade"),
+        ("q1\tx\ta b\t1\tz\n", "line 1: expected 3 or 4 columns"),
+        ("q1 0\ta\t1\n", "found 3 parted by tabs (4 by blanks too; part all by tabs)"),
+        ("1 0 12\n2 0 15\n", "every passage would be called 0"),
+        ("q\t\t1\n", "column 2 of 3 is empty"),
         ("q a\n", "line 1: expected 3 or 4 columns"),
         ("q a 1\nq b 1.5\n", "line 2: the grade '1.5' is not a whole number; grades are integers"),
         ("q a 99999999999\n", "line 1: the grade '99999999999' is not a whole number"),
@@ -74,6 +86,10 @@ def test_broken_qrels(tmp_path, text, message):
     assert message in str(caught.value)
 
 
+def test_a_line_with_tabs_is_cut_at_tabs_only(tmp_path):
+    assert read(tmp_path, "q1\t0\tOld Harbour\t1\nq2 0 d1 2\n") == {"q1": {"Old Harbour": 1}, "q2": {"d1": 2}}
+
+
 def test_no_such_file(tmp_path):
     with pytest.raises(PreconditionError, match="does not exist"):
         read_qrels(tmp_path / "none")
@@ -84,7 +100,10 @@ IDS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters=" \t\
 
 @given(
     st.dictionaries(
-        IDS, st.dictionaries(IDS, st.integers(-3, 5), min_size=1, max_size=5), min_size=1, max_size=4
+        IDS.filter(lambda name: not name.startswith("#")),
+        st.dictionaries(IDS, st.integers(-3, 5), min_size=1, max_size=5),
+        min_size=1,
+        max_size=4,
     )
 )
 def test_judgements_survive_writing_and_reading(tmp_path_factory, found):

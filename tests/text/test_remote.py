@@ -97,7 +97,7 @@ def test_unknown_names_are_listed(tmp_path: Path) -> None:
 def test_a_download_keeps_the_judgements_given_with_it(tmp_path: Path, cache: Path) -> None:
     place(cache, "dpr", "nq-test.qa.csv", b"who\t['x']\n")
     (tmp_path / "c.tsv").write_text("7\tsome passage\n", encoding="utf-8")
-    (tmp_path / "qrels.txt").write_text("q000000 0 7 1\n", encoding="utf-8")
+    (tmp_path / "qrels.txt").write_text("0 0 7 1\n", encoding="utf-8")
     made = make(
         "dpr:nq-test.qa",
         tmp_path / "out",

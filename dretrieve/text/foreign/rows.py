@@ -41,5 +41,5 @@ def passage_without_id(title: str, text: str) -> Record:
 
 
 def row_id(row: int) -> str:
-    """Return the query id of row ``row`` (from 0) for forms that give none."""
-    return f"q{row:06d}"
+    """Return the query id of a row (from 0) for forms that give none, as DPR's and Pyserini's results do."""
+    return str(row)

@@ -1,4 +1,4 @@
-"""Tevatron's JSONL: the corpus, queries, and the classic training form with texts inside."""
+"""Tevatron's classic training form, with texts inside."""
 
 from __future__ import annotations
 
@@ -10,31 +10,6 @@ from dretrieve.text.fields import Fields, is_score
 from dretrieve.text.files import read_json_lines
 from dretrieve.text.foreign.rows import TrainingRow
 from dretrieve.types import Record
-
-
-def read_corpus(path: Path) -> Iterator[tuple[int, Record]]:
-    """Yield ``(line, passage)`` of ``{"docid", "text"[, "title"]}``.
-
-    Raises:
-        DataError: among others, when the text stands under ``document_text``, the key that Tevatron's README
-            names but its code does not read: that corpus would be encoded as empty strings.
-    """
-    for line, value in read_json_lines(path):
-        fields = Fields(path, line, value)
-        if "text" not in value and "document_text" in value:
-            raise fields.refuse(
-                "the passage stands under 'document_text', which Tevatron's code does not read either "
-                "(it would encode empty strings); rename the key to 'text'"
-            )
-        yield line, Record(fields.id("docid"), fields.optional_text("title"), fields.text("text"))
-
-
-def read_queries(path: Path) -> Iterator[tuple[int, Query]]:
-    """Yield ``(line, query)`` of ``{"query_id", "query" or "query_text"[, "answers"]}``."""
-    for line, value in read_json_lines(path):
-        fields = Fields(path, line, value)
-        key = fields.first_of(("query", "query_text")) or "query"
-        yield line, Query(fields.id("query_id"), fields.text(key), fields.texts("answers"))
 
 
 def read_training(path: Path) -> Iterator[tuple[int, TrainingRow]]:

@@ -54,7 +54,7 @@ def test_dpr_training(tmp_path: Path, form: str) -> None:
     else:
         path.write_text(json.dumps(dpr_rows(), indent=4 if form == "pretty" else None), encoding="utf-8")
     first, second = rows_of(path)
-    assert first.query.id == "q000000"
+    assert first.query.id == "0"
     assert first.positives == (Record("12", "Dune", "Dune is"), Record(content_id("H", "F"), "H", "F"))
     assert first.negatives == (Record(content_id("A", "hard"), "A", "hard"),)
     assert first.others == (Record("5", "", "easy"),)

@@ -1,0 +1,74 @@
+"""Keys of every tool, ids of those who give none, what a record cannot be."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dretrieve.errors import DataError
+from dretrieve.text.beir import Query
+from dretrieve.text.forms import read_corpus, read_queries
+from dretrieve.types import Record
+
+
+def lines(path: Path, *rows: object) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ({"docid": "a", "contents": "x\ny", "title": "H"}, Record("a", "H", "x\ny")),
+        ({"docid": "a", "contents": "H\ny", "title": "H"}, Record("a", "H", "y")),
+        ({"id": "a", "contents": "H\ny\nz"}, Record("a", "H", "y\nz")),
+        ({"pid": "a", "passage": "x", "spans": "(0,1)", "docid": "D"}, Record("a", "", "x")),
+        ({"docid": "a", "url": "u", "title": "H", "headings": "h", "segment": "x"}, Record("a", "H", "x")),
+        ({"Doc_ID": 7, "Text": "x"}, Record("7", "", "x")),
+    ],
+)
+def test_passages_of_other_tools(tmp_path: Path, row: dict[str, Any], expected: Record) -> None:
+    assert list(read_corpus(lines(tmp_path / "c.jsonl", row))) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ({"qid": 3, "query": "x"}, Query("3", "x")),
+        ({"id": "a", "contents": "x"}, Query("a", "x")),
+        ({"_id": "a", "text": 42}, Query("a", "42")),
+        ({"_id": "a", "text": "", "metadata": {}}, Query("a", "", fields={"metadata": {}})),
+        ({"question": "x", "answer": ["y"]}, Query("0", "x", ("y",))),
+        ({"question": "x", "answers": "y", "ctxs": [1]}, Query("0", "x", ("y",))),
+        ({"id": "k", "input": "x", "output": [{"answer": "y"}, {"provenance": []}]}, Query("k", "x", ("y",))),
+        (
+            {"query_id": "a", "query": "x", "positive_passages": [], "split": "dev"},
+            Query("a", "x", fields={"split": "dev"}),
+        ),
+    ],
+)
+def test_queries_of_other_tools(tmp_path: Path, row: dict[str, Any], expected: Query) -> None:
+    assert list(read_queries(lines(tmp_path / "q.jsonl", row))) == [expected]
+
+
+def test_questions_without_ids_are_counted_from_0(tmp_path: Path) -> None:
+    rows = [{"question": f"what is {row}", "answers": ["x"]} for row in range(12)]
+    (tmp_path / "q.json").write_text(json.dumps(rows), encoding="utf-8")
+    for path in (tmp_path / "q.json", lines(tmp_path / "q.jsonl", *rows)):
+        assert [query.id for query in read_queries(path)] == [str(row) for row in range(12)]
+    with pytest.raises(DataError, match="line 2: some queries have an id and some have none"):
+        list(read_queries(lines(tmp_path / "q.jsonl", rows[0], {"id": "7", **rows[1]})))
+
+
+def test_an_unknown_record_names_the_keys_that_are_there(tmp_path: Path) -> None:
+    path = lines(tmp_path / "q.jsonl", {"utt": "x", "number": 1})
+    with pytest.raises(
+        DataError, match=r"line 1: no text \(text, query, .*\) among its keys 'utt', 'number'"
+    ):
+        list(read_queries(path))
+    path = lines(tmp_path / "t.jsonl", {"query_id": "1", "query": "x", "positive_passages": []})
+    with pytest.raises(DataError, match="no id .*; the file looks like training rows"):
+        list(read_corpus(path))
