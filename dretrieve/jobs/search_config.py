@@ -60,6 +60,8 @@ class SearchConfig:
     def __post_init__(self) -> None:
         if self.hits < 1:
             raise UsageError(f"--hits is {self.hits}; it must be at least 1")
+        if self.topic_field and self.queries is None:
+            raise UsageError("--topic-field goes with --queries: encoded queries have their text already")
         if self.form not in WRITTEN_FORMS:
             raise UsageError(
                 f"--output-format {self.form!r} is unknown; there are {', '.join(WRITTEN_FORMS)}"

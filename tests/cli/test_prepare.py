@@ -18,11 +18,13 @@ def lines(path: Path, *rows: object) -> Path:
 
 def test_the_command_line(cli: Callable, tmp_path: Path) -> None:
     lines(tmp_path / "c.tsv", "0\tbees", "1\ttides")
-    out = cli("prepare", "c.tsv", "--output", "out", "--json").json()
+    asked = cli("prepare", "c.tsv", "--output", "out", code=4)
+    assert "c.tsv may hold passages or queries; say which: --corpus FILE or --queries FILE" in asked.err
+    out = cli("prepare", "--corpus", "c.tsv", "--output", "out", "--json").json()
     assert (out["state"], out["counts"]["passages"]) == ("written", 2)
-    assert "up to date" in cli("prepare", "c.tsv", "--output", "out").out
+    assert "up to date" in cli("prepare", "c.tsv", "--corpus", "c.tsv", "--output", "out").out
     lines(tmp_path / "bad.tsv", "0\tbees", "0\ttides")
-    failed = cli("prepare", "bad.tsv", "--output", "out2", code=4)
+    failed = cli("prepare", "--corpus", "bad.tsv", "--output", "out2", code=4)
     assert "bad.tsv, line 2: the id '0' stands on line 1 already; ids must be unique" in failed.err
     assert failed.out == ""
 
@@ -74,3 +76,17 @@ def test_a_mirror_that_is_none_and_a_split_that_is_ignored(cli: Callable, tmp_pa
             failed = cli("prepare", "entityquestions:dev", *words, *dry, "--output", "out", code=code)
             assert "trying again" not in failed.err
             assert text in failed.err.splitlines()[-1]
+
+
+def test_topics_by_their_field(cli: Callable, tmp_path: Path) -> None:
+    """`prepare` keeps and `search` reads the field asked for; one that is not there is refused."""
+    lines(tmp_path / "c.tsv", "docno\ttext", "d1\tharbour lights", "d2\told mill")
+    lines(tmp_path / "t.txt", "<top><num> Number: 301 <title> mill <desc> Description: harbour </top>")
+    cli("prepare", "c.tsv", "--queries", "t.txt", "--topic-field", "description", "--output", "out")
+    assert json.loads((tmp_path / "out/queries.jsonl").read_text())["text"] == "harbour"
+    cli("index", "--corpus", "c.tsv", "--type", "bm25", "--output", "i")
+    for field, best in (("title", "d2"), ("description", "d1")):
+        cli("search", "--index", "i", "--topics", "t.txt", "--topic-field", field, "--output", f"{field}.run")
+        assert (tmp_path / f"{field}.run").read_text().split()[2] == best
+    failed = cli("search", "--index", "i", "--topics", "t.txt", "--topic-field", "x", "--output", "r", code=4)
+    assert "no field 'x' for --topic-field; it has 'id', 'title', 'description'" in failed.err

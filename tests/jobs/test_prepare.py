@@ -109,7 +109,7 @@ def dpr_file(path: Path) -> Path:
 def test_what_does_not_fit(tiny_collection: Path, tmp_path: Path) -> None:
     run_file = lines(tmp_path / "run.trec", "q1 Q0 d1 1 0.5 t")
     qrels = lines(tmp_path / "qrels.txt", "q1 0 d1 1")
-    corpus = lines(tmp_path / "c.tsv", "0\tbees")
+    corpus = lines(tmp_path / "c.tsv", "0\tbees\tBees")
     out = tmp_path / "out"
     with pytest.raises(
         DataError,
@@ -119,7 +119,7 @@ def test_what_does_not_fit(tiny_collection: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="give it by --qrels SPLIT=FILE beside a corpus"):
         make(qrels, out)
     with pytest.raises(UsageError, match="holds the corpus already; leave --corpus out"):
-        make(corpus, out, corpus=corpus)
+        make(corpus, out, corpus=lines(tmp_path / "d.tsv", "0\tbees"))
     with pytest.raises(UsageError, match=r"holds corpus\.jsonl already; leave --corpus out"):
         make(tiny_collection, out, corpus=corpus)
     with pytest.raises(
@@ -147,7 +147,7 @@ def test_what_does_not_fit(tiny_collection: Path, tmp_path: Path) -> None:
 
 
 def test_outputs_that_are_not_ours_are_left_alone(tiny_collection: Path, tmp_path: Path) -> None:
-    corpus = lines(tmp_path / "c.tsv", "0\tbees")
+    corpus = lines(tmp_path / "c.tsv", "0\tbees\tBees")
     before = files_of(tiny_collection)
     with pytest.raises(
         PreconditionError, match=r"holds corpus\.jsonl and was not made by prepare; choose another"
@@ -159,7 +159,7 @@ def test_outputs_that_are_not_ours_are_left_alone(tiny_collection: Path, tmp_pat
 def test_another_source_needs_force_and_leaves_nothing_behind(tiny_collection: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     make(tiny_collection, out)
-    corpus = lines(tmp_path / "c.tsv", "0\tbees")
+    corpus = lines(tmp_path / "c.tsv", "0\tbees\tBees")
     with pytest.raises(PreconditionError, match="holds the result of other options"):
         make(corpus, out)
     make(corpus, out, force=True)
@@ -280,7 +280,8 @@ def test_joining_takes_no_other_sources_and_its_options_need_several(tmp_path: P
 
 def test_a_dry_run_refuses_what_the_run_refuses(tiny_collection: Path, tmp_path: Path) -> None:
     """Everything that can be told without a download and without writing; and nothing is written."""
-    corpus = lines(tmp_path / "c.tsv", "0\tbees")
+    corpus = lines(tmp_path / "c.tsv", "0\tbees\tBees")
+    run_file = lines(tmp_path / "run.trec", "q1 Q0 d1 1 0.5 t")
     plain = lines(tmp_path / "plain" / "queries.jsonl", {"_id": "q", "text": "Who?"}).parent
     foreign = lines(tmp_path / "foreign" / "notes.txt", "mine").parent
     out, two = tmp_path / "out", {"others": (str(plain),)}
@@ -294,7 +295,7 @@ def test_a_dry_run_refuses_what_the_run_refuses(tiny_collection: Path, tmp_path:
         ),
         (tiny_collection, out, two | {"join": JoinOptions(entities=("plain",))}, "has no field 'relation'"),
         (tiny_collection, out, {"others": (str(nothing),)}, "nothing does not exist"),
-        (corpus, out, {"corpus": corpus}, "leave --corpus out"),
+        (corpus, out, {"corpus": run_file}, "leave --corpus out"),
         (corpus, out, {"queries": nothing}, "nothing does not exist"),
         (corpus, out, {"qrels": (f"dev={nothing}",)}, "nothing does not exist"),
         (corpus, out, {"qrels": ("a/b=x",)}, "cannot name a split"),
@@ -317,7 +318,7 @@ def test_a_dry_run_knows_and_keeps_what_stands(tiny_collection: Path, tmp_path: 
     make(tiny_collection, out)
     before = files_of(out)
     assert make(tiny_collection, out, dry_run=True)["state"] == "up to date"
-    for other in (lines(tmp_path / "c.tsv", "0\tbees"), "beir:scifact"):
+    for other in (lines(tmp_path / "c.tsv", "0\tbees\tBees"), "beir:scifact"):
         with pytest.raises(PreconditionError, match="holds the result of other options"):
             make(other, out, dry_run=True)
         assert make(other, out, dry_run=True, force=True)["state"] == "planned"
