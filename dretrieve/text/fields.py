@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from sys import float_info
 from typing import Any
@@ -72,6 +73,12 @@ TOPIC_FIELDS = {
 }
 
 
+@lru_cache(maxsize=4096)
+def spelling(key: str) -> str:
+    """Return `word_of` of a key, which mostly came before."""
+    return word_of(key)
+
+
 def word_of(key: str) -> str:
     """Return a key or a header's cell as it stands in the tables of this module."""
     return key.strip().strip('"').lower().replace("-", "_").replace(" ", "_")
@@ -122,7 +129,7 @@ class Fields:
         for word in words:
             if word in self.record:
                 return word
-        spelled = {word_of(key): key for key in reversed(list(self.record))}
+        spelled = {spelling(key): key for key in reversed(list(self.record))}
         return next((spelled[word] for word in words if word in spelled), None)
 
     def need(self, what: str, words: tuple[str, ...]) -> str:

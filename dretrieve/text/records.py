@@ -35,6 +35,7 @@ INSIDE = {
     *("ctxs", "contexts", "positive_ctxs", "negative_ctxs", "hard_negative_ctxs", "output", "results"),
     *("positive_passages", "negative_passages"),
 }
+ANSWER_KEYS = (*ANSWERS, "output")
 Row = tuple[int, Mapping[str, Any]]
 
 
@@ -77,11 +78,11 @@ def read_questions(path: Path, topic_field: str | None = None) -> Iterator[tuple
         numbered = key is None if row == 0 else numbered
         if numbered != (key is None):
             raise fields.refuse("some queries have an id and some have none; give all of them one, or none")
-        answers_key = fields.named((*ANSWERS, "output"))
+        answers_key = fields.named(ANSWER_KEYS)
         regex = value.get("answers_are_regex", False)
         if not isinstance(regex, bool):
             raise fields.refuse("'answers_are_regex' must be true or false")
-        used = {key, answers_key, "answers_are_regex", *text_keys, *INSIDE}
+        used = (key, answers_key, "answers_are_regex", *text_keys)
         yield (
             line,
             Query(
@@ -89,7 +90,7 @@ def read_questions(path: Path, topic_field: str | None = None) -> Iterator[tuple
                 " ".join(_text(fields, name) for name in text_keys),
                 _answers(fields, answers_key) if answers_key else (),
                 regex,
-                {name: value[name] for name in value if name not in used},
+                {name: value[name] for name in value if name not in used and name not in INSIDE},
             ),
         )
 

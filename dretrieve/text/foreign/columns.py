@@ -21,6 +21,7 @@ from dretrieve.text.fields import (
     PASSAGE_TEXTS,
     QUERY_IDS,
     QUERY_TEXTS,
+    TITLES,
     word_of,
 )
 from dretrieve.text.files import read_lines
@@ -82,7 +83,7 @@ def read_rows(path: Path, side: Side) -> Iterator[tuple[int, Mapping[str, str]]]
             yield number, _named(names, cells, path, number, "as in the header")
         return
     columns = bare_columns(line, side)
-    if columns is None or _half_header(line, side):
+    if columns is None or _half_header(line):
         raise DataError.at(path, number, _no_columns(line, side))
     for place, row in chain([(number, line)], lines):
         if row:
@@ -103,9 +104,13 @@ def _named(names: list[str], cells: list[str], path: Path, number: int, why: str
     return dict(zip(names, cells, strict=True))
 
 
-def _half_header(line: str, side: Side) -> bool:
-    """Return whether a first line names an id, but no text that we know."""
-    return word_of(line.split("\t")[0]) in WORDS[side][0]
+def _half_header(line: str) -> bool:
+    """Return whether a first line that is no header of its side has the words of one."""
+    first, *others = map(word_of, line.split("\t"))
+    is_word = not any(map(str.isdigit, first)) and not {*PASSAGE_TEXTS, *QUERY_TEXTS, *TITLES}.isdisjoint(
+        others
+    )
+    return first in PASSAGE_IDS or first in QUERY_IDS or is_word
 
 
 def _no_columns(line: str, side: Side) -> str:

@@ -141,6 +141,8 @@ def test_queries_in_columns(tmp_path: Path, text: str, expected: list[Query]) ->
         ("qid\tutter\n1\tx\n", "no header that names an id .* and a text"),
         ("q1\td1\tsome text\tmore\n", "is no row of queries"),
         ("1\tx\ty\n", "is no row of queries"),
+        ("docid\tpassage\n1\tx\n", "is no row of queries"),
+        ("key\tquery\n1\tx\n", "is no row of queries"),
         ("qid\tquery\n1\tx\ty\n", r"line 2: found 3 columns, expected 2 as in the header \('qid', 'query'\)"),
         ('qid\tquery\n1\t"to be" or not\n', "line 2: text follows a closing quote; below a header"),
         ("qid\tquery\nold mill\tx\n", "the id 'old mill' holds white space"),
