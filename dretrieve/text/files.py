@@ -18,13 +18,14 @@ import re
 import stat
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import partial
 from hashlib import file_digest
 from pathlib import Path
 from typing import IO, Any, cast
 
-from dretrieve.errors import DataError, PreconditionError, UsageError
+from dretrieve.errors import DataError, PreconditionError, UsageError, quoted
 from dretrieve.text.compression import BUFFER, Damaged, unpacked
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -288,7 +289,7 @@ def too_long(path: Path, line: int | None) -> DataError:
 
 
 def read_json(path: Path, decoder: json.JSONDecoder | None = None) -> Any:
-    """Return the JSON value that the whole file is.
+    """Return the JSON value that the whole file is; `UNIQUE` as ``decoder`` refuses a key that stands twice.
 
     Raises:
         DataError: no JSON, or more than `LARGEST_VALUE` bytes.
@@ -377,4 +378,13 @@ def refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is not JSON")
 
 
+def _refuse_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise ValueError(f"the key {quoted(twice)} stands twice in one object")
+    return found
+
+
 DECODER = json.JSONDecoder(parse_constant=refuse_constant)
+UNIQUE = json.JSONDecoder(parse_constant=refuse_constant, object_pairs_hook=_refuse_twice)

@@ -16,7 +16,7 @@ import numpy as np
 from dretrieve.errors import DataError, quoted
 from dretrieve.store.atomic import replacing
 from dretrieve.text.fields import GRADES, PASSAGE_IDS, QUERY_IDS, Fields, word_of
-from dretrieve.text.files import parse_object, read_json, read_json_lines, read_lines
+from dretrieve.text.files import UNIQUE, parse_object, read_json, read_json_lines, read_lines
 from dretrieve.text.run_lines import found, split_line
 from dretrieve.types import Qrels
 
@@ -142,7 +142,7 @@ def _read_json(path: Path, head: str) -> Qrels:
                 raise fields.refuse(f"passage {quoted(passage)} is judged twice for query {quoted(query)}")
             judged[query][passage] = _grade(json.dumps(row[keys[places[2]]]), path, line)
         return _judgements(judged, path)
-    value = read_json(path)
+    value = read_json(path, UNIQUE)
     if not isinstance(value, dict) or not all(isinstance(judged, dict) for judged in value.values()):
         raise DataError.at(path, None, 'JSON qrels are one object {"query": {"passage": grade, …}, …}')
     judgements = {

@@ -15,7 +15,6 @@ there is one, else the position in the file, counted from 0.
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ import numpy as np
 
 from dretrieve.errors import DataError, UsageError, quoted
 from dretrieve.store.atomic import replacing
-from dretrieve.text.files import json_type, read_json, read_json_lines, read_lines, refuse_constant
+from dretrieve.text.files import UNIQUE, check_encodable, json_type, read_json, read_json_lines, read_lines
 from dretrieve.text.json_array import read_json_array
 from dretrieve.text.run_build import HitColumns, build_run
 from dretrieve.text.run_lines import parse_score
@@ -110,6 +109,7 @@ def _entries(path: Path, form: str) -> Iterator[tuple[int, str, Hits]]:
             yield line, str(position) if query_id is None else query_id, _hits(value, path, line)
         return
     whole = read_json(path, UNIQUE)
+    check_encodable(whole, path, 1)
     if not isinstance(whole, dict):
         raise DataError.at(path, 1, f"expected an object with each query's hits, found {json_type(whole)}")
     for query_id, value in whole.items():
@@ -125,22 +125,11 @@ def _check_form(path: Path, wanted: str, found: str) -> None:
         raise DataError.at(path, 1, f"--run-format {wanted} was given, and the file has the form {found}")
 
 
-def _refuse_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
-        raise ValueError(f"the key {quoted(twice)} stands twice in one object")
-    return found
-
-
-UNIQUE = json.JSONDecoder(parse_constant=refuse_constant, object_pairs_hook=_refuse_twice)
-
-
 def _is_line(head: str) -> bool:
     """Return whether the first line is a whole record of its own."""
     try:
         value = json.loads(head)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(value, dict) and any(isinstance(value.get(key), list) for key in LIST_KEYS)
 

@@ -1,8 +1,10 @@
-"""Writing runs: TREC, MS MARCO and Tevatron lines, plain, gzip or zstd; equal runs give equal bytes."""
+"""Writing runs: TREC, MS MARCO and Tevatron lines, plain or compressed; equal runs give equal bytes."""
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -95,6 +97,9 @@ def compressed(file: IO[bytes], name: str) -> Iterator[IO[bytes]]:
     """Yield a file that compresses into ``file`` as the ending of ``name`` asks; no time or name inside."""
     if name.endswith(".gz"):
         with gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=file, mtime=0) as inner:
+            yield cast(IO[bytes], inner)
+    elif name.endswith((".bz2", ".xz")):
+        with (bz2.BZ2File if name.endswith(".bz2") else lzma.LZMAFile)(file, "wb") as inner:
             yield cast(IO[bytes], inner)
     elif name.endswith(".zst"):
         import zstandard

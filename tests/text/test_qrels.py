@@ -134,3 +134,9 @@ def test_comments_tabs_and_ids_with_blanks(tmp_path):
         DataError, match=r"line 2: expected 4 columns .* found 2 parted by tabs \(5 by blanks too"
     ):
         read_qrels(path)
+
+
+def test_a_key_twice_in_json_is_refused(tmp_path):
+    (tmp_path / "q.json").write_text('{"q": {"a": 1, "a": 0}}')
+    with pytest.raises(DataError, match="the key 'a' stands twice in one object"):
+        read_qrels(tmp_path / "q.json")

@@ -108,6 +108,8 @@ def test_scores_are_doubles(tmp_path):
         ('{"q": 5}', "query 'q' needs an object, found a number"),
         ('{"q": {"a": 1}, "q": {"a": 2}}', "the key 'q' stands twice in one object"),
         ('{"q": {"a": 1, "a": 2}}', "the key 'a' stands twice in one object"),
+        ('{"q": {"\\ud83d": 1}}', "half a surrogate pair"),
+        ('{"q":' * 100_000, "nested too deeply"),
         ('{"q": {"a": NaN}}', "NaN is not JSON"),
         ('{"q": {"a": 1e999}}', "the score is 'inf'; scores must be finite"),
         ('{"q": {"a": true}}', "a score is a number, found a boolean"),

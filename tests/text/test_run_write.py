@@ -1,5 +1,7 @@
+import bz2
 import gzip
 import io
+import lzma
 from dataclasses import replace
 
 import numpy as np
@@ -90,6 +92,8 @@ def test_both_ways_write_the_same_bytes_and_floats_survive(tmp_path, monkeypatch
 def test_compression_by_name_is_deterministic(tmp_path, monkeypatch):
     for name, decompress in (
         ("r.gz", gzip.decompress),
+        ("r.bz2", bz2.decompress),
+        ("r.xz", lzma.decompress),
         ("r.zst", lambda data: zstandard.ZstdDecompressor().stream_reader(io.BytesIO(data)).read()),
     ):
         write_run(tmp_path / name, make())
