@@ -110,7 +110,7 @@ def tiny_collection(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Hugging Face folder: a BERT of 2 layers and 32 dimensions, seeded weights, its own word pieces."""
+    """A BERT of 2 layers and 32 dimensions, seeded weights, its own word pieces; its vector is the [CLS]."""
     return build_tiny_model(tmp_path_factory.mktemp("tiny-model"))
 
 
@@ -149,6 +149,11 @@ def build_tiny_model(folder: Path) -> Path:
         torch.manual_seed(20)
         model = BertModel(config, add_pooling_layer=False)
     model.eval().save_pretrained(folder)
+    kinds = {"": "Transformer", "1_Pooling": "Pooling"}
+    modules = [{"path": path, "type": f"sentence_transformers.models.{kind}"} for path, kind in kinds.items()]
+    (folder / "modules.json").write_text(json.dumps(modules), encoding="utf-8")
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode": "cls"}', encoding="utf-8")
     return folder
 
 

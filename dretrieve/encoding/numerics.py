@@ -110,7 +110,7 @@ def device_model(device: str) -> str:
     return next(named, platform.machine())
 
 
-def numerics_key(device: str, precision: str, engine: str) -> dict[str, str]:
+def numerics_key(device: str, precision: str, engine: str, attention: str = "sdpa") -> dict[str, str]:
     """Return what must be equal for two shards to have been computed to the same bits.
 
     On a CPU a batch is computed by one thread, so the number of threads is not part of it. The version is of
@@ -121,7 +121,6 @@ def numerics_key(device: str, precision: str, engine: str) -> dict[str, str]:
 
     from dretrieve.models import packed
 
-    attention = "sdpa"
     if engine == "packed":
         attention = "own" if (device == "cpu" and precision == "bf16") else "sdpa by length"
         attention = "varlen" if device.startswith("cuda") and precision != "fp32" else attention

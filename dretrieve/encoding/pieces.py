@@ -66,14 +66,11 @@ def batches_of(tokens: Tokenized, device: torch.device) -> list[NDArray[np.int64
     return cut_batches(tokens.lengths, *BUDGETS[device.type])
 
 
-def token_batch(
-    tokens: Tokenized, rows: NDArray[np.int64], pad_id: int, padding_side: str, ids: Sequence[str]
-) -> TokenBatch:
-    """Return some rows of a chunk padded to the longest of them."""
+def token_batch(tokens: Tokenized, rows: NDArray[np.int64], pad_id: int, ids: Sequence[str]) -> TokenBatch:
+    """Return some rows of a chunk, padded on the right to the longest: so no token's position moves."""
     lengths = tokens.lengths[rows]
     width = int(lengths.max(initial=0))
-    columns = np.arange(width)
-    mask = columns < lengths[:, None] if padding_side == "right" else columns >= width - lengths[:, None]
+    mask = np.arange(width) < lengths[:, None]
     padded = np.full((len(rows), width), pad_id, dtype=np.int64)
     padded[mask] = np.concatenate([tokens.row(row) for row in rows])
     return TokenBatch(torch.from_numpy(padded), torch.from_numpy(mask), tuple(ids[row] for row in rows))
@@ -84,7 +81,7 @@ def run_batch(
 ) -> Piece:
     """Compute one batch; on a GPU return before it is finished, with the copies to the host under way."""
     tokenizer = model.tokenizers[side]
-    batch = token_batch(tokens, rows, tokenizer.pad_id, tokenizer.card.padding_side, ids)
+    batch = token_batch(tokens, rows, tokenizer.pad_id, ids)
     with torch.inference_mode():
         if model.device.type == "cpu":
             return Piece(rows, model.encoder.encode_side(batch, side))

@@ -160,7 +160,7 @@ def run(config: EncodeConfig, progress: Progress | None = None) -> EncodeResult:
     if config.dry_run:
         model = load_model(config.model, work.devices[0], work.precision, config.settings)
         cost = estimate(model, work.source.side, work.source.texts, work.shard, config.dtype)
-        return work.result("planned", None, numerics=work.key(model.engine), estimate=cost)
+        return work.result("planned", None, numerics=work.key(model.engine, model.attention), estimate=cost)
     writer = ShardWriter(config.output, work.shard, work.plan, force=config.force)
     if writer.complete:
         return work.result("up to date", read_manifest(writer.manifest_file))
@@ -188,8 +188,8 @@ class _Work:
     def texts(self) -> Texts:
         return self.source.texts
 
-    def key(self, engine: str) -> dict[str, str]:
-        return numerics_key(self.devices[0], self.precision, engine)
+    def key(self, engine: str, attention: str = "sdpa") -> dict[str, str]:
+        return numerics_key(self.devices[0], self.precision, engine, attention)
 
     def result(self, state: str, manifest: Manifest | None, **more: Any) -> EncodeResult:
         return EncodeResult(
@@ -283,7 +283,8 @@ def _vectors(
             request, work.devices, reads, stop, work.progress.advance
         )
     model: LoadedModel = load_model(config.model, work.devices[0], work.precision, config.settings)
-    return work.key(model.engine), encode_chunks(model, side, reads, stop, work.progress.advance)
+    key = work.key(model.engine, model.attention)
+    return key, encode_chunks(model, side, reads, stop, work.progress.advance)
 
 
 def _count(counts: dict[str, int], work: _Work, rows: tuple[int, int], tokens: int, truncated: int) -> None:

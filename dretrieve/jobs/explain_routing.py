@@ -47,5 +47,5 @@ def _batches(model: LoadedModel, side: Side, sample: Sample) -> Iterator[TokenBa
         records = sample.records[start : start + CHUNK_ROWS]
         tokens, ids = tokenizer.tokenize(records), [record.id for record in records]
         for rows in batches_of(tokens, model.device):
-            batch = token_batch(tokens, rows, tokenizer.pad_id, tokenizer.card.padding_side, ids)
+            batch = token_batch(tokens, rows, tokenizer.pad_id, ids)
             yield batch if model.engine == "packed" else batch.to(model.device)

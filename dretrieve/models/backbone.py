@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
+import sys
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +16,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from transformers import AutoConfig
+from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING, MODEL_MAPPING
 
-from dretrieve.errors import PreconditionError
+from dretrieve.errors import DataError, PreconditionError
+from dretrieve.models.plain import ADAPTER, ADAPTER_WEIGHTS, ENCODER_ONLY, adapter_base, transformer_settings
+from dretrieve.models.plain import read_json as _json
+from dretrieve.models.weights import check_weights
 
 # Families with a pooler that retrieval never uses, and that would be drawn at random.
 WITH_POOLER = ("bert", "roberta", "xlm-roberta", "camembert")
@@ -41,32 +49,128 @@ def quiet() -> Iterator[None]:
             their_logging.enable_progress_bar()
 
 
-def load_module(place: Path, **options: Any) -> nn.Module:
+def load_module(place: Path) -> nn.Module:
     """Return the encoder saved in a folder: float32, evaluation mode, of an encoder-decoder the encoder.
 
-    Args:
-        place: the folder with config.json and safetensors.
-        options: further arguments of ``from_pretrained``.
+    Adapters of peft are merged into the base model that they name. An encoder-decoder whose decoder states
+    sentence-transformers pools (BART, where its files do not say otherwise) is returned whole.
 
     Raises:
-        PreconditionError: transformers cannot read it, or would leave out a part of it.
+        PreconditionError: transformers cannot read it; code of its own, which is never run.
+        DataError: weights missing, left over, of another shape or not finite.
     """
-    from transformers import AutoModel
-
     own = _own_config(place)
     if own is not None:
         return _plain_part(place, own)
-    wanted: dict[str, Any] = {"dtype": torch.float32, "attn_implementation": "sdpa", "local_files_only": True}
+    if (place / ADAPTER).exists():
+        return _adapted(place)
+    refuse_code(place)
+    with _explained_reading(place), quiet():
+        config = AutoConfig.from_pretrained(
+            str(place), trust_remote_code=False, use_safetensors=True, local_files_only=True
+        )
+        kind = _class_of(config)
+        wanted: dict[str, Any] = {"attn_implementation": "sdpa" if kind._supports_sdpa else "eager"}
+        if "add_pooling_layer" in inspect.signature(kind.__init__).parameters:
+            wanted["add_pooling_layer"] = False
+        model, report = kind.from_pretrained(
+            str(place),
+            config=config,
+            dtype=torch.float32,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            **wanted,
+        )
+    model.eval()
+    encoder, decoder = getattr(model, "encoder", None), getattr(model, "decoder", None)
+    module: nn.Module = model if encoder is None or decoder is None or _pools_decoder(place) else encoder
+    check_weights(place, model, module, report)
+    if hasattr(config, "use_cache"):
+        model.config.use_cache = False  # of generation; a text is read once
+    return module
+
+
+@contextmanager
+def _explained_reading(place: Path) -> Iterator[None]:
     try:
-        with quiet():
-            if json.loads((place / "config.json").read_bytes()).get("model_type") in WITH_POOLER:
-                wanted["add_pooling_layer"] = False
-            model = AutoModel.from_pretrained(str(place), **(wanted | options))
+        yield
+    except MemoryError:
+        raise
     except Exception as error:  # whatever a strange configuration makes transformers stumble on
         reason = " ".join(str(error).split())[:300]
         raise PreconditionError(f"transformers cannot load the model in {place}: {reason}") from error
-    module: nn.Module = model.encoder if model.config.is_encoder_decoder else model
-    return module.eval()
+
+
+def _class_of(config: Any) -> Any:
+    """Return transformers' class for that configuration: of T5 and its like the encoder alone."""
+    encoder: Any = MODEL_FOR_TEXT_ENCODING_MAPPING.get(type(config), None)
+    if encoder is not None and encoder.__name__.endswith("EncoderModel"):
+        return encoder
+    found: Any = MODEL_MAPPING[type(config)]
+    kinds: tuple[Any, ...] = tuple(found) if isinstance(found, tuple | list) else (found,)
+    named = getattr(config, "architectures", None) or ()
+    beside = vars(sys.modules[kinds[0].__module__])  # a stack saved by itself (PegasusEncoder)
+    kinds = (*(beside[of] for of in named if of.endswith("Encoder") and of in beside), *kinds)
+    return next((kind for kind in kinds if kind.__name__ in named), kinds[0])
+
+
+def _pools_decoder(place: Path) -> bool:
+    """Return whether sentence-transformers pools the decoder's states of this encoder-decoder."""
+    if not (place / "modules.json").exists() and not (place.parent / "modules.json").exists():
+        return False
+    config = _json(place / "config.json")
+    if config.get("model_type") in ENCODER_ONLY:
+        return False
+    asked = transformer_settings(place).get("modality_config", {}).get("text", {})
+    return bool(asked.get("method_output_name", "last_hidden_state") == "last_hidden_state")
+
+
+def refuse_code(place: Path) -> None:
+    """Refuse a folder whose model is a program of its own: it is never run, and never asked for.
+
+    Raises:
+        PreconditionError: config.json names such a program.
+    """
+    programs = _json(place / "config.json").get("auto_map") or {}
+    own = next((programs[name] for name in ("AutoModel", "AutoModelForCausalLM") if name in programs), None)
+    if own is not None:
+        raise PreconditionError(
+            f"{place / 'config.json'} says (auto_map) that the model is the program {own}, which is never "
+            "run; where transformers' own class of that type gives the same vectors, delete auto_map there"
+        )
+
+
+def _adapted(place: Path) -> nn.Module:
+    """Return the base model with the folder's adapters merged into it.
+
+    Raises:
+        PreconditionError: no such base; peft cannot read the adapters.
+        DataError: adapters missing or left over.
+    """
+    from peft import PeftConfig, get_peft_model, set_peft_model_state_dict
+
+    module: Any = load_module(adapter_base(place))
+    with _explained_reading(place), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = get_peft_model(module, PeftConfig.from_peft_type(**_json(place / ADAPTER)))
+        tensors = load_file(place / ADAPTER_WEIGHTS)
+        result: Any = set_peft_model_state_dict(model, tensors)
+        prefix = getattr(model.base_model, "prefix", "lora_")
+    lacking = [name for name in result.missing_keys if prefix in name]
+    for names, what in ((lacking, "lacks"), (list(result.unexpected_keys), "has left over")):
+        if names:
+            raise DataError(
+                f"{place / ADAPTER_WEIGHTS} {what} {len(names):,} tensors for its base "
+                f"{adapter_base(place)}, the first is {names[0]}; give the base that it was trained on"
+            )
+    broken = [name for name, of in tensors.items() if not bool(of.isfinite().all())]
+    if broken:
+        raise DataError(f"{place / ADAPTER_WEIGHTS} holds NaN or infinity, first in {broken[0]}")
+    merged: nn.Module = model.merge_and_unload()
+    return merged.eval()
 
 
 def _own_config(place: Path) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,13 +13,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dretrieve.errors import PreconditionError, UsageError
+from dretrieve.models import packed
 from dretrieve.models.base import Encoded, Loss, Method, Targets, TokenBatch
-from dretrieve.models.bi_encoder_config import AUTO, BiEncoderConfig
+from dretrieve.models.bi_encoder_config import AUTO, POOLINGS, BiEncoderConfig
 from dretrieve.models.contrastive import in_batch_loss
+from dretrieve.models.head import load_head
 from dretrieve.models.places import find_model, read_card
 from dretrieve.models.pooled import PooledEncoder
 from dretrieve.models.pooling import Pooling
+from dretrieve.models.weights import heeds_padding, takes
 from dretrieve.store.card import ModelCard, SideCard
+from dretrieve.tokens.tokenizer import given_types
 from dretrieve.types import Side, VectorSpec
 
 SIDES: tuple[Side, Side] = ("query", "passage")
@@ -36,7 +41,7 @@ def side_card(config: BiEncoderConfig, backbone: ModelCard, side: Side, folder: 
     if known.pooling == "tokens" and config.pooling == AUTO:
         raise PreconditionError(
             f"the backbone is a {backbone.method} model with a vector for each token; "
-            "give --pooling cls, mean or last"
+            f"give --pooling {', '.join(POOLINGS[:-1])} or {POOLINGS[-1]}"
         )
     template = config.query_template if side == "query" else config.passage_template
     length = config.query_max_len if side == "query" else config.passage_max_len
@@ -53,7 +58,11 @@ def side_card(config: BiEncoderConfig, backbone: ModelCard, side: Side, folder: 
         max_tokens=length or known.max_tokens,
         pooling=known.pooling if config.pooling == AUTO else cast(Pooling, config.pooling),
         normalize=known.normalize if config.normalize == AUTO else config.normalize == "yes",
-        settings={name: value for name, value in known.settings.items() if name not in own},
+        settings={
+            name: [Path(path).name for path in value] if name == "head" else value
+            for name, value in known.settings.items()
+            if name not in own
+        },
     )
 
 
@@ -80,25 +89,53 @@ def check_positions(module: nn.Module, card: SideCard) -> None:
         UsageError: the side's texts may be longer than that.
     """
     config: Any = module.config
-    positions = getattr(config, "max_position_embeddings", None)
-    if positions is not None and config.model_type in ("roberta", "xlm-roberta", "camembert"):
-        positions -= 2  # the first two are never given to a token
-    if positions is not None and card.max_tokens > positions:
+    named = getattr(config, "max_position_embeddings", None)
+    if not isinstance(named, int) or named < 1:
+        return
+    # A padding token among the positions: those up to it are never given to a token.
+    tables = [
+        of
+        for name, of in module.named_modules()
+        if re.search(r"(^|\.)(position_embeddings|embed_positions)$", name)
+    ]
+    unused = max(
+        (int(of.padding_idx) + 1 for of in tables if getattr(of, "padding_idx", None) is not None), default=0
+    )
+    if card.max_tokens > named - unused:
+        of_them = f" (max_position_embeddings {named}, {unused} of which no token gets)" if unused else ""
         raise UsageError(
-            f"texts of {card.max_tokens} tokens are too long: this backbone has {positions} positions; "
-            "lower --query-max-len and --passage-max-len"
+            f"texts of {card.max_tokens} tokens are too long: this model has {named - unused} "
+            f"positions{of_them}; lower max_seq_length in its files, in training --query-max-len and "
+            "--passage-max-len"
         )
 
 
-def pooled_encoder(module: nn.Module, card: SideCard) -> PooledEncoder:
+def pooled_encoder(module: nn.Module, card: SideCard, place: Path) -> PooledEncoder:
     """Return the encoder with its side's pooling.
+
+    Args:
+        module: the encoder.
+        card: of the side.
+        place: the folder that the encoder was read from.
 
     Raises:
         UsageError: the side's texts may be longer than the encoder has positions.
+        DataError: modules behind the pooling that do not fit.
     """
     assert card.pooling != "tokens", "one vector a text"
     check_positions(module, card)
-    return PooledEncoder(module, card.pooling, normalize=card.normalize)
+    encoder = PooledEncoder(module, card.pooling, normalize=card.normalize)
+    head = load_head(place, card.settings.get("head", ()), encoder.dim)
+    if packed.supported(module):
+        return PooledEncoder(module, card.pooling, normalize=card.normalize, head=head)
+    return PooledEncoder(
+        module,
+        card.pooling,
+        normalize=card.normalize,
+        head=head,
+        unpadded=heeds_padding(module),
+        token_types=given_types(place) if takes(module, "token_type_ids") else None,
+    )
 
 
 def settled(config: AnyConfig, query: SideCard, passage: SideCard) -> AnyConfig:
@@ -116,13 +153,12 @@ def settled(config: AnyConfig, query: SideCard, passage: SideCard) -> AnyConfig:
     )
 
 
-def pack_pair(query: TokenBatch, passage: TokenBatch, padding_side: str) -> TokenBatch:
+def pack_pair(query: TokenBatch, passage: TokenBatch) -> TokenBatch:
     """Return both batches as one, queries first, padded to the longer."""
     width = max(query.input_ids.shape[1], passage.input_ids.shape[1])
 
     def widened(tensor: Tensor) -> Tensor:
-        missing = width - tensor.shape[1]
-        return functional.pad(tensor, [0, missing] if padding_side == "right" else [missing, 0])
+        return functional.pad(tensor, [0, width - tensor.shape[1]])
 
     return TokenBatch(
         torch.cat([widened(query.input_ids), widened(passage.input_ids)]),

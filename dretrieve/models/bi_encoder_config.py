@@ -8,6 +8,7 @@ from dretrieve.errors import UsageError
 from dretrieve.models.config import check_legal, option
 
 AUTO = "auto"
+POOLINGS = ("cls", "mean", "last", "max", "weightedmean", "mean_sqrt_len")  # those of `models.pooling`
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,7 +20,7 @@ class BiEncoderConfig:
     saved model's config holds the values taken.
     """
 
-    pooling: str = option(AUTO, "How token states become one vector.", legal=(AUTO, "cls", "mean", "last"))
+    pooling: str = option(AUTO, "How token states become one vector.", legal=(AUTO, *POOLINGS))
     normalize: str = option(AUTO, "Whether vectors get length 1.", legal=(AUTO, "yes", "no"))
     temperature: float = option(0.0, "Divides the scores in the loss; 0: .05 if normalised, else 1.")
     query_max_len: int = option(0, "Longest query in tokens; 0 as the backbone.")

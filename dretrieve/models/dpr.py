@@ -40,8 +40,8 @@ class Dpr(BiEncoder):
         backbone_name: str,
     ) -> None:
         super().__init__(config, cards, tokenizers, backbone_name)
-        self.query_encoder = pooled_encoder(modules["query"], cards["query"])
-        self.passage_encoder = pooled_encoder(modules["passage"], cards["passage"])
+        self.query_encoder = pooled_encoder(modules["query"], cards["query"], tokenizers["query"])
+        self.passage_encoder = pooled_encoder(modules["passage"], cards["passage"], tokenizers["passage"])
 
     @classmethod
     def build(cls, config: MethodConfig, backbone: str) -> Self:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from dretrieve.errors import VerificationError
+from dretrieve.errors import PreconditionError, VerificationError
 from dretrieve.models.backbone import WEIGHTS, explained_weights, load_module
 from dretrieve.models.base import Encoded, Method, TokenBatch
 from dretrieve.models.bi_encoder import SIDES, pooled_encoder
 from dretrieve.models.places import find_model, read_card
+from dretrieve.models.plain import UNSAID
 from dretrieve.models.pooled import PooledEncoder
 from dretrieve.models.registry import check_choices, find
 from dretrieve.store.card import Choice, ModelCard, SideCard
@@ -69,6 +70,14 @@ class LoadedModel:
         engines = {part.engine for part in self.encoder.modules() if isinstance(part, PooledEncoder)}
         return engines.pop() if len(engines) == 1 else "transformers"
 
+    @property
+    def attention(self) -> str:
+        """Which attention transformers' modules compute: ``sdpa`` where the family has it, else ``eager``."""
+        if not isinstance(self.encoder, nn.Module):
+            return ""
+        parts: list[Any] = [of.backbone for of in self.encoder.modules() if isinstance(of, PooledEncoder)]
+        return "+".join(sorted({str(part.config._attn_implementation) for part in parts}))
+
 
 class PlainEncoder(nn.Module):
     """The one encoder of a plain folder, for both sides."""
@@ -112,9 +121,16 @@ def load_model(
         module: Method | PlainEncoder = method
     else:
         module = PlainEncoder(pooled(folder, card.passage))
+    rows = embedding_rows(module)
     ready(module, device, dtype)
     places = _backbone_sides(folder, card) if from_checkpoint else dict.fromkeys(SIDES, folder)
-    tokenizers = {side: open_tokenizer(places[side], card.side(side)) for side in SIDES}
+    tokenizers = {side: open_tokenizer(places[side], card.side(side), rows) for side in SIDES}
+    if UNSAID in card.source:
+        raise PreconditionError(
+            f"{folder} does not say how the tokens of a text become one vector, and its type "
+            f"({card.source['model_type']}) leaves several readings; write its card: dretrieve convert "
+            f"{name} --pooling cls|mean|last --output DIR"
+        )
     return LoadedModel(name, card, module, tokenizers, device, precision, dict(settings or {}), note)
 
 
@@ -146,14 +162,30 @@ def _backbone_sides(folder: Path, card: ModelCard) -> dict[Side, Path]:
     return {side: place / known.side(side).folder for side in SIDES}
 
 
-def open_tokenizer(folder: Path, card: SideCard) -> SideTokenizer:
-    """Return the tokenizer of one side of a model folder."""
-    return SideTokenizer.open(folder / card.folder, card)
+def open_tokenizer(folder: Path, card: SideCard, rows: int | None = None) -> SideTokenizer:
+    """Return the tokenizer of one side of a model folder.
+
+    Args:
+        folder: of the model.
+        card: of the side.
+        rows: how many tokens the model has embeddings for, to be compared with; None: nothing is compared.
+    """
+    tokenizer = SideTokenizer.open(folder / card.folder, card)
+    if rows is not None:
+        tokenizer.fit(rows)
+    return tokenizer
+
+
+def embedding_rows(module: nn.Module) -> int | None:
+    """Return for how many tokens every encoder inside has embeddings; None where none says."""
+    backbones: list[Any] = [part.backbone for part in module.modules() if isinstance(part, PooledEncoder)]
+    tables = [backbone.get_input_embeddings() for backbone in backbones]
+    return min((int(of.num_embeddings) for of in tables if hasattr(of, "num_embeddings")), default=None)
 
 
 def pooled(folder: Path, card: SideCard) -> PooledEncoder:
     """Return the encoder of one side with its pooling, in float32 on the CPU."""
-    return pooled_encoder(load_module(folder / card.folder), card)
+    return pooled_encoder(load_module(folder / card.folder), card, folder / card.folder)
 
 
 def ready(module: nn.Module, device: torch.device, dtype: torch.dtype) -> None:

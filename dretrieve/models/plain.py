@@ -1,47 +1,65 @@
 """A plain Hugging Face or sentence-transformers folder read as it is, without torch: what its card would be.
 
 sentence-transformers says everything in its own files: modules, pooling, normalisation, length, prompts.
-A bare Hugging Face folder says nothing about pooling; then the family's custom is taken, and said.
+What they say is done or refused. A bare Hugging Face folder says nothing about pooling: a causal model has
+one reading, the last token; for any other, `UNSAID` in the card's source says that it must be told.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dretrieve.errors import DataError, PreconditionError
+from dretrieve.errors import DataError, PreconditionError, quoted
 from dretrieve.store.card import ModelCard, SideCard
-from dretrieve.store.fingerprint import sha256_file
+from dretrieve.store.fingerprint import canonical_json, sha256_bytes, sha256_file
 from dretrieve.text.cache import remember
-from dretrieve.tokens.tokenizer import FAST_FILE, OTHER_FILES
+from dretrieve.tokens.template import literal
+from dretrieve.tokens.tokenizer import CONFIG_FILE, FAST_FILE, OTHER_FILES, overrides
 from dretrieve.types import VectorSpec
 
-DECODERS = (
-    "gpt2",
-    "gpt_neox",
-    "llama",
-    "mistral",
-    "qwen2",
-    "qwen3",
-    "gemma",
-    "gemma2",
-    "gemma3_text",
-    "phi3",
-)
+# sentence-transformers' names of the poolings, by ours; its older ones.
+POOLINGS = {"lasttoken": "last", "mean_sqrt_len_tokens": "mean_sqrt_len"}
+POOLINGS |= {name: name for name in ("cls", "mean", "last", "max", "weightedmean", "mean_sqrt_len")}
 LEGACY_POOLINGS = {
     "pooling_mode_cls_token": "cls",
     "pooling_mode_mean_tokens": "mean",
     "pooling_mode_lasttoken": "last",
     "pooling_mode_max_tokens": "max",
-    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len",
     "pooling_mode_weightedmean_tokens": "weightedmean",
 }
-# Longest input of a bare folder; a tokenizer's "no limit" is a number above the other.
+# The names that sentence-transformers' settings of a Transformer had, in its own order of search.
+TRANSFORMER_FILES = tuple(
+    f"sentence_{family}_config.json"
+    for family in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+)
+# Encoder-decoders of which sentence-transformers loads the encoder alone.
+ENCODER_ONLY = (
+    *("t5", "mt5", "umt5", "longt5", "switch_transformers", "t5gemma", "prophetnet", "blenderbot"),
+    *("blenderbot-small", "m2m_100", "pegasus", "pegasus_x", "marian"),
+)
+# Families whose first positions, up to the padding token's number, no token gets; loading asks the module.
+OFFSET_POSITIONS = (
+    *(
+        "roberta",
+        "xlm-roberta",
+        "camembert",
+        "mpnet",
+        "xlm-roberta-xl",
+        "xmod",
+        "data2vec-text",
+        "longformer",
+    ),
+    *("ibert", "roberta-prelayernorm", "luke", "mluke", "esm", "markuplm", "bridgetower_text_model"),
+)
+# Modules behind the pooling: they take one vector and give one.
+HEAD_KINDS = ("Dense", "LayerNorm", "Normalize", "Dropout")
+# Longest input of a bare folder that names none; a tokenizer's "no limit" is a number above the other.
 USUAL_TOKENS, NO_LIMIT = 512, 10**9
-KNOWN_POOLINGS = {"cls": "cls", "mean": "mean", "last": "last", "lasttoken": "last"}
-# Beside weights and tokenizer, what decides a plain folder's vectors, or what a tokenizer reads besides.
 SETTINGS_FILES = (
     "config*.json",
     "modules.json",
@@ -52,6 +70,9 @@ SETTINGS_FILES = (
 )
 QUERY_PROMPTS = ("query", "search_query")
 PASSAGE_PROMPTS = ("document", "passage", "corpus", "search_document")
+ADAPTER, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+UNSAID = "unsaid"  # in a card's source: what the folder does not say
+POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,53 +92,65 @@ class PlainModel:
 class _Settings:
     pooling: str
     normalize: bool
-    max_tokens: int
-    query_prompt: str = ""
-    passage_prompt: str = ""
-    lowercase: bool = False
+    max_tokens: tuple[int, int]  # of queries and passages
+    prompts: tuple[str, str] = ("", "")
     place: str = "."
     source: str
+    head: tuple[str, ...] = ()  # folders of the modules behind the pooling, relative to the side's folder
+    lowercase: bool = False
+    unsaid: str = ""
 
 
 def read_plain(folder: Path) -> PlainModel:
     """Return the card of a plain folder; its weights are used unchanged, on both sides.
 
     Raises:
-        PreconditionError: no model here, or weights that are pickles.
-        DataError: a module or pooling that has no counterpart here; broken JSON.
+        PreconditionError: no model here, weights that are pickles, files that are git-lfs pointers.
+        DataError: a module, pooling, similarity or length that has no counterpart here; broken JSON.
         VerificationError: other bytes than at the folder's first use here, at the same size and time.
     """
     if (folder / "modules.json").exists():
         settings = _sentence_transformer(folder)
-    elif (folder / "config.json").exists():
+    elif (folder / "config.json").exists() or (folder / ADAPTER).exists():
         settings = _hugging_face(folder)
     else:
         raise PreconditionError(
             f"{folder} is no model: it has neither card.json nor config.json nor modules.json"
         )
     place = folder / settings.place
-    config = _json(place / "config.json")
+    config = _model_config(place)
+    files = (*side_files(place), *(name for path in settings.head for name in head_files(place, path)))
+    extra: dict[str, Any] = {"lowercase": True} if settings.lowercase else {}
+    if read_json(place / CONFIG_FILE).get("truncation_side") == "left":
+        extra["truncation_side"] = "left"
+    if settings.head:
+        extra["head"] = list(settings.head)
+    if (place / ADAPTER).exists():
+        base = adapter_base(place)
+        hashes = {name: sha256_file(base / name) for name in side_files(base)}
+        extra["base"] = sha256_bytes(canonical_json(hashes))
     shared = SideCard(
         folder=settings.place,
-        max_tokens=settings.max_tokens,
-        pooling=settings.pooling,  # type: ignore[arg-type]  # checked against KNOWN_POOLINGS
+        pooling=settings.pooling,  # type: ignore[arg-type]  # checked against POOLINGS
         normalize=settings.normalize,
-        padding_side="left"
-        if _json(place / "tokenizer_config.json").get("padding_side") == "left"
-        else "right",
-        settings={"lowercase": True} if settings.lowercase else {},
-    ).with_hashes(folder, side_files(place))
+        settings=extra,
+    ).with_hashes(folder, files)
     others = [file for pattern in SETTINGS_FILES for base in {folder, place} for file in base.glob(pattern)]
     remember(
         {file: sha256_file(file) for file in others}
         | {place / name: digest for name, digest in shared.files.items()}
     )
+    (query, passage), lengths = settings.prompts, settings.max_tokens
     card = ModelCard(
         method="shared",
-        vectors=VectorSpec(dim=hidden_size(config, place), kind="one", score="dot"),
-        query=_with_template(shared, settings.query_prompt + "{text}"),
-        passage=_with_template(shared, settings.passage_prompt + "{title} {text}"),
-        source={"form": settings.source, "model_type": config.get("model_type")},
+        vectors=VectorSpec(dim=_dim(config, place, settings.head), kind="one", score="dot"),
+        query=replace(shared, template=literal(query) + "{text}", max_tokens=lengths[0]),
+        passage=replace(shared, template=literal(passage) + "{title} {text}", max_tokens=lengths[1]),
+        source={
+            "form": settings.source,
+            "model_type": config.get("model_type"),
+            **({UNSAID: settings.unsaid} if settings.unsaid else {}),
+        },
     )
     return PlainModel(card, _note(settings))
 
@@ -126,7 +159,7 @@ def side_files(place: Path) -> tuple[str, ...]:
     """Return the names of the files that an encoder's vectors depend on.
 
     Raises:
-        PreconditionError: there are no safetensors weights.
+        PreconditionError: there are no safetensors weights, or a file is a git-lfs pointer.
     """
     weights = sorted(file.name for file in place.glob("*.safetensors"))
     weights = [name for name in weights if name.startswith(("model", "adapter_model"))]
@@ -136,13 +169,56 @@ def side_files(place: Path) -> tuple[str, ...]:
             f"{place} holds {kind}; load pickles that you trust with transformers and write them again with "
             "model.save_pretrained(DIR), which makes safetensors"
         )
-    named = ["config.json", *weights]
-    named += [
-        name for name in ("model.safetensors.index.json", "adapter_config.json") if (place / name).exists()
-    ]
+    others = ("config.json", "model.safetensors.index.json", ADAPTER)
+    named = [*(name for name in others if (place / name).exists()), *weights]
     if (place / FAST_FILE).exists():
-        return (*named, FAST_FILE)
-    return (*named, *(name for name in OTHER_FILES if (place / name).exists()))
+        named += [FAST_FILE, *([CONFIG_FILE] if overrides(place) else [])]
+    else:
+        named += [name for name in OTHER_FILES if (place / name).exists()]
+    for name in named:
+        _refuse_pointer(place / name)
+    return tuple(named)
+
+
+def head_files(place: Path, path: str) -> tuple[str, ...]:
+    """Return the files of one module behind the pooling, relative to the side's folder.
+
+    Raises:
+        PreconditionError: its weights are pickles or missing.
+    """
+    names = [f"{path}/config.json", f"{path}/model.safetensors"]
+    for name in names:
+        if not (place / name).exists():
+            raise PreconditionError(
+                f"{place / name} does not exist; save the model again with sentence-transformers "
+                "(its model.save(DIR) writes safetensors)"
+            )
+        _refuse_pointer(place / name)
+    return tuple(names)
+
+
+def adapter_base(place: Path) -> Path:
+    """Return the folder of the base model that the adapters in ``place`` name.
+
+    Raises:
+        PreconditionError: they name none, or it is not here.
+    """
+    from dretrieve.models.places import find_model
+
+    name = read_json(place / ADAPTER).get("base_model_name_or_path")
+    if not isinstance(name, str) or not name:
+        raise PreconditionError(
+            f"{place / ADAPTER} names no base_model_name_or_path; write the base's folder there"
+        )
+    try:
+        return find_model(name)
+    except PreconditionError as error:
+        raise PreconditionError(f"the base of the adapters in {place}: {error}") from error
+
+
+def transformer_settings(place: Path) -> dict[str, Any]:
+    """Return what sentence-transformers' file beside a Transformer says; {} where there is none."""
+    return next((found for name in TRANSFORMER_FILES if (found := read_json(place / name))), {})
 
 
 def hidden_size(config: dict[str, Any], place: Path) -> int:
@@ -151,126 +227,286 @@ def hidden_size(config: dict[str, Any], place: Path) -> int:
     Raises:
         DataError: the configuration does not say.
     """
-    for name in ("hidden_size", "d_model", "dim", "n_embd"):
+    names = ("word_embed_proj_dim", "hidden_size", "d_model", "dim", "n_embd", "n_embed", "emb_dim")
+    for name in names:
         if isinstance(config.get(name), int):
             return int(config[name])
+    inner = next(
+        (config[name] for name in ("encoder", "text_config") if isinstance(config.get(name), dict)), None
+    )
+    if inner is not None:
+        return hidden_size(inner, place)
     raise DataError(f"{place / 'config.json'} names no hidden_size; is it an encoder?")
 
 
-def _with_template(card: SideCard, template: str) -> SideCard:
-    return replace(card, template=template)
+def read_json(path: Path) -> dict[str, Any]:
+    """Return a JSON object, {} where the file is missing.
+
+    Raises:
+        DataError: it cannot be read.
+        PreconditionError: it is a git-lfs pointer.
+    """
+    try:
+        value = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, RecursionError) as error:
+        _refuse_pointer(path)
+        raise DataError(f"{path} cannot be read: {error}") from error
+    if not isinstance(value, dict):
+        raise DataError(f"{path} is not a JSON object")
+    return value
+
+
+def _refuse_pointer(path: Path) -> None:
+    """Refuse what git writes where the large file itself was not fetched."""
+    if path.is_file():
+        with open(path, "rb") as file:
+            if file.read(len(POINTER)) == POINTER:
+                raise PreconditionError(
+                    f"{path} is a git-lfs pointer, not the file itself; fetch it: git lfs pull"
+                )
+
+
+def _model_config(place: Path) -> dict[str, Any]:
+    """Return config.json, of adapters that of their base."""
+    own = read_json(place / "config.json")
+    return own if own or not (place / ADAPTER).exists() else read_json(adapter_base(place) / "config.json")
+
+
+def _dim(config: dict[str, Any], place: Path, head: Sequence[str]) -> int:
+    """Return how many numbers a vector has: as many as the last Dense gives, else the encoder's width."""
+    widths = [read_json(place / path / "config.json").get("out_features") for path in head]
+    found = [width for width in widths if width is not None]
+    return int(found[-1]) if found else hidden_size(config, place)
 
 
 def _note(settings: _Settings) -> str:
     prompts = [
         f'{side} prompt "{prompt}"'
-        for side, prompt in (("query", settings.query_prompt), ("passage", settings.passage_prompt))
+        for side, prompt in zip(("query", "passage"), settings.prompts, strict=True)
         if prompt
     ]
+    query, passage = settings.max_tokens
     parts = [
         f"{settings.pooling} pooling",
+        *(["a head of " + ", ".join(Path(path).name for path in settings.head)] if settings.head else []),
         "unit length" if settings.normalize else "length kept",
-        f"{settings.max_tokens} tokens",
+        f"{query} tokens" if query == passage else f"{query} and {passage} tokens",
         *(prompts or ["no prompts"]),
     ]
     return f"settings from {settings.source}: {', '.join(parts)}"
 
 
 def _hugging_face(folder: Path) -> _Settings:
-    config = _json(folder / "config.json")
+    config = _model_config(folder)
     family = str(config.get("model_type", ""))
-    architectures = " ".join(config.get("architectures") or [])
     name = f"{folder.resolve().name} {config.get('_name_or_path', '')}".lower()
     if family == "dpr":
         raise PreconditionError(
             f"{folder} holds one half of a DPR model (model_type dpr); save its inner BERT with "
             "model.question_encoder.bert_model.save_pretrained(DIR), or train both with `dretrieve train dpr`"
         )
-    if family in DECODERS or "ForCausalLM" in architectures:
-        pooling, why = "last", "the custom of decoders"
-    elif "contriever" in name or family in ("t5", "mt5"):
-        pooling, why = "mean", "the custom of this family"
+    if _is_causal(family, config):
+        pooling, why, unsaid = "last", "of a causal model only the last token has read the text", ""
     else:
-        pooling, why = "cls", "the custom of BERT-like retrievers"
+        mean = "contriever" in name or family in ENCODER_ONLY
+        pooling, unsaid = "mean" if mean else "cls", "pooling"
+        why = "the custom of this family is taken" if mean else "the custom of BERT-like retrievers is taken"
+    length = _longest(folder, config) or USUAL_TOKENS
     return _Settings(
         pooling=pooling,
         normalize=False,
-        max_tokens=_longest(folder, config),
-        source=f"config.json (it names no pooling; {why} is taken)",
+        max_tokens=(min(length, USUAL_TOKENS),) * 2,
+        source=f"config.json (it names no pooling; {why})",
+        unsaid=unsaid,
     )
+
+
+def _is_causal(family: str, config: dict[str, Any]) -> bool:
+    """Return whether the family reads from left to right: transformers knows no other head for it."""
+    if any("ForCausalLM" in str(name) for name in config.get("architectures") or ()):
+        return True
+    from transformers.models.auto import modeling_auto
+
+    others = ("MASKED_LM", "SEQ_TO_SEQ_CAUSAL_LM")
+    known = {
+        name: getattr(modeling_auto, f"MODEL_FOR_{name}_MAPPING_NAMES") for name in ("CAUSAL_LM", *others)
+    }
+    return family in known["CAUSAL_LM"] and not any(family in known[name] for name in others)
 
 
 def _sentence_transformer(folder: Path) -> _Settings:
-    modules = [
-        (str(entry["type"]).rpartition(".")[2], str(entry.get("path", ""))) for entry in _entries(folder)
-    ]
-    kinds = [kind for kind, _ in modules]
-    unknown = [kind for kind in kinds if kind not in ("Transformer", "Pooling", "Normalize")]
-    if unknown or kinds[:2] != ["Transformer", "Pooling"]:
+    modules = _modules(folder)
+    place, pooling_file = modules[0][1] or ".", folder / modules[1][1] / "config.json"
+    pooling, top = read_json(pooling_file), read_json(folder / "config_sentence_transformers.json")
+    if not pooling:
         raise DataError(
-            f"{folder / 'modules.json'} lists the modules {', '.join(kinds)}; a Transformer, Pooling and "
-            "perhaps Normalize can be read here"
+            f"{pooling_file} is missing or empty, and nothing else says how the tokens of a text become one "
+            "vector; fetch that file too"
         )
-    place, pooling = modules[0][1] or ".", _json(folder / modules[1][1] / "config.json")
-    config = _json(folder / place / "config.json")
-    bert, top = (
-        _json(folder / place / "sentence_bert_config.json"),
-        _json(folder / "config_sentence_transformers.json"),
-    )
-    prompts = {str(name): str(text) for name, text in (top.get("prompts") or {}).items() if text}
-    default = prompts.get(str(top.get("default_prompt_name")), "")
-    query = next((prompts[name] for name in QUERY_PROMPTS if name in prompts), default)
-    passage = next((prompts[name] for name in PASSAGE_PROMPTS if name in prompts), default)
-    if (query or passage) and pooling.get("include_prompt") is False:
+    bert = transformer_settings(folder / place)
+    _refuse_settings(folder / place, bert)
+    prompts = _prompts(folder, top)
+    if any(prompts) and pooling.get("include_prompt") is False:
         raise DataError(f"{folder} leaves its prompts out of the pooling, which is not done here")
+    head, unit = _head(modules[2:], place)
     return _Settings(
-        pooling=_pooling(folder, pooling),
-        normalize="Normalize" in kinds or top.get("similarity_fn_name") == "cosine",
-        max_tokens=int(bert.get("max_seq_length") or _longest(folder / place, config, usual=0)),
-        query_prompt=query,
-        passage_prompt=passage,
+        pooling=_pooling(pooling_file, pooling),
+        normalize=unit or _similarity(folder, top) == "cosine",
+        max_tokens=_lengths(folder / place, bert),
+        prompts=prompts,
         lowercase=bool(bert.get("do_lower_case")),
         place=place,
+        head=head,
         source="its sentence-transformers files",
     )
 
 
-def _pooling(folder: Path, config: dict[str, Any]) -> str:
+def _modules(folder: Path) -> list[tuple[str, str]]:
+    """Return kind and path of the modules: a Transformer, a Pooling, and what stands behind them."""
+    file = folder / "modules.json"
+    try:
+        value = json.loads(file.read_bytes())
+        entries = [(str(entry["type"]), str(entry.get("path", ""))) for entry in value]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        _refuse_pointer(file)
+        raise DataError(f"{file} cannot be read: {error}") from error
+    foreign = [kind for kind, _ in entries if not kind.startswith("sentence_transformers.")]
+    if foreign:
+        raise DataError(f"{file} names the module {quoted(foreign[0])}, code of its own, which is never run")
+    found = [(kind.rpartition(".")[2], path) for kind, path in entries]
+    kinds = [kind for kind, _ in found]
+    if kinds[:2] != ["Transformer", "Pooling"] or not set(kinds[2:]) <= set(HEAD_KINDS):
+        raise DataError(
+            f"{file} lists the modules {', '.join(kinds)}; a Transformer, a Pooling and behind them "
+            f"{', '.join(HEAD_KINDS)} can be read here"
+        )
+    return found
+
+
+def _head(modules: Sequence[tuple[str, str]], place: str) -> tuple[tuple[str, ...], bool]:
+    """Return the folders of Dense and LayerNorm modules, and whether vectors get unit length at the end.
+
+    Raises:
+        DataError: unit length in between.
+    """
+    kinds = [kind for kind, _ in modules if kind != "Dropout"]  # which only training does
+    if "Normalize" in kinds and set(kinds[kinds.index("Normalize") :]) != {"Normalize"}:
+        raise DataError("modules.json has a Normalize before another module; it can be read at the end only")
+    up = "../" * len(Path(place).parts)
+    return tuple(
+        f"{up}{path}" for kind, path in modules if kind in ("Dense", "LayerNorm")
+    ), "Normalize" in kinds
+
+
+def _similarity(folder: Path, top: dict[str, Any]) -> str:
+    """Return the similarity that the folder names.
+
+    Raises:
+        DataError: one that is not the dot product of its vectors or of those of unit length.
+    """
+    name = top.get("similarity_fn_name") or "dot"
+    if name not in ("cosine", "dot"):
+        raise DataError(
+            f"{folder / 'config_sentence_transformers.json'} compares vectors by {quoted(str(name))} "
+            "(similarity_fn_name); vectors are compared by dot or cosine here"
+        )
+    return str(name)
+
+
+def _prompts(folder: Path, top: dict[str, Any]) -> tuple[str, str]:
+    """Return the prompts of queries and passages; one that is said to be empty is."""
+    known = {str(name): str(text or "") for name, text in (top.get("prompts") or {}).items()}
+    default = top.get("default_prompt_name")
+    if default is not None and default not in known:
+        raise DataError(
+            f"{folder / 'config_sentence_transformers.json'} names the default prompt "
+            f"{quoted(str(default))}, but has only {', '.join(known) or 'none'}"
+        )
+    usual = known[default] if default is not None else ""
+    query, passage = (
+        next((known[name] for name in names if name in known), usual)
+        for names in (QUERY_PROMPTS, PASSAGE_PROMPTS)
+    )
+    return query, passage
+
+
+def _refuse_settings(place: Path, settings: dict[str, Any]) -> None:
+    """Refuse what sentence-transformers' file asks of the encoder and that is not done here.
+
+    Raises:
+        DataError: names the setting.
+    """
+    allowed: dict[str, tuple[Any, ...]] = {
+        "transformer_task": ("feature-extraction",),
+        "module_output_name": ("token_embeddings",),
+        "query_expansion": (),
+        "processing_kwargs": (),
+        "config_kwargs": (),
+        "config_args": (),
+    }
+    for name, values in allowed.items():
+        value = settings.get(name)
+        if value and value not in values:
+            raise DataError(
+                f"{place}: sentence-transformers' {name} is {quoted(str(value))}, which is not done here"
+            )
+    text = (settings.get("modality_config") or {"text": {}}).get("text")
+    output = text.get("method_output_name", "last_hidden_state") if isinstance(text, dict) else "no text"
+    if output not in ("last_hidden_state", "encoder_last_hidden_state"):
+        raise DataError(
+            f"{place}: sentence-transformers reads {quoted(str(output))} of the encoder, not its last states"
+        )
+
+
+def _pooling(file: Path, config: dict[str, Any]) -> str:
     modes = config.get("pooling_mode")
     if modes is None:
-        modes = [mode for key, mode in LEGACY_POOLINGS.items() if config.get(key)] or ["mean"]
+        modes = [mode for key, mode in LEGACY_POOLINGS.items() if config.get(key)]
     modes = [modes] if isinstance(modes, str) else list(modes)
-    if len(modes) != 1 or modes[0] not in KNOWN_POOLINGS:
-        raise DataError(f"{folder} pools by {' + '.join(map(str, modes))}; cls, mean and last are done here")
-    return KNOWN_POOLINGS[modes[0]]
+    if len(modes) != 1 or modes[0] not in POOLINGS:
+        raise DataError(
+            f"{file} pools by {' + '.join(map(str, modes)) or 'nothing'}; one of "
+            f"{', '.join(name for name in POOLINGS if POOLINGS[name] == name)} is done here"
+        )
+    return POOLINGS[modes[0]]
 
 
-def _longest(place: Path, config: dict[str, Any], usual: int = USUAL_TOKENS) -> int:
-    """Return the longest input: the least of tokenizer, positions and (above 0) ``usual``."""
-    limit = _json(place / "tokenizer_config.json").get("model_max_length")
-    positions = config.get("max_position_embeddings")
-    if isinstance(positions, int) and config.get("model_type") in ("roberta", "xlm-roberta", "camembert"):
-        positions -= 2
-    known = [value for value in (limit, positions) if isinstance(value, int) and 0 < value < NO_LIMIT]
-    return min([usual, *known]) if usual else min(known, default=USUAL_TOKENS)
+def _lengths(place: Path, bert: dict[str, Any]) -> tuple[int, int]:
+    """Return the longest query and passage.
+
+    Raises:
+        DataError: the folder says no length, or an impossible one.
+    """
+    tokenizer = bert.get("processor_kwargs") or bert.get("tokenizer_args") or {}
+    given = bert.get("max_seq_length")
+    given = tokenizer.get("model_max_length") if given is None else given
+    length = _longest(place, _model_config(place)) if given is None else given
+    if length is None:
+        raise DataError(
+            f"{place} names no longest input (max_seq_length), and its model takes any; write "
+            '"max_seq_length" into its sentence_bert_config.json'
+        )
+    pair = [length if bert.get(name) is None else bert[name] for name in ("query_length", "document_length")]
+    for value in pair:
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise DataError(
+                f"{place} names {quoted(str(value))} as its longest input; write a number of tokens there"
+            )
+    return int(pair[0]), int(pair[1])
 
 
-def _entries(folder: Path) -> list[dict[str, Any]]:
-    try:
-        value = json.loads((folder / "modules.json").read_bytes())
-        return [dict(entry) for entry in value if "type" in entry]
-    except (OSError, ValueError, TypeError) as error:
-        raise DataError(f"{folder / 'modules.json'} cannot be read: {error}") from error
-
-
-def _json(path: Path) -> dict[str, Any]:
-    """Return a JSON object, {} where the file is missing."""
-    try:
-        value = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
-    if not isinstance(value, dict):
-        raise DataError(f"{path} is not a JSON object")
-    return value
+def _longest(place: Path, config: dict[str, Any]) -> int | None:
+    """Return the longest input: the lesser of the tokenizer's and the positions; None where neither says."""
+    limit = read_json(place / CONFIG_FILE).get("model_max_length")
+    names = ("max_position_embeddings", "n_positions", "max_seq_len")
+    positions = next((config[name] for name in names if isinstance(config.get(name), int)), None)
+    if config.get("model_type") == "t5":
+        positions = None  # its n_positions is a number of older versions; its positions are relative
+    if positions is not None and config.get("model_type") in OFFSET_POSITIONS:
+        positions -= int(config.get("pad_token_id") or 1) + 1
+    known = [
+        int(value) for value in (limit, positions) if isinstance(value, int | float) and 0 < value < NO_LIMIT
+    ]
+    return min(known, default=None)

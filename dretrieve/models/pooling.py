@@ -1,16 +1,16 @@
-"""From token states to one vector: cls, mean, last, found from the mask alone, wherever padding stands."""
+"""From token states to one vector, found from the mask alone, wherever padding stands."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-Pooling = Literal["cls", "mean", "last"]
-POOLINGS: tuple[Pooling, ...] = ("cls", "mean", "last")
+Pooling = Literal["cls", "mean", "last", "max", "weightedmean", "mean_sqrt_len"]
+POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
 
 
 def pool(states: Tensor, mask: Tensor, how: Pooling) -> Tensor:
@@ -19,11 +19,20 @@ def pool(states: Tensor, mask: Tensor, how: Pooling) -> Tensor:
     Args:
         states: [B, T, D].
         mask: [B, T] bool, True = real token, at least one a row.
-        how: the first real token, the mean over the real tokens, or the last real token.
+        how: the first real token, the last, their mean, their greatest number in each place; their mean with
+            weights 1, 2, 3 … from the first (weightedmean); their sum divided by the root of how many they
+            are (mean_sqrt_len).
     """
-    if how == "mean":
-        kept = states.float().masked_fill(~mask.unsqueeze(-1), 0.0)
-        return kept.sum(dim=1) / mask.sum(dim=1, keepdim=True).clamp(min=1)
+    if how not in ("cls", "last"):
+        lowest = -torch.inf if how == "max" else 0.0
+        kept = states.float().masked_fill(~mask.unsqueeze(-1), lowest)
+        if how == "max":
+            return kept.amax(dim=1)
+        if how == "weightedmean":
+            weights = mask.cumsum(dim=1) * mask
+            return (kept * weights.unsqueeze(-1)).sum(dim=1) / weights.sum(dim=1, keepdim=True)
+        count = mask.sum(dim=1, keepdim=True).clamp(min=1)
+        return kept.sum(dim=1) / (count if how == "mean" else count.sqrt())
     marks = mask.to(torch.uint8)
     if how == "cls":
         place = marks.argmax(dim=1)
@@ -46,8 +55,14 @@ def pool_packed(states: Tensor, lengths: Sequence[int], how: Pooling) -> Tensor:
         on_device = sizes.to(states.device, non_blocking=True)
         # A GPU would be waited for if it had to check the lengths; they are right by construction.
         return torch.segment_reduce(states.float(), "mean", lengths=on_device, unsafe=states.is_cuda)
+    if how not in ("cls", "last"):
+        return torch.cat([pool(of[None], _whole(of), how) for of in states.split(list(lengths))])
     places = ends - sizes if how == "cls" else ends - 1
     return states[places.to(states.device, non_blocking=True)].float()
+
+
+def _whole(states: Tensor) -> Tensor:
+    return torch.ones(1, len(states), dtype=torch.bool, device=states.device)
 
 
 def unit(vectors: Tensor) -> Tensor:

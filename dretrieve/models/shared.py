@@ -51,7 +51,7 @@ class Shared(BiEncoder):
     ) -> None:
         super().__init__(config, cards, {"query": tokenizer, "passage": tokenizer}, backbone_name)
         check_positions(module, cards["passage"])
-        self.encoder = pooled_encoder(module, cards["query"])
+        self.encoder = pooled_encoder(module, cards["query"], tokenizer)
 
     @classmethod
     def build(cls, config: MethodConfig, backbone: str) -> Self:
@@ -94,7 +94,7 @@ class Shared(BiEncoder):
 
     def encode_pair(self, query: TokenBatch, passage: TokenBatch) -> tuple[Encoded, Encoded]:
         """Return both sides from one forward."""
-        both = self.encoder(pack_pair(query, passage, self.cards["query"].padding_side))
+        both = self.encoder(pack_pair(query, passage))
         return Encoded(both[: len(query)]), Encoded(both[len(query) :])
 
 

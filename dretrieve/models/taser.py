@@ -201,6 +201,11 @@ class Taser(BiEncoder):
         assert isinstance(config, TaserConfig)
         folder, known = one_encoder(backbone)
         cards = {side: side_card(config, known, side) for side in SIDES}
+        if known.query.settings.get("head"):
+            raise PreconditionError(
+                f"{backbone} has modules behind its pooling ({', '.join(known.query.settings['head'])}), for "
+                "which taser has no place; give a backbone without them"
+            )
         own = settled(config, cards["query"], cards["passage"])
         before = TaserConfig(**known.method_config) if known.method == cls.name else None
         if before is not None and (before.routed or not config.routed):
@@ -274,7 +279,7 @@ class Taser(BiEncoder):
 
     def encode_pair(self, query: TokenBatch, passage: TokenBatch) -> tuple[Encoded, Encoded]:
         """Return both sides from one forward."""
-        both = pack_pair(query, passage, self.cards["query"].padding_side)
+        both = pack_pair(query, passage)
         vectors, decisions = self.encoder.encode(both, self._route((len(query), len(passage))))
         terms = self._auxiliary(decisions)
 

@@ -37,10 +37,12 @@ class SideCard:
             title takes the white space beside it along. With ``pair``, title and text are a tokenizer pair.
         pair: title and text are encoded as a pair with the tokenizer's separator (DPR, TASER).
         max_tokens: longest input, special tokens included; longer ones are cut and counted.
-        pooling: ``cls``, ``mean``, ``last``, or ``tokens`` for one vector a token.
+        pooling: ``cls``, ``mean``, ``last`` …, or ``tokens`` for one vector a token.
         normalize: whether vectors have Euclidean length 1.
-        padding_side: where padding stands; pooling works for both.
-        settings: whatever else this side depends on (expert number, head, prefix modules, skip list …).
+        padding_side: of older cards; padding always stands right, where it moves no position.
+        settings: whatever else this side depends on (expert number, prefix modules, skip list …);
+            ``lowercase`` and ``truncation_side`` of the tokenizer, ``head`` the folders of modules behind
+            the pooling, ``base`` the checksum of the base that adapters change.
     """
 
     folder: str = "."
@@ -48,7 +50,7 @@ class SideCard:
     template: str = "{title} {text}"
     pair: bool = False
     max_tokens: int = 256
-    pooling: Literal["cls", "mean", "last", "tokens"] = "cls"
+    pooling: Literal["cls", "mean", "last", "max", "weightedmean", "mean_sqrt_len", "tokens"] = "cls"
     normalize: bool = False
     padding_side: Literal["right", "left"] = "right"
     settings: Mapping[str, Any] = field(default_factory=dict)

@@ -17,11 +17,10 @@ class Template:
     """A side's template, cut into its parts once.
 
     Attributes:
-        parts: literal text, ``{title}`` and ``{text}`` in order.
+        parts: literal text, ``{title}`` and ``{text}`` in order; ``{{text}}`` is the literal ``{text}``.
         untitled: the same for records without title: ``{title}`` is gone with the white space behind it
             (before it, when it stands last).
         pair: a titled record becomes the pair (title, untitled rendering); one without title is a single.
-        lowercase: everything in lower case (the side's setting ``lowercase``).
         straight_quotes: the typographic apostrophe becomes the typewriter's, as DPR's code does to every
             question (the setting ``straight_quotes``).
     """
@@ -29,7 +28,6 @@ class Template:
     parts: tuple[str, ...]
     untitled: tuple[str, ...]
     pair: bool
-    lowercase: bool = False
     straight_quotes: bool = False
 
     @classmethod
@@ -39,18 +37,14 @@ class Template:
         Raises:
             DataError: it never names ``{text}``.
         """
-        if "{text}" not in card.template:
+        parts = _cut(card.template)
+        if "{text}" not in parts:
             raise DataError(f"the model card's template {card.template!r} has no {{text}}; correct it")
-        without = re.sub(r"\{title\}\s*", "", card.template)
-        if card.template.rstrip().endswith("{title}"):
-            without = re.sub(r"\s*\{title\}\s*$", "", card.template)
-        choices = (bool(card.settings.get(name)) for name in ("lowercase", "straight_quotes"))
-        return cls(_cut(card.template), _cut(without), card.pair, *choices)
+        straight = bool(card.settings.get("straight_quotes"))
+        return cls(parts, _untitled(parts), card.pair, straight)
 
     def render(self, record: Record) -> Rendered:
         """Return the text, or the pair (title, text)."""
-        if self.lowercase:
-            record = Record(record.id, record.title.lower(), record.text.lower())
         if self.straight_quotes:
             record = Record(record.id, record.title.replace("’", "'"), record.text.replace("’", "'"))
         if not record.title:
@@ -60,10 +54,27 @@ class Template:
         return _fill(self.parts, record)
 
 
+def literal(text: str) -> str:
+    """Return the template of a text that stands there as it is: its ``{text}`` is written ``{{text}}``."""
+    return re.sub(r"\{(title|text)\}", r"{{\1}}", text)
+
+
 def _cut(template: str) -> tuple[str, ...]:
-    return tuple(part for part in re.split(r"(\{title\}|\{text\})", template) if part)
+    return tuple(part for part in re.split(r"(\{\{(?:title|text)\}\}|\{title\}|\{text\})", template) if part)
+
+
+def _untitled(parts: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the parts without ``{title}`` and the white space behind it, before it where it stands last."""
+    kept = []
+    for before, part in zip(("", *parts), parts, strict=False):
+        if part != "{title}":
+            kept.append(part.lstrip() if before == "{title}" else part)
+    last = next((part for part in reversed(parts) if part.strip()), "")
+    if last == "{title}" and kept:
+        kept[-1] = kept[-1].rstrip()
+    return tuple(part for part in kept if part)
 
 
 def _fill(parts: tuple[str, ...], record: Record) -> str:
-    values = {"{title}": record.title, "{text}": record.text}
+    values = {"{title}": record.title, "{text}": record.text, "{{title}}": "{title}", "{{text}}": "{text}"}
     return "".join(values.get(part, part) for part in parts)

@@ -6,17 +6,18 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Encoding, Tokenizer, normalizers, pre_tokenizers
 
 from dretrieve.errors import DataError, PreconditionError
 from dretrieve.store.card import SideCard
 from dretrieve.tokens.template import Rendered, Template
 from dretrieve.types import Record
 
-FAST_FILE = "tokenizer.json"
+FAST_FILE, CONFIG_FILE = "tokenizer.json", "tokenizer_config.json"
 # What transformers can make a fast tokenizer from; without any of them it makes an empty one.
 OTHER_FILES = (
     "vocab.txt",
@@ -25,6 +26,15 @@ OTHER_FILES = (
     "spiece.model",
     "sentencepiece.bpe.model",
     "tokenizer.model",
+)
+# Entries of tokenizer_config.json that change a fast tokenizer's tokens.
+OVERRIDING = (
+    "do_lower_case",
+    "strip_accents",
+    "tokenize_chinese_chars",
+    "add_prefix_space",
+    "add_bos_token",
+    "add_eos_token",
 )
 
 
@@ -84,8 +94,12 @@ class SideTokenizer:
     def __init__(self, backend: Tokenizer, card: SideCard, pad_id: int = 0) -> None:
         self._backend, self.card, self.pad_id = backend, card, pad_id
         self._template = Template.of(card)
+        if card.settings.get("lowercase"):
+            own = [backend.normalizer] if backend.normalizer is not None else []
+            backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *own])
         backend.no_padding()
-        backend.enable_truncation(max_length=card.max_tokens)
+        side = str(card.settings.get("truncation_side", "right"))
+        backend.enable_truncation(max_length=card.max_tokens, direction=side)
 
     @classmethod
     def open(cls, folder: Path, card: SideCard) -> SideTokenizer:
@@ -93,15 +107,41 @@ class SideTokenizer:
 
         Raises:
             PreconditionError: there is none that has a fast form.
+            DataError: the side's length leaves no room for text.
         """
         file = folder / FAST_FILE
-        if not file.exists():
-            return cls(_converted(folder), card, _pad_id(folder, None))
-        try:
-            backend = Tokenizer.from_file(str(file))
-        except Exception as error:  # tokenizers raises Exception itself
-            raise PreconditionError(f"{file} cannot be read as a tokenizer: {error}") from error
-        return cls(backend, card, _pad_id(folder, backend))
+        if file.exists() and not overrides(folder):
+            backend = _read(file)
+            pad_id = _pad_id(folder, backend)
+        else:
+            backend, pad_id = _converted(folder), _pad_id(folder, None)
+        special = backend.num_special_tokens_to_add(is_pair=card.pair)
+        if card.max_tokens <= special:
+            raise DataError(
+                f"the model in {folder} reads {card.max_tokens} tokens at most (max_seq_length), and its "
+                f"tokenizer adds {special} to each text, so no text is left; write a greater length there"
+            )
+        return cls(backend, card, pad_id)
+
+    def fit(self, rows: int) -> None:
+        """Compare with the model: every token needs a row of its embeddings.
+
+        The padding token alone may lack one, for padding is masked; then token 0 stands in its place.
+
+        Raises:
+            DataError: a token beyond them.
+        """
+        added = self._backend.get_added_tokens_decoder()
+        beyond = sorted(number for number in added if number >= rows and number != self.pad_id)
+        own = int(self._backend.get_vocab_size(with_added_tokens=False))
+        if own > rows or beyond:
+            number = beyond[0] if own <= rows else own - 1
+            raise DataError(
+                f"the tokenizer knows token {number} ({self._backend.id_to_token(number)!r}), but the model "
+                f"has embeddings for {rows:,} tokens, 0 to {rows - 1}; the two are not of one model: copy "
+                "the tokenizer that the model was trained with"
+            )
+        self.pad_id = self.pad_id if self.pad_id < rows else 0
 
     @property
     def vocabulary(self) -> int:
@@ -143,6 +183,8 @@ class SideTokenizer:
         rest = {place: piece for more in encoding.overflowing for place, piece in _places(more).items()}
         dropped = [rest[place] for place in sorted(rest) if place not in kept]
         text = rendered if isinstance(rendered, str) else " ‖ ".join(rendered)
+        if self.card.settings.get("lowercase"):
+            text = normalizers.Lowercase().normalize_str(text)
         return Shown(text, list(encoding.tokens), list(encoding.ids), dropped)
 
     def _encode(
@@ -179,24 +221,85 @@ def _legal(text: str) -> bool:
     return True
 
 
+def _read(file: Path) -> Tokenizer:
+    try:
+        return Tokenizer.from_file(str(file))
+    except Exception as error:  # tokenizers raises Exception itself
+        raise PreconditionError(f"{file} cannot be read as a tokenizer: {error}") from error
+
+
+def overrides(folder: Path) -> bool:
+    """Return whether tokenizer_config.json asks for other tokens than tokenizer.json gives by itself.
+
+    Then transformers is asked for the tokenizer: it lets the configuration win.
+
+    Raises:
+        PreconditionError: one of them cannot be read.
+    """
+    try:
+        config = json.loads((folder / CONFIG_FILE).read_bytes())
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError) as error:
+        raise PreconditionError(f"{folder / CONFIG_FILE} cannot be read: {error}") from error
+    asked = {name: config[name] for name in OVERRIDING if config.get(name) is not None}
+    if not asked:
+        return False
+    backend = _read(folder / FAST_FILE)
+    normalizer, cut = backend.normalizer, backend.pre_tokenizer
+    given: dict[str, object] = {}
+    if isinstance(normalizer, normalizers.BertNormalizer):
+        given = {
+            "do_lower_case": normalizer.lowercase,
+            "strip_accents": normalizer.strip_accents,
+            "tokenize_chinese_chars": normalizer.handle_chinese_chars,
+        }
+    if isinstance(cut, pre_tokenizers.ByteLevel):
+        given["add_prefix_space"] = cut.add_prefix_space
+    elif isinstance(cut, pre_tokenizers.Metaspace):
+        given["add_prefix_space"] = cut.prepend_scheme != "never"
+    return any(name not in given or given[name] != value for name, value in asked.items())
+
+
 def _converted(folder: Path) -> Tokenizer:
     """Return the fast form of a tokenizer that has other files (a vocabulary, a SentencePiece model)."""
-    if not any((folder / name).exists() for name in OTHER_FILES):
+    if not any((folder / name).exists() for name in (FAST_FILE, *OTHER_FILES)):
         raise PreconditionError(
             f"{folder} holds no tokenizer ({FAST_FILE}); copy the tokenizer's files there"
         )
-    from transformers import AutoTokenizer
-
-    try:
-        backend = getattr(AutoTokenizer.from_pretrained(str(folder)), "backend_tokenizer", None)
-    except Exception as error:  # whatever other files make transformers stumble on
-        raise PreconditionError(f"{folder} holds no tokenizer that can be read: {error}") from error
+    backend = getattr(_of_transformers(folder), "backend_tokenizer", None)
     if not isinstance(backend, Tokenizer):
         raise PreconditionError(
             f"the tokenizer in {folder} has no fast form; save it once with "
             "AutoTokenizer.from_pretrained(..., use_fast=True).save_pretrained(folder)"
         )
     return backend
+
+
+def _of_transformers(folder: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(
+            str(folder), trust_remote_code=False, use_safetensors=True, local_files_only=True
+        )
+    except Exception as error:  # whatever other files make transformers stumble on
+        raise PreconditionError(f"{folder} holds no tokenizer that can be read: {error}") from error
+
+
+def given_types(folder: Path) -> dict[int, int] | None:
+    """Return the types that sentence-transformers hands to a model beside the tokens, as its tokenizer says.
+
+    Returns:
+        number of each special token whose type in a single text is not 0; None for a tokenizer that gives no
+        types.
+    """
+    found = _of_transformers(folder)
+    if "token_type_ids" not in found.model_input_names:
+        return None
+    tokens = found("a", return_token_type_ids=True)
+    pairs = zip(tokens["input_ids"], tokens["token_type_ids"], strict=True)
+    return {int(token): int(kind) for token, kind in pairs if kind}
 
 
 def _pad_id(folder: Path, backend: Tokenizer | None) -> int:

@@ -112,7 +112,7 @@ def plan_phases(
             precision=precision,
             cache_tokens=options.grad_cache,
             overhead=CPU_OVERHEAD if device.type == "cpu" else GPU_OVERHEAD,
-            pad={side: (of.pad_id, of.card.padding_side) for side, of in tokenizers.items()},
+            pad={side: of.pad_id for side, of in tokenizers.items()},
             distillation=distillation_of(options),
         )
         choosing = Choosing(

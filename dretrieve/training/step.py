@@ -38,7 +38,7 @@ class StepOptions:
         cache_tokens: 0 keeps every piece's graph; above 0 the gradient cache runs, with at most so many
             padded tokens a piece.
         overhead: what one more piece costs, in tokens (`dretrieve.training.groups`).
-        pad: side to (padding id, padding side).
+        pad: side to the padding id.
         distillation: how a teacher's scores teach; None where the labels alone do.
     """
 
@@ -46,7 +46,7 @@ class StepOptions:
     precision: Literal["fp32", "bf16"]
     cache_tokens: int
     overhead: int
-    pad: Mapping[Side, tuple[int, Literal["right", "left"]]]
+    pad: Mapping[Side, int]
     distillation: Distillation | None = None
 
 
@@ -103,8 +103,7 @@ def prepare(batch: Batch, options: StepOptions, processes: Processes, *, packed:
     def texts(side: int, group: NDArray[np.int64]) -> TokenBatch | None:
         if len(group) == 0:
             return None
-        pad, padding_side = options.pad[SIDES[side]]
-        return tables[side].batch(rows[side][own[side][group]], pad=pad, padding_side=padding_side)
+        return tables[side].batch(rows[side][own[side][group]], pad=options.pad[SIDES[side]])
 
     layouts = [
         Layout(

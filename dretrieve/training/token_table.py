@@ -46,16 +46,15 @@ class TokenTable:
         """Return the number of tokens of those texts."""
         return self.offsets[rows + 1] - self.offsets[rows]
 
-    def batch(self, rows: NDArray[np.int64], *, pad: int, padding_side: str = "right") -> TokenBatch:
-        """Return those texts padded to the longest of them."""
+    def batch(self, rows: NDArray[np.int64], *, pad: int) -> TokenBatch:
+        """Return those texts, padded on the right to the longest of them."""
         lengths = self.lengths(rows)
         width = int(lengths.max(initial=0))
         ids = np.full((len(rows), width), pad, dtype=np.int64)
         mask = np.zeros((len(rows), width), dtype=bool)
         for position, (row, length) in enumerate(zip(rows, lengths, strict=True)):
-            place = slice(0, length) if padding_side == "right" else slice(width - length, width)
-            ids[position, place] = self.ids[self.offsets[row] : self.offsets[row + 1]]
-            mask[position, place] = True
+            ids[position, :length] = self.ids[self.offsets[row] : self.offsets[row + 1]]
+            mask[position, :length] = True
         return TokenBatch(torch.from_numpy(ids), torch.from_numpy(mask))
 
 

@@ -127,7 +127,7 @@ def make(name: str, setting: Setting) -> Trained:
         precision=setting.precision,
         cache_tokens=0,
         overhead=CPU_OVERHEAD if device.type == "cpu" else GPU_OVERHEAD,
-        pad={"query": (0, "right"), "passage": (0, "right")},
+        pad={"query": 0, "passage": 0},
     )
     choosing = Choosing(negatives=1, positives="first", seed=1)
     feed = Feed([data], setting.batch, choosing, options, Processes(), packed=packs_sides(method))

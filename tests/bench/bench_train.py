@@ -148,7 +148,7 @@ def main() -> None:
     torch.set_num_threads(1)
     collection = standing()
     data = training_set(arguments.batch * (arguments.steps + 1), collection)
-    pad = {"query": (0, "right"), "passage": (0, "right")}
+    pad = {"query": 0, "passage": 0}
     overhead = CPU_OVERHEAD if arguments.device == "cpu" else GPU_OVERHEAD
     options = StepOptions(seed=1, precision=arguments.precision, cache_tokens=0, overhead=overhead, pad=pad)
     choosing = Choosing(negatives=1, positives="first", seed=1)

@@ -178,7 +178,7 @@ def test_adapters_train_alone_and_are_merged_when_saved(tiny_model, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"pooling": "max"}, "--pooling max is unknown; choose one of auto, cls, mean, last"),
+        ({"pooling": "sum"}, "--pooling sum is unknown; choose one of auto, cls, mean, last, max"),
         ({"temperature": -1.0}, "--temperature -1.0 must be above 0"),
         ({"query_max_len": 2}, "--query-max-len 2 leaves no room"),
         ({"lora": True, "lora_r": 0}, "--lora-r 0"),
@@ -200,7 +200,7 @@ def test_layers_that_are_not_there(tiny_model):
 def test_texts_longer_than_the_positions(tiny_model, sides):
     with pytest.raises(
         UsageError,
-        match="texts of 65 tokens are too long.*has 64 positions; lower --query-max-len",
+        match="texts of 65 tokens are too long.*has 64 positions; lower .*--query-max-len",
     ):
         Shared.build(SharedConfig(**{f"{side}_max_len": 65 for side in sides}), str(tiny_model))
 

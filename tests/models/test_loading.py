@@ -72,9 +72,13 @@ def test_a_length_beyond_the_positions_is_refused(tiny_model, tmp_path):
     folder = tmp_path / "long"
     shutil.copytree(tiny_model, folder)
     (folder / "modules.json").write_text(
-        json.dumps([{"type": "x.Transformer", "path": ""}, {"type": "x.Pooling", "path": "1_Pooling"}])
+        json.dumps(
+            [
+                {"type": "sentence_transformers.models.Transformer", "path": ""},
+                {"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"},
+            ]
+        )
     )
-    (folder / "1_Pooling").mkdir()
     (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode": "mean"}')
     (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 65}')
     with pytest.raises(UsageError, match="64 positions"):

@@ -15,6 +15,8 @@ from dretrieve.models.plain import read_plain
 def bare(tiny_model, tmp_path):
     folder = tmp_path / "model"
     shutil.copytree(tiny_model, folder)
+    (folder / "modules.json").unlink()
+    shutil.rmtree(folder / "1_Pooling")
     return folder
 
 
@@ -69,6 +71,10 @@ def test_sentence_transformers_files_are_obeyed(bare):
         ({"pooling_mode_lasttoken": True}, "last"),
         ({"pooling_mode": "lasttoken"}, "last"),
         ({"pooling_mode": "mean"}, "mean"),
+        ({"pooling_mode": "max"}, "max"),
+        ({"pooling_mode_max_tokens": True}, "max"),
+        ({"pooling_mode": "mean_sqrt_len_tokens"}, "mean_sqrt_len"),
+        ({"pooling_mode_weightedmean_tokens": True}, "weightedmean"),
         ({"pooling_mode": ["cls"]}, "cls"),
     ],
 )
@@ -79,10 +85,13 @@ def test_every_spelling_of_pooling(bare, config, expected):
     assert not card.passage.normalize
 
 
-@pytest.mark.parametrize("config", [{"pooling_mode_max_tokens": True}, {"pooling_mode": ["cls", "mean"]}])
+@pytest.mark.parametrize(
+    "config",
+    [{"pooling_mode": "attention"}, {"pooling_mode": ["cls", "mean"]}, {"pooling_mode_cls_token": False}],
+)
 def test_a_pooling_that_is_not_done_here_is_refused(bare, config):
     as_sentence_transformer(bare, pooling=config)
-    with pytest.raises(DataError, match="cls, mean and last"):
+    with pytest.raises(DataError, match="one of cls, mean, last"):
         read_plain(bare)
 
 
@@ -91,12 +100,12 @@ def test_a_module_without_counterpart_is_refused(bare):
     write(
         bare / "modules.json",
         [
-            {"type": "a.Transformer", "path": ""},
-            {"type": "a.Pooling", "path": "1_Pooling"},
-            {"type": "a.Dense", "path": "2"},
+            {"type": "sentence_transformers.models.Transformer", "path": ""},
+            {"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"},
+            {"type": "sentence_transformers.models.LSTM", "path": "2"},
         ],
     )
-    with pytest.raises(DataError, match="Transformer, Pooling, Dense"):
+    with pytest.raises(DataError, match="Transformer, Pooling, LSTM"):
         read_plain(bare)
 
 
@@ -158,9 +167,9 @@ def test_lengths_come_from_tokenizer_and_positions(bare):
     assert read_plain(bare).card.query.max_tokens == 512
 
 
-def test_left_padding_is_read(bare):
+def test_padding_stands_right_whatever_the_tokenizer_says(bare):
     edit(bare / "tokenizer_config.json", padding_side="left")
-    assert read_plain(bare).card.passage.padding_side == "left"
+    assert read_plain(bare).card.passage.padding_side == "right"
 
 
 def test_the_fingerprint_follows_weights_and_tokenizer_not_the_place(bare, tiny_model):

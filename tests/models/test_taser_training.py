@@ -143,7 +143,7 @@ def training_set():
 
 def gradient(method, *, recompute, precision="fp32"):
     """Return loss and gradient of a batch that is cut into the same pieces either way."""
-    pad = {"query": (0, "right"), "passage": (0, "right")}
+    pad = {"query": 0, "passage": 0}
     options = StepOptions(seed=3, precision=precision, cache_tokens=60, overhead=10, pad=pad)
     choosing = Choosing(negatives=1, positives="first", seed=3)
     made = Feed([training_set()], 8, choosing, options, Processes(), packed=True).make(0)

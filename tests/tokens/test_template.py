@@ -4,7 +4,7 @@ import pytest
 
 from dretrieve.errors import DataError
 from dretrieve.store.card import SideCard
-from dretrieve.tokens.template import Template
+from dretrieve.tokens.template import Template, literal
 from dretrieve.types import Record
 
 
@@ -41,9 +41,15 @@ def test_a_template_without_text_is_refused():
         Template.of(SideCard(template="{title}"))
 
 
+def test_a_literal_text_stays_as_it_is_whatever_braces_it_has():
+    record = Record("1", "T", "x")
+    for prompt in ("{text} ", "a {title}{text} {", "{{text}} {query} ", "{", "{text}"):
+        card = SideCard(template=literal(prompt) + "{title} {text}")
+        assert Template.of(card).render(record) == f"{prompt}T x"
+        assert Template.of(card).render(Record("1", "", "x")) == f"{prompt}x"
+
+
 def test_settings_of_a_side_change_its_texts():
     record = Record("1", "Bee’s", "Who’s THERE")
     card = SideCard(template="{title} {text}", settings={"straight_quotes": True})
     assert Template.of(card).render(record) == "Bee's Who's THERE"
-    card = SideCard(template="{title} {text}", settings={"lowercase": True, "straight_quotes": True})
-    assert Template.of(card).render(record) == "bee's who's there"

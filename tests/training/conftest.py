@@ -145,7 +145,7 @@ def toy_set(
 
 
 def step_options(cache_tokens: int = 0, overhead: int = 20, seed: int = 3, distil: str = "") -> StepOptions:
-    pad = {"query": (0, "right"), "passage": (0, "right")}
+    pad = {"query": 0, "passage": 0}
     how = Distillation(weight=0.7, loss=distil, temperature=0.5) if distil else None
     return StepOptions(
         seed=seed, precision="fp32", cache_tokens=cache_tokens, overhead=overhead, pad=pad, distillation=how
