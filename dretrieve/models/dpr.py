@@ -67,7 +67,7 @@ class Dpr(BiEncoder):
         """Write both encoders, each a folder of its own."""
         for side, encoder in self._encoders().items():
             card = self.cards[side]
-            save_encoder(folder / card.folder, encoder.backbone, self.tokenizers[side], {side: card})
+            save_encoder(folder / card.folder, encoder, self.tokenizers[side], {side: card})
 
     def _encoders(self) -> dict[Side, PooledEncoder]:
         return {"query": self.query_encoder, "passage": self.passage_encoder}

@@ -18,7 +18,9 @@ from torch import nn
 from dretrieve.errors import PreconditionError
 from dretrieve.models.backbone import WEIGHTS, quiet
 from dretrieve.models.base import Method
-from dretrieve.models.plain import LEGACY_POOLINGS, side_files
+from dretrieve.models.head import save_head
+from dretrieve.models.plain import LEGACY_POOLINGS, head_files, side_files
+from dretrieve.models.pooled import PooledEncoder
 from dretrieve.store.atomic import filling, make_folder, write_json
 from dretrieve.store.card import ModelCard, SideCard
 from dretrieve.types import Side
@@ -40,18 +42,22 @@ ENCODER_PART, SHARED = "encoder.", "shared.weight"
 TASKS: dict[Side, str] = {"query": "query", "passage": "document"}  # sentence-transformers' names
 
 
-def save_encoder(folder: Path, module: nn.Module, tokenizer: Path, cards: Mapping[Side, SideCard]) -> None:
+def save_encoder(
+    folder: Path, encoding: PooledEncoder, tokenizer: Path, cards: Mapping[Side, SideCard], merged: Any = None
+) -> None:
     """Write an encoder: weights (safetensors) and configuration, tokenizer, sentence-transformers' modules.
 
     Args:
         folder: made if missing.
-        module: a transformers encoder, or the encoder of an encoder-decoder.
+        encoding: a transformers encoder, or the encoder of an encoder-decoder; what is behind its pooling.
         tokenizer: a folder that holds the tokenizer.
         cards: of the sides that this encoder serves; they differ in template and length at most.
+        merged: written in the backbone's place, which holds adapters.
 
     Raises:
         PreconditionError: the tokenizer's folder holds none, or the place cannot be written.
     """
+    module: nn.Module = encoding.backbone if merged is None else merged
     encoder: Any = module
     card = max(cards.values(), key=lambda of: of.max_tokens)
     whole = _whole(module)
@@ -61,11 +67,11 @@ def save_encoder(folder: Path, module: nn.Module, tokenizer: Path, cards: Mappin
         else:
             _save_part(place, module, whole)
     save_tokenizer(folder, tokenizer, card)
-    kinds = [
-        ("", "Transformer"),
-        ("1_Pooling", "Pooling"),
-        *([("2_Normalize", "Normalize")] * card.normalize),
-    ]
+    kinds = [("", "Transformer"), ("1_Pooling", "Pooling")]
+    kinds += save_head(folder, encoding.head, card.settings.get("head", ()))
+    if card.normalize:
+        kinds.append((f"{len(kinds)}_Normalize", "Normalize"))
+        make_folder(folder / kinds[-1][0])
     modules = [
         {"idx": place, "name": str(place), "path": path, "type": f"sentence_transformers.models.{kind}"}
         for place, (path, kind) in enumerate(kinds)
@@ -75,8 +81,6 @@ def save_encoder(folder: Path, module: nn.Module, tokenizer: Path, cards: Mappin
     pooling = {name: key == card.pooling for name, key in LEGACY_POOLINGS.items()}
     width = {"word_embedding_dimension": int(encoder.config.hidden_size)}
     write_json(folder / "1_Pooling" / "config.json", width | pooling)
-    if card.normalize:
-        make_folder(folder / "2_Normalize")
     prompts = {TASKS[side]: prompt_of(of) or "" for side, of in cards.items()}
     alone = next(iter(prompts)) if len(set(prompts.values())) == 1 and any(prompts.values()) else None
     write_json(
@@ -190,7 +194,9 @@ def with_checksums(card: ModelCard, folder: Path) -> ModelCard:
     """Return the card with the checksums of each side's weights, configuration and tokenizer."""
 
     def side(of: SideCard) -> SideCard:
-        return of.with_hashes(folder, side_files(folder / of.folder))
+        place = folder / of.folder
+        behind = [name for path in of.settings.get("head", ()) for name in head_files(place, path)]
+        return of.with_hashes(folder, (*side_files(place), *behind))
 
     return replace(card, query=side(card.query), passage=side(card.passage))
 

@@ -38,35 +38,22 @@ TRANSFORMER_FILES = tuple(
     for family in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 )
 # Encoder-decoders of which sentence-transformers loads the encoder alone.
-ENCODER_ONLY = (
-    *("t5", "mt5", "umt5", "longt5", "switch_transformers", "t5gemma", "prophetnet", "blenderbot"),
-    *("blenderbot-small", "m2m_100", "pegasus", "pegasus_x", "marian"),
+ENCODER_ONLY = frozenset(
+    "t5 mt5 umt5 longt5 switch_transformers t5gemma prophetnet blenderbot blenderbot-small m2m_100 pegasus "
+    "pegasus_x marian".split()
 )
 # Families whose first positions, up to the padding token's number, no token gets; loading asks the module.
-OFFSET_POSITIONS = (
-    *(
-        "roberta",
-        "xlm-roberta",
-        "camembert",
-        "mpnet",
-        "xlm-roberta-xl",
-        "xmod",
-        "data2vec-text",
-        "longformer",
-    ),
-    *("ibert", "roberta-prelayernorm", "luke", "mluke", "esm", "markuplm", "bridgetower_text_model"),
+OFFSET_POSITIONS = frozenset(
+    "roberta xlm-roberta camembert mpnet xlm-roberta-xl xmod data2vec-text longformer ibert luke mluke esm "
+    "roberta-prelayernorm markuplm bridgetower_text_model".split()
 )
 # Modules behind the pooling: they take one vector and give one.
 HEAD_KINDS = ("Dense", "LayerNorm", "Normalize", "Dropout")
 # Longest input of a bare folder that names none; a tokenizer's "no limit" is a number above the other.
 USUAL_TOKENS, NO_LIMIT = 512, 10**9
 SETTINGS_FILES = (
-    "config*.json",
-    "modules.json",
-    "sentence_*_config.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "[0-9]*_*/config.json",
+    *("config*.json", "modules.json", "sentence_*_config.json", "[0-9]*_*/config.json"),
+    *("tokenizer_config.json", "special_tokens_map.json"),
 )
 QUERY_PROMPTS = ("query", "search_query")
 PASSAGE_PROMPTS = ("document", "passage", "corpus", "search_document")

@@ -79,9 +79,9 @@ class Shared(BiEncoder):
     def save(self, folder: Path) -> None:
         """Write the encoder, adapters merged."""
         module: Any = self.encoder.backbone
-        if hasattr(module, "merge_and_unload"):
-            module = copy.deepcopy(module).merge_and_unload()
-        save_encoder(folder, module, self.tokenizers["query"], self.cards)
+        adapted = hasattr(module, "merge_and_unload")
+        merged = copy.deepcopy(module).merge_and_unload() if adapted else None
+        save_encoder(folder, self.encoder, self.tokenizers["query"], self.cards, merged)
 
     @property
     def dim(self) -> int:

@@ -172,3 +172,29 @@ def test_the_tokenizer_is_told_where_padding_and_cuts_are(tiny_model, tmp_path):
     save_tokenizer(tmp_path, tiny_model, card)
     said = json.loads((tmp_path / "tokenizer_config.json").read_text())
     assert (said["padding_side"], said["truncation_side"], said["model_max_length"]) == ("left", "left", 9)
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_modules_behind_the_pooling_are_saved_where_sentence_transformers_finds_them(
+    tiny_model, tmp_path, normalize
+):
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Dense, Transformer
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
+
+    torch.manual_seed(4)
+    parts = [Transformer(str(tiny_model)), Pooling(32, pooling_mode="mean"), Dense(32, 12)]
+    SentenceTransformer(modules=[*parts, *([Normalize()] * normalize)]).save(str(tmp_path / "plain"))
+    method = Shared.build(SharedConfig(), str(tmp_path / "plain"))
+    with torch.no_grad():
+        method.encoder.head[0].linear.weight.mul_(1.5)
+    card = save_model(method, tmp_path / "saved")
+    assert {"2_Dense/config.json", "2_Dense/model.safetensors"} <= set(card.query.files)
+    texts = ["the moon and the tide", "honey"]
+    theirs = SentenceTransformer(str(tmp_path / "saved"), device="cpu").encode(texts)
+    assert theirs.shape == (2, 12)
+    loaded = load_model(str(tmp_path / "saved"))
+    ours = encode_records(
+        loaded, "query", [Record(str(row), "", text) for row, text in enumerate(texts)], "float32"
+    )
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
