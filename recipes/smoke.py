@@ -122,6 +122,12 @@ def write_backbone(folder: Path, vocabulary: set[str], layers: int = 2) -> None:
         attention_probs_dropout_prob=0.0,
     )
     BertModel(config, add_pooling_layer=False).save_pretrained(folder)
+    kinds = {"": "Transformer", "1_Pooling": "Pooling"}  # that the mean of all tokens is the vector
+    (folder / "1_Pooling").mkdir()
+    mean = {"word_embedding_dimension": 64, "pooling_mode_mean_tokens": True}
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(mean))
+    modules = [{"path": path, "type": f"sentence_transformers.models.{kind}"} for path, kind in kinds.items()]
+    (folder / "modules.json").write_text(json.dumps(modules))
 
 
 def world_words() -> tuple[list[str], list[str], list[str], random.Random]:
