@@ -56,8 +56,8 @@ reproduce-%: $$(if $$(strip $$(chosen)),install)
 	$(if $(DRY_RUN),echo "then: ")dretrieve report recipes/$$paper --profile $(PROFILE) --work "$$work" \
 	  --output "$$work/report" $(addprefix --readme ,$(README))
 
-test: install ## the default tests: no network, no GPU
-	$(BIN)/pytest
+test: install ## the default tests: no network, no GPU; a file of tests at a time on each of two processes
+	$(BIN)/pytest -n 2 --dist loadfile
 
 test-all: install ## with the slow tests and, where they stand, the real collections
 	$(BIN)/pytest -m "not gpu"

@@ -9,7 +9,7 @@ def test_encode_as_typed(cli_here, tiny_model, tiny_collection, tmp_path):
     words = ["encode", "--model", tiny_model, "--corpus", tiny_collection, "--device", "cpu"]
     first = cli_here(*words, "--output", tmp_path / "emb", "--json")
     assert json.loads(first.out)["rows"] == 30
-    assert "names no pooling" in first.err
+    assert "settings from" in first.err
     again = cli_here(*words, "--output", tmp_path / "emb")
     assert again.out.startswith("up to date: 30 passages")
 

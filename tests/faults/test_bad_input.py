@@ -32,14 +32,14 @@ def refused(cli_here: Cli) -> Callable[..., str]:
 
 BAD_PASSAGES = {
     "malformed": (b'{"_id": "x", "text": "a"', r"corpus\.jsonl, line 31: not valid JSON"),
-    "no id": (b'{"text": "a"}', r"line 31: lacks the key '_id'"),
+    "no id": (b'{"text": "a"}', r"line 31: no id \(_id, .*\) among its keys 'text'"),
     "empty id": (b'{"_id": "", "text": "a"}', r"line 31: the id '' is empty; give"),
     "null id": (b'{"_id": null, "text": "a"}', r"line 31: '_id' is null"),
     "fraction": (b'{"_id": 1.5, "text": "a"}', r"line 31: '_id' is a number \(1\.5\); ids are strings"),
     "duplicate": (b'{"_id": "bees-0", "text": "a"}', r"line 31: the id 'bees-0' stands on line 1 already"),
     "NUL in id": (b'{"_id": "a\\u0000b", "text": "a"}', r"line 31: the id .* holds white space or a NUL"),
     "line end in id": (b'{"_id": "a\\nb", "text": "a"}', r"line 31: the id .* holds white space or a NUL"),
-    "no text": (b'{"_id": "x"}', r"line 31: lacks the key 'text'"),
+    "no text": (b'{"_id": "x"}', r"line 31: no text \(text, .*\) among its keys '_id'"),
     "text null": (b'{"_id": "x", "text": null}', r"line 31: 'text' is null, expected a string"),
     "not UTF-8": (b'{"_id": "x", "text": "\xff"}', r"line 31: not UTF-8"),
     "NaN": (b'{"_id": "x", "text": "a", "y": NaN}', r"line 31: not valid JSON \(NaN"),
@@ -100,7 +100,6 @@ BAD_RUNS = {
     "NaN": ([("a", "nan")], r"line 1: the score is 'nan'; scores must be finite"),
     "infinite": ([("a", "inf")], r"line 1: the score is 'inf'; scores must be finite"),
     "no number": ([("a", 1.0), ("b", "x")], r"line 2: the score 'x' is not a number"),
-    "empty": ([], r"the run holds no hits"),
 }
 
 

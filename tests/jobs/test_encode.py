@@ -92,7 +92,7 @@ def test_passages_and_queries_become_embeddings(tiny_model, tiny_collection, tmp
     assert result.counts["rows"] == heard.done == heard.total == 30
     assert result.state == "encoded"
     assert result.as_json()["texts_per_second"] > 0
-    assert any("names no pooling" in note for note in heard.notes)
+    assert any("settings from" in note for note in heard.notes)
     job.run(config(tiny_model, tmp_path / "q", queries=f"{tiny_collection}:test"))
     queries = Embeddings.open(tmp_path / "q")
     assert queries.rows == 6
