@@ -28,6 +28,7 @@ from dretrieve.reports.evaluation import evaluation_tables, notes_of
 from dretrieve.reports.tables import check_format, indented_json, render
 from dretrieve.store.stage import Stage
 from dretrieve.text.qrels import read_qrels
+from dretrieve.text.run_write import compression
 from dretrieve.text.runs import forms_for, read_run
 from dretrieve.types import Progress, Silent
 
@@ -181,7 +182,7 @@ def _stage(config: EvaluateConfig, measures: Sequence[str], inputs: dict[str, st
 
 def run_names(paths: Sequence[Path]) -> list[str]:
     """Return a short name for each file: without folder and endings while that tells them apart."""
-    short = [path.name.removesuffix(".gz").removesuffix(".zst") for path in paths]
+    short = [path.name.removesuffix(compression(path)) for path in paths]
     stems = [name.rsplit(".", 1)[0] if "." in name.lstrip(".") else name for name in short]
     for names in (stems, short):
         if len(set(names)) == len(names):

@@ -17,7 +17,7 @@ from dretrieve.runs.tune import parse_alphas, tune_alpha
 from dretrieve.store.interrupt import interruptible
 from dretrieve.store.shards import shard_rows, shard_stem
 from dretrieve.store.stage import Stage, open_artefact
-from dretrieve.text.run_write import compressed, write_run
+from dretrieve.text.run_write import compressed, compression, write_run
 from dretrieve.text.runs import forms_for, read_run
 from dretrieve.types import Progress, Silent
 
@@ -172,7 +172,7 @@ def _stage(config: FuseConfig, alphas: list[float], dev: DevInput | None) -> Sta
         "method": config.options.method,
         "depth": config.options.depth,
         "hits": config.options.hits,
-        "form": "trec" + (config.output.suffix if config.output.suffix in (".gz", ".zst") else ""),
+        "form": "trec" + compression(config.output),
     }
     if config.options.method == "rrf":
         options["rrf_k"] = config.options.rrf_k

@@ -14,7 +14,7 @@ from dretrieve.store.interrupt import interruptible
 from dretrieve.store.manifest import Manifest
 from dretrieve.store.shards import Shard, check_tiling
 from dretrieve.store.stage import Stage, differences, open_artefact
-from dretrieve.text.run_write import write_run
+from dretrieve.text.run_write import compression, write_run
 from dretrieve.text.runs import forms_for, read_run, refuse_ranks
 from dretrieve.types import Progress, Run, Silent
 
@@ -71,7 +71,7 @@ def run(config: MergeConfig, progress: Progress | None = None) -> MergeResult:
     parts = _opened(config)
     first = parts[0][1]
     options = {name: value for name, value in first.options.items() if name != "shard"}
-    form = "trec" + (config.output.suffix if config.output.suffix in (".gz", ".zst") else "")
+    form = "trec" + compression(config.output)
     stage = Stage(
         config.output,
         kind="file",

@@ -8,7 +8,7 @@ from typing import Any
 from dretrieve.jobs.search_config import SearchConfig
 from dretrieve.store.shards import Shard
 from dretrieve.store.stage import Stage
-from dretrieve.text.run_write import write_run
+from dretrieve.text.run_write import compression, write_run
 from dretrieve.types import Run
 
 STAGE, VERSION = "search", 1
@@ -40,7 +40,7 @@ def search_stage(
 
 def written_form(config: SearchConfig) -> str:
     """Return the form with the compression that the output's name asks for."""
-    ending = config.output.suffix if config.output.suffix in (".gz", ".zst") else ""
+    ending = compression(config.output)
     return config.form + ending
 
 

@@ -11,7 +11,7 @@ from typing import IO, Any
 from dretrieve.errors import DataError
 from dretrieve.types import Record
 
-SUFFIXES = ("", ".gz", ".zst")
+SUFFIXES = ("", ".gz", ".zst", ".bz2", ".xz")
 QRELS_HEADER = "query-id\tcorpus-id\tscore"
 
 

@@ -44,7 +44,11 @@ class Form:
 FORMS = {
     form.name: form
     for form in (
-        Form("beir", "collection", "folder with corpus.jsonl, queries.jsonl, qrels/<split>.tsv (.gz, .zst)"),
+        Form(
+            "beir",
+            "collection",
+            "folder with corpus.jsonl, queries.jsonl, qrels/<split>.tsv (also compressed)",
+        ),
         Form(
             "json-passages",
             "corpus",
@@ -101,11 +105,6 @@ TRAINING_READERS: dict[str, Callable[[Path], Iterator[tuple[int, TrainingRow]]]]
 }
 
 
-def known_forms(*roles: Role) -> str:
-    """Return the known forms (of some roles) in one sentence for an error."""
-    return "; ".join(form.shape for form in FORMS.values() if not roles or form.role in roles)
-
-
 def detect(path: Path) -> Form:
     """Return the form of a file or folder, told by its first record, not by its name.
 
@@ -113,7 +112,7 @@ def detect(path: Path) -> Form:
 
     Raises:
         PreconditionError: nothing stands there.
-        DataError: empty, or no known form; the message lists the known ones.
+        DataError: empty, or no known form; the message names the keys that are there.
     """
     if not exists(path):
         raise PreconditionError(f"{path} does not exist; correct the path")
@@ -131,8 +130,21 @@ def detect(path: Path) -> Form:
         commented = _detect_columns(line)
         name = commented if commented in ("run", "qrels") else name
     if name is None:
-        raise DataError(f"{path} has none of the known forms: {known_forms()}")
+        cure = (
+            "say what it holds (--corpus FILE, --queries FILE, --qrels FILE), and what it lacks will be named"
+        )
+        raise DataError(f"{path} has none of the known forms{_seen(path, first)}; {cure}")
     return FORMS[name]
+
+
+def _seen(path: Path, line: str) -> str:
+    """Return what the first record has, for an error: its keys, or its cells."""
+    head = line.lstrip()
+    if head[0] not in "{[":
+        return f": its first line is {quoted(line)}"
+    records = read_objects(path, head, split=False) if head[0] == "{" else read_json_array(path)
+    _, value = next(iter(records), (1, None))
+    return f": its first record has the keys {quoted(', '.join(value))}" if isinstance(value, Mapping) else ""
 
 
 def _detect_text(path: Path, line: str) -> str | None:

@@ -214,7 +214,10 @@ def _side(sources: Sources, form: Form) -> Side | None:
     for side in other:
         if form.role == side:
             if given[side] is not None:
-                raise UsageError(f"{main} holds the {side} already; leave --{side} out")
+                raise UsageError(
+                    f"{main} looks like the {side}, which --{side} names; leave --{side} out, or give "
+                    f"{main} by --{other[side]}"
+                )
             return side
     free = [side for side in other if given[side] is None]
     if form.role == "texts" and len(free) == 2:

@@ -92,6 +92,11 @@ def write_run(
     return lines
 
 
+def compression(path: Path) -> str:
+    """Return the ending that asks for compression, empty where none does."""
+    return path.suffix if path.suffix in (".gz", ".zst", ".bz2", ".xz") else ""
+
+
 @contextmanager
 def compressed(file: IO[bytes], name: str) -> Iterator[IO[bytes]]:
     """Yield a file that compresses into ``file`` as the ending of ``name`` asks; no time or name inside."""

@@ -118,7 +118,7 @@ def test_what_does_not_fit(tiny_collection: Path, tmp_path: Path) -> None:
         make(run_file, out)
     with pytest.raises(DataError, match="give it by --qrels SPLIT=FILE beside a corpus"):
         make(qrels, out)
-    with pytest.raises(UsageError, match="holds the corpus already; leave --corpus out"):
+    with pytest.raises(UsageError, match="leave --corpus out, or give .* by --queries"):
         make(corpus, out, corpus=lines(tmp_path / "d.tsv", "0\tbees"))
     with pytest.raises(UsageError, match=r"holds corpus\.jsonl already; leave --corpus out"):
         make(tiny_collection, out, corpus=corpus)

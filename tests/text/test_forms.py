@@ -138,10 +138,10 @@ def test_forms_are_told_by_content(tmp_path: Path, first: str, name: str) -> Non
     assert detect(lines(tmp_path / "file.txt", first)).name == name
 
 
-def test_unknown_forms_list_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"none of the known forms: folder with.*docid.*qid"):
+def test_of_an_unknown_form_the_keys_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"known forms: its first line is 'just some words'; say what"):
         detect(lines(tmp_path / "a.txt", "just some words"))
-    with pytest.raises(DataError, match="none of the known forms"):
+    with pytest.raises(DataError, match="known forms: its first record has the keys 'unknown'; say what"):
         detect(lines(tmp_path / "a.jsonl", {"unknown": 1}))
     with pytest.raises(DataError, match=r"empty\.txt is empty; write it again"):
         detect(lines(tmp_path / "empty.txt"))
