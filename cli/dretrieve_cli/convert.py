@@ -25,14 +25,17 @@ from dretrieve_cli.common import (
 if TYPE_CHECKING:
     from dretrieve.types import Progress
 
-MODEL, RUN = "Checkpoints", "Runs"
+MODEL, FOLDER, RUN = "Checkpoints", "Folders that do not say it", "Runs"
 WRITERS = "; ".join(f"{name}: {form.text}" for name, form in FORMS.items())
 
 
 def convert(
     source: Annotated[
         Path,
-        typer.Argument(help="A checkpoint (.bin, .cp, .pt, .safetensors), or a run.", show_default=False),
+        typer.Argument(
+            help="A checkpoint (.bin, .cp, .pt, .safetensors), a Hugging Face folder, or a run.",
+            show_default=False,
+        ),
     ],
     output: Output,
     form: Annotated[
@@ -47,6 +50,29 @@ def convert(
             help="What it was trained from (its sizes and tokenizer): a folder or hub name.",
             rich_help_panel=MODEL,
         ),
+    ] = None,
+    pooling: Annotated[
+        str | None,
+        typer.Option(
+            help="How token states become one vector: cls, mean, last, max, weightedmean or mean_sqrt_len.",
+            rich_help_panel=FOLDER,
+        ),
+    ] = None,
+    normalize: Annotated[
+        str | None, typer.Option(help="Whether vectors get length 1: yes or no.", rich_help_panel=FOLDER)
+    ] = None,
+    query_max_len: Annotated[
+        int | None, typer.Option(help="Longest query in tokens.", rich_help_panel=FOLDER)
+    ] = None,
+    passage_max_len: Annotated[
+        int | None, typer.Option(help="Longest passage in tokens.", rich_help_panel=FOLDER)
+    ] = None,
+    query_template: Annotated[
+        str | None, typer.Option(help="Form of a query, for example 'query: {text}'.", rich_help_panel=FOLDER)
+    ] = None,
+    passage_template: Annotated[
+        str | None,
+        typer.Option(help="Form of a passage, for example '{title} {text}'.", rich_help_panel=FOLDER),
     ] = None,
     output_format: Annotated[
         str | None,
@@ -78,16 +104,27 @@ def convert(
 ) -> None:
     """Turn a checkpoint of other people's code into a model folder, or a run into another form of run.
 
-    No code inside a checkpoint is run. Every tensor that a vector depends on must be there and fit. Runs are
-    read in every form; MS MARCO's holds ranks, from which 1 / rank becomes the score.
+    No code inside a checkpoint is run. Every tensor that a vector depends on must be there and fit. A Hugging
+    Face folder that names no pooling gets a card that does. Runs are read in every form; MS MARCO's holds
+    ranks, from which 1 / rank becomes the score.
 
     Examples:
         dretrieve convert hf_bert_base.cp --from dpr --backbone google-bert/bert-base-uncased --output dpr
         dretrieve convert pytorch_model.bin --from taser --backbone Luyu/co-condenser-wiki --output taser
+        dretrieve convert bert-base --pooling mean --normalize yes --output encoder
         dretrieve convert run.trec --output-format msmarco --output run.tsv
         dretrieve convert run.trec --output-format dpr --queries nq:test --corpus wiki --output nq.json
     """
     from dretrieve.errors import UsageError
+
+    said = {
+        "pooling": pooling,
+        "normalize": normalize,
+        "query_max_len": query_max_len,
+        "passage_max_len": passage_max_len,
+        "query_template": query_template,
+        "passage_template": passage_template,
+    }
 
     def work(progress: Progress) -> Result:
         if output_format is not None:
@@ -108,12 +145,14 @@ def convert(
             return convert_run.run(of_run, progress)
         from dretrieve.jobs import convert as job
 
-        if form is None or backbone is None:
-            raise UsageError(
-                "a checkpoint needs --from FORM and --backbone MODEL; a run needs --output-format FORM"
-            )
         of_model = job.ConvertConfig(
-            checkpoint=source, form=form, backbone=backbone, output=output, force=force, dry_run=dry_run
+            checkpoint=source,
+            form=form or "",
+            backbone=backbone or "",
+            said={name: value for name, value in said.items() if value is not None},
+            output=output,
+            force=force,
+            dry_run=dry_run,
         )
         return job.run(of_model, progress)
 

@@ -1,14 +1,17 @@
-"""``convert``: a checkpoint of other people's code becomes a model folder."""
+"""``convert``: a checkpoint of other code, or a folder that names no pooling, becomes a model folder."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from dretrieve.errors import PreconditionError
+from dretrieve.errors import PreconditionError, UsageError
 from dretrieve.jobs.model_output import listed, model_files
+from dretrieve.models.base import Method
+from dretrieve.models.bi_encoder_config import POOLINGS
 from dretrieve.models.foreign.checkpoint import read_checkpoint
 from dretrieve.models.foreign.forms import find
 from dretrieve.models.model_folder import save_model
@@ -28,17 +31,19 @@ class ConvertConfig:
     """What to convert.
 
     Attributes:
-        checkpoint: the file.
-        form: who wrote it, a name of `dretrieve.models.foreign.forms`.
+        checkpoint: the file; or a Hugging Face folder, of which ``said`` tells what its files do not.
+        form: who wrote the file, a name of `dretrieve.models.foreign.forms`.
         backbone: what it was trained from (configuration and tokenizer): a folder, ``minilm``, a hub name.
+        said: options of `SharedConfig` for a folder; ``pooling`` must be among them.
         output: the model's folder.
         force: replace a result of other options.
         dry_run: read and compare everything, write nothing.
     """
 
     checkpoint: Path
-    form: str
-    backbone: str
+    form: str = ""
+    backbone: str = ""
+    said: Mapping[str, Any] = field(default_factory=dict)
     output: Path
     force: bool = False
     dry_run: bool = False
@@ -91,36 +96,72 @@ def run(config: ConvertConfig, progress: Progress | None = None) -> ConvertResul
         PreconditionError: no such checkpoint or backbone; an output that is not ours.
         DataError: a file that is no such checkpoint, tensors that do not fit the backbone.
     """
-    form = find(config.form)
-    if not config.checkpoint.is_file():
-        raise PreconditionError(
-            f"{config.checkpoint} does not exist or is a folder; name the checkpoint's file"
-        )
-    known, _ = read_card(find_model(config.backbone))
-    inputs = {"checkpoint": sha256_file(config.checkpoint)}
-    inputs |= {f"backbone {side}": known.fingerprint(side) for side in SIDES}
-    stage = Stage(
-        config.output, "folder", STAGE, VERSION, {"from": config.form.lower()}, inputs, config.force
-    )
+    options, inputs, made = _of_folder(config) if config.checkpoint.is_dir() else _of_file(config)
+    stage = Stage(config.output, "folder", STAGE, VERSION, options, inputs, config.force)
     old = listed(stage)
     if stage.up_to_date(look=config.dry_run):
         parameters = stage.existing().counts["parameters"]
         return _result(config.output, "up to date", ModelCard.load(config.output), parameters)
     (progress or Silent()).note(f"reading {config.checkpoint}")
-    method = form.convert()(read_checkpoint(config.checkpoint), config.backbone)
+    method = made()
     parameters = sum(parameter.numel() for parameter in method.parameters())
     if config.dry_run:
         return _result(config.output, "would convert", method.card(), parameters)
     _refuse_foreign(config, bool(old))
     for path in old:
         path.unlink(missing_ok=True)
-    made_by = {"from": form.text, "conversion": stage.fingerprint}
+    author = find(config.form).text if config.form else "a folder that did not say its pooling"
+    made_by = {"from": author, "conversion": stage.fingerprint}
     with recorded_state(stage.manifest_file, STAGE, stage.fingerprint):
         card = save_model(method, config.output, made_by)
         for name in model_files(config.output):
             stage.add(name)
         stage.commit(counts={"parameters": parameters}, details={"checkpoint": str(config.checkpoint)})
     return _result(config.output, "converted", card, parameters)
+
+
+Parts = tuple[dict[str, Any], dict[str, str], Callable[[], Method]]
+
+
+def _of_file(config: ConvertConfig) -> Parts:
+    """Return options, inputs and the reading of a checkpoint's file."""
+    if not (config.form and config.backbone):
+        raise UsageError(
+            "a checkpoint's file needs --from FORM and --backbone MODEL, a model's folder --pooling, a run "
+            "--output-format FORM"
+        )
+    if config.said:
+        raise UsageError(
+            f"--{min(config.said).replace('_', '-')} is for a model's folder, not for a checkpoint"
+        )
+    form = find(config.form)
+    if not config.checkpoint.is_file():
+        raise PreconditionError(f"{config.checkpoint} does not exist; name the checkpoint's file")
+    known, _ = read_card(find_model(config.backbone))
+    inputs = {"checkpoint": sha256_file(config.checkpoint)}
+    inputs |= {f"backbone {side}": known.fingerprint(side) for side in SIDES}
+    options = {"from": config.form.lower()}
+    return options, inputs, lambda: form.convert()(read_checkpoint(config.checkpoint), config.backbone)
+
+
+def _of_folder(config: ConvertConfig) -> Parts:
+    """Return the same of a folder: its encoder stays as it is, what its files do not say is written down."""
+    from dretrieve.models.shared import Shared
+    from dretrieve.models.shared_config import SharedConfig
+
+    if config.form or config.backbone:
+        raise UsageError(
+            f"{config.checkpoint} is a folder; --from and --backbone are for a checkpoint's file"
+        )
+    if "pooling" not in config.said:
+        raise UsageError(
+            f"{config.checkpoint} is a folder; say by --pooling how the tokens of a text become one vector: "
+            f"{', '.join(POOLINGS)}"
+        )
+    chosen, folder = SharedConfig(**config.said), str(config.checkpoint)
+    known, _ = read_card(find_model(folder))
+    inputs = {f"folder {side}": known.fingerprint(side) for side in SIDES}
+    return {"from": "folder", **config.said}, inputs, lambda: Shared.build(chosen, folder)
 
 
 def _result(output: Path, state: str, card: ModelCard, parameters: int) -> ConvertResult:

@@ -30,7 +30,7 @@ def test_a_user_s_mistakes(cli_here, tiny_model, tmp_path):
     assert "none.cp does not exist" in cli_here(*line, "--from", "dpr", code=3).err
     (tmp_path / "none.cp").write_text("no checkpoint")
     assert "dretrieve: " in cli_here(*line, "--from", "dpr", code=4).err
-    assert "a checkpoint needs --from FORM and --backbone MODEL" in cli_here(*line, code=2).err
+    assert "a checkpoint's file needs --from FORM and --backbone MODEL" in cli_here(*line, code=2).err
 
 
 def test_runs_are_converted_by_the_same_command(cli_here, tiny_model, tmp_path):
@@ -43,6 +43,34 @@ def test_runs_are_converted_by_the_same_command(cli_here, tiny_model, tmp_path):
         f"{tmp_path}/r.tsv: converted; msmarco"
     )
     assert (tmp_path / "r.tsv").read_text() == "q1\td1\t1\nq1\td2\t2\n"
-    assert "a run needs --output-format FORM" in cli_here(*line, code=2).err
+    assert "a run --output-format FORM" in cli_here(*line, code=2).err
     both = cli_here(*line, "--output-format", "trec", "--from", "dpr", code=2).err
     assert "--from and --backbone are for checkpoints" in both
+
+
+def test_a_folder_that_names_no_pooling_gets_a_card(cli_here, tiny_model, tiny_collection, tmp_path):
+    import numpy as np
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    for name in ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / "bare").mkdir(exist_ok=True)
+        (tmp_path / "bare" / name).write_bytes((tiny_model / name).read_bytes())
+    encode = ["encode", "--corpus", tiny_collection, "--precision", "fp32", "--dtype", "float32", "--quiet"]
+    cure = cli_here(*encode, "--model", tmp_path / "bare", "--output", tmp_path / "emb", code=3).err
+    assert "dretrieve convert" in cure
+    assert "--pooling cls|mean|last" in cure
+    line = ["convert", tmp_path / "bare", "--output", tmp_path / "model", "--passage-template", "doc: {text}"]
+    assert "say by --pooling how the tokens" in cli_here(*line, code=2).err
+    line += ["--pooling", "mean", "--normalize", "yes", "--passage-max-len", "9"]
+    assert cli_here(*line).out.startswith("converted: shared")
+    cli_here(*encode, "--model", tmp_path / "model", "--output", tmp_path / "emb")
+    ours = np.load(next((tmp_path / "emb").glob("*.vectors.npy")))[0]
+    text = json.loads((tiny_collection / "corpus.jsonl").read_text().splitlines()[0])["text"]
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    tokens = tokenizer(f"doc: {text}", truncation=True, max_length=9, return_tensors="pt")
+    with torch.no_grad():
+        states = AutoModel.from_pretrained(tiny_model).eval()(**tokens).last_hidden_state[0]
+    theirs = torch.nn.functional.normalize(states.mean(0), dim=0).numpy()
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    assert "up to date" in cli_here(*line).out
