@@ -56,8 +56,9 @@ reproduce-%: $$(if $$(strip $$(chosen)),install)
 	$(if $(DRY_RUN),echo "then: ")dretrieve report recipes/$$paper --profile $(PROFILE) --work "$$work" \
 	  --output "$$work/report" $(addprefix --readme ,$(README))
 
-test: install ## the default tests: no network, no GPU; a file of tests at a time on each of two processes
-	$(BIN)/pytest -n 2 --dist loadfile
+# Two processes of one thread each: threads of two would wait for each other.
+test: install ## the default tests: no network, no GPU; on two processes
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 test-all: install ## with the slow tests and, where they stand, the real collections
 	$(BIN)/pytest -m "not gpu"
