@@ -1,12 +1,12 @@
 """Figures as SVG text: the same bytes for the same numbers, readable without colour.
 
-Lines differ by dash, marker and grey, bars by hatching; names stand at the lines' ends where they fit. No
-date, no random ids are in the files.
+Lines differ by dash, marker and grey, bars by hatching. No date, no random ids are in the files.
 """
 
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +23,9 @@ TONES = (INK, ACCENT, "#6b6b6b", "#2f7fc1", "#969696")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)), (0, (9, 3)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\", "----")
+MOST_IN_A_PANEL = 6
+MOST_TICKS = 8  # more values than these along x get round ticks of their own
+MOST_NUMBERED = 16  # columns of a heat map with numbers in its cells
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "text.parse_math": False,  # a run's name may hold dollar signs
@@ -62,7 +65,25 @@ class Axes:
     x: str = ""
     y: str = ""
     log_x: bool = False
-    from_zero: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dot:
+    """One row over two numbers, with the spread of the second."""
+
+    name: str
+    x: float
+    y: float
+    spread: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaperPoint:
+    """One row in one panel of `paper_and_ours`."""
+
+    name: str
+    paper: float | None
+    ours: float | None
 
 
 @contextmanager
@@ -97,43 +118,69 @@ def svg_text(figure: Any, about: str) -> str:
     return text.replace("<svg ", f'<svg role="img" aria-label="{safe}" ', 1)
 
 
-def lines(curves: Sequence[Line], axes: Axes, *, width: float = 6.3, height: float = 3.4) -> str:
-    """Return curves over a common x axis; each is named at its right end."""
-    with drawing(width, height) as (figure, (plot,)):
+def lines(curves: Sequence[Line], axes: Axes) -> str:
+    """Return a few curves over a common x axis; each is named at its right end."""
+    with drawing(6.3, 3.4) as (figure, (plot,)):
         for number, curve in enumerate(curves):
-            tone, dash = TONES[number % len(TONES)], DASHES[number % len(DASHES)]
-            marker = MARKERS[number % len(MARKERS)]
-            plot.plot(
-                curve.x,
-                curve.y,
-                color=tone,
-                linestyle=dash,
-                marker=marker,
-                markersize=4.5,
-                markerfacecolor="white",
-                markeredgewidth=1.1,
-                linewidth=1.4,
-                clip_on=False,
+            _draw(plot, number, curve)
+        _frame(plot, axes, _all_x(curves))
+        plot.set_ylabel(axes.y)
+        _name_ends(plot, curves)
+        return svg_text(figure, _spoken(axes, _ends(curves)))
+
+
+def panels(curves: Sequence[Line], axes: Axes) -> str:
+    """Return many curves: at most `MOST_IN_A_PANEL` in a panel with its legend, all over the same axes.
+
+    Args:
+        curves: in the order of their table; an interval is drawn as a band.
+        axes: the words, the same for every panel; the title is only spoken.
+    """
+    size = math.ceil(len(curves) / math.ceil(len(curves) / MOST_IN_A_PANEL))
+    parts = [curves[start : start + size] for start in range(0, len(curves), size)]
+    bands = [curve.interval.ravel() for curve in curves if curve.interval is not None]
+    values = np.concatenate([*(curve.y for curve in curves), *bands])
+    room = 0.04 * (float(np.ptp(values)) or 1.0)
+    width, height = min(10.0, 1.0 + 3.4 * len(parts)), 2.9 + 0.19 * size
+    with drawing(width, height, columns=len(parts)) as (figure, plots):
+        for plot, part in zip(plots, parts, strict=True):
+            for number, curve in enumerate(part):
+                _draw(plot, number, curve)
+            plot.set_ylim(values.min() - room, values.max() + room)
+            _frame(plot, axes, _all_x(curves))
+            plot.tick_params(axis="y", labelleft=plot is plots[0])
+            below = (-0.02, -0.17)
+            plot.legend(loc="upper left", bbox_to_anchor=below, frameon=False, fontsize=8, handlelength=4.2)
+        plots[0].set_ylabel(axes.y)
+        return svg_text(figure, _spoken(axes, _ends(curves)))
+
+
+def dots(points: Sequence[Dot], axes: Axes) -> str:
+    """Return rows as points, each with a marker of its own, whiskers for the spread."""
+    with drawing(6.3, 3.2 + 0.12 * len(points)) as (figure, (plot,)):
+        for number, point in enumerate(points):
+            plot.errorbar(
+                [point.x],
+                [point.y],
+                yerr=[point.spread] if point.spread else None,
+                fmt=MARKERS[number % len(MARKERS)],
+                color=INK,
+                # Every second round of markers is filled: rows differ without colour.
+                markerfacecolor="white" if (number // len(MARKERS)) % 2 == 0 else INK,
+                markersize=6.5,
+                elinewidth=1.0,
+                capsize=3,
+                label=point.name,
                 zorder=3,
             )
-            if curve.interval is not None:
-                plot.fill_between(
-                    curve.x,
-                    curve.interval[:, 0],
-                    curve.interval[:, 1],
-                    color=tone,
-                    alpha=0.10,
-                    linewidth=0,
-                    zorder=1,
-                )
-        ticks = sorted({value for curve in curves for value in curve.x})
-        if axes.log_x:
-            plot.set_xscale("log")
-        plot.set_xticks(ticks, [f"{value:g}" for value in ticks])
-        plot.minorticks_off()
-        _frame(plot, axes)
-        _name_ends(plot, curves)
-        return svg_text(figure, _spoken(axes, [f"{curve.name} {curve.y[-1]:.3f}" for curve in curves]))
+        _frame(plot, axes, [])
+        plot.grid(axis="x", zorder=0)
+        plot.set_ylabel(axes.y)
+        plot.margins(x=0.12, y=0.12)
+        plot.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8)
+        return svg_text(
+            figure, _spoken(axes, [f"{point.name} {point.x:g} {point.y:.3g}" for point in points])
+        )
 
 
 def bars(
@@ -182,19 +229,132 @@ def bars(
         plot.tick_params(axis="y", length=0)
         plot.set_xlim(0, max(reach, default=1.0) * 1.12)
         plot.spines["left"].set_visible(False)
-        _frame(plot, axes, grid="x")
+        plot.grid(axis="x", zorder=0)
+        plot.set_axisbelow(True)
+        plot.set_xlabel(axes.x)
         return svg_text(figure, _spoken(axes, [f"{n} {v:.3f}" for n, v in zip(names, values, strict=True)]))
 
 
-def _frame(plot: Any, axes: Axes, grid: str = "y") -> None:
-    plot.grid(axis=grid, zorder=0)
+def heat_map(
+    panels: Mapping[str, NDArray[np.float64]], rows: Sequence[str], columns: Sequence[str], about: str
+) -> str:
+    """Return the map as SVG: white is 0, black is 1.
+
+    Args:
+        panels: title to shares [rows, columns], drawn from left to right.
+        rows: names from top to bottom.
+        columns: names from left to right.
+        about: what the shares are, for the text that is spoken.
+    """
+    from matplotlib.patches import Rectangle
+
+    cell = 0.62 if len(columns) <= MOST_NUMBERED else 0.16
+    width = min(12.0, 1.1 + len(panels) * (0.3 + cell * len(columns)))
+    with drawing(width, 0.95 + 0.34 * len(rows), columns=len(panels)) as (figure, plots):
+        for plot, (title, values) in zip(plots, panels.items(), strict=True):
+            for (row, column), value in np.ndenumerate(values):
+                tone = str(round(1.0 - float(value), 3))
+                place = (column - 0.5, row - 0.5)
+                plot.add_patch(Rectangle(place, 1, 1, facecolor=tone, edgecolor=INK, linewidth=0.6))
+                if len(columns) <= MOST_NUMBERED:
+                    colour = "white" if value > 0.5 else INK
+                    plot.text(column, row, f"{100 * value:.0f}", ha="center", va="center", color=colour)
+            plot.set_xlim(-0.5, len(columns) - 0.5)
+            plot.set_ylim(len(rows) - 0.5, -0.5)
+            every = max(1, len(columns) // MOST_NUMBERED)
+            plot.set_xticks(range(0, len(columns), every), list(columns[::every]))
+            plot.set_yticks(range(len(rows)), list(rows))
+            plot.tick_params(length=0, labelleft=plot is plots[0])
+            plot.set_title(title)
+            for spine in plot.spines.values():
+                spine.set_visible(False)
+        spoken = [
+            f"{title}, {name}: "
+            + ", ".join(
+                f"{column} {100 * value:.0f} percent" for column, value in zip(columns, row, strict=True)
+            )
+            for title, values in panels.items()
+            for row, name in zip(values, rows, strict=True)
+        ]
+        return svg_text(figure, f"{about}: {'; '.join(spoken)}")
+
+
+def paper_and_ours(names: Sequence[str], panels: Mapping[str, Sequence[PaperPoint]], unit: str) -> str:
+    """Return the plot as SVG: an open circle for the paper, a filled one for us, joined by a line.
+
+    Args:
+        names: rows from top to bottom.
+        panels: column to its points.
+        unit: of the x axes.
+    """
+    width = min(9.0, 2.2 + 1.55 * len(panels))
+    with drawing(width, 0.75 + 0.27 * len(names), columns=len(panels)) as (figure, plots):
+        for plot, (title, points) in zip(plots, panels.items(), strict=True):
+            for point in points:
+                place = len(names) - 1 - names.index(point.name)
+                if point.paper is not None and point.ours is not None:
+                    plot.plot([point.paper, point.ours], [place, place], color=INK, linewidth=1.1, zorder=2)
+                if point.paper is not None:
+                    plot.plot(
+                        point.paper, place, "o", color=INK, markersize=5.5, markerfacecolor="white", zorder=3
+                    )
+                if point.ours is not None:
+                    plot.plot(point.ours, place, "o", markersize=4.5, color=INK, zorder=4)
+            plot.set_title(title)
+            plot.set_ylim(-0.6, len(names) - 0.4)
+            plot.set_yticks(range(len(names)), list(reversed(names)))
+            plot.tick_params(axis="y", length=0, labelleft=plot is plots[0])
+            plot.grid(axis="both", color=PALE)
+            plot.set_axisbelow(True)
+            plot.margins(x=0.12)
+            plot.set_xlabel("percent" if unit == "percent" else "")
+            plot.locator_params(axis="x", nbins=4)
+        spoken = "; ".join(
+            f"{title}: " + ", ".join(f"{p.name} {p.ours:g}" for p in points if p.ours is not None)
+            for title, points in panels.items()
+        )
+        return svg_text(figure, spoken)
+
+
+def _draw(plot: Any, number: int, curve: Line) -> None:
+    """Draw a curve with the dash, marker and grey of its number; an interval as a band."""
+    tone = TONES[number % len(TONES)]
+    plot.plot(
+        curve.x,
+        curve.y,
+        color=tone,
+        linestyle=DASHES[number % len(DASHES)],
+        marker=MARKERS[number % len(MARKERS)],
+        markersize=4.2,
+        markerfacecolor="white",
+        markevery=max(1, len(curve.x) // 10),
+        linewidth=1.3,
+        label=curve.name,
+        clip_on=False,
+        zorder=3,
+    )
+    if curve.interval is not None:
+        low, high = curve.interval[:, 0], curve.interval[:, 1]
+        plot.fill_between(curve.x, low, high, color=tone, alpha=0.12, linewidth=0, zorder=1)
+
+
+def _frame(plot: Any, axes: Axes, ticks: Sequence[float]) -> None:
+    plot.grid(axis="y", zorder=0)
     plot.set_axisbelow(True)
-    if axes.title:
-        plot.set_title(axes.title)
     plot.set_xlabel(axes.x)
-    plot.set_ylabel(axes.y)
-    if axes.from_zero:
-        plot.set_ylim(bottom=0)
+    if axes.log_x:
+        plot.set_xscale("log")
+    if axes.log_x or 0 < len(ticks) <= MOST_TICKS:
+        plot.set_xticks(ticks, [f"{value:g}" for value in ticks])
+        plot.minorticks_off()
+
+
+def _all_x(curves: Sequence[Line]) -> list[float]:
+    return sorted({value for curve in curves for value in curve.x})
+
+
+def _ends(curves: Sequence[Line]) -> list[str]:
+    return [f"{curve.name} {curve.y[-1]:.3f}" for curve in curves]
 
 
 def _name_ends(plot: Any, curves: Sequence[Line]) -> None:

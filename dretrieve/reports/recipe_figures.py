@@ -14,8 +14,7 @@ import numpy as np
 from dretrieve.reports.conditions import lookup
 from dretrieve.reports.expected import Expected, PaperTable
 from dretrieve.reports.html import Figure
-from dretrieve.reports.plots import Axes, Line, recall_points
-from dretrieve.reports.plots_panels import Dot, dots, panels
+from dretrieve.reports.plots import Axes, Dot, Line, dots, panels, recall_points
 from dretrieve.reports.readings import Reading
 from dretrieve.reports.trained import DevCurve, dev_curve
 from dretrieve.reports.verdicts import Judged

@@ -8,7 +8,7 @@ from dretrieve.reports.claims import Finding
 from dretrieve.reports.claims_table import claim_table
 from dretrieve.reports.expected import Expected, PaperTable, Profile
 from dretrieve.reports.html import Figure, Page, Section
-from dretrieve.reports.plots_paper import PaperPoint, paper_and_ours
+from dretrieve.reports.plots import PaperPoint, paper_and_ours
 from dretrieve.reports.recipe_figures import recipe_figures
 from dretrieve.reports.tables import Cell as TableCell
 from dretrieve.reports.tables import Table, number

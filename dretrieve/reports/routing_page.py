@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dretrieve.reports.html import Figure, Section
-from dretrieve.reports.plots_heat import heat_map
+from dretrieve.reports.plots import heat_map
 from dretrieve.reports.routing import PRIOR_TOKENS, RoutingCounts, experts_in_use, overlap, shares
 from dretrieve.reports.tables import Cell, Table
 from dretrieve.types import Side
