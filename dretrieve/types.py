@@ -57,6 +57,90 @@ class VectorSpec:
     score: ScoreName
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Vectors:
+    """The vectors of N texts in host memory: one a text, or all tokens' vectors, one text after another.
+
+    Attributes:
+        values: [N, dim], or [T, dim] with ``offsets``; float16 or float32.
+        offsets: int64 [N + 1] from 0 to T, text i has ``values[offsets[i]:offsets[i + 1]]``, maybe none; None
+            for one vector a text.
+        weights: [T] float32, the salience of each token's vector; None where the method has none.
+    """
+
+    values: NDArray[Any]
+    offsets: NDArray[np.int64] | None = None
+    weights: NDArray[np.float32] | None = None
+
+    def __post_init__(self) -> None:
+        assert self.values.ndim == 2
+        if self.offsets is not None:
+            assert self.offsets[0] == 0
+            assert self.offsets[-1] == len(self.values)
+        if self.weights is not None:
+            assert self.offsets is not None
+            assert self.weights.shape == (len(self.values),)
+
+    def __len__(self) -> int:
+        return len(self.values) if self.offsets is None else len(self.offsets) - 1
+
+    @property
+    def dim(self) -> int:
+        """Numbers per vector."""
+        return int(self.values.shape[1])
+
+    @property
+    def many(self) -> bool:
+        """Whether a text has a vector per token."""
+        return self.offsets is not None
+
+    def __getitem__(self, rows: slice) -> Vectors:
+        """Return some consecutive texts as views; their offsets begin at 0 again."""
+        start, stop, step = rows.indices(len(self))
+        assert step == 1
+        stop = max(start, stop)
+        if self.offsets is None:
+            return Vectors(self.values[start:stop])
+        first, last = int(self.offsets[start]), int(self.offsets[stop])
+        return Vectors(
+            self.values[first:last],
+            self.offsets[start : stop + 1] - first,
+            None if self.weights is None else self.weights[first:last],
+        )
+
+    def take(self, rows: NDArray[np.int64]) -> Vectors:
+        """Return a copy of those texts, in that order; a row may stand twice."""
+        if self.offsets is None:
+            return Vectors(self.values[rows])
+        lengths = np.diff(self.offsets)[rows]
+        offsets = offsets_of(lengths)
+        # the tokens of a text count on from its first
+        tokens = np.arange(offsets[-1]) + np.repeat(self.offsets[:-1][rows] - offsets[:-1], lengths)
+        return Vectors(self.values[tokens], offsets, None if self.weights is None else self.weights[tokens])
+
+    @classmethod
+    def joined(cls, parts: Sequence[Vectors]) -> Vectors:
+        """Return the texts of all parts, at least one part, all of one kind; copies unless there is one."""
+        if len(parts) == 1:
+            return parts[0]
+        values = np.concatenate([part.values for part in parts])
+        if not parts[0].many:
+            assert not any(part.many for part in parts)
+            return cls(values)
+        lengths = [np.diff(part.offsets) for part in parts if part.offsets is not None]
+        weights = [part.weights for part in parts if part.weights is not None]
+        assert len(lengths) == len(parts)
+        assert len(weights) in (0, len(parts))
+        return cls(values, offsets_of(np.concatenate(lengths)), np.concatenate(weights) if weights else None)
+
+
+def offsets_of(lengths: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+    """Return [N + 1] int64: where each of N rows of those lengths begins, and where the last one ends."""
+    offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return offsets
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """Hits of many queries in columns (compressed rows).

@@ -1,8 +1,66 @@
 """Records that travel between packages."""
 
-import numpy as np
+import pickle
+from itertools import pairwise
 
-from dretrieve.types import Run, Silent
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dretrieve.types import Run, Silent, Vectors, offsets_of
+
+TEXTS = st.lists(st.integers(0, 4), max_size=8)
+FORMS = ["one", "many", "weighted"]
+
+
+def vectors(lengths: list[int], form: str) -> Vectors:
+    """Return vectors whose numbers all differ; ``lengths`` counts texts only for one vector a text."""
+    if form == "one":
+        return Vectors(np.arange(len(lengths) * 3.0, dtype=np.float32).reshape(-1, 3))
+    values = np.arange(sum(lengths) * 3.0, dtype=np.float32).reshape(-1, 3)
+    return Vectors(values, offsets_of(lengths), values[:, 0] / 7 if form == "weighted" else None)
+
+
+def texts_of(found: Vectors) -> list[tuple[list[list[float]], list[float]]]:
+    """Return values and weights of each text as lists."""
+    if found.offsets is None:
+        return [([row], []) for row in found.values.tolist()]
+    places = [slice(low, high) for low, high in pairwise(found.offsets)]
+    weights = np.empty(0) if found.weights is None else found.weights
+    return [(found.values[place].tolist(), weights[place].tolist()) for place in places]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@given(lengths=TEXTS, data=st.data())
+def test_rows_of_vectors_are_what_they_are_of_a_list(form: str, lengths: list[int], data) -> None:
+    found = vectors(lengths, form)
+    expected = texts_of(found)
+    assert len(found) == len(lengths)
+    start, stop = data.draw(st.integers(-9, 9)), data.draw(st.integers(-9, 9))
+    part = found[start:stop]
+    assert texts_of(part) == expected[start:stop]
+    assert (part.many, part.dim) == (form != "one", 3)
+    rows = data.draw(st.lists(st.integers(0, len(lengths) - 1), max_size=9) if lengths else st.just([]))
+    assert texts_of(found.take(np.array(rows, dtype=np.int64))) == [expected[row] for row in rows]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@given(lengths=TEXTS, cuts=st.lists(st.integers(0, 8), max_size=3))
+def test_parts_of_vectors_join_to_the_whole(form: str, lengths: list[int], cuts: list[int]) -> None:
+    found = vectors(lengths, form)
+    borders = [0, *sorted(cuts), len(lengths)]
+    parts = [found[low:high] for low, high in pairwise(borders)]
+    whole = Vectors.joined(parts)
+    assert texts_of(whole) == texts_of(found)
+    assert texts_of(pickle.loads(pickle.dumps(whole))) == texts_of(found)  # noqa: S301
+
+
+def test_vectors_do_not_take_what_contradicts_itself() -> None:
+    values = np.ones((3, 2), dtype=np.float16)
+    for offsets, weights in [([0, 2], None), ([1, 3], None), (None, np.ones(3)), ([0, 3], np.ones(2))]:
+        with pytest.raises(AssertionError):
+            Vectors(values, None if offsets is None else np.array(offsets), weights)
 
 
 def test_a_run_gives_the_hits_of_a_query_best_first() -> None:
