@@ -11,13 +11,13 @@ from typing import IO, Any
 from dretrieve.errors import UsageError, quoted
 from dretrieve.jobs.evaluate_inputs import open_corpus, questions_fingerprint, run_fingerprint
 from dretrieve.metrics.answers import Answers
+from dretrieve.runs.json_forms import DIALECTS, Question, write_json_run
+from dretrieve.runs.read import forms_for, read_run
+from dretrieve.runs.write import WRITTEN_FORMS, compressed, write_run
 from dretrieve.store.stage import Stage
 from dretrieve.store.text_store import TextStore
 from dretrieve.text.collection import Collection
 from dretrieve.text.queries import QuerySet
-from dretrieve.text.run_json import DIALECTS, Question, write_json_run
-from dretrieve.text.run_write import WRITTEN_FORMS, compressed, write_run
-from dretrieve.text.runs import forms_for, read_run
 from dretrieve.types import Progress, Record, Run, Silent
 
 STAGE, VERSION = "convert-run", 1

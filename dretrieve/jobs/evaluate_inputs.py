@@ -26,7 +26,7 @@ class EvaluateConfig:
 
     Attributes:
         runs: run files; with several and ``compare`` the first is the baseline.
-        run_format: forms of the runs, as `dretrieve.text.runs.forms_for` takes them.
+        run_format: forms of the runs, as `dretrieve.runs.read.forms_for` takes them.
         predictions: a reader's answers, instead of runs.
         qrels: ``DIR[:split]`` or a qrels file.
         answers: ``DIR[:split]`` of questions with answers.

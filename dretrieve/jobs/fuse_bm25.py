@@ -13,12 +13,12 @@ from dretrieve.jobs.evaluate_inputs import run_fingerprint
 from dretrieve.jobs.fuse_dev_sets import DevConfig, DevInput, open_dev_sets, read_weighed
 from dretrieve.metrics.measure import Measure
 from dretrieve.runs.fuse import FuseOptions, Pair, align, fuse
+from dretrieve.runs.read import forms_for, read_run
 from dretrieve.runs.tune import parse_alphas, tune_alpha
+from dretrieve.runs.write import compressed, compression, write_run
 from dretrieve.store.interrupt import interruptible
 from dretrieve.store.shards import shard_rows, shard_stem
 from dretrieve.store.stage import Stage, open_artefact
-from dretrieve.text.run_write import compressed, compression, write_run
-from dretrieve.text.runs import forms_for, read_run
 from dretrieve.types import Progress, Silent
 
 STAGE, VERSION = "fuse-bm25", 1
@@ -201,7 +201,9 @@ def _weight(
     if dev is None:
         return {"alpha": config.options.alpha}
     sets = dev.load(config.options.depth)
-    curve = tune_alpha(sets, config.options, alphas, dev.measure, threads=config.threads, progress=progress)
+    curve = tune_alpha(
+        sets, config.options, alphas, str(dev.measure), threads=config.threads, progress=progress
+    )
     if len(alphas) > 1 and min(curve.means) == max(curve.means):
         why = "no relevant passage is among the hits" if not max(curve.means) else "the dev sets do not tell"
         progress.note(

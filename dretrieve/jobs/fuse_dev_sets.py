@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from dretrieve.errors import UsageError, quoted
 from dretrieve.jobs.evaluate_inputs import find_qrels, open_corpus, questions_fingerprint, run_fingerprint
 from dretrieve.metrics.answers import Answers
+from dretrieve.metrics.judged import judge
 from dretrieve.metrics.measure import Measure
-from dretrieve.metrics.qa import prepare_answers
+from dretrieve.metrics.qa import judge_by_answers, prepare_answers
 from dretrieve.metrics.registry import parse_measures
 from dretrieve.metrics.top_k import parse_top_k
 from dretrieve.runs.fuse import align
-from dretrieve.runs.tune import DevSet, judge_by_answers
+from dretrieve.runs.read import read_run, refuse_ranks
+from dretrieve.runs.tune import DevSet
 from dretrieve.store.text_store import TextStore
 from dretrieve.text.collection import Collection
 from dretrieve.text.files import sha256_of
 from dretrieve.text.qrels import read_qrels
 from dretrieve.text.queries import QuerySet
-from dretrieve.text.runs import read_run, refuse_ranks
 from dretrieve.types import Progress, Qrels, Run
 
 
@@ -83,10 +85,20 @@ class DevInput:
             if isinstance(truth, Path):
                 qrels = read_qrels(truth)
             else:
-                ids, text_of = truth.queries.ids(), TextOf(truth.corpus)
-                qrels = judge_by_answers(pair, ids, truth.answers, text_of, depth)
-            sets.append(DevSet(name, pair, qrels))
+                ids = truth.queries.ids()
+                held = set(ids)
+                hits = {
+                    query_id: pair.passages_of(row, depth)
+                    for row, query_id in enumerate(pair.query_ids)
+                    if query_id in held
+                }
+                qrels = judge_by_answers(hits, ids, truth.answers, TextOf(truth.corpus))
+            sets.append(DevSet(name, pair, qrels.query_ids, partial(_worth, qrels, self.measure)))
         return sets
+
+
+def _worth(qrels: Qrels, measure: Measure, fused: Run) -> float:
+    return measure.aggregate(measure.values(judge(fused, qrels)))
 
 
 def read_weighed(paths: tuple[Path, Path], forms: tuple[str, str]) -> tuple[Run, Run]:

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from dretrieve.runs.read import read_run
 from dretrieve.text.beir import Query
 from dretrieve.text.collection import Collection
 from dretrieve.text.examples import read_examples
 from dretrieve.text.foreign.triplets import read_colbert_triples
 from dretrieve.text.forms import FORMS, TRAINING_READERS, Form, detect, read_corpus, read_queries
 from dretrieve.text.qrels import read_qrels
-from dretrieve.text.runs import read_run
 from dretrieve.types import Progress, Qrels, Record, Run
 
 Facts = dict[str, Any]

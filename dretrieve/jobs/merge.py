@@ -10,12 +10,12 @@ from typing import Any
 from dretrieve.errors import UsageError, VerificationError
 from dretrieve.jobs.search_output import STAGE, VERSION
 from dretrieve.runs.merge import merge_runs
+from dretrieve.runs.read import forms_for, read_run, refuse_ranks
+from dretrieve.runs.write import compression, write_run
 from dretrieve.store.interrupt import interruptible
 from dretrieve.store.manifest import Manifest
 from dretrieve.store.shards import Shard, check_tiling
 from dretrieve.store.stage import Stage, differences, open_artefact
-from dretrieve.text.run_write import compression, write_run
-from dretrieve.text.runs import forms_for, read_run, refuse_ranks
 from dretrieve.types import Progress, Run, Silent
 
 

@@ -16,6 +16,7 @@ from dretrieve.jobs.evaluate_inputs import run_fingerprint
 from dretrieve.metrics.answers import Answers
 from dretrieve.mining.examples import COUNTS, Examples, positives_of
 from dretrieve.mining.negatives import FILTERS, SAMPLINGS, Miner, MiningOptions
+from dretrieve.runs.read import forms_for, read_run, refuse_ranks
 from dretrieve.store.fingerprint import sha256_file
 from dretrieve.store.interrupt import interruptible
 from dretrieve.store.manifest import Manifest
@@ -25,7 +26,6 @@ from dretrieve.store.state import recorded_state
 from dretrieve.text.collection import Collection
 from dretrieve.text.examples import example_line
 from dretrieve.text.queries import QuerySet
-from dretrieve.text.runs import forms_for, read_run, refuse_ranks
 from dretrieve.types import Progress, Record, Silent
 
 STAGE, VERSION = "mine-negatives", 1

@@ -18,13 +18,13 @@ from dretrieve.jobs.search_output import STAGE, search_stage, write_search
 from dretrieve.jobs.search_queries import QuerySource, encoded_queries, given_queries, resolved_device
 from dretrieve.jobs.search_show import Example, examples, passage_texts
 from dretrieve.runs.checkpoint import Checkpoint, checkpoint_path, discard_checkpoint
+from dretrieve.runs.read import read_run
 from dretrieve.runs.search import QueryVectors, check_model, check_queries, search_run
 from dretrieve.store.atomic import make_folder
 from dretrieve.store.fingerprint import sha256_bytes
 from dretrieve.store.interrupt import Signals, interruptible
 from dretrieve.store.shards import Shard, shard_rows
 from dretrieve.store.state import recorded_state
-from dretrieve.text.runs import read_run
 from dretrieve.types import Progress, Run, Silent
 
 __all__ = ["SearchConfig", "SearchResult", "run"]

@@ -10,7 +10,7 @@ from typing import Any
 
 from dretrieve.errors import UsageError
 from dretrieve.jobs.search_show import Example, render_examples
-from dretrieve.text.run_write import WRITTEN_FORMS
+from dretrieve.runs.write import WRITTEN_FORMS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from dretrieve.jobs.search_config import SearchConfig
+from dretrieve.runs.write import compression, write_run
 from dretrieve.store.shards import Shard
 from dretrieve.store.stage import Stage
-from dretrieve.text.run_write import compression, write_run
 from dretrieve.types import Run
 
 STAGE, VERSION = "search", 1

@@ -11,10 +11,10 @@ from dretrieve.index.words import open_words
 from dretrieve.jobs.search_config import SearchConfig, SearchResult
 from dretrieve.jobs.search_output import search_stage, write_search
 from dretrieve.jobs.search_show import Example, examples
+from dretrieve.runs.read import read_run
 from dretrieve.store.interrupt import Signals
 from dretrieve.text.collection import Collection
 from dretrieve.text.corpus_spec import parse_corpus
-from dretrieve.text.runs import read_run
 from dretrieve.types import Progress, Run
 
 QUERIES_AT_ONCE = 256

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from dretrieve.errors import DataError, DretrieveError, VerificationError
+from dretrieve.runs.read import read_run
 from dretrieve.store.card import CARD, ModelCard
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.manifest import Manifest, manifest_path, read_manifest, verify_files
@@ -18,7 +19,6 @@ from dretrieve.text.examples import Example, read_examples
 from dretrieve.text.files import is_stream, sha256_of
 from dretrieve.text.forms import detect
 from dretrieve.text.qrels import read_qrels
-from dretrieve.text.runs import read_run
 from dretrieve.types import Progress, Qrels, Run
 
 RUN_STAGES = ("search", "fuse-bm25", "convert-run")

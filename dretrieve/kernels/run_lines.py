@@ -1,6 +1,6 @@
 """Hits to lines of text, compiled: nine significant digits, as ``%.9g`` writes them; others come as text.
 
-The plain twin is the Python loop in `dretrieve.text.run_write`; tests compare the two byte for byte.
+The plain twin is the Python loop in `dretrieve.runs.write`; tests compare the two byte for byte.
 """
 
 from __future__ import annotations

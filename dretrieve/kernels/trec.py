@@ -1,7 +1,7 @@
 """Lines of a run to columns, compiled: byte scan, hashed ids and decimal scores in one pass.
 
 Nothing is shared between blocks, so that several threads may scan one file. The plain twin is
-`dretrieve.text.run_lines.parse_line`, which also words the errors; tests compare the two.
+`dretrieve.runs.lines.parse_line`, which also words the errors; tests compare the two.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dretrieve.text.run_locate import Located, locate
+from dretrieve.runs.locate import Located, locate
 from dretrieve.types import Qrels, Run
 
 

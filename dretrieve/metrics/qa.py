@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +12,11 @@ from dretrieve.errors import DataError, UsageError, quoted
 from dretrieve.metrics.answers import Answers
 from dretrieve.metrics.exact_match import exact_match, f1
 from dretrieve.metrics.scores import Scores
-from dretrieve.metrics.top_k import first_answer_ranks, top_k
+from dretrieve.metrics.top_k import first_answer_ranks, known_text, top_k
 from dretrieve.text.files import parse_json, read_lines
+from dretrieve.text.qrels import qrels_of
 from dretrieve.text.queries import QuerySet
-from dretrieve.types import Run
+from dretrieve.types import Qrels, Run
 
 READER_MEASURES: dict[str, Callable[[str, Sequence[str]], float]] = {"EM": exact_match, "F1": f1}
 PREDICTION_KEYS = ("prediction", "answer", "prediction_text", "text")
@@ -131,6 +132,35 @@ def score_answers(
         notes.append(f"the run holds at most {longest:,} hits per question, top{max(cutoffs)} looks at more")
     ranks = first_answer_ranks(run, ids, answers, text_of, max(cutoffs))
     return Scores(name=name, query_ids=ids, values={f"top{k}": top_k(ranks, k) for k in cutoffs}, notes=notes)
+
+
+def judge_by_answers(
+    hits: Mapping[str, Iterable[str]],
+    query_ids: Sequence[str],
+    answers: Sequence[Answers],
+    text_of: Callable[[str], str | None],
+) -> Qrels:
+    """Return judgements in which a passage is relevant if it holds an answer: each is looked at once.
+
+    Args:
+        hits: query id to passages; taken of questions with a usable answer alone.
+        query_ids: [Q] the questions; each is in the result.
+        answers: [Q].
+        text_of: a passage's text by id, None when the corpus lacks it.
+
+    Raises:
+        DataError: a hit is not in the corpus.
+    """
+    return qrels_of(
+        {
+            query_id: {
+                passage_id: 1
+                for passage_id in (hits.get(query_id, ()) if accepted else ())
+                if accepted.found_in(known_text(text_of, passage_id))
+            }
+            for query_id, accepted in zip(query_ids, answers, strict=True)
+        }
+    )
 
 
 def score_predictions(

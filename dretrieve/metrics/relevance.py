@@ -13,7 +13,7 @@ from dretrieve.errors import DataError, quoted
 from dretrieve.metrics.judged import count_in_group, grades_of, judge
 from dretrieve.metrics.measure import Measure
 from dretrieve.metrics.scores import Scores
-from dretrieve.text.run_locate import Located, locate, locate_file
+from dretrieve.runs.locate import Located, locate, locate_file
 from dretrieve.types import Qrels, Run
 
 

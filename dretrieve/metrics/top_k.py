@@ -64,16 +64,25 @@ def first_answer_ranks(
         start, stop = int(run.offsets[row]), int(run.offsets[row + 1])
         for rank, hit in enumerate(range(start, min(stop, start + depth)), 1):
             passage_id = run.passage_ids[int(run.passages[hit])]
-            text = text_of(passage_id)
-            if text is None:
-                raise DataError(
-                    f"the run's passage {quoted(passage_id)} is not in the corpus; "
-                    "give the --corpus that was searched"
-                )
-            if answers[position].found_in(text):
+            if answers[position].found_in(known_text(text_of, passage_id)):
                 ranks[position] = rank
                 break
     return ranks
+
+
+def known_text(text_of: Callable[[str], str | None], passage_id: str) -> str:
+    """Return the text of a hit.
+
+    Raises:
+        DataError: the corpus lacks it.
+    """
+    text = text_of(passage_id)
+    if text is None:
+        raise DataError(
+            f"the run's passage {quoted(passage_id)} is not in the corpus; "
+            "give the --corpus that was searched"
+        )
+    return text
 
 
 def top_k(ranks: NDArray[np.int64], k: int) -> NDArray[np.float64]:

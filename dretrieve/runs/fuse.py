@@ -98,6 +98,15 @@ class Pair:
         """Return how many queries the dense run lacks and how many the BM25 run lacks."""
         return int((self.rows[0] < 0).sum()), int((self.rows[1] < 0).sum())
 
+    def passages_of(self, query: int, depth: int) -> list[str]:
+        """Return the passages among the first ``depth`` of both lists of a query, each once."""
+        found = [np.empty(0, np.int32)]
+        for rows, (offsets, passages, _) in zip(self.rows, (self.dense, self.bm25), strict=True):
+            row = int(rows[query])
+            if row >= 0:
+                found.append(passages[offsets[row] : min(offsets[row + 1], offsets[row] + depth)])
+        return [self.passage_ids[passage] for passage in np.unique(np.concatenate(found)).tolist()]
+
 
 def align(dense: Run, bm25: Run) -> Pair:
     """Return the two runs over one table of ids."""

@@ -6,31 +6,33 @@ size; of equal candidates the smallest wins.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-import numpy as np
-
 from dretrieve.errors import DataError, UsageError, quoted
-from dretrieve.metrics.answers import Answers
-from dretrieve.metrics.judged import judge
-from dretrieve.metrics.measure import Measure
 from dretrieve.runs.fuse import FuseOptions, Pair, fuse
-from dretrieve.text.qrels import qrels_of
-from dretrieve.types import Progress, Qrels, Silent
+from dretrieve.types import Progress, Run, Silent
 
 LARGEST_GRID = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class DevSet:
-    """One dev set: what it is called, its two runs, its judgements."""
+    """One dev set.
+
+    Attributes:
+        name: what it is called.
+        pair: its two runs.
+        query_ids: its judged queries.
+        worth: measures a fused run on them; larger is better.
+    """
 
     name: str
     pair: Pair
-    qrels: Qrels
+    query_ids: Sequence[str]
+    worth: Callable[[Run], float]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,7 +112,7 @@ def tune_alpha(
     sets: Sequence[DevSet],
     options: FuseOptions,
     alphas: Sequence[float],
-    measure: Measure,
+    measure: str,
     *,
     threads: int = 1,
     progress: Progress | None = None,
@@ -121,7 +123,7 @@ def tune_alpha(
         sets: at least one.
         options: the fusion, but for its alpha.
         alphas: at least one, ascending.
-        measure: larger is better.
+        measure: what the sets' ``worth`` is called.
         threads: for each fusion.
         progress: is told the fusions done.
 
@@ -130,8 +132,8 @@ def tune_alpha(
     """
     progress = progress or Silent()
     for dev in sets:
-        if not set(dev.qrels.query_ids) & set(dev.pair.query_ids):
-            held, judged = (next(iter(ids), "none") for ids in (dev.pair.query_ids, dev.qrels.query_ids))
+        if not set(dev.query_ids) & set(dev.pair.query_ids):
+            held, judged = (next(iter(ids), "none") for ids in (dev.pair.query_ids, dev.query_ids))
             raise DataError(
                 f"none of the queries of the runs for {dev.name} is in it (a run has {held!r}, the set "
                 f"{judged!r}); give the runs of this split"
@@ -141,57 +143,8 @@ def tune_alpha(
     for alpha in alphas:
         row = []
         for dev in sets:
-            fused = fuse(dev.pair, replace(options, alpha=alpha), threads=threads)
-            row.append(measure.aggregate(measure.values(judge(fused, dev.qrels))))
+            row.append(dev.worth(fuse(dev.pair, replace(options, alpha=alpha), threads=threads)))
             progress.advance(1)
         values.append(row)
     progress.finish()
-    return Curve(measure=str(measure), sets=[dev.name for dev in sets], alphas=list(alphas), values=values)
-
-
-def judge_by_answers(
-    pair: Pair,
-    query_ids: Sequence[str],
-    answers: Sequence[Answers],
-    text_of: Callable[[str], str | None],
-    depth: int,
-) -> Qrels:
-    """Return judgements in which a passage is relevant if it holds an answer: each is looked at once.
-
-    Args:
-        pair: the runs; passages beyond ``depth`` of both lists are not looked at.
-        query_ids: [Q] the questions; each is in the result.
-        answers: [Q].
-        text_of: a passage's text by id, None when the corpus lacks it.
-        depth: hits of each list.
-
-    Raises:
-        DataError: a run names a passage that the corpus lacks.
-    """
-    rows = {query_id: row for row, query_id in enumerate(pair.query_ids)}
-    judgements: dict[str, dict[str, int]] = {}
-    for query_id, accepted in zip(query_ids, answers, strict=True):
-        judged = judgements.setdefault(query_id, {})
-        row = rows.get(query_id)
-        for passage_id in _hits(pair, row, depth) if row is not None and accepted else ():
-            text = text_of(passage_id)
-            if text is None:
-                raise DataError(
-                    f"passage {passage_id!r} of a dev run is not in the corpus; give the --corpus that was "
-                    "searched"
-                )
-            if accepted.found_in(text):
-                judged[passage_id] = 1
-    return qrels_of(judgements)
-
-
-def _hits(pair: Pair, query: int, depth: int) -> Iterator[str]:
-    """Yield the passages of both lists of a query, each once."""
-    found = []
-    for rows, (offsets, passages, _) in zip(pair.rows, (pair.dense, pair.bm25), strict=True):
-        row = int(rows[query])
-        if row >= 0:
-            start = int(offsets[row])
-            found.append(passages[start : min(int(offsets[row + 1]), start + depth)])
-    for passage in np.unique(np.concatenate(found)).tolist() if found else ():
-        yield pair.passage_ids[passage]
+    return Curve(measure=measure, sets=[dev.name for dev in sets], alphas=list(alphas), values=values)

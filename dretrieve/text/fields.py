@@ -59,6 +59,13 @@ GRADES = (
     "qrel",
     "relevancy",
 )
+# The cells of a header of judgements or of a run, where ``id`` alone does not say whose it is.
+QUERY_COLUMNS = frozenset({*QUERY_IDS, "query", "topic", "topicid"}) - {"_id", "id"}
+PASSAGE_COLUMNS = frozenset({*PASSAGE_IDS, "doc", "document", "passage"}) - {"_id", "id"}
+RANKS, SCORES = ("rank", "ranking"), ("score", "scores", "sim", "similarity")
+RUN_COLUMNS = {*QUERY_COLUMNS, *PASSAGE_COLUMNS, *RANKS, *SCORES}.union(
+    ("id", "iter", "q0", "tag", "run", "run_id", "runid", "run_name", "system", "name")
+)
 ONLY_QUERIES = {*QUERY_IDS, *QUERY_TEXTS, *ANSWERS, "split", "relation"} - {
     *(*PASSAGE_IDS, *PASSAGE_TEXTS, *TITLES)
 }

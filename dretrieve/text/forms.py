@@ -14,7 +14,16 @@ import numpy as np
 
 from dretrieve.errors import DataError, PreconditionError, quoted
 from dretrieve.text.beir import Query, find_file
-from dretrieve.text.fields import ONLY_PASSAGES, ONLY_QUERIES, PASSAGE_TEXTS, QUERY_TEXTS, word_of
+from dretrieve.text.columns import header, split_line
+from dretrieve.text.fields import (
+    ONLY_PASSAGES,
+    ONLY_QUERIES,
+    PASSAGE_TEXTS,
+    QUERY_TEXTS,
+    RANKS,
+    SCORES,
+    word_of,
+)
 from dretrieve.text.files import exists, read_lines
 from dretrieve.text.foreign import dpr, pyserini, tevatron, triplets
 from dretrieve.text.foreign.columns import Side, bare_columns, header_of
@@ -23,7 +32,6 @@ from dretrieve.text.foreign.rows import TrainingRow
 from dretrieve.text.json_array import read_json_array
 from dretrieve.text.qrels import judgement_header
 from dretrieve.text.records import by_id, read_objects, read_passages, read_questions
-from dretrieve.text.run_lines import RANK, SCORE, header, split_line
 from dretrieve.types import Record
 
 Role = Literal["collection", "corpus", "queries", "texts", "training", "examples", "triples", "qrels", "run"]
@@ -189,9 +197,9 @@ def _of_words(keys: Iterable[str], passages: str, queries: str, either: str) -> 
 def _detect_columns(line: str) -> str | None:
     words = [part.decode() for part in split_line(line.encode())]
     titles = header(line.encode())
-    if judgement_header(words) and not {*RANK}.intersection(titles) and "corpus_id" in map(word_of, words):
+    if judgement_header(words) and not {*RANKS}.intersection(titles) and "corpus_id" in map(word_of, words):
         return "qrels"
-    if {*RANK, *SCORE}.intersection(titles):
+    if {*RANKS, *SCORES}.intersection(titles):
         return "run"
     if named := header_of(line):
         return _of_words(named[1], "passage-columns", "query-columns", "text-columns")

@@ -15,15 +15,13 @@ import numpy as np
 
 from dretrieve.errors import DataError, quoted
 from dretrieve.store.atomic import replacing
-from dretrieve.text.fields import GRADES, PASSAGE_IDS, QUERY_IDS, Fields, word_of
+from dretrieve.text.columns import found, split_line
+from dretrieve.text.fields import GRADES, PASSAGE_COLUMNS, QUERY_COLUMNS, Fields, word_of
 from dretrieve.text.files import UNIQUE, parse_object, read_json, read_json_lines, read_lines
-from dretrieve.text.run_lines import found, split_line
 from dretrieve.types import Qrels
 
 GRADE = re.compile(r"([+-]?\d+)(\.0*)?")
 SMALLEST, LARGEST = -(2**31), 2**31 - 1
-QUERY_NAMES = frozenset({*QUERY_IDS, "query", "topic", "topicid"}) - {"_id", "id"}
-PASSAGE_NAMES = frozenset({*PASSAGE_IDS, "doc", "document", "passage"}) - {"_id", "id"}
 PLACES = {3: (0, 1, 2), 4: (0, 2, 3)}
 
 
@@ -35,7 +33,8 @@ def judgement_header(parts: list[str]) -> tuple[int, int, int] | None:
     if places is None or len(grades) != 1:
         return None
     named = [
-        [place for place, word in enumerate(words) if word in names] for names in (QUERY_NAMES, PASSAGE_NAMES)
+        [place for place, word in enumerate(words) if word in names]
+        for names in (QUERY_COLUMNS, PASSAGE_COLUMNS)
     ]
     if all(len(one) == 1 for one in named):
         return named[0][0], named[1][0], grades[0]

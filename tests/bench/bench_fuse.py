@@ -28,10 +28,10 @@ warnings.simplefilter("ignore")
 import numpy as np  # noqa: E402
 import ranx  # noqa: E402
 
+from dretrieve.runs.build import HitColumns, build_run  # noqa: E402
 from dretrieve.runs.fuse import FuseOptions, align, fuse  # noqa: E402
-from dretrieve.text.run_build import HitColumns, build_run  # noqa: E402
-from dretrieve.text.run_write import write_run  # noqa: E402
-from dretrieve.text.runs import read_run  # noqa: E402
+from dretrieve.runs.read import read_run  # noqa: E402
+from dretrieve.runs.write import write_run  # noqa: E402
 from dretrieve.types import Run  # noqa: E402
 
 ALPHA = 0.4

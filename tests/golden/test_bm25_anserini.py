@@ -15,9 +15,9 @@ from dretrieve.index.bm25 import Bm25Index
 from dretrieve.index.bm25_build import build_bm25
 from dretrieve.metrics.judged import judge
 from dretrieve.metrics.registry import parse_measures
+from dretrieve.runs.select import drop_self
 from dretrieve.text.collection import Collection
 from dretrieve.text.qrels import read_qrels
-from dretrieve.text.run_select import drop_self
 from dretrieve.types import Run
 
 pytestmark = pytest.mark.realdata

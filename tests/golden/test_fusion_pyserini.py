@@ -18,10 +18,10 @@ import pytest
 
 from dretrieve.metrics.judged import judge
 from dretrieve.metrics.registry import parse_measures
+from dretrieve.runs.build import HitColumns, build_run
 from dretrieve.runs.fuse import FuseOptions, align, fuse
+from dretrieve.runs.read import read_run
 from dretrieve.text.qrels import read_qrels
-from dretrieve.text.run_build import HitColumns, build_run
-from dretrieve.text.runs import read_run
 from dretrieve.types import Qrels, Run
 
 pytestmark = pytest.mark.realdata

@@ -13,7 +13,7 @@ from dretrieve.index import ann
 from dretrieve.index.registry import open_vector_index
 from dretrieve.jobs import index as index_job
 from dretrieve.jobs import search
-from dretrieve.text.runs import read_run
+from dretrieve.runs.read import read_run
 from dretrieve.types import Silent
 
 ROWS, DIM = 3000, 24

@@ -7,7 +7,7 @@ import pytest
 
 from dretrieve.errors import DataError, UsageError
 from dretrieve.jobs.convert_run import FORMS, ConvertRunConfig, run
-from dretrieve.text.runs import read_run
+from dretrieve.runs.read import read_run
 
 TREC = "q1 Q0 d1 1 0.500000022 t\nq1 Q0 d2 2 0.500000021 t\nq2 Q0 d3 1 -7 t\n"
 

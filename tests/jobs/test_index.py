@@ -11,7 +11,7 @@ import pytest
 from dretrieve.errors import PreconditionError, UsageError, VerificationError
 from dretrieve.jobs import search
 from dretrieve.jobs.index import IndexConfig, run
-from dretrieve.text.runs import read_run
+from dretrieve.runs.read import read_run
 
 
 @pytest.fixture

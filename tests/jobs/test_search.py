@@ -20,10 +20,10 @@ from dretrieve.jobs.search import SearchConfig
 from dretrieve.jobs.search_show import Example, Hit, render_examples
 from dretrieve.order import id_ranks, top_k
 from dretrieve.runs.checkpoint import checkpoint_path
+from dretrieve.runs.read import read_run
 from dretrieve.scoring.dot import dot_matrix
 from dretrieve.store.interrupt import Signals
 from dretrieve.store.manifest import manifest_path, read_manifest
-from dretrieve.text.runs import read_run
 
 ROWS, QUERIES, DIM, HITS = 5000, 15, 12, 40
 

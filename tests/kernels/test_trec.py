@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from dretrieve.errors import DataError
 from dretrieve.kernels.trec import BAD, SURE, UNSURE, parse_score
-from dretrieve.text import run_lines
+from dretrieve.runs import lines
 
 NUMBERS = (
     st.floats(width=32, allow_nan=False, allow_infinity=False).map(repr)
@@ -18,7 +18,7 @@ NUMBERS = (
 
 def twin(token):
     try:
-        return run_lines.parse_score(token, Path("r"), 1)
+        return lines.parse_score(token, Path("r"), 1)
     except DataError:
         return None
 

@@ -10,8 +10,8 @@ import pytest
 
 from dretrieve.metrics.judged import Judged, judge
 from dretrieve.metrics.registry import parse_measures
+from dretrieve.runs.build import HitColumns, build_run
 from dretrieve.text.qrels import qrels_of
-from dretrieve.text.run_build import HitColumns, build_run
 from dretrieve.types import Run
 
 Hits = dict[str, dict[str, float]]

@@ -1,8 +1,8 @@
 import numpy as np
 
 from dretrieve.metrics.judged import count_in_group, grades_of, judge, ratio
+from dretrieve.runs.locate import locate
 from dretrieve.text.qrels import qrels_of
-from dretrieve.text.run_locate import locate
 
 
 def test_only_judged_hits_remain_with_their_ranks(judged_of):
@@ -44,8 +44,8 @@ def test_count_in_group():
 
 
 def test_large_runs_take_the_compiled_join(run_of, monkeypatch):
+    from dretrieve.runs import select
     from dretrieve.store.ids import IdTable
-    from dretrieve.text import run_select
     from dretrieve.types import Run
 
     small = run_of({"q1": {"a": 3.0, "b": 2.0}, "q2": {"b": 5.0, "é": 4.0}})
@@ -54,7 +54,7 @@ def test_large_runs_take_the_compiled_join(run_of, monkeypatch):
     )
     qrels = qrels_of({"q2": {"é": 2, "zzz": 1}, "q1": {"b": 1}})
     plain = judge(small, qrels)
-    monkeypatch.setattr(run_select, "MANY", 0)
+    monkeypatch.setattr(select, "MANY", 0)
     compiled = judge(table, qrels)
     for name in ("query", "rank", "grade", "retrieved"):
         np.testing.assert_array_equal(getattr(plain, name), getattr(compiled, name))

@@ -3,9 +3,11 @@ import json
 import pytest
 
 from dretrieve.errors import DataError, UsageError
+from dretrieve.metrics.answers import Answers
 from dretrieve.metrics.qa import (
     group_labels,
     groups_of,
+    judge_by_answers,
     parse_reader_measures,
     prepare_answers,
     read_predictions,
@@ -138,3 +140,21 @@ def test_broken_predictions(tmp_path, text, message):
     with pytest.raises(DataError) as caught:
         read_predictions(path)
     assert message in str(caught.value)
+
+
+def test_answers_judge_every_hit_once():
+    texts = {"wrong": "the sea", "right": "the Moon moves it"}
+    asked = []
+
+    def text_of(passage_id):
+        asked.append(passage_id)
+        return texts.get(passage_id)
+
+    answers = [Answers(["moon"]), Answers(["x"]), Answers([])]
+    hits = {"q": ["right", "wrong"], "unanswered": ["right"]}
+    qrels = judge_by_answers(hits, ["q", "unsearched", "unanswered"], answers, text_of)
+    assert list(qrels.query_ids) == ["q", "unsearched", "unanswered"]
+    assert [qrels.passage_ids[row] for row in qrels.passages] == ["right"]
+    assert asked == ["right", "wrong"]
+    with pytest.raises(DataError, match="give the --corpus that was searched"):
+        judge_by_answers({"q": ["gone"]}, ["q"], [Answers(["moon"])], text_of)

@@ -306,9 +306,9 @@ def official_names(rel):
 @pytest.mark.realdata
 @pytest.mark.parametrize(("output", "qrels", "run", "complete", "depth", "rel", "count"), OFFICIAL)
 def test_the_official_outputs_of_trec_eval(data_dir, output, qrels, run, complete, depth, rel, count):
+    from dretrieve.runs.read import read_run
+    from dretrieve.runs.select import first_hits
     from dretrieve.text.qrels import read_qrels
-    from dretrieve.text.run_select import first_hits
-    from dretrieve.text.runs import read_run
 
     folder = data_dir / "eval-truth" / "trec_eval-test"
     hits = read_run(folder / run)
@@ -345,8 +345,8 @@ PUBLISHED = [  # run, nDCG@10 on TREC DL 2019 and 2020 over the whole collection
 @pytest.mark.realdata
 @pytest.mark.parametrize(("name", "dl19", "dl20"), PUBLISHED)
 def test_published_ndcg_of_published_runs(data_dir, name, dl19, dl20):
+    from dretrieve.runs.read import read_run
     from dretrieve.text.qrels import read_qrels
-    from dretrieve.text.runs import read_run
 
     folder = data_dir / "msmarco-dl19-dl20-pool"
     (measure,) = parse_measures("nDCG@10")

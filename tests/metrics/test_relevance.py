@@ -3,8 +3,8 @@ import pytest
 from dretrieve.errors import DataError
 from dretrieve.metrics.registry import parse_measures
 from dretrieve.metrics.relevance import RelevanceOptions, score_relevance
+from dretrieve.runs.write import write_run
 from dretrieve.text.qrels import qrels_of
-from dretrieve.text.run_write import write_run
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dretrieve.errors import UsageError
+from dretrieve.runs.build import HitColumns, build_run
 from dretrieve.runs.fuse import FuseOptions, align, fuse, fuse_plain
-from dretrieve.text.run_build import HitColumns, build_run
 from dretrieve.types import Run
 
 

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from dretrieve.errors import DataError, UsageError
-from dretrieve.metrics.answers import Answers
-from dretrieve.metrics.registry import parse_measures
 from dretrieve.runs.fuse import FuseOptions, Pair, align
-from dretrieve.runs.tune import Curve, DevSet, judge_by_answers, parse_alphas, tune_alpha
-from dretrieve.text.qrels import qrels_of
+from dretrieve.runs.tune import Curve, DevSet, parse_alphas, tune_alpha
 from dretrieve.types import Run
 
-RR = parse_measures("RR@10")[0]
+
+def reciprocal_rank(run: Run) -> float:
+    """Return 1 / rank of the passage ``right`` of the one query."""
+    return 1 / (1 + [passage for passage, _ in run.hits(0)].index("right"))
 
 
 def pair_of(dense: dict[str, float], bm25: dict[str, float], query: str = "q") -> Pair:
@@ -36,17 +36,20 @@ def pair_of(dense: dict[str, float], bm25: dict[str, float], query: str = "q") -
 FIRST = DevSet(
     "first",
     pair_of({"wrong": 2.0, "right": 1.0}, {"wrong": 0.0, "right": 1.0}),
-    qrels_of({"q": {"right": 1}}),
+    ["q"],
+    reciprocal_rank,
 )
 SECOND = DevSet(
     "second",
     pair_of({"right": 2.0, "wrong": 0.0}, {"right": 0.0, "wrong": 1.0}),
-    qrels_of({"q": {"right": 1}}),
+    ["q"],
+    reciprocal_rank,
 )
 
 
 def test_one_alpha_serves_all_sets() -> None:
-    curve = tune_alpha([FIRST, SECOND], FuseOptions(), [0.5, 1.5, 2.5], RR)
+    curve = tune_alpha([FIRST, SECOND], FuseOptions(), [0.5, 1.5, 2.5], "RR@10")
+    assert curve.measure == "RR@10"
     assert curve.values == [[0.5, 1.0], [1.0, 1.0], [1.0, 0.5]]
     assert curve.best == 1.5
     assert curve.as_json()["means"] == [0.75, 1.0, 0.75]
@@ -58,9 +61,9 @@ def test_of_equals_the_smallest_wins() -> None:
 
 
 def test_runs_of_other_queries_are_refused() -> None:
-    other = DevSet("other:dev", FIRST.pair, qrels_of({"q9": {"right": 1}}))
+    other = DevSet("other:dev", FIRST.pair, ["q9"], reciprocal_rank)
     with pytest.raises(DataError, match=r"none of the queries of the runs for other:dev .*'q'.*'q9'"):
-        tune_alpha([other], FuseOptions(), [1.0], RR)
+        tune_alpha([other], FuseOptions(), [1.0], "RR@10")
 
 
 @pytest.mark.parametrize(
@@ -98,23 +101,7 @@ def test_other_ranges_are_refused(text: str, message: str) -> None:
         parse_alphas(text)
 
 
-def test_answers_judge_every_hit_within_the_depth_once() -> None:
-    texts = {"wrong": "the sea", "right": "the Moon moves it"}
-    asked: list[str] = []
-
-    def text_of(passage_id: str) -> str | None:
-        asked.append(passage_id)
-        return texts.get(passage_id)
-
-    answers = [Answers(["moon"]), Answers(["x"])]
-    qrels = judge_by_answers(FIRST.pair, ["q", "unsearched"], answers, text_of, 5)
-    assert list(qrels.query_ids) == ["q", "unsearched"]
-    assert [qrels.passage_ids[row] for row in qrels.passages] == ["right"]
-    assert sorted(asked) == ["right", "wrong"]
-    cut = judge_by_answers(FIRST.pair, ["q"], answers[:1], {"wrong": "", "right": ""}.get, 1)
-    assert len(cut.passages) == 0
-
-
-def test_a_hit_beyond_the_corpus_is_refused() -> None:
-    with pytest.raises(DataError, match="give the --corpus that was searched"):
-        judge_by_answers(FIRST.pair, ["q"], [Answers(["moon"])], lambda passage_id: None, 5)
+def test_the_passages_of_both_lists_are_named_once_within_the_depth() -> None:
+    pair = pair_of({"a": 3.0, "b": 2.0, "c": 1.0}, {"d": 2.0, "a": 1.0, "e": 0.0})
+    assert sorted(pair.passages_of(0, 2)) == ["a", "b", "d"]
+    assert sorted(pair.passages_of(0, 9)) == ["a", "b", "c", "d", "e"]

@@ -9,17 +9,16 @@ import pytest
 import zstandard
 
 from dretrieve.errors import DataError, UsageError
+from dretrieve.runs.read import read_run
+from dretrieve.runs.write import write_run
 from dretrieve.store.ids import IdTable
-from dretrieve.text import run_write
-from dretrieve.text.run_write import write_run
-from dretrieve.text.runs import read_run
 from dretrieve.types import Run
 
 
 @pytest.fixture(params=["plain", "compiled"])
 def path_taken(request, monkeypatch):
     if request.param == "compiled":
-        monkeypatch.setattr(run_write, "FEW", 0)
+        monkeypatch.setattr("dretrieve.runs.write.FEW", 0)
     return request.param
 
 
@@ -81,8 +80,8 @@ def test_both_ways_write_the_same_bytes_and_floats_survive(tmp_path, monkeypatch
         scores,
     )
     plain = written(run)
-    monkeypatch.setattr(run_write, "FEW", 0)
-    monkeypatch.setattr(run_write, "HITS_PER_BLOCK", 10_000)
+    monkeypatch.setattr("dretrieve.runs.write.FEW", 0)
+    monkeypatch.setattr("dretrieve.runs.write.HITS_PER_BLOCK", 10_000)
     assert written(run) == plain
     (tmp_path / "r").write_text(plain)
     again = {p: s for row in range(2) for p, s in read_run(tmp_path / "r").hits(row)}

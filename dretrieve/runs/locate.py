@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from dretrieve.text.run_lines import LineForm
-from dretrieve.text.run_select import hits_of, queries_of
-from dretrieve.text.runs import Sniffed, read_run, sniff
+from dretrieve.runs.lines import LineForm
+from dretrieve.runs.read import Sniffed, read_run, sniff
+from dretrieve.runs.select import hits_of, queries_of
 from dretrieve.types import Run
 
 if TYPE_CHECKING:
     from dretrieve.kernels.interning import Interned
-    from dretrieve.text.run_scan import Gathered
+    from dretrieve.runs.scan import Gathered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +67,7 @@ def locate(run: Run, ids: Sequence[str]) -> Located:
 
 
 def locate_file(path: Path, ids: Sequence[str], form: str = "auto") -> Located:
-    """Return what `locate` returns for the run at ``path``; errors as `dretrieve.text.runs.read_run`."""
+    """Return what `locate` returns for the run at ``path``; errors as `dretrieve.runs.read.read_run`."""
     seen = sniff(path, form)
     if seen.form is None or not seen.is_large or seen.ranks is not False:
         return locate(read_run(path, form), ids)
@@ -76,8 +76,8 @@ def locate_file(path: Path, ids: Sequence[str], form: str = "auto") -> Located:
 
 def _locate_large(path: Path, seen: Sniffed, ids: Sequence[str]) -> Located | None:
     """Return the located hits, or None when a query's lines stand in several places of the file."""
-    from dretrieve.text.run_blocks import scanned
-    from dretrieve.text.run_scan import Gathered, interned_ids
+    from dretrieve.runs.blocks import scanned
+    from dretrieve.runs.scan import Gathered, interned_ids
 
     assert seen.form is not None
     lengths: dict[bytes, int] = {}  # 0 while the query's lines are in `rest`

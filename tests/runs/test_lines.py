@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from dretrieve.errors import DataError
-from dretrieve.text.run_lines import FORMS, detect_form, parse_line, parse_score, split_line
+from dretrieve.runs.lines import FORMS, detect_form, parse_line, parse_score
 
 PATH = Path("r.trec")
 
@@ -37,11 +37,6 @@ def test_judgements_are_no_run_of_four_columns(line):
         DataError, match=r"line 1: four columns .* give judgements as --qrels, or say --run-format"
     ):
         detect_form(line, PATH, 1)
-
-
-def test_columns_are_parted_by_blanks_or_by_tabs():
-    assert split_line(b" q  Q0 \xc2\xa0d\x0b 1\r") == [b"q", b"Q0", b"\xc2\xa0d\x0b", b"1"]
-    assert split_line(b"q\t Q0 \tOld Harbour\t\t1\t\r") == [b"q", b"Q0", b"Old Harbour", b"", b"1"]
 
 
 def test_a_line():

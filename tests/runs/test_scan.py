@@ -4,15 +4,14 @@ import numpy as np
 import pytest
 
 from dretrieve.errors import DataError
-from dretrieve.text import run_blocks, runs
-from dretrieve.text.run_scan import interned_ids, scan_run
-from dretrieve.text.runs import read_run, sniff
+from dretrieve.runs.read import read_run, sniff
+from dretrieve.runs.scan import interned_ids, scan_run
 
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(run_blocks, "BLOCK", 256)
-    monkeypatch.setattr(runs, "SMALL", 0)
+    monkeypatch.setattr("dretrieve.runs.blocks.BLOCK", 256)
+    monkeypatch.setattr("dretrieve.runs.read.SMALL", 0)
 
 
 def lines(count=300, per_query=40):
@@ -40,7 +39,7 @@ def test_blocks_threads_and_form_change_nothing(tmp_path, monkeypatch, threads, 
     path = write(tmp_path, lines(), name=name)
     monkeypatch.setenv("OMP_NUM_THREADS", threads)
     scanned = scan_run(path, sniff(path))
-    monkeypatch.setattr(runs, "SMALL", 1 << 30)
+    monkeypatch.setattr("dretrieve.runs.read.SMALL", 1 << 30)
     assert hits(scanned) == hits(read_run(path))
 
 

@@ -5,8 +5,8 @@ import pytest
 
 from dretrieve.errors import DataError, UsageError
 from dretrieve.metrics.answers import has_answer
-from dretrieve.text.run_json import Question, read_json_run, write_json_run
-from dretrieve.text.runs import read_run
+from dretrieve.runs.json_forms import Question, read_json_run, write_json_run
+from dretrieve.runs.read import read_run
 from dretrieve.types import Record
 
 HITS = [("a", 2.5), ("b", 1.5)]

@@ -1,9 +1,7 @@
 import numpy as np
 import pytest
 
-from dretrieve.store.ids import IdTable
-from dretrieve.text import run_select
-from dretrieve.text.run_select import (
+from dretrieve.runs.select import (
     drop_self,
     first_hits,
     hit_ranks,
@@ -13,6 +11,7 @@ from dretrieve.text.run_select import (
     rows_of,
     self_hits,
 )
+from dretrieve.store.ids import IdTable
 from dretrieve.types import Run
 
 
@@ -20,7 +19,7 @@ from dretrieve.types import Run
 def run(request, monkeypatch):
     ids = ["a", "b", "q1", "é", "unused"]
     if request.param == "compiled":
-        monkeypatch.setattr(run_select, "MANY", 0)
+        monkeypatch.setattr("dretrieve.runs.select.MANY", 0)
     return Run(
         ["q1", "none", "é"],
         IdTable.of(ids) if request.param == "compiled" else ids,
@@ -54,7 +53,7 @@ def test_kept_hits_keep_their_scores_and_all_queries(run):
 
 
 def test_the_hits_of_some_ids(run, monkeypatch):
-    monkeypatch.setattr(run_select, "CHUNK", 2)
+    monkeypatch.setattr("dretrieve.runs.select.CHUNK", 2)
     hits, places = hits_of(run, ["é", "zzz", "a"])
     assert (hits.tolist(), places.tolist()) == ([1, 3, 4], [2, 2, 0])
     assert queries_of(run, hits).tolist() == [0, 2, 2]

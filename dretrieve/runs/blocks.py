@@ -18,9 +18,9 @@ from dretrieve.errors import DataError
 from dretrieve.kernels.hits import find_repeated, rank_hits
 from dretrieve.kernels.interning import NEWLINE, Interned, find_all
 from dretrieve.kernels.trec import Scan, Shape, parse_lines, room_for
+from dretrieve.runs.lines import LineForm, parse_line, parse_score
+from dretrieve.runs.read import check_utf8, line_number, read_blocks, repeated_hit
 from dretrieve.text.files import LONGEST_LINE, is_mappable, too_long
-from dretrieve.text.run_lines import LineForm, parse_line, parse_score
-from dretrieve.text.runs import check_utf8, line_number, read_blocks, repeated_hit
 
 BLOCK = 1 << 21
 
@@ -92,7 +92,7 @@ def _threads() -> int:
 
 
 def _mapped_blocks(path: Path) -> Iterator[memoryview | bytes]:
-    """Yield what `dretrieve.text.runs.read_blocks` yields, without copying the file."""
+    """Yield what `dretrieve.runs.read.read_blocks` yields, without copying the file."""
     with open(path, "rb") as file:
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # closed with its last block
     view, start = memoryview(mapped), 0

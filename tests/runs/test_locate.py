@@ -4,9 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dretrieve.errors import DataError
-from dretrieve.text import run_blocks, runs
-from dretrieve.text.run_locate import locate, locate_file
-from dretrieve.text.runs import read_run
+from dretrieve.runs.locate import locate, locate_file
+from dretrieve.runs.read import read_run
 
 IDS = ["d1", "zzz", "d40", "d7", "d100", "d3"]
 
@@ -14,8 +13,8 @@ IDS = ["d1", "zzz", "d40", "d7", "d100", "d3"]
 @pytest.fixture(autouse=True)
 def large(monkeypatch):
     """Every file counts as large, and is read in many blocks."""
-    monkeypatch.setattr(runs, "SMALL", 0)
-    monkeypatch.setattr(run_blocks, "BLOCK", 300)
+    monkeypatch.setattr("dretrieve.runs.read.SMALL", 0)
+    monkeypatch.setattr("dretrieve.runs.blocks.BLOCK", 300)
 
 
 def as_sets(located):

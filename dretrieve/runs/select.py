@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from dretrieve.runs.hashed_ids import HashedIds
 from dretrieve.store.ids import IdTable
-from dretrieve.text.hashed_ids import HashedIds
 from dretrieve.types import Run
 
 CHUNK = 1 << 18  # hits looked at together, to stay in the processor's cache
@@ -100,7 +100,7 @@ def places_of(run: Run, ids: Sequence[str]) -> NDArray[np.int32]:
 
 def _places_compiled(table: IdTable, ids: Sequence[str]) -> NDArray[np.int32]:
     from dretrieve.kernels.interning import find_all, hash_all
-    from dretrieve.text.run_scan import interned_ids
+    from dretrieve.runs.scan import interned_ids
 
     if isinstance(table, HashedIds):
         hashes = table.hashes

@@ -9,16 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dretrieve.errors import DataError, PreconditionError, UsageError
-from dretrieve.text import runs
-from dretrieve.text.run_write import write_run
-from dretrieve.text.runs import forms_for, read_blocks, read_run
+from dretrieve.runs.read import forms_for, read_blocks, read_run
+from dretrieve.runs.write import write_run
 
 
 @pytest.fixture(params=["plain", "compiled"])
 def path_taken(request, monkeypatch):
     """Both ways of reading must agree on everything."""
     if request.param == "compiled":
-        monkeypatch.setattr(runs, "SMALL", 0)
+        monkeypatch.setattr("dretrieve.runs.read.SMALL", 0)
     return request.param
 
 
@@ -243,7 +242,7 @@ def test_a_run_without_hits_is_a_run(tmp_path, text):
 
 
 def test_comments_longer_than_a_block_do_not_hide_the_hits(tmp_path, monkeypatch):
-    monkeypatch.setattr(runs.read_blocks, "__defaults__", (64,))
+    monkeypatch.setattr(read_blocks, "__defaults__", (64,))
     run = read(tmp_path, "# comment\n" * 50 + "q\ta\t1\nq\tb\t3\n", form="msmarco")
     assert hits(run) == {"q": [("a", 1.0), ("b", 1 / 3)]}
     with pytest.raises(DataError, match="line 52: .* here is 3 where the query's rank 2 was due"):
@@ -285,8 +284,8 @@ def test_blocks_join_to_the_file_and_end_with_lines(tmp_path):
 
 
 def test_lines_are_counted_across_blocks(tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "SMALL", 0)
-    monkeypatch.setattr(runs.read_blocks, "__defaults__", (64,))
+    monkeypatch.setattr("dretrieve.runs.read.SMALL", 0)
+    monkeypatch.setattr(read_blocks, "__defaults__", (64,))
     lines = [f"q{row // 10} Q0 d{row} 1 {100 - row} t" for row in range(100)]
     lines[77] = "q7 Q0 d77 1 oops t"
     with pytest.raises(DataError, match="line 78: the score 'oops' is not a number"):
@@ -410,7 +409,7 @@ def test_any_file_is_read_as_its_form_says(tmp_path_factory, file, compiled, nam
     path.write_bytes(data)
     expected = read_slowly(form, data)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runs, "SMALL", 0 if compiled else 1 << 21)
+        patch.setattr("dretrieve.runs.read.SMALL", 0 if compiled else 1 << 21)
         try:
             run = read_run(path, form if named else "auto")
         except DataError as error:  # whole scores may be ranks, judgements may have four columns

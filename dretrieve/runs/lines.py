@@ -20,14 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dretrieve.errors import DataError
+from dretrieve.text.columns import found, header, shown, split_line
+from dretrieve.text.fields import RANKS, SCORES
 
-BLANKS = re.compile(rb" +")
 NUMBER = re.compile(rb"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
-RANK, SCORE = ("rank", "ranking"), ("score", "scores", "sim", "similarity")
-HEADER = frozenset(
-    "qid query query_id topic topic_id iter q0 docid docno doc_id document_id pid passage_id corpus_id doc "
-    "id tag run run_id runid run_name system name".split()
-) | {*RANK, *SCORE}
 WHOLE = re.compile(rb"\+?\d+")
 
 
@@ -77,7 +73,7 @@ def detect_form(line: bytes, path: Path, number: int) -> LineForm:
             f"{shown(parts[2])}: give judgements as --qrels, or say --run-format colbert",
         )
     for form in FORMS.values():
-        words = RANK if form.name == "msmarco" else SCORE
+        words = RANKS if form.name == "msmarco" else SCORES
         if form.columns == len(parts) and (not titles or titles[form.score] in words):
             return form
     raise DataError.at(
@@ -86,24 +82,6 @@ def detect_form(line: bytes, path: Path, number: int) -> LineForm:
         f"a run has 6 columns (query Q0 passage rank score tag), 3 (query passage score, or rank) "
         f"or 4 (query passage rank score), found {found(line)}",
     )
-
-
-def split_line(line: bytes) -> list[bytes]:
-    """Return the columns of a line, none for a comment or a line of blanks.
-
-    They are parted by tabs if there is one between two columns, else by spaces; other white space belongs to
-    ids.
-    """
-    line = line.strip(b" \t\r")
-    if not line or line.startswith(b"#"):
-        return []
-    return [part.strip(b" ") for part in line.split(b"\t")] if b"\t" in line else BLANKS.split(line)
-
-
-def header(line: bytes) -> list[str]:
-    """Return the words of a line that holds nothing but words of a header, in small letters; else none."""
-    words = [part.decode(errors="replace").lower().replace("-", "_") for part in split_line(line)]
-    return words if len(words) > 2 and HEADER.issuperset(words) else []
 
 
 def parse_line(line: bytes, form: LineForm, path: Path, number: int) -> tuple[bytes, bytes, bytes] | None:
@@ -131,18 +109,6 @@ def parse_line(line: bytes, form: LineForm, path: Path, number: int) -> tuple[by
     return parts[0], parts[form.passage], parts[form.score]
 
 
-def found(line: bytes) -> str:
-    """Return the number of columns in words, with what may be wrong with the line, and the line."""
-    line = line.strip(b" \t\r")
-    if b"\r" in line:
-        return f"lines that end with a carriage return alone; end them with a newline: {shown(line)}"
-    by_tabs, by_blanks = len(line.split(b"\t")), len(line.split())
-    if by_tabs > 1 and by_blanks != by_tabs:
-        return f"{by_tabs} parted by tabs ({by_blanks} by blanks too; part all by tabs): {shown(line)}"
-    commas = " (parted by commas; part them by tabs)" if by_blanks == 1 and b"," in line else ""
-    return f"{by_blanks}{commas}: {shown(line)}"
-
-
 def parse_score(token: bytes, path: Path, number: int) -> float:
     """Return the score.
 
@@ -161,9 +127,3 @@ def parse_score(token: bytes, path: Path, number: int) -> float:
             f"the score is {shown(token)}; scores must be finite: search again with sound vectors",
         )
     raise DataError.at(path, number, f"the score {shown(token)} is not a number")
-
-
-def shown(token: bytes, most: int = 80) -> str:
-    """Return bytes for a message, cut and made printable."""
-    text = token[: 4 * most].decode(errors="backslashreplace").strip()
-    return repr(text if len(text) <= most else text[: most - 1] + "…")

@@ -14,18 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from dretrieve.errors import DataError, PreconditionError, UsageError, quoted
+from dretrieve.runs.build import Column, HitColumns, build_run, query_offsets
+from dretrieve.runs.lines import FORMS, WHOLE, LineForm, detect_form, parse_line, parse_score
+from dretrieve.text.columns import header, split_line
 from dretrieve.text.files import BYTE_ORDER_MARK, LONGEST_LINE, open_bytes, too_long
-from dretrieve.text.run_build import Column, HitColumns, build_run, query_offsets
-from dretrieve.text.run_lines import (
-    FORMS,
-    WHOLE,
-    LineForm,
-    detect_form,
-    header,
-    parse_line,
-    parse_score,
-    split_line,
-)
 from dretrieve.types import Run
 
 SMALL = 1 << 21  # bytes; below it, importing numba would take longer than parsing
@@ -50,14 +42,14 @@ def read_run(path: Path, form: str = "auto") -> Run:
     """
     seen = sniff(path, form)
     if seen.is_json:
-        from dretrieve.text.run_json import read_json_run
+        from dretrieve.runs.json_forms import read_json_run
 
         return read_json_run(path, form)
     if seen.form is None:
         return empty_run()
     if not seen.is_large:
         return _read_plain(path, seen)
-    from dretrieve.text.run_scan import scan_run
+    from dretrieve.runs.scan import scan_run
 
     return scan_run(path, seen)
 

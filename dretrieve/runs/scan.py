@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from dretrieve.kernels.hits import find_repeated, sort_hits
 from dretrieve.kernels.interning import Interned, empty_table, intern_all, with_room
+from dretrieve.runs.blocks import Part, repeated_lines, scanned
+from dretrieve.runs.build import Column, score_of_ranks
+from dretrieve.runs.hashed_ids import HashedIds
+from dretrieve.runs.lines import LineForm
+from dretrieve.runs.read import Sniffed, holds_ranks
 from dretrieve.store.ids import IdTable
-from dretrieve.text.hashed_ids import HashedIds
-from dretrieve.text.run_blocks import Part, repeated_lines, scanned
-from dretrieve.text.run_build import Column, score_of_ranks
-from dretrieve.text.run_lines import LineForm
-from dretrieve.text.runs import Sniffed, holds_ranks
 from dretrieve.types import Run
 
 Kind = TypeVar("Kind", bound=np.generic)
@@ -96,7 +96,7 @@ class Gathered:
 
 
 def scan_run(path: Path, seen: Sniffed) -> Run:
-    """Return the run of a file of lines; errors as `dretrieve.text.runs.read_run`."""
+    """Return the run of a file of lines; errors as `dretrieve.runs.read.read_run`."""
     found = Gathered()
     assert seen.form is not None
     for part in scanned(path, seen.form):

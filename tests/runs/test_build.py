@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from dretrieve.errors import DataError
-from dretrieve.text.run_build import Column, HitColumns, build_run, score_of_ranks
+from dretrieve.runs.build import Column, HitColumns, build_run, score_of_ranks
 
 
 def columns(rows, query_ids=("q1", "q2"), passage_ids=("a", "b", "é", "z")):

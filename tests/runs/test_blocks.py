@@ -4,17 +4,16 @@ import numpy as np
 import pytest
 
 from dretrieve.errors import DataError
-from dretrieve.text import run_blocks
-from dretrieve.text.run_blocks import scanned
-from dretrieve.text.run_lines import FORMS
-from dretrieve.text.run_scan import interned_ids
+from dretrieve.runs.blocks import scanned
+from dretrieve.runs.lines import FORMS
+from dretrieve.runs.scan import interned_ids
 
 LINES = [f"q{row // 7} Q0 d{row} 1 {1000 - row} t" for row in range(200)]
 
 
 @pytest.fixture(params=["r.trec", "r.trec.gz"])
 def path(request, tmp_path, monkeypatch):
-    monkeypatch.setattr(run_blocks, "BLOCK", 512)
+    monkeypatch.setattr("dretrieve.runs.blocks.BLOCK", 512)
     path = tmp_path / request.param
     data = ("\n".join(LINES) + "\n").encode()
     path.write_bytes(gzip.compress(data) if request.param.endswith("gz") else data)

@@ -1,8 +1,8 @@
 import numpy as np
 
 from dretrieve.kernels.interning import hash_all
+from dretrieve.runs.hashed_ids import HashedIds
 from dretrieve.store.ids import IdTable
-from dretrieve.text.hashed_ids import HashedIds
 
 
 def test_it_is_the_table_of_its_bytes_and_keeps_the_hashes():

@@ -9,7 +9,7 @@ from dretrieve.store.ids import IdTable
 
 
 class HashedIds(IdTable):
-    """Ids as `dretrieve.text.run_scan` reads them.
+    """Ids as `dretrieve.runs.scan` reads them.
 
     Args:
         data: [bytes] uint8, each id followed by a newline.

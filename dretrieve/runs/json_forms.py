@@ -23,12 +23,12 @@ from typing import IO, Any
 import numpy as np
 
 from dretrieve.errors import DataError, UsageError, quoted
+from dretrieve.runs.build import HitColumns, build_run
+from dretrieve.runs.lines import parse_score
+from dretrieve.runs.write import score_texts
 from dretrieve.store.atomic import replacing
 from dretrieve.text.files import UNIQUE, check_encodable, json_type, read_json, read_json_lines, read_lines
 from dretrieve.text.json_array import read_json_array
-from dretrieve.text.run_build import HitColumns, build_run
-from dretrieve.text.run_lines import parse_score
-from dretrieve.text.run_write import score_texts
 from dretrieve.types import Record, Run
 
 QUERY_KEYS = ("query_id", "_id", "id", "question_id", "qid")

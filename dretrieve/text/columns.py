@@ -1,0 +1,45 @@
+"""A line cut into columns: one rule for runs and judgements, and the words for what stands there."""
+
+from __future__ import annotations
+
+import re
+
+from dretrieve.text.fields import RUN_COLUMNS, word_of
+
+BLANKS = re.compile(rb" +")
+
+
+def split_line(line: bytes) -> list[bytes]:
+    """Return the columns of a line, none for a comment or a line of blanks.
+
+    They are parted by tabs if there is one between two columns, else by spaces; other white space belongs to
+    ids.
+    """
+    line = line.strip(b" \t\r")
+    if not line or line.startswith(b"#"):
+        return []
+    return [part.strip(b" ") for part in line.split(b"\t")] if b"\t" in line else BLANKS.split(line)
+
+
+def header(line: bytes) -> list[str]:
+    """Return the cells of a line that holds nothing but words of a run's header, by `word_of`; else none."""
+    words = [word_of(part.decode(errors="replace")) for part in split_line(line)]
+    return words if len(words) > 2 and RUN_COLUMNS.issuperset(words) else []
+
+
+def found(line: bytes) -> str:
+    """Return the number of columns in words, with what may be wrong with the line, and the line."""
+    line = line.strip(b" \t\r")
+    if b"\r" in line:
+        return f"lines that end with a carriage return alone; end them with a newline: {shown(line)}"
+    by_tabs, by_blanks = len(line.split(b"\t")), len(line.split())
+    if by_tabs > 1 and by_blanks != by_tabs:
+        return f"{by_tabs} parted by tabs ({by_blanks} by blanks too; part all by tabs): {shown(line)}"
+    commas = " (parted by commas; part them by tabs)" if by_blanks == 1 and b"," in line else ""
+    return f"{by_blanks}{commas}: {shown(line)}"
+
+
+def shown(token: bytes, most: int = 80) -> str:
+    """Return bytes for a message, cut and made printable."""
+    text = token[: 4 * most].decode(errors="backslashreplace").strip()
+    return repr(text if len(text) <= most else text[: most - 1] + "…")
