@@ -1,21 +1,15 @@
 """The interface that every method implements, and the batches that travel through it.
 
-Training and encoding know only this file. The shape was checked on paper against the two hardest methods:
-
-* ReAtt: ``encode_side`` gives the token vectors of all heads of the retrieval layer; ``second_pass`` runs
-  the joint layers and the decoder over the pairs of one query, and returns the answer's loss as a term and
-  the decoder's cross-attention as a constant that ``loss`` reads. The gradient cache stores vectors only.
-* ALIGNER: ``encode_side`` gives token vectors, their mask and their salience; ``loss`` aligns. Salience is
-  part of the representation, so it is cached with the vectors.
+Training and encoding know only this file.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +17,8 @@ from torch import Tensor, nn
 from dretrieve.models.config import ONE_PHASE, MethodConfig, Phase
 from dretrieve.store.card import ModelCard
 from dretrieve.types import Side, VectorSpec
+
+Columns = Mapping[str, "tuple[Any, ...] | Tensor"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +29,15 @@ class TokenBatch:
         input_ids: [B, T] int64.
         mask: [B, T] bool, True = real token. The real tokens of a row are contiguous, at its left end when
             padding stands right, at its right end when padding stands left.
-        text_ids: the texts' ids where randomness is seeded per text or an error must name them; may be empty.
+        text_ids: the texts' ids, for randomness that is seeded per text; empty where there are none.
+        columns: what else is known of the texts, by name, one value a text: those of the data's fields that
+            the method asks for (`Method.columns`).
     """
 
     input_ids: Tensor
     mask: Tensor
     text_ids: tuple[str, ...] = ()
+    columns: Columns = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -49,6 +48,10 @@ class TokenBatch:
             self.input_ids.to(device, non_blocking=True),
             self.mask.to(device, non_blocking=True),
             self.text_ids,
+            {
+                name: of.to(device, non_blocking=True) if isinstance(of, Tensor) else of
+                for name, of in self.columns.items()
+            },
         )
 
     def rows(self, start: int, stop: int) -> TokenBatch:
@@ -57,7 +60,10 @@ class TokenBatch:
         used = torch.nonzero(mask.any(dim=0)).flatten()
         left, right = (int(used[0]), int(used[-1]) + 1) if len(used) else (0, 0)
         return TokenBatch(
-            self.input_ids[start:stop, left:right], mask[:, left:right], self.text_ids[start:stop]
+            self.input_ids[start:stop, left:right],
+            mask[:, left:right],
+            self.text_ids[start:stop],
+            {name: of[start:stop] for name, of in self.columns.items()},
         )
 
 
@@ -116,25 +122,12 @@ class Targets:
         teacher_scores: [Q, P], NaN where the teacher gave none (it scores a query's own passages, its
             positive among them); None without a teacher.
         distillation: how they teach, where there are any.
-        constants: by name, what the second pass found without gradient (ReAtt: the decoder's attention
-            over each query's passages, [Q, K]).
-        answers: the answers' tokens, where a decoder learns to write them.
     """
 
     positives: Tensor
     allowed: Tensor
     teacher_scores: Tensor | None = None
     distillation: Distillation | None = None
-    constants: Mapping[str, Tensor] = field(default_factory=dict)
-    answers: TokenBatch | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Joint:
-    """What the second pass over pairs gives: differentiable ``terms`` [Q] and ``constants`` for `Targets`."""
-
-    terms: Mapping[str, Tensor]
-    constants: Mapping[str, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +136,66 @@ class Loss:
 
     total: Tensor
     parts: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Whole queries of a batch, each with its own passages: a piece of a step that reads them together.
+
+    Attributes:
+        queries: [q] texts.
+        passages: [p] query by query: the positive, then the hard negatives.
+        owners: [p] int64, the row of ``queries`` that the passage belongs to.
+        query_rows: [q] int64, the rows of these queries in `Targets`.
+        passage_rows: [p] int64, the columns of these passages in `Targets`; equal for a passage twice.
+    """
+
+    queries: TokenBatch
+    passages: TokenBatch
+    owners: Tensor
+    query_rows: Tensor
+    passage_rows: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a piece of a step gives: ``cached`` tensors that the loss reads, and an additive loss ``term``."""
+
+    cached: tuple[Tensor, ...]
+    term: Tensor | None = None
+
+
+class Step(Protocol):
+    """What a training step of a method's own is given.
+
+    Attributes:
+        number: of the step, from 0.
+        num_queries: of the whole batch, over all processes.
+        groups: this process's part of the batch, on the method's device, each within the token budget.
+        targets: of the whole batch.
+    """
+
+    number: int
+    num_queries: int
+    groups: Sequence[Group]
+    targets: Targets
+
+    def backward(
+        self, pieces: Sequence[Callable[[], Outcome]], loss: Callable[[list[tuple[Tensor, ...]]], Loss]
+    ) -> Loss:
+        """Add the gradient of ``loss + Σ terms`` to the parameters; return both together, detached.
+
+        With the gradient cache a piece is called twice, with the same dropout; without, once.
+
+        Args:
+            pieces: forwards, one for each of the groups.
+            loss: of the pieces' cached tensors, in order; of the whole batch, see `gather`.
+        """
+        ...
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """Return the rows of all processes, in the order of their ranks; only own rows carry gradient."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +241,7 @@ class Method(nn.Module, ABC):
 
     name: ClassVar[str]
     config_class: ClassVar[type]
+    columns: ClassVar[tuple[str, ...]] = ()  # fields of queries that training puts into `TokenBatch.columns`
 
     config: MethodConfig
 
@@ -222,17 +276,17 @@ class Method(nn.Module, ABC):
         """Return both sides' vectors; a method with one encoder for both packs them into one forward."""
         return self.encode_side(query, "query"), self.encode_side(passage, "passage")
 
-    def second_pass(self, query: TokenBatch, passage: TokenBatch, targets: Targets) -> Joint | None:
-        """Return what a decoder adds over (query, passage) pairs; None for methods without one.
-
-        Called per chunk of whole queries. The rows of ``passage`` are the queries' own passages, equally
-        many for each, in the order of the queries.
-        """
-        return None
-
     @abstractmethod
     def loss(self, query: Encoded, passage: Encoded, targets: Targets) -> Loss:
         """Return the loss of a batch; ``passage`` may hold gathered rows of other processes."""
+
+    def training_step(self, step: Step) -> Loss:
+        """Add a batch's gradient in the method's own way and return what `Step.backward` does.
+
+        A method that overrides it gets whole queries with their own passages, and `loss` is its own
+        business. Training does not ask others: theirs is the contrastive step, over `encode_pair` and `loss`.
+        """
+        raise NotImplementedError
 
     def phases(self) -> tuple[Phase, ...]:
         """Return the parts of training in order."""
@@ -242,6 +296,16 @@ class Method(nn.Module, ABC):
         """Return the groups trained in that phase; what is in no group is frozen."""
         trained = tuple(parameter for parameter in self.parameters() if parameter.requires_grad)
         return [ParameterGroup(name="all", parameters=trained)]
+
+    def frozen(self) -> frozenset[str]:
+        """Return the names of the parameters that no phase trains; checkpoints do without them."""
+        trained = {
+            id(parameter)
+            for phase in self.phases()
+            for group in self.parameter_groups(phase)
+            for parameter in group.parameters
+        }
+        return frozenset(name for name, of in self.named_parameters() if id(of) not in trained)
 
     def routes(self, batch: TokenBatch, side: Side) -> Routes | None:
         """Return who read what when the batch is encoded for vectors; None where nothing is routed."""

@@ -154,7 +154,7 @@ def settled(config: AnyConfig, query: SideCard, passage: SideCard) -> AnyConfig:
 
 
 def pack_pair(query: TokenBatch, passage: TokenBatch) -> TokenBatch:
-    """Return both batches as one, queries first, padded to the longer."""
+    """Return both batches as one, queries first, padded to the longer; the sides' columns stay apart."""
     width = max(query.input_ids.shape[1], passage.input_ids.shape[1])
 
     def widened(tensor: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -54,10 +55,12 @@ class Phase:
     Attributes:
         name: ``train`` for most methods; DDR has ``general`` and ``domain``, ReAtt ``warm-up`` and ``joint``.
         text: one line that says what is learned.
+        options: training options (`training.options`) whose defaults are others in this phase.
     """
 
     name: str
     text: str = ""
+    options: Mapping[str, str | int | float | bool] = dataclasses.field(default_factory=dict)
 
 
 ONE_PHASE = (Phase(name="train", text="all parameters"),)

@@ -8,9 +8,12 @@ from dretrieve.models.base import Encoded, TokenBatch
 def test_rows_are_cut_to_the_columns_they_use():
     ids = torch.arange(12).view(3, 4)
     mask = torch.tensor([[1, 1, 0, 0], [1, 0, 0, 0], [1, 1, 1, 1]], dtype=torch.bool)
-    part = TokenBatch(ids, mask, ("a", "b", "c")).rows(0, 2)
+    columns = {"domain": ("law", "news", "law"), "grade": torch.tensor([3, 1, 2])}
+    part = TokenBatch(ids, mask, ("a", "b", "c"), columns).to(torch.device("cpu")).rows(0, 2)
     assert part.input_ids.tolist() == [[0, 1], [4, 5]]
     assert part.text_ids == ("a", "b")
+    assert part.columns["domain"] == ("law", "news")
+    assert part.columns["grade"].tolist() == [3, 1]
     left = TokenBatch(ids, mask.flip(1)).rows(1, 2)
     assert left.input_ids.tolist() == [[7]]
 
