@@ -30,9 +30,6 @@ from dretrieve.text.compression import BUFFER, Damaged, unpacked
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 LONE_SURROGATE = re.compile(r"\\u[dD][89abAB]|\\u[dD][c-fC-F]")
-STEP = (
-    1 << 12
-)  # compressed bytes taken at once: even a file made to swell gives at most about 100 MB for them
 LONGEST_LINE = 1 << 28  # bytes
 LARGEST_VALUE = 1 << 30  # bytes of a file that is one JSON value
 IN_MEMORY = 1 << 26  # bytes of a stream; what goes beyond is kept in an unlinked temporary file
@@ -239,45 +236,53 @@ class _CrLines(io.RawIOBase):
         super().close()
 
 
-def open_text(path: Path) -> IO[str]:
-    r"""Return the file as decompressed UTF-8 text without byte-order mark; lines end at ``\n`` only.
+def read_pieces(path: Path, most: int) -> Iterator[tuple[int, bytes]]:
+    """Yield ``(line number from 1, bytes)`` of lines with their ends; those beyond ``most`` bytes in pieces.
 
-    Use `read_lines` for line formats: it names the line of a broken byte.
+    Raises:
+        DataError: compressed data that are damaged or cut; names the line.
+        PreconditionError: it cannot be read.
     """
-    return io.TextIOWrapper(open_bytes(path), encoding="utf-8-sig", newline="\n")
+    number, ended = 0, True
+    try:
+        with open_bytes(path) as file:
+            for piece in iter(partial(file.readline, most), b""):
+                if not number:
+                    piece = piece.removeprefix(BYTE_ORDER_MARK)
+                number += ended
+                ended = piece.endswith(b"\n")
+                yield number, piece
+    except Damaged as error:
+        raise DataError.at(path, number + 1, error.reason) from error
+    except OSError as error:
+        raise PreconditionError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Yield ``(line number from 1, line without its end)``; empty lines included.
 
     Raises:
-        DataError: bytes that are not UTF-8, a line beyond `LONGEST_LINE`, compressed data that are damaged or
-            cut; names the line.
+        DataError: as `read_pieces`; bytes that are not UTF-8, a line beyond `LONGEST_LINE`; names the line.
+        PreconditionError: it cannot be read.
     """
-    number = 0
-    try:
-        with open_bytes(path) as file:
-            for raw in iter(partial(file.readline, LONGEST_LINE + 1), b""):
-                number += 1
-                if number == 1 and raw.startswith(BYTE_ORDER_MARK):
-                    raw = raw[3:]
-                if len(raw) > LONGEST_LINE:
-                    raise too_long(path, number)
-                line = raw.decode()
-                if line.endswith("\n"):
-                    line = line[:-2] if line.endswith("\r\n") else line[:-1]
-                yield number, line
-    except UnicodeDecodeError as error:
-        raise DataError.at(
-            path,
-            number,
-            f"not UTF-8 (byte 0x{error.object[error.start]:02x} at position {error.start}); "
-            "convert the file to UTF-8",
-        ) from error
-    except Damaged as error:
-        raise DataError.at(path, number + 1, error.reason) from error
-    except OSError as error:
-        raise PreconditionError(f"{path} cannot be read: {error.strerror or error}") from error
+    for number, raw in read_pieces(path, LONGEST_LINE + 1):
+        if len(raw) > LONGEST_LINE:
+            raise too_long(path, number)
+        try:
+            line = raw.decode()
+        except UnicodeDecodeError as error:
+            raise not_utf8(path, number, error) from error
+        if line.endswith("\n"):
+            line = line[:-2] if line.endswith("\r\n") else line[:-1]
+        yield number, line
+
+
+def not_utf8(path: Path, line: int, error: UnicodeDecodeError) -> DataError:
+    """Return the error for bytes that are no text."""
+    byte, place = error.object[error.start], error.start
+    return DataError.at(
+        path, line, f"not UTF-8 (byte 0x{byte:02x} at position {place}); convert the file to UTF-8"
+    )
 
 
 def too_long(path: Path, line: int | None) -> DataError:
@@ -305,9 +310,7 @@ def read_json(path: Path, decoder: json.JSONDecoder | None = None) -> Any:
     try:
         text = b"".join(parts).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        byte = error.object[error.start]
-        raise DataError.at(path, line, f"not UTF-8 (byte 0x{byte:02x}); convert the file to UTF-8") from error
+        raise not_utf8(path, error.object.count(b"\n", 0, error.start) + 1, error) from error
     return parse_json(text, path, 1, decoder)
 
 
@@ -333,12 +336,14 @@ def check_encodable(value: object, path: Path, line: int) -> None:
     except RecursionError:
         raise DataError.at(path, line, json_fault(RecursionError())) from None
     except UnicodeEncodeError as error:
-        half = error.object[error.start]
-        raise DataError.at(
-            path,
-            line,
-            f"half a surrogate pair (\\u{ord(half):04x}) has no character; replace it, e.g. by \\ufffd",
-        ) from None
+        raise half_a_pair(path, line, f"{ord(error.object[error.start]):04x}") from None
+
+
+def half_a_pair(path: Path, line: int, code: str) -> DataError:
+    """Return the error for a surrogate that stands alone; ``code`` in hexadecimal."""
+    return DataError.at(
+        path, line, f"half a surrogate pair (\\u{code}) has no character; replace it, e.g. by \\ufffd"
+    )
 
 
 def parse_json(text: str, path: Path, line: int, decoder: json.JSONDecoder | None = None) -> Any:
@@ -350,13 +355,16 @@ def parse_json(text: str, path: Path, line: int, decoder: json.JSONDecoder | Non
         raise DataError.at(path, line, f"{json_fault(error)}: {shown}") from None
 
 
-def json_fault(error: ValueError | RecursionError, where: str = "") -> str:
-    """Return what is wrong with a text that the parser refused, ``where`` it is."""
+def json_fault(error: BaseException) -> str:
+    """Return what is wrong with a text that a parser refused."""
+    reason = str(error).partition("\n")[0]
     if isinstance(error, RecursionError):
-        return f"JSON nested too deeply to be a record{where}"
-    if "set_int_max_str_digits" in str(error):
-        return f"a number of more than {sys.get_int_max_str_digits():,} digits, which no record needs{where}"
-    return f"not valid JSON{where} ({error})"
+        return "JSON nested too deeply to be a record"
+    if "set_int_max_str_digits" in reason:
+        return f"a number of more than {sys.get_int_max_str_digits():,} digits, which no record needs"
+    if isinstance(error, UnicodeDecodeError) or "UTF8" in reason:
+        return "not UTF-8; convert the file to UTF-8"
+    return f"not valid JSON ({reason})"
 
 
 def parse_object(text: str, path: Path, line: int) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from dretrieve.text.files import (
     exists,
     is_file,
     is_mappable,
-    open_text,
+    open_bytes,
     read_json,
     read_json_lines,
     read_lines,
@@ -70,8 +70,8 @@ def test_round_trip(tmp_path: Path, lines: list[str], form: str) -> None:
     path.write_bytes(COMPRESSORS[form]("".join(line + "\n" for line in lines).encode()))
     expected = [lines[0].removeprefix("\ufeff"), *lines[1:]]
     assert [line for _, line in read_lines(path)] == expected
-    with open_text(path) as file:
-        assert file.read() == "".join(line + "\n" for line in expected)
+    with open_bytes(path) as file:
+        assert file.read().decode("utf-8-sig") == "".join(line + "\n" for line in expected)
 
 
 def test_byte_order_mark_is_dropped_and_a_last_line_needs_no_end(tmp_path: Path) -> None:
@@ -281,7 +281,7 @@ def test_a_whole_file_of_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     path.write_bytes(b'\xef\xbb\xbf{"q1":\r\n{"d1": 1.5}}\n')
     assert read_json(path) == {"q1": {"d1": 1.5}}
     path.write_bytes(b'{"q1":\n"\xff"}')
-    with pytest.raises(DataError, match=r"run\.json, line 2: not UTF-8 \(byte 0xff\)"):
+    with pytest.raises(DataError, match=r"run\.json, line 2: not UTF-8 \(byte 0xff at position 8\)"):
         read_json(path)
     monkeypatch.setattr(files, "LARGEST_VALUE", 1 << 20)
     path.write_text(json.dumps(["x" * (1 << 21)]), encoding="utf-8")

@@ -51,16 +51,18 @@ def test_array_elements_know_their_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "line", "message"),
     [
-        ('{"a": 1}', 1, r"expected a JSON array that starts with '\[', found '{'"),
-        ('[\n{"a": 1}\n{"b": 2}]', 3, "expected ',' or ']' after an element of the array, found '{'"),
-        ('[{"a": 1},\n{"a": ', 2, "not valid JSON in the array element that starts here"),
-        (
-            '[{"a": 1}',
-            1,
-            "expected ',' or ']' after an element of the array, but the file ends; fetch it again",
-        ),
-        ("[1]\nrest", 2, "text after the end of the array: 'r'"),
-        ("", 1, r"expected a JSON array that starts with '\[', but the file ends"),
+        ('{"a": 1}', 1, r"expected a JSON array \[…\], found an object"),
+        ('[\n{"a": 1}\n{"b": 2}]', 3, "not valid JSON .*after array element, I expect ',' or ']'"),
+        ('[{"a": 1},\n{"a": ', 2, "not valid JSON .*premature EOF"),
+        ('[{"a": 1}', 1, "not valid JSON .*premature EOF"),
+        ("[1]\nrest", 2, "not valid JSON .*trailing garbage"),
+        ("[1,\nNaN]", 2, "not valid JSON"),
+        ("", 1, "not valid JSON .*premature EOF"),
+        ("[1,\n" + "9" * 5000 + "]", 2, "a number of more than 4,300 digits"),
+        ("[\n" + '[{"a":' * 300, 2, "JSON nested too deeply"),
+        ("[" * 300_000, 1, "JSON nested too deeply"),
+        (r'["\ud83d\ude00",' + "\n" + r'"\ud83d\\ude00"]', 2, r"half a surrogate pair \(\\ud83d\)"),
+        ('["😀",\n"' + r"\\\ude00" + '"]', 2, r"half a surrogate pair \(\\ude00\)"),
     ],
 )
 def test_broken_arrays(tmp_path: Path, text: str, line: int, message: str) -> None:
@@ -68,3 +70,36 @@ def test_broken_arrays(tmp_path: Path, text: str, line: int, message: str) -> No
     path.write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match=rf"line {line}: {message}"):
         list(read_json_array(path))
+
+
+def test_arrays_that_are_no_utf8(tmp_path: Path) -> None:
+    for broken in (b'[1,\n"\xff"]', b'[1,\n"\xed\xa0\xbd"]'):
+        (tmp_path / "file.json").write_bytes(broken)
+        with pytest.raises(DataError, match="line 2: not UTF-8; convert the file to UTF-8"):
+            list(read_json_array(tmp_path / "file.json"))
+
+
+@pytest.mark.parametrize("block", [1, 5, 6, 7, 11, 64])
+def test_pieces_of_a_long_line_never_part_an_escape(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    text = ["😀 \\ud83d é漢 " + chr(92) + "x", "漢字" * 9 + "😀😀"]
+    (tmp_path / "file.json").write_text(json.dumps(text), encoding="utf-8")
+    monkeypatch.setattr("dretrieve.text.json_array.BUFFER", block)
+    if block < 64:  # so many escapes in a row that a piece of one byte cannot hold them back
+        monkeypatch.setattr("dretrieve.text.json_array.HELD_BACK", 1 << 10)
+    assert [element for _, element in read_json_array(tmp_path / "file.json")] == text
+
+
+def test_an_array_on_one_line_may_be_longer_than_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of an array only each element is bounded; a line of JSON lines is."""
+    for name in ("files.LONGEST_LINE", "json_array.LONGEST_LINE"):
+        monkeypatch.setattr(f"dretrieve.text.{name}", 100)
+    monkeypatch.setattr("dretrieve.text.json_array.BUFFER", 10)
+    (tmp_path / "file.json").write_text(json.dumps(["x" * 50] * 9), encoding="utf-8")
+    assert [element for _, element in read_json_array(tmp_path / "file.json")] == ["x" * 50] * 9
+    (tmp_path / "file.json").write_text(json.dumps([1, "x" * 500]), encoding="utf-8")
+    with pytest.raises(DataError, match="line 1: an element of the array is longer than 0 MB"):
+        list(read_json_array(tmp_path / "file.json"))
