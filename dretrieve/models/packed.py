@@ -3,10 +3,9 @@
 Linear layers, norms and activations see only real tokens. Attention runs over groups of texts of equal
 length, so that it needs no mask either; on a GPU over the whole batch at once where torch has
 variable-length attention. On a CPU in bfloat16 the attention of a group is two batched products around
-`kernels.softmax`, which costs a third of torch's fused form, and norms are `kernels.layer_norm`. Everything
-is written into buffers that a thread keeps: fresh memory for every layer costs as much as the arithmetic in
-it. Where a layer has experts (`models.experts`), a route says which of them reads a token, and each reads
-its own tokens only.
+`kernels.softmax`, which costs a third of torch's fused form. Everything is written into buffers that a
+thread keeps: fresh memory for every layer costs as much as the arithmetic in it. Where a layer has experts
+(`models.experts`), a route says which of them reads a token, and each reads its own tokens only.
 
 The result equals that of the transformers module whose weights are taken (a test says how closely);
 `supported` says which modules those are.
@@ -25,15 +24,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dretrieve.kernels.layer_norm import layer_norm
 from dretrieve.kernels.softmax import softmax_squares
 from dretrieve.models.base import TokenBatch
 from dretrieve.models.packed_linear import PackedLinear, Workspace
 from dretrieve.models.packing import pack
 
 # Raised when a change here, in the kernels or in the cutting into batches gives the same texts other bits.
-# 2: norms by `kernels.layer_norm`, sums inside the products, smaller batches at a chunk's end.
-ENGINE_VERSION = 2
+# 3: norms by torch.
+ENGINE_VERSION = 3
 # How the position of the first token is numbered, by transformers' model type.
 FAMILIES = {"bert": 0, "roberta": 1, "xlm-roberta": 1}
 # Scores of one block of attention: half a mebibyte, so that they stay in the processor's own cache.
@@ -84,28 +82,18 @@ class Route(Protocol):
 
 
 class Norm:
-    """A layer norm.
-
-    Args:
-        part: transformers' LayerNorm.
-        device: where to compute.
-        dtype: in what; in bfloat16 on a CPU by `kernels.layer_norm`.
-    """
+    """A layer norm over the rows of [N, D]; ``part`` is transformers' own."""
 
     def __init__(self, part: Any, device: torch.device, dtype: torch.dtype) -> None:
         self._eps = float(part.eps)
-        self._own = device.type == "cpu" and dtype == torch.bfloat16
-        kept = torch.float32 if self._own else dtype
+        kept = torch.float32 if device.type == "cpu" else dtype  # torch's CPU kernel takes both together
         self._weight, self._bias = (
             tensor.detach().to(device, kept, copy=True).contiguous() for tensor in (part.weight, part.bias)
         )
 
     def __call__(self, states: Tensor) -> Tensor:
-        """Return the norm of each row [N, D]; on a CPU in bfloat16 it takes the place of the row."""
-        if not self._own:
-            return functional.layer_norm(states, states.shape[1:], self._weight, self._bias, self._eps)
-        layer_norm(states.view(torch.int16).numpy(), self._weight.numpy(), self._bias.numpy(), self._eps)
-        return states
+        """Return the norm of each row."""
+        return functional.layer_norm(states, states.shape[1:], self._weight, self._bias, self._eps)
 
 
 @dataclass(frozen=True, slots=True)
