@@ -13,6 +13,7 @@ from dretrieve_cli.common import (
     Force,
     Json,
     Quiet,
+    Result,
     RunFormats,
     Threads,
     Verbose,
@@ -140,7 +141,7 @@ def evaluate(
     from dretrieve.metrics.relevance import RelevanceOptions
     from dretrieve.types import Progress
 
-    def work(progress: Progress) -> job.EvaluateResult:
+    def work(progress: Progress) -> Result:
         if complete and retrieved_only:
             raise UsageError("--complete and --retrieved-only exclude each other; leave one out")
         if level is not None:
@@ -171,7 +172,7 @@ def evaluate(
         )
         result = job.run(job_config, progress)
         if json or form != "terminal":  # on a terminal they stand below the table
-            for note in result.all_notes:
+            for note in getattr(result, "all_notes", ()):
                 progress.note(note)
         return result
 

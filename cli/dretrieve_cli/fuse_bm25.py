@@ -14,6 +14,7 @@ from dretrieve_cli.common import (
     Json,
     Output,
     Quiet,
+    Result,
     RunFormats,
     ShardOption,
     Threads,
@@ -116,7 +117,7 @@ def fuse_bm25(
 
     rule: dict[str, Any] = {"method": method, "missing": missing, "weight_on": weight_on}  # checked there
 
-    def work(progress: Any) -> job.FuseResult:
+    def work(progress: Any) -> Result:
         options = FuseOptions(alpha=alpha, depth=depth, hits=hits, rrf_k=rrf_k, **rule)
         dev = DevConfig(
             qrels=tuple(qrels or ()),

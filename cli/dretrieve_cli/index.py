@@ -14,6 +14,7 @@ from dretrieve_cli.common import (
     Json,
     Output,
     Quiet,
+    Result,
     Threads,
     Verbose,
     Verify,
@@ -79,7 +80,7 @@ def index(
 
     words = {name: value for name, value in (("k1", k1), ("b", b), ("backend", backend)) if value is not None}
 
-    def work(progress: Progress) -> job.IndexResult:
+    def work(progress: Progress) -> Result:
         job_config = job.IndexConfig(
             output=output,
             type=type,

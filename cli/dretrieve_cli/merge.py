@@ -14,6 +14,7 @@ from dretrieve_cli.common import (
     Json,
     Output,
     Quiet,
+    Result,
     RunFormat,
     Verbose,
     Verify,
@@ -46,7 +47,7 @@ def merge(
     """
     from dretrieve.jobs import merge as job
 
-    def work(progress: Progress) -> job.MergeResult:
+    def work(progress: Progress) -> Result:
         job_config = job.MergeConfig(
             partials=partials,
             output=output,

@@ -16,6 +16,7 @@ from dretrieve_cli.common import (
     Output,
     Precision,
     Quiet,
+    Result,
     ShardOption,
     Threads,
     Verbose,
@@ -106,7 +107,7 @@ def search(
 
     words = {name: value for name, value in (("k1", k1), ("b", b)) if value is not None}
 
-    def work(progress: Progress) -> job.SearchResult:
+    def work(progress: Progress) -> Result:
         job_config = job.SearchConfig(
             index=index,
             output=output,

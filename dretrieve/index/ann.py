@@ -237,6 +237,13 @@ def open_index(folder: Path, *, full: bool = False, settings: Mapping[str, Any] 
     return AnnIndex(passages, faiss.read_index(str(folder / FILE)), manifest, chosen)
 
 
+def stage_of(embeddings: Embeddings, output: Path, options: AnnOptions, *, force: bool = False) -> Stage:
+    """Return the index's stage; its options depend on how many passages there are."""
+    filled = options.filled(embeddings.rows, embeddings.vectors.dim)
+    name, inputs = f"index-{filled.type}", described_inputs(embeddings)
+    return Stage(output, "folder", name, VERSION, filled.described(), inputs, force)
+
+
 def build(
     embeddings: Embeddings,
     output: Path,
@@ -259,15 +266,7 @@ def build(
     passages = Passages(embeddings)
     filled = options.filled(passages.rows, passages.dim)
     _check_size(filled, options, passages, progress)
-    stage = Stage(
-        output,
-        kind="folder",
-        name=f"index-{filled.type}",
-        version=VERSION,
-        options=filled.described(),
-        inputs=described_inputs(embeddings),
-        force=force,
-    )
+    stage = stage_of(embeddings, output, options, force=force)
     if stage.up_to_date():
         return read_manifest(stage.manifest_file)
     make_folder(output)

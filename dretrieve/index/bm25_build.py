@@ -62,6 +62,21 @@ class _Counts:
     vocabulary: dict[str, int]
 
 
+def stage_of(texts: Texts, output: Path, options: Bm25Options, *, force: bool = False) -> Stage:
+    """Return the index's stage.
+
+    Raises:
+        PreconditionError: the collection is larger than `LARGEST`.
+    """
+    if len(texts) > LARGEST:
+        raise PreconditionError(
+            f"the embedded BM25 index takes up to {LARGEST:,} passages and this collection has "
+            f"{len(texts):,}; add --backend lucene"
+        )
+    known = {"k1": options.k1, "b": options.b, "backend": "embedded", "analysis": ANALYSIS}
+    return Stage(output, "folder", STAGE, 1, known, {"corpus": texts.sha256}, force)
+
+
 def build_bm25(
     texts: Texts,
     output: Path,
@@ -86,19 +101,7 @@ def build_bm25(
         Interrupted: a signal came; nothing is kept.
     """
     options, progress = options or Bm25Options(), progress or Silent()
-    if len(texts) > LARGEST:
-        raise PreconditionError(
-            f"the embedded BM25 index takes up to {LARGEST:,} passages and this collection has "
-            f"{len(texts):,}; add --backend lucene"
-        )
-    stage = Stage(
-        output,
-        kind="folder",
-        name=STAGE,
-        options={"k1": options.k1, "b": options.b, "backend": "embedded", "analysis": ANALYSIS},
-        inputs={"corpus": texts.sha256},
-        force=force,
-    )
+    stage = stage_of(texts, output, options, force=force)
     if stage.up_to_date():
         return stage.existing()
     make_folder(output)

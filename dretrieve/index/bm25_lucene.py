@@ -29,6 +29,12 @@ from dretrieve.types import Progress, Run, Silent, Texts
 _CHUNK = 4096
 
 
+def stage_of(texts: Texts, output: Path, options: Bm25Options, *, force: bool = False) -> Stage:
+    """Return the index's stage."""
+    known = {"k1": options.k1, "b": options.b, "backend": "lucene"}
+    return Stage(output, "folder", STAGE, 1, known, {"corpus": texts.sha256}, force)
+
+
 def build_lucene(
     texts: Texts,
     output: Path,
@@ -45,14 +51,7 @@ def build_lucene(
         DretrieveError: Anserini failed.
     """
     options, progress = options or Bm25Options(), progress or Silent()
-    stage = Stage(
-        output,
-        kind="folder",
-        name=STAGE,
-        options={"k1": options.k1, "b": options.b, "backend": "lucene"},
-        inputs={"corpus": texts.sha256},
-        force=force,
-    )
+    stage = stage_of(texts, output, options, force=force)
     if stage.up_to_date():
         return stage.existing()
     autoclass = java()

@@ -119,6 +119,11 @@ def options(name: str, settings: Mapping[str, Any], threads: int) -> None:
     read_settings(NoChoices, settings, "a flat index")
 
 
+def stage_of(embeddings: Embeddings, output: Path, options: None = None, *, force: bool = False) -> Stage:
+    """Return the index's stage."""
+    return Stage(output, "folder", STAGE, VERSION, {}, described_inputs(embeddings), force)
+
+
 def build(
     embeddings: Embeddings,
     output: Path,
@@ -136,14 +141,7 @@ def build(
         Interrupted: a signal came; the same command begins again (it reads each vector once).
     """
     passages = Passages(embeddings)
-    stage = Stage(
-        output,
-        kind="folder",
-        name=STAGE,
-        version=VERSION,
-        inputs=described_inputs(embeddings),
-        force=force,
-    )
+    stage = stage_of(embeddings, output, force=force)
     if stage.up_to_date():
         return stage.existing()
     progress.start("index", embeddings.rows, "passages")

@@ -12,7 +12,7 @@ from dretrieve.index.bm25_formula import STAGE, Bm25Options
 from dretrieve.store.interrupt import Signals
 from dretrieve.store.manifest import Manifest
 from dretrieve.store.settings import read_settings
-from dretrieve.store.stage import open_artefact
+from dretrieve.store.stage import Stage, open_artefact
 from dretrieve.types import Progress, Run, Texts
 
 BACKENDS = {
@@ -48,6 +48,18 @@ class WordIndex(Protocol):
     ) -> Run:
         """Return the k best passages of each query."""
         ...
+
+
+def stage_of(texts: Texts, output: Path, settings: Mapping[str, Any], *, force: bool = False) -> Stage:
+    """Return the stage of the index that `build_words` writes; errors as there."""
+    backend, options = check_settings(settings)
+    if backend == "lucene":
+        from dretrieve.index import bm25_lucene
+
+        return bm25_lucene.stage_of(texts, output, options, force=force)
+    from dretrieve.index import bm25_build
+
+    return bm25_build.stage_of(texts, output, options, force=force)
 
 
 def build_words(

@@ -18,7 +18,7 @@ from dretrieve.models.model_folder import save_model
 from dretrieve.models.places import find_model, read_card
 from dretrieve.store.card import ModelCard
 from dretrieve.store.fingerprint import sha256_file
-from dretrieve.store.stage import Stage
+from dretrieve.store.stage import Planned, Stage
 from dretrieve.store.state import read_state, recorded_state
 from dretrieve.types import Progress, Side, Silent
 
@@ -88,7 +88,7 @@ class ConvertResult:
         return "\n".join(lines)
 
 
-def run(config: ConvertConfig, progress: Progress | None = None) -> ConvertResult:
+def run(config: ConvertConfig, progress: Progress | None = None) -> ConvertResult | Planned:
     """Read the checkpoint, lay its tensors into the method, write the model.
 
     Raises:
@@ -100,13 +100,18 @@ def run(config: ConvertConfig, progress: Progress | None = None) -> ConvertResul
     stage = Stage(config.output, "folder", STAGE, VERSION, options, inputs, config.force)
     old = listed(stage)
     if stage.up_to_date(look=config.dry_run):
+        if config.dry_run:
+            return stage.planned("")
         parameters = stage.existing().counts["parameters"]
         return _result(config.output, "up to date", ModelCard.load(config.output), parameters)
     (progress or Silent()).note(f"reading {config.checkpoint}")
     method = made()
     parameters = sum(parameter.numel() for parameter in method.parameters())
     if config.dry_run:
-        return _result(config.output, "would convert", method.card(), parameters)
+        return stage.planned(
+            f"would convert {config.checkpoint} to a model of the method {method.card().method}",
+            {"parameters": parameters},
+        )
     _refuse_foreign(config, bool(old))
     for path in old:
         path.unlink(missing_ok=True)

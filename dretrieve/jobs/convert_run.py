@@ -14,7 +14,7 @@ from dretrieve.metrics.answers import Answers
 from dretrieve.runs.json_forms import DIALECTS, Question, write_json_run
 from dretrieve.runs.read import forms_for, read_run
 from dretrieve.runs.write import WRITTEN_FORMS, compressed, write_run
-from dretrieve.store.stage import Stage
+from dretrieve.store.stage import Planned, Stage
 from dretrieve.store.text_store import TextStore
 from dretrieve.text.collection import Collection
 from dretrieve.text.queries import QuerySet
@@ -83,7 +83,7 @@ class ConvertRunResult:
         return f"{self.output}: {self.state}; {self.form}, {counts}"
 
 
-def run(config: ConvertRunConfig, progress: Progress | None = None) -> ConvertRunResult:
+def run(config: ConvertRunConfig, progress: Progress | None = None) -> ConvertRunResult | Planned:
     """Read the run, write it in the other form; an output of the same options and run is up to date.
 
     Raises:
@@ -102,7 +102,7 @@ def run(config: ConvertRunConfig, progress: Progress | None = None) -> ConvertRu
     options = {"form": config.output_format, "run_format": config.run_format}
     stage = Stage(config.output, "file", STAGE, VERSION, options, inputs, config.force)
     if stage.up_to_date(look=config.dry_run):
-        return _result(config, "up to date", stage.existing().counts)
+        return stage.planned("") if config.dry_run else _result(config, "up to date", stage.existing().counts)
     found = read_run(config.run, config.run_format)
     counts = {"queries": len(found), "hits": len(found.scores)}
     if found.by_rank and config.output_format != "msmarco":
@@ -111,7 +111,7 @@ def run(config: ConvertRunConfig, progress: Progress | None = None) -> ConvertRu
             "weigh it against other scores"
         )
     if config.dry_run:
-        return _result(config, "would convert", counts)
+        return stage.planned(f"would convert {config.run}", counts)
     with stage.write() as file:
         _write(file, found, config, queries, corpus)
     stage.commit(counts=counts)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shlex import quote
 from typing import Any, Literal
 
 from dretrieve.encoding.devices import ModelRequest, encode_over
-from dretrieve.encoding.estimate import Estimate, estimate
+from dretrieve.encoding.estimate import estimate
 from dretrieve.encoding.numerics import numerics_key, resolve_devices, threads
 from dretrieve.encoding.pieces import ChunkVectors
 from dretrieve.encoding.pipeline import Read, StopCheck, encode_chunks
@@ -25,6 +25,7 @@ from dretrieve.store.interrupt import interruptible
 from dretrieve.store.manifest import Manifest, read_manifest
 from dretrieve.store.shard_writer import ShardWriter
 from dretrieve.store.shards import Shard, array_tasks, parse_shard, shard_rows
+from dretrieve.store.stage import Planned, Standing, planned
 from dretrieve.store.state import recorded_state
 from dretrieve.text.collection import Collection
 from dretrieve.text.corpus_spec import parse_corpus
@@ -75,7 +76,7 @@ class EncodeResult:
 
     Attributes:
         output: the embeddings' folder.
-        state: ``encoded``, ``up to date`` or ``planned``.
+        state: ``encoded`` or ``up to date``.
         side: query or passage.
         shard: which rows of how many.
         dim: numbers per vector.
@@ -84,7 +85,6 @@ class EncodeResult:
         numerics: device, precision, engine.
         seconds: spent computing; 0 when up to date.
         computed: rows computed by this call (less than all after a resume).
-        estimate: the cost, for a dry run.
     """
 
     output: Path
@@ -97,7 +97,6 @@ class EncodeResult:
     numerics: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     computed: int = 0
-    estimate: Estimate | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return everything as plain data."""
@@ -113,7 +112,6 @@ class EncodeResult:
             "seconds": round(self.seconds, 3),
             "texts_per_second": round(self.computed / self.seconds, 1) if self.seconds else None,
             **self.counts,
-            **({"estimate": self.estimate.as_json()} if self.estimate is not None else {}),
         }
 
     def render(self) -> str:
@@ -121,19 +119,12 @@ class EncodeResult:
         unit = UNITS[self.side]
         part = f", shard {self.shard.index}/{self.shard.count}" if self.shard.count > 1 else ""
         lines = [f"{self.state}: {len(self.shard):,} {unit}{part} -> {self.output}"]
-        if self.estimate is not None:
-            return "\n".join([*lines, *self.estimate.lines(unit), f"  on       {self._machine()}"])
         lines.append(f"  {self.dim} numbers each, fingerprint {self.fingerprint[:12]}")
         if self.counts:
             lines.append(f"  {self.counts['tokens']:,} tokens, {self.counts['truncated']:,} {unit} cut")
         if self.seconds:
-            lines.append(f"  {self.computed / self.seconds:,.1f} {unit}/s on {self._machine()}")
+            lines.append(f"  {self.computed / self.seconds:,.1f} {unit}/s on {_machine(self.numerics)}")
         return "\n".join([*lines, f"next: {self._next()}"])
-
-    def _machine(self) -> str:
-        return ", ".join(
-            self.numerics[name] for name in ("device", "precision", "engine") if name in self.numerics
-        )
 
     def _next(self) -> str:
         here = len(list(self.output.glob(f"shard-*-of-{self.shard.count:05d}.manifest.json")))
@@ -146,7 +137,11 @@ class EncodeResult:
         )
 
 
-def run(config: EncodeConfig, progress: Progress | None = None) -> EncodeResult:
+def _machine(numerics: Mapping[str, str]) -> str:
+    return ", ".join(numerics[name] for name in ("device", "precision", "engine") if name in numerics)
+
+
+def run(config: EncodeConfig, progress: Progress | None = None) -> EncodeResult | Planned:
     """Encode one shard, continue it, or say that it stands already.
 
     Raises:
@@ -158,9 +153,7 @@ def run(config: EncodeConfig, progress: Progress | None = None) -> EncodeResult:
     """
     work = _resolved(config, progress or Silent())
     if config.dry_run:
-        model = load_model(config.model, work.devices[0], work.precision, config.settings)
-        cost = estimate(model, work.source.side, work.source.texts, work.shard, config.dtype)
-        return work.result("planned", None, numerics=work.key(model.engine, model.attention), estimate=cost)
+        return _planned(work)
     writer = ShardWriter(config.output, work.shard, work.plan, force=config.force)
     if writer.complete:
         return work.result("up to date", read_manifest(writer.manifest_file))
@@ -170,6 +163,23 @@ def run(config: EncodeConfig, progress: Progress | None = None) -> EncodeResult:
             return _execute(work, writer, signals)
     finally:
         writer.close()
+
+
+def _planned(work: _Work) -> Planned:
+    """Return what stands there, and what the rest would cost: a few texts are encoded for that."""
+    config, unit = work.config, UNITS[work.source.side]
+    file = config.output / f"{work.shard.stem}.manifest.json"
+    found = planned(file, work.plan.manifest(work.shard, {}, {}), config.output, "")
+    if found.state == "up to date" and not config.force:
+        return found
+    model = load_model(config.model, work.devices[0], work.precision, config.settings)
+    cost = estimate(model, work.source.side, work.source.texts, work.shard, config.dtype)
+    numerics = work.key(model.engine, model.attention)
+    part = f", shard {work.shard.index}/{work.shard.count}" if work.shard.count > 1 else ""
+    lines = [f"{len(work.shard):,} {unit}{part} -> {config.output}", *cost.lines(unit)]
+    text = "\n".join([*lines, f"  on       {_machine(numerics)}"])
+    state: Standing = "to do" if found.state == "up to date" else found.state
+    return replace(found, state=state, text=text, details={"estimate": cost.as_json(), "numerics": numerics})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,7 +28,7 @@ from dretrieve.reports.evaluation import evaluation_tables, notes_of
 from dretrieve.reports.tables import check_format, indented_json, render
 from dretrieve.runs.read import forms_for, read_run
 from dretrieve.runs.write import compression
-from dretrieve.store.stage import Stage
+from dretrieve.store.stage import Planned, Stage
 from dretrieve.text.qrels import read_qrels
 from dretrieve.types import Progress, Silent
 
@@ -77,21 +77,17 @@ class EvaluateResult:
             value["notes"] = list(self.notes)
         if self.config.compare:
             value["comparisons"] = [asdict(comparison) for comparison in self.comparisons]
-        if self.config.dry_run:
-            value["plan"] = self.state
         return value
 
     def render(self) -> Any:
         """Return the tables in the configured form."""
-        if self.config.dry_run:
-            return self.state
         tables = evaluation_tables(
             self.scores, self.comparisons, per_query=self.config.per_query, notes=self.notes
         )
         return render(tables, self.config.form)
 
 
-def run(config: EvaluateConfig, progress: Progress | None = None) -> EvaluateResult:
+def run(config: EvaluateConfig, progress: Progress | None = None) -> EvaluateResult | Planned:
     """Measure, and write the JSON file if one is asked for.
 
     Raises:
@@ -106,11 +102,11 @@ def run(config: EvaluateConfig, progress: Progress | None = None) -> EvaluateRes
     measures = _check(config, notes)
     inputs = open_inputs(config, progress)
     stage = _stage(config, measures, inputs.fingerprints)
-    finished = stage is not None and not config.dry_run and stage.up_to_date()
     if config.dry_run:
         where = f"write {config.output}" if config.output else "write no file"
         plan = f"read {', '.join(inputs.sources)}; measure {' '.join(measures)}; {where}"
-        return EvaluateResult(config=config, state=plan, measures=measures)
+        return stage.planned(plan) if stage is not None else Planned(text=plan)
+    finished = stage is not None and stage.up_to_date()
     scores = _scores(config, measures, inputs, progress, notes)
     comparisons = _compare(config, scores, notes)
     result = EvaluateResult(

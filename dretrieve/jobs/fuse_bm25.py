@@ -18,7 +18,7 @@ from dretrieve.runs.tune import parse_alphas, tune_alpha
 from dretrieve.runs.write import compressed, compression, write_run
 from dretrieve.store.interrupt import interruptible
 from dretrieve.store.shards import shard_rows, shard_stem
-from dretrieve.store.stage import Stage, open_artefact
+from dretrieve.store.stage import Planned, Stage, open_artefact
 from dretrieve.types import Progress, Silent
 
 STAGE, VERSION = "fuse-bm25", 1
@@ -97,7 +97,7 @@ class FuseResult:
         return "\n".join(lines)
 
 
-def run(config: FuseConfig, progress: Progress | None = None) -> FuseResult:
+def run(config: FuseConfig, progress: Progress | None = None) -> FuseResult | Planned:
     """Fuse; an output of the same options and inputs is up to date.
 
     Raises:
@@ -114,13 +114,12 @@ def run(config: FuseConfig, progress: Progress | None = None) -> FuseResult:
         open_dev_sets(config.dev, (config.run, config.bm25_run), _forms(config), progress) if alphas else None
     )
     stage = _stage(config, alphas, dev)
-    if stage.up_to_date(look=config.dry_run):
-        known = stage.existing()
-        return _result(config, "up to date", known.counts, known.extra)
     if config.dry_run:
         tried = f" after trying {len(alphas)} alphas" if alphas else ""
-        progress.note(f"would fuse {config.run} with {config.bm25_run} into {stage.output}{tried}")
-        return _result(config, "planned", {}, {})
+        return stage.planned(f"would fuse {config.run} with {config.bm25_run} into {stage.output}{tried}")
+    if stage.up_to_date():
+        known = stage.existing()
+        return _result(config, "up to date", known.counts, known.extra)
     with interruptible() as signals:
         extra = _weight(config, alphas, dev, progress)
         signals.check()

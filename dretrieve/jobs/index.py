@@ -13,6 +13,7 @@ from dretrieve.index.registry import kind_named
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.interrupt import Signals, interruptible
 from dretrieve.store.manifest import Manifest, manifest_path
+from dretrieve.store.stage import Planned, Stage
 from dretrieve.types import Progress, Silent
 
 
@@ -62,7 +63,7 @@ class IndexResult:
         return f"{self.output}: {self.type} index {self.state}; {counts}"
 
 
-def run(config: IndexConfig, progress: Progress | None = None) -> IndexResult:
+def run(config: IndexConfig, progress: Progress | None = None) -> IndexResult | Planned:
     """Build the index, or say that it stands already.
 
     Raises:
@@ -77,12 +78,11 @@ def run(config: IndexConfig, progress: Progress | None = None) -> IndexResult:
     before = manifest_path(config.output).exists() and config.output.is_dir() and not config.force
     with interruptible() as signals:
         build = _over_corpus if kind.source == "corpus" else _over_embeddings
-        manifest, counts = build(config, progress, signals)
+        made = build(config, progress, signals)
+    if isinstance(made, Planned):
+        return made
     state = "up to date" if before else "written"
-    counts = counts if manifest is None else dict(manifest.counts)
-    return IndexResult(
-        output=config.output, type=config.type, state="planned" if manifest is None else state, counts=counts
-    )
+    return IndexResult(output=config.output, type=config.type, state=state, counts=dict(made.counts))
 
 
 def _check_source(config: IndexConfig, source: str) -> None:
@@ -92,37 +92,33 @@ def _check_source(config: IndexConfig, source: str) -> None:
         raise UsageError(f"--type {config.type} is built with --{source}, and without --{other}")
 
 
-def _over_embeddings(
-    config: IndexConfig, progress: Progress, signals: Signals
-) -> tuple[Manifest | None, dict[str, int]]:
+def _over_embeddings(config: IndexConfig, progress: Progress, signals: Signals) -> Manifest | Planned:
     assert config.embeddings is not None
     embeddings = Embeddings.open(config.embeddings, full=config.verify)
-    counts = {"rows": embeddings.rows, "dim": embeddings.vectors.dim}
-    if config.dry_run:
-        return None, counts
     module = import_module(kind_named(config.type).module)
     options = module.options(config.type, config.settings, config.threads)
-    manifest = module.build(
+    if config.dry_run:
+        stage: Stage = module.stage_of(embeddings, config.output, options, force=config.force)
+        counts = {"rows": embeddings.rows, "dim": embeddings.vectors.dim}
+        return stage.planned(f"would index {embeddings.rows:,} passages", counts)
+    built: Manifest = module.build(
         embeddings, config.output, options, force=config.force, progress=progress, signals=signals
     )
-    return manifest, counts
+    return built
 
 
-def _over_corpus(
-    config: IndexConfig, progress: Progress, signals: Signals
-) -> tuple[Manifest | None, dict[str, int]]:
-    from dretrieve.index.words import build_words, check_settings
+def _over_corpus(config: IndexConfig, progress: Progress, signals: Signals) -> Manifest | Planned:
+    from dretrieve.index.words import build_words, stage_of
     from dretrieve.text.collection import Collection
     from dretrieve.text.corpus_spec import parse_corpus
 
     assert config.corpus is not None
-    check_settings(config.settings)
     texts = Collection.open(parse_corpus(config.corpus), "corpus").corpus(
         progress, hashed=True, full=config.verify
     )
+    stage = stage_of(texts, config.output, config.settings, force=config.force)
     if config.dry_run:
-        return None, {"passages": len(texts)}
-    manifest = build_words(
+        return stage.planned(f"would index {len(texts):,} passages", {"passages": len(texts)})
+    return build_words(
         texts, config.output, config.settings, force=config.force, progress=progress, signals=signals
     )
-    return manifest, {}

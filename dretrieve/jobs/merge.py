@@ -15,7 +15,7 @@ from dretrieve.runs.write import compression, write_run
 from dretrieve.store.interrupt import interruptible
 from dretrieve.store.manifest import Manifest
 from dretrieve.store.shards import Shard, check_tiling
-from dretrieve.store.stage import Stage, differences, open_artefact
+from dretrieve.store.stage import Planned, Stage, differences, open_artefact
 from dretrieve.types import Progress, Run, Silent
 
 
@@ -59,7 +59,7 @@ class MergeResult:
         return f"{self.output}: {self.state}; {self.parts} partial runs, {counts}"
 
 
-def run(config: MergeConfig, progress: Progress | None = None) -> MergeResult:
+def run(config: MergeConfig, progress: Progress | None = None) -> MergeResult | Planned:
     """Join the partial runs, or say that the output stands already.
 
     Raises:
@@ -83,7 +83,7 @@ def run(config: MergeConfig, progress: Progress | None = None) -> MergeResult:
     )
     counts = {name: count for name, count in first.counts.items() if name != "hits"}
     if config.dry_run:
-        return MergeResult(output=config.output, state="parts fit", counts=counts, parts=len(parts))
+        return stage.planned(f"would join {len(parts)} partial runs, which fit", counts)
     if stage.up_to_date():
         return MergeResult(
             output=config.output, state="up to date", counts=dict(stage.existing().counts), parts=len(parts)

@@ -21,7 +21,7 @@ from dretrieve.store.fingerprint import sha256_file
 from dretrieve.store.interrupt import interruptible
 from dretrieve.store.manifest import Manifest
 from dretrieve.store.shards import shard_rows, shard_stem
-from dretrieve.store.stage import Stage, open_artefact
+from dretrieve.store.stage import Planned, Stage, open_artefact
 from dretrieve.store.state import recorded_state
 from dretrieve.text.collection import Collection
 from dretrieve.text.examples import example_line
@@ -97,7 +97,7 @@ class MineNegativesResult:
         )
 
 
-def run(config: MineNegativesConfig, progress: Progress | None = None) -> MineNegativesResult:
+def run(config: MineNegativesConfig, progress: Progress | None = None) -> MineNegativesResult | Planned:
     """Mine; an output of the same options and inputs is up to date.
 
     Raises:
@@ -115,11 +115,10 @@ def run(config: MineNegativesConfig, progress: Progress | None = None) -> MineNe
     if config.drop_answers and not any(queries.answers):
         raise UsageError(f"{config.data} has no answers; leave --drop-answers out")
     stage = _stage(config, collection, queries)
-    if stage.up_to_date(look=config.dry_run):
-        return _result(stage.output, stage.existing().counts, up_to_date=True)
     if config.dry_run:
-        progress.note(f"would mine {len(queries):,} queries of {config.data} into {stage.output}")
-        return _result(stage.output, dict.fromkeys(COUNTS, 0))
+        return stage.planned(f"would mine {len(queries):,} queries of {config.data} into {stage.output}")
+    if stage.up_to_date():
+        return _result(stage.output, stage.existing().counts, up_to_date=True)
     parts = _finished_parts(config, stage)
     if parts:
         counts = _join(stage, parts, progress)

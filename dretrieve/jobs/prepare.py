@@ -14,7 +14,7 @@ from dretrieve.jobs.prepare_config import PrepareConfig, PrepareResult
 from dretrieve.metrics.answers import Answers
 from dretrieve.store.interrupt import interruptible
 from dretrieve.store.manifest import Manifest, manifest_path, read_manifest
-from dretrieve.store.stage import Stage
+from dretrieve.store.stage import Planned, Stage
 from dretrieve.store.stale import replaces_stale
 from dretrieve.store.state import read_state
 from dretrieve.text import pydocs, remote
@@ -36,7 +36,7 @@ VERSION = 1
 JOIN_VERSION = 2
 
 
-def run(config: PrepareConfig, progress: Progress | None = None) -> PrepareResult:
+def run(config: PrepareConfig, progress: Progress | None = None) -> PrepareResult | Planned:
     """Make the collection, or say that it stands already.
 
     Raises:
@@ -90,7 +90,7 @@ def _sources(config: PrepareConfig, main: Path) -> Sources:
     )
 
 
-def _prepare_pydocs(config: PrepareConfig, progress: Progress) -> PrepareResult:
+def _prepare_pydocs(config: PrepareConfig, progress: Progress) -> PrepareResult | Planned:
     if any((config.corpus, config.queries, config.qrels, config.split, config.mirror, config.topic_field)):
         raise UsageError(
             "pydocs takes no further files: leave --corpus, --queries, --qrels, --split, --topic-field, "
@@ -110,7 +110,7 @@ def _prepare_pydocs(config: PrepareConfig, progress: Progress) -> PrepareResult:
     return _execute(config, stage, write, plan, {"licence": pydocs.LICENCE}, progress)
 
 
-def _prepare_joined(config: PrepareConfig, progress: Progress) -> PrepareResult:
+def _prepare_joined(config: PrepareConfig, progress: Progress) -> PrepareResult | Planned:
     """Join several collections over one corpus."""
     if any((config.corpus, config.queries, config.qrels, config.split, config.mirror, config.topic_field)):
         raise UsageError(
@@ -146,7 +146,7 @@ def _prepare_sources(
     options: dict[str, Any],
     progress: Progress,
     licence: str | None = None,
-) -> PrepareResult:
+) -> PrepareResult | Planned:
     plan = f"read {sources.main} as {check_local(sources).name}, write {config.output}"
     stage = _stage(config, options, sources.inputs())
 
@@ -156,7 +156,9 @@ def _prepare_sources(
     return _execute(config, stage, write, plan, {"licence": licence} if licence else {}, progress)
 
 
-def _prepare_remote(config: PrepareConfig, kind: str, name: str, progress: Progress) -> PrepareResult:
+def _prepare_remote(
+    config: PrepareConfig, kind: str, name: str, progress: Progress
+) -> PrepareResult | Planned:
     source = remote.find(kind, name, config.mirror, unchecked=config.unchecked)
     if kind == "entityquestions" and config.split:
         raise UsageError(
@@ -167,10 +169,10 @@ def _prepare_remote(config: PrepareConfig, kind: str, name: str, progress: Progr
     if kind == "dpr" and name != "psgs_w100":
         options["ids"] = "row numbers"  # of its questions; once they were q000000, q000001 …
     _sources(config, Path(config.source)).check_beside()
-    _refuse_standing(config, options)
+    standing = _refuse_standing(config, options)
     if config.dry_run:
         source.check()
-        return _planned(config, source.plan())
+        return standing.planned(source.plan())
     if source.licence:
         progress.note(f"{config.source}: {source.licence}")
     with interruptible() as signals:
@@ -178,10 +180,6 @@ def _prepare_remote(config: PrepareConfig, kind: str, name: str, progress: Progr
     sources = _sources(config, main)
     sources = replace(sources, split=config.split or source.split, answers_are_regex=source.answers_are_regex)
     return _prepare_sources(config, sources, options, progress, source.licence)
-
-
-def _planned(config: PrepareConfig, plan: str) -> PrepareResult:
-    return PrepareResult(output=config.output, source=config.source, state="planned", extra={"plan": plan})
 
 
 def _stage(
@@ -197,13 +195,13 @@ def _execute(
     plan: str,
     extra: dict[str, Any],
     progress: Progress,
-) -> PrepareResult:
+) -> PrepareResult | Planned:
     _refuse_foreign(stage)
     before = _files_of(stage)
-    if stage.up_to_date(look=config.dry_run):
-        return _result(config, stage.existing(), "up to date")
     if config.dry_run:
-        return _planned(config, plan)
+        return stage.planned(plan)
+    if stage.up_to_date():
+        return _result(config, stage.existing(), "up to date")
     for path in before:
         path.unlink(missing_ok=True)
     with _counting(progress, config.source) as tick, CollectionWriter(stage) as writer:
@@ -224,14 +222,19 @@ def _files_of(stage: Stage) -> list[Path]:
         return []
 
 
-def _refuse_standing(config: PrepareConfig, options: dict[str, Any]) -> None:
-    """Refuse, before anything is fetched, an output that would be refused whatever the fetched files hold."""
+def _refuse_standing(config: PrepareConfig, options: dict[str, Any]) -> Stage:
+    """Return the stage with the inputs of what stands there, before anything is fetched.
+
+    Raises:
+        PreconditionError: the output would be refused whatever the fetched files hold.
+    """
     stage = _stage(config, options, {})
     _refuse_foreign(stage)
+    if stage.manifest_file.exists():
+        stage.inputs = stage.existing().inputs
     if not (config.force or replaces_stale()):
-        if stage.manifest_file.exists():
-            stage.inputs = stage.existing().inputs
         stage.up_to_date(look=True)
+    return stage
 
 
 def _refuse_foreign(stage: Stage) -> None:
@@ -290,7 +293,7 @@ def _verify(
     return counts | {"judged_passages_not_in_corpus": missing}, extra
 
 
-def _result(config: PrepareConfig, manifest: Manifest, state: str) -> PrepareResult:
+def _result(config: PrepareConfig, manifest: Manifest, state: str) -> PrepareResult | Planned:
     extra = dict(manifest.extra)
     return PrepareResult(
         output=config.output,

@@ -24,6 +24,7 @@ from dretrieve.store.atomic import make_folder
 from dretrieve.store.fingerprint import sha256_bytes
 from dretrieve.store.interrupt import Signals, interruptible
 from dretrieve.store.shards import Shard, shard_rows
+from dretrieve.store.stage import Planned
 from dretrieve.store.state import recorded_state
 from dretrieve.types import Progress, Run, Silent
 
@@ -32,7 +33,7 @@ __all__ = ["SearchConfig", "SearchResult", "run"]
 PRODUCTS_PER_BLOCK = 4e11  # a few seconds on one slow core, so that a signal is heard in time
 
 
-def run(config: SearchConfig, progress: Progress | None = None) -> SearchResult:
+def run(config: SearchConfig, progress: Progress | None = None) -> SearchResult | Planned:
     """Search and write the run, or say that it stands already.
 
     Raises:
@@ -50,7 +51,7 @@ def run(config: SearchConfig, progress: Progress | None = None) -> SearchResult:
         return _search_vectors(config, progress, signals)
 
 
-def _search_vectors(config: SearchConfig, progress: Progress, signals: Signals) -> SearchResult:
+def _search_vectors(config: SearchConfig, progress: Progress, signals: Signals) -> SearchResult | Planned:
     names = search_settings(config.index)
     settings = {name: value for name, value in config.settings.items() if name in names}
     config = replace(
@@ -71,8 +72,7 @@ def _search_vectors(config: SearchConfig, progress: Progress, signals: Signals) 
     stage = search_stage(config, index.search_options, described(index, queries), shard)
     counts = {"queries": len(queries.ids), "passages": rows}
     if config.dry_run:
-        plan = _plan(config, counts, shard)
-        return SearchResult(output=config.output, state="planned", counts=counts, plan=plan)
+        return stage.planned(_plan(config, counts, shard), counts)
     if stage.up_to_date():
         discard_checkpoint(config.output)
         counts = dict(stage.existing().counts)

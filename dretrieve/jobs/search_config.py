@@ -80,11 +80,10 @@ class SearchResult:
 
     Attributes:
         output: the run.
-        state: ``written``, ``up to date`` or ``planned``.
+        state: ``written`` or ``up to date``.
         counts: queries, passages, hits.
         seconds: spent searching.
         examples: the questions to show.
-        plan: what a dry run says.
         is_part: whether the run holds the hits of one shard only.
     """
 
@@ -93,7 +92,6 @@ class SearchResult:
     counts: Mapping[str, int]
     seconds: float = 0.0
     examples: tuple[Example, ...] = ()
-    plan: str = ""
     is_part: bool = False
 
     def as_json(self) -> dict[str, Any]:
@@ -104,13 +102,10 @@ class SearchResult:
             **self.counts,
             "seconds": round(self.seconds, 3),
             "examples": [example.as_json() for example in self.examples],
-            **({"plan": self.plan} if self.plan else {}),
         }
 
     def render(self) -> Any:
         """Return a few lines for people, the shown questions first."""
-        if self.plan:
-            return self.plan
         counts = self.counts
         line = (
             f"{self.output}: {self.state}; {counts['queries']:,} queries, {counts['hits']:,} hits "

@@ -13,6 +13,7 @@ from dretrieve.jobs.search_output import search_stage, write_search
 from dretrieve.jobs.search_show import Example, examples
 from dretrieve.runs.read import read_run
 from dretrieve.store.interrupt import Signals
+from dretrieve.store.stage import Planned
 from dretrieve.text.collection import Collection
 from dretrieve.text.corpus_spec import parse_corpus
 from dretrieve.types import Progress, Run
@@ -20,7 +21,7 @@ from dretrieve.types import Progress, Run
 QUERIES_AT_ONCE = 256
 
 
-def search_words(config: SearchConfig, progress: Progress, signals: Signals) -> SearchResult:
+def search_words(config: SearchConfig, progress: Progress, signals: Signals) -> SearchResult | Planned:
     """Search and write the run; queries go through in blocks, so that a signal is heard and memory bounded.
 
     Raises:
@@ -40,7 +41,7 @@ def search_words(config: SearchConfig, progress: Progress, signals: Signals) -> 
     counts = {"queries": len(queries), "passages": len(index)}
     if config.dry_run:
         plan = f"would search {len(index):,} passages with {len(queries):,} queries; output {config.output}"
-        return SearchResult(output=config.output, state="planned", counts=counts, plan=plan)
+        return stage.planned(plan, counts)
     if stage.up_to_date():
         counts = dict(stage.existing().counts)
         shown = _shown(config, read_run(config.output, config.form) if config.show else None)

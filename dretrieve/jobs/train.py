@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +29,12 @@ from dretrieve.models.registry import find
 from dretrieve.store.atomic import write_json
 from dretrieve.store.draws import fold
 from dretrieve.store.interrupt import Signals, interruptible
-from dretrieve.store.stage import Stage
+from dretrieve.store.stage import Planned, Stage
 from dretrieve.store.stale import replaces_stale
 from dretrieve.store.state import recorded_state
 from dretrieve.tokens.tokenizer import SideTokenizer
 from dretrieve.training.checkpoint import Checkpoints, Progressed
-from dretrieve.training.estimate import Cost, estimate
+from dretrieve.training.estimate import estimate
 from dretrieve.training.loop import Loop, PhasePlan, Surroundings
 from dretrieve.training.options import TrainOptions
 from dretrieve.training.preparing import (
@@ -82,7 +82,7 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainResult:
-    """What came out: where, after how many steps, and the curve; or, of a dry run, the cost."""
+    """What came out: where, after how many steps, and the curve."""
 
     output: Path
     steps: int
@@ -91,17 +91,13 @@ class TrainResult:
     best_step: int = 0
     metric: str = ""
     up_to_date: bool = False
-    estimate: Cost | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the result as plain data."""
-        cost = {} if self.estimate is None else {"estimate": self.estimate.as_json()}
-        return {**asdict(self), "output": str(self.output), "estimate": None, **cost}
+        return {**asdict(self), "output": str(self.output)}
 
     def render(self) -> str:
-        """Return the result as one or two lines; what was only planned with its cost."""
-        if self.estimate is not None:
-            return "\n".join([f"planned: {self.output}", *self.estimate.lines()])
+        """Return the result as one or two lines."""
         losses = [point["loss"] for point in self.curve if "loss" in point]
         course = f", loss {losses[0]:.4f} to {losses[-1]:.4f}" if losses else ""
         head = "up to date: " if self.up_to_date else ""
@@ -113,7 +109,7 @@ class TrainResult:
         return f"{line}\nchosen after step {self.best_step:,}: dev {self.metric} {self.best:.4f}{was}"
 
 
-def run(config: TrainConfig, progress: Progress | None = None) -> TrainResult:
+def run(config: TrainConfig, progress: Progress | None = None) -> TrainResult | Planned:
     """Train, or say that the output is up to date; an interrupted training goes on.
 
     Raises:
@@ -132,8 +128,7 @@ def run(config: TrainConfig, progress: Progress | None = None) -> TrainResult:
         with processes.first_goes_first():
             opened = open_inputs(config, (processes, device), shown)
         if config.dry_run:
-            done = opened.stage.up_to_date(look=True)
-            return _finished(opened.stage) if done else _plan_only(config, opened, shown)
+            return _planned(config, opened)
         with ExitStack() as stack:
             if processes.first and not config.output.is_file():
                 stack.enter_context(alone_in(config.output))
@@ -298,15 +293,16 @@ def _finished(stage: Stage) -> TrainResult:
     )
 
 
-def _plan_only(config: TrainConfig, opened: Inputs, progress: Progress) -> TrainResult:
-    """Say what would be trained, and what it would cost."""
+def _planned(config: TrainConfig, opened: Inputs) -> Planned:
+    """Return what stands there, and what the training would cost: of a finished one no model is loaded."""
+    found = opened.stage.planned("")
+    if found.state == "up to date":
+        return found
     queries = sum(len(of.examples) for of in opened.sets)
-    progress.note(
-        f"would train {config.method} on {config.backbone} with {queries:,} queries into {config.output}"
-    )
     device = opened.place[1]
     with own_generators(), repeatable(device):
         method = _built(config, device)
         tokenizers = open_tokenizers(config.backbone, method)
         cost = estimate(method, opened.sets, tokenizers, config.options, opened.place)
-    return TrainResult(output=config.output, steps=0, curve=[], estimate=cost)
+    said = f"would train {config.method} on {config.backbone} with {queries:,} queries into {config.output}"
+    return replace(found, text="\n".join([said, *cost.lines()]), details={"estimate": cost.as_json()})

@@ -13,9 +13,9 @@ Use::
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -38,15 +38,21 @@ from dretrieve.store.state import clear_state, read_state, record_state, recorde
 
 def differences(old: Manifest, new: Manifest) -> str:
     """Return in a few words in what two manifests of one output differ: stage, options, inputs."""
-    parts = []
+    shown = [f"{name} {before} -> {after}" for name, before, after in _changes(old, new)]
+    return ", ".join(shown) or "nothing that is recorded"
+
+
+def _changes(old: Manifest, new: Manifest) -> list[tuple[str, str, str]]:
+    """Return name, old and new value of everything in which two manifests of one output differ."""
+    found = []
     if (old.stage, old.version) != (new.stage, new.version):
-        parts.append(f"stage {old.stage} v{old.version} -> {new.stage} v{new.version}")
+        found.append(("stage", f"{old.stage} v{old.version}", f"{new.stage} v{new.version}"))
     for kind, before, after in (("", old.options, new.options), ("input ", old.inputs, new.inputs)):
         for name in sorted(set(before) | set(after)):
             if before.get(name) != after.get(name):
-                shown = [_brief(side[name]) if name in side else "(none)" for side in (before, after)]
-                parts.append(f"{kind}{name} {shown[0]} -> {shown[1]}")
-    return ", ".join(parts) or "nothing that is recorded"
+                was, now = (_brief(side[name]) if name in side else "(none)" for side in (before, after))
+                found.append((f"{kind}{name}", was, now))
+    return found
 
 
 def _brief(value: Any) -> str:
@@ -54,6 +60,80 @@ def _brief(value: Any) -> str:
     if isinstance(value, Mapping) and {"index", "count"} <= value.keys():
         return f"{value['index']}/{value['count']}"
     return str(value)[:24]
+
+
+Standing = Literal["up to date", "to do", "interrupted", "stale"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Planned:
+    """What every command answers to ``--dry-run``.
+
+    Attributes:
+        stage: who would make it; empty where nothing would be written.
+        fingerprint: that the output would have.
+        state: of what stands there: ``stale`` is finished with other options or inputs and would be replaced.
+        outputs: what would be made.
+        changed: options and inputs (``input NAME``) in which a stale output differs.
+        text: what would be done, for people.
+        details: further entries for ``--json``.
+    """
+
+    stage: str = ""
+    fingerprint: str = ""
+    state: Standing = "to do"
+    outputs: Sequence[Path] = ()
+    changed: Sequence[str] = ()
+    text: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return everything as plain data."""
+        return {
+            "stage": self.stage,
+            "fingerprint": self.fingerprint,
+            "state": self.state,
+            "outputs": [str(path) for path in self.outputs],
+            "changed": list(self.changed),
+            "plan": self.text,
+            **self.details,
+        }
+
+    def render(self) -> str:
+        """Return the state, and what would be done."""
+        if self.state == "up to date":
+            return f"up to date: {', '.join(map(str, self.outputs))}"
+        changed = f" ({', '.join(self.changed)})" if self.changed else ""
+        return f"{self.state}{changed}: {self.text}"
+
+
+def planned(
+    file: Path, wanted: Manifest, output: Path, text: str, details: Mapping[str, Any] | None = None
+) -> Planned:
+    """Return the answer about an output whose manifest is, or would be, ``file``.
+
+    Raises:
+        VerificationError: it stands finished, and its bytes changed.
+    """
+    state: Standing = "to do"
+    changed: list[str] = []
+    if file.exists():
+        old = read_manifest(file)
+        changed = [name for name, _, _ in _changes(old, wanted)]
+        state = "stale" if old.fingerprint != wanted.fingerprint else "up to date"
+        if state == "up to date":
+            verify_files(file, old)
+    elif (read_state(file) or {}).get("stage") == wanted.stage:
+        state = "interrupted"
+    return Planned(
+        stage=wanted.stage,
+        fingerprint=wanted.fingerprint,
+        state=state,
+        outputs=[output],
+        changed=changed,
+        text=text,
+        details=details or {},
+    )
 
 
 @dataclass
@@ -143,6 +223,16 @@ class Stage:
         if not look:
             clear_state(self.manifest_file)
         return True
+
+    def planned(self, text: str, details: Mapping[str, Any] | None = None) -> Planned:
+        """Return what a dry run answers; what the command itself would refuse is refused.
+
+        Raises:
+            PreconditionError: as `up_to_date`.
+        """
+        self.up_to_date(look=True)
+        found = planned(self.manifest_file, self._manifest({}, {}, {}), self.output, text, details)
+        return replace(found, state="to do") if self.force and found.state == "up to date" else found
 
     def existing(self) -> Manifest:
         """Return the manifest of the finished output."""

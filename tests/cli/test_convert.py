@@ -14,7 +14,7 @@ def test_convert_as_typed(cli_here, tiny_model, tmp_path):
     }
     torch.save({"model_dict": tensors, "encoder_params": None}, tmp_path / "dpr.cp")
     line = ["convert", tmp_path / "dpr.cp", "--from", "dpr", "-b", tiny_model, "-o", tmp_path / "model"]
-    assert cli_here(*line, "--dry-run").out.startswith("would convert: dpr, ")
+    assert cli_here(*line, "--dry-run").out.startswith("to do: would convert ")
     found = json.loads(cli_here(*line, "--json").out)
     assert (found["state"], found["method"], found["method_config"]["pair"]) == ("converted", "dpr", "yes")
     assert (

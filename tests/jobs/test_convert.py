@@ -95,7 +95,8 @@ def test_a_converted_model_is_trained_on(config, tiny_collection, tmp_path):
 
 def test_a_dry_run_compares_everything_and_writes_nothing(config):
     result = run(replace(config, dry_run=True))
-    assert (result.state, result.method) == ("would convert", "dpr")
+    assert result.state == "to do"
+    assert result.text.endswith("to a model of the method dpr")
     assert not config.output.exists()
     tensors = torch.load(config.checkpoint, weights_only=True)
     del tensors["model_dict"]["ctx_model.embeddings.LayerNorm.bias"]
@@ -106,7 +107,8 @@ def test_a_dry_run_compares_everything_and_writes_nothing(config):
 
 def test_a_forced_dry_run_keeps_what_stands(config):
     run(config)
-    assert run(replace(config, force=True, dry_run=True)).state == "would convert"
+    assert run(replace(config, force=True, dry_run=True)).state == "to do"
+    assert run(replace(config, dry_run=True)).state == "up to date"
     assert run(config).state == "up to date"
 
 

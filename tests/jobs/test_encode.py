@@ -248,7 +248,7 @@ def test_a_dry_run_writes_nothing(tiny_model, large, tmp_path):
     result = job.run(config(tiny_model, tmp_path / "emb", corpus=str(large), dry_run=True))
     assert not (tmp_path / "emb").exists()
     found = result.as_json()
-    assert found["state"] == "planned"
+    assert found["state"] == "to do"
     assert found["estimate"]["rows"] == 4200
     assert "time" in result.render()
 

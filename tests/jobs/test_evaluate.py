@@ -7,6 +7,7 @@ from dretrieve.errors import DataError, PreconditionError, UsageError, Verificat
 from dretrieve.jobs.evaluate import run, run_names
 from dretrieve.jobs.evaluate_inputs import EvaluateConfig
 from dretrieve.metrics.relevance import RelevanceOptions
+from dretrieve.store.manifest import manifest_path, read_manifest
 from dretrieve.store.stage import Stage, open_artefact
 from dretrieve.text.collection import Collection
 
@@ -229,9 +230,13 @@ def test_dry_run_reads_no_run_and_writes_nothing(tiny_collection, first_run, tmp
     output = tmp_path / "m.json"
     result = measure(tiny_collection, first_run, output=output, dry_run=True)
     assert result.render() == (
-        f"read {first_run}, {tiny_collection / 'qrels' / 'test.tsv'}; measure RR R@1; write {output}"
+        f"to do: read {first_run}, {tiny_collection / 'qrels' / 'test.tsv'}; measure RR R@1; write {output}"
     )
     assert not output.exists()
+    measure(tiny_collection, first_run, output=output)
+    done = measure(tiny_collection, first_run, output=output, dry_run=True)
+    assert done.state == "up to date"
+    assert done.fingerprint == read_manifest(manifest_path(output)).fingerprint
 
 
 RUN = Path("r.trec")

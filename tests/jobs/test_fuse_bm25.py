@@ -172,10 +172,10 @@ def test_queries_of_one_run_are_noted(cli_here: Callable, tmp_path: Path) -> Non
 
 def test_a_dry_run_writes_nothing(cli_here: Callable, runs: tuple[Path, Path], tmp_path: Path) -> None:
     words = ("--run", runs[0], "--bm25-run", runs[1], "--output", tmp_path / "out.trec", "--dry-run")
-    assert "planned" in fuse(cli_here, *words).out
+    assert "to do: would fuse" in fuse(cli_here, *words).out
     assert not list(tmp_path.glob("out*"))
     fuse(cli_here, *words[:-1])
-    assert "planned" in fuse(cli_here, *words, "--force").out
+    assert "to do: would fuse" in fuse(cli_here, *words, "--force").out
     assert "up to date" in fuse(cli_here, *words).out  # the dry run with --force left it as it was
 
 

@@ -65,7 +65,7 @@ def test_bm25_takes_other_weights_and_refuses_what_is_not_its_own(
         searched("run.trec", model="minilm")
     with pytest.raises(UsageError, match="a BM25 index is searched whole"):
         searched("run.trec", shard=(0, 2))
-    assert searched("run.trec", dry_run=True).state == "planned"
+    assert searched("run.trec", dry_run=True).state == "to do"
     with pytest.raises(UsageError, match=r"takes k1 \(a number from 0 to 100\), b"):
         run(IndexConfig(type="bm25", corpus=str(tiny_collection), output=tmp_path / "x", settings={"m": 1}))
 
@@ -95,7 +95,7 @@ def test_passages_have_no_splits(tiny_collection: Path, tmp_path: Path) -> None:
 def test_dry_run_writes_nothing(embeddings: Path, tiny_collection: Path, tmp_path: Path) -> None:
     for inputs in ({"embeddings": embeddings}, {"corpus": str(tiny_collection), "type": "bm25"}):
         result = run(IndexConfig(output=tmp_path / "index", dry_run=True, **inputs))
-        assert result.state == "planned"
+        assert result.state == "to do"
         assert not (tmp_path / "index").exists()
 
 

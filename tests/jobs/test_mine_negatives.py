@@ -147,10 +147,11 @@ def test_options_that_make_no_sense(collection, options, message):
 
 def test_dry_run_writes_nothing(collection):
     config = config_of(collection, dry_run=True)
-    run(config)
+    assert run(config).state == "to do"
     assert not config.output.exists()
     run(config_of(collection))
-    run(config_of(collection, dry_run=True, force=True))
+    assert run(config).state == "up to date"
+    assert run(config_of(collection, dry_run=True, force=True)).state == "to do"
     assert run(config_of(collection)).up_to_date
 
 

@@ -180,7 +180,7 @@ def test_a_failed_run_leaves_no_collection_and_may_be_repeated(tmp_path: Path) -
 
 def test_dry_run_writes_nothing(tiny_collection: Path, tmp_path: Path) -> None:
     for source in ("pydocs", "beir:scifact", "dpr:nq-test.qa", "hf:mteb/scifact", tiny_collection):
-        assert make(source, tmp_path / "out", dry_run=True)["state"] == "planned"
+        assert make(source, tmp_path / "out", dry_run=True)["state"] == "to do"
     assert not (tmp_path / "out").exists()
 
 
@@ -321,5 +321,5 @@ def test_a_dry_run_knows_and_keeps_what_stands(tiny_collection: Path, tmp_path: 
     for other in (lines(tmp_path / "c.tsv", "0\tbees\tBees"), "beir:scifact"):
         with pytest.raises(PreconditionError, match="holds the result of other options"):
             make(other, out, dry_run=True)
-        assert make(other, out, dry_run=True, force=True)["state"] == "planned"
+        assert make(other, out, dry_run=True, force=True)["state"] == "stale"
     assert files_of(out) == before

@@ -141,7 +141,7 @@ def test_up_to_date_and_other_options(work: Path) -> None:
 
 def test_dry_run_writes_nothing(work: Path) -> None:
     result = search.run(config(work, dry_run=True))
-    assert result.state == "planned"
+    assert result.state == "to do"
     assert "5,000" in result.render()
     assert not (work / "run.trec").exists()
 
@@ -290,7 +290,7 @@ def test_a_part_cut_short(work: Path) -> None:
 def test_merge_dry_run_and_up_to_date(work: Path) -> None:
     parts = partials(work, 2)
     dry = merge.run(merge.MergeConfig(partials=parts, output=work / "merged.trec", dry_run=True))
-    assert dry.state == "parts fit"
+    assert (dry.state, dry.as_json()["passages"]) == ("to do", 5000)
     assert not (work / "merged.trec").exists()
     assert merged(work, parts).state == "written"
     assert merged(work, parts).state == "up to date"

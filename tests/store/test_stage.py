@@ -137,3 +137,35 @@ def test_a_file_renamed_with_its_manifest_is_the_same_and_a_swapped_one_is_not(t
     (tmp_path / "two.manifest.json").replace(tmp_path / "three.manifest.json")
     with pytest.raises(VerificationError, match=r"three.*three\.manifest\.json"):
         open_artefact(tmp_path / "three")
+
+
+def test_a_dry_run_answers_alike_of_every_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "out.txt"
+
+    def answer(**changes: Any) -> dict[str, Any]:
+        return stage(path, **changes).planned("would write", {"rows": 3}).as_json()
+
+    assert answer() == {
+        "stage": "search",
+        "fingerprint": stage(path).fingerprint,
+        "state": "to do",
+        "outputs": [str(path)],
+        "changed": [],
+        "plan": "would write",
+        "rows": 3,
+    }
+    with pytest.raises(Interrupted), stage(path).write(text=True):
+        raise Interrupted("a signal")
+    assert answer()["state"] == "interrupted"
+    make(path)
+    assert answer()["state"] == "up to date"
+    assert answer(force=True)["state"] == "to do"
+    with pytest.raises(PreconditionError, match="holds the result of other options"):
+        answer(options={"hits": 20})
+    monkeypatch.setenv("DRETRIEVE_STALE", "replace")
+    stale = stage(path, options={"hits": 20}, inputs={"index": "i", "run": "b"}).planned("")
+    assert (stale.state, list(stale.changed)) == ("stale", ["hits", "input run"])
+    assert "stale (hits, input run)" in stale.render()
+    path.write_text("other")
+    with pytest.raises(VerificationError):
+        answer()

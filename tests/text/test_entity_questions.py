@@ -144,7 +144,7 @@ def test_a_dry_run_refuses_a_mirror_as_the_run_does(tmp_path: Path) -> None:
                 make("dev", tmp_path / "out", mirror=mirror, dry_run=dry_run)
     assert not (tmp_path / "out").exists()
     (tmp_path / "mirror" / "dataset.zip").write_bytes(archive())
-    assert make("dev", tmp_path / "out", mirror=mirror, dry_run=True)["state"] == "planned"
+    assert make("dev", tmp_path / "out", mirror=mirror, dry_run=True)["state"] == "to do"
     assert not (tmp_path / "out").exists()
     assert not (tmp_path / "cache").exists()
     assert make("dev", tmp_path / "out", mirror=mirror)["counts"]["queries"] == 4

@@ -147,4 +147,4 @@ def test_a_local_mirror_of_other_bytes_is_refused_before_it_is_copied(tmp_path: 
             make("beir:scifact", tmp_path / "out", mirror=str(tmp_path), dry_run=dry_run)
     assert not cache.exists()
     made = make("beir:scifact", tmp_path / "out", mirror=str(tmp_path), unchecked=True, dry_run=True)
-    assert made["state"] == "planned"
+    assert made["state"] == "to do"
