@@ -12,7 +12,8 @@ from dretrieve.errors import UsageError, quoted
 from dretrieve.jobs.evaluate_inputs import open_corpus, questions_fingerprint, run_fingerprint
 from dretrieve.metrics.answers import Answers
 from dretrieve.runs.json_forms import DIALECTS, Question, write_json_run
-from dretrieve.runs.read import forms_for, read_run
+from dretrieve.runs.lines import forms_for
+from dretrieve.runs.read import read_run
 from dretrieve.runs.write import WRITTEN_FORMS, compressed, write_run
 from dretrieve.store.stage import Planned, Stage
 from dretrieve.store.text_store import TextStore

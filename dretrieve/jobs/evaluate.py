@@ -26,7 +26,8 @@ from dretrieve.metrics.significance import Comparison, compare
 from dretrieve.metrics.top_k import parse_top_k
 from dretrieve.reports.evaluation import evaluation_tables, notes_of
 from dretrieve.reports.tables import check_format, indented_json, render
-from dretrieve.runs.read import forms_for, read_run
+from dretrieve.runs.lines import forms_for
+from dretrieve.runs.read import read_run
 from dretrieve.runs.write import compression
 from dretrieve.store.stage import Planned, Stage
 from dretrieve.text.qrels import read_qrels

@@ -13,7 +13,8 @@ from dretrieve.jobs.evaluate_inputs import run_fingerprint
 from dretrieve.jobs.fuse_dev_sets import DevConfig, DevInput, open_dev_sets, read_weighed
 from dretrieve.metrics.measure import Measure
 from dretrieve.runs.fuse import FuseOptions, Pair, align, fuse
-from dretrieve.runs.read import forms_for, read_run
+from dretrieve.runs.lines import forms_for
+from dretrieve.runs.read import read_run
 from dretrieve.runs.tune import parse_alphas, tune_alpha
 from dretrieve.runs.write import compressed, compression, write_run
 from dretrieve.store.interrupt import interruptible

@@ -9,8 +9,9 @@ from typing import Any
 
 from dretrieve.errors import UsageError, VerificationError
 from dretrieve.jobs.search_output import STAGE, VERSION
+from dretrieve.runs.lines import forms_for
 from dretrieve.runs.merge import merge_runs
-from dretrieve.runs.read import forms_for, read_run, refuse_ranks
+from dretrieve.runs.read import read_run, refuse_ranks
 from dretrieve.runs.write import compression, write_run
 from dretrieve.store.interrupt import interruptible
 from dretrieve.store.manifest import Manifest

@@ -16,7 +16,8 @@ from dretrieve.jobs.evaluate_inputs import run_fingerprint
 from dretrieve.metrics.answers import Answers
 from dretrieve.mining.examples import COUNTS, Examples, positives_of
 from dretrieve.mining.negatives import FILTERS, SAMPLINGS, Miner, MiningOptions
-from dretrieve.runs.read import forms_for, read_run, refuse_ranks
+from dretrieve.runs.lines import forms_for
+from dretrieve.runs.read import read_run, refuse_ranks
 from dretrieve.store.fingerprint import sha256_file
 from dretrieve.store.interrupt import interruptible
 from dretrieve.store.manifest import Manifest

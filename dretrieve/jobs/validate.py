@@ -10,7 +10,7 @@ from dretrieve.errors import DretrieveError, UsageError
 from dretrieve.jobs import validate_checks as checks
 from dretrieve.jobs import validate_vectors as origins
 from dretrieve.jobs.validate_parts import Finding, Parts, open_parts
-from dretrieve.runs.read import forms_for
+from dretrieve.runs.lines import forms_for
 from dretrieve.store.text_store import TextStore
 from dretrieve.types import Progress, Silent
 

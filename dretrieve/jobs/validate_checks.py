@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from dretrieve.errors import DataError
 from dretrieve.jobs.validate_ids import UNRELATED, explain_strangers
 from dretrieve.jobs.validate_parts import ExamplesPart, Finding, QrelsPart, RunPart, first_ids
-from dretrieve.runs.select import rows_of
+from dretrieve.runs.locate import rows_of
 from dretrieve.store.text_store import TextStore
 from dretrieve.text.collection import Collection
 from dretrieve.types import Qrels

@@ -145,12 +145,14 @@ def intern(table: Interned, buffer: NDArray[np.uint8], start: int, stop: int, ke
 
 
 @njit(cache=True, nogil=True)
-def hash_all(data: NDArray[np.uint8], ends: NDArray[np.int64], hashes: NDArray[np.uint64]) -> None:
-    """Write to ``hashes`` the hash of every newline-terminated id of ``data``."""
+def hash_all(data: NDArray[np.uint8], ends: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Return the hash of every newline-terminated id of ``data``: [P]."""
+    hashes = np.empty(len(ends), dtype=np.uint64)
     start = 0
     for count in range(len(ends)):
         hashes[count] = hash_bytes(data, start, ends[count])
         start = ends[count] + 1
+    return hashes
 
 
 @njit(cache=True, nogil=True)

@@ -1,16 +1,36 @@
-"""From columns in any order to a `Run`: grouped by query, sorted by the one rule, duplicates refused."""
+"""From columns as a file has them to a `Run`: grouped by query, sorted by the one rule, nothing twice.
+
+Three columns may hold ranks instead of scores; `holds_ranks` tells them apart.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dretrieve.errors import DataError, quoted
 from dretrieve.order import id_ranks
+from dretrieve.runs.lines import Sniffed, numbered_lines, parse_line
+from dretrieve.store.ids import IdTable
 from dretrieve.types import Run
+
+
+class HashedIds(IdTable):
+    """Ids with their hashes, so that looking for some among millions reads no id twice.
+
+    Args:
+        data: [bytes] uint8, each id followed by a newline.
+        ends: [P] int64, where the newlines stand.
+        hashes: [P] uint64 of `dretrieve.kernels.interning.hash_bytes`.
+    """
+
+    def __init__(self, data: NDArray[np.uint8], ends: NDArray[np.int64], hashes: NDArray[np.uint64]) -> None:
+        self._data, self._ends = data, ends
+        self.hashes = hashes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,12 +46,16 @@ class HitColumns:
         tag: the run's name.
     """
 
-    query_ids: Sequence[str]
-    passage_ids: Sequence[str]
-    queries: NDArray[np.int32]
-    passages: NDArray[np.int32]
-    scores: NDArray[np.float64]
-    tag: str
+    query_ids: Sequence[str] = ()
+    passage_ids: Sequence[str] = ()
+    queries: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
+    passages: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
+    scores: NDArray[np.float64] = field(default_factory=lambda: np.empty(0, np.float64))
+    tag: str = "dretrieve"
+
+    def names(self, hit: int) -> tuple[str, str]:
+        """Return query id and passage id of a hit."""
+        return self.query_ids[int(self.queries[hit])], self.passage_ids[int(self.passages[hit])]
 
 
 def query_offsets(queries: NDArray[np.int32], count: int) -> NDArray[np.int64]:
@@ -39,6 +63,47 @@ def query_offsets(queries: NDArray[np.int32], count: int) -> NDArray[np.int64]:
     offsets = np.zeros(count + 1, dtype=np.int64)
     np.cumsum(np.bincount(queries, minlength=count), out=offsets[1:])
     return offsets
+
+
+def build_run(
+    hits: HitColumns, *, ranks: bool = False, repeated: Callable[[int, int], DataError] | None = None
+) -> Run:
+    """Return the run: grouped by query, sorted; plain numpy, the twin of the compiled path of large files.
+
+    Args:
+        hits: the columns.
+        ranks: whether ``scores`` are ranks (then `score_of_ranks` gives the scores).
+        repeated: makes the error for two file rows that name one passage for one query.
+
+    Raises:
+        DataError: a passage stands twice for a query.
+    """
+    scores = score_of_ranks(hits.scores) if ranks else hits.scores
+    by_id = id_ranks(hits.passage_ids)[hits.passages]
+    order = np.lexsort((-by_id, -scores, hits.queries))
+    _refuse_repeated(hits, repeated)
+    return Run(
+        query_ids=hits.query_ids,
+        passage_ids=hits.passage_ids,
+        offsets=query_offsets(hits.queries, len(hits.query_ids)),
+        passages=hits.passages[order],
+        scores=scores[order],
+        tag=hits.tag,
+        by_rank=ranks,
+    )
+
+
+def _refuse_repeated(hits: HitColumns, repeated: Callable[[int, int], DataError] | None) -> None:
+    keys = hits.queries.astype(np.int64) * max(len(hits.passage_ids), 1) + hits.passages
+    order = np.argsort(keys, kind="stable")
+    twice = np.flatnonzero(keys[order][1:] == keys[order][:-1])
+    if not len(twice):
+        return
+    second = int(order[twice + 1].min())
+    if repeated is not None:
+        raise repeated(int(np.flatnonzero(keys == keys[second])[0]), second)
+    query, passage = hits.names(second)
+    raise DataError(f"passage {quoted(passage)} stands twice among the hits of query {quoted(query)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +129,11 @@ class Column:
         starts = np.repeat(self.offsets[:-1], np.diff(self.offsets))
         return _first(self.scores != np.arange(1, len(self.scores) + 1) - starts)
 
+    def place(self, hit: int) -> tuple[int, int]:
+        """Return the query of a number and how many of the query's stand before it."""
+        query = int(np.searchsorted(self.offsets, hit, side="right")) - 1
+        return query, hit - int(self.offsets[query])
+
 
 def _first(found: NDArray[np.bool_]) -> int | None:
     return int(np.argmax(found)) if found.any() else None
@@ -75,46 +145,46 @@ def score_of_ranks(ranks: NDArray[np.float64]) -> NDArray[np.float64]:
     return reciprocals
 
 
-def build_run(
-    hits: HitColumns, *, ranks: bool = False, repeated: Callable[[int, int], DataError] | None = None
-) -> Run:
-    """Return the run; plain numpy, the twin of the compiled path that large files take.
-
-    Args:
-        hits: the columns.
-        ranks: whether ``scores`` are ranks (then `score_of_ranks` gives the scores).
-        repeated: makes the error for two file rows that name one passage for one query.
+def holds_ranks(path: Path, seen: Sniffed, column: Column, query_ids: Sequence[bytes]) -> bool:
+    """Return whether the scores of a file are ranks.
 
     Raises:
-        DataError: a passage stands twice for a query.
+        DataError: ranks were asked for and there are other numbers; or three columns may be either.
     """
-    offsets = query_offsets(hits.queries, len(hits.query_ids))
-    scores = score_of_ranks(hits.scores) if ranks else hits.scores
-    by_id = id_ranks(hits.passage_ids)[hits.passages]
-    order = np.lexsort((-by_id, -scores, hits.queries))
-    _refuse_repeated(hits, repeated)
-    return Run(
-        query_ids=hits.query_ids,
-        passage_ids=hits.passage_ids,
-        offsets=offsets,
-        passages=hits.passages[order],
-        scores=scores[order],
-        tag=hits.tag,
-        by_rank=ranks,
+    if seen.ranks is False:
+        return False
+    odd = column.no_rank() if seen.ranks else column.not_next_rank()
+    if odd is None and (seen.ranks or not column.fractions):
+        return True
+    if not seen.ranks and column.fractions and (odd is not None or len(column.scores) == len(query_ids)):
+        return False
+    line = None if odd is None else _line_of(path, seen, column, query_ids, odd)
+    if seen.ranks:
+        assert odd is not None
+        message = f"the third column of an MS MARCO run is a rank (1, 2, 3 …), found {column.scores[odd]:.9g}"
+        raise DataError.at(path, line, message)
+    speaks = "they rise by one from 1 in every query, as ranks do, but have a decimal point"
+    if odd is not None:
+        speaks = (
+            f"all are whole numbers, as ranks are, but here is {column.scores[odd]:.9g} where the query's "
+            f"rank {column.place(odd)[1] + 1} was due"
+        )
+    raise DataError.at(
+        path,
+        line,
+        f"the third of three columns may hold ranks or scores: {speaks}; say which: --run-format msmarco "
+        "(ranks, the lowest is best) or --run-format tevatron (scores, the highest is best)",
     )
 
 
-def _refuse_repeated(hits: HitColumns, repeated: Callable[[int, int], DataError] | None) -> None:
-    keys = hits.queries.astype(np.int64) * max(len(hits.passage_ids), 1) + hits.passages
-    order = np.argsort(keys, kind="stable")
-    twice = np.flatnonzero(keys[order][1:] == keys[order][:-1])
-    if len(twice):
-        second = int(order[twice + 1].min())
-        first = int(np.flatnonzero(keys == keys[second])[0])
-        if repeated is not None:
-            raise repeated(first, second)
-        query, passage = (
-            hits.query_ids[int(hits.queries[second])],
-            hits.passage_ids[int(hits.passages[second])],
-        )
-        raise DataError(f"passage {quoted(passage)} stands twice among the hits of query {quoted(query)}")
+def _line_of(path: Path, seen: Sniffed, column: Column, query_ids: Sequence[bytes], hit: int) -> int:
+    """Return the line of a number of the column; reads the file once more."""
+    assert seen.form is not None
+    query, left = column.place(hit)
+    for number, line in numbered_lines(path):
+        parsed = parse_line(line, seen.form, path, number)
+        if parsed is not None and parsed[0] == query_ids[query]:
+            if left == 0:
+                return number
+            left -= 1
+    raise AssertionError(f"{path} changed while it was read")

@@ -1,4 +1,4 @@
-"""Runs as lines of text: the known columns, one line parsed in plain Python, and the words of every refusal.
+"""Runs as lines of text: what a file's beginning tells, its blocks, the columns of one line, every refusal.
 
 | form     | columns                                   | score                                       |
 |----------|-------------------------------------------|---------------------------------------------|
@@ -16,13 +16,17 @@ score``) is a header; it says what three columns hold. Scores are doubles, as in
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dretrieve.errors import DataError
+from dretrieve.errors import DataError, PreconditionError, UsageError, quoted
 from dretrieve.text.columns import found, header, shown, split_line
 from dretrieve.text.fields import RANKS, SCORES
+from dretrieve.text.files import BYTE_ORDER_MARK, LONGEST_LINE, open_bytes, too_long
 
+BLOCK = 1 << 22
+SMALL = 1 << 21  # bytes; below it, importing numba would take longer than parsing
 NUMBER = re.compile(rb"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 WHOLE = re.compile(rb"\+?\d+")
 
@@ -55,6 +59,81 @@ FORMS = {
         LineForm("colbert", 4, 1, 3, "query passage rank score"),
     )
 }
+RUN_FORMATS = ("auto", *FORMS, "dpr", "pyserini-json", "ranx")
+RANKS_TAG = "dretrieve-ranks"  # of a TREC file whose scores are 1 / rank, made of a file of ranks
+
+
+def forms_for(given: Sequence[str], runs: int) -> list[str]:
+    """Return the form of each of some runs: ``auto`` when none is given, one for all, or one for each.
+
+    Raises:
+        UsageError: another number of forms, an unknown form.
+    """
+    for name in given:
+        if name not in RUN_FORMATS:
+            raise UsageError(f"unknown --run-format {quoted(name)}; the forms are {', '.join(RUN_FORMATS)}")
+    if len(given) not in (0, 1, runs):
+        raise UsageError(
+            f"--run-format is given {len(given)} times for {runs} run{'s' * (runs != 1)}; give one for all, "
+            "or one for each"
+        )
+    return list(given) if len(given) == runs else list(given or ["auto"]) * runs
+
+
+@dataclass(frozen=True, slots=True)
+class Sniffed:
+    """What the beginning of a run's file tells.
+
+    Attributes:
+        first: its first block.
+        form: of its lines; None for JSON and for a file without lines.
+        ranks: whether the score column holds ranks; None if that shows only in the whole file.
+        tag: the run's name.
+        is_json: whether it is JSON.
+        is_large: whether compiled loops pay.
+    """
+
+    first: bytes
+    form: LineForm | None = None
+    ranks: bool | None = False
+    tag: str = "dretrieve"
+    is_json: bool = False
+    is_large: bool = False
+
+
+def sniff(path: Path, form: str = "auto") -> Sniffed:
+    """Return what the beginning of the file tells; arguments and errors as `dretrieve.runs.read.read_run`."""
+    (form,) = forms_for([form], 1)
+    blocks = read_blocks(path)
+    first = block = next(blocks, b"")
+    head, number = _first_line(first)
+    while not head and block:
+        block, before = next(blocks, b""), block.count(b"\n")
+        head, number = _first_line(block, number + before)
+    if not head:
+        return Sniffed(first)
+    if form not in FORMS and (form != "auto" or head[:1] in (b"{", b"[")):
+        return Sniffed(first, is_json=True)
+    known = detect_form(head, path, number) if form == "auto" else FORMS[form]
+    cells, titles = split_line(head), header(head)
+    ranks: bool | None = known.name == "msmarco"
+    if form == "auto" and known.columns == 3 and not titles:
+        ranks = None if WHOLE.fullmatch(cells[2]) or parse_score(cells[2], path, number) == 1 else False
+    tag = cells[5].decode() if known.name == "trec" and len(cells) > 5 and not titles else "dretrieve"
+    large = block is not first or len(first) >= SMALL or next(blocks, None) is not None
+    return Sniffed(first, known, ranks, tag, is_large=large)
+
+
+def _first_line(block: bytes, number: int = 1) -> tuple[bytes, int]:
+    """Return the first line with columns and its number, the block's first being ``number``; or b"", that."""
+    start, first = 0, number
+    while start < len(block):
+        stop = block.index(b"\n", start)
+        line = block[start:stop].strip(b" \t\r")
+        if line and not line.startswith(b"#"):
+            return line, number
+        start, number = stop + 1, number + 1
+    return b"", first
 
 
 def detect_form(line: bytes, path: Path, number: int) -> LineForm:
@@ -127,3 +206,76 @@ def parse_score(token: bytes, path: Path, number: int) -> float:
             f"the score is {shown(token)}; scores must be finite: search again with sound vectors",
         )
     raise DataError.at(path, number, f"the score {shown(token)} is not a number")
+
+
+def read_blocks(path: Path, size: int = BLOCK) -> Iterator[bytes]:
+    """Yield the decompressed file in blocks of whole lines, each ending with a newline; UTF-8 is checked."""
+    rest, done = b"", 0
+    with open_bytes(path) as file:
+        while True:
+            try:
+                data = file.read(size)
+            except OSError as error:
+                raise PreconditionError(f"{path} cannot be read: {error.strerror or error}") from error
+            if not done and not rest:
+                data = data.removeprefix(BYTE_ORDER_MARK)
+            if not data and rest:
+                data = b"\n"  # the last line of the file has no end
+            if not data:
+                return
+            cut = data.rfind(b"\n") + 1
+            block, rest = (rest + data[:cut], data[cut:]) if cut else (b"", rest + data)
+            if len(rest) > LONGEST_LINE:
+                raise too_long(path, None)
+            if block:
+                check_utf8(block, done, path)
+                yield block
+                done += len(block)
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines of the file and their numbers: to find what an error is about, once more."""
+    number = 0
+    for block in read_blocks(path):
+        for line in block.split(b"\n")[:-1]:
+            number += 1
+            yield number, line
+
+
+def line_number(path: Path, offset: int) -> int:
+    """Return the number of the line that holds byte ``offset`` of the blocks; reads the file once more."""
+    number = 1
+    for block in read_blocks(path):
+        if offset < len(block):
+            return number + block.count(b"\n", 0, offset)
+        number += block.count(b"\n")
+        offset -= len(block)
+    return number
+
+
+def check_utf8(block: bytes, done: int, path: Path) -> None:
+    """Refuse bytes that are not UTF-8 in a block that begins at byte ``done`` of the file."""
+    if block.isascii():
+        return
+    try:
+        block.decode()
+    except UnicodeDecodeError as error:
+        before = line_number(path, done - 1) if done else 0
+        number = before + block.count(b"\n", 0, error.start) + 1
+        raise DataError.at(
+            path, number, f"not UTF-8 (byte 0x{block[error.start]:02x}); convert the file to UTF-8"
+        ) from error
+
+
+def repeated_hit(path: Path, form: LineForm, query: bytes, passage: bytes) -> DataError:
+    """Return the error for a passage that stands twice for a query; reads the file once more."""
+    lines: list[int] = []
+    for number, line in numbered_lines(path):
+        if passage in line and (parsed := parse_line(line, form, path, number)) is not None:
+            lines += [number] if parsed[:2] == (query, passage) else []
+    return DataError.at(
+        path,
+        lines[1],
+        f"passage {quoted(passage.decode())} stands twice for query {quoted(query.decode())} "
+        f"(first on line {lines[0]}); remove one of the two lines",
+    )

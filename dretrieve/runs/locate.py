@@ -14,14 +14,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from dretrieve.runs.lines import LineForm
-from dretrieve.runs.read import Sniffed, read_run, sniff
-from dretrieve.runs.select import hits_of, queries_of
+from dretrieve.runs.build import HashedIds
+from dretrieve.runs.lines import Sniffed, sniff
+from dretrieve.runs.read import read_run
+from dretrieve.store.ids import IdTable
 from dretrieve.types import Run
 
 if TYPE_CHECKING:
     from dretrieve.kernels.interning import Interned
-    from dretrieve.runs.scan import Gathered
+    from dretrieve.runs.scan import Gathered, Scanner
+
+CHUNK = 1 << 18  # hits looked at together, to stay in the processor's cache
+MANY = 1 << 20  # hits; below it, importing numba would take longer than the search
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,40 +58,81 @@ class Located:
 
 def locate(run: Run, ids: Sequence[str]) -> Located:
     """Return the hits of ``run`` whose passages are among ``ids`` (distinct)."""
-    hits, place = hits_of(run, ids)
-    query = queries_of(run, hits)
+    places = places_of(run, ids)
+    hits, found = [np.empty(0, np.int64)], [np.empty(0, np.int32)]
+    for start in range(0, len(run.passages), CHUNK):
+        some = places[run.passages[start : start + CHUNK]]
+        here = np.flatnonzero(some >= 0)
+        hits.append(here + start)
+        found.append(some[here])
+    hit = np.concatenate(hits)
+    query: NDArray[np.int64] = np.searchsorted(run.offsets, hit, side="right") - 1
     return Located(
         ids=ids,
         query_ids=run.query_ids,
         lengths=np.diff(run.offsets),
         query=query,
-        rank=hits - run.offsets[query] + 1,
-        place=place,
+        rank=hit - run.offsets[query] + 1,
+        place=np.concatenate(found),
     )
+
+
+def rows_of(run: Run, ids: Sequence[str]) -> NDArray[np.int64]:
+    """Return the row of each id in ``run.passage_ids``, -1 where no hit has it: [len(ids)].
+
+    For runs whose passages have one row each.
+    """
+    unique = {text_id: place for place, text_id in enumerate(dict.fromkeys(ids))}
+    places = places_of(run, list(unique))
+    rows = np.full(len(unique), -1, dtype=np.int64)
+    held = np.flatnonzero(places >= 0)
+    rows[places[held]] = held
+    return rows[[unique[text_id] for text_id in ids]] if len(ids) else rows
+
+
+def places_of(run: Run, ids: Sequence[str]) -> NDArray[np.int32]:
+    """Return for each row of ``run.passage_ids`` where its id stands in ``ids``, -1 if it does not: [P].
+
+    Args:
+        run: rows that no hit names may be -1 whatever their id.
+        ids: distinct.
+    """
+    table = run.passage_ids
+    if isinstance(table, HashedIds) or (isinstance(table, IdTable) and len(run.passages) > MANY):
+        from dretrieve.kernels.interning import find_all, hash_all
+        from dretrieve.runs.scan import interned_ids
+
+        hashes = table.hashes if isinstance(table, HashedIds) else hash_all(table.data, table.ends)
+        places = np.empty(len(table), dtype=np.int32)
+        find_all(interned_ids(ids), table.data, table.ends, hashes, places)
+        return places
+    wanted = {text_id: place for place, text_id in enumerate(ids)}
+    places = np.full(max(len(table), 1), -1, dtype=np.int32)
+    for row in np.unique(run.passages).tolist():
+        places[row] = wanted.get(table[row], -1)
+    return places
 
 
 def locate_file(path: Path, ids: Sequence[str], form: str = "auto") -> Located:
     """Return what `locate` returns for the run at ``path``; errors as `dretrieve.runs.read.read_run`."""
     seen = sniff(path, form)
-    if seen.form is None or not seen.is_large or seen.ranks is not False:
-        return locate(read_run(path, form), ids)
-    return _locate_large(path, seen, ids) or locate(read_run(path, form), ids)
+    found = _locate_large(path, seen, ids) if seen.is_large and seen.ranks is False else None
+    return locate(read_run(path, form), ids) if found is None else found
 
 
 def _locate_large(path: Path, seen: Sniffed, ids: Sequence[str]) -> Located | None:
     """Return the located hits, or None when a query's lines stand in several places of the file."""
-    from dretrieve.runs.blocks import scanned
-    from dretrieve.runs.scan import Gathered, interned_ids
+    from dretrieve.runs.scan import Gathered, Scanner, interned_ids
 
     assert seen.form is not None
-    lengths: dict[bytes, int] = {}  # 0 while the query's lines are in `rest`
-    rest = Gathered()
-    columns = [np.empty((3, 0), dtype=np.int64)]
     wanted = interned_ids(ids)
-    for part in scanned(path, seen.form, wanted):
+    scanner, rest = Scanner(path, seen.form, wanted), Gathered()
+    lengths: dict[bytes, int] = {}  # of each query; 0 while its lines are in `rest`
+    columns = [np.empty((3, 0), dtype=np.int64)]  # query, rank, place of the located hits, by block
+    for part in scanner.parts():
         last = len(part.query_ids) - 1
         sizes = np.diff(part.bounds).tolist()
-        queries = np.full(last + 1, -1, dtype=np.int64)
+        queries = np.full(last + 1, -1, dtype=np.int64)  # of each stretch; -1 where it goes to `rest`
         for stretch, name in enumerate(part.query_ids):
             is_whole = 0 < stretch < last  # the first and the last may go on in the next blocks
             if name in lengths and (is_whole or lengths[name]):
@@ -102,10 +147,11 @@ def _locate_large(path: Path, seen: Sniffed, ids: Sequence[str]) -> Located | No
         hits, stretches = part.found[kept], stretches[kept]
         columns.append(np.stack([queries[stretches], part.scan.ranks[hits], part.scan.places[hits]]))
     totals = np.asarray(list(lengths.values()), dtype=np.int64)
-    names = {name: row for row, name in enumerate(lengths)}
-    rows = np.asarray([names[name] for name in rest.query_ids], dtype=np.int64)
-    others, totals[rows] = _locate_rest(rest, path, seen.form, wanted)
-    columns.append(np.stack([rows[others[0]], *others[1:]]))
+    row_of = {name: row for row, name in enumerate(lengths)}
+    rows = np.asarray([row_of[name] for name in rest.query_ids], dtype=np.int64)
+    located, totals[rows] = _locate_rest(rest, scanner, wanted)
+    located[0] = rows[located[0]]
+    columns.append(located)
     query, rank, place = np.concatenate(columns, axis=1)
     order = np.lexsort((rank, query))
     return Located(
@@ -119,17 +165,15 @@ def _locate_large(path: Path, seen: Sniffed, ids: Sequence[str]) -> Located | No
 
 
 def _locate_rest(
-    rest: Gathered, path: Path, form: LineForm, wanted: Interned
-) -> tuple[tuple[NDArray[np.int64], ...], NDArray[np.int64]]:
-    """Return query, rank and place of the located hits among the lines held, and each query's hits."""
-    from dretrieve.kernels.hits import rank_hits
-    from dretrieve.kernels.interning import find_all
+    rest: Gathered, scanner: Scanner, wanted: Interned
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return query, rank, place of the located hits of the lines held ([3, L]), and each query's hits."""
+    from dretrieve.runs.scan import rank_and_find
 
-    offsets, scores, ids = rest.grouped(path, form)
+    offsets, scores, passages = rest.grouped(scanner)
     rows = np.arange(len(scores), dtype=np.int32)
     ranks, places = np.empty_like(rows), np.empty_like(rows)
-    rank_hits(offsets, (rows, scores), (ids.data, ids.ends), ranks)
-    find_all(wanted, ids.data, ids.ends, ids.hashes, places)
+    rank_and_find(wanted, offsets, (rows, scores), passages, (ranks, places))
     hits = np.flatnonzero(places >= 0)
     query = np.searchsorted(offsets, hits, side="right") - 1
-    return (query, ranks[hits].astype(np.int64), places[hits].astype(np.int64)), np.diff(offsets)
+    return np.stack([query, ranks[hits], places[hits]]), np.diff(offsets)

@@ -13,9 +13,8 @@ import pytest
 
 from dretrieve.index.bm25 import Bm25Index
 from dretrieve.index.bm25_build import build_bm25
-from dretrieve.metrics.judged import judge
 from dretrieve.metrics.registry import parse_measures
-from dretrieve.runs.select import drop_self
+from dretrieve.metrics.relevance import RelevanceOptions, score_relevance
 from dretrieve.text.collection import Collection
 from dretrieve.text.qrels import read_qrels
 from dretrieve.types import Run
@@ -46,7 +45,7 @@ def searched(
     build_bm25(Collection.open(data_dir / name).corpus(), folder)
     index = Bm25Index.open(folder)
     query_ids, texts = topics(data_dir, name)
-    run = drop_self(index.search(query_ids, texts, 1001, threads=2))
+    run = index.search(query_ids, texts, 1001, threads=2)
     return name, truth["regressions"][f"beir-v1.0.0-{name}.flat"], index, run
 
 
@@ -61,8 +60,7 @@ def test_the_index_holds_what_anserinis_holds(searched: tuple[str, dict, Bm25Ind
 def test_the_measures_are_anserinis(data_dir: Path, searched: tuple[str, dict, Bm25Index, Run]) -> None:
     name, truth, _, run = searched
     qrels = read_qrels(data_dir / "eval-truth" / "topics-qrels" / f"qrels.beir-v1.0.0-{name}.test.txt")
-    judged = judge(run, qrels)
+    means = score_relevance(name, run, qrels, MEASURES, RelevanceOptions(drop_self=True)).means()
     expected = truth["models"]["bm25"]["results"]
     for measure in MEASURES:
-        found = measure.aggregate(measure.values(judged))
-        assert found == pytest.approx(expected[str(measure)][0], abs=0.002), str(measure)
+        assert means[str(measure)] == pytest.approx(expected[str(measure)][0], abs=0.002), str(measure)

@@ -67,8 +67,7 @@ def test_many_hits_of_one_query():
 def repeated(ids_by_query, hashes=None):
     table = IdTable.of([text_id for ids in ids_by_query for text_id in ids])
     if hashes is None:
-        hashes = np.empty(len(table), np.uint64)
-        hash_all(table.data, table.ends, hashes)
+        hashes = hash_all(table.data, table.ends)
     offsets = np.cumsum([0] + [len(ids) for ids in ids_by_query])
     return find_repeated(offsets, hashes, table.data, table.ends)
 

@@ -44,7 +44,6 @@ def test_count_in_group():
 
 
 def test_large_runs_take_the_compiled_join(run_of, monkeypatch):
-    from dretrieve.runs import select
     from dretrieve.store.ids import IdTable
     from dretrieve.types import Run
 
@@ -54,7 +53,7 @@ def test_large_runs_take_the_compiled_join(run_of, monkeypatch):
     )
     qrels = qrels_of({"q2": {"é": 2, "zzz": 1}, "q1": {"b": 1}})
     plain = judge(small, qrels)
-    monkeypatch.setattr(select, "MANY", 0)
+    monkeypatch.setattr("dretrieve.runs.locate.MANY", 0)
     compiled = judge(table, qrels)
     for name in ("query", "rank", "grade", "retrieved"):
         np.testing.assert_array_equal(getattr(plain, name), getattr(compiled, name))

@@ -9,6 +9,7 @@ from dretrieve.errors import UsageError
 from dretrieve.metrics.judged import judge
 from dretrieve.metrics.measure import GAINS, Measure, Parameters
 from dretrieve.metrics.registry import LEFT_OUT, MODULES, SETS, definition, names, parse_measures
+from dretrieve.metrics.relevance import RelevanceOptions, prepared
 from dretrieve.text.qrels import qrels_of
 
 CUTS = (5, 10, 15, 20, 30, 100, 200, 500, 1000)
@@ -306,13 +307,15 @@ def official_names(rel):
 @pytest.mark.realdata
 @pytest.mark.parametrize(("output", "qrels", "run", "complete", "depth", "rel", "count"), OFFICIAL)
 def test_the_official_outputs_of_trec_eval(data_dir, output, qrels, run, complete, depth, rel, count):
+    from dretrieve.runs.locate import locate
     from dretrieve.runs.read import read_run
-    from dretrieve.runs.select import first_hits
     from dretrieve.text.qrels import read_qrels
 
     folder = data_dir / "eval-truth" / "trec_eval-test"
     hits = read_run(folder / run)
-    judged = judge(first_hits(hits, depth) if depth else hits, read_qrels(folder / qrels))
+    judgements = read_qrels(folder / qrels)
+    located = locate(hits, judgements.passage_ids)
+    judged = judge(prepared(located, judgements, RelevanceOptions(depth=depth), []), judgements)
     known = official_names(rel)
     compared = 0
     for line in (folder / output).read_text().splitlines():

@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 
 from dretrieve.errors import DataError
-from dretrieve.runs.build import Column, HitColumns, build_run, score_of_ranks
+from dretrieve.kernels.interning import hash_all
+from dretrieve.runs.build import Column, HashedIds, HitColumns, build_run, score_of_ranks
+from dretrieve.store.ids import IdTable
 
 
 def columns(rows, query_ids=("q1", "q2"), passage_ids=("a", "b", "é", "z")):
@@ -75,3 +77,13 @@ def test_the_caller_can_word_the_refusal():
             columns([(1, 1, 1), (0, 1, 3), (1, 1, 2)]),
             repeated=lambda first, second: DataError(f"rows {first} and {second}"),
         )
+
+
+def test_hashed_ids_are_the_table_of_its_bytes_and_keep_the_hashes():
+    plain = IdTable.of(["a", "é", "001"])
+    hashes = hash_all(plain.data, plain.ends)
+    table = HashedIds(plain.data, plain.ends, hashes)
+    assert list(table) == ["a", "é", "001"]
+    assert table[1] == "é"
+    assert table[1:] == ["é", "001"]
+    assert table.hashes is hashes

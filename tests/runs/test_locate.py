@@ -4,8 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dretrieve.errors import DataError
-from dretrieve.runs.locate import locate, locate_file
+from dretrieve.runs.locate import locate, locate_file, rows_of
 from dretrieve.runs.read import read_run
+from dretrieve.store.ids import IdTable
+from dretrieve.types import Run
 
 IDS = ["d1", "zzz", "d40", "d7", "d100", "d3"]
 
@@ -13,8 +15,8 @@ IDS = ["d1", "zzz", "d40", "d7", "d100", "d3"]
 @pytest.fixture(autouse=True)
 def large(monkeypatch):
     """Every file counts as large, and is read in many blocks."""
-    monkeypatch.setattr("dretrieve.runs.read.SMALL", 0)
-    monkeypatch.setattr("dretrieve.runs.blocks.BLOCK", 300)
+    monkeypatch.setattr("dretrieve.runs.lines.SMALL", 0)
+    monkeypatch.setattr("dretrieve.runs.scan.BLOCK", 300)
 
 
 def as_sets(located):
@@ -102,3 +104,29 @@ def test_only(tmp_path):
     some = located.only(located.rank <= 10)
     assert set(as_sets(some)[1]) == {row for row in as_sets(located)[1] if row[1] <= 10}
     assert some.lengths.tolist() == [50] * 5
+
+
+@pytest.fixture(params=["plain", "compiled"])
+def run(request, monkeypatch):
+    ids = ["a", "b", "q1", "é", "unused"]
+    if request.param == "compiled":
+        monkeypatch.setattr("dretrieve.runs.locate.MANY", 0)
+    return Run(
+        ["q1", "none", "é"],
+        IdTable.of(ids) if request.param == "compiled" else ids,
+        np.asarray([0, 3, 3, 6], np.int64),
+        np.asarray([2, 0, 1, 0, 3, 2], np.int32),
+        np.asarray([9, 8, 7, 6, 5, 4], np.float32),
+    )
+
+
+def test_the_hits_of_some_ids(run, monkeypatch):
+    monkeypatch.setattr("dretrieve.runs.locate.CHUNK", 2)
+    located = locate(run, ["é", "zzz", "a"])
+    assert (located.query.tolist(), located.rank.tolist()) == ([0, 2, 2], [2, 1, 2])
+    assert (located.place.tolist(), located.lengths.tolist()) == ([2, 2, 0], [3, 0, 3])
+
+
+def test_rows_of_ids(run):
+    assert rows_of(run, ["é", "zzz", "a", "é"]).tolist() == [3, -1, 0, 3]
+    assert rows_of(run, []).tolist() == []

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dretrieve.errors import DataError, PreconditionError, UsageError
-from dretrieve.runs.read import forms_for, read_blocks, read_run
+from dretrieve.runs.lines import forms_for, read_blocks
+from dretrieve.runs.read import read_run
 from dretrieve.runs.write import write_run
 
 
@@ -17,7 +18,7 @@ from dretrieve.runs.write import write_run
 def path_taken(request, monkeypatch):
     """Both ways of reading must agree on everything."""
     if request.param == "compiled":
-        monkeypatch.setattr("dretrieve.runs.read.SMALL", 0)
+        monkeypatch.setattr("dretrieve.runs.lines.SMALL", 0)
     return request.param
 
 
@@ -284,7 +285,7 @@ def test_blocks_join_to_the_file_and_end_with_lines(tmp_path):
 
 
 def test_lines_are_counted_across_blocks(tmp_path, monkeypatch):
-    monkeypatch.setattr("dretrieve.runs.read.SMALL", 0)
+    monkeypatch.setattr("dretrieve.runs.lines.SMALL", 0)
     monkeypatch.setattr(read_blocks, "__defaults__", (64,))
     lines = [f"q{row // 10} Q0 d{row} 1 {100 - row} t" for row in range(100)]
     lines[77] = "q7 Q0 d77 1 oops t"
@@ -409,7 +410,7 @@ def test_any_file_is_read_as_its_form_says(tmp_path_factory, file, compiled, nam
     path.write_bytes(data)
     expected = read_slowly(form, data)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dretrieve.runs.read.SMALL", 0 if compiled else 1 << 21)
+        patch.setattr("dretrieve.runs.lines.SMALL", 0 if compiled else 1 << 21)
         try:
             run = read_run(path, form if named else "auto")
         except DataError as error:  # whole scores may be ranks, judgements may have four columns
