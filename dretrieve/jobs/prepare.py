@@ -18,6 +18,7 @@ from dretrieve.store.stage import Planned, Stage
 from dretrieve.store.stale import replaces_stale
 from dretrieve.store.state import read_state
 from dretrieve.text import pydocs, remote
+from dretrieve.text.archives import unzipped
 from dretrieve.text.assemble import CollectionWriter
 from dretrieve.text.beir import Query
 from dretrieve.text.collection import Collection
@@ -62,7 +63,7 @@ def run(config: PrepareConfig, progress: Progress | None = None) -> PrepareResul
     if not exists(path):
         known = "pydocs, beir:NAME, dpr:KEY, entityquestions:SPLIT, hf:NAME, or an existing file or folder"
         raise PreconditionError(f"source '{config.source}' does not exist; it may be {known}")
-    sources = _sources(config, remote.unzipped(path, progress))
+    sources = _sources(config, unzipped(path, progress))
     return _prepare_sources(
         config,
         sources,

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import IO, Any, Protocol
 
 from dretrieve.errors import DataError, PreconditionError
 
-if TYPE_CHECKING:
-    from zipfile import ZipFile
-
 BUFFER = 1 << 20
-MOST_UNPACKED, MOST_SWELLING, LEAST_BOMB = 1 << 36, 200, 1 << 28  # bytes of an archive's members
 STEP = 1 << 12  # compressed bytes at once: even a file made to swell gives about 100 MB for them
 COMPRESSED = (
     ("gzip", re.compile(rb"\x1f\x8b")),
@@ -134,21 +130,6 @@ def _decompressor(kind: str, path: Path) -> tuple[Callable[[], _Decompressor], t
         raise PreconditionError(reason) from None
     unpacker = zstandard.ZstdDecompressor(max_window_size=1 << 31)
     return unpacker.decompressobj, (zstandard.ZstdError,)
-
-
-def check_zip(bundle: ZipFile, names: Iterable[str]) -> None:
-    """Refuse members of an archive that swell beyond all measure; read no more of one than it declares.
-
-    Raises:
-        DataError: names what they would unpack to.
-    """
-    members = [bundle.getinfo(name) for name in names]
-    size, packed = sum(item.file_size for item in members), sum(item.compress_size for item in members)
-    if size > MOST_UNPACKED or (size > LEAST_BOMB and size > MOST_SWELLING * packed):
-        raise DataError(
-            f"{bundle.filename} would unpack to {size:,} bytes from {packed:,}; at most "
-            f"{MOST_UNPACKED >> 30} GB and {MOST_SWELLING} times are taken: unpack it yourself if it is sound"
-        )
 
 
 def unpacked(file: io.BufferedReader, path: Path) -> io.BufferedReader:

@@ -1,8 +1,8 @@
 """Downloading one file: resumed where it broke off, tried again, compared with its published checksum.
 
 The bytes grow in ``<file>.part``; beside it stands what the server called that version of the file, so that
-a part of an older version is never continued. (The library pooch, which also checks and retries, starts
-again from zero after every broken connection; these files have up to five gigabytes.)
+a part of an older version is never continued. (pooch, which also checks and retries, starts again from zero
+after every broken connection; these files have up to five gigabytes.)
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import shutil
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,9 @@ from dretrieve.store.interrupt import Signals
 from dretrieve.types import Progress, Silent
 
 BLOCK = 1 << 18
+ATTEMPTS = 5  # connections before giving up; those that brought new bytes do not count
+PAUSE = 1.0  # seconds before the second attempt, doubled for each later one
+TIMEOUT = 60.0  # seconds without a byte after which a connection counts as broken
 NETWORK_ERRORS = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError)
 LOCAL = (("file", ""), ("file", "localhost"))  # scheme and host of addresses on this machine
 FINAL_CODES = frozenset((400, 401, 403, 404, 410))
@@ -43,21 +46,60 @@ class Download:
         url: http, https, or file for a mirror on this machine.
         target: where it goes; a file that stands there and has the right checksum is taken as it is.
         md5: the accepted checksums (several published releases); empty when none is published.
-        attempts: connections before giving up; those that brought new bytes do not count.
-        pause: seconds before the second attempt, doubled for each later one.
-        timeout: seconds without a byte after which a connection counts as broken.
     """
 
     url: str
     target: Path
     md5: tuple[str, ...] = ()
-    attempts: int = 5
-    pause: float = 1.0
-    timeout: float = 60.0
 
+    @property
+    def part(self) -> Path:
+        """What has come so far."""
+        return self.target.with_name(self.target.name + ".part")
 
-class _Changed(Exception):
-    """The server holds another version than the part on disk."""
+    @property
+    def note(self) -> Path:
+        """Of which version the part is: its address, the server's name for it, its bytes as a whole."""
+        return self.target.with_name(self.target.name + ".part.json")
+
+    @property
+    def local(self) -> Path | None:
+        """The file of a ``file://`` address; of others None."""
+        parts = urlsplit(self.url)
+        return Path(url2pathname(parts.path)) if parts.scheme == "file" else None
+
+    @property
+    def size(self) -> int:
+        """The bytes of the part."""
+        return self.part.stat().st_size if self.part.is_file() else 0
+
+    def refuse_wrong(self, path: Path, cure: str) -> None:
+        """Refuse bytes that are not those published.
+
+        Raises:
+            VerificationError: names both checksums.
+        """
+        if not self.md5:
+            return
+        with open(path, "rb") as file:
+            found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        if found not in self.md5:
+            raise VerificationError(
+                f"{self.url} has md5 {found}, published is {' or '.join(self.md5)}: {cure}"
+            )
+
+    def is_there(self) -> bool:
+        """Return whether the target stands and is the published file."""
+        with suppress(VerificationError):
+            if self.target.is_file():
+                self.refuse_wrong(self.target, "")
+                return True
+        return False
+
+    def forget(self) -> None:
+        """Remove the part."""
+        self.part.unlink(missing_ok=True)
+        self.note.unlink(missing_ok=True)
 
 
 def base_address(mirror: str) -> str:
@@ -90,29 +132,20 @@ def check(download: Download) -> None:
         PreconditionError: the mirror's folder has no such file, or it cannot be read.
         VerificationError: its bytes are not those published.
     """
-    path = _local_file(download.url)
-    if path is None or (download.target.is_file() and _is_right(download.target, download.md5)):
+    path = download.local
+    if path is None or download.is_there():
         return
     if not path.is_file():
         raise PreconditionError(f"the mirror has no file {path}; put it there, or give another --mirror")
     try:
         with open(path, "rb"):
-            right = _is_right(path, download.md5)
+            cure = "put the published file there, or give --unchecked to take it as it is"
+            download.refuse_wrong(path, f"the file is damaged or was changed; {cure}")
     except OSError as error:
         raise PreconditionError(f"{path} cannot be read ({error.strerror}); make it readable") from error
-    if not right:
-        raise VerificationError(
-            f"{path} has md5 {_md5(path)}, published is {' or '.join(download.md5)}: the file is damaged or "
-            "was changed; put the published one there, or give --unchecked to take it as it is"
-        )
 
 
-def fetch(
-    download: Download,
-    progress: Progress | None = None,
-    signals: Signals | None = None,
-    sleep: Callable[[float], None] = time.sleep,
-) -> Path:
+def fetch(download: Download, progress: Progress | None = None, signals: Signals | None = None) -> Path:
     """Return the path of the whole, verified file; continue an earlier attempt.
 
     Raises:
@@ -121,142 +154,95 @@ def fetch(
         Interrupted: a signal came; the part stays.
     """
     progress, signals = progress or Silent(), signals or Signals()
-    if download.target.is_file() and _is_right(download.target, download.md5):
+    if download.is_there():
         return download.target
     check(download)
     make_folder(download.target.parent)
-    part = _part(download.target)
-    for again in (True, False):
-        _fetch_part(download, progress, signals, sleep)
-        if _is_right(part, download.md5):
-            with explained(download.target):
-                os.replace(part, download.target)
-            _note_file(part).unlink(missing_ok=True)
-            return download.target
-        found = _md5(part)
-        part.unlink()
-        _note_file(part).unlink(missing_ok=True)
-        if again:
-            progress.note(f"{download.url}: wrong checksum, fetching it again from the start")
-    raise VerificationError(
-        f"{download.url} has md5 {found}, published is {' or '.join(download.md5)}: the transfer is damaged "
-        "or the file was changed; try again later or give --mirror URL"
-    )
-
-
-def _fetch_part(
-    download: Download, progress: Progress, signals: Signals, sleep: Callable[[float], None]
-) -> None:
-    failures, pause = 0, download.pause
+    failures, was_wrong = 0, False
     while True:
-        before = _size(_part(download.target))
+        before = download.size
         try:
             _continue(download, progress, signals)
-            return
-        except _Changed:
-            _part(download.target).unlink(missing_ok=True)
-            _note_file(_part(download.target)).unlink(missing_ok=True)
-            reason: object = "the file on the server changes"
+            cure = "the transfer is damaged or the file was changed; try again later or give --mirror URL"
+            download.refuse_wrong(download.part, cure)
+            with explained(download.target):
+                os.replace(download.part, download.target)
+            download.forget()
+            return download.target
+        except VerificationError:
+            download.forget()
+            if was_wrong:
+                raise
+            failures, was_wrong = 0, True
+            progress.note(f"{download.url}: wrong checksum, fetching it again from the start")
         except NETWORK_ERRORS as error:
-            reason = getattr(error, "reason", None) or error
-            if isinstance(error, urllib.error.HTTPError) and error.code in FINAL_CODES:
-                raise PreconditionError(
-                    f"{download.url} cannot be fetched: the server says {error.code} {error.reason}; "
-                    "correct the name or give --mirror URL"
-                ) from None
-            if isinstance(error, http.client.InvalidURL) or _local_file(download.url):
-                raise PreconditionError(
-                    f"{download.url} cannot be fetched ({reason}); correct the name or give --mirror URL"
-                ) from error
-        grown = _size(_part(download.target)) > before
-        failures, pause = (0, download.pause) if grown else (failures + 1, pause)
-        if failures >= download.attempts:
-            raise PreconditionError(
-                f"{download.url} cannot be fetched ({reason}); check network, HTTPS_PROXY, "
-                f"give --mirror URL, or put the file at {download.target} yourself, then run it again"
-            )
-        progress.note(f"{urlsplit(download.url).netloc}: {reason}; trying again")
-        signals.check()
-        sleep(pause)
-        pause *= 2
+            failures = 0 if download.size > before else failures + 1
+            reason = _give_up_or_say(download, error, failures)
+            progress.note(f"{urlsplit(download.url).netloc}: {reason}; trying again")
+            signals.check()
+            time.sleep(PAUSE * 2 ** max(0, failures - 1))
+
+
+def _give_up_or_say(download: Download, error: Exception, failures: int) -> object:
+    """Return why a connection failed.
+
+    Raises:
+        PreconditionError: it would fail again, or has failed too often.
+    """
+    reason: object = getattr(error, "reason", None) or error
+    is_final = getattr(error, "code", None) in FINAL_CODES
+    if is_final:
+        reason = f"the server says {getattr(error, 'code', '')} {reason}"
+    if is_final or isinstance(error, http.client.InvalidURL) or download.local:
+        cure = "correct the name or give --mirror URL"
+    elif failures >= ATTEMPTS:
+        cure = (
+            "check network, HTTPS_PROXY, give --mirror URL, or put the file at "
+            f"{download.target} yourself, then run it again"
+        )
+    else:
+        return reason
+    raise PreconditionError(f"{download.url} cannot be fetched ({reason}); {cure}") from error
 
 
 def _continue(download: Download, progress: Progress, signals: Signals) -> None:
-    part = _part(download.target)
-    done, note = _size(part), _read_note(part)
-    if done and (note.get("url") != download.url or not note.get("version")):
-        part.unlink()
+    done, known = download.size, _read_note(download.note)
+    if known.get("url") != download.url or not known.get("version"):
         done = 0
     headers = {"User-Agent": f"dretrieve/{dretrieve.__version__}", "Accept-Encoding": "identity"}
     if done:
-        if done == note.get("bytes"):
+        if done == known.get("bytes"):
             return
-        headers |= {"Range": f"bytes={done}-", "If-Range": str(note["version"])}
+        headers |= {"Range": f"bytes={done}-", "If-Range": str(known["version"])}
     request = urllib.request.Request(download.url, headers=headers)
-    with urllib.request.urlopen(request, timeout=download.timeout) as response:
-        if done and response.status != 206:
-            done = 0
-        total = _total(response, done)
+    with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
+        done = done if response.status == 206 else 0
+        length = response.headers.get("Content-Length")
+        total = done + int(length) if length is not None and length.isdigit() else None
         version = response.headers.get("ETag") or response.headers.get("Last-Modified")
-        if done and note.get("bytes") not in (None, total):
-            raise _Changed
-        _check_space(download.target.parent, total, done)
-        write_json(_note_file(part), {"url": download.url, "version": version, "bytes": total})
+        _check_space(download.target.parent, (total or 0) - done)
+        write_json(download.note, {"url": download.url, "version": version, "bytes": total})
         progress.start(f"fetching {download.target.name}", total, "bytes", done)
-        with explained(part), open(part, "ab" if done else "wb") as file:
+        with explained(download.part), open(download.part, "ab" if done else "wb") as file:
             while block := response.read(BLOCK):
                 file.write(block)
                 progress.advance(len(block))
                 signals.check()
         progress.finish()
-    if total is not None and _size(part) < total:
-        raise ConnectionError(f"the connection closed after {_size(part):,} of {total:,} bytes")
+    if total is not None and download.size < total:
+        raise ConnectionError(f"the connection closed after {download.size:,} of {total:,} bytes")
 
 
-def _total(response: Any, done: int) -> int | None:
-    length = response.headers.get("Content-Length")
-    return done + int(length) if length is not None and length.isdigit() else None
-
-
-def _check_space(folder: Path, total: int | None, done: int) -> None:
+def _check_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
-    if total is not None and total - done > free:
+    if needed > free:
         raise PreconditionError(
-            f"{folder} has {free:,} bytes free, the download needs {total - done:,}; free space, or set "
+            f"{folder} has {free:,} bytes free, the download needs {needed:,}; free space, or set "
             "DRETRIEVE_CACHE to a folder on a larger disk"
         )
 
 
-def _local_file(url: str) -> Path | None:
-    """Return the file of a ``file://`` address; of others None."""
-    parts = urlsplit(url)
-    return Path(url2pathname(parts.path)) if parts.scheme == "file" else None
-
-
-def _part(target: Path) -> Path:
-    return target.with_name(target.name + ".part")
-
-
-def _note_file(part: Path) -> Path:
-    return part.with_name(part.name + ".json")
-
-
-def _read_note(part: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(_note_file(part).read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else 0
-
-
-def _md5(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-
-
-def _is_right(path: Path, md5: tuple[str, ...]) -> bool:
-    return not md5 or _md5(path) in md5
+def _read_note(path: Path) -> dict[str, Any]:
+    with suppress(OSError, ValueError, TypeError):
+        return dict(json.loads(path.read_bytes()))
+    return {}

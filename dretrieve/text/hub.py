@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +24,7 @@ from dretrieve.types import Progress
 
 FILE_FORMS = {".parquet": "parquet", ".arrow": "arrow", ".csv": "csv"}
 QRELS_COLUMNS = ("query-id", "corpus-id", "score")
+LACKING = "hf: needs the package 'datasets'; install it: pip install datasets"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +46,13 @@ class HubDataset:
         """The name without split."""
         return self.name.partition(":")[0]
 
-    def plan(self) -> str:
-        """Return what would be fetched."""
-        return f"load {self.path} through datasets, write it as JSONL below {self._folder()}, then read it"
-
+    @property
     def _folder(self) -> Path:
         return cache_folder() / "downloads" / "hf" / self.path.strip("/").replace("/", "--")
+
+    def plan(self) -> str:
+        """Return what would be fetched."""
+        return f"load {self.path} through datasets, write it as JSONL below {self._folder}, then read it"
 
     def check(self) -> None:
         """Refuse to plan without the library.
@@ -59,7 +61,7 @@ class HubDataset:
             PreconditionError: it is missing.
         """
         if find_spec("datasets") is None:
-            raise PreconditionError("hf: needs the package 'datasets'; install it: pip install datasets")
+            raise PreconditionError(LACKING)
 
     def fetch(self, progress: Progress, signals: Signals) -> Path:
         """Return a folder (BEIR layout) or file (JSONL in a known form).
@@ -73,20 +75,16 @@ class HubDataset:
         try:
             import datasets
         except ImportError:
-            raise PreconditionError(
-                "hf: needs the package 'datasets'; install it: pip install datasets"
-            ) from None
-        folder = make_folder(self._folder())
+            raise PreconditionError(LACKING) from None
+        writer = _Writer(make_folder(self._folder), progress, signals)
         try:
             if Path(self.path).exists():
-                return self._rows(_local(datasets, Path(self.path)), folder, progress, signals)
-            configurations = datasets.get_dataset_config_names(self.path)
-            if "corpus" in configurations and "queries" in configurations:
-                return self._beir(datasets, configurations, folder, progress, signals)
-            name = None if "default" in configurations else configurations[0]
-            return self._rows(
-                datasets.load_dataset(self.path, name, streaming=True), folder, progress, signals
-            )
+                return self._rows(_local(datasets, Path(self.path)), writer)
+            names = datasets.get_dataset_config_names(self.path)
+            if "corpus" in names and "queries" in names:
+                return self._beir(datasets, names, writer)
+            name = None if "default" in names else names[0]
+            return self._rows(datasets.load_dataset(self.path, name, streaming=True), writer)
         except DretrieveError:
             raise
         except Exception as error:  # its own errors, the network's, any of a data set's script
@@ -96,41 +94,54 @@ class HubDataset:
                 "the network and the proxy, or give --mirror URL"
             ) from error
 
-    def _rows(
-        self, splits: Mapping[str, Iterable[Any]], folder: Path, progress: Progress, signals: Signals
-    ) -> Path:
+    def _rows(self, splits: Mapping[str, Iterable[Any]], writer: _Writer) -> Path:
         chosen = self.split or ("train" if "train" in splits else next(iter(splits)))
         if chosen not in splits:
             raise DataError(f"hf:{self.path} has no split '{chosen}'; it has: {', '.join(splits)}")
-        target = folder / f"{chosen}.jsonl"
-        _write_rows(target, splits[chosen], progress, signals)
-        return target
+        return writer.write(f"{chosen}.jsonl", splits[chosen], _as_json)
 
-    def _beir(
-        self, datasets: Any, configurations: list[str], folder: Path, progress: Progress, signals: Signals
-    ) -> Path:
+    def _beir(self, datasets: Any, names: list[str], writer: _Writer) -> Path:
         for kind in ("corpus", "queries"):
             splits = datasets.load_dataset(self.path, kind, streaming=True)
-            _write_rows(folder / f"{kind}.jsonl", splits[next(iter(splits))], progress, signals)
-        source, name = (
-            self.path,
-            next((name for name in ("default", "qrels") if name in configurations), None),
-        )
-        if name is None:
-            source = f"{self.path}-qrels"
+            writer.write(f"{kind}.jsonl", splits[next(iter(splits))], _as_json)
+        name = next((name for name in ("default", "qrels") if name in names), None)
+        source = self.path if name else f"{self.path}-qrels"
+        make_folder(writer.folder / "qrels")
         for split, rows in datasets.load_dataset(source, name, streaming=True).items():
-            make_folder(folder / "qrels")
-            with replacing(
-                folder / "qrels" / f"{'dev' if split == 'validation' else split}.tsv", text=True
-            ) as file:
-                file.write(QRELS_HEADER + "\n")
-                for row in _looked_at(rows, progress, f"{split} judgements", signals):
-                    if any(column not in row for column in QRELS_COLUMNS):
-                        raise DataError(
-                            f"hf:{source}: expected {', '.join(QRELS_COLUMNS)}, found {', '.join(row)}"
-                        )
-                    file.write(f"{row['query-id']}\t{row['corpus-id']}\t{int(row['score'])}\n")
-        return folder
+            file = f"qrels/{'dev' if split == 'validation' else split}.tsv"
+            writer.write(file, rows, _as_judgement, QRELS_HEADER + "\n")
+        return writer.folder
+
+
+@dataclass(frozen=True, slots=True)
+class _Writer:
+    folder: Path
+    progress: Progress
+    signals: Signals
+
+    def write(
+        self, name: str, rows: Iterable[Any], line: Callable[[Mapping[str, Any]], str], header: str = ""
+    ) -> Path:
+        self.progress.start(f"loading {name}", None, "rows")
+        with replacing(self.folder / name, text=True) as file:
+            file.write(header)
+            for count, row in enumerate(rows, 1):
+                file.write(line(row))
+                if count % 1000 == 0:
+                    self.progress.advance(1000)
+                    self.signals.check()
+        self.progress.finish()
+        return self.folder / name
+
+
+def _as_json(row: Mapping[str, Any]) -> str:
+    return json.dumps(row, ensure_ascii=False, default=str) + "\n"
+
+
+def _as_judgement(row: Mapping[str, Any]) -> str:
+    if any(column not in row for column in QRELS_COLUMNS):
+        raise DataError(f"its judgements: expected {', '.join(QRELS_COLUMNS)}, found {', '.join(row)}")
+    return f"{row['query-id']}\t{row['corpus-id']}\t{int(row['score'])}\n"
 
 
 def _local(datasets: Any, path: Path) -> Mapping[str, Iterable[Any]]:
@@ -142,25 +153,4 @@ def _local(datasets: Any, path: Path) -> Mapping[str, Iterable[Any]]:
         raise DataError(
             f"{path} is no saved data set and no {', '.join(FILE_FORMS)} file; give such a path after hf:"
         )
-    loaded = datasets.load_dataset(form, data_files=str(path), streaming=True)
-    return dict(loaded)
-
-
-def _looked_at(rows: Iterable[Any], progress: Progress, label: str, signals: Signals) -> Iterator[Any]:
-    progress.start(f"loading {label}", None, "rows")
-    pending = 0
-    for row in rows:
-        pending += 1
-        if pending == 1000:
-            progress.advance(pending)
-            pending = 0
-            signals.check()
-        yield row
-    progress.advance(pending)
-    progress.finish()
-
-
-def _write_rows(target: Path, rows: Iterable[Any], progress: Progress, signals: Signals) -> None:
-    with replacing(target, text=True) as file:
-        for row in _looked_at(rows, progress, target.stem, signals):
-            file.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
+    return dict(datasets.load_dataset(form, data_files=str(path), streaming=True))

@@ -6,29 +6,38 @@ downloads. Data keep their makers' licences; a line about it is shown before any
 
 from __future__ import annotations
 
-import shutil
-import zipfile
-import zlib
+import re
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 from dretrieve.errors import DataError, UsageError
-from dretrieve.store.atomic import make_folder, replacing
-from dretrieve.store.fingerprint import sha256_file
 from dretrieve.store.interrupt import Signals
-from dretrieve.text.cache import cache_folder, download_folder
-from dretrieve.text.compression import check_zip
+from dretrieve.text.archives import unpack
+from dretrieve.text.cache import download_folder
+from dretrieve.text.compression import Damaged
 from dretrieve.text.download import Download, base_address, check, fetch
-from dretrieve.text.entity_questions import BASE as ENTITY_QUESTIONS_BASE
-from dretrieve.text.entity_questions import EntityQuestions
-from dretrieve.text.files import is_stream
+from dretrieve.text.entity_questions import SPLITS, write_questions
+from dretrieve.text.hub import HubDataset
 from dretrieve.types import Progress
 
-KINDS = ("beir", "dpr", "entityquestions", "hf")
-BEIR_BASE = "https://public.ukp.informatik.tu-darmstadt.de/thakur/BEIR/datasets"
-DPR_BASE = "https://dl.fbaipublicfiles.com/dpr"
+BASES = {
+    "beir": "https://public.ukp.informatik.tu-darmstadt.de/thakur/BEIR/datasets",
+    "dpr": "https://dl.fbaipublicfiles.com/dpr",
+    "entityquestions": "https://nlp.cs.princeton.edu/projects/entity-questions",
+}
+KINDS = (*BASES, "hf")
+LICENCES = {
+    "beir": "BEIR archive; the licence is that of the data set's makers, "
+    "see https://github.com/beir-cellar/beir/wiki/Datasets-available",
+    "dpr": "DPR's data are under CC BY-NC 4.0 (https://github.com/facebookresearch/DPR), Natural Questions "
+    "under https://dl.fbaipublicfiles.com/dpr/nq_license/LICENSE",
+    "entityquestions": "EntityQuestions is under the MIT licence "
+    "(https://github.com/princeton-nlp/EntityQuestions); it is made from T-REx (MIT) and Wikidata (CC0)",
+}
 BEIR_MD5: dict[str, tuple[str, ...]] = {
     "arguana": ("8ad3e3c2a5867cdced806d6503f29b99",),
     "climate-fever": ("8b66f0a9126c521bae2bde127b4dc99d",),
@@ -47,271 +56,143 @@ BEIR_MD5: dict[str, tuple[str, ...]] = {
     "trec-covid": ("ce62140cb23feb9becf6270d0d1fe6d1",),
     "webis-touche2020": ("46f650ba5a527fc69e0a6521c5a23563",),
 }
-BEIR_LICENCE = (
-    "BEIR archive; the licence is that of the data set's makers, "
-    "see https://github.com/beir-cellar/beir/wiki/Datasets-available"
+DPR_MD5: dict[str, tuple[str, ...]] = {
+    "psgs_w100": ("612fe66e0b6b41ee28f806140226c563",),
+    "biencoder-nq-train": ("a1c927b5adae71388eb064329387709f",),
+    "biencoder-nq-dev": ("2640483dbe0df7ae29c6da419c551a80",),
+    "biencoder-trivia-train": ("5aa4d3577c91425cd20e239ed89a252b",),
+    "biencoder-trivia-dev": ("d559dffe09acfe5a6370adea55b8abf2",),
+}
+TRAINING = (
+    "nq-train nq-dev nq-adv-hn-train trivia-train trivia-dev squad1-train squad1-dev webquestions-train "
+    "webquestions-dev curatedtrec-train curatedtrec-dev"
 )
-DPR_LICENCE = (
-    "DPR's data are under CC BY-NC 4.0 (https://github.com/facebookresearch/DPR), Natural Questions under "
-    "https://dl.fbaipublicfiles.com/dpr/nq_license/LICENSE"
+QUESTIONS = (
+    "nq-train nq-dev nq-test trivia-train trivia-dev trivia-test squad1-test "
+    "webquestions-test curatedtrec-test"
 )
-# key -> (path below the base, split of its questions, published md5)
-DPR_FILES: dict[str, tuple[str, str | None, tuple[str, ...]]] = {
-    "psgs_w100": ("wikipedia_split/psgs_w100.tsv.gz", None, ("612fe66e0b6b41ee28f806140226c563",)),
-    "biencoder-nq-train": (
-        "data/retriever/biencoder-nq-train.json.gz",
-        "train",
-        ("a1c927b5adae71388eb064329387709f",),
-    ),
-    "biencoder-nq-dev": (
-        "data/retriever/biencoder-nq-dev.json.gz",
-        "dev",
-        ("2640483dbe0df7ae29c6da419c551a80",),
-    ),
-    "biencoder-nq-adv-hn-train": ("data/retriever/biencoder-nq-adv-hn-train.json.gz", "train", ()),
-    "biencoder-trivia-train": (
-        "data/retriever/biencoder-trivia-train.json.gz",
-        "train",
-        ("5aa4d3577c91425cd20e239ed89a252b",),
-    ),
-    "biencoder-trivia-dev": (
-        "data/retriever/biencoder-trivia-dev.json.gz",
-        "dev",
-        ("d559dffe09acfe5a6370adea55b8abf2",),
-    ),
+DPR_FILES = {
+    "psgs_w100": "wikipedia_split/psgs_w100.tsv.gz",
+    **{f"biencoder-{name}": f"data/retriever/biencoder-{name}.json.gz" for name in TRAINING.split()},
     **{
-        f"biencoder-{name}-{split}": (f"data/retriever/biencoder-{name}-{split}.json.gz", split, ())
-        for name in ("squad1", "webquestions", "curatedtrec")
-        for split in ("train", "dev")
-    },
-    **{
-        f"nq-{split}.qa": (f"data/retriever/nq-{split}.qa.csv", split, ())
-        for split in ("train", "dev", "test")
-    },
-    **{
-        f"trivia-{split}.qa": (f"data/retriever/trivia-{split}.qa.csv.gz", split, ())
-        for split in ("train", "dev", "test")
-    },
-    **{
-        f"{name}-test.qa": (f"data/retriever/{name}-test.qa.csv", "test", ())
-        for name in ("squad1", "webquestions", "curatedtrec")
+        f"{name}.qa": f"data/retriever/{name}.qa.csv{'.gz' if name.startswith('trivia') else ''}"
+        for name in QUESTIONS.split()
     },
 }
 
 
-class RemoteSource(Protocol):
-    """A source with an address."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteFile:
+    """A published file, and what is made of it before it is read.
 
-    @property
-    def licence(self) -> str:
-        """Under what terms the data stand."""
-        ...
-
-    @property
-    def split(self) -> str | None:
-        """The split of its queries, where it has one only."""
-        ...
-
-    @property
-    def answers_are_regex(self) -> bool:
-        """Whether its answers are patterns (CuratedTREC) and not words."""
-        ...
-
-    def plan(self) -> str:
-        """Return one line that says what would be fetched from where."""
-        ...
-
-    def check(self) -> None:
-        """Refuse what can be seen to be missing before anything is fetched."""
-        ...
-
-    def fetch(self, progress: Progress, signals: Signals) -> Path:
-        """Return a local file or folder in a known form."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class DprFile:
-    """One of DPR's published files."""
-
-    key: str
-    base: str
-    licence: str = DPR_LICENCE
-    unchecked: bool = False
-
-    @property
-    def split(self) -> str | None:
-        """The split of its questions."""
-        return DPR_FILES[self.key][1]
-
-    @property
-    def answers_are_regex(self) -> bool:
-        """Whether its answers are patterns; DPR and TASER tell by the name of the set, too."""
-        return "curatedtrec" in self.key
-
-    def _download(self) -> Download:
-        path, _, md5 = DPR_FILES[self.key]
-        target = download_folder("dpr", self.base, unchecked=self.unchecked) / Path(path).name
-        return Download(url=f"{self.base}/{path}", target=target, md5=() if self.unchecked else md5)
-
-    def plan(self) -> str:
-        """Return what would be fetched."""
-        return f"fetch {self._download().url} into {self._download().target}, then read it"
-
-    def check(self) -> None:
-        """Refuse a local mirror's file that is missing or not the published one."""
-        check(self._download())
-
-    def fetch(self, progress: Progress, signals: Signals) -> Path:
-        """Return the file."""
-        download = self._download()
-        if not download.md5:
-            progress.note(f"{self.key}: no checksum is published; only the compressed form's own is checked")
-        return fetch(download, progress, signals)
-
-
-@dataclass(frozen=True, slots=True)
-class BeirArchive:
-    """One of BEIR's zip files; ``cqadupstack/android`` names one of the twelve inside that one."""
+    Attributes:
+        name: for messages.
+        download: where it is and where it goes.
+        licence: under what terms the data stand.
+        split: of its queries, where it has one only.
+        answers_are_regex: whether its answers are patterns and not words.
+        unpack: returns the file or folder to read; None for a file that is read as it is.
+    """
 
     name: str
-    base: str
-    licence: str = BEIR_LICENCE
+    download: Download
+    licence: str
     split: str | None = None
-    unchecked: bool = False
     answers_are_regex: bool = False
-
-    @property
-    def archive(self) -> str:
-        """The name of the zip file."""
-        return self.name.split("/")[0]
-
-    def _download(self) -> Download:
-        target = download_folder("beir", self.base, unchecked=self.unchecked) / f"{self.archive}.zip"
-        md5 = () if self.unchecked else BEIR_MD5.get(self.archive, ())
-        return Download(url=f"{self.base}/{self.archive}.zip", target=target, md5=md5)
+    unpack: Callable[[Path, Progress], Path] | None = None
 
     def plan(self) -> str:
         """Return what would be fetched."""
-        return f"fetch {self._download().url} into {self._download().target}, unpack, then read it"
+        return (
+            f"fetch {self.download.url} into {self.download.target}, "
+            f"{'unpack it, ' if self.unpack else ''}then read it"
+        )
 
     def check(self) -> None:
         """Refuse a local mirror's file that is missing or not the published one."""
-        check(self._download())
+        check(self.download)
 
     def fetch(self, progress: Progress, signals: Signals) -> Path:
-        """Return the unpacked folder."""
-        if not self._download().md5:
-            progress.note(f"{self.archive}: no published checksum is known here")
-        archive = fetch(self._download(), progress, signals)
-        folder = archive.with_suffix("")
-        target = folder / self.name.partition("/")[2] if "/" in self.name else folder
-        unpack(archive, self.name, target, progress)
-        return target
+        """Return the file, or what it was unpacked to.
+
+        Raises:
+            DataError: a damaged archive; it is removed, so that the next run fetches it again.
+            PreconditionError, VerificationError, Interrupted: as `dretrieve.text.download.fetch`.
+        """
+        if not self.download.md5:
+            progress.note(f"{self.name}: no checksum is published; only the compressed form's own is checked")
+        path = fetch(self.download, progress, signals)
+        try:
+            return self.unpack(path, progress) if self.unpack else path
+        except Damaged as error:
+            path.unlink()
+            raise DataError(f"{error}; it is removed: run the command again, or give --mirror URL") from error
 
 
-def unpack(archive: Path, name: str, folder: Path, progress: Progress) -> None:
-    """Write corpus, queries and qrels of the archive's folder ``name`` to ``folder``, nothing else.
-
-    Member names are never used as paths, only compared with the three that we know.
-
-    Raises:
-        DataError: no zip file, a damaged member, or no collection of that name; names those inside.
-    """
-    inside = f"{name}/" if name else ""
-    try:
-        with zipfile.ZipFile(archive) as bundle:
-            wanted = {}
-            for member in bundle.namelist():
-                for kind in ("corpus.jsonl", "queries.jsonl"):
-                    if member == f"{inside}{kind}":
-                        wanted[member] = folder / kind
-                head, _, file = member.rpartition("/")
-                if f"{head}/" == f"{inside}qrels/" and file.endswith(".tsv"):
-                    wanted[member] = folder / "qrels" / Path(file).name
-            if f"{inside}corpus.jsonl" not in wanted:
-                found = _collections(bundle)
-                raise DataError(
-                    f"{archive} holds no collection '{name}'; it holds: {', '.join(found) or 'none'}"
-                )
-            check_zip(bundle, wanted)
-            progress.start(f"unpacking {archive.name}", len(wanted), "files")
-            for member, path in wanted.items():
-                make_folder(path.parent)
-                with bundle.open(member) as source, replacing(path) as target:
-                    shutil.copyfileobj(source, target, 1 << 20)
-                progress.advance(1)
-            progress.finish()
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise DataError(
-            f"{archive} is no intact zip file ({error}); remove it and run the command again"
-        ) from error
-
-
-def _collections(bundle: zipfile.ZipFile) -> list[str]:
-    """Return the folders of an archive that hold a corpus; '' stands for its root."""
-    names = (name.rpartition("/") for name in bundle.namelist())
-    return sorted({folder for folder, _, file in names if file == "corpus.jsonl"})
-
-
-def unzipped(path: Path, progress: Progress) -> Path:
-    """Return the folder of a local zip file's collection, unpacked into the cache; other paths as they are.
-
-    Raises:
-        DataError: a damaged file, no collection in it, or several.
-    """
-    if is_stream(path) or not path.is_file() or not zipfile.is_zipfile(path):
-        return path
-    with zipfile.ZipFile(path) as bundle:
-        found = _collections(bundle)
-    if len(found) != 1:
-        raise DataError(
-            f"{path} holds {', '.join(found) or 'no corpus.jsonl beside its queries.jsonl'}; "
-            "one collection is read at a time: unpack it and name the folder"
-        )
-    folder = cache_folder() / "unpacked" / f"{path.stem}-{sha256_file(path)[:16]}"
-    unpack(path, found[0], folder, progress)
-    return folder
-
-
-def find(kind: str, name: str, mirror: str | None = None, *, unchecked: bool = False) -> RemoteSource:
+def find(
+    kind: str, name: str, mirror: str | None = None, *, unchecked: bool = False
+) -> RemoteFile | HubDataset:
     """Return the source named ``kind:name``.
 
     Args:
         kind: one of `KINDS`.
-        name: BEIR's name, DPR's key, a split of EntityQuestions, or a data set of the hub.
+        name: BEIR's name (``cqadupstack/android`` is one of the twelve inside that one), DPR's key, a split
+            of EntityQuestions or ``all``, or a data set of the hub.
         mirror: a base address, or a folder, in place of the published one.
         unchecked: the mirror's files need not be those whose checksums are published.
 
     Raises:
-        UsageError: DPR has no such key, or BEIR's name cannot be one (the message lists the names); no
-            address that the source could be fetched from.
+        UsageError: there is no such name (the message lists them); no address that the source could be
+            fetched from.
         PreconditionError: the mirror is a folder that is not there.
     """
     base = None if mirror is None else base_address(mirror)
+    if kind == "hf":
+        if base is not None and not base.startswith("http"):
+            raise UsageError(f"hf:{name}: --mirror {mirror} is no hub; give http://HOST or https://HOST")
+        return HubDataset(name, base)
+    base = base or BASES[kind]
+
+    def source(path: str, md5: tuple[str, ...] = (), **more: Any) -> RemoteFile:
+        target = download_folder(kind, base, unchecked=unchecked) / Path(path).name
+        download = Download(url=f"{base}/{path}", target=target, md5=() if unchecked else md5)
+        return RemoteFile(name=f"{kind}:{name}", download=download, licence=LICENCES[kind], **more)
+
     if kind == "dpr":
-        if name not in DPR_FILES:
-            raise UsageError(
-                f"dpr:{name} is not known{_near(name, DPR_FILES)}; there are: {', '.join(DPR_FILES)}"
-            )
-        return DprFile(name, base or DPR_BASE, unchecked=unchecked)
-    if kind == "beir":
-        if name.split("/")[0] not in BEIR_MD5 and not mirror:
-            raise UsageError(
-                f"beir:{name} is not known{_near(name, BEIR_MD5)}; there are: {', '.join(BEIR_MD5)}"
-            )
-        return BeirArchive(name, base or BEIR_BASE, unchecked=unchecked)
+        _refuse_unknown(kind, name, name, DPR_FILES)
+        split = re.search(r"-(train|dev|test)(\.qa)?$", name)
+        # DPR and TASER tell patterns by the name of the set, too.
+        return source(
+            DPR_FILES[name],
+            DPR_MD5.get(name, ()),
+            split=split and split[1],
+            answers_are_regex="curatedtrec" in name,
+        )
     if kind == "entityquestions":
-        return EntityQuestions(name, base or ENTITY_QUESTIONS_BASE, unchecked=unchecked)
-    from dretrieve.text.hub import HubDataset
+        _refuse_unknown(kind, name, name, (*SPLITS, "all"))
+        splits = SPLITS if name == "all" else (name,)
+        return source(
+            "dataset.zip", split=None if name == "all" else name, unpack=partial(_questions, splits, name)
+        )
+    archive, _, inner = name.partition("/")
+    if not mirror:
+        _refuse_unknown(kind, name, archive, BEIR_MD5)
+    return source(f"{archive}.zip", BEIR_MD5.get(archive, ()), unpack=partial(_beir, name, inner))
 
-    if base is not None and not base.startswith("http"):
-        raise UsageError(f"hf:{name}: --mirror {mirror} is no hub; give http://HOST or https://HOST")
-    return HubDataset(name, base)
+
+def _beir(name: str, inner: str, archive: Path, progress: Progress) -> Path:
+    folder = archive.with_suffix("") / inner
+    unpack(archive, name, folder, progress)
+    return folder
 
 
-def _near(
-    name: str, known: dict[str, tuple[str, ...]] | dict[str, tuple[str, str | None, tuple[str, ...]]]
-) -> str:
+def _questions(splits: tuple[str, ...], name: str, archive: Path, progress: Progress) -> Path:
+    return write_questions(archive, splits, archive.with_name(f"{name}.queries.jsonl"))
+
+
+def _refuse_unknown(kind: str, name: str, part: str, known: Collection[str]) -> None:
+    if part in known:
+        return
     near = get_close_matches(name, list(known), n=1)
-    return f" (did you mean {near[0]}?)" if near else ""
+    meant = f" (did you mean {near[0]}?)" if near else ""
+    raise UsageError(f"{kind}:{name} is not known{meant}; there are: {', '.join(known)}")

@@ -12,9 +12,8 @@ import pytest
 
 from dretrieve.errors import DataError, PreconditionError, UsageError
 from dretrieve.jobs.prepare import PrepareConfig, run
-from dretrieve.text import remote
+from dretrieve.text import download, remote
 from dretrieve.text.collection import Collection
-from dretrieve.text.download import Download
 from dretrieve.types import Silent
 
 
@@ -51,11 +50,7 @@ def archive(compression: int = zipfile.ZIP_DEFLATED, **changed: object) -> bytes
 def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cache of the test's own, short pauses."""
     monkeypatch.setenv("DRETRIEVE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(Download.__init__, "__kwdefaults__", {**_defaults(), "pause": 0.001})
-
-
-def _defaults() -> dict:
-    return dict(Download.__init__.__kwdefaults__ or {})
+    monkeypatch.setattr(download, "PAUSE", 0.001)
 
 
 def make(split: str, output: Path, progress: Notes | None = None, **options: object) -> dict:
@@ -95,7 +90,7 @@ def test_damaged_bytes_are_removed_and_fetched_again(server, tmp_path: Path, com
     good = archive(compression)
     middle = zipfile.ZipFile(io.BytesIO(good)).getinfo("dataset/test/P50.test.json").header_offset + 70
     server.data = good[:middle] + bytes(255 - byte for byte in good[middle : middle + 9]) + good[middle + 9 :]
-    with pytest.raises(DataError, match="was no intact zip file .* is removed; run the command again"):
+    with pytest.raises(DataError, match="is no intact zip file .* is removed: run the command again"):
         make("test", tmp_path / "out", mirror=server.base)
     server.data, server.version = good, '"two"'
     assert make("test", tmp_path / "out", mirror=server.base)["counts"]["queries"] == 4
@@ -118,7 +113,7 @@ def test_the_address_and_the_splits() -> None:
     plan = remote.find("entityquestions", "test").plan()
     assert "https://nlp.cs.princeton.edu/projects/entity-questions/dataset.zip" in plan
     with pytest.raises(
-        UsageError, match="entityquestions:tests is not known; there are: train, dev, test, all"
+        UsageError, match="entityquestions:tests is not known .did you mean test.*; there are: train, dev, test, all"
     ):
         remote.find("entityquestions", "tests")
 

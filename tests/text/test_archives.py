@@ -8,16 +8,15 @@ from pathlib import Path
 import pytest
 
 from dretrieve.errors import DataError
-from dretrieve.text import compression
-from dretrieve.text.compression import check_zip
-from dretrieve.text.remote import unpack
+from dretrieve.text import archives
+from dretrieve.text.archives import refuse_swelling, unpack
 from dretrieve.types import Silent
 
 
 def test_a_zip_that_swells_is_refused_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compression, "LEAST_BOMB", 1 << 20)
+    monkeypatch.setattr(archives, "LEAST_BOMB", 1 << 20)
     archive = tmp_path / "bomb.zip"
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as bundle:
         bundle.writestr("bomb/corpus.jsonl", bytes(1 << 22))
@@ -32,4 +31,4 @@ def test_an_ordinary_zip_is_taken(tmp_path: Path) -> None:
     archive = tmp_path / "set.zip"
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as bundle:
         bundle.writestr("set/corpus.jsonl", "".join(f'{{"_id": "{row * 7919}"}}\\n' for row in range(1000)))
-        check_zip(bundle, bundle.namelist())
+        refuse_swelling(bundle, bundle.namelist())
