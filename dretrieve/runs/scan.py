@@ -1,7 +1,7 @@
 """Reading large runs: blocks of lines scanned by compiled loops on all threads, then joined in file order.
 
-`Scanner.parts` gives the columns of a file block by block; `Gathered` keeps some of them; `scan_run` keeps all
-and makes a run of them. `dretrieve.runs.locate` lets nearly all go as soon as it has looked at them.
+`Scanner.parts` gives the columns of a file block by block; `Gathered` keeps some; `scan_run` keeps all and
+makes a run of them; `dretrieve.runs.locate` lets nearly all go as soon as it has looked at them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from dretrieve.kernels.hits import find_repeated, rank_hits, sort_hits
 from dretrieve.kernels.interning import NEWLINE, Interned, empty_table, find_all, intern_all, with_room
-from dretrieve.kernels.trec import Scan, Shape, parse_lines, room_for
+from dretrieve.kernels.parse_lines import Scan, Shape, parse_lines, room_for
 from dretrieve.runs.build import Column, HashedIds, holds_ranks, score_of_ranks
 from dretrieve.runs.lines import (
     LineForm,

@@ -7,7 +7,7 @@ import gzip
 import lzma
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dretrieve.errors import DataError, UsageError, quoted
+from dretrieve.runs.lines import RANKS_TAG
 from dretrieve.store.atomic import replacing
 from dretrieve.store.ids import IdTable
 from dretrieve.types import Run
@@ -23,25 +24,11 @@ FEW = 100_000  # hits; below it, importing numba would take longer than writing
 HITS_PER_BLOCK = 200_000
 
 
-@dataclass(frozen=True, slots=True)
-class WrittenForm:
-    """A line's layout: what stands after the query id, whether rank and score follow, the separator.
-
-    ``point`` follows a score without a decimal point.
-    """
-
-    after_query: str
-    has_rank: bool
-    has_score: bool
-    blank: str
-    has_tag: bool
-    point: str = ""
-
-
+# A form is its columns; those with a tab are always parted by tabs.
 WRITTEN_FORMS = {
-    "trec": WrittenForm(" Q0 ", True, True, " ", True),
-    "msmarco": WrittenForm("\t", True, False, "\t", False),
-    "tevatron": WrittenForm("\t", False, True, "\t", False),
+    "trec": "query Q0 passage rank score tag",
+    "msmarco": "query\tpassage\trank",
+    "tevatron": "query\tpassage\tscore",
 }
 
 
@@ -56,8 +43,9 @@ def write_run(
     """Write the run, queries in their order, hits best first, ranks from 1; return the number of lines.
 
     A score has the digits of `score_texts`; a Tevatron run of whole scores alone gets ``.0``, so that none is
-    taken for a rank. TREC columns are parted by blanks, or by tabs where an id or the tag holds a blank. A
-    ``.gz`` holds no time and no name, so that equal runs give equal files.
+    taken for a rank. TREC columns are parted by blanks, or by tabs where an id or the tag holds a blank; the
+    tag of a run made of ranks says so, and is read back. A ``.gz`` holds no time and no name, so that equal
+    runs give equal files.
 
     Args:
         target: a path (written atomically) or a binary file.
@@ -78,18 +66,17 @@ def write_run(
             return write_run(file, run, depth, form=form, name=target.name)
     layout = WRITTEN_FORMS[form]
     bounds = _bounds(run, depth)
-    lines = int((bounds[:, 1] - bounds[:, 0]).sum())
     table, passages = _table_of(run, bounds)
-    blanks = [_check_ids(run.query_ids, "query"), _check_ids(table, "passage"), " " in run.tag]
-    if layout.has_tag and any(blanks):
-        layout = replace(layout, after_query="\tQ0\t", blank="\t")
-    if form == "tevatron" and np.array_equal(run.scores, np.floor(run.scores)):
-        layout = replace(layout, point=".0")
-    blocks = _plain_blocks if lines < FEW else _compiled_blocks
+    tag = RANKS_TAG if run.by_rank else run.tag
+    has_blanks = [_check_ids(run.query_ids, "query"), _check_ids(table, "passage"), " " in tag]
+    blank = "\t" if "\t" in layout or any(has_blanks) else " "
+    point = ".0" if form == "tevatron" and np.array_equal(run.scores, np.floor(run.scores)) else ""
+    lines = _Lines(run, bounds, table, passages, layout.split(), blank, tag, point)
+    count = int((bounds[:, 1] - bounds[:, 0]).sum())
     with compressed(target, name or "") as file:
-        for block in blocks(run, layout, bounds, table, passages):
+        for block in lines.plain() if count < FEW else lines.compiled():
             file.write(block)
-    return lines
+    return count
 
 
 def compression(path: Path) -> str:
@@ -167,53 +154,82 @@ def score_texts(scores: NDArray[np.floating[Any]]) -> Iterator[str]:
         yield repr(score) if exactly and float(short) != score else short
 
 
-def _plain_blocks(
-    run: Run, layout: WrittenForm, bounds: NDArray[np.int64], table: IdTable, passages: NDArray[np.int32]
-) -> Iterator[bytes]:
-    tail = f"{layout.blank}{run.tag}\n" if layout.has_tag else "\n"
-    for query_id, (start, stop) in zip(run.query_ids, bounds.tolist(), strict=True):
-        lines = []
-        for rank, score in enumerate(score_texts(run.scores[start:stop]), 1):
-            fields = [table[int(passages[start + rank - 1])]]
-            fields += [str(rank)] * layout.has_rank
-            fields += [_pointed(score, layout)] * layout.has_score
-            lines.append(query_id + layout.after_query + layout.blank.join(fields) + tail)
-        yield "".join(lines).encode()
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """The lines of a run, written in two ways that give the same bytes.
 
+    Attributes:
+        run: the hits.
+        bounds: [Q, 2] first and last (exclusive) of each query's hits that are written.
+        table: ids of passages.
+        passages: [H] rows of the table.
+        columns: what a line holds, from ``query`` to ``score`` or ``tag``.
+        blank: stands between columns.
+        tag: the last column, where there is one.
+        point: follows a score without a decimal point.
+    """
 
-def _pointed(score: str, layout: WrittenForm) -> str:
-    return score + layout.point if layout.point and score.lstrip("-").isdigit() else score
+    run: Run
+    bounds: NDArray[np.int64]
+    table: IdTable
+    passages: NDArray[np.int32]
+    columns: list[str]
+    blank: str
+    tag: str
+    point: str
 
+    def before(self, query_id: str) -> str:
+        """Return what stands before the passage."""
+        return query_id + self.blank + f"Q0{self.blank}" * ("Q0" in self.columns)
 
-def _compiled_blocks(
-    run: Run, layout: WrittenForm, bounds: NDArray[np.int64], table: IdTable, passages: NDArray[np.int32]
-) -> Iterator[bytes]:
-    from dretrieve.kernels.run_lines import LONGEST_SCORE, Pieces, Strings, mark_unusual, write_lines
+    @property
+    def tail(self) -> str:
+        """What stands after rank and score."""
+        return f"{self.blank}{self.tag}\n" if "tag" in self.columns else "\n"
 
-    tail = f"{layout.blank}{run.tag}\n" if layout.has_tag else "\n"
-    marks = np.zeros(len(run.scores), dtype=np.bool_)
-    mark_unusual(run.scores, run.scores.dtype == np.float64, marks)
-    marks |= bool(layout.point)
-    longest = int(np.diff(table.ends, prepend=-1).max()) if len(table) else 0
-    start = 0
-    while start < len(bounds):
-        stop = start + max(1, int(np.searchsorted(bounds[start:, 1], bounds[start, 0] + HITS_PER_BLOCK)))
-        some = bounds[start:stop]
-        before = IdTable.of(query_id + layout.after_query for query_id in run.query_ids[start:stop])
-        odd = np.concatenate([np.flatnonzero(marks[low:high]) + low for low, high in some.tolist()])
-        unusual = IdTable.of(_pointed(score, layout) for score in score_texts(run.scores[odd]))
-        fixed = longest + LONGEST_SCORE + len(tail.encode()) + 24
-        widths = np.diff(before.ends, prepend=-1) + fixed
-        out = np.empty(int(((some[:, 1] - some[:, 0]) * widths).sum()), dtype=np.uint8)
-        pieces = Pieces(
-            Strings(before.data, before.ends),
-            Strings(table.data, table.ends),
-            np.frombuffer(tail.encode(), np.uint8),
-            layout.has_rank,
-            layout.has_score,
-            ord(layout.blank),
-        )
-        odd_strings = Strings(unusual.data, unusual.ends)
-        size = write_lines(out, pieces, some, passages, run.scores, marks, odd_strings)
-        yield out[:size].tobytes()
-        start = stop
+    def scores(self, scores: NDArray[np.floating[Any]]) -> Iterator[str]:
+        """Yield the scores as they are written."""
+        for text in score_texts(scores):
+            yield text + self.point if self.point and text.lstrip("-").isdigit() else text
+
+    def plain(self) -> Iterator[bytes]:
+        """Yield the lines of each query."""
+        has_rank, has_score = "rank" in self.columns, "score" in self.columns
+        for query_id, (start, stop) in zip(self.run.query_ids, self.bounds.tolist(), strict=True):
+            before, lines = self.before(query_id), []
+            for rank, score in enumerate(self.scores(self.run.scores[start:stop]), 1):
+                fields = [self.table[int(self.passages[start + rank - 1])]]
+                fields += [str(rank)] * has_rank + [score] * has_score
+                lines.append(before + self.blank.join(fields) + self.tail)
+            yield "".join(lines).encode()
+
+    def compiled(self) -> Iterator[bytes]:
+        """Yield the lines of some queries at a time."""
+        from dretrieve.kernels.write_lines import LONGEST_SCORE, Pieces, Strings, mark_unusual, write_lines
+
+        scores, tail = self.run.scores, np.frombuffer(self.tail.encode(), np.uint8)
+        exactly = scores.dtype == np.float64
+        marks = mark_unusual(scores, exactly) | bool(self.point)
+        longest = int(np.diff(self.table.ends, prepend=-1).max(initial=0))
+        start = 0
+        while start < len(self.bounds):
+            until = self.bounds[start, 0] + HITS_PER_BLOCK
+            stop = start + max(1, int(np.searchsorted(self.bounds[start:, 1], until)))
+            some = self.bounds[start:stop]
+            before = IdTable.of(self.before(query_id) for query_id in self.run.query_ids[start:stop])
+            odd = np.concatenate([np.flatnonzero(marks[low:high]) + low for low, high in some.tolist()])
+            unusual = IdTable.of(self.scores(scores[odd]))
+            width = np.diff(before.ends, prepend=-1) + longest + LONGEST_SCORE + len(tail) + 24
+            pieces = Pieces(
+                Strings(before.data, before.ends),
+                Strings(self.table.data, self.table.ends),
+                Strings(unusual.data, unusual.ends),
+                tail,
+                "rank" in self.columns,
+                "score" in self.columns,
+                ord(self.blank),
+            )
+            out = np.empty(int(((some[:, 1] - some[:, 0]) * width).sum()), dtype=np.uint8)
+            size = write_lines(out, pieces, some, self.passages, scores, exactly, marks)
+            yield out[:size].tobytes()
+            start = stop

@@ -82,7 +82,10 @@ def test_ranks_are_written_as_scores_only_with_a_note(tmp_path):
     (tmp_path / "r.tsv").write_text("q1\td1\t1\nq1\td2\t2\n")
     progress = Notes()
     run(ConvertRunConfig(run=tmp_path / "r.tsv", output=tmp_path / "r.trec", output_format="trec"), progress)
-    assert (tmp_path / "r.trec").read_text() == "q1 Q0 d1 1 1 dretrieve\nq1 Q0 d2 2 0.5 dretrieve\n"
+    assert (
+        tmp_path / "r.trec"
+    ).read_text() == "q1 Q0 d1 1 1 dretrieve-ranks\nq1 Q0 d2 2 0.5 dretrieve-ranks\n"
+    assert read_run(tmp_path / "r.trec").by_rank
     assert "holds ranks and no scores: 1 / rank is written" in progress.notes[0]
 
 

@@ -184,3 +184,35 @@ def test_nothing_is_left_when_writing_fails(tmp_path):
     with pytest.raises(DataError):
         write_run(tmp_path / "r.trec", make(query_ids=["q1", ""]))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_both_ways_write_the_same_doubles_and_they_survive(tmp_path, monkeypatch):
+    rng = np.random.default_rng(3)
+    scores = np.concatenate([
+        rng.random(3000) * np.repeat([1e-5, 1e-3, 1, 80, 1e4, 1e9], 500),
+        rng.random(500, dtype=np.float32).astype(np.float64),
+        np.round(rng.random(2000) * 100, 10),
+        -np.arange(1, 500) / 3,
+        np.asarray([0.0, -0.0, 1e22, 1e-300, 2.0**-13, 999999999.5, 12345678901.0, 1e16, 0.1 + 0.2]),
+    ])  # fmt: skip
+    scores = -np.sort(-scores)
+    count = len(scores)
+    ids = [f"d{row}" for row in range(count)]
+    run = Run(["q"], ids, np.asarray([0, count]), np.arange(count, dtype=np.int32), scores)
+    plain = written(run)
+    assert [line.split()[4] for line in plain.splitlines()] == [
+        f"{score:.9g}" if float(f"{score:.9g}") == score else repr(score) for score in scores.tolist()
+    ]
+    monkeypatch.setattr("dretrieve.runs.write.FEW", 0)
+    assert written(run) == plain
+    (tmp_path / "r").write_text(plain)
+    assert [score for _, score in read_run(tmp_path / "r").hits(0)] == scores.tolist()
+
+
+def test_a_run_made_of_ranks_is_known_when_it_is_read_back(tmp_path, path_taken):
+    (tmp_path / "ranks").write_text("q\ta\t1\nq\tb\t2\n")
+    write_run(tmp_path / "r", read_run(tmp_path / "ranks", "msmarco"))
+    assert (tmp_path / "r").read_text() == "q Q0 a 1 1 dretrieve-ranks\nq Q0 b 2 0.5 dretrieve-ranks\n"
+    again = read_run(tmp_path / "r")
+    assert again.by_rank
+    assert again.scores.tolist() == [1.0, 0.5]

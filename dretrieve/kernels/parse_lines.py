@@ -175,7 +175,7 @@ def _mantissa(buffer: NDArray[np.uint8], position: int, stop: int) -> tuple[np.u
 
 
 @njit(cache=True, nogil=True)
-def _product_error(left: float, right: float, product: float) -> float:
+def product_error(left: float, right: float, product: float) -> float:
     """Return what the rounded product lacks of the exact one (Dekker 1971)."""
     a, b = left * 134217729.0, right * 134217729.0  # 2^27 + 1
     a_high, b_high = a - (a - left), b - (b - right)
@@ -184,7 +184,7 @@ def _product_error(left: float, right: float, product: float) -> float:
 
 
 @njit(cache=True, nogil=True)
-def _quotient(mantissa: np.uint64, divisor: float) -> tuple[float, int]:
+def quotient(mantissa: np.uint64, divisor: float) -> tuple[float, int]:
     """Return ``mantissa / divisor`` of up to 19 digits and whether its double is surely right.
 
     The rounded quotient is corrected by what it leaves, known to 2^-50; unsure is a correction that ends
@@ -194,7 +194,7 @@ def _quotient(mantissa: np.uint64, divisor: float) -> tuple[float, int]:
     low = np.float64(np.int64(mantissa - np.uint64(high)))
     quotient = high / divisor
     product = quotient * divisor
-    left = (high - product) - _product_error(quotient, divisor, product)
+    left = (high - product) - product_error(quotient, divisor, product)
     correction = (left + low) / divisor
     least, most = quotient + correction * (1.0 - 2.0**-40), quotient + correction * (1.0 + 2.0**-40)
     return least, SURE if least == most else UNSURE
@@ -224,7 +224,7 @@ def parse_score(buffer: NDArray[np.uint8], start: int, stop: int) -> tuple[float
     if mantissa <= np.uint64(1 << 53) and -22 <= power <= 22:
         value = value * POWERS[power] if power >= 0 else value / POWERS[-power]
     elif -22 <= power < 0:
-        value, state = _quotient(mantissa, POWERS[-power])
+        value, state = quotient(mantissa, POWERS[-power])
     elif mantissa > np.uint64(0):
         state = UNSURE
     return -value if negative else value, state

@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dretrieve.errors import DataError
-from dretrieve.kernels.trec import BAD, SURE, UNSURE, parse_score
+from dretrieve.kernels.parse_lines import BAD, SURE, UNSURE, parse_score
 from dretrieve.runs import lines
 
 NUMBERS = (
