@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
-from typing import Any
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import takewhile
+from pathlib import Path
+from typing import Any, Literal
 
-from dretrieve.errors import DretrieveError, UsageError
-from dretrieve.jobs import validate_checks as checks
-from dretrieve.jobs import validate_vectors as origins
-from dretrieve.jobs.validate_parts import Finding, Parts, open_parts
+import numpy as np
+
+from dretrieve.errors import DataError, DretrieveError, PreconditionError, UsageError, VerificationError
+from dretrieve.jobs.artefacts import Artefact, checked_manifest, relevant_counts
 from dretrieve.runs.lines import forms_for
+from dretrieve.runs.locate import rows_of
+from dretrieve.store.embeddings import Embeddings
+from dretrieve.store.manifest import Manifest
 from dretrieve.store.text_store import TextStore
-from dretrieve.types import Progress, Silent
+from dretrieve.text.collection import Collection, parse_spec
+from dretrieve.text.examples import read_examples
+from dretrieve.types import Progress, Qrels, Run, Silent
+
+BAD_INPUT, UNVERIFIED = DataError.exit_code, VerificationError.exit_code
+COUNTED = ("rows", "passages", "queries", "judgements", "hits")
+SAMPLE = 500
+UNRELATED = "they come from another collection, or another release of it"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,6 +42,23 @@ class ValidateConfig:
     paths: tuple[str, ...]
     full: bool = False
     run_format: str = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        state: ``problem`` is what makes results wrong or impossible; ``note`` is worth knowing.
+        about: which of the given things.
+        text: what was found, and for a problem what to do.
+        code: the exit code that it asks for.
+    """
+
+    state: Literal["ok", "note", "problem"]
+    about: str
+    text: str
+    code: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,6 +84,19 @@ class ValidateResult:
         return "\n".join([*lines, "", verdict])
 
 
+Named = Mapping[str, Any]  # what was opened, by the word that names it
+
+
+@dataclass(frozen=True, slots=True)
+class Judgements:
+    """Judgements of a file, or of a collection's split."""
+
+    name: str
+    qrels: Qrels
+    collection: Collection | None = None
+    split: str | None = None
+
+
 def run(config: ValidateConfig, progress: Progress | None = None) -> ValidateResult:
     """Open everything, compare whatever can be compared.
 
@@ -62,8 +106,19 @@ def run(config: ValidateConfig, progress: Progress | None = None) -> ValidateRes
     if not config.paths:
         raise UsageError("name what belongs together: dretrieve validate COLLECTION:split RUN EMBEDDINGS …")
     forms_for([config.run_format], 1)
-    parts, findings = open_parts(config.paths, progress or Silent(), config.run_format, full=config.full)
-    for about, found in _comparisons(parts):
+    given: dict[str, dict[str, Any]] = defaultdict(dict)  # by role
+    manifests: dict[str, Manifest] = {}
+    findings = []
+    for word in config.paths:
+        try:
+            it = _open(word, config, progress or Silent())
+            counts = ", ".join(f"{it.facts[name]:,} {name}" for name in COUNTED if name in it.facts)
+            given[it.kind.role][word] = it.value
+            manifests[word] = it.manifest or Manifest(stage="", version=0)
+            findings.append(Finding("ok", word, f"{it.name} of {counts}" if counts else it.name))
+        except DretrieveError as error:
+            findings.append(Finding("problem", word, str(error), error.exit_code))
+    for about, found in _comparisons(given, manifests):
         try:
             findings += found
         except DretrieveError as error:
@@ -71,65 +126,364 @@ def run(config: ValidateConfig, progress: Progress | None = None) -> ValidateRes
     return ValidateResult(findings=tuple(findings))
 
 
-def _comparisons(parts: Parts) -> Iterator[tuple[str, Iterable[Finding]]]:
-    stores = {name: c.corpus() for name, c in parts.collections.items() if c.files.corpus}
-    for name, collection in parts.collections.items():
-        yield name, checks.check_collection(name, collection)
-    for judged in parts.qrels:
-        own = judged.collection.corpus() if judged.collection and judged.collection.files.corpus else None
-        yield judged.name, checks.check_qrels(judged, own or _only(stores))
-    for name, vectors in parts.embeddings.items():
-        yield name, origins.check_vectors_collection(name, vectors, parts.collections)
-    yield "embeddings", origins.check_models(parts.embeddings, parts.models)
-    yield "embeddings", origins.check_sides(parts.embeddings)
-    for index in parts.indexes:
-        yield index.name, origins.check_index(index, parts.collections)
-    for examples in parts.examples:
-        for name, store in stores.items():
-            yield examples.name, checks.check_examples(examples, name, store)
-    yield from _runs(parts, stores)
+def _open(word: str, config: ValidateConfig, progress: Progress) -> Artefact:
+    """Return what the word names, where it can be held against others."""
+    path, split = parse_spec(word)
+    manifest = checked_manifest(path, full=config.full)
+    it = Artefact(word, path, split, "auto", config.full, progress, manifest)
+    if it.kind.role == "run" and config.run_format != "auto":
+        it = replace(it, run_format=config.run_format)
+    if not it.kind.role:
+        unfinished = it.state is not None and it.manifest is None
+        raise (PreconditionError if unfinished else DataError)(
+            f"{path} holds {it.name}; validate takes collections, judgements, runs, examples, embeddings, "
+            f"indexes and models; {it.facts.get('next', 'name one of those')}"
+        )
+    return it
 
 
-def _runs(parts: Parts, stores: dict[str, TextStore]) -> Iterator[tuple[str, Iterable[Finding]]]:
-    for part in parts.runs:
-        for judged in _candidates(parts, part.run.query_ids):
-            yield part.name, checks.check_run_queries(part, judged, _other_splits(parts, judged))
-        for name in stores:
-            yield part.name, checks.check_run_corpus(part, name, parts.collections[name])
-        yield part.name, origins.check_run_origin(part, parts.embeddings, parts.indexes)
-        yield part.name, origins.check_run_words(part, parts.collections)
+def _comparisons(
+    given: Mapping[str, Named], manifests: Mapping[str, Manifest]
+) -> Iterator[tuple[str, Iterable[Finding]]]:
+    collections, embeddings = given["collection"], dict(given["embeddings"])
+    with_passages = {word: found for word, found in collections.items() if found.files.corpus}
+    judged = [Judgements(word, qrels) for word, qrels in given["qrels"].items()]
+    for word, found in collections.items():
+        yield word, check_collection(word, found)
+        judged += _judgements(found, [found.split] if found.split else found.files.qrels)
+    for part in judged:
+        own = part.collection if part.collection and part.collection.files.corpus else None
+        only = next(iter(with_passages.values())) if len(with_passages) == 1 else None
+        yield part.name, check_qrels(part, own or only)
+    folders = {found.folder.resolve() for found in embeddings.values()}
+    for word, vectors in given["index"].items():
+        if vectors is not None and vectors.folder.resolve() not in folders:
+            embeddings[f"{word} (its vectors)"] = vectors
+    yield "fingerprints", check_origins(given, manifests, embeddings)
+    yield "embeddings", check_models(embeddings, given["model"])
+    yield "embeddings", check_sides(embeddings)
+    for word, path in given["examples"].items():
+        for name, found in with_passages.items():
+            yield word, check_examples(word, path, name, found.corpus())
+    named = {f"{found.path}:{found.split}" for found in collections.values() if found.split}
+    chosen = [part for part in judged if part.collection is None or part.name in named]
+    others = [part for part in judged if part not in chosen]
+    for word, hits in given["run"].items():
+        fitting = [part for part in others if set(hits.query_ids) & set(part.qrels.query_ids)]
+        for part in chosen + (fitting or others):
+            yield word, check_run_queries(word, hits, part, judged)
+        for name, found in with_passages.items():
+            yield word, check_run_corpus(f"{word} with {name}", hits, found)
 
 
-def _only(stores: dict[str, TextStore]) -> TextStore | None:
-    return next(iter(stores.values())) if len(stores) == 1 else None
+def _judgements(found: Collection, splits: Iterable[str]) -> list[Judgements]:
+    return [
+        Judgements(f"{found.path}:{split}", found.qrels(split), Collection(found.path, split), split)
+        for split in splits
+        if split in found.files.qrels
+    ]
 
 
-def _candidates(parts: Parts, query_ids: Iterable[str]) -> list[Any]:
-    """Return the judgements to hold a run against: those named, else the collection's that fit."""
-    asked = set(query_ids)
-    named = {
-        f"{collection.path}:{collection.split}"
-        for collection in parts.collections.values()
-        if collection.split
+# By content: judgements, hits and examples with texts and with each other
+
+
+def check_collection(name: str, collection: Collection) -> Iterator[Finding]:
+    """Empty texts; query ids that are passage ids."""
+    empty = collection.corpus().num_empty if collection.files.corpus else 0
+    if empty:
+        text = f"{empty:,} passages are empty; they keep their ids and are never good hits"
+        yield Finding("note", name, text)
+    if collection.files.queries:
+        queries = collection.queries()
+        if queries.num_empty:
+            yield Finding("note", name, f"{queries.num_empty:,} queries are empty")
+        if count := queries_that_are_passages(collection):
+            text = f"{count:,} of {len(queries):,} queries are passages themselves: evaluate with --drop-self"
+            yield Finding("note", name, text)
+
+
+def queries_that_are_passages(collection: Collection) -> int:
+    """Return how many queries have the id *and* the text of a passage, as in ArguAna.
+
+    Equal ids alone say nothing: many collections number queries and passages alike.
+    """
+    files = collection.files
+    if not files.corpus or not files.queries or files.queries == files.corpus:
+        return 0
+    store, count = collection.corpus(), 0
+    for query in collection.queries().queries:
+        row = store.row_of(query.id)
+        if row is not None:
+            passage, words = " ".join(store.record(row).text.split()), " ".join(query.text.split())
+            count += bool(passage and words) and (passage in words or words in passage)
+    return count
+
+
+def check_qrels(part: Judgements, collection: Collection | None) -> Iterator[Finding]:
+    """Judged passages that do not exist; queries without a relevant passage."""
+    qrels = part.qrels
+    without = int((relevant_counts(qrels) == 0).sum())
+    if without:
+        text = (
+            f"{without:,} of {len(qrels):,} queries have no relevant passage; they score 0 whatever is found"
+        )
+        yield Finding("note", part.name, text)
+    if part.collection is not None and part.collection.files.queries:
+        part.collection.queries(part.split)  # refuses judged queries that are not there
+    if collection is None or not len(qrels.grades):
+        return
+    lost, judged = collection.unknown_passages(qrels), len(np.unique(qrels.passages))
+    if len(lost) == judged:
+        why = _why("judged", lost, "corpus", collection.corpus())
+        text = f"no judged passage is in the corpus, every score will be 0: {why}"
+        yield Finding("problem", part.name, text, BAD_INPUT)
+    elif lost:
+        share = f"{len(lost):,} of {judged:,} judged passages"
+        text = f"{share} are not in the corpus (first: {lost[0]}); no run can find them"
+        yield Finding("note", part.name, text)
+    else:
+        yield Finding("ok", part.name, f"all {judged:,} judged passages are in the corpus")
+
+
+def check_run_queries(
+    name: str, run: Run, part: Judgements, judged: Sequence[Judgements]
+) -> Iterator[Finding]:
+    """The run's queries against the judged ones, and whether anything relevant is among the hits."""
+    about, asked, wanted = f"{name} with {part.name}", set(run.query_ids), set(part.qrels.query_ids)
+    if not len(run.scores):
+        yield Finding("note", about, "the run holds no hits at all; every measure is 0")
+    elif not asked & wanted:
+        yield Finding("problem", about, _no_shared_queries(run, part, judged), BAD_INPUT)
+    else:
+        if missing := len(wanted - asked):
+            text = f"{missing:,} of {len(wanted):,} judged queries have no hits; each counts 0 in the mean"
+            yield Finding("note", about, text)
+        if strange := len(asked - wanted):
+            text = f"{strange:,} queries of the run are not judged and are left out"
+            yield Finding("note", about, text)
+        yield from _check_hits(about, run, part.qrels, len(asked & wanted))
+
+
+def _no_shared_queries(run: Run, part: Judgements, judged: Sequence[Judgements]) -> str:
+    """Say whose judgements the run would fit, or how its ids differ."""
+    splits = (
+        [split for split in part.collection.files.qrels if split != part.split] if part.collection else []
+    )
+    others = [other for other in judged if other is not part]
+    others += _judgements(part.collection, splits) if part.collection else []
+    for other in others:
+        if len(set(run.query_ids) & set(other.qrels.query_ids)) > len(run) / 2:
+            return f"no query of the run is judged there: it is a run of {other.name}; evaluate it with that"
+    why = _why("the run has", run.query_ids, "the judgements", part.qrels.query_ids)
+    return f"no query of the run is judged: {why}"
+
+
+def _check_hits(about: str, run: Run, qrels: Qrels, shared: int) -> Iterator[Finding]:
+    rows = {query_id: row for row, query_id in enumerate(run.query_ids)}
+    places = np.array([rows.get(query_id, -1) for query_id in qrels.query_ids], dtype=np.int64)
+    queries = np.repeat(places, np.diff(qrels.offsets))
+    wanted = (qrels.grades > 0) & (queries >= 0)
+    passages = rows_of(run, qrels.passage_ids)[qrels.passages][wanted]
+    hit = passages >= 0
+    width = len(run.passage_ids)  # a pair of query and passage is one number
+    pairs = np.repeat(np.arange(len(run), dtype=np.int64), np.diff(run.offsets)) * width + run.passages
+    found = int(np.isin(queries[wanted][hit] * width + passages[hit], pairs).sum())
+    if found:
+        text = f"{found:,} of {len(passages):,} relevant passages of {shared:,} queries are among the hits"
+        yield Finding("ok", about, text)
+    elif hit.any():
+        text = (
+            "every score is 0: the ids fit, yet no query has a relevant passage among its hits "
+            f"({int(hit.sum()):,} are hits of other queries); the query ids are mixed up, or the "
+            "queries were encoded by another model than the passages"
+        )
+        yield Finding("problem", about, text, BAD_INPUT)
+    else:
+        ids = [run.passage_ids[int(row)] for row in run.passages[:SAMPLE]]
+        why = _why("hits are", ids, "judged are", qrels.passage_ids)
+        if why.endswith(UNRELATED):
+            why += "; or, where they are passages of the corpus, the search is no better than chance"
+        text = f"every score is 0: no relevant passage is among the hits; {why}"
+        yield Finding("problem", about, text, BAD_INPUT)
+
+
+def check_run_corpus(about: str, run: Run, collection: Collection) -> Iterator[Finding]:
+    """Hits that are no passages of the corpus; hits that are the query itself."""
+    store = collection.corpus()
+    hit = [run.passage_ids[row] for row in np.unique(run.passages).tolist()]
+    strangers = [passage_id for passage_id in hit if store.row_of(passage_id) is None]
+    if strangers:
+        why = _why("run", strangers, "corpus", store)
+        text = f"{len(strangers):,} of {len(hit):,} passages in the run are not in the corpus: {why}"
+        yield Finding("problem", about, text, BAD_INPUT)
+    else:
+        yield Finding("ok", about, f"all {len(hit):,} passages of the run are in the corpus")
+    own = rows_of(run, run.query_ids)
+    itself = int((np.repeat(own, np.diff(run.offsets)) == run.passages).sum())
+    if itself and queries_that_are_passages(collection):
+        text = f"{itself:,} queries have themselves as a hit; evaluate with --drop-self drops these"
+        yield Finding("note", about, text)
+
+
+def check_examples(word: str, path: Path, name: str, store: TextStore) -> Iterator[Finding]:
+    """Whether the examples' passages are in the corpus."""
+    named, without = [], 0
+    for example in read_examples(path):
+        without += not example.positive_document_ids
+        named += [*example.positive_document_ids, *example.negative_document_ids]
+    strangers = [passage_id for passage_id in dict.fromkeys(named) if store.row_of(passage_id) is None]
+    if without:
+        yield Finding("note", word, f"{without:,} examples have no positive passage")
+    if strangers:
+        text = (
+            f"{len(strangers):,} passages are not in the corpus: {_why('first', strangers, 'corpus', store)}"
+        )
+        yield Finding("problem", f"{word} with {name}", text, BAD_INPUT)
+    else:
+        yield Finding("ok", f"{word} with {name}", f"all {len(named):,} passages named are in the corpus")
+
+
+# Why no id of one side is known to the other: the usual ways in which two id spaces differ
+
+
+def _why(mine: str, strangers: Sequence[str], theirs: str, known: TextStore | Sequence[str]) -> str:
+    """Return some ids of both sides, and what would make the strangers known."""
+    if isinstance(known, TextStore):
+        some, knows = known.ids(0, SAMPLE), lambda text_id: known.row_of(text_id) is not None
+    else:
+        some, knows = list(known[:SAMPLE]), set(known).__contains__
+    shown = [", ".join(map(repr, ids[:2])) for ids in (strangers, some)]
+    return f"{mine} {shown[0]}, {theirs} {shown[1]}; {explain_strangers(strangers, knows, some)}"
+
+
+def explain_strangers(strangers: Sequence[str], known: Callable[[str], bool], examples: Sequence[str]) -> str:
+    """Return what would make the ids known, in one clause, or a clause that says that nothing simple does.
+
+    Args:
+        strangers: ids that are not known, at least one.
+        known: whether an id is known.
+        examples: some ids that are known, to see their look.
+    """
+    sample = strangers[:SAMPLE]
+    for change, clause in _changes(sample, examples):
+        changed = [change(text_id) for text_id in sample]
+        if sum(map(known, changed)) >= 0.9 * len(sample):
+            return f"{clause} ({sample[0]!r} is {changed[0]!r} there)"
+    if all(map(str.isdecimal, sample)) and not any(map(str.isdecimal, examples)):
+        return "they look like row numbers; write the collection's ids instead"
+    return UNRELATED
+
+
+def _changes(sample: Sequence[str], examples: Sequence[str]) -> Iterator[tuple[Callable[[str], str], str]]:
+    yield lambda text_id: text_id.lstrip("0") or "0", "leading zeros were added"
+    yield str.lower, "letters were turned to upper case"
+    yield str.upper, "letters were turned to lower case"
+    yield lambda text_id: text_id.removesuffix(".0"), "ids went through a number type and got '.0'"
+    widths = {len(text_id) for text_id in examples if text_id.isdecimal()}
+    if len(widths) == 1:
+        width = widths.pop()
+        lost = "leading zeros were lost (ids went through a number type)"
+        yield lambda text_id: text_id.zfill(width), lost
+    mine, theirs = _prefix(sample), _prefix(examples)
+    if mine:
+        yield lambda text_id: text_id.removeprefix(mine), f"the prefix {mine!r} was added"
+    if theirs:
+        yield lambda text_id: theirs + text_id, f"the prefix {theirs!r} is missing"
+
+
+def _prefix(ids: Sequence[str]) -> str:
+    """Return the letters that all ids begin with, up to the first digit."""
+    pairs = zip(min(ids, default=""), max(ids, default=""), strict=False)
+    shared = "".join(first for first, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+    return re.sub(r"\d.*$", "", shared)
+
+
+# By fingerprint: vectors, indexes and runs with what they were made from
+
+
+def check_origins(
+    given: Mapping[str, Named],
+    manifests: Mapping[str, Manifest],
+    embeddings: Mapping[str, Embeddings],
+) -> Iterator[Finding]:
+    """Whether what was made from something of a kind that is given was made from one of those."""
+    collections = given["collection"].items()
+    corpora = {found.corpus().sha256: word for word, found in collections if found.files.corpus}
+    queries = {sha256: word for word, found in collections for sha256 in queries_sha256(found)}
+    over_words = {word: manifests[word] for word, vectors in given["index"].items() if vectors is None}
+    changed = "{} (another collection or split, or the texts changed since)"
+    for word, found in embeddings.items():
+        side, known = ("passages", corpora) if found.side == "passage" else ("queries", queries)
+        wrong = f"was not encoded from the {side} of {changed}; encode again"
+        yield from _made_from(word, found.collection_sha256, known, f"encodes the {side} of", wrong)
+    for word, manifest in over_words.items():
+        wrong = f"was not built over {changed}; index again"
+        yield from _made_from(word, manifest.inputs.get("corpus"), corpora, "was built over", wrong)
+    sides = {
+        side: {found.fingerprint: word for word, found in embeddings.items() if found.side == side}
+        for side in ("passage", "query")
     }
-    chosen = [part for part in parts.qrels if part.collection is None or part.name in named]
-    open_ones = [part for part in parts.qrels if part not in chosen]
-    fitting = [part for part in open_ones if asked & set(part.qrels.query_ids)]
-    return chosen + (fitting or open_ones)
+    indexes = {manifest.fingerprint: word for word, manifest in over_words.items()}
+    wrong = "was not searched in {}, which changed since or is another; search again"
+    strange = "was not searched with queries of {} (or another split of it); search again"
+    for word in given["run"]:
+        inputs = manifests[word].inputs
+        yield from _made_from(word, inputs.get("passages"), sides["passage"], "was searched with", wrong)
+        yield from _made_from(word, inputs.get("index"), indexes, "was searched with", wrong)
+        # Queries that were encoded on the spot have another fingerprint and are right.
+        yield from _made_from(word, inputs.get("queries"), sides["query"], "was searched with", "")
+        if "index" in inputs:
+            with_queries = "was searched with the queries of"
+            yield from _made_from(word, inputs["queries"], queries, with_queries, strange)
 
 
-def _other_splits(parts: Parts, judged: Any) -> list[Any]:
-    """Return the judgements of the same collection's other splits, to say which one a run belongs to."""
-    from dretrieve.jobs.validate_parts import QrelsPart
+def _made_from(
+    name: str, recorded: str | None, known: Mapping[str, str], fits: str, otherwise: str
+) -> Iterator[Finding]:
+    if recorded is not None and recorded in known:
+        yield Finding("ok", name, f"{fits} {known[recorded]}")
+    elif recorded is not None and known and otherwise:
+        text = otherwise.format(" or ".join(dict.fromkeys(known.values())))
+        yield Finding("problem", name, text, UNVERIFIED)
 
-    found = [part for part in parts.qrels if part is not judged]
-    if judged.collection is not None:
-        for split in judged.collection.files.qrels:
-            if split != judged.split:
-                name = f"{judged.collection.path}:{split}"
-                found.append(
-                    QrelsPart(
-                        name, qrels=judged.collection.qrels(split), collection=judged.collection, split=split
-                    )
-                )
-    return found
+
+def queries_sha256(collection: Collection) -> set[str]:
+    """Return the hashes of the named split's queries, or of all queries and of every split."""
+    if not collection.files.queries or collection.files.queries == collection.files.corpus:
+        return set()
+    names = [collection.split] if collection.split else [None, *collection.splits]
+    return {collection.queries(split).sha256 for split in names}
+
+
+def check_models(embeddings: Mapping[str, Embeddings], models: Named) -> Iterator[Finding]:
+    """Whether the given models made the given vectors, with the inference choices that the vectors record."""
+    for name, vectors in embeddings.items():
+        recorded = {"passage": vectors.passage_fingerprint, "query": vectors.query_fingerprint}
+        for model, (card, _) in models.items():
+            chosen = vectors.shards[0].manifest.options.get("inference", {})
+            known = {key: value for key, value in chosen.items() if key in card.inference}
+            passages_fit = card.fingerprint("passage", known) == recorded["passage"]
+            if passages_fit and card.fingerprint(vectors.side, known) == recorded[vectors.side]:
+                yield Finding("ok", name, f"was encoded by {model}")
+            elif passages_fit:
+                yield Finding("note", name, f"fits the passages of {model}, whose query side is another")
+            else:
+                text = f"was encoded by another model than {model}, or with other templates or lengths"
+                yield Finding("problem", name, text, UNVERIFIED)
+
+
+def check_sides(embeddings: Mapping[str, Embeddings]) -> Iterator[Finding]:
+    """Whether query vectors belong to passage vectors."""
+    for name, mine in embeddings.items():
+        for other, theirs in embeddings.items():
+            about = f"{name} with {other}"
+            if (mine.side, theirs.side) != ("query", "passage"):
+                continue
+            if mine.vectors != theirs.vectors:
+                text = f"vectors differ: {mine.vectors} and {theirs.vectors}; encode both with one model"
+                yield Finding("problem", about, text, UNVERIFIED)
+            elif mine.passage_fingerprint != theirs.passage_fingerprint:
+                text = "queries and passages were encoded by different models; encode one of them again"
+                yield Finding("problem", about, text, UNVERIFIED)
+            else:
+                yield Finding("ok", about, "queries and passages were encoded by one model")
