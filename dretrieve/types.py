@@ -188,6 +188,15 @@ class Qrels:
     def __len__(self) -> int:
         return len(self.query_ids)
 
+    def positives(self) -> dict[str, list[str]]:
+        """Return query id to the ids of its relevant passages, in file order; queries with one at least."""
+        found: dict[str, list[str]] = {}
+        rows = np.repeat(np.arange(len(self)), np.diff(self.offsets))
+        for place in np.flatnonzero(self.grades > 0).tolist():
+            name = self.passage_ids[int(self.passages[place])]
+            found.setdefault(self.query_ids[int(rows[place])], []).append(name)
+        return found
+
 
 class Progress(Protocol):
     """Where a job reports how far it is; the command line draws it on stderr, tests count it."""

@@ -14,7 +14,7 @@ from typing import Any
 from dretrieve.errors import DataError, DretrieveError, UsageError
 from dretrieve.jobs.evaluate_inputs import run_fingerprint
 from dretrieve.metrics.answers import Answers
-from dretrieve.mining.examples import COUNTS, Examples, positives_of
+from dretrieve.mining.examples import COUNTS, Examples
 from dretrieve.mining.negatives import FILTERS, SAMPLINGS, Miner, MiningOptions
 from dretrieve.runs.lines import forms_for
 from dretrieve.runs.read import read_run, refuse_ranks
@@ -108,7 +108,7 @@ def run(config: MineNegativesConfig, progress: Progress | None = None) -> MineNe
     """
     progress = progress or Silent()
     collection = Collection.open(config.data)
-    queries, positives = collection.queries(), positives_of(collection.qrels())
+    queries, positives = collection.queries(), collection.qrels().positives()
     if not any(query_id in positives for query_id in queries.ids()):
         raise DataError(
             f"{config.data} has no positives (grades above 0); negatives are mined for queries with one"

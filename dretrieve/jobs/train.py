@@ -24,28 +24,21 @@ from dretrieve.jobs.train_inputs import (
 )
 from dretrieve.models.base import Method
 from dretrieve.models.config import MethodConfig
+from dretrieve.models.loading import fresh
 from dretrieve.models.model_folder import beyond_sentence_transformers, save_model
-from dretrieve.models.registry import find
 from dretrieve.store.atomic import write_json
-from dretrieve.store.draws import fold
 from dretrieve.store.interrupt import Signals, interruptible
 from dretrieve.store.stage import Planned, Stage
 from dretrieve.store.stale import replaces_stale
 from dretrieve.store.state import recorded_state
 from dretrieve.tokens.tokenizer import SideTokenizer
 from dretrieve.training.checkpoint import Checkpoints, Progressed
+from dretrieve.training.device import own_generators, repeatable, save_activation_memory, training_device
 from dretrieve.training.estimate import estimate
-from dretrieve.training.loop import Loop, PhasePlan, Surroundings
+from dretrieve.training.loop import Loop, Rhythm, Surroundings
 from dretrieve.training.options import TrainOptions
-from dretrieve.training.preparing import (
-    plan_phases,
-    repeatable,
-    rhythm_of,
-    save_activation_memory,
-    training_device,
-)
+from dretrieve.training.phases import PhasePlan, plan_phases
 from dretrieve.training.processes import join_processes, leave_processes
-from dretrieve.training.seeds import own_generators
 from dretrieve.training.trackers import open_trackers
 from dretrieve.types import Progress, Record, Side, Silent
 
@@ -126,7 +119,7 @@ def run(config: TrainConfig, progress: Progress | None = None) -> TrainResult | 
     shown: Progress = progress if processes.first else Silent()
     try:
         with processes.first_goes_first():
-            opened = open_inputs(config, (processes, device), shown)
+            opened = open_inputs(config, processes, device, shown)
         if config.dry_run:
             return _planned(config, opened)
         with ExitStack() as stack:
@@ -167,18 +160,17 @@ def _train(
     config: TrainConfig, opened: Inputs, checkpoints: Checkpoints, stop: Stop, progress: Progress
 ) -> TrainResult:
     """Build, train, save; ``stop`` is what may end it early."""
-    processes, device, _ = opened.place
-    options = config.options
+    processes, device, options = opened.place.processes, opened.place.device, config.options
     if options.resume == "must" and not checkpoints.found():
         raise PreconditionError(f"--resume must: {checkpoints.folder} holds no checkpoint; use --resume auto")
     method = _built(config, device)
     if options.gradient_checkpointing:
         save_activation_memory(method)
     tokenizers = open_tokenizers(config.backbone, method)
-    checkpoints.card = checkpoint_card(method, config.backbone, opened.stage.inputs)
+    checkpoints.card = checkpoint_card(method, config.backbone, opened.stage.inputs, options.seed)
     sets = sets_in_rows(opened, tokenizers, checkpoints.folder / "tokens", progress)
     plans = plan_phases(method, sets, tokenizers, options, opened.place)
-    _announce(plans, opened, options, progress)
+    _announce(plans, opened, progress)
     dev = opened.dev
     around = Surroundings(
         device=device,
@@ -192,7 +184,7 @@ def _train(
         deadline=stop[1],
     )
     try:
-        state = Loop(method, plans, rhythm_of(options, plans), around).run()
+        state = Loop(method, plans, _rhythm(options, plans), around).run()
     finally:
         for tracker in around.trackers:
             tracker.close()
@@ -205,9 +197,17 @@ def _train(
 
 def _built(config: TrainConfig, device: torch.device) -> Method:
     """Return the method as it is before its first step."""
-    torch.manual_seed(fold(config.options.seed, "new weights"))
-    method = find(config.method).method().build(config.method_config, config.backbone)
-    return method.to(device)
+    return fresh(config.method, config.method_config, config.backbone, config.options.seed).to(device)
+
+
+def _rhythm(options: TrainOptions, plans: list[PhasePlan]) -> Rhythm:
+    """Return when the loop does what; dev is looked at after each pass unless said otherwise."""
+    return Rhythm(
+        logging_steps=options.logging_steps,
+        save_steps=options.save_steps,
+        eval_steps=options.eval_steps or min(plan.feed.plan.steps_per_epoch for plan in plans),
+        patience=options.patience,
+    )
 
 
 def _clear(config: TrainConfig, checkpoints: Checkpoints, old: list[Path]) -> None:
@@ -220,17 +220,20 @@ def _clear(config: TrainConfig, checkpoints: Checkpoints, old: list[Path]) -> No
         path.unlink(missing_ok=True)
 
 
-def _announce(plans: list[PhasePlan], opened: Inputs, options: TrainOptions, progress: Progress) -> None:
+def _announce(plans: list[PhasePlan], opened: Inputs, progress: Progress) -> None:
     """Say what a batch is, before it takes an hour to find out."""
-    processes, device, precision = opened.place
-    batch = options.per_device_train_batch_size * processes.count
+    place = opened.place
     queries = sum(len(of.examples) for of in opened.sets)
-    passages = len(plans[0].feed.make(0).batch.passage_rows)
-    progress.note(
-        f"{queries:,} queries; {sum(plan.steps for plan in plans):,} steps of {batch:,} queries "
-        f"({processes.count} x {options.per_device_train_batch_size}); the first batch holds {passages:,} "
-        f"passages, so about {passages - 1:,} negatives a query; {device.type}, {precision}"
-    )
+    for plan in plans:
+        batch = plan.feed.make(0).batch
+        asked, passages = len(batch.query_rows), len(batch.passage_rows)
+        name = f"{plan.phase.name}: " if len(plans) > 1 else ""
+        progress.note(
+            f"{name}{queries:,} queries; {plan.steps:,} steps of {asked:,} queries "
+            f"({place.processes.count} x {asked // place.processes.count}); the first batch holds "
+            f"{passages:,} passages, so about {passages - 1:,} negatives a query; {place.device.type}, "
+            f"{place.precision}"
+        )
 
 
 def _save(config: TrainConfig, opened: Inputs, made: Made, state: Progressed, progress: Progress) -> None:
@@ -299,7 +302,7 @@ def _planned(config: TrainConfig, opened: Inputs) -> Planned:
     if found.state == "up to date":
         return found
     queries = sum(len(of.examples) for of in opened.sets)
-    device = opened.place[1]
+    device = opened.place.device
     with own_generators(), repeatable(device):
         method = _built(config, device)
         tokenizers = open_tokenizers(config.backbone, method)

@@ -12,17 +12,17 @@ import torch
 from dretrieve.errors import UsageError
 from dretrieve.models.base import Method
 from dretrieve.models.places import find_model, read_card
+from dretrieve.models.registry import find
 from dretrieve.store.card import ModelCard, SideCard
 from dretrieve.store.fingerprint import canonical_json, sha256_bytes
 from dretrieve.store.stage import Stage
 from dretrieve.tokens.tokenizer import SideTokenizer
-from dretrieve.training.batches import TrainingSet
 from dretrieve.training.data import ExampleSet, open_set, parse_data
 from dretrieve.training.dev import Dev, DevOptions, open_dev
+from dretrieve.training.device import Place, training_precision
 from dretrieve.training.options import TrainOptions
-from dretrieve.training.preparing import Precision, training_precision
 from dretrieve.training.processes import Processes
-from dretrieve.training.sets import tokenised
+from dretrieve.training.sets import TokenCache, TrainingSet, in_rows
 from dretrieve.types import Progress, Side
 
 if TYPE_CHECKING:
@@ -39,33 +39,35 @@ class Inputs:
     Attributes:
         sets: by id, in the order of the command line.
         dev: chooses the weights, if given.
-        place: processes, device, precision.
+        place: where it runs.
         stage: the output, named by everything that its bytes depend on.
     """
 
     sets: list[ExampleSet]
     dev: Dev | None
-    place: tuple[Processes, torch.device, Precision]
+    place: Place
     stage: Stage
 
 
-def open_inputs(config: TrainConfig, place: tuple[Processes, torch.device], progress: Progress) -> Inputs:
+def open_inputs(
+    config: TrainConfig, processes: Processes, device: torch.device, progress: Progress
+) -> Inputs:
     """Open the sets and the dev set, and name the training by what its result depends on.
 
     Raises:
         UsageError: no data, or two sets of one name.
     """
     options = config.options
-    processes, device = place
     if not config.data:
         raise UsageError("--data is missing: DIR:split, or examples of mine-negatives")
-    specs = [parse_data(word) for word in config.data]
+    columns = find(config.method).method().columns
+    specs = [parse_data(word, columns) for word in config.data]
     names = [spec.name for spec in specs]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise UsageError(f"two sets are called {twice}; name them: --data name=…,path=…")
     taught = options.distil_weight > 0
-    sets = [open_set(spec, options.seed, progress, taught=taught) for spec in specs]
+    sets = [open_set(spec, options.seed, progress, taught=taught, columns=columns) for spec in specs]
     dev = open_dev(dev_options(options), progress) if options.dev else None
     known, _ = read_card(find_model(config.backbone))
     precision = training_precision(options.precision, device)
@@ -85,7 +87,7 @@ def open_inputs(config: TrainConfig, place: tuple[Processes, torch.device], prog
     inputs |= {f"backbone {side}": known.fingerprint(side) for side in SIDES}
     inputs |= {"dev": dev.fingerprint} if dev is not None else {}
     stage = Stage(config.output, "folder", STAGE, VERSION, recorded, inputs, config.force)
-    return Inputs(sets=sets, dev=dev, place=(processes, device, precision), stage=stage)
+    return Inputs(sets=sets, dev=dev, place=Place(processes, device, precision), stage=stage)
 
 
 def dev_options(options: TrainOptions) -> DevOptions:
@@ -107,8 +109,8 @@ def open_tokenizers(backbone: str, method: Method) -> dict[Side, SideTokenizer]:
     return {side: SideTokenizer.open(folder / known.side(side).folder, card.side(side)) for side in SIDES}
 
 
-def checkpoint_card(method: Method, backbone: str, inputs: Mapping[str, str]) -> ModelCard:
-    """Return the card of the method's checkpoints: weights of their own, all else from the backbone."""
+def checkpoint_card(method: Method, backbone: str, inputs: Mapping[str, str], seed: int) -> ModelCard:
+    """Return the card of the method's checkpoints: trained weights of their own, the rest the backbone's."""
     card, folder = method.card(), Path(backbone)
 
     def side(of: SideCard, known: str) -> SideCard:
@@ -118,7 +120,11 @@ def checkpoint_card(method: Method, backbone: str, inputs: Mapping[str, str]) ->
         card,
         query=side(card.query, inputs["backbone query"]),
         passage=side(card.passage, inputs["backbone passage"]),
-        source={"backbone": str(folder.resolve()) if folder.is_dir() else backbone, "checkpoint": True},
+        source={
+            "backbone": str(folder.resolve()) if folder.is_dir() else backbone,
+            "checkpoint": True,
+            "seed": seed,
+        },
     )
 
 
@@ -129,8 +135,9 @@ def sets_in_rows(
     backbone = [opened.stage.inputs[f"backbone {side}"] for side in SIDES]
     cards = [asdict(of.card) for of in tokenizers.values()]
     key = sha256_bytes(canonical_json([backbone, cards]))
+    cache = TokenCache(folder, key, opened.place.processes)
     found: dict[str, list[TrainingSet]] = {}
     for examples in opened.sets:
-        rows = tokenised(examples, tokenizers, (folder, key), opened.place[0], progress)
+        rows = in_rows(examples, tokenizers, cache, progress)
         found.setdefault(examples.spec.phase, []).append(rows)
     return found

@@ -9,7 +9,7 @@ from dretrieve.mining.negatives import FILTERS, Miner
 from dretrieve.store.shards import Shard
 from dretrieve.text.examples import Example
 from dretrieve.text.queries import QuerySet
-from dretrieve.types import Qrels, Run
+from dretrieve.types import Run
 
 COUNTS = (
     "queries",
@@ -20,16 +20,6 @@ COUNTS = (
     "negatives",
     *(f"dropped_{kind}" for kind in FILTERS),
 )
-
-
-def positives_of(qrels: Qrels) -> dict[str, list[str]]:
-    """Return query id to the ids of its passages with a grade above 0, in file order."""
-    found: dict[str, list[str]] = {}
-    for row, query_id in enumerate(qrels.query_ids):
-        for place in range(int(qrels.offsets[row]), int(qrels.offsets[row + 1])):
-            if qrels.grades[place] > 0:
-                found.setdefault(query_id, []).append(qrels.passage_ids[int(qrels.passages[place])])
-    return found
 
 
 class Examples:

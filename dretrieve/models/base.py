@@ -298,14 +298,15 @@ class Method(nn.Module, ABC):
         return [ParameterGroup(name="all", parameters=trained)]
 
     def frozen(self) -> frozenset[str]:
-        """Return the names of the parameters that no phase trains; checkpoints do without them."""
+        """Return the names of what no phase trains, asked before training; checkpoints do without it."""
         trained = {
             id(parameter)
             for phase in self.phases()
             for group in self.parameter_groups(phase)
             for parameter in group.parameters
         }
-        return frozenset(name for name, of in self.named_parameters() if id(of) not in trained)
+        every = self.named_parameters(remove_duplicate=False)
+        return frozenset(name for name, of in every if id(of) not in trained)
 
     def routes(self, batch: TokenBatch, side: Side) -> Routes | None:
         """Return who read what when the batch is encoded for vectors; None where nothing is routed."""

@@ -15,11 +15,13 @@ from dretrieve.errors import PreconditionError, VerificationError
 from dretrieve.models.backbone import WEIGHTS, explained_weights, load_module
 from dretrieve.models.base import Encoded, Method, TokenBatch
 from dretrieve.models.bi_encoder import SIDES, pooled_encoder
+from dretrieve.models.config import MethodConfig
 from dretrieve.models.places import find_model, read_card
 from dretrieve.models.plain import UNSAID
 from dretrieve.models.pooled import PooledEncoder
 from dretrieve.models.registry import check_choices, find
 from dretrieve.store.card import Choice, ModelCard, SideCard
+from dretrieve.store.draws import fold
 from dretrieve.tokens.tokenizer import SideTokenizer
 from dretrieve.types import Side
 
@@ -142,11 +144,20 @@ def _at_checkpoint(folder: Path, card: ModelCard) -> Method:
         VerificationError: another backbone than the one that was trained.
     """
     _backbone_sides(folder, card)
-    entry, name = find(card.method), str(card.source["backbone"])
-    method = entry.method().build(entry.config()(**card.method_config), name)
+    config = find(card.method).config()(**card.method_config)
+    with torch.random.fork_rng(devices=[]):
+        method = fresh(card.method, config, str(card.source["backbone"]), int(card.source.get("seed", 0)))
+    tensors, frozen = load_file(folder / WEIGHTS), method.frozen()
+    kept = {name: of for name, of in method.state_dict().items() if name in frozen}
     with explained_weights(folder):
-        method.load_state_dict(load_file(folder / WEIGHTS))
+        method.load_state_dict(kept | tensors)
     return method
+
+
+def fresh(name: str, config: MethodConfig, backbone: str, seed: int) -> Method:
+    """Return the method of that name as it is before training; sets torch's generator for its new weights."""
+    torch.manual_seed(fold(seed, "new weights"))
+    return find(name).method().build(config, backbone)
 
 
 def _backbone_sides(folder: Path, card: ModelCard) -> dict[Side, Path]:

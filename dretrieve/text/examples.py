@@ -10,13 +10,22 @@ repeated here: they stand in the collection.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 from dretrieve.text.fields import Fields
 from dretrieve.text.files import read_json_lines
+
+KEYS = (
+    "query_id",
+    "query_text",
+    "positive_document_ids",
+    "negative_document_ids",
+    "positive_scores",
+    "negative_scores",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +39,7 @@ class Example:
         negative_document_ids: hard negatives.
         positive_scores: a teacher's, one for each positive; None without a teacher.
         negative_scores: one for each negative, a teacher's or (without ``positive_scores``) the run's.
+        fields: every other key of its line, for methods that ask for one (labels, answers …).
         line: where it stands in its file; 0 where it was not read from one.
     """
 
@@ -39,6 +49,7 @@ class Example:
     negative_document_ids: tuple[str, ...] = ()
     positive_scores: tuple[float, ...] | None = None
     negative_scores: tuple[float, ...] | None = None
+    fields: Mapping[str, Any] = field(default_factory=dict, compare=False)
     line: int = field(default=0, compare=False)
 
     @property
@@ -70,6 +81,7 @@ def read_examples(path: Path) -> Iterator[Example]:
             negatives,
             fields.numbers("positive_scores", len(positives)),
             fields.numbers("negative_scores", len(negatives)),
+            {name: of for name, of in value.items() if name not in KEYS},
             line,
         )
 

@@ -1,4 +1,10 @@
-"""From a draw of the plan to a batch: which passages, which columns are positives, which are left out.
+"""Batch ``s``: which examples, which passages, which are positives and which are left out.
+
+All of it is a pure function of (seed, ``s``), so that resuming needs only ``s``. Every batch comes from one
+set (peers.md: mixed batches make other sets' passages easy negatives). In one epoch a set of n examples gives
+``round(weight * (n // batch))`` batches, at least one: weight 4 shows a small set four times, as DPR does
+with WebQuestions and CuratedTREC. The order of the sets inside an epoch is shuffled per epoch, the examples
+of a set per pass over it; the n mod batch examples left over in one pass change from pass to pass.
 
 Every passage stands in a batch once, however many queries bring it, so no query meets its own positive as a
 negative and nothing is encoded twice (in SQuAD four questions share a passage). All passages of the batch,
@@ -9,61 +15,87 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dretrieve.errors import DataError
 from dretrieve.store.draws import generator
-from dretrieve.training.plan import Draw
-from dretrieve.training.token_table import TokenTable
+from dretrieve.training.sets import TrainingSet
 
 PositiveChoice = Literal["sample", "first"]
 
 
-@dataclass(frozen=True, slots=True)
-class Ragged:
-    """Rows of different length in columns: row i is ``values[offsets[i]:offsets[i + 1]]``."""
-
-    values: NDArray[np.int32]
-    offsets: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, rows: Sequence[Sequence[int]]) -> Ragged:
-        """Return the columns of those rows."""
-        offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows], dtype=np.int64)])
-        values = np.fromiter((value for row in rows for value in row), dtype=np.int32)
-        return cls(values, offsets.astype(np.int64))
-
-    def row(self, index: int) -> NDArray[np.int32]:
-        """Return one row."""
-        return self.values[self.offsets[index] : self.offsets[index + 1]]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingSet:
-    """One set in rows: queries with positives and hard negatives, all texts tokenised.
-
-    Attributes:
-        name: for messages and the plan.
-        query_ids: one per example.
-        positives: rows of ``passages`` per example, at least one.
-        negatives: rows of ``passages`` per example, possibly none; never one of its positives.
-        queries: the queries' tokens, one row per example.
-        passages: the tokens of the passages that some example names.
-        weight: factor on the set's share of the batches.
-        teacher: a teacher's score of each of ``positives`` and of each of ``negatives``, flat as their
-            values; None where none teaches.
-    """
+class SetShare:
+    """How much of a set the plan takes: its number of examples and the factor on its batches."""
 
     name: str
-    query_ids: Sequence[str]
-    positives: Ragged
-    negatives: Ragged
-    queries: TokenTable
-    passages: TokenTable
+    examples: int
     weight: float = 1.0
-    teacher: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """Batch ``step``: rows of one set, in order; ``turn`` counts the passes over that set (from 0)."""
+
+    step: int
+    set_index: int
+    turn: int
+    rows: NDArray[np.int64]
+
+
+class Plan:
+    """The batches of a training run; `draw` gives any of them directly."""
+
+    def __init__(self, shares: Sequence[SetShare], batch: int, seed: int) -> None:
+        """Lay out an epoch.
+
+        Args:
+            shares: the sets, in the order of the command line.
+            batch: examples per step over all processes.
+            seed: of the run.
+
+        Raises:
+            DataError: a set is smaller than one batch.
+        """
+        for share in shares:
+            if share.examples < batch:
+                raise DataError(
+                    f"set {share.name} has {share.examples:,} usable examples, fewer than one batch "
+                    f"of {batch:,}; lower --per-device-train-batch-size or leave the set out"
+                )
+        self._shares, self._batch, self._seed = tuple(shares), batch, seed
+        self._per_epoch = [max(1, round(share.weight * (share.examples // batch))) for share in self._shares]
+        self._order = lru_cache(maxsize=2)(self._epoch_order)
+        self._permutation = lru_cache(maxsize=2 * len(self._shares))(self._shuffled)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches of all sets in one epoch."""
+        return sum(self._per_epoch)
+
+    def draw(self, step: int) -> Draw:
+        """Return batch ``step`` (from 0)."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        order = self._order(epoch)
+        index = int(order[position])
+        earlier = int(np.count_nonzero(order[:position] == index))
+        ordinal = epoch * self._per_epoch[index] + earlier
+        turn, block = divmod(ordinal, self._shares[index].examples // self._batch)
+        rows = self._permutation(index, turn)[block * self._batch : (block + 1) * self._batch]
+        return Draw(step, index, turn, rows)
+
+    def _epoch_order(self, epoch: int) -> NDArray[np.int64]:
+        order = np.repeat(np.arange(len(self._shares)), self._per_epoch)
+        generator(self._seed, "sets", epoch).shuffle(order)
+        return order
+
+    def _shuffled(self, index: int, turn: int) -> NDArray[np.int64]:
+        share = self._shares[index]
+        return generator(self._seed, "rows", index, turn).permutation(share.examples)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +124,7 @@ class Batch:
         query_rows: [Q] rows of the set's queries.
         passage_rows: [P] distinct rows of the set's passages: positives first, then hard negatives.
         positives: [Q] the column of each query's positive.
+        own: by query, the columns of its own passages: its positive, then its hard negatives.
         allowed: [Q, P] bool, False at a query's other positives.
         teacher_scores: [Q, P], a teacher's scores of the passages chosen for the query, NaN elsewhere; None
             where none teaches.
@@ -102,13 +135,14 @@ class Batch:
     query_rows: NDArray[np.int64]
     passage_rows: NDArray[np.int64]
     positives: NDArray[np.int64]
+    own: list[list[int]]
     allowed: NDArray[np.bool_]
     teacher_scores: NDArray[np.float32] | None = None
 
     @property
     def query_ids(self) -> list[str]:
         """The ids of the batch's queries."""
-        return [self.training_set.query_ids[int(row)] for row in self.query_rows]
+        return [self.training_set.queries.text_ids[int(row)] for row in self.query_rows]
 
 
 def compose(training_set: TrainingSet, draw: Draw, choosing: Choosing) -> Batch:
@@ -120,20 +154,23 @@ def compose(training_set: TrainingSet, draw: Draw, choosing: Choosing) -> Batch:
     distinct, first_place = np.unique(wanted, return_index=True)
     passage_rows = wanted[np.sort(first_place)]
     column = {int(row): place for place, row in enumerate(passage_rows)}
-    targets = np.asarray([column[row] for row in positives], dtype=np.int64)
+    own = [
+        [column[positive], *(column[row] for row in hard.tolist())]
+        for positive, hard in zip(positives, negatives, strict=True)
+    ]
     allowed = np.ones((len(draw.rows), len(distinct)), dtype=bool)
     for query, row in enumerate(map(int, draw.rows)):
         others = [column[known] for known in training_set.positives.row(row).tolist() if known in column]
         allowed[query, others] = False
-        allowed[query, targets[query]] = True
+        allowed[query, own[query][0]] = True
     teacher = None
     if training_set.teacher is not None:
         teacher = np.full(allowed.shape, np.nan, dtype=np.float32)
         for query, (first, places) in enumerate(chosen):
-            teacher[query, targets[query]] = training_set.teacher[0][first]
-            columns = [column[row] for row in negatives[query].tolist()]
-            teacher[query, columns] = training_set.teacher[1][places]
-    return Batch(draw.step, training_set, draw.rows, passage_rows, targets, allowed, teacher)
+            teacher[query, own[query][0]] = training_set.teacher[0][first]
+            teacher[query, own[query][1:]] = training_set.teacher[1][places]
+    targets = np.asarray([columns[0] for columns in own], dtype=np.int64)
+    return Batch(draw.step, training_set, draw.rows, passage_rows, targets, own, allowed, teacher)
 
 
 def _chosen(

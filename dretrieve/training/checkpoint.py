@@ -2,8 +2,9 @@
 
 A checkpoint is a folder ``step-00000100`` with ``model.safetensors``, ``optimizer.safetensors``,
 ``state.json`` (step, curve, best dev value) and ``manifest.json``, which names the training by its options
-and inputs; a ``card.json`` makes it a model that `encode` takes (`models.loading`). There is no pickle
-and no generator state: batches and dropout are functions of the step.
+and inputs; a ``card.json`` makes it a model that `encode` takes (`models.loading`). Weights that no phase
+trains are not in it: they are the backbone's, which the card names with its fingerprint, or drawn by the
+seed. There is no pickle and no generator state: batches and dropout are functions of the step.
 """
 
 from __future__ import annotations
@@ -198,14 +199,19 @@ class Checkpoints:
             shutil.rmtree(aside, ignore_errors=True)
 
 
-def load_weights(model: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
-    """Put the weights into the module.
+def load_weights(
+    model: nn.Module, weights: Mapping[str, Tensor], where: str, *, without: frozenset[str] = frozenset()
+) -> None:
+    """Put the weights into the module; those named in ``without`` may be absent and stay as they are.
 
     Raises:
         DataError: names or shapes are not the module's.
     """
     try:
-        model.load_state_dict(dict(weights))
+        found = model.load_state_dict(dict(weights), strict=False)
+        wrong = [*(set(found.missing_keys) - without), *found.unexpected_keys]
+        first = f"{wrong[0]} is in one of them only" if wrong else ""
     except RuntimeError as error:
         first = str(error).splitlines()[0]
-        raise DataError(f"{where} does not fit this model: {first}; use --force to start afresh") from error
+    if first:
+        raise DataError(f"{where} does not fit this model: {first}; use --force to start afresh")

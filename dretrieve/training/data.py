@@ -4,13 +4,14 @@
 folder holds (`prepare` of a training file writes it). ``EX.jsonl`` (or ``path=EX.jsonl``) brings hard
 negatives of its own; its collection is the one in its manifest, or ``corpus=DIR``, which must be the same.
 A teacher's scores (`text.examples`) are kept where they are asked for, and named where they are not.
-Longer: ``name=nq,path=DIR,split=train,weight=4,sample=1000,phase=general``.
+Longer: ``name=nq,path=DIR,split=train,weight=4,sample=1000,phase=general``, and ``FIELD=VALUE`` for a field
+of queries that the method reads (`models.base.Method.columns`) and the data do not have.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from shlex import quote
 
@@ -18,6 +19,7 @@ import numpy as np
 
 from dretrieve.errors import DataError, DretrieveError, PreconditionError, UsageError, VerificationError
 from dretrieve.store.draws import generator
+from dretrieve.store.fingerprint import canonical_json, sha256_bytes
 from dretrieve.store.manifest import manifest_path, read_manifest
 from dretrieve.store.stage import open_artefact
 from dretrieve.store.text_store import TextStore
@@ -44,6 +46,7 @@ class DataSpec:
         corpus: the collection of examples, when their manifest does not say or has moved.
         sample: take so many of the queries, drawn by the seed; 0 takes all.
         phase: only that phase of training uses the set; "" all.
+        columns: fields that all its queries have, by name.
     """
 
     path: str
@@ -53,15 +56,16 @@ class DataSpec:
     corpus: str = ""
     sample: int = 0
     phase: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
 
 
-def parse_data(word: str) -> DataSpec:
-    """Return the specification that one ``--data`` word holds.
+def parse_data(word: str, columns: Sequence[str] = ()) -> DataSpec:
+    """Return the specification that one ``--data`` word holds; ``columns`` are the fields that it may name.
 
     Raises:
         UsageError: an unknown key, a key twice, no path, a number that is none.
     """
-    known = [item.name for item in fields(DataSpec)]
+    known = [*(item.name for item in fields(DataSpec) if item.name != "columns"), *columns]
     first = word.partition("=")[0]
     if first not in known:
         return DataSpec(path=word, name=_own_name(word))
@@ -82,7 +86,8 @@ def parse_data(word: str) -> DataSpec:
     if not (weight > 0 and weight < float("inf")) or sample < 0:
         raise UsageError(f"--data {word}: weight= must be above 0 and sample= not below 0")
     name = values.pop("name", "") or _own_name(values["path"])
-    return DataSpec(name=name, weight=weight, sample=sample, **values)
+    given = {key: values.pop(key) for key in columns if key in values}
+    return DataSpec(name=name, weight=weight, sample=sample, columns=given, **values)
 
 
 def _own_name(word: str) -> str:
@@ -100,6 +105,7 @@ class ExampleSet:
         fingerprint: of the examples and their passages.
         without_positives: queries left out.
         taught: whether every example has a teacher's scores, to learn from.
+        columns: the examples' fields that the method reads.
     """
 
     spec: DataSpec
@@ -108,31 +114,38 @@ class ExampleSet:
     fingerprint: str
     without_positives: int
     taught: bool = False
+    columns: Sequence[str] = ()
 
-    def passage_rows(self) -> list[int]:
-        """Return the rows of the corpus that some example names, ascending.
+    def passage_rows(self) -> dict[str, int]:
+        """Return the passages that some example names, with their rows of the corpus.
 
         Raises:
             DataError: an example names a passage that the corpus lacks.
         """
-        names = dict.fromkeys(
+        rows: dict[str, int] = {}
+        for name in (
             name
             for example in self.examples
             for name in (*example.positive_document_ids, *example.negative_document_ids)
-        )
-        rows = []
-        for name in names:
-            row = self.corpus.row_of(name)
+        ):
+            row = rows[name] if name in rows else self.corpus.row_of(name)
             if row is None:
                 raise DataError(
                     f"{self.spec.path} names passage {name!r}, which its collection lacks; use the "
                     "collection that the examples were made from"
                 )
-            rows.append(row)
-        return sorted(rows)
+            rows[name] = row
+        return rows
 
 
-def open_set(spec: DataSpec, seed: int, progress: Progress, *, taught: bool = False) -> ExampleSet:
+def open_set(
+    spec: DataSpec,
+    seed: int,
+    progress: Progress,
+    *,
+    taught: bool = False,
+    columns: Sequence[str] = (),
+) -> ExampleSet:
     """Return the set of that specification.
 
     Args:
@@ -140,6 +153,7 @@ def open_set(spec: DataSpec, seed: int, progress: Progress, *, taught: bool = Fa
         seed: of the sample.
         progress: for notes.
         taught: whether a teacher's scores are learned from.
+        columns: the queries' fields that the method reads.
 
     Raises:
         DataError: no example has a positive; some have no scores of a teacher where they are asked for.
@@ -174,6 +188,10 @@ def open_set(spec: DataSpec, seed: int, progress: Progress, *, taught: bool = Fa
     if spec.sample and spec.sample < len(usable):
         rows = generator(seed, "sample", spec.name).permutation(len(usable))[: spec.sample]
         usable = [usable[row] for row in np.sort(rows).tolist()]
+    if columns:
+        usable = [_with_fields(example, spec, source) for example in usable]
+        read = [[example.fields.get(name) for name in columns] for example in usable]
+        fingerprint = f"{fingerprint}:{sha256_bytes(canonical_json([list(columns), read]))}"
     return ExampleSet(
         spec=spec,
         examples=usable,
@@ -181,7 +199,23 @@ def open_set(spec: DataSpec, seed: int, progress: Progress, *, taught: bool = Fa
         fingerprint=fingerprint,
         without_positives=dropped,
         taught=taught,
+        columns=columns,
     )
+
+
+def _with_fields(example: Example, spec: DataSpec, source: Path) -> Example:
+    """Return the example with the fields that ``--data`` gives to the whole set.
+
+    Raises:
+        UsageError: it has one of them itself.
+    """
+    both = next((name for name in spec.columns if name in example.fields), None)
+    if both is not None:
+        raise UsageError(
+            f"--data …,{both}={spec.columns[both]}: {source} gives query {example.query_id!r} a '{both}' of "
+            "its own; leave one of the two out"
+        )
+    return replace(example, fields={**example.fields, **spec.columns})
 
 
 def _check_taught(examples: Sequence[Example], source: Path) -> None:
@@ -216,16 +250,16 @@ def _from_split(spec: DataSpec, word: str, progress: Progress) -> Found:
         raise UsageError(f"--data {word}: corpus= belongs to examples; a collection has its own passages")
     collection = Collection.open(word)
     queries, qrels = collection.queries(), collection.qrels()
-    positives: dict[str, list[str]] = {}
-    for row, query_id in enumerate(qrels.query_ids):
-        places = range(int(qrels.offsets[row]), int(qrels.offsets[row + 1]))
-        positives[query_id] = [
-            qrels.passage_ids[int(qrels.passages[place])] for place in places if qrels.grades[place] > 0
-        ]
+    positives = qrels.positives()
     corpus = collection.corpus(progress)
     known = {name for names in positives.values() for name in names if corpus.row_of(name) is not None}
     examples = [
-        Example(query.id, query.text, tuple(name for name in positives.get(query.id, ()) if name in known))
+        Example(
+            query.id,
+            query.text,
+            tuple(name for name in positives.get(query.id, ()) if name in known),
+            fields={**query.fields, "answers": query.answers} if query.answers else query.fields,
+        )
         for query in queries.queries
     ]
     lost = sum(name not in known for names in positives.values() for name in names)

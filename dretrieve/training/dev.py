@@ -26,7 +26,7 @@ from dretrieve.models.pooled import prepared
 from dretrieve.order import id_ranks
 from dretrieve.store.draws import generator
 from dretrieve.store.fingerprint import sha256_bytes
-from dretrieve.store.text_store import TextStore, records_sha256
+from dretrieve.store.text_store import records_sha256
 from dretrieve.text.collection import Collection
 from dretrieve.tokens.tokenizer import SideTokenizer
 from dretrieve.types import Progress, Qrels, Record, Run, Side
@@ -119,8 +119,11 @@ def open_dev(options: DevOptions, progress: Progress) -> Dev:
     collection = Collection.open(options.data)
     corpus, qrels = collection.corpus(progress), collection.qrels()
     judged = {query_id: row for row, query_id in enumerate(qrels.query_ids)}
-    positives = _positive_rows(qrels, corpus)
-    usable = [query for query in collection.queries().queries if positives[judged[query.id]]]
+    positives = {
+        query_id: [row for name in names if (row := corpus.row_of(name)) is not None]
+        for query_id, names in qrels.positives().items()
+    }
+    usable = [query for query in collection.queries().queries if positives.get(query.id)]
     if not usable:
         raise DataError(
             f"{options.data} has no query with a positive in its collection; choose another --dev"
@@ -129,23 +132,12 @@ def open_dev(options: DevOptions, progress: Progress) -> Dev:
         drawn = generator(options.seed, "dev queries").permutation(len(usable))[: options.queries]
         usable = [usable[row] for row in np.sort(drawn).tolist()]
     asked = [judged[query.id] for query in usable]
-    rows = _pool({row for place in asked for row in positives[place]}, len(corpus), options)
+    rows = _pool({row for query in usable for row in positives[query.id]}, len(corpus), options)
     progress.note(
         f"dev: {len(usable):,} queries over {len(rows):,} passages of {options.data}, {measures[0]}"
     )
     queries = [Record(query.id, "", query.text) for query in usable]
     return Dev(measures[0], queries, [corpus.record(row) for row in rows], _some_qrels(qrels, asked))
-
-
-def _positive_rows(qrels: Qrels, corpus: TextStore) -> list[list[int]]:
-    """Return for each judged query the corpus rows of its positives; those that the corpus lacks drop out."""
-    found = []
-    for row in range(len(qrels)):
-        places = range(int(qrels.offsets[row]), int(qrels.offsets[row + 1]))
-        names = [qrels.passage_ids[int(qrels.passages[place])] for place in places if qrels.grades[place] > 0]
-        rows = [corpus.row_of(name) for name in names]
-        found.append([place for place in rows if place is not None])
-    return found
 
 
 def _pool(positives: set[int], total: int, options: DevOptions) -> list[int]:

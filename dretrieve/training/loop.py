@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,31 +17,15 @@ from dretrieve.models.base import Method
 from dretrieve.store.atomic import make_folder, write_bytes
 from dretrieve.store.interrupt import Signals
 from dretrieve.training.checkpoint import Checkpoints, Point, Progressed, load_weights
-from dretrieve.training.feed import Feed
-from dretrieve.training.optimizer import Optimizer, OptimizerOptions
+from dretrieve.training.optimizer import Optimizer, learn_only
+from dretrieve.training.phases import PhasePlan
+from dretrieve.training.pieces import Prepared
 from dretrieve.training.processes import Processes
-from dretrieve.training.step import Prepared, StepOptions, Stepper, StepValue
+from dretrieve.training.step import Stepper, StepValue
 from dretrieve.training.trackers import Tracker
 from dretrieve.types import Progress
 
 SHOWN_IDS = 8
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PhasePlan:
-    """What one phase does.
-
-    Attributes:
-        feed: its batches.
-        steps: how many.
-        step_options: how a step is computed.
-        optimizer: AdamW's numbers.
-    """
-
-    feed: Feed
-    steps: int
-    step_options: StepOptions
-    optimizer: OptimizerOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,8 +89,10 @@ class Loop:
         self, method: Method, phases: Sequence[PhasePlan], rhythm: Rhythm, around: Surroundings
     ) -> None:
         """Prepare; nothing runs yet. ``phases`` are those of ``method.phases()``, in order."""
-        assert len(phases) == len(method.phases()), "a plan for every phase"
         self._method, self._phases, self._rhythm, self._around = method, phases, rhythm, around
+        # asked for before anything is frozen: a method may give what it finds trainable
+        self._groups = [method.parameter_groups(plan.phase) for plan in phases]
+        self._frozen = method.frozen()
         self._state = Progressed()
         self._clock = Clock()
 
@@ -124,7 +110,7 @@ class Loop:
         restored: dict[str, Tensor] = {}
         if found is not None:
             self._state, restored = found.state, dict(found.optimizer)
-            load_weights(self._method, found.model, str(self._around.checkpoints.folder))
+            self._load(found.model, self._around.checkpoints.folder)
             self._note(f"resuming after step {self._state.total:,}")
         elif self._around.dev is not None:
             self._look(before=True)
@@ -134,28 +120,25 @@ class Loop:
             self._state.phase, self._state.step, self._state.stopped = index + 1, 0, False
             self._state.worse = 0
         if self._around.dev is not None and self._state.best is not None:
-            load_weights(self._method, load_file(self._best_file), str(self._best_file))
+            self._load(load_file(self._best_file), self._best_file)
         self._method.eval()
         return self._state
 
     def _run_phase(self, index: int, restored: dict[str, Tensor]) -> None:
         """Run the phase from ``state.step``; ``restored`` is the optimizer's state there."""
-        plan, phase = self._phases[index], self._method.phases()[index]
-        groups = self._method.parameter_groups(phase)
-        trained = {id(parameter) for group in groups for parameter in group.parameters}
-        for parameter in self._method.parameters():
-            parameter.requires_grad_(id(parameter) in trained)
+        plan, groups = self._phases[index], self._groups[index]
+        learn_only(self._method, groups)
         optimizer = Optimizer(groups, plan.optimizer)
         if restored:
             optimizer.restore(restored)
         stepper = Stepper(self._method, self._around.processes, plan.step_options, self._around.device)
         self._method.train()
-        self._around.progress.start(f"train ({phase.name})", plan.steps, "steps", self._state.step)
+        self._around.progress.start(f"train ({plan.phase.name})", plan.steps, "steps", self._state.step)
         self._clock = Clock()
         if not self._state.stopped:
             for prepared, waited in plan.feed.between(self._state.step, plan.steps):
                 self._clock.waited += waited
-                self._step(prepared, stepper, optimizer, phase.name)
+                self._step(prepared, stepper, optimizer, plan.phase.name)
                 if self._after_step(plan, optimizer):
                     break
         self._around.progress.finish()
@@ -261,11 +244,15 @@ class Loop:
         self._around.processes.wait()
 
     def _weights(self) -> dict[str, Tensor]:
-        """Return the weights on the CPU, each with memory of its own."""
+        """Return what may have changed, on the CPU, each tensor with memory of its own."""
         return {
             name: tensor.detach().cpu().clone().contiguous()
             for name, tensor in self._method.state_dict().items()
+            if name not in self._frozen
         }
+
+    def _load(self, weights: Mapping[str, Tensor], where: Path) -> None:
+        load_weights(self._method, weights, str(where), without=self._frozen)
 
     def _not_finite(self, prepared: Prepared, loss: float) -> DretrieveError:
         ids = prepared.batch.query_ids

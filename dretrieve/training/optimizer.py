@@ -1,16 +1,19 @@
-"""AdamW over a method's parameter groups, and its state as named tensors (no pickle)."""
+"""AdamW over a method's parameter groups, its rate at every step, its state as named tensors (no pickle)."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from dretrieve.models.base import ParameterGroup
-from dretrieve.training.schedule import ScheduleName, rate_factor
+
+ScheduleName = Literal["linear", "cosine", "constant"]
+SCHEDULES: tuple[ScheduleName, ...] = ("linear", "cosine", "constant")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +41,13 @@ class OptimizerOptions:
     schedule: ScheduleName
     warmup: int
     total: int
+
+
+def learn_only(module: nn.Module, groups: Sequence[ParameterGroup]) -> None:
+    """Freeze every parameter that stands in none of the groups."""
+    learning = {id(parameter) for group in groups for parameter in group.parameters}
+    for parameter in module.parameters():
+        parameter.requires_grad_(id(parameter) in learning)
 
 
 class Optimizer:
@@ -103,3 +113,22 @@ class Optimizer:
             number, _, name = key.partition(".")
             state.setdefault(int(number), {})[name] = value
         self._adam.load_state_dict({"state": state, "param_groups": self._adam.state_dict()["param_groups"]})
+
+
+def rate_factor(step: int, *, total: int, warmup: int, schedule: ScheduleName) -> float:
+    """Return what the peak learning rate is multiplied with at ``step`` (from 0), between 0 and 1.
+
+    Linear warm-up over ``warmup`` steps, then the schedule down to 0 at ``total``. As in transformers, except
+    that the first step already moves: factor ``(step + 1) / warmup`` instead of ``step / warmup``.
+    """
+    if step < warmup:
+        return (step + 1) / warmup
+    if schedule == "constant":
+        return 1.0
+    done = (step - warmup) / max(1, total - warmup)
+    return 1.0 - done if schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))
+
+
+def warmup_steps(steps: int, ratio: float, total: int) -> int:
+    """Return the warm-up's length: ``steps`` when above 0, else ``ratio`` of ``total`` rounded up."""
+    return steps if steps > 0 else math.ceil(ratio * total)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from dretrieve.errors import UsageError
-from dretrieve.models.config import check_legal, option
+from dretrieve.models.config import Phase, check_legal, option
 
 DATA, LEARNING, RHYTHM, COMPUTE = "Data", "Learning", "Rhythm", "Compute"
 # These change no bytes of the result (the dev set counts by its contents): a training goes on under others.
@@ -24,6 +24,18 @@ FREE = frozenset(
 )
 OF_TEACHER = frozenset({"distil_weight", "distil_loss", "distil_temperature", "distil_student_temperature"})
 OF_DEV = frozenset({"dev_metric", "dev_queries", "dev_pool", "eval_steps", "patience"})
+LENGTH = ("max_steps", "num_train_epochs")
+OF_PHASE = (
+    *LENGTH,
+    "learning_rate",
+    "lr_scheduler_type",
+    "warmup_ratio",
+    "warmup_steps",
+    "weight_decay",
+    "max_grad_norm",
+    "per_device_train_batch_size",
+    "train_group_size",
+)
 ALIASES: dict[str, tuple[str, ...]] = {
     "per_device_train_batch_size": ("--batch-size",),
     "num_train_epochs": ("--epochs",),
@@ -59,6 +71,9 @@ class TrainOptions:
     )
     warmup_ratio: float = panel(0.1, "Part of the steps in which the rate rises.", LEARNING)
     warmup_steps: int = panel(0, "The same as a number of steps.", LEARNING)
+    phase: tuple[str, ...] = panel(
+        (), "Options of one phase of the method: name=PHASE,OPTION=VALUE,…; repeat for several.", LEARNING
+    )
     weight_decay: float = panel(0.0, "AdamW's decay of matrices.", LEARNING)
     adam_beta1: float = panel(0.9, "AdamW's beta 1.", LEARNING)
     adam_beta2: float = panel(0.999, "AdamW's beta 2.", LEARNING)
@@ -139,6 +154,52 @@ class TrainOptions:
         if self.patience and not self.dev:
             raise UsageError("--patience watches the dev set; give --dev DIR:split too")
         self._check_teacher()
+        self.of_phases()
+
+    def of_phases(self) -> dict[str, dict[str, Any]]:
+        """Return the options of ``--phase`` by the phase's name.
+
+        Raises:
+            UsageError: no name, a phase twice, an option that is none of a phase's, a value of another type.
+        """
+        defaults: dict[str, Any] = {item.name: item.default for item in fields(self)}
+        found: dict[str, dict[str, Any]] = {}
+        for word in self.phase:
+            name, *given = word.split(",")
+            own: dict[str, Any] = {}
+            for part in given:
+                key, _, value = part.partition("=")
+                key = key.strip().replace("-", "_")
+                if key not in OF_PHASE:
+                    raise UsageError(
+                        f"--phase {word}: {key!r} is no option of a phase; {', '.join(OF_PHASE)} are"
+                    )
+                try:
+                    own[key] = type(defaults[key])(value)
+                except ValueError:
+                    raise UsageError(f"--phase {word}: {key}= takes a number, not {value!r}") from None
+            if not name.startswith("name=") or not own or name[5:] in found:
+                raise UsageError(f"--phase {word}: write name=PHASE,OPTION=VALUE,…, once for each phase")
+            found[name[5:]] = own
+        return found
+
+    def within(self, phase: Phase) -> TrainOptions:
+        """Return the options of a phase: ``--phase`` wins over the options of all, these over its defaults.
+
+        An option of all counts as given where it is not at its default.
+
+        Raises:
+            UsageError: values that are not legal or do not fit together.
+        """
+        general = {item.name: getattr(self, item.name) for item in fields(self) if item.name in OF_PHASE}
+        defaults = {item.name: item.default for item in fields(self) if item.name in OF_PHASE}
+        given = {name: value for name, value in general.items() if value != defaults[name]}
+        chosen: dict[str, Any] = {}
+        for layer in (phase.options, given, self.of_phases().get(phase.name, {})):
+            if any(name in layer for name in LENGTH):  # steps or passes, whichever was said last
+                chosen = {name: value for name, value in chosen.items() if name not in LENGTH}
+            chosen |= layer
+        return replace(self, **{**defaults, **chosen, "phase": ()})
 
     def _check_teacher(self) -> None:
         if not 0 <= self.distil_weight <= 1:
@@ -166,4 +227,6 @@ class TrainOptions:
         """Return those that can change the result, for the manifest; inputs are named by their contents."""
         left_out = FREE | (frozenset() if self.dev else OF_DEV)
         left_out |= frozenset() if self.distil_weight else OF_TEACHER
-        return {item.name: getattr(self, item.name) for item in fields(self) if item.name not in left_out}
+        left_out |= {"phase"}
+        recorded = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in left_out}
+        return recorded | ({"phases": self.of_phases()} if self.phase else {})

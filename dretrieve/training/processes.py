@@ -48,19 +48,20 @@ class Processes:
 
     def any(self, flag: bool) -> bool:
         """Return whether the flag is set in any process."""
+        return any(self.each(int(flag)))
+
+    def each(self, number: int) -> list[int]:
+        """Return every process's number."""
         if self.count == 1:
-            return flag
-        value = torch.tensor([int(flag)], device=_wire())
-        dist.all_reduce(value, op=dist.ReduceOp.MAX)
-        return bool(value.item())
+            return [number]
+        value = torch.tensor([number], dtype=torch.int64, device=_wire())
+        received = [torch.empty_like(value) for _ in range(self.count)]
+        dist.all_gather(received, value)
+        return [int(of.item()) for of in received]
 
     def largest(self, number: int) -> int:
         """Return the largest of the processes' numbers."""
-        if self.count == 1:
-            return number
-        value = torch.tensor([number], dtype=torch.int64, device=_wire())
-        dist.all_reduce(value, op=dist.ReduceOp.MAX)
-        return int(value.item())
+        return max(self.each(number))
 
     def sum(self, value: Tensor) -> Tensor:
         """Return the sum of the processes' values."""

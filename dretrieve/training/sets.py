@@ -1,64 +1,204 @@
-"""Sets by id to sets in rows: texts tokenised once, ids replaced by rows."""
+"""Sets in rows: every text tokenised once, before the first step; ids replaced by rows.
+
+Nothing is tokenised in the loop (peers.md, complaint 24). The tokens are memory-mapped files in the folder of
+the checkpoints, so that several processes share one copy and a resumed run does not tokenise again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from dretrieve.errors import DretrieveError
+from dretrieve.models.base import TokenBatch
+from dretrieve.store.atomic import replacing
 from dretrieve.store.fingerprint import sha256_bytes
-from dretrieve.training.batches import Ragged, TrainingSet
+from dretrieve.store.manifest import Manifest, describe_files, read_manifest, verify_files, write_manifest
+from dretrieve.store.npy import map_array, write_array
 from dretrieve.training.data import ExampleSet
 from dretrieve.training.processes import Processes
-from dretrieve.training.token_table import Tokenize, TokenTable, open_table, save_table, tokenise
-from dretrieve.types import Progress, Record, Side
+from dretrieve.types import Progress, Record, Side, offsets_of
+
+Tokenize = Callable[[Sequence[Record]], Sequence[Sequence[int]]]
+BLOCK = 4096
 
 
-def tokenised(
+@dataclass(frozen=True, slots=True)
+class Ragged:
+    """Rows of different length in columns: row i is ``values[offsets[i]:offsets[i + 1]]``."""
+
+    values: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, rows: Iterable[Sequence[int]]) -> Ragged:
+        """Return the columns of those rows."""
+        listed = list(rows)
+        lengths = np.asarray([len(row) for row in listed], dtype=np.int64)
+        return cls(np.fromiter(chain.from_iterable(listed), dtype=np.int32), offsets_of(lengths))
+
+    def row(self, index: int) -> NDArray[np.int32]:
+        """Return one row."""
+        return self.values[self.offsets[index] : self.offsets[index + 1]]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenTable:
+    """Token ids of many texts, special tokens included, already cut to the side's length.
+
+    Attributes:
+        ids: [total] int32, all texts one after the other.
+        offsets: [texts + 1] int64.
+        text_ids: the texts' ids.
+        columns: what else is known of each text, by name.
+    """
+
+    ids: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    text_ids: Sequence[str] = ()
+    columns: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def lengths(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the number of tokens of those texts."""
+        return self.offsets[rows + 1] - self.offsets[rows]
+
+    def batch(self, rows: NDArray[np.int64], *, pad: int) -> TokenBatch:
+        """Return those texts, padded on the right to the longest of them."""
+        lengths = self.lengths(rows)
+        width = int(lengths.max(initial=0))
+        ids = np.full((len(rows), width), pad, dtype=np.int64)
+        mask = np.zeros((len(rows), width), dtype=bool)
+        for position, (row, length) in enumerate(zip(rows, lengths, strict=True)):
+            ids[position, :length] = self.ids[self.offsets[row] : self.offsets[row + 1]]
+            mask[position, :length] = True
+        return TokenBatch(
+            torch.from_numpy(ids),
+            torch.from_numpy(mask),
+            tuple(self.text_ids[row] for row in rows) if self.text_ids else (),
+            {name: tuple(of[row] for row in rows) for name, of in self.columns.items()},
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingSet:
+    """One set in rows: queries with positives and hard negatives, all texts tokenised.
+
+    Attributes:
+        name: for messages and the plan.
+        positives: rows of ``passages`` per example, at least one.
+        negatives: rows of ``passages`` per example, possibly none; never one of its positives.
+        queries: one row per example.
+        passages: those that some example names.
+        weight: factor on the set's share of the batches.
+        teacher: a teacher's score of each of ``positives`` and of each of ``negatives``, flat as their
+            values; None where none teaches.
+    """
+
+    name: str
+    positives: Ragged
+    negatives: Ragged
+    queries: TokenTable
+    passages: TokenTable
+    weight: float = 1.0
+    teacher: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
+
+    def __len__(self) -> int:
+        return len(self.positives.offsets) - 1
+
+
+def tokenise(records: Iterable[Record], tokenize: Tokenize) -> TokenTable:
+    """Return the tokens of those records, in order."""
+    parts = [np.empty(0, dtype=np.int32)]
+    lengths: list[int] = []
+    left = iter(records)
+    while block := list(islice(left, BLOCK)):
+        tokens = tokenize(block)
+        lengths += [len(row) for row in tokens]
+        parts.append(np.fromiter(chain.from_iterable(tokens), dtype=np.int32))
+    return TokenTable(np.concatenate(parts), offsets_of(np.asarray(lengths, dtype=np.int64)))
+
+
+def save_table(table: TokenTable, stem: Path) -> None:
+    """Write ``<stem>.ids.npy`` and ``<stem>.offsets.npy``, and last their manifest with the checksums."""
+    arrays: dict[str, NDArray[Any]] = {
+        f"{stem.name}.ids.npy": table.ids,
+        f"{stem.name}.offsets.npy": table.offsets,
+    }
+    for name, array in arrays.items():
+        with replacing(stem.with_name(name)) as file:
+            write_array(file, array)
+    manifest = Manifest(stage="tokens", version=1, files=describe_files(stem.parent, arrays))
+    write_manifest(stem.with_name(f"{stem.name}.manifest.json"), manifest)
+
+
+def open_table(stem: Path) -> TokenTable | None:
+    """Return the table saved under ``stem`` as memory maps, or None when it is not there as it was saved."""
+    path = stem.with_name(f"{stem.name}.manifest.json")
+    try:
+        verify_files(path, read_manifest(path), full=True)
+    except DretrieveError:
+        return None
+    ids, offsets = (map_array(stem.with_name(f"{stem.name}.{name}.npy")) for name in ("ids", "offsets"))
+    return TokenTable(ids, np.asarray(offsets))
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCache:
+    """Where the tokens of sets stand, and what they depend on beside the texts.
+
+    Attributes:
+        folder: of the tables.
+        key: of tokenizers, templates, lengths.
+        processes: the first writes, all map.
+    """
+
+    folder: Path
+    key: str
+    processes: Processes
+
+
+def in_rows(
     examples: ExampleSet,
     tokenize: Mapping[Side, Tokenize],
-    cache: tuple[Path, str],
-    processes: Processes,
+    cache: TokenCache,
     progress: Progress,
 ) -> TrainingSet:
-    """Return the set in rows.
-
-    Args:
-        examples: by id.
-        tokenize: per side, records to token ids.
-        cache: folder of the token tables, and what the tokens depend on besides the texts (tokenizers,
-            templates, lengths). The first process writes them, all map them.
-        processes: who takes part.
-        progress: hears how many texts are tokenised.
-    """
-    rows = examples.passage_rows()
+    """Return the set in rows; ``tokenize`` gives, by side, the token ids of records."""
+    spec, listed = examples.spec, examples.examples
+    names = examples.passage_rows()
+    rows = sorted(names.values())
     place = {row: position for position, row in enumerate(rows)}
-    folder, tokens_key = cache
-    spec = examples.spec
-    key = sha256_bytes(f"{tokens_key}|{examples.fingerprint}|{spec.name}|{spec.sample}".encode())[:16]
-    queries = [Record(example.query_id, "", example.query_text) for example in examples.examples]
-    stems = [folder / f"{key}.{side}" for side in ("query", "passage")]
-    if processes.first and any(open_table(stem) is None for stem in stems):
-        progress.note(f"{spec.name}: tokenising {len(queries):,} queries and {len(rows):,} passages")
-        save_table(tokenise(queries, tokenize["query"]), folder / f"{key}.query")
-        save_table(
-            tokenise(map(examples.corpus.record, rows), tokenize["passage"]), folder / f"{key}.passage"
-        )
-    processes.wait()
-
-    def local(names: tuple[str, ...]) -> list[int]:
-        found = (examples.corpus.row_of(name) for name in names)
-        return [place[row] for row in found if row is not None]
-
+    at = {name: place[row] for name, row in names.items()}
+    key = sha256_bytes(f"{cache.key}|{examples.fingerprint}|{spec.name}|{spec.sample}".encode())[:16]
+    stems: dict[Side, Path] = {
+        "query": cache.folder / f"{key}.query",
+        "passage": cache.folder / f"{key}.passage",
+    }
+    if cache.processes.first and any(open_table(stem) is None for stem in stems.values()):
+        progress.note(f"{spec.name}: tokenising {len(listed):,} queries and {len(rows):,} passages")
+        queries = (Record(example.query_id, "", example.query_text) for example in listed)
+        save_table(tokenise(queries, tokenize["query"]), stems["query"])
+        save_table(tokenise(map(examples.corpus.record, rows), tokenize["passage"]), stems["passage"])
+    cache.processes.wait()
+    tables = [open_table(stems["query"]), open_table(stems["passage"])]
+    assert tables[0] is not None and tables[1] is not None, "the first process has written them"  # noqa: PT018
+    columns = {name: [of.fields.get(name) for of in listed] for name in examples.columns}
     return TrainingSet(
         name=spec.name,
-        query_ids=[example.query_id for example in examples.examples],
-        positives=Ragged.of([local(example.positive_document_ids) for example in examples.examples]),
-        negatives=Ragged.of([local(example.negative_document_ids) for example in examples.examples]),
-        queries=_opened(folder / f"{key}.query"),
-        passages=_opened(folder / f"{key}.passage"),
+        positives=Ragged.of([at[name] for name in of.positive_document_ids] for of in listed),
+        negatives=Ragged.of([at[name] for name in of.negative_document_ids] for of in listed),
+        queries=replace(tables[0], text_ids=[of.query_id for of in listed], columns=columns),
+        passages=replace(tables[1], text_ids=sorted(at, key=at.__getitem__)),
         weight=spec.weight,
         teacher=_teacher(examples) if examples.taught else None,
     )
@@ -69,9 +209,3 @@ def _teacher(examples: ExampleSet) -> tuple[NDArray[np.float32], NDArray[np.floa
     positives = [score for example in examples.examples for score in example.positive_scores or ()]
     negatives = [score for example in examples.examples for score in example.negative_scores or ()]
     return np.asarray(positives, dtype=np.float32), np.asarray(negatives, dtype=np.float32)
-
-
-def _opened(stem: Path) -> TokenTable:
-    table = open_table(stem)
-    assert table is not None, "the first process has written it"
-    return table

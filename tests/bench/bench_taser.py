@@ -43,10 +43,9 @@ from dretrieve.models.shared_config import SharedConfig
 from dretrieve.models.taser import Taser
 from dretrieve.models.taser_config import TaserConfig
 from dretrieve.training.batches import Choosing
-from dretrieve.training.feed import Feed
-from dretrieve.training.groups import CPU_OVERHEAD, GPU_OVERHEAD
+from dretrieve.training.pieces import CPU_OVERHEAD, GPU_OVERHEAD, Feed, Prepared, StepOptions, cut_of
 from dretrieve.training.processes import Processes
-from dretrieve.training.step import Prepared, StepOptions, Stepper, packs_sides
+from dretrieve.training.step import Stepper
 
 METHODS = {
     "shared": lambda: Shared.build(SharedConfig(), "minilm"),
@@ -130,7 +129,7 @@ def make(name: str, setting: Setting) -> Trained:
         pad={"query": 0, "passage": 0},
     )
     choosing = Choosing(negatives=1, positives="first", seed=1)
-    feed = Feed([data], setting.batch, choosing, options, Processes(), packed=packs_sides(method))
+    feed = Feed([data], setting.batch, choosing, options, Processes(), cut=cut_of(method))
     optimizer = torch.optim.AdamW(method.parameters(), lr=RATE, weight_decay=0.0, fused=True)
     stepper = Stepper(method, Processes(), options, device)
     return Trained(method, stepper, optimizer, [feed.make(step) for step in range(setting.steps)])

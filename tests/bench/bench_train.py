@@ -35,12 +35,17 @@ from dretrieve.models.places import find_model  # noqa: E402
 from dretrieve.models.shared import Shared  # noqa: E402
 from dretrieve.models.shared_config import SharedConfig  # noqa: E402
 from dretrieve.text.collection import Collection  # noqa: E402
-from dretrieve.training.batches import Choosing, Ragged, TrainingSet  # noqa: E402
-from dretrieve.training.feed import Feed  # noqa: E402
-from dretrieve.training.groups import CPU_OVERHEAD, GPU_OVERHEAD  # noqa: E402
+from dretrieve.training.batches import Choosing  # noqa: E402
+from dretrieve.training.pieces import (  # noqa: E402
+    CPU_OVERHEAD,
+    GPU_OVERHEAD,
+    Feed,
+    Prepared,
+    StepOptions,
+)
 from dretrieve.training.processes import Processes  # noqa: E402
-from dretrieve.training.step import Prepared, StepOptions, Stepper  # noqa: E402
-from dretrieve.training.token_table import tokenise  # noqa: E402
+from dretrieve.training.sets import Ragged, TrainingSet, tokenise  # noqa: E402
+from dretrieve.training.step import Stepper  # noqa: E402
 from dretrieve.types import Record  # noqa: E402
 
 TEMPERATURE = 0.05
@@ -90,7 +95,6 @@ def training_set(number: int, collection: Path | None) -> TrainingSet:
     card = Shared.build(SharedConfig(), "minilm").card()
     return TrainingSet(
         name="bench",
-        query_ids=[record.id for record in queries],
         positives=Ragged.of([[row] for row in range(number)]),
         negatives=Ragged.of([[number + row] for row in range(number)]),
         queries=tokenise(queries, open_tokenizer(folder, card.query)),
@@ -152,7 +156,7 @@ def main() -> None:
     overhead = CPU_OVERHEAD if arguments.device == "cpu" else GPU_OVERHEAD
     options = StepOptions(seed=1, precision=arguments.precision, cache_tokens=0, overhead=overhead, pad=pad)
     choosing = Choosing(negatives=1, positives="first", seed=1)
-    feed = Feed([data], arguments.batch, choosing, options, Processes(), packed=True)
+    feed = Feed([data], arguments.batch, choosing, options, Processes(), cut="both")
     batches = [feed.make(step) for step in range(arguments.steps)]
     batch = arguments.batch
     print(f"shared on MiniLM, {batch} queries + {2 * batch} passages, {arguments.precision}")

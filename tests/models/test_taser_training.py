@@ -22,14 +22,13 @@ from dretrieve.models.base import Targets, TokenBatch
 from dretrieve.models.loading import load_model
 from dretrieve.models.taser import Taser
 from dretrieve.models.taser_config import TaserConfig
-from dretrieve.training.batches import Choosing, Ragged, TrainingSet
-from dretrieve.training.feed import Feed
+from dretrieve.training.batches import Choosing
+from dretrieve.training.device import own_generators, save_activation_memory
 from dretrieve.training.options import TrainOptions
-from dretrieve.training.preparing import save_activation_memory
+from dretrieve.training.pieces import Feed, StepOptions
 from dretrieve.training.processes import Processes
-from dretrieve.training.seeds import own_generators
-from dretrieve.training.step import StepOptions, Stepper
-from dretrieve.training.token_table import TokenTable
+from dretrieve.training.sets import Ragged, TokenTable, TrainingSet
+from dretrieve.training.step import Stepper
 from dretrieve.types import Silent
 
 LEARNED = [
@@ -133,7 +132,6 @@ def training_set():
 
     return TrainingSet(
         name="tiny",
-        query_ids=[str(row) for row in range(8)],
         positives=Ragged.of([[row] for row in range(8)]),
         negatives=Ragged.of([[8 + row] for row in range(8)]),
         queries=table(texts(range(3, 11))),
@@ -146,7 +144,7 @@ def gradient(method, *, recompute, precision="fp32"):
     pad = {"query": 0, "passage": 0}
     options = StepOptions(seed=3, precision=precision, cache_tokens=60, overhead=10, pad=pad)
     choosing = Choosing(negatives=1, positives="first", seed=3)
-    made = Feed([training_set()], 8, choosing, options, Processes(), packed=True).make(0)
+    made = Feed([training_set()], 8, choosing, options, Processes(), cut="both").make(0)
     assert len(made.pieces) > 3
     assert any(query is not None and passage is not None for query, passage in made.pieces)
     options = options if recompute else replace(options, cache_tokens=0)

@@ -17,14 +17,14 @@ from dretrieve.models.config import Phase
 from dretrieve.models.contrastive import in_batch_loss
 from dretrieve.store.card import ModelCard
 from dretrieve.store.interrupt import Signals
-from dretrieve.training.batches import Choosing, Ragged, TrainingSet
+from dretrieve.training.batches import Choosing
 from dretrieve.training.checkpoint import Checkpoints
-from dretrieve.training.feed import Feed
-from dretrieve.training.loop import Loop, PhasePlan, Rhythm, Surroundings
+from dretrieve.training.loop import Loop, Rhythm, Surroundings
 from dretrieve.training.optimizer import OptimizerOptions
+from dretrieve.training.phases import PhasePlan
+from dretrieve.training.pieces import Feed, StepOptions, cut_of
 from dretrieve.training.processes import Processes
-from dretrieve.training.step import StepOptions, packs_sides
-from dretrieve.training.token_table import TokenTable
+from dretrieve.training.sets import Ragged, TokenTable, TrainingSet
 from dretrieve.types import Side, Silent, VectorSpec
 
 WORDS = 40
@@ -117,9 +117,10 @@ class Packed(Toy):
         return part(slice(0, cut)), part(slice(cut, None))
 
 
-def toy_table(rows: list[list[int]]) -> TokenTable:
+def toy_table(rows: list[list[int]], name: str) -> TokenTable:
     offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
-    return TokenTable(np.asarray([token for row in rows for token in row], dtype=np.int32), offsets)
+    ids = np.asarray([token for row in rows for token in row], dtype=np.int32)
+    return TokenTable(ids, offsets, [f"{name}-{row}" for row in range(len(rows))])
 
 
 def toy_set(
@@ -132,11 +133,10 @@ def toy_set(
     negatives = [[(row + 1) % examples, (row + 5) % examples] for row in range(examples)]
     return TrainingSet(
         name=name,
-        query_ids=[f"{name}-{row}" for row in range(examples)],
         positives=Ragged.of([[row] for row in range(examples)]),
         negatives=Ragged.of(negatives),
-        queries=toy_table(queries),
-        passages=toy_table(passages),
+        queries=toy_table(queries, name),
+        passages=toy_table(passages, "passage"),
         weight=weight,
         teacher=tuple(random.normal(size=examples * of).astype(np.float32) for of in (1, 2))
         if taught
@@ -156,7 +156,7 @@ def feed_of(
     method: Method, sets: list[TrainingSet], batch: int, options: StepOptions, processes: Processes
 ) -> Feed:
     choosing = Choosing(negatives=1, positives="sample", seed=options.seed)
-    return Feed(sets, batch, choosing, options, processes, packed=packs_sides(method))
+    return Feed(sets, batch, choosing, options, processes, cut=cut_of(method))
 
 
 @dataclass
@@ -165,14 +165,14 @@ class ToyRun:
 
     folder: Path
     method: Callable[[], Method] = lambda: Packed.build(ToyConfig(), "")
-    steps: int = 12
+    steps: int | tuple[int, ...] = 12  # of each phase
     rhythm: Rhythm = RHYTHM
     dev: Callable[[Method], float] | None = None
     signals: Signals | None = None
     deadline: float | None = None
     cache_tokens: int = 0
     options: dict[str, object] | None = None
-    rate: float = 0.01
+    rate: float | tuple[float, ...] = 0.01
     keep: int = 2
 
     def go(self, progress: object = None) -> tuple[Method, object, list[str]]:
@@ -191,22 +191,28 @@ class ToyRun:
             note=notes.append,
         )
         options = step_options(self.cache_tokens)
-        plan = PhasePlan(
-            feed=feed_of(method, [toy_set()], 8, options, Processes()),
-            steps=self.steps,
-            step_options=options,
-            optimizer=OptimizerOptions(
-                learning_rate=self.rate,
-                weight_decay=0.01,
-                adam_beta1=0.9,
-                adam_beta2=0.999,
-                adam_epsilon=1e-8,
-                max_grad_norm=1.0,
-                schedule="linear",
-                warmup=2,
-                total=self.steps,
-            ),
-        )
+        steps = self.steps if isinstance(self.steps, tuple) else (self.steps,)
+        rates = self.rate if isinstance(self.rate, tuple) else (self.rate,)
+        plans = [
+            PhasePlan(
+                phase=phase,
+                feed=feed_of(method, [toy_set()], 8, options, Processes()),
+                steps=length,
+                step_options=options,
+                optimizer=OptimizerOptions(
+                    learning_rate=rate,
+                    weight_decay=0.01,
+                    adam_beta1=0.9,
+                    adam_beta2=0.999,
+                    adam_epsilon=1e-8,
+                    max_grad_norm=1.0,
+                    schedule="linear",
+                    warmup=2,
+                    total=length,
+                ),
+            )
+            for phase, length, rate in zip(method.phases(), steps, rates, strict=True)
+        ]
         around = Surroundings(
             device=torch.device("cpu"),
             processes=Processes(),
@@ -217,7 +223,7 @@ class ToyRun:
             signals=self.signals or Signals(),
             deadline=self.deadline,
         )
-        state = Loop(method, [plan], self.rhythm, around).run()
+        state = Loop(method, plans, self.rhythm, around).run()
         return method, state, notes
 
 

@@ -33,7 +33,7 @@ def test_the_value_is_that_of_a_search_by_hand(method, tokenizers, tiny_collecti
     value = dev.value(method, tokenizers, torch.device("cpu"))
     assert method.training
     method.eval()
-    from dretrieve.training.token_table import tokenise
+    from dretrieve.training.sets import tokenise
 
     def vectors(side, records):
         table = tokenise(records, tokenizers[side])

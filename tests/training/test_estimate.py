@@ -9,6 +9,7 @@ from dretrieve.jobs.train_inputs import open_tokenizers
 from dretrieve.models.registry import find
 from dretrieve.training import estimate as module
 from dretrieve.training.data import open_set, parse_data
+from dretrieve.training.device import Place
 from dretrieve.training.estimate import Cost, estimate
 from dretrieve.training.options import TrainOptions
 from dretrieve.training.processes import Processes
@@ -28,7 +29,7 @@ def cost_of(tiny_collection, tiny_model):
         tokenizers = open_tokenizers(str(tiny_model), method)
         return estimate(method, sets, tokenizers, options, place or alone)
 
-    alone = (Processes(), torch.device("cpu"), "fp32")
+    alone = Place(Processes(), torch.device("cpu"), "fp32")
     return cost
 
 
@@ -63,13 +64,13 @@ def test_time_grows_with_the_steps_and_two_processes_share_a_batch(cost_of):
     few, many = cost_of(max_steps=10), cost_of(max_steps=100_000)
     assert many.steps == 100_000
     assert many.seconds > 100 * few.seconds
-    half = cost_of(place=(Processes(rank=1, count=2), torch.device("cpu"), "fp32"))
+    half = cost_of(place=Place(Processes(rank=1, count=2), torch.device("cpu"), "fp32"))
     assert half.queries == 6
     assert half.timed_queries == 3
 
 
 def test_lower_precision_keeps_less(cost_of):
-    lower = cost_of(place=(Processes(), torch.device("cpu"), "bf16"), per_device_train_batch_size=6)
+    lower = cost_of(place=Place(Processes(), torch.device("cpu"), "bf16"), per_device_train_batch_size=6)
     assert lower.activations_bytes < cost_of(per_device_train_batch_size=6).activations_bytes
     assert lower.seconds > 0
 

@@ -10,6 +10,7 @@ import torch
 from dretrieve.errors import DretrieveError, Interrupted
 from dretrieve.store.interrupt import Signals
 from dretrieve.training.loop import Rhythm
+from dretrieve.types import Silent
 
 
 def rhythm(**changes):
@@ -163,7 +164,7 @@ def test_a_corrupt_newest_checkpoint_resumes_from_the_one_before(toys, tmp_path)
         assert torch.equal(tensor, unbroken.state_dict()[name])
 
 
-def test_phases_train_only_their_groups_and_resume_between_them(toys, tmp_path):
+def test_phases_of_other_lengths_and_rates_train_their_groups_and_resume_anywhere(toys, tmp_path):
     class TwoPhases(toys.Packed):
         def phases(self):
             return toys.Phase(name="words"), toys.Phase(name="layer")
@@ -172,59 +173,44 @@ def test_phases_train_only_their_groups_and_resume_between_them(toys, tmp_path):
             part = self.words if phase.name == "words" else self.layer
             return [toys.ParameterGroup(name=phase.name, parameters=tuple(part.parameters()))]
 
-    from dretrieve.training.checkpoint import Checkpoints
-    from dretrieve.training.loop import Loop, PhasePlan, Surroundings
-    from dretrieve.training.optimizer import OptimizerOptions
-    from dretrieve.training.processes import Processes
-    from dretrieve.types import Silent
+    built = []
 
-    def train(folder, stop_after=None):
-        method = TwoPhases.build(toys.ToyConfig(), "")
-        before = {name: tensor.clone() for name, tensor in method.state_dict().items()}
-        options = toys.step_options()
-        numbers = {"weight_decay": 0.0, "adam_beta1": 0.9, "adam_beta2": 0.999, "adam_epsilon": 1e-8}
-        plan = PhasePlan(
-            feed=toys.feed_of(method, [toys.toy_set()], 8, options, Processes()),
-            steps=4,
-            step_options=options,
-            optimizer=OptimizerOptions(
-                learning_rate=0.01, max_grad_norm=1.0, schedule="linear", warmup=0, total=4, **numbers
-            ),
+    def build():
+        built.append(TwoPhases.build(toys.ToyConfig(), ""))
+        return built[-1]
+
+    class Stop(Silent):
+        """Signals after some steps, and keeps the weights that stood after each."""
+
+        def __init__(self, after):
+            self.after, self.signals, self.weights = after, Signals(), []
+
+        def advance(self, units):
+            self.weights.append({name: of.clone() for name, of in built[-1].state_dict().items()})
+            if len(self.weights) == self.after:
+                self.signals.set(signal.SIGTERM)
+
+    def train(name, stop_after=None):
+        stop = Stop(stop_after)
+        run = toys.ToyRun(
+            tmp_path / name, method=build, steps=(4, 7), rate=(0.01, 0.002), rhythm=rhythm(save_steps=0)
         )
-        signals = Signals()
+        run.signals = stop.signals
+        return *run.go(progress=stop), stop.weights
 
-        class Count(Silent):
-            done = 0
+    def changed(one, other):
+        return {name for name in one if not torch.equal(one[name], other[name])}
 
-            def advance(self, units):
-                self.done += 1
-                after = {name: tensor.clone() for name, tensor in method.state_dict().items()}
-                if self.done == 4:
-                    changed = {name for name in after if not torch.equal(after[name], before[name])}
-                    assert changed <= {"words.weight"} or stop_after is None
-                if self.done == stop_after:
-                    signals.set(signal.SIGTERM)
-
-        around = Surroundings(
-            device=torch.device("cpu"),
-            processes=Processes(),
-            checkpoints=Checkpoints(folder, {}, {}, keep=2, note=lambda text: None),
-            dev=None,
-            dev_name="",
-            progress=Count(),
-            signals=signals,
-        )
-        Loop(method, [plan, plan], rhythm(save_steps=0), around).run()
-        changed = {
-            name for name, tensor in method.state_dict().items() if not torch.equal(tensor, before[name])
-        }
-        assert changed == {"words.weight", "layer.weight", "layer.bias"}
-        return method
-
-    expected = train(tmp_path / "a")
-    for stop in (4, 6):
+    method, state, _, weights = train("unbroken")
+    start = toys.Packed.build(toys.ToyConfig(), "").state_dict()
+    assert changed(start, weights[3]) == {"words.weight"}
+    assert changed(weights[3], method.state_dict()) == {"layer.weight", "layer.bias"}
+    assert state.total == 11
+    assert [point["phase"] for point in state.curve] == ["words", "words", "layer", "layer", "layer"]
+    assert method.frozen() == {"log_temperature"}
+    for stop in (2, 4, 6, 10):
         with pytest.raises(Interrupted):
-            train(tmp_path / f"b{stop}", stop)
-        method = train(tmp_path / f"b{stop}")
-        for name, tensor in method.state_dict().items():
-            assert torch.equal(tensor, expected.state_dict()[name])
+            train(f"stopped {stop}", stop)
+        again, resumed, _, _ = train(f"stopped {stop}")
+        assert changed(again.state_dict(), method.state_dict()) == set()
+        assert resumed.curve == state.curve

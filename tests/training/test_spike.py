@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from dretrieve.training.device import own_generators
 from dretrieve.training.loop import Rhythm
 from dretrieve.training.processes import Processes
-from dretrieve.training.seeds import own_generators
 from dretrieve.training.step import Stepper
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as some
 
-from dretrieve.training.groups import length_groups
+from dretrieve.training.pieces import length_groups
 
 
 def cost(lengths, groups, overhead):

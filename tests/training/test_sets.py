@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dretrieve.training.token_table import open_table, save_table, tokenise
+from dretrieve.training.sets import open_table, save_table, tokenise
 from dretrieve.types import Record
 
 RECORDS = [Record(str(row), "", "x" * row) for row in (3, 1, 5)]

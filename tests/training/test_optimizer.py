@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from dretrieve.training.schedule import SCHEDULES, rate_factor, warmup_steps
+from dretrieve.training.optimizer import SCHEDULES, rate_factor, warmup_steps
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)

@@ -1,0 +1,88 @@
+"""Where a training runs, and torch's state that it borrows: device, precision, order of sums, generators."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+
+from dretrieve.encoding.numerics import resolve_device
+from dretrieve.models.base import Method
+from dretrieve.store.draws import fold
+from dretrieve.training.pieces import Precision
+from dretrieve.training.processes import Processes
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Who takes part in a training, on which device, in which number type."""
+
+    processes: Processes
+    device: torch.device
+    precision: Precision
+
+
+def training_device(name: str) -> torch.device:
+    """Return the device; under torchrun ``auto`` and ``cuda`` are the process's own GPU."""
+    resolved = resolve_device(name)
+    local = os.environ.get("LOCAL_RANK", "")
+    if resolved == "cuda" and local.isdigit():
+        resolved = resolve_device(f"cuda:{local}")
+    device = torch.device(resolved)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    return device
+
+
+def training_precision(name: str, device: torch.device) -> Precision:
+    """Return fp32 or bf16; ``auto`` is bf16 on a GPU and fp32 on a CPU."""
+    if name == "auto":
+        return "bf16" if device.type == "cuda" else "fp32"
+    return cast(Precision, name)
+
+
+def seed_dropout(seed: int, *parts: int | str) -> None:
+    """Set torch's global generators (all devices), which dropout draws from, for the forward that follows."""
+    torch.manual_seed(fold(seed, *parts))
+
+
+@contextmanager
+def own_generators() -> Iterator[None]:
+    """Give the caller's torch generators back, untouched, after the block."""
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices):
+        yield
+
+
+@contextmanager
+def repeatable(device: torch.device) -> Iterator[None]:
+    """Ask a GPU for sums in a fixed order; without it, resumed weights differ in their last bits."""
+    if device.type != "cuda":
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    before, warned = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warned)
+
+
+def save_activation_memory(method: Method) -> None:
+    """Turn gradient checkpointing on in every transformers module of the method."""
+    for part in method.modules():
+        if not getattr(part, "supports_gradient_checkpointing", False):
+            continue
+        module: Any = part
+        if hasattr(part, "activation_checkpointing_enable"):
+            module.activation_checkpointing_enable({"use_reentrant": False})
+        else:  # transformers before 5.20
+            module.gradient_checkpointing_enable({"use_reentrant": False})
