@@ -27,7 +27,7 @@ from dretrieve_cli.common import (
     execute,
 )
 
-KINDS = {"str": str, "int": int, "float": float, "bool": bool}
+KINDS = {"str": str, "int": int, "float": float, "bool": bool, "tuple[str, ...]": list[str]}
 HELP = """Train a retriever: METHOD on a backbone, with questions and the passages that answer them.
 
 Methods: {methods}. An interrupted training goes on when the same command is given again.
@@ -96,7 +96,7 @@ def _parameter(field: dataclasses.Field[Any], fallback: str, aliases: tuple[str,
     if kind is bool and field.default is True:
         names = [f"{names[0]}/--no-{names[0][2:]}"]
     option = typer.Option(*names, help=text, rich_help_panel=str(field.metadata.get("panel", fallback)))
-    return _keyword(field.name, Annotated[kind, option], field.default)
+    return _keyword(field.name, Annotated[kind, option], [] if field.default == () else field.default)
 
 
 def _keyword(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
@@ -146,13 +146,14 @@ def _run(values: dict[str, Any], own: list[str]) -> None:
         from dretrieve.training.options import TrainOptions
 
         names = [field.name for field in dataclasses.fields(TrainOptions)]
+        phases = tuple(values["phase"])
         config = job.TrainConfig(
             method=find(values["method"]).module,
             method_config=find(values["method"]).config()(**{name: values[name] for name in own}),
             backbone=values["backbone"],
             data=tuple(values["data"]),
             output=Path(values["output"]),
-            options=TrainOptions(**{name: values[name] for name in names}),
+            options=TrainOptions(**{name: values[name] for name in names if name != "phase"}, phase=phases),
             force=values["force"],
             dry_run=values["dry_run"],
         )
