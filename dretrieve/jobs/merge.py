@@ -103,7 +103,7 @@ def run(config: MergeConfig, progress: Progress | None = None) -> MergeResult | 
         merged = merge_runs((read(path) for path, _ in parts), options["hits"])
         signals.check()
         with stage.write() as file:
-            counts["hits"] = write_run(file, merged, options["hits"], name=config.output.name)
+            counts["hits"] = write_run(file, merged, name=config.output.name)
         stage.commit(counts=counts, extra=first.extra, details={"parts": [str(path) for path, _ in parts]})
         progress.finish()
     return MergeResult(output=config.output, state="written", counts=counts, parts=len(parts))

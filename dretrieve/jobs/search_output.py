@@ -54,7 +54,7 @@ def write_search(
 ) -> int:
     """Write the run and commit, ``extra`` for the manifest; return the number of hits."""
     with stage.write() as file:
-        hits = write_run(file, found, config.hits, form=config.form, name=config.output.name)
+        hits = write_run(file, found, form=config.form, name=config.output.name)
     speed = {"search_seconds": round(seconds, 3), "threads": config.threads, "device": config.device}
     stage.commit(counts={**counts, "hits": hits}, extra=extra, details=speed)
     return hits

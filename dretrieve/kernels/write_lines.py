@@ -182,7 +182,7 @@ def _write_score(out: NDArray[np.uint8], place: int, value: float, exactly: bool
 def write_lines(
     out: NDArray[np.uint8],
     pieces: Pieces,
-    bounds: NDArray[np.int64],
+    offsets: NDArray[np.int64],
     passages: NDArray[np.int32],
     scores: NDArray[np.floating[Any]],
     exactly: bool,
@@ -193,7 +193,7 @@ def write_lines(
     Args:
         out: large enough.
         pieces: prefix of each query, ids, tail.
-        bounds: [queries, 2] first and last row (exclusive) of each query's hits.
+        offsets: [queries + 1] where each query's hits begin.
         passages: [H] rows of ``pieces.passages``.
         scores: [H].
         exactly: whether a score's digits must give its double back.
@@ -201,10 +201,10 @@ def write_lines(
     """
     place, next_unusual = 0, 0
     before, ids, unusual = pieces.before, pieces.passages, pieces.unusual
-    for query in range(len(bounds)):
+    for query in range(len(offsets) - 1):
         first = before.ends[query - 1] + 1 if query > 0 else 0
         # A line: what stands before, the passage's bytes, rank, score, tail, each copied behind the last.
-        for row in range(bounds[query, 0], bounds[query, 1]):
+        for row in range(offsets[query], offsets[query + 1]):
             place = _copy(out, place, before.data, first, before.ends[query])
             passage = passages[row]
             begin = ids.ends[passage - 1] + 1 if passage > 0 else 0
@@ -212,7 +212,7 @@ def write_lines(
             out[place] = pieces.blank
             place += 1
             if pieces.has_rank:
-                place = _write_whole(out, place, row - bounds[query, 0] + 1)
+                place = _write_whole(out, place, row - offsets[query] + 1)
                 if pieces.has_score:
                     out[place] = pieces.blank
                     place += 1

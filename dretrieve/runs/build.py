@@ -106,6 +106,26 @@ def _refuse_repeated(hits: HitColumns, repeated: Callable[[int, int], DataError]
     raise DataError(f"passage {quoted(passage)} stands twice among the hits of query {quoted(query)}")
 
 
+def used_ids(run: Run) -> tuple[list[str], NDArray[np.int32]]:
+    """Return the ids that a run hits, and its passages as rows of them."""
+    used = np.zeros(len(run.passage_ids), dtype=np.bool_)
+    used[run.passages] = True
+    if used.all():
+        return list(run.passage_ids), run.passages
+    rows = (np.cumsum(used) - 1).astype(np.int32)
+    return [run.passage_ids[row] for row in np.flatnonzero(used).tolist()], rows[run.passages]
+
+
+def one_table(first: Run, second: Run) -> tuple[Sequence[str], tuple[NDArray[np.int32], NDArray[np.int32]]]:
+    """Return the ids that either run hits, each once, and each run's passages as rows of them."""
+    if first.passage_ids is second.passage_ids and isinstance(first.passage_ids, IdTable):
+        return first.passage_ids, (first.passages, second.passages)
+    (ids, passages), (others, other_passages) = used_ids(first), used_ids(second)
+    place_of = {text_id: row for row, text_id in enumerate(ids)}
+    places = [place_of.setdefault(text_id, len(place_of)) for text_id in others]
+    return list(place_of), (passages, np.asarray(places, dtype=np.int32)[other_passages])
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """The third of three columns, by query, the lines of each in the order of the file.

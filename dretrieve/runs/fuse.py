@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from dretrieve.errors import UsageError
 from dretrieve.order import best_first, id_ranks
+from dretrieve.runs.build import one_table
 from dretrieve.store.ids import IdTable
 from dretrieve.types import Run
 
@@ -110,7 +111,7 @@ class Pair:
 
 def align(dense: Run, bm25: Run) -> Pair:
     """Return the two runs over one table of ids."""
-    ids, (first, second) = _one_table(dense, bm25)
+    ids, (first, second) = one_table(dense, bm25)
     query_ids = list(dict.fromkeys([*dense.query_ids, *bm25.query_ids]))
     rows = []
     for run in (dense, bm25):
@@ -118,7 +119,7 @@ def align(dense: Run, bm25: Run) -> Pair:
         rows.append(np.asarray([places.get(query_id, -1) for query_id in query_ids], dtype=np.int64))
     return Pair(
         query_ids=query_ids,
-        passage_ids=ids,
+        passage_ids=ids if isinstance(ids, IdTable) else IdTable.of(ids),
         rows=(rows[0], rows[1]),
         dense=(dense.offsets, first, dense.scores),
         bm25=(bm25.offsets, second, bm25.scores),
@@ -229,27 +230,3 @@ def _lengths(pair: Pair, depth: int) -> NDArray[np.int64]:
         lengths = np.append(np.minimum(np.diff(offsets), depth), 0)  # the last stands for an absent query
         total += lengths[rows]
     return total
-
-
-def _one_table(first: Run, second: Run) -> tuple[IdTable, tuple[NDArray[np.int32], NDArray[np.int32]]]:
-    """Return the ids that either run hits, each once, and each run's passages as rows of them."""
-    if first.passage_ids is second.passage_ids and isinstance(first.passage_ids, IdTable):
-        return first.passage_ids, (first.passages, second.passages)
-    tables = [_used(first), _used(second)]
-    places = {text_id: row for row, text_id in enumerate(tables[0][0])}
-    own = np.fromiter(
-        (places.setdefault(text_id, len(places)) for text_id in tables[1][0]),
-        dtype=np.int32,
-        count=len(tables[1][0]),
-    )
-    return IdTable.of(places), (tables[0][1], own[tables[1][1]])
-
-
-def _used(run: Run) -> tuple[list[str], NDArray[np.int32]]:
-    """Return the ids that a run hits, and its passages as rows of them."""
-    seen = np.zeros(len(run.passage_ids), dtype=np.bool_)
-    seen[run.passages] = True
-    if seen.all():
-        return list(run.passage_ids), run.passages
-    rows = (np.cumsum(seen) - 1).astype(np.int32)
-    return [run.passage_ids[row] for row in np.flatnonzero(seen).tolist()], rows[run.passages]

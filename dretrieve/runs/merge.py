@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dretrieve.errors import VerificationError
-from dretrieve.order import id_ranks
+from dretrieve.order import best_first, id_ranks
+from dretrieve.runs.build import one_table, used_ids
 from dretrieve.store.ids import IdTable
 from dretrieve.types import Run
 
@@ -44,52 +44,23 @@ def _merge_two(first: Run, second: Run, k: int) -> Run:
         raise VerificationError(
             f"the partial runs answer different queries ({detail}); search all shards with the same queries"
         )
-    ids, rows = _one_table(first, second)
+    ids, rows = one_table(first, second)
     ranks = id_ranks(ids)
-    offsets, passages, scores = [0], [], []
+    offsets, passages, scores = [0], [np.empty(0, np.int32)], [np.empty(0, first.scores.dtype)]
     for query in range(len(first)):
         spans = [slice(int(run.offsets[query]), int(run.offsets[query + 1])) for run in (first, second)]
-        found = np.concatenate([rows[0][first.passages[spans[0]]], rows[1][second.passages[spans[1]]]])
-        values = np.concatenate([first.scores[spans[0]], second.scores[spans[1]]])
-        best = np.lexsort((-ranks[found], -values.astype(np.float64)))[:k]
+        found = np.concatenate([passage[span] for passage, span in zip(rows, spans, strict=True)])
         if len(np.unique(found)) < len(found):
             raise VerificationError(
                 f"query '{first.query_ids[query]}' has a passage in two partial runs; they overlap: merge "
                 "the runs of one set of shards"
             )
-        passages.append(found[best].astype(np.int32))
+        values = np.concatenate([first.scores[spans[0]], second.scores[spans[1]]])
+        best = best_first(values, ranks[found])[:k]
+        passages.append(found[best])
         scores.append(values[best])
         offsets.append(offsets[-1] + len(best))
-    return _compacted(first, ids, (np.asarray(offsets, dtype=np.int64), passages, scores))
-
-
-def _one_table(first: Run, second: Run) -> tuple[Sequence[str], tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Return the ids of both runs, each once, and where each run's passages stand among them."""
-    places: dict[str, int] = {}
-    rows = tuple(
-        np.fromiter(
-            (places.setdefault(text_id, len(places)) for text_id in run.passage_ids),
-            dtype=np.int64,
-            count=len(run.passage_ids),
-        )
-        for run in (first, second)
-    )
-    return list(places), (rows[0], rows[1])
-
-
-def _compacted(
-    like: Run,
-    ids: Sequence[str],
-    columns: tuple[NDArray[np.int64], list[NDArray[np.int32]], list[NDArray[np.floating[Any]]]],
-) -> Run:
-    """Return a run whose table holds only the ids that are still hit."""
-    offsets, passages, scores = columns
-    used, rows = np.unique(np.concatenate(passages), return_inverse=True)
-    return Run(
-        query_ids=like.query_ids,
-        passage_ids=IdTable.of(ids[row] for row in used.tolist()),
-        offsets=offsets,
-        passages=rows.astype(np.int32),
-        scores=np.concatenate(scores),
-        tag=like.tag,
-    )
+    columns = (np.asarray(offsets, dtype=np.int64), np.concatenate(passages), np.concatenate(scores))
+    merged = Run(first.query_ids, ids, *columns, tag=first.tag)
+    kept, kept_passages = used_ids(merged)
+    return replace(merged, passage_ids=IdTable.of(kept), passages=kept_passages)

@@ -7,7 +7,7 @@ import gzip
 import lzma
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dretrieve.errors import DataError, UsageError, quoted
+from dretrieve.runs.build import used_ids
 from dretrieve.runs.lines import RANKS_TAG
 from dretrieve.store.atomic import replacing
 from dretrieve.store.ids import IdTable
@@ -35,7 +36,6 @@ WRITTEN_FORMS = {
 def write_run(
     target: Path | IO[bytes],
     run: Run,
-    depth: int | None = None,
     *,
     form: str = "trec",
     name: str | None = None,
@@ -50,7 +50,6 @@ def write_run(
     Args:
         target: a path (written atomically) or a binary file.
         run: sorted, as every `Run` is.
-        depth: hits per query at most.
         form: a name of `WRITTEN_FORMS`.
         name: the name that a binary file will have; ``.gz`` and ``.zst`` are compressed.
 
@@ -63,20 +62,24 @@ def write_run(
         raise UsageError(f"unknown form of run '{form}'; written are {', '.join(WRITTEN_FORMS)}")
     if isinstance(target, Path):
         with replacing(target) as file:
-            return write_run(file, run, depth, form=form, name=target.name)
+            return write_run(file, run, form=form, name=target.name)
     layout = WRITTEN_FORMS[form]
-    bounds = _bounds(run, depth)
-    table, passages = _table_of(run, bounds)
+    ids = run.passage_ids
+    if isinstance(ids, IdTable) and len(ids) <= len(run.passages):
+        has_blanks = _check_ids(ids, "passage")
+    else:
+        ids, passages = used_ids(run)
+        has_blanks = _check_ids(ids, "passage")  # before a newline in one makes two of it
+        run = replace(run, passage_ids=IdTable.of(ids), passages=passages)
     tag = RANKS_TAG if run.by_rank else run.tag
-    has_blanks = [_check_ids(run.query_ids, "query"), _check_ids(table, "passage"), " " in tag]
-    blank = "\t" if "\t" in layout or any(has_blanks) else " "
+    has_blanks |= _check_ids(run.query_ids, "query") | (" " in tag)
+    blank = "\t" if "\t" in layout or has_blanks else " "
     point = ".0" if form == "tevatron" and np.array_equal(run.scores, np.floor(run.scores)) else ""
-    lines = _Lines(run, bounds, table, passages, layout.split(), blank, tag, point)
-    count = int((bounds[:, 1] - bounds[:, 0]).sum())
+    lines = _Lines(run, layout.split(), blank, tag, point)
     with compressed(target, name or "") as file:
-        for block in lines.plain() if count < FEW else lines.compiled():
+        for block in lines.plain() if len(run.passages) < FEW else lines.compiled():
             file.write(block)
-    return count
+    return len(run.passages)
 
 
 def compression(path: Path) -> str:
@@ -100,28 +103,6 @@ def compressed(file: IO[bytes], name: str) -> Iterator[IO[bytes]]:
             yield cast(IO[bytes], inner)
     else:
         yield file
-
-
-def _bounds(run: Run, depth: int | None) -> NDArray[np.int64]:
-    starts, stops = run.offsets[:-1], run.offsets[1:]
-    if depth is not None:
-        stops = np.minimum(stops, starts + depth)
-    return np.stack([starts, stops], axis=1)
-
-
-def _table_of(run: Run, bounds: NDArray[np.int64]) -> tuple[IdTable, NDArray[np.int32]]:
-    """Return the ids that are written, and the passages as rows of that table."""
-    if isinstance(run.passage_ids, IdTable) and len(run.passage_ids) <= len(run.passages):
-        return run.passage_ids, run.passages
-    lengths = bounds[:, 1] - bounds[:, 0]
-    first = np.cumsum(lengths) - lengths
-    written = np.arange(int(lengths.sum())) + np.repeat(bounds[:, 0] - first, lengths)
-    used, rows = np.unique(run.passages[written], return_inverse=True)
-    ids = [run.passage_ids[row] for row in used.tolist()]
-    passages = np.zeros(len(run.passages), dtype=np.int32)
-    passages[written] = rows
-    _check_ids(ids, "passage")  # before a newline in one makes two of it
-    return IdTable.of(ids), passages
 
 
 def _check_ids(ids: Any, what: str) -> bool:
@@ -159,10 +140,7 @@ class _Lines:
     """The lines of a run, written in two ways that give the same bytes.
 
     Attributes:
-        run: the hits.
-        bounds: [Q, 2] first and last (exclusive) of each query's hits that are written.
-        table: ids of passages.
-        passages: [H] rows of the table.
+        run: the hits, their ids in an `IdTable`.
         columns: what a line holds, from ``query`` to ``score`` or ``tag``.
         blank: stands between columns.
         tag: the last column, where there is one.
@@ -170,9 +148,6 @@ class _Lines:
     """
 
     run: Run
-    bounds: NDArray[np.int64]
-    table: IdTable
-    passages: NDArray[np.int32]
     columns: list[str]
     blank: str
     tag: str
@@ -194,12 +169,12 @@ class _Lines:
 
     def plain(self) -> Iterator[bytes]:
         """Yield the lines of each query."""
-        has_rank, has_score = "rank" in self.columns, "score" in self.columns
-        for query_id, (start, stop) in zip(self.run.query_ids, self.bounds.tolist(), strict=True):
+        run, has_rank, has_score = self.run, "rank" in self.columns, "score" in self.columns
+        for query_id, start, stop in zip(run.query_ids, run.offsets[:-1], run.offsets[1:], strict=True):
             before, lines = self.before(query_id), []
-            for rank, score in enumerate(self.scores(self.run.scores[start:stop]), 1):
-                fields = [self.table[int(self.passages[start + rank - 1])]]
-                fields += [str(rank)] * has_rank + [score] * has_score
+            hits = zip(run.passages[start:stop].tolist(), self.scores(run.scores[start:stop]), strict=True)
+            for rank, (passage, score) in enumerate(hits, 1):
+                fields = [run.passage_ids[passage], *[str(rank)] * has_rank, *[score] * has_score]
                 lines.append(before + self.blank.join(fields) + self.tail)
             yield "".join(lines).encode()
 
@@ -207,29 +182,30 @@ class _Lines:
         """Yield the lines of some queries at a time."""
         from dretrieve.kernels.write_lines import LONGEST_SCORE, Pieces, Strings, mark_unusual, write_lines
 
-        scores, tail = self.run.scores, np.frombuffer(self.tail.encode(), np.uint8)
-        exactly = scores.dtype == np.float64
-        marks = mark_unusual(scores, exactly) | bool(self.point)
-        longest = int(np.diff(self.table.ends, prepend=-1).max(initial=0))
+        run, table, tail = self.run, self.run.passage_ids, np.frombuffer(self.tail.encode(), np.uint8)
+        assert isinstance(table, IdTable)
+        exactly = run.scores.dtype == np.float64
+        marks = mark_unusual(run.scores, exactly) | bool(self.point)
+        longest = int(np.diff(table.ends, prepend=-1).max(initial=0))
         start = 0
-        while start < len(self.bounds):
-            until = self.bounds[start, 0] + HITS_PER_BLOCK
-            stop = start + max(1, int(np.searchsorted(self.bounds[start:, 1], until)))
-            some = self.bounds[start:stop]
-            before = IdTable.of(self.before(query_id) for query_id in self.run.query_ids[start:stop])
-            odd = np.concatenate([np.flatnonzero(marks[low:high]) + low for low, high in some.tolist()])
-            unusual = IdTable.of(self.scores(scores[odd]))
-            width = np.diff(before.ends, prepend=-1) + longest + LONGEST_SCORE + len(tail) + 24
+        while start < len(run):
+            until = run.offsets[start] + HITS_PER_BLOCK
+            stop = max(start + 1, int(np.searchsorted(run.offsets, until)))
+            offsets = run.offsets[start : stop + 1]
+            before = IdTable.of(self.before(query_id) for query_id in run.query_ids[start:stop])
+            odd = np.flatnonzero(marks[offsets[0] : offsets[-1]]) + offsets[0]
+            unusual = IdTable.of(self.scores(run.scores[odd]))
             pieces = Pieces(
                 Strings(before.data, before.ends),
-                Strings(self.table.data, self.table.ends),
+                Strings(table.data, table.ends),
                 Strings(unusual.data, unusual.ends),
                 tail,
                 "rank" in self.columns,
                 "score" in self.columns,
                 ord(self.blank),
             )
-            out = np.empty(int(((some[:, 1] - some[:, 0]) * width).sum()), dtype=np.uint8)
-            size = write_lines(out, pieces, some, self.passages, scores, exactly, marks)
+            width = np.diff(before.ends, prepend=-1) + longest + LONGEST_SCORE + len(tail) + 24
+            out = np.empty(int((np.diff(offsets) * width).sum()), dtype=np.uint8)
+            size = write_lines(out, pieces, offsets, run.passages, run.scores, exactly, marks)
             yield out[:size].tobytes()
             start = stop

@@ -3,7 +3,7 @@ import pytest
 
 from dretrieve.errors import DataError
 from dretrieve.kernels.interning import hash_all
-from dretrieve.runs.build import Column, HashedIds, HitColumns, build_run, score_of_ranks
+from dretrieve.runs.build import Column, HashedIds, HitColumns, build_run, one_table, score_of_ranks, used_ids
 from dretrieve.store.ids import IdTable
 
 
@@ -87,3 +87,12 @@ def test_hashed_ids_are_the_table_of_its_bytes_and_keep_the_hashes():
     assert table[1] == "é"
     assert table[1:] == ["é", "001"]
     assert table.hashes is hashes
+
+
+def test_two_runs_over_one_table_of_the_ids_they_hit():
+    first = build_run(columns([(0, 1, 2), (1, 3, 1)]))
+    second = build_run(columns([(0, 0, 5), (1, 1, 4)], passage_ids=("new", "z")))
+    assert used_ids(first)[0] == ["b", "z"]
+    ids, (ours, theirs) = one_table(first, second)
+    assert list(ids) == ["b", "z", "new"]
+    assert (ours.tolist(), theirs.tolist()) == ([0, 1], [2, 1])

@@ -113,7 +113,8 @@ def test_the_address_and_the_splits() -> None:
     plan = remote.find("entityquestions", "test").plan()
     assert "https://nlp.cs.princeton.edu/projects/entity-questions/dataset.zip" in plan
     with pytest.raises(
-        UsageError, match="entityquestions:tests is not known .did you mean test.*; there are: train, dev, test, all"
+        UsageError,
+        match="entityquestions:tests is not known .did you mean test.*; there are: train, dev, test, all",
     ):
         remote.find("entityquestions", "tests")
 
