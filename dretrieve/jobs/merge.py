@@ -11,7 +11,7 @@ from dretrieve.errors import UsageError, VerificationError
 from dretrieve.jobs.search_output import STAGE, VERSION
 from dretrieve.runs.lines import forms_for
 from dretrieve.runs.merge import merge_runs
-from dretrieve.runs.read import read_run, refuse_ranks
+from dretrieve.runs.read import read_run
 from dretrieve.runs.write import compression, write_run
 from dretrieve.store.interrupt import interruptible
 from dretrieve.store.manifest import Manifest
@@ -94,9 +94,7 @@ def run(config: MergeConfig, progress: Progress | None = None) -> MergeResult | 
 
         def read(path: Path) -> Run:
             signals.check()
-            found = refuse_ranks(
-                read_run(path, config.run_format), path, "merge weighs scores", "search again"
-            )
+            found = read_run(path, config.run_format)
             progress.advance(1)
             return found
 

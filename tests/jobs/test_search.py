@@ -287,6 +287,14 @@ def test_a_part_cut_short(work: Path) -> None:
         merged(work, parts)
 
 
+def test_ranks_are_not_merged(work: Path) -> None:
+    parts = partials(work, 2)
+    config = merge.MergeConfig(partials=parts, output=work / "merged.trec", run_format="msmarco")
+    with pytest.raises(UsageError, match=r"ranks \(--run-format msmarco\) cannot be weighed; search again"):
+        merge.run(config)
+    assert not (work / "merged.trec").exists()
+
+
 def test_merge_dry_run_and_up_to_date(work: Path) -> None:
     parts = partials(work, 2)
     dry = merge.run(merge.MergeConfig(partials=parts, output=work / "merged.trec", dry_run=True))
