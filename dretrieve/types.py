@@ -65,12 +65,12 @@ class Vectors:
         values: [N, dim], or [T, dim] with ``offsets``; float16 or float32.
         offsets: int64 [N + 1] from 0 to T, text i has ``values[offsets[i]:offsets[i + 1]]``, maybe none; None
             for one vector a text.
-        weights: [T] float32, the salience of each token's vector; None where the method has none.
+        weights: [T] float16 or float32, the salience of each token's vector; None where the method has none.
     """
 
     values: NDArray[Any]
     offsets: NDArray[np.int64] | None = None
-    weights: NDArray[np.float32] | None = None
+    weights: NDArray[np.floating[Any]] | None = None
 
     def __post_init__(self) -> None:
         assert self.values.ndim == 2

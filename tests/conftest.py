@@ -243,20 +243,23 @@ def slurm() -> Iterator[None]:
 def write_embeddings(tmp_path: Path) -> Callable[..., Path]:
     """``write_embeddings(name, ids, vectors, side="passage", shards=1, …)``: a folder as `encode` writes it.
 
-    ``extra`` is what later stages read; ``model`` names the passage side.
+    ``vectors`` is an array, [rows, dim], or `Vectors`; ``score`` names what compares them; ``extra`` is what
+    later stages read; ``model`` names the passage side.
     """
 
     def write(name: str, ids: list[str], vectors: Any, **options: Any) -> Path:
         from dretrieve.store.embeddings import EmbeddingPlan
         from dretrieve.store.shard_writer import ShardWriter
         from dretrieve.store.shards import shard_rows
-        from dretrieve.types import VectorSpec
+        from dretrieve.types import Vectors, VectorSpec
 
+        given = vectors if isinstance(vectors, Vectors) else Vectors(vectors)
         side, shards = options.get("side", "passage"), options.get("shards", 1)
         inputs = {"collection": f"{side}s of {name}", "passage_model": options.get("model", "m")}
         plan = EmbeddingPlan(
             side=side,
-            vectors=VectorSpec(vectors.shape[1], "one", "dot"),
+            vectors=VectorSpec(given.dim, "many" if given.many else "one", options.get("score", "dot")),
+            salience=given.weights is not None,
             dtype=options.get("dtype", "float16"),
             options={},
             inputs=inputs | ({"query_model": "q"} if side == "query" else {}),
@@ -267,7 +270,7 @@ def write_embeddings(tmp_path: Path) -> Callable[..., Path]:
             shard = shard_rows(len(ids), index, shards)
             writer = ShardWriter(folder, shard, plan)
             for start, stop in shard.chunks():
-                writer.write(ids[start:stop], vectors[start:stop])
+                writer.write(ids[start:stop], given[start:stop])
             writer.commit({})
         return folder
 

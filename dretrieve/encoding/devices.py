@@ -61,7 +61,7 @@ def encode_over(
         while (worker := workers[turn % len(workers)]).owing:
             vectors = worker.receive(stop)
             dealt.deal()
-            advance(vectors.rows)
+            advance(len(vectors.vectors))
             yield vectors
             turn += 1
     finally:

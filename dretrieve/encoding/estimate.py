@@ -61,11 +61,9 @@ def estimate(model: LoadedModel, side: Side, texts: Texts, shard: Shard, dtype: 
     tokens = tokenizer.tokenize(sample)
     timed = _spread(texts, shard, TIMED_ROWS)
     few = timed[: max(1, len(timed) // 8)]
-    if model.card.vectors.kind == "one":
-        encode_records(model, side, few, "float32")
+    encode_records(model, side, few, "float32")
     began = time.perf_counter()
-    if model.card.vectors.kind == "one":
-        encode_records(model, side, timed, "float32")
+    encode_records(model, side, timed, "float32")
     per_token = (time.perf_counter() - began) / int(tokenizer.tokenize(timed).offsets[-1])
     total = int(tokens.offsets[-1]) / len(sample) * len(shard)
     width = np.dtype(dtype).itemsize * model.card.vectors.dim

@@ -15,7 +15,7 @@ from dretrieve.models.base import Encoded, TokenBatch
 from dretrieve.models.loading import LoadedModel
 from dretrieve.tokens.batches import cut_batches
 from dretrieve.tokens.tokenizer import Tokenized
-from dretrieve.types import Side
+from dretrieve.types import Side, Vectors, offsets_of
 
 # Tokens per batch, and how small the last batches of a chunk may become. On a CPU the buffers of a batch
 # should stay in the caches, and several threads share the batches; a GPU wants work for all its units.
@@ -24,26 +24,11 @@ BUDGETS = {"cpu": (2048, 512), "cuda": (32768, None)}
 
 @dataclass(frozen=True, slots=True)
 class ChunkVectors:
-    """The vectors of a chunk, in row order, in host memory.
+    """The vectors of a chunk, float32 in row order, with how many tokens were read and texts cut."""
 
-    Attributes:
-        vectors: [rows, D] float32, or [tokens, D] for many vectors a text.
-        lengths: [rows] vectors per text, None for one.
-        salience: [tokens] where the method has it.
-        tokens: how many tokens were read.
-        truncated: how many texts were cut.
-    """
-
-    vectors: NDArray[np.float32]
-    lengths: NDArray[np.int64] | None
-    salience: NDArray[np.float32] | None
+    vectors: Vectors
     tokens: int
     truncated: int
-
-    @property
-    def rows(self) -> int:
-        """How many texts."""
-        return len(self.vectors if self.lengths is None else self.lengths)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +95,7 @@ def assemble(pieces: Sequence[Piece], tokens: Tokenized, dim: int, *, many: bool
     vectors = np.empty((len(tokens), dim), dtype=np.float32)
     for piece in pieces:
         vectors[piece.rows] = piece.encoded.vectors.float().numpy()
-    return ChunkVectors(vectors, None, None, total, tokens.truncated)
+    return ChunkVectors(Vectors(vectors), total, tokens.truncated)
 
 
 def _assemble_many(pieces: Sequence[Piece], tokens: Tokenized, dim: int) -> ChunkVectors:
@@ -126,7 +111,7 @@ def _assemble_many(pieces: Sequence[Piece], tokens: Tokenized, dim: int) -> Chun
             if encoded.salience is not None:
                 weighted = True
                 salience[row] = encoded.salience[place][kept].float().numpy()
-    lengths = np.array([len(part) for part in vectors], dtype=np.int64)
+    offsets = offsets_of(np.array([len(part) for part in vectors], dtype=np.int64))
     joined = np.concatenate([np.empty((0, dim), np.float32), *vectors])
     weights = np.concatenate([np.empty(0, np.float32), *salience]) if weighted else None
-    return ChunkVectors(joined, lengths, weights, int(tokens.offsets[-1]), tokens.truncated)
+    return ChunkVectors(Vectors(joined, offsets, weights), int(tokens.offsets[-1]), tokens.truncated)

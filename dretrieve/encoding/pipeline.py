@@ -13,18 +13,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from dretrieve.encoding.numerics import threads
 from dretrieve.encoding.pieces import ChunkVectors, Piece, assemble, batches_of, run_batch
 from dretrieve.models.loading import LoadedModel
 from dretrieve.store.shards import CHUNK_ROWS
 from dretrieve.tokens.tokenizer import Tokenized
-from dretrieve.types import Record, Side
+from dretrieve.types import Record, Side, Vectors
 
 # Chunks under way: one being computed, one ready behind it, one being tokenised.
 AHEAD = 3
@@ -126,8 +125,8 @@ def encode_records(
     records: Sequence[Record],
     dtype: Literal["float16", "float32"] = "float16",
     stop: StopCheck | None = None,
-) -> NDArray[Any]:
-    """Return [rows, D] vectors of texts in memory, for search and dev selection; one vector a text.
+) -> Vectors:
+    """Return the vectors of texts in memory, for search and dev selection.
 
     The numbers are those that ``encode`` stores for the same texts in the same order.
 
@@ -136,13 +135,12 @@ def encode_records(
     """
     from dretrieve.store.shard_writer import check_vectors
 
-    assert model.card.vectors.kind == "one"
-    starts = range(0, len(records), CHUNK_ROWS)
+    # one chunk at least: no texts are of a kind too
+    starts = range(0, max(1, len(records)), CHUNK_ROWS)
     chunks = [_slice(records, start) for start in starts]
-    found = [chunk.vectors for chunk in encode_chunks(model, side, chunks, stop)]
-    empty = np.empty((0, model.card.vectors.dim), dtype=np.float32)
+    found = Vectors.joined([chunk.vectors for chunk in encode_chunks(model, side, chunks, stop)])
     with np.errstate(over="ignore"):
-        vectors = np.concatenate([empty, *found]).astype(dtype)
+        vectors = Vectors(found.values.astype(dtype), found.offsets, found.weights)
     check_vectors(vectors, [record.id for record in records])
     return vectors
 

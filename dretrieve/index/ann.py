@@ -36,7 +36,7 @@ from dretrieve.store.manifest import Manifest, read_manifest
 from dretrieve.store.settings import choice, read_settings
 from dretrieve.store.stage import Stage, open_artefact
 from dretrieve.store.state import recorded_state
-from dretrieve.types import Progress
+from dretrieve.types import Progress, Vectors
 
 VERSION = 1
 KINDS = ("hnsw", "ivf", "ivfpq")
@@ -176,7 +176,7 @@ class AnnIndex:
         """What the hits depend on: the index itself, and how widely it is searched."""
         return {"index": self.manifest.fingerprint, **self.settings}
 
-    def search(self, queries: NDArray[Any], kept: TopK, rows: tuple[int, int], options: ExactOptions) -> TopK:
+    def search(self, queries: Vectors, kept: TopK, rows: tuple[int, int], options: ExactOptions) -> TopK:
         """Fill ``kept`` with the best of the candidates that faiss proposes among all rows."""
         assert rows == (0, self.passages.rows)
         load_faiss().omp_set_num_threads(options.threads)
@@ -188,7 +188,7 @@ class AnnIndex:
             self.faiss_index.nprobe = self.settings["probes"]
         for start in range(0, len(queries) if k else 0, QUERIES_AT_ONCE):
             part = slice(start, start + QUERIES_AT_ONCE)
-            asked = np.ascontiguousarray(queries[part], dtype=np.float32)
+            asked = np.ascontiguousarray(queries.values[part], dtype=np.float32)
             self._keep(asked, self.faiss_index.search(asked, wanted)[1], kept.part(part))
         options.after_block(rows[1], kept)
         return kept
@@ -196,7 +196,7 @@ class AnnIndex:
     def _keep(self, queries: NDArray[np.float32], proposed: NDArray[np.int64], kept: TopK) -> None:
         """Score the proposed rows, [Q, C] with -1 where there is none, from the stored vectors."""
         used = np.unique(proposed[proposed >= 0])
-        vectors = self.passages.gather(used)
+        vectors = self.passages.gather(used).values
         wide, k = widened(queries), kept.scores.shape[1]
         for query, found in enumerate(proposed):
             rows = np.unique(found[found >= 0])
@@ -327,7 +327,7 @@ def _made(faiss: Any, options: AnnOptions, passages: Passages, watch: tuple[Prog
     progress.start(f"index {options.type}", passages.rows, "passages")
     row = 0
     while row < passages.rows:
-        block = passages.block(row, min(row + step, passages.rows)).vectors
+        block = passages.block(row, min(row + step, passages.rows)).values
         index.add(np.ascontiguousarray(block, dtype=np.float32))
         row += len(block)
         progress.advance(len(block))
@@ -340,4 +340,4 @@ def _sample(passages: Passages, lists: int) -> NDArray[np.float32]:
     """Return vectors of rows spread evenly over the collection, to train on."""
     count = min(passages.rows, max(256 * 40, lists * SAMPLES_PER_LIST))
     rows = np.unique(np.linspace(0, passages.rows - 1, count).astype(np.int64))
-    return passages.gather(rows).astype(np.float32)
+    return passages.gather(rows).values.astype(np.float32)

@@ -1,4 +1,4 @@
-"""What every index over one-vector embeddings is: passages by row, ids, an order of ids, a search."""
+"""What every index over embeddings is: passages by row, ids, an order of ids, a search."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dretrieve.errors import PreconditionError, VerificationError
-from dretrieve.index.exact import Block, ExactOptions
+from dretrieve.index.exact import ExactOptions
 from dretrieve.index.top_k import TopK
 from dretrieve.order import id_ranks
 from dretrieve.store.embeddings import Embeddings
@@ -21,6 +21,7 @@ from dretrieve.store.fingerprint import canonical_json, sha256_bytes
 from dretrieve.store.ids import IdTable
 from dretrieve.store.manifest import Manifest
 from dretrieve.store.npy import map_array, write_array
+from dretrieve.types import Vectors
 
 RANKS = "id_rank.npy"
 
@@ -29,24 +30,29 @@ class Passages:
     """The rows of an embeddings folder: vectors block by block, ids, ranks of ids.
 
     Args:
-        embeddings: of passages, one vector each.
+        embeddings: of passages.
         ranks_file: where an index keeps the ranks; without it they are computed when first asked for.
+        many: whether the index compares vectors per token; refused are embeddings of the other kind.
     """
 
-    def __init__(self, embeddings: Embeddings, ranks_file: Path | None = None) -> None:
+    def __init__(self, embeddings: Embeddings, ranks_file: Path | None = None, *, many: bool = False) -> None:
         if embeddings.side != "passage":
             raise VerificationError(
                 f"{embeddings.folder} holds vectors of queries, passages are wanted; give it as "
                 "--query-embeddings, and the passages' embeddings or index as --index"
             )
-        if embeddings.vectors.kind != "one":
+        if many and embeddings.vectors.kind == "one":
+            raise VerificationError(
+                f"{embeddings.folder} holds one vector per passage; index it with --type flat"
+            )
+        if not many and embeddings.vectors.kind == "many":
             raise VerificationError(
                 f"{embeddings.folder} holds one vector per token; index it with --type token"
             )
         self.embeddings, self._ranks_file = embeddings, ranks_file
         self._shards = [entry for entry in embeddings.shards if len(entry.shard)]
         self._starts = [entry.shard.start for entry in self._shards]
-        self._arrays: dict[int, NDArray[Any]] = {}
+        self._vectors: dict[int, Vectors] = {}
         self._tables: dict[int, IdTable] = {}
 
     @property
@@ -70,18 +76,17 @@ class Passages:
         """Return which of the shards with rows holds that row."""
         return bisect.bisect_right(self._starts, row) - 1
 
-    def vectors(self, shard: int) -> NDArray[Any]:
+    def vectors(self, shard: int) -> Vectors:
         """Return the mapped vectors of that shard."""
-        if shard not in self._arrays:
-            self._arrays[shard] = self._shards[shard].array("vectors")
-        return self._arrays[shard]
+        if shard not in self._vectors:
+            self._vectors[shard] = self._shards[shard].vectors()
+        return self._vectors[shard]
 
-    def block(self, start: int, stop: int) -> Block:
+    def block(self, start: int, stop: int) -> Vectors:
         """Return rows ``start`` to ``stop``, or as many as the first row's shard holds."""
         number = self.shard_of(start)
-        shard = self._shards[number].shard
-        end = min(stop, shard.stop)
-        return Block(start, self.vectors(number)[start - shard.start : end - shard.start])
+        first = self._starts[number]
+        return self.vectors(number)[start - first : stop - first]
 
     def start_of(self, shard: int) -> int:
         """Return the first row of that shard."""
@@ -91,14 +96,15 @@ class Passages:
         """Return name and number of rows of every shard that has rows."""
         return [(entry.shard.stem, len(entry.shard)) for entry in self._shards]
 
-    def gather(self, rows: NDArray[np.int64]) -> NDArray[Any]:
-        """Return [R, dim] vectors of ascending rows, in memory."""
-        found = np.empty((len(rows), self.dim), dtype=self.embeddings.dtype)
+    def gather(self, rows: NDArray[np.int64]) -> Vectors:
+        """Return the vectors of ascending rows, in memory."""
+        if not self._shards:
+            return self.embeddings.all_vectors()
+        parts = []
         for number, entry in enumerate(self._shards):
             low, high = np.searchsorted(rows, [entry.shard.start, entry.shard.stop])
-            if low < high:
-                found[low:high] = self.vectors(number)[rows[low:high] - entry.shard.start]
-        return found
+            parts.append(self.vectors(number).take(rows[low:high] - entry.shard.start))
+        return Vectors.joined(parts)
 
     def ids(self, rows: NDArray[np.int64]) -> list[str]:
         """Return the ids of ascending rows."""
@@ -115,7 +121,7 @@ class Passages:
 
 
 class VectorIndex(Protocol):
-    """An index that answers query vectors with canonical scores."""
+    """An index that answers query vectors, of the kind of its passages, with canonical scores."""
 
     @property
     def passages(self) -> Passages:
@@ -132,7 +138,7 @@ class VectorIndex(Protocol):
         """What the hits depend on beside vectors, ids and k; empty for an exact index."""
         ...
 
-    def search(self, queries: NDArray[Any], kept: TopK, rows: tuple[int, int], options: ExactOptions) -> TopK:
+    def search(self, queries: Vectors, kept: TopK, rows: tuple[int, int], options: ExactOptions) -> TopK:
         """Add the best passages among ``rows`` (start, stop) to ``kept`` and return it."""
         ...
 

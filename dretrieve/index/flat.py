@@ -35,7 +35,7 @@ from dretrieve.store.npy import map_array, npy_header, write_array
 from dretrieve.store.settings import NoChoices, read_settings
 from dretrieve.store.stage import Stage, open_artefact
 from dretrieve.store.state import recorded_state
-from dretrieve.types import Progress
+from dretrieve.types import Progress, Vectors
 
 STAGE = "index-flat"
 VERSION = 1
@@ -68,17 +68,17 @@ class FlatIndex:
 
     def block(self, start: int, stop: int) -> Block:
         """Return rows ``start`` to ``stop``, or as many as the first row's shard holds."""
-        block = self.passages.block(start, stop)
+        vectors = self.passages.block(start, stop).values
         number = self.passages.shard_of(start)
         local = start - self.passages.start_of(number)
         if not self.codes or local % PANEL_ROWS:
-            return block
-        panels = local // PANEL_ROWS, -(-(local + len(block.vectors)) // PANEL_ROWS)
-        return Block(start, block.vectors, self.codes[number].panels(*panels))
+            return Block(start, vectors)
+        panels = local // PANEL_ROWS, -(-(local + len(vectors)) // PANEL_ROWS)
+        return Block(start, vectors, self.codes[number].panels(*panels))
 
-    def search(self, queries: NDArray[Any], kept: TopK, rows: tuple[int, int], options: ExactOptions) -> TopK:
+    def search(self, queries: Vectors, kept: TopK, rows: tuple[int, int], options: ExactOptions) -> TopK:
         """Add the best passages among ``rows`` to ``kept`` and return it (see `search_exact`)."""
-        return search_exact(self, queries, kept, self.passages.ranks, rows, options)
+        return search_exact(self, queries.values, kept, self.passages.ranks, rows, options)
 
 
 def over_embeddings(embeddings: Embeddings) -> FlatIndex:
@@ -151,7 +151,7 @@ def build(
             write_ranks([text_id for entry in embeddings.shards for text_id in entry.ids()], file)
         signals.check()
         for number, (stem, rows) in enumerate(passages.stems()):
-            _write_codes(stage, passages.vectors(number), stem, rows, (progress, signals))
+            _write_codes(stage, passages.vectors(number).values, stem, rows, (progress, signals))
     progress.finish()
     return stage.commit(
         counts={"rows": embeddings.rows, "dim": passages.dim},

@@ -263,7 +263,7 @@ def _execute(work: _Work, writer: ShardWriter, stop: StopCheck) -> EncodeResult:
     work.progress.start("encoding", len(work.shard), UNITS[side], sum(end - start for start, end in done))
     began = time.perf_counter()
     for (start, end), found in zip(left, vectors, strict=True):
-        writer.write(texts.ids(start, end), found.vectors, lengths=found.lengths, salience=found.salience)
+        writer.write(texts.ids(start, end), found.vectors)
         _count(counts, work, (start, end), found.tokens, found.truncated)
         stop.check()
     seconds = time.perf_counter() - began

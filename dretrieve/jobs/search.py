@@ -128,11 +128,10 @@ def _found(
     """Search the rows of the shard, saving what was found from time to time."""
     shard, fingerprint = task
     progress, signals = watch
-    bytes_ = (
-        contents(index.passages.embeddings),
-        sha256_bytes(np.ascontiguousarray(queries.vectors).tobytes()),
-    )
-    checkpoint = Checkpoint(checkpoint_path(config.output), " ".join((fingerprint, *bytes_)))
+    parts = (queries.vectors.values, queries.vectors.offsets, queries.vectors.weights)
+    asked = [sha256_bytes(np.ascontiguousarray(part).tobytes()) for part in parts if part is not None]
+    key = " ".join((fingerprint, contents(index.passages.embeddings), *asked))
+    checkpoint = Checkpoint(checkpoint_path(config.output), key)
     empty = TopK.empty(len(queries.ids), min(config.hits, len(shard)))
     kept, row = checkpoint.load(empty, shard.start) if index.exact else (empty, shard.start)
     progress.start("search", len(shard), "passages", row - shard.start)

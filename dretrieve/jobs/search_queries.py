@@ -7,15 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from numpy.typing import NDArray
-
-from dretrieve.errors import UsageError, VerificationError
+from dretrieve.errors import VerificationError
 from dretrieve.models.places import PACKAGED
 from dretrieve.runs.search import QueryVectors
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.fingerprint import fingerprint
 from dretrieve.store.interrupt import Signals
-from dretrieve.types import Progress, Record
+from dretrieve.types import Progress, Record, Vectors
 
 if TYPE_CHECKING:
     from dretrieve.jobs.search_config import SearchConfig
@@ -30,7 +28,7 @@ class QuerySource:
         passage_model: fingerprint of the passage side that they belong to.
         fingerprint: of what the vectors are a function of.
         name: for messages.
-        load: returns the vectors, [Q, dim].
+        load: returns the vectors.
         texts: ``DIR:split`` with the queries' texts, where it is known and there.
         query_model: fingerprint of the query side that made them; None where vectors came without it.
         extra: what finds that model's card again (a packaged name, inference choices), for the manifest.
@@ -40,7 +38,7 @@ class QuerySource:
     passage_model: str
     fingerprint: str
     name: str
-    load: Callable[[], NDArray[Any]]
+    load: Callable[[], Vectors]
     texts: str | None = None
     query_model: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
@@ -61,7 +59,7 @@ def given_queries(folder: Path, *, full: bool = False) -> QuerySource:
 
     Raises:
         PreconditionError: it is missing or unfinished.
-        VerificationError: it holds passages, or vectors per token.
+        VerificationError: it holds passages.
     """
     embeddings = Embeddings.open(folder, full=full)
     if embeddings.side != "query":
@@ -69,8 +67,6 @@ def given_queries(folder: Path, *, full: bool = False) -> QuerySource:
             f"{folder} holds vectors of passages, queries are wanted; give it as --index, and encode the "
             "queries with `dretrieve encode --queries`"
         )
-    if embeddings.vectors.kind != "one":
-        raise VerificationError(f"{folder} holds one vector per token; search a token index with it")
     return QuerySource(
         ids=embeddings.ids(),
         passage_model=embeddings.passage_fingerprint,
@@ -95,7 +91,7 @@ def encoded_queries(
         signals: checked between chunks.
 
     Raises:
-        UsageError: a split that does not exist, an unknown inference choice, vectors per token.
+        UsageError: a split that does not exist, an unknown inference choice.
         VerificationError: the passages were encoded by another model.
     """
     from dretrieve.encoding.numerics import resolve_precision
@@ -106,8 +102,6 @@ def encoded_queries(
     assert config.queries is not None
     assert config.model is not None
     card, _ = read_card(find_model(config.model))
-    if card.vectors.kind != "one":
-        raise UsageError(f"model {config.model} gives one vector per token; search a token index with it")
     check_choices(card, config.settings)
     collection = Collection.open(config.queries, "queries", config.topic_field)
     queries = collection.queries(collection.split)
@@ -120,7 +114,7 @@ def encoded_queries(
         "query_model": card.fingerprint("query", config.settings),
     }
 
-    def load() -> NDArray[Any]:
+    def load() -> Vectors:
         progress.note(f"encoding {len(queries):,} queries with {config.model} in {precision} on {device}")
         return _encode(
             config, queries.records(0, len(queries)), (device, precision, embeddings.dtype), signals
@@ -150,8 +144,8 @@ def model_places(model: object, inference: object) -> dict[str, Any]:
 
 def _encode(
     config: SearchConfig, records: list[Record], numbers: tuple[str, str, str], signals: Signals
-) -> NDArray[Any]:
-    """Return [Q, dim]; torch and the model's libraries are loaded only now."""
+) -> Vectors:
+    """Return the vectors; torch and the model's libraries are loaded only now."""
     from dretrieve.encoding.pipeline import encode_records
     from dretrieve.models.loading import load_model
 

@@ -16,7 +16,7 @@ from dretrieve.index.exact import ArraySource, ExactOptions, check_finite, searc
 from dretrieve.index.top_k import TopK
 from dretrieve.order import id_ranks
 from dretrieve.store.ids import IdTable
-from dretrieve.types import Run
+from dretrieve.types import Run, Vectors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,14 +25,14 @@ class QueryVectors:
 
     Attributes:
         ids: one per query, in the order of the run.
-        vectors: [Q, dim]; taken as float32.
+        vectors: of the kind of the passages'; taken as float32.
         passage_model: fingerprint of the passage side that these queries belong to.
         fingerprint: of what the vectors are a function of.
         name: for messages: a folder, or a collection and a model.
     """
 
     ids: Sequence[str]
-    vectors: NDArray[Any]
+    vectors: Vectors
     passage_model: str
     fingerprint: str
     name: str
@@ -42,19 +42,27 @@ def check_queries(queries: QueryVectors, passages: Passages) -> None:
     """Refuse queries that do not fit the passages.
 
     Raises:
-        VerificationError: they come from another model, or have another dim.
+        VerificationError: they come from another model, have another dim, or are of the other kind.
         DataError: a vector with NaN or infinity, or an id twice (names the query).
     """
     check_model(queries.name, queries.passage_model, passages)
-    if queries.vectors.shape[1] != passages.dim:
+    if queries.vectors.many != (passages.embeddings.vectors.kind == "many"):
+        kinds = ("per token", "per passage") if queries.vectors.many else ("per query", "per token")
         raise VerificationError(
-            f"the queries {queries.name} have {queries.vectors.shape[1]} dimensions, the passages in "
+            f"the queries {queries.name} hold one vector {kinds[0]}, the passages in "
+            f"{passages.embeddings.folder} one {kinds[1]}; encode both with one model"
+        )
+    if queries.vectors.dim != passages.dim:
+        raise VerificationError(
+            f"the queries {queries.name} have {queries.vectors.dim} dimensions, the passages in "
             f"{passages.embeddings.folder} have {passages.dim}; encode both with one model"
         )
-    bad = check_finite(np.asarray(queries.vectors, dtype=np.float32))
+    bad = check_finite(np.asarray(queries.vectors.values, dtype=np.float32))
     if bad >= 0:
+        offsets = queries.vectors.offsets
+        owner = bad if offsets is None else int(np.searchsorted(offsets, bad, side="right")) - 1
         raise DataError(
-            f"the vector of query '{queries.ids[bad]}' in {queries.name} holds NaN or infinity; encode the "
+            f"the vector of query '{queries.ids[owner]}' in {queries.name} holds NaN or infinity; encode the "
             "queries again (--precision fp32)"
         )
     if len(set(queries.ids)) != len(queries.ids):

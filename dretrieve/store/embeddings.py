@@ -7,7 +7,7 @@ then with ``….offsets.npy`` (int64, [rows + 1]) and, where the method has it, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -23,7 +23,7 @@ from dretrieve.store.manifest import Manifest, read_manifest, verify_files
 from dretrieve.store.npy import map_array
 from dretrieve.store.shards import Shard, check_tiling
 from dretrieve.store.stage import differences
-from dretrieve.types import ScoreName, Side, VectorSpec
+from dretrieve.types import ScoreName, Side, Vectors, VectorSpec
 
 STAGE = "encode"
 VERSION = 1
@@ -94,10 +94,32 @@ class EmbeddingShard:
             VerificationError: it does not hold one entry a row (vectors) or a border around each (offsets).
         """
         found = map_array(self.folder / f"{self.shard.stem}.{name}.npy")
-        one = self.manifest.options["vectors"]["kind"] == "one"
-        wanted = {"vectors": len(self.shard) if one else len(found), "offsets": len(self.shard) + 1}
-        self._check(f"{name}.npy", len(found), wanted.get(name, len(found)))
+        if name == "offsets":
+            self._check("offsets.npy", len(found), len(self.shard) + 1)
+        elif self.manifest.options["vectors"]["kind"] == "one":
+            self._check(f"{name}.npy", len(found), len(self.shard))
         return found
+
+    def vectors(self) -> Vectors:
+        """Return the shard's vectors, memory-mapped as they are stored.
+
+        Raises:
+            VerificationError: values, offsets and salience do not fit together.
+        """
+        values = self.array("vectors")
+        if self.manifest.options["vectors"]["kind"] == "one":
+            return Vectors(values)
+        offsets = self.array("offsets")
+        if offsets[0] != 0 or (np.diff(offsets) < 0).any():
+            raise VerificationError(
+                f"{self.folder / self.shard.stem}.offsets.npy does not rise from 0; encode that shard again "
+                "with --force"
+            )
+        self._check("vectors.npy", len(values), int(offsets[-1]))
+        weights = self.array("salience") if self.manifest.options["salience"] else None
+        if weights is not None:
+            self._check("salience.npy", len(weights), len(values))
+        return Vectors(values, offsets, weights)
 
     def ids(self) -> IdTable:
         """Return the ids of the shard's rows, memory-mapped.
@@ -210,30 +232,13 @@ class Embeddings:
         """Return the ids of all rows."""
         return [text_id for entry in self.shards for text_id in entry.ids()]
 
-    def blocks(
-        self, rows_per_block: int, start: int = 0, stop: int | None = None
-    ) -> Iterator[tuple[int, NDArray[Any]]]:
-        """Yield ``(first_row, [rows, dim])`` memory-mapped slices of one-vector embeddings, in row order.
+    def all_vectors(self) -> Vectors:
+        """Return the vectors of all rows in row order; for small sets such as queries.
 
-        A block never crosses a shard, so it may be shorter than ``rows_per_block``.
+        Raises:
+            VerificationError: the arrays of a shard do not fit together.
         """
-        assert self.vectors.kind == "one"
-        stop = self.rows if stop is None else stop
-        for entry in self.shards:
-            low, high = max(start, entry.shard.start), min(stop, entry.shard.stop)
-            if low >= high:
-                continue
-            array = entry.array("vectors")
-            for row in range(low, high, rows_per_block):
-                end = min(row + rows_per_block, high)
-                yield row, array[row - entry.shard.start : end - entry.shard.start]
-
-    def all_vectors(self) -> NDArray[Any]:
-        """Return [rows, dim] in memory; for small sets such as queries."""
-        parts = [block for _, block in self.blocks(1 << 16)]
-        if not parts:
-            return np.empty((0, self.vectors.dim), dtype=self.dtype)
-        return np.concatenate(parts)
+        return Vectors.joined([entry.vectors() for entry in self.shards])
 
 
 def _check_engine(folder: Path, shards: Sequence[EmbeddingShard]) -> None:

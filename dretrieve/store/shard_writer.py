@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dretrieve.errors import DataError, PreconditionError
 from dretrieve.store.atomic import explained, replacing, sync
@@ -34,6 +33,7 @@ from dretrieve.store.shards import Shard
 from dretrieve.store.stage import differences
 from dretrieve.store.stale import replaces_stale
 from dretrieve.store.state import clear_state, state_path
+from dretrieve.types import Vectors, offsets_of
 
 
 class ShardWriter:
@@ -67,39 +67,29 @@ class ShardWriter:
         """How many chunks of the shard are already durable."""
         return len(self.shard.chunks()) if self._journal is None else self._journal.chunks
 
-    def write(
-        self,
-        ids: Sequence[str],
-        vectors: NDArray[Any],
-        *,
-        lengths: NDArray[np.int64] | None = None,
-        salience: NDArray[Any] | None = None,
-    ) -> None:
-        """Append the next chunk: [rows, dim] vectors, or [tokens, dim] with ``lengths`` per row.
+    def write(self, ids: Sequence[str], vectors: Vectors) -> None:
+        """Append the next chunk.
 
         Raises:
             DataError: a vector with NaN or infinity, or a row of zeros (names the ids).
         """
         assert self._journal is not None
         start, stop = self.shard.chunks()[self._journal.chunks]
-        many = self.plan.vectors.kind == "many"
-        rows = len(vectors) if lengths is None else int(lengths.sum())
-        assert len(ids) == stop - start
-        assert rows == len(vectors)
-        assert many == (lengths is not None)
-        assert vectors.ndim == 2
-        assert vectors.shape[1] == self.plan.vectors.dim
+        assert len(ids) == len(vectors) == stop - start
+        assert vectors.many == (self.plan.vectors.kind == "many")
+        assert vectors.dim == self.plan.vectors.dim
+        assert (vectors.weights is not None) == self.plan.salience
         with np.errstate(over="ignore"):
-            stored = np.ascontiguousarray(vectors, dtype=self.plan.dtype)
-        check_vectors(stored, ids, lengths)
+            stored = np.ascontiguousarray(vectors.values, dtype=self.plan.dtype)
+        check_vectors(Vectors(stored, vectors.offsets), ids)
         parts: dict[str, bytes | memoryview] = {
             "vectors.npy": stored.data,
             "ids.txt": "".join(f"{text_id}\n" for text_id in ids).encode(),
         }
-        if lengths is not None:
-            parts["offsets.npy"] = np.ascontiguousarray(lengths, dtype=np.int64).data
-        if salience is not None:
-            parts["salience.npy"] = np.ascontiguousarray(salience, dtype=self.plan.dtype).data
+        if vectors.offsets is not None:  # a journal grows by lengths; `_finish_file` adds them up
+            parts["offsets.npy"] = np.diff(vectors.offsets).data
+        if vectors.weights is not None:
+            parts["salience.npy"] = np.ascontiguousarray(vectors.weights, dtype=self.plan.dtype).data
         self._journal.append(parts)
 
     def commit(self, counts: Mapping[str, int], details: Mapping[str, Any] | None = None) -> Manifest:
@@ -158,8 +148,7 @@ class ShardWriter:
                 return
             grown = io.BytesIO()
             self._journal.copy(name, grown)
-            lengths = np.frombuffer(grown.getvalue(), dtype=np.int64)
-            file.write(np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]).tobytes())
+            file.write(offsets_of(np.frombuffer(grown.getvalue(), dtype=np.int64)).tobytes())
 
     def _array_form(self, name: str) -> tuple[str, tuple[int, ...]]:
         if name == "offsets.npy":
@@ -171,12 +160,12 @@ class ShardWriter:
         return self.plan.dtype, ((items // dim, dim) if name == "vectors.npy" else (items,))
 
 
-def check_vectors(
-    vectors: NDArray[Any], ids: Sequence[str], lengths: NDArray[np.int64] | None = None
-) -> None:
-    """Raise `DataError` naming the texts whose vectors are not finite or entirely zero."""
-    finite, zero = np.isfinite(vectors).all(axis=1), ~vectors.any(axis=1)
-    owners = np.arange(len(ids)) if lengths is None else np.repeat(np.arange(len(ids)), lengths)
+def check_vectors(vectors: Vectors, ids: Sequence[str]) -> None:
+    """Raise `DataError` naming the texts that have a vector with NaN, infinity or only zeros."""
+    finite, zero = np.isfinite(vectors.values).all(axis=1), ~vectors.values.any(axis=1)
+    owners = np.arange(len(ids))
+    if vectors.offsets is not None:
+        owners = np.repeat(owners, np.diff(vectors.offsets))
     for bad, what in ((~finite, "NaN or infinity"), (zero, "only zeros")):
         if bad.any():
             named = ", ".join(ids[row] for row in dict.fromkeys(owners[bad].tolist()[:5]))

@@ -83,8 +83,8 @@ class Dev:
             queries = encode_records(model, "query", self.queries, "float32")
         depth = min(self.measure.parameters.k or WHOLE_LIST, len(passages))
         kept = search_exact(
-            ArraySource(passages),
-            queries,
+            ArraySource(passages.values),
+            queries.values,
             TopK.empty(len(queries), depth),
             self._ranks,
             (0, len(passages)),

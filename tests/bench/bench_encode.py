@@ -98,7 +98,7 @@ def contestants(precision: str, device: str, records: list) -> dict[str, Callabl
         return torch.cat(found).cpu()
 
     return {
-        OURS: lambda part: encode_records(ours, "passage", records[part]),
+        OURS: lambda part: encode_records(ours, "passage", records[part]).values,
         "sentence-transformers": lambda part: plain.encode(texts[part], batch_size=32),
         "sentence-transformers bf16, sorted": lambda part: half.encode(texts[part], batch_size=32),
         "loop, batch 8, unsorted": loop,

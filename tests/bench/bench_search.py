@@ -32,7 +32,7 @@ from dretrieve.store.embeddings import EmbeddingPlan, Embeddings  # noqa: E402
 from dretrieve.store.interrupt import Signals  # noqa: E402
 from dretrieve.store.shard_writer import ShardWriter  # noqa: E402
 from dretrieve.store.shards import shard_rows  # noqa: E402
-from dretrieve.types import Silent, VectorSpec  # noqa: E402
+from dretrieve.types import Silent, Vectors, VectorSpec  # noqa: E402
 
 CLUSTERS = 2000
 
@@ -58,7 +58,9 @@ def write_embeddings(folder: Path, rows: int, dim: int, centres: np.ndarray) -> 
     shard = shard_rows(rows, 0, 1)
     writer = ShardWriter(folder, shard, plan)
     for start, stop in shard.chunks():
-        writer.write([f"p{row}" for row in range(start, stop)], clustered(chance, centres, stop - start))
+        writer.write(
+            [f"p{row}" for row in range(start, stop)], Vectors(clustered(chance, centres, stop - start))
+        )
     writer.commit({})
     return Embeddings.open(folder)
 
@@ -73,7 +75,7 @@ def timed(work: Callable[[], object]) -> tuple[float, object]:
 def ours(index: flat.FlatIndex, queries: np.ndarray, k: int, threads: int) -> np.ndarray:
     """Return the k best rows of every query, best first."""
     kept = TopK.empty(len(queries), k)
-    index.search(queries, kept, (0, index.rows), ExactOptions(threads=threads))
+    index.search(Vectors(queries), kept, (0, index.rows), ExactOptions(threads=threads))
     return np.stack([rows for rows, _ in kept.best_first(index.passages.ranks)])
 
 
@@ -120,8 +122,9 @@ def main() -> None:
         )
         indexed, bare = flat.open_index(place / "index"), flat.over_embeddings(embeddings)
         peer = faiss.IndexFlatIP(given.dim)
-        for _, block in embeddings.blocks(1 << 16):
-            peer.add(block.astype(np.float32))
+        stored = embeddings.all_vectors().values
+        for row in range(0, len(stored), 1 << 16):
+            peer.add(stored[row : row + (1 << 16)].astype(np.float32))
         bare.passages.ranks  # noqa: B018  # sorting ids is not what is measured
         print(f"{given.rows:,} x {given.dim}, {given.threads} threads; flat index built in {built:.1f} s")
         print(f"{'batch':>6} {'k':>5}  {'way':<14} {'queries/s':>10} {'x faiss':>8} {'overlap':>8}")

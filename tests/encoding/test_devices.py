@@ -99,8 +99,10 @@ def test_gpu_and_cpu_vectors_agree(tiny_model, model, records):
     from dretrieve.encoding.pipeline import encode_records
     from dretrieve.models.loading import load_model
 
-    expected = encode_records(model, "passage", records, "float32")
+    expected = encode_records(model, "passage", records, "float32").values
     for precision in ("fp32", "bf16"):
-        found = encode_records(load_model(str(tiny_model), "cuda", precision), "passage", records, "float32")
+        found = encode_records(
+            load_model(str(tiny_model), "cuda", precision), "passage", records, "float32"
+        ).values
         units = [vectors / np.linalg.norm(vectors, axis=1, keepdims=True) for vectors in (expected, found)]
         assert (units[0] * units[1]).sum(axis=1).min() > 0.999

@@ -27,8 +27,8 @@ def test_pieces_come_back_in_row_order():
         Piece(np.array([1]), Encoded(torch.tensor([[1.0, 1.0]]))),
     ]
     found = assemble(pieces, tokens(), 2, many=False)
-    assert found.vectors.tolist() == [[0, 0], [1, 1], [2, 2]]
-    assert (found.tokens, found.truncated, found.rows, found.lengths) == (8, 1, 3, None)
+    assert found.vectors.values.tolist() == [[0, 0], [1, 1], [2, 2]]
+    assert (found.tokens, found.truncated, len(found.vectors), found.vectors.offsets) == (8, 1, 3, None)
 
 
 def test_token_vectors_keep_only_what_the_mask_keeps():
@@ -39,10 +39,10 @@ def test_token_vectors_keep_only_what_the_mask_keeps():
         Piece(np.array([2, 0]), Encoded(vectors, mask, weights)),
         Piece(np.array([1]), Encoded(vectors[:1] + 10, mask[:1] & False, weights[:1])),
     ]
-    found = assemble(pieces, tokens(), 2, many=True)
-    assert found.lengths is not None
-    assert found.lengths.tolist() == [2, 0, 1]
-    assert found.vectors.tolist() == [[4, 5], [6, 7], [0, 1]]
-    assert found.salience is not None
-    assert found.salience.tolist() == [0.25, 0.75, 0.5]
-    assert found.rows == 3
+    found = assemble(pieces, tokens(), 2, many=True).vectors
+    assert found.offsets is not None
+    assert found.offsets.tolist() == [0, 2, 2, 3]
+    assert found.values.tolist() == [[4, 5], [6, 7], [0, 1]]
+    assert found.weights is not None
+    assert found.weights.tolist() == [0.25, 0.75, 0.5]
+    assert len(found) == 3

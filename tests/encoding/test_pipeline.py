@@ -17,18 +17,18 @@ def reads(records, rows=1024):
 
 def test_vectors_come_in_the_order_of_the_texts(model, records):
     some = records[:40]
-    together = encode_records(model, "passage", some, "float32")
+    together = encode_records(model, "passage", some, "float32").values
     for row in (0, 7, 39):
-        alone = encode_records(model, "passage", [some[row]], "float32")[0]
+        alone = encode_records(model, "passage", [some[row]], "float32").values[0]
         np.testing.assert_allclose(alone, together[row], atol=1e-3)
 
 
 @pytest.mark.parametrize("threads", ["1", "2", "5"])
 def test_bytes_do_not_depend_on_the_number_of_threads(model, records, threads, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    expected = encode_records(model, "passage", records[:300])
+    expected = encode_records(model, "passage", records[:300]).values
     monkeypatch.setenv("OMP_NUM_THREADS", threads)
-    assert np.array_equal(encode_records(model, "passage", records[:300]), expected)
+    assert np.array_equal(encode_records(model, "passage", records[:300]).values, expected)
 
 
 def test_a_chunk_does_not_depend_on_the_chunks_before_it(model, records):
@@ -36,16 +36,16 @@ def test_a_chunk_does_not_depend_on_the_chunks_before_it(model, records):
     assert [len(chunk) for chunk in whole] == [1024, 1024, 452]
     later = [chunk.vectors for chunk in encode_chunks(model, "passage", reads(records)[1:])]
     for one, other in zip(whole[1:], later, strict=True):
-        assert np.array_equal(one, other)
+        assert np.array_equal(one.values, other.values)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_batch_1_and_64_agree(tiny_model, records, precision, monkeypatch):
     model = load_model(str(tiny_model), "cpu", precision)
     some = [record for record in records[:64] if record.text]
-    usual = encode_records(model, "passage", some, "float32")
+    usual = encode_records(model, "passage", some, "float32").values
     monkeypatch.setitem(__import__("dretrieve.encoding.pieces", fromlist=["BUDGETS"]).BUDGETS, "cpu", (1, 1))
-    alone = encode_records(model, "passage", some, "float32")
+    alone = encode_records(model, "passage", some, "float32").values
     units = [vectors / np.linalg.norm(vectors, axis=1, keepdims=True) for vectors in (usual, alone)]
     assert (units[0] * units[1]).sum(axis=1).min() > 1 - 1e-3
     if precision == "fp32":
@@ -55,7 +55,7 @@ def test_batch_1_and_64_agree(tiny_model, records, precision, monkeypatch):
 def test_progress_and_counts_add_up(model, records):
     seen: list[int] = []
     chunks = list(encode_chunks(model, "passage", reads(records[:1500]), advance=seen.append))
-    assert sum(seen) == sum(chunk.rows for chunk in chunks) == 1500
+    assert sum(seen) == sum(len(chunk.vectors) for chunk in chunks) == 1500
     expected = model.tokenizers["passage"].tokenize(records[:1500])
     assert sum(chunk.tokens for chunk in chunks) == int(expected.offsets[-1])
     assert sum(chunk.truncated for chunk in chunks) == expected.truncated > 0
@@ -63,19 +63,21 @@ def test_progress_and_counts_add_up(model, records):
 
 def test_the_sides_have_their_own_templates(tiny_model, model):
     record = [Record("1", "bees", "honey")]
-    passage, query = (encode_records(model, side, record, "float32") for side in ("passage", "query"))
+    passage, query = (encode_records(model, side, record, "float32").values for side in ("passage", "query"))
     assert not np.allclose(passage, query)
-    assert np.array_equal(encode_records(model, "query", [Record("1", "", "honey")], "float32"), query)
+    assert np.array_equal(encode_records(model, "query", [Record("1", "", "honey")], "float32").values, query)
 
 
 def test_what_is_stored_is_what_search_gets(model, records):
-    half, full = (encode_records(model, "passage", records[:50], dtype) for dtype in ("float16", "float32"))
+    half, full = (
+        encode_records(model, "passage", records[:50], dtype).values for dtype in ("float16", "float32")
+    )
     assert half.dtype == np.float16
     assert np.array_equal(half, full.astype(np.float16))
 
 
 def test_no_texts_give_no_vectors(model):
-    assert encode_records(model, "query", []).shape == (0, 32)
+    assert encode_records(model, "query", []).values.shape == (0, 32)
     assert list(encode_chunks(model, "query", [])) == []
 
 

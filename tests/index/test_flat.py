@@ -19,7 +19,7 @@ from dretrieve.order import id_ranks, top_k
 from dretrieve.scoring.dot import dot_matrix
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.interrupt import Signals
-from dretrieve.types import Silent
+from dretrieve.types import Silent, Vectors
 
 ROWS, DIM = 5000, 20
 
@@ -45,7 +45,9 @@ def build(embeddings: Path, output: Path, **options):
 def search(
     index: flat.FlatIndex, queries: np.ndarray, k: int, **options
 ) -> list[tuple[list[int], list[float]]]:
-    kept = index.search(queries, TopK.empty(len(queries), k), (0, index.rows), ExactOptions(**options))
+    kept = index.search(
+        Vectors(queries), TopK.empty(len(queries), k), (0, index.rows), ExactOptions(**options)
+    )
     return [(rows.tolist(), scores.tolist()) for rows, scores in kept.best_first(index.passages.ranks)]
 
 

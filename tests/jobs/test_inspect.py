@@ -22,7 +22,7 @@ from dretrieve.store.shard_writer import ShardWriter
 from dretrieve.store.shards import shard_rows
 from dretrieve.store.stage import Stage
 from dretrieve.store.state import recorded_state
-from dretrieve.types import VectorSpec
+from dretrieve.types import Vectors, VectorSpec
 
 
 def look(path: object, **options: bool) -> InspectResult:
@@ -110,7 +110,9 @@ def embed(folder: Path, shards: int, made: int) -> Path:
         shard = shard_rows(3000, index, shards)
         writer = ShardWriter(folder, shard, plan)
         for start, stop in shard.chunks():
-            writer.write([f"d{row}" for row in range(start, stop)], np.ones((stop - start, 4), np.float32))
+            writer.write(
+                [f"d{row}" for row in range(start, stop)], Vectors(np.ones((stop - start, 4), np.float32))
+            )
         writer.commit({"tokens": 1})
     return folder
 

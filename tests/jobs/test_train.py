@@ -238,7 +238,7 @@ def test_a_checkpoint_is_encoded_with(config_of, tiny_model, tmp_path, method):
     records = [Record("1", "Bees", "honey bee hive"), Record("2", "", "moon tide ocean")]
     models = [load_model(str(config.output / name)) for name in ("checkpoints/step-00000006", ".")]
     for side in ("query", "passage"):
-        vectors = [encode_records(model, side, records, "float32") for model in models]
+        vectors = [encode_records(model, side, records, "float32").values for model in models]
         np.testing.assert_allclose(*vectors, atol=1e-6)
         earlier = ModelCard.load(config.output / "checkpoints/step-00000004")
         assert earlier.fingerprint(side) != models[0].card.fingerprint(side)
@@ -466,7 +466,7 @@ def test_gradient_cache_and_checkpointing_train_to_the_same_weights_nearly(confi
         from dretrieve.types import Record
 
         assert tokens.pad_id == 0
-        vectors.append(encode_records(model, "query", [Record("q", "", "bee hive")], "float32"))
+        vectors.append(encode_records(model, "query", [Record("q", "", "bee hive")], "float32").values)
     np.testing.assert_allclose(vectors[1], vectors[0], atol=1e-4)
     np.testing.assert_allclose(vectors[2], vectors[0], atol=1e-4)
 

@@ -22,7 +22,7 @@ from dretrieve.store.shard_writer import ShardWriter
 from dretrieve.store.shards import shard_rows
 from dretrieve.store.stage import Stage
 from dretrieve.text.collection import Collection
-from dretrieve.types import Side, VectorSpec
+from dretrieve.types import Side, Vectors, VectorSpec
 
 TOPICS = ("bees", "tides", "bread", "chess", "volcano", "printing")
 RIGHT = [(f"q-{topic}-2", f"{topic}-2") for topic in TOPICS]
@@ -69,7 +69,7 @@ def embed(folder: Path, side: Side, sha256: str, rows: int, card: ModelCard = CA
     vectors = VectorSpec(dim, "one", "dot")
     plan = EmbeddingPlan(side=side, vectors=vectors, dtype="float16", options={}, inputs=inputs)
     writer = ShardWriter(folder, shard_rows(rows, 0, 1), plan)
-    writer.write([f"d{row}" for row in range(rows)], np.ones((rows, dim), np.float32))
+    writer.write([f"d{row}" for row in range(rows)], Vectors(np.ones((rows, dim), np.float32)))
     writer.commit({})
     return folder
 

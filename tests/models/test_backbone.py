@@ -93,7 +93,7 @@ def family(tiny_model, tmp_path):
 
 def vectors(folder, texts=TEXTS):
     records = [Record(str(row), "", text) for row, text in enumerate(texts)]
-    return encode_records(load_model(str(folder)), "passage", records, "float32")
+    return encode_records(load_model(str(folder)), "passage", records, "float32").values
 
 
 @pytest.mark.parametrize(("name", "numbers", "pooling", "attention", "unpadded"), FAMILIES)

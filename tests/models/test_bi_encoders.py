@@ -109,7 +109,7 @@ def check_loads_elsewhere(method, folder, sides):
     save_model(method, folder / "model")
     model = load_model(str(folder / "model"))
     for side, place in sides.items():
-        ours = torch.from_numpy(encode_records(model, side, RECORDS, "float32"))
+        ours = torch.from_numpy(encode_records(model, side, RECORDS, "float32").values)
         card = model.card.side(side)
         texts = [
             f"{record.title} {record.text}".strip() if side == "passage" else record.text

@@ -98,5 +98,5 @@ def test_minilm_is_sentence_transformers():
     folder = Path(minilm.__file__).parent / "model"
     theirs = sentence_transformers.SentenceTransformer(str(folder), device="cpu").encode(texts)
     records = [Record(str(row), "", text) for row, text in enumerate(texts)]
-    ours = encode_records(load_model("minilm"), "passage", records, "float32")
+    ours = encode_records(load_model("minilm"), "passage", records, "float32").values
     torch.testing.assert_close(torch.from_numpy(ours), torch.from_numpy(theirs), rtol=0, atol=1e-5)

@@ -72,7 +72,7 @@ def check_elsewhere(folder, sides=("query", "passage"), places=None):
 
     model = load_model(str(folder))
     for side in sides:
-        ours = encode_records(model, side, RECORDS, "float32")
+        ours = encode_records(model, side, RECORDS, "float32").values
         place = folder / model.card.side(side).folder
         theirs = SentenceTransformer(str(place), device="cpu")
         encode = theirs.encode_query if side == "query" else theirs.encode_document
@@ -196,5 +196,5 @@ def test_modules_behind_the_pooling_are_saved_where_sentence_transformers_finds_
     loaded = load_model(str(tmp_path / "saved"))
     ours = encode_records(
         loaded, "query", [Record(str(row), "", text) for row, text in enumerate(texts)], "float32"
-    )
+    ).values
     np.testing.assert_allclose(ours, theirs, atol=1e-5)

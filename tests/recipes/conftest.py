@@ -21,7 +21,7 @@ from dretrieve.store.fingerprint import sha256_bytes
 from dretrieve.store.shard_writer import ShardWriter
 from dretrieve.store.shards import shard_rows
 from dretrieve.store.stage import Stage, open_artefact
-from dretrieve.types import VectorSpec
+from dretrieve.types import Vectors, VectorSpec
 
 EXPECTED = Path(__file__).parents[2] / "recipes" / "taser" / "expected.yaml"
 WIKI = "c" * 64
@@ -159,7 +159,7 @@ class Work:
         place = self.folder / "vectors" / name
         writer = ShardWriter(place, shard_rows(2, 0, 1), plan)
         if not writer.complete:
-            writer.write(["x", "y"], np.ones((2, 4), np.float32))
+            writer.write(["x", "y"], Vectors(np.ones((2, 4), np.float32)))
             writer.commit({"rows": 2})
         return {"passages": Embeddings.open(place).fingerprint, "query_model": card.fingerprint("query")}
 

@@ -15,7 +15,7 @@ from dretrieve.store.fingerprint import sha256_bytes
 from dretrieve.store.shard_writer import ShardWriter
 from dretrieve.store.shards import shard_rows
 from dretrieve.store.stage import Stage, open_artefact
-from dretrieve.types import VectorSpec
+from dretrieve.types import Vectors, VectorSpec
 
 MEASURE = "Success@20"
 Make = Callable[..., Path]
@@ -84,7 +84,7 @@ class Work:
         place = self.folder / "embeddings" / name
         writer = ShardWriter(place, shard_rows(2, 0, 1), plan)
         if not writer.complete:
-            writer.write(["x", "y"], np.ones((2, 4), np.float32))
+            writer.write(["x", "y"], Vectors(np.ones((2, 4), np.float32)))
             writer.commit({"rows": 2})
         inputs = {"passages": Embeddings.open(place).fingerprint, "queries": "q" * 64}
         if query_model != "":

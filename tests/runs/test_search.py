@@ -13,6 +13,7 @@ from dretrieve.order import id_ranks, top_k
 from dretrieve.runs.search import QueryVectors, check_queries, search_arrays, search_run
 from dretrieve.scoring.dot import dot_matrix
 from dretrieve.store.embeddings import Embeddings
+from dretrieve.types import Vectors
 
 IDS = [f"p{row}" for row in range(12)]
 
@@ -26,7 +27,7 @@ def index(write_embeddings):
 def queries(**changes) -> QueryVectors:
     settings = {
         "ids": ["q1", "q2"],
-        "vectors": np.ones((2, 4), dtype=np.float32),
+        "vectors": Vectors(np.ones((2, 4), dtype=np.float32)),
         "passage_model": "abcdef0123456789",
         "fingerprint": "f",
         "name": "work/queries",
@@ -47,7 +48,13 @@ def test_another_models_queries_are_refused_with_both_names_and_the_cure(index) 
 
 def test_another_dim_is_refused(index) -> None:
     with pytest.raises(VerificationError, match=r"have 5 dimensions, the passages in .* have 4"):
-        check_queries(queries(vectors=np.ones((2, 5))), index.passages)
+        check_queries(queries(vectors=Vectors(np.ones((2, 5)))), index.passages)
+
+
+def test_vectors_of_the_other_kind_are_refused(index) -> None:
+    tokens = Vectors(np.ones((3, 4)), np.array([0, 1, 3]))
+    with pytest.raises(VerificationError, match=r"hold one vector per token, the passages in .* per passage"):
+        check_queries(queries(vectors=tokens), index.passages)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -55,7 +62,7 @@ def test_a_vector_that_is_no_number_names_its_query(index, bad) -> None:
     vectors = np.ones((2, 4), dtype=np.float32)
     vectors[1, 3] = bad
     with pytest.raises(DataError, match=r"the vector of query 'q2' in work/queries holds NaN"):
-        check_queries(queries(vectors=vectors), index.passages)
+        check_queries(queries(vectors=Vectors(vectors)), index.passages)
 
 
 def test_a_query_id_twice_is_refused(index) -> None:
@@ -64,9 +71,9 @@ def test_a_query_id_twice_is_refused(index) -> None:
 
 
 def test_run_holds_ids_scores_and_order(index) -> None:
-    asked = queries(vectors=np.array([[1, 0, 0, 0], [0, 1, -1, 0]], dtype=np.float32))
+    asked = queries(vectors=Vectors(np.array([[1, 0, 0, 0], [0, 1, -1, 0]], dtype=np.float32)))
     run = search_run(index, asked, TopK.empty(2, 5), (0, 12), ExactOptions())
-    scores = dot_matrix(asked.vectors, index.passages.vectors(0))
+    scores = dot_matrix(asked.vectors.values, index.passages.vectors(0).values)
     assert list(run.query_ids) == ["q1", "q2"]
     for query in range(2):
         best = top_k(scores[query], id_ranks(IDS), 5)
@@ -76,7 +83,9 @@ def test_run_holds_ids_scores_and_order(index) -> None:
 def test_arrays_in_memory_give_the_same_run(index) -> None:
     asked = queries()
     from_files = search_run(index, asked, TopK.empty(2, 7), (0, 12), ExactOptions())
-    in_memory = search_arrays((asked.ids, asked.vectors), (IDS, np.asarray(index.passages.vectors(0))), 7)
+    in_memory = search_arrays(
+        (asked.ids, asked.vectors.values), (IDS, np.asarray(index.passages.vectors(0).values)), 7
+    )
     for query in range(2):
         assert list(from_files.hits(query)) == list(in_memory.hits(query))
 

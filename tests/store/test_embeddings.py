@@ -6,14 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from dretrieve.errors import DretrieveError, PreconditionError, VerificationError
 from dretrieve.store.embeddings import EmbeddingPlan, Embeddings
 from dretrieve.store.shard_writer import ShardWriter
 from dretrieve.store.shards import shard_rows
-from dretrieve.types import VectorSpec
+from dretrieve.types import Vectors, VectorSpec
 
 ROWS = 4000
 VECTORS = np.arange(1, ROWS * 4 + 1, dtype=np.float32).reshape(ROWS, 4)
@@ -33,22 +31,33 @@ def write(
     for index in range(count) if indices is None else indices:
         writer = ShardWriter(folder, shard_rows(ROWS, index, count), plan)
         for start, stop in writer.shard.chunks():
-            writer.write([f"p{row}" for row in range(start, stop)], VECTORS[start:stop])
+            writer.write([f"p{row}" for row in range(start, stop)], Vectors(VECTORS[start:stop]))
         writer.commit({"rows": len(writer.shard)})
 
 
-@settings(max_examples=15)
-@given(st.integers(1, 6), st.integers(1, 5000), st.integers(0, ROWS), st.integers(0, ROWS))
-def test_blocks_are_the_rows_asked_for(tmp_path_factory, count: int, rows: int, low: int, high: int) -> None:
-    folder = tmp_path_factory.mktemp("embeddings")
-    write(folder, count)
-    embeddings = Embeddings.open(folder)
-    blocks = list(embeddings.blocks(rows, low, high))
-    found = [row + offset for row, block in blocks for offset in range(len(block))]
-    assert found == list(range(low, high))
-    for row, block in blocks:
-        assert 0 < len(block) <= rows
-        np.testing.assert_array_equal(block, VECTORS[row : row + len(block)])
+def test_vectors_of_all_shards_stand_in_row_order(tmp_path: Path) -> None:
+    write(tmp_path, 3)
+    np.testing.assert_array_equal(Embeddings.open(tmp_path).all_vectors().values, VECTORS)
+
+
+@pytest.mark.parametrize(
+    ("name", "broken", "words"),
+    [
+        ("offsets", np.array([0, 2, 1, 3]), "offsets.npy does not rise from 0"),
+        ("offsets", np.array([1, 2, 2, 3]), "offsets.npy does not rise from 0"),
+        ("offsets", np.array([0, 1, 3]), "offsets.npy has 3 entries"),
+        ("offsets", np.array([0, 1, 2, 2]), "vectors.npy has 3 entries where .* needs 2"),
+        ("salience", np.ones(4, np.float16), "salience.npy has 4 entries where .* needs 3"),
+    ],
+)
+def test_token_arrays_that_do_not_fit_together_are_refused(
+    write_embeddings, name: str, broken: np.ndarray, words: str
+) -> None:
+    tokens = Vectors(np.ones((3, 2)), np.array([0, 1, 1, 3]), np.ones(3))
+    embeddings = Embeddings.open(write_embeddings("emb", ["a", "b", "c"], tokens, score="maxsim_sum"))
+    np.save(embeddings.folder / f"shard-00000-of-00001.{name}.npy", broken)
+    with pytest.raises(VerificationError, match=words):
+        embeddings.all_vectors()
 
 
 def test_a_missing_shard_is_named(tmp_path: Path) -> None:

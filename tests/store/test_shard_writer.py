@@ -15,7 +15,7 @@ from dretrieve.errors import DataError, PreconditionError, VerificationError
 from dretrieve.store.embeddings import EmbeddingPlan, Embeddings
 from dretrieve.store.shard_writer import ShardWriter, check_vectors
 from dretrieve.store.shards import shard_rows
-from dretrieve.types import VectorSpec
+from dretrieve.types import Vectors, VectorSpec, offsets_of
 
 ROWS, DIM = 20_000, 16
 WRITER = """
@@ -39,9 +39,9 @@ def plan(**changes) -> EmbeddingPlan:
     return EmbeddingPlan(**{**settings, **changes})
 
 
-def vectors_of(start: int, stop: int) -> np.ndarray:
+def vectors_of(start: int, stop: int) -> Vectors:
     rows = np.arange(start, stop, dtype=np.float32)[:, None]
-    return np.sin(rows * np.arange(1, DIM + 1, dtype=np.float32)) + 2
+    return Vectors(np.sin(rows * np.arange(1, DIM + 1, dtype=np.float32)) + 2)
 
 
 def write_all(folder: Path, index: int = 0, count: int = 1, pause: float = 0.0) -> None:
@@ -133,7 +133,7 @@ def test_shards_hold_the_bytes_of_the_whole(tmp_path: Path) -> None:
     for index in range(3):
         write_all(tmp_path / "three", index, 3)
     one, three = (Embeddings.open(tmp_path / name) for name in ("one", "three"))
-    assert one.all_vectors().tobytes() == three.all_vectors().tobytes()
+    assert one.all_vectors().values.tobytes() == three.all_vectors().values.tobytes()
     assert one.ids() == three.ids()
     assert one.fingerprint == three.fingerprint
 
@@ -160,7 +160,7 @@ def test_an_empty_shard_is_legal(tmp_path: Path) -> None:
         writer.commit({"rows": len(writer.shard)})
     embeddings = Embeddings.open(tmp_path)
     assert [len(entry.shard) for entry in embeddings.shards] in ([5, 0], [0, 5])
-    np.testing.assert_array_equal(embeddings.all_vectors(), vectors_of(0, 5).astype(np.float16))
+    np.testing.assert_array_equal(embeddings.all_vectors().values, vectors_of(0, 5).values.astype(np.float16))
 
 
 def test_token_vectors_keep_their_offsets_and_salience(tmp_path: Path) -> None:
@@ -169,14 +169,15 @@ def test_token_vectors_keep_their_offsets_and_salience(tmp_path: Path) -> None:
     lengths = np.arange(1500) % 4 + 1
     for start, stop in writer.shard.chunks():
         tokens = int(lengths[start:stop].sum())
-        writer.write(
-            [str(row) for row in range(start, stop)],
-            np.full((tokens, DIM), start + 1.0),
-            lengths=lengths[start:stop],
-            salience=np.ones(tokens),
-        )
+        values = np.full((tokens, DIM), start + 1.0)
+        vectors = Vectors(values, offsets_of(lengths[start:stop]), np.ones(tokens))
+        writer.write([str(row) for row in range(start, stop)], vectors)
     writer.commit({"rows": 1500})
-    shard = Embeddings.open(tmp_path).shards[0]
+    embeddings = Embeddings.open(tmp_path)
+    shard, whole = embeddings.shards[0], embeddings.all_vectors()
+    assert (len(whole), whole.dim, whole.many) == (1500, DIM, True)
+    assert whole.weights is not None
+    assert whole.weights.sum() == lengths.sum()
     np.testing.assert_array_equal(shard.array("offsets"), np.concatenate([[0], np.cumsum(lengths)]))
     assert shard.array("vectors").shape == (lengths.sum(), DIM)
     assert shard.array("salience").shape == (lengths.sum(),)
@@ -189,13 +190,13 @@ def test_broken_vectors_are_refused_by_the_ids_of_their_texts(value: float, word
     vectors = np.ones((3, 4))
     vectors[1] = value
     with pytest.raises(DataError, match=rf"1 vectors hold {words}.*\(text ids b\)"):
-        check_vectors(vectors, ["a", "b", "c"])
+        check_vectors(Vectors(vectors), ["a", "b", "c"])
     with pytest.raises(DataError, match=r"text ids b\)"):
-        check_vectors(np.vstack([vectors, np.ones((1, 4))]), ["a", "b"], np.array([1, 3]))
+        check_vectors(Vectors(np.vstack([vectors, np.ones((1, 4))]), np.array([0, 1, 4])), ["a", "b"])
 
 
 def test_overflow_of_the_stored_type_is_refused(tmp_path: Path) -> None:
     writer = ShardWriter(tmp_path, shard_rows(2, 0, 1), plan())
     with pytest.raises(DataError, match="NaN or infinity"):
-        writer.write(["a", "b"], np.full((2, DIM), 1e6))
+        writer.write(["a", "b"], Vectors(np.full((2, DIM), 1e6)))
     writer.close()

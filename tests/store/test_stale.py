@@ -13,7 +13,7 @@ from dretrieve.store.shard_writer import ShardWriter
 from dretrieve.store.shards import shard_rows
 from dretrieve.store.stage import Stage
 from dretrieve.store.stale import replaces_stale
-from dretrieve.types import VectorSpec
+from dretrieve.types import Vectors, VectorSpec
 
 
 def finished(path: Path, hits: int) -> Stage:
@@ -56,7 +56,7 @@ def test_a_stale_shard_of_embeddings_is_encoded_again(tmp_path, monkeypatch):
         return ShardWriter(tmp_path, shard_rows(2, 0, 1), plan)
 
     first = writer("a")
-    first.write(["x", "y"], np.ones((2, 4), np.float32))
+    first.write(["x", "y"], Vectors(np.ones((2, 4), np.float32)))
     first.commit({"rows": 2})
     with pytest.raises(PreconditionError, match="passage_model a -> b"):
         writer("b")

@@ -39,12 +39,12 @@ def test_vectors_are_those_of_the_authors_forward(tiny_model, two_berts, dpr_ten
     model = load_model(str(tmp_path / "model"))
     assert model.card.method == "dpr"
     questions = [Record(str(row), "", text) for row, text in enumerate(QUESTIONS)]
-    ours = torch.from_numpy(encode_records(model, "query", questions, "float32"))
+    ours = torch.from_numpy(encode_records(model, "query", questions, "float32").values)
     straight = [text.replace("’", "'") for text in QUESTIONS]
     torch.testing.assert_close(ours, reference(two_berts["question_model"], straight), atol=1e-5, rtol=0)
     assert not torch.allclose(ours[0], reference(two_berts["question_model"], QUESTIONS[:1])[0], atol=1e-3)
     passages = [Record(str(row), title, text) for row, (title, text) in enumerate(PASSAGES)]
-    ours = torch.from_numpy(encode_records(model, "passage", passages, "float32"))
+    ours = torch.from_numpy(encode_records(model, "passage", passages, "float32").values)
     bert = two_berts["ctx_model"]
     theirs = [
         reference(bert, [title], [text]) if title else reference(bert, [text]) for title, text in PASSAGES

@@ -116,11 +116,11 @@ def test_vectors_are_those_of_the_authors_forward(six_layers, tensors, save_stat
     card = model.card
     assert (card.method, card.method_config["router"], card.method_config["every"]) == ("taser", "det", EVERY)
     records = [Record(str(row), "", text) for row, text in enumerate(QUESTIONS)]
-    ours = torch.from_numpy(encode_records(model, "query", records, "float32"))
+    ours = torch.from_numpy(encode_records(model, "query", records, "float32").values)
     theirs = [reference("question_model", 0, text.replace("’", "'")) for text in QUESTIONS]
     torch.testing.assert_close(ours, torch.stack(theirs), atol=1e-5, rtol=0)
     records = [Record(str(row), title, text) for row, (title, text) in enumerate(PASSAGES)]
-    ours = torch.from_numpy(encode_records(model, "passage", records, "float32"))
+    ours = torch.from_numpy(encode_records(model, "passage", records, "float32").values)
     theirs = [reference("ctx_model", 1, *filter(None, parts)) for parts in PASSAGES]
     torch.testing.assert_close(ours, torch.stack(theirs), atol=1e-5, rtol=0)
     swapped = reference("ctx_model", 0, *PASSAGES[0])
