@@ -51,7 +51,7 @@ def build(words: list[str]) -> Callable[..., None]:
     """
     from dretrieve.errors import UsageError
     from dretrieve.models.registry import METHODS, find
-    from dretrieve.training.options import ALIASES, TrainOptions
+    from dretrieve.training.options import TrainOptions
 
     name = words[0] if words and not words[0].startswith("-") else ""
     try:
@@ -65,8 +65,8 @@ def build(words: list[str]) -> Callable[..., None]:
     general = list(_own_fields(TrainOptions))
     parameters = [
         *_inputs(),
-        *(_parameter(field, f"Method {name}", ()) for field in own),
-        *(_parameter(field, "Options", ALIASES.get(field.name, ())) for field in general),
+        *(_parameter(field, f"Method {name}") for field in own),
+        *(_parameter(field, "Options") for field in general),
         *_common(),
     ]
     methods = "; ".join(f"{key} ({entry.text})" for key, entry in METHODS.items())
@@ -86,16 +86,15 @@ def _own_fields(config: type) -> Iterator[dataclasses.Field[Any]]:
     yield from dataclasses.fields(config)
 
 
-def _parameter(field: dataclasses.Field[Any], fallback: str, aliases: tuple[str, ...]) -> inspect.Parameter:
+def _parameter(field: dataclasses.Field[Any], fallback: str) -> inspect.Parameter:
     """Return the command line's option for a field of a config dataclass."""
     kind = KINDS[str(field.type)]
-    legal = field.metadata.get("legal", ())
-    text = str(field.metadata["help"])
-    text += f" One of {', '.join(map(str, legal))}." if legal else ""
-    names = [f"--{field.name.replace('_', '-')}", *aliases]
+    known = field.metadata["option"]
+    text = known.text + (f" One of {', '.join(map(str, known.legal))}." if known.legal else "")
+    names = [f"--{field.name.replace('_', '-')}", *known.aliases]
     if kind is bool and field.default is True:
         names = [f"{names[0]}/--no-{names[0][2:]}"]
-    option = typer.Option(*names, help=text, rich_help_panel=str(field.metadata.get("panel", fallback)))
+    option = typer.Option(*names, help=text, rich_help_panel=known.panel or fallback)
     return _keyword(field.name, Annotated[kind, option], [] if field.default == () else field.default)
 
 

@@ -27,13 +27,13 @@ from dretrieve.index.base import (
 )
 from dretrieve.index.exact import ExactOptions
 from dretrieve.index.top_k import TopK
+from dretrieve.options import option, read_settings
 from dretrieve.order import top_k
 from dretrieve.scoring.dot import dot_pairs, widened
 from dretrieve.store.atomic import make_folder
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.interrupt import Signals
 from dretrieve.store.manifest import Manifest, read_manifest
-from dretrieve.store.settings import choice, read_settings
 from dretrieve.store.stage import Stage, open_artefact
 from dretrieve.store.state import recorded_state
 from dretrieve.types import Progress, Vectors
@@ -88,39 +88,39 @@ def _pieces(dim: int) -> int:
 class HnswChoices:
     """``--set`` of an hnsw index to build; faiss ends with a segmentation fault on ``m=1``."""
 
-    m: int | None = choice(None, least=2, most=512)
-    ef_construction: int | None = choice(None, least=1, most=1_000_000)
+    m: int | None = option(None, least=2, most=512)
+    ef_construction: int | None = option(None, least=1, most=1_000_000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IvfChoices:
     """``--set`` of an ivf index to build."""
 
-    lists: int | None = choice(None, least=1, most=1 << 30)
+    lists: int | None = option(None, least=1, most=1 << 30)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IvfPqChoices:
     """``--set`` of an ivfpq index to build."""
 
-    lists: int | None = choice(None, least=1, most=1 << 30)
-    m: int | None = choice(None, least=1, most=1 << 16)
+    lists: int | None = option(None, least=1, most=1 << 30)
+    m: int | None = option(None, least=1, most=1 << 16)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HnswSearch:
     """``--set`` of a search in an hnsw index."""
 
-    candidates: int = choice(2, least=1, most=1_000_000)
-    ef_search: int = choice(256, least=1, most=1_000_000)
+    candidates: int = option(2, least=1, most=1_000_000)
+    ef_search: int = option(256, least=1, most=1_000_000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CellSearch:
     """``--set`` of a search in an ivf or ivfpq index; None probes a sixteenth of the cells, at least 8."""
 
-    candidates: int = choice(2, least=1, most=1_000_000)
-    probes: int | None = choice(None, least=1, most=1 << 30)
+    candidates: int = option(2, least=1, most=1_000_000)
+    probes: int | None = option(None, least=1, most=1 << 30)
 
 
 BUILT: dict[str, type] = {"hnsw": HnswChoices, "ivf": IvfChoices, "ivfpq": IvfPqChoices}

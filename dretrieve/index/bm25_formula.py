@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dretrieve.errors import UsageError
-from dretrieve.store.settings import choice
+from dretrieve.options import option
 
 STAGE = "index-bm25"
 
@@ -30,8 +30,8 @@ class Bm25Options:
         b: weight of a passage's length, 0 to 1 (Anserini's default 0.4).
     """
 
-    k1: float = choice(0.9, least=0, most=100)
-    b: float = choice(0.4, least=0, most=1)
+    k1: float = option(0.9, least=0, most=100)
+    b: float = option(0.4, least=0, most=1)
 
     def __post_init__(self) -> None:
         if not 0 <= self.k1 <= 100:

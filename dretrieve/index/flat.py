@@ -27,12 +27,12 @@ from dretrieve.index.base import (
 from dretrieve.index.exact import Block, ExactOptions, check_finite, search_exact
 from dretrieve.index.top_k import TopK
 from dretrieve.kernels.codes import PANEL_ROWS, Codes, centre_of, pack_passages
+from dretrieve.options import NoChoices, read_settings
 from dretrieve.store.atomic import make_folder
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.interrupt import Signals
 from dretrieve.store.manifest import Manifest
 from dretrieve.store.npy import map_array, npy_header, write_array
-from dretrieve.store.settings import NoChoices, read_settings
 from dretrieve.store.stage import Stage, open_artefact
 from dretrieve.store.state import recorded_state
 from dretrieve.types import Progress, Vectors

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 from dretrieve.errors import UsageError
 from dretrieve.index.bm25_formula import STAGE, Bm25Options
+from dretrieve.options import read_settings
 from dretrieve.store.interrupt import Signals
 from dretrieve.store.manifest import Manifest
-from dretrieve.store.settings import read_settings
 from dretrieve.store.stage import Stage, open_artefact
 from dretrieve.types import Progress, Run, Texts
 

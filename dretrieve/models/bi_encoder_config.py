@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dretrieve.errors import UsageError
-from dretrieve.models.config import check_legal, option
+from dretrieve.options import check, option
 
 AUTO = "auto"
 POOLINGS = ("cls", "mean", "last", "max", "weightedmean", "mean_sqrt_len")  # those of `models.pooling`
@@ -22,7 +22,7 @@ class BiEncoderConfig:
 
     pooling: str = option(AUTO, "How token states become one vector.", legal=(AUTO, *POOLINGS))
     normalize: str = option(AUTO, "Whether vectors get length 1.", legal=(AUTO, "yes", "no"))
-    temperature: float = option(0.0, "Divides the scores in the loss; 0: .05 if normalised, else 1.")
+    temperature: float = option(0.0, "Divides the scores in the loss; 0: .05 if normalised, else 1.", least=0)
     query_max_len: int = option(0, "Longest query in tokens; 0 as the backbone.")
     passage_max_len: int = option(0, "Longest passage in tokens; 0 as the backbone.")
     query_template: str = option("", "Form of a query, for example 'query: {text}'.")
@@ -30,9 +30,7 @@ class BiEncoderConfig:
     pair: str = option(AUTO, "Title and text as a tokenizer pair (DPR).", legal=(AUTO, "yes", "no"))
 
     def __post_init__(self) -> None:
-        check_legal(self)
-        if self.temperature < 0:
-            raise UsageError(f"--temperature {self.temperature} must be above 0 (or 0 for the default)")
+        check(self)
         for name in ("query_max_len", "passage_max_len"):
             value = getattr(self, name)
             if value != 0 and value < 4:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dretrieve.errors import DataError, UsageError
-from dretrieve.store.settings import NoChoices, read_settings
+from dretrieve.options import NoChoices, read_settings
 
 if TYPE_CHECKING:
     from dretrieve.models.base import Method

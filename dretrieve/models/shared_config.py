@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from dretrieve.errors import UsageError
 from dretrieve.models.bi_encoder_config import BiEncoderConfig
-from dretrieve.models.config import option
+from dretrieve.options import option
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 
 from dretrieve.errors import UsageError
 from dretrieve.models.bi_encoder_config import BiEncoderConfig
-from dretrieve.models.config import option
+from dretrieve.options import option
 
 MOST_EXPERTS = 64
 DETERMINISTIC_EXPERTS = 2
@@ -25,34 +25,34 @@ class TaserConfig(BiEncoderConfig):
         "Who chooses a token's expert: det (its side), seq (a gate on [CLS]), tok (a gate on it), none.",
         legal=("det", "seq", "tok", "none"),
     )
-    num_experts: int = option(2, "Experts in each specialised layer; 1 is the method shared.")
-    every: int = option(3, "Layers from one specialised to the next; 3: two shared, one specialised.")
+    num_experts: int = option(
+        2, "Experts in each specialised layer; 1 is the method shared.", least=1, most=MOST_EXPERTS
+    )
+    every: int = option(
+        3, "Layers from one specialised to the next; 3: two shared, one specialised.", least=1
+    )
     share_router: bool = option(True, "One gate for all specialised layers, or one for each (seq, tok).")
-    entropy_weight: float = option(0.01, "Weight of the gates' entropy, which training raises (seq, tok).")
+    entropy_weight: float = option(
+        0.01, "Weight of the gates' entropy, which training raises (seq, tok).", least=0
+    )
     router_gradient: str = option(
         "chosen",
         "Which gate entries learn (seq, tok): chosen costs nothing; all also runs the experts not chosen.",
         legal=("chosen", "all"),
     )
-    layer_decay: float = option(1.0, "Multiplies the learning rate per layer downwards; the authors' is .8.")
+    layer_decay: float = option(
+        1.0, "Multiplies the learning rate per layer downwards; the authors' is .8.", above=0, most=1
+    )
 
     def __post_init__(self) -> None:
         BiEncoderConfig.__post_init__(self)
-        if not 1 <= self.num_experts <= MOST_EXPERTS:
-            raise UsageError(f"--num-experts {self.num_experts} makes no sense; give 1 to {MOST_EXPERTS}")
         if self.router == "det" and self.num_experts not in (1, DETERMINISTIC_EXPERTS):
             raise UsageError(
                 f"--router det has one expert for queries and one for passages, not {self.num_experts} (with "
                 "more, the authors' code draws one at random); give --num-experts 2, or --router seq or tok"
             )
-        if self.every < 1:
-            raise UsageError(f"--every {self.every} fits no layer; give 1 (every layer) or more")
-        if self.entropy_weight < 0:
-            raise UsageError(f"--entropy-weight {self.entropy_weight} must be 0 or more")
         if self.router in ("det", "none"):
             self._refuse_gates_options()
-        if not 0 < self.layer_decay <= 1:
-            raise UsageError(f"--layer-decay {self.layer_decay} must lie above 0 and at most 1 (1: no decay)")
 
     def _refuse_gates_options(self) -> None:
         for field in fields(self):

@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 from dretrieve.errors import UsageError
-from dretrieve.models.config import Phase, check_legal, option
+from dretrieve.models.config import Phase
+from dretrieve.options import check, flag_of, option, options
 
-DATA, LEARNING, RHYTHM, COMPUTE = "Data", "Learning", "Rhythm", "Compute"
-# These change no bytes of the result (the dev set counts by its contents): a training goes on under others.
-FREE = frozenset(
-    {
-        "dev",
-        "save_steps",
-        "save_total_limit",
-        "keep_checkpoints",
-        "report_to",
-        "resume",
-        "device",
-        "max_minutes",
-    }
-)
 OF_TEACHER = frozenset({"distil_weight", "distil_loss", "distil_temperature", "distil_student_temperature"})
 OF_DEV = frozenset({"dev_metric", "dev_queries", "dev_pool", "eval_steps", "patience"})
 LENGTH = ("max_steps", "num_train_epochs")
@@ -36,121 +24,95 @@ OF_PHASE = (
     "per_device_train_batch_size",
     "train_group_size",
 )
-ALIASES: dict[str, tuple[str, ...]] = {
-    "per_device_train_batch_size": ("--batch-size",),
-    "num_train_epochs": ("--epochs",),
-    "learning_rate": ("--lr",),
-    "grad_cache": ("--gradient-cache",),
-}
-
-
-def panel(default: Any, text: str, where: str, *, legal: tuple[object, ...] = ()) -> Any:
-    """Return a field with help, legal values and the group it stands in."""
-    found: Any = option(default, text, legal=legal)
-    found.metadata = {**found.metadata, "panel": where}
-    return found
+_data = partial(option, panel="Data")
+_learning = partial(option, panel="Learning")
+_rhythm = partial(option, panel="Rhythm")
+_compute = partial(option, panel="Compute")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainOptions:
-    """How to train, whatever the method."""
+    """How to train, whatever the method; under other ``free`` options a training goes on."""
 
-    dev: str = panel("", "Collection and split that chooses the weights, DIR:split.", DATA)
-    dev_metric: str = panel("nDCG@10", "The measure on dev.", DATA)
-    dev_queries: int = panel(1000, "Dev queries at most; 0 takes all.", DATA)
-    dev_pool: int = panel(5000, "Passages searched on dev; 0 takes all.", DATA)
-    train_group_size: int = panel(2, "Passages per query: one positive and hard negatives.", DATA)
-    positives: str = panel("sample", "Which positive of several.", DATA, legal=("sample", "first"))
+    dev: str = _data("", "Collection and split that chooses the weights, DIR:split.", free=True)
+    dev_metric: str = _data("nDCG@10", "The measure on dev.")
+    dev_queries: int = _data(1000, "Dev queries at most; 0 takes all.", least=0)
+    dev_pool: int = _data(5000, "Passages searched on dev; 0 takes all.", least=0)
+    train_group_size: int = _data(2, "Passages per query: one positive and hard negatives.", least=1)
+    positives: str = _data("sample", "Which positive of several.", legal=("sample", "first"))
 
-    per_device_train_batch_size: int = panel(32, "Queries per step and process.", LEARNING)
-    num_train_epochs: float = panel(3.0, "Passes over the data.", LEARNING)
-    max_steps: int = panel(0, "Steps, instead of passes.", LEARNING)
-    learning_rate: float = panel(2e-5, "The highest rate.", LEARNING)
-    lr_scheduler_type: str = panel(
-        "linear", "Course of the rate.", LEARNING, legal=("linear", "cosine", "constant")
+    per_device_train_batch_size: int = _learning(
+        32, "Queries per step and process.", least=2, aliases=("--batch-size",)
     )
-    warmup_ratio: float = panel(0.1, "Part of the steps in which the rate rises.", LEARNING)
-    warmup_steps: int = panel(0, "The same as a number of steps.", LEARNING)
-    phase: tuple[str, ...] = panel(
-        (), "Options of one phase of the method: name=PHASE,OPTION=VALUE,…; repeat for several.", LEARNING
+    num_train_epochs: float = _learning(3.0, "Passes over the data.", above=0, aliases=("--epochs",))
+    max_steps: int = _learning(0, "Steps, instead of passes.", least=0)
+    learning_rate: float = _learning(2e-5, "The highest rate.", above=0, aliases=("--lr",))
+    lr_scheduler_type: str = _learning(
+        "linear", "Course of the rate.", legal=("linear", "cosine", "constant")
     )
-    weight_decay: float = panel(0.0, "AdamW's decay of matrices.", LEARNING)
-    adam_beta1: float = panel(0.9, "AdamW's beta 1.", LEARNING)
-    adam_beta2: float = panel(0.999, "AdamW's beta 2.", LEARNING)
-    adam_epsilon: float = panel(1e-8, "AdamW's epsilon.", LEARNING)
-    max_grad_norm: float = panel(1.0, "The whole batch's gradient is cut to this length; 0 never.", LEARNING)
-    gradient_accumulation_steps: int = panel(1, "Only 1: see --grad-cache.", LEARNING)
-    distil_weight: float = panel(
+    warmup_ratio: float = _learning(0.1, "Part of the steps in which the rate rises.", least=0, most=1)
+    warmup_steps: int = _learning(0, "The same as a number of steps.", least=0)
+    phase: tuple[str, ...] = _learning(
+        (), "Options of one phase of the method: name=PHASE,OPTION=VALUE,…; repeat for several."
+    )
+    weight_decay: float = _learning(0.0, "AdamW's decay of matrices.", least=0)
+    adam_beta1: float = _learning(0.9, "AdamW's beta 1.", least=0, below=1)
+    adam_beta2: float = _learning(0.999, "AdamW's beta 2.", least=0, below=1)
+    adam_epsilon: float = _learning(1e-8, "AdamW's epsilon.", above=0)
+    max_grad_norm: float = _learning(
+        1.0, "The whole batch's gradient is cut to this length; 0 never.", least=0
+    )
+    gradient_accumulation_steps: int = _learning(1, "Only 1: see --grad-cache.")
+    distil_weight: float = _learning(
         0.0,
         "Share of the loss that a teacher's scores in the data have, 0 to 1; the labels' has the rest.",
-        LEARNING,
+        least=0,
+        most=1,
     )
-    distil_loss: str = panel("kl", "What is learned from them.", LEARNING, legal=("kl", "margin-mse"))
-    distil_temperature: float = panel(1.0, "Divides the teacher's scores and the model's (kl).", LEARNING)
-    distil_student_temperature: float = panel(
-        0.0, "Another divisor of the model's; 0 the same. Vectors of length 1 want about .05.", LEARNING
+    distil_loss: str = _learning("kl", "What is learned from them.", legal=("kl", "margin-mse"))
+    distil_temperature: float = _learning(1.0, "Divides the teacher's scores and the model's (kl).", above=0)
+    distil_student_temperature: float = _learning(
+        0.0, "Another divisor of the model's; 0 the same. Vectors of length 1 want about .05.", least=0
     )
-    seed: int = panel(42, "Of data order, sampling, dropout and new weights.", LEARNING)
+    seed: int = _learning(42, "Of data order, sampling, dropout and new weights.")
 
-    logging_steps: int = panel(10, "A point of the curve.", RHYTHM)
-    save_steps: int = panel(200, "A checkpoint; 0 only at the end.", RHYTHM)
-    save_total_limit: int = panel(2, "Checkpoints that stay while training.", RHYTHM)
-    keep_checkpoints: bool = panel(False, "They stay after the training, each a model for encode.", RHYTHM)
-    eval_steps: int = panel(0, "A look at dev; 0 at the end of each pass.", RHYTHM)
-    patience: int = panel(0, "Looks without a better value before training ends; 0 never.", RHYTHM)
-    report_to: str = panel("none", "tensorboard, wandb or none; several with commas.", RHYTHM)
-    resume: str = panel(
-        "auto", "Go on from a checkpoint if there is one.", RHYTHM, legal=("auto", "never", "must")
+    logging_steps: int = _rhythm(10, "A point of the curve.", least=0)
+    save_steps: int = _rhythm(200, "A checkpoint; 0 only at the end.", least=0, free=True)
+    save_total_limit: int = _rhythm(2, "Checkpoints that stay while training.", least=1, free=True)
+    keep_checkpoints: bool = _rhythm(
+        False, "They stay after the training, each a model for encode.", free=True
     )
-    max_minutes: float = panel(
-        0.0, "Stop after so many minutes with exit code 75; the same command goes on; 0 never.", RHYTHM
+    eval_steps: int = _rhythm(0, "A look at dev; 0 at the end of each pass.", least=0)
+    patience: int = _rhythm(0, "Looks without a better value before training ends; 0 never.", least=0)
+    report_to: str = _rhythm("none", "tensorboard, wandb or none; several with commas.", free=True)
+    resume: str = _rhythm(
+        "auto", "Go on from a checkpoint if there is one.", legal=("auto", "never", "must"), free=True
+    )
+    max_minutes: float = _rhythm(
+        0.0,
+        "Stop after so many minutes with exit code 75; the same command goes on; 0 never.",
+        least=0,
+        free=True,
     )
 
-    grad_cache: int = panel(
-        0, "Gradient cache with so many tokens a piece: big batches in little memory; 0 off.", COMPUTE
+    grad_cache: int = _compute(
+        0,
+        "Gradient cache with so many tokens a piece: big batches in little memory; 0 off.",
+        least=0,
+        aliases=("--gradient-cache",),
     )
-    gradient_checkpointing: bool = panel(False, "Recompute activations: less memory, slower.", COMPUTE)
-    device: str = panel("auto", "auto, cpu, cuda or cuda:N.", COMPUTE)
-    precision: str = panel("auto", "Number type of the products.", COMPUTE, legal=("auto", "fp32", "bf16"))
+    gradient_checkpointing: bool = _compute(False, "Recompute activations: less memory, slower.")
+    device: str = _compute("auto", "auto, cpu, cuda or cuda:N.", free=True)
+    precision: str = _compute("auto", "Number type of the products.", legal=("auto", "fp32", "bf16"))
 
     def __post_init__(self) -> None:
-        check_legal(self)
+        check(self)
         if self.gradient_accumulation_steps != 1:
             raise UsageError(
                 f"--gradient-accumulation-steps {self.gradient_accumulation_steps}: accumulated small "
                 "batches have fewer negatives than one large batch; give a larger "
                 "--per-device-train-batch-size with --grad-cache 8192, which needs no more memory"
             )
-        for name, least in (
-            ("per_device_train_batch_size", 2),
-            ("train_group_size", 1),
-            ("max_steps", 0),
-            ("logging_steps", 0),
-            ("save_steps", 0),
-            ("save_total_limit", 1),
-            ("eval_steps", 0),
-            ("patience", 0),
-            ("grad_cache", 0),
-            ("warmup_steps", 0),
-            ("dev_queries", 0),
-            ("dev_pool", 0),
-            ("max_minutes", 0),
-            ("weight_decay", 0),
-            ("max_grad_norm", 0),
-        ):
-            if getattr(self, name) < least:
-                flag = name.replace("_", "-")
-                raise UsageError(f"--{flag} {getattr(self, name)} is too small; give {least} or more")
-        if self.num_train_epochs <= 0 or self.learning_rate <= 0:
-            raise UsageError("--num-train-epochs and --learning-rate must be above 0")
-        for name in ("adam_beta1", "adam_beta2"):
-            if not 0 <= getattr(self, name) < 1:
-                flag = name.replace("_", "-")
-                raise UsageError(f"--{flag} {getattr(self, name)} must be at least 0 and below 1")
-        if self.adam_epsilon <= 0:
-            raise UsageError(f"--adam-epsilon {self.adam_epsilon} must be above 0; 1e-8 is usual")
-        if not 0 <= self.warmup_ratio <= 1:
-            raise UsageError(f"--warmup-ratio {self.warmup_ratio} must lie between 0 and 1")
         if self.patience and not self.dev:
             raise UsageError("--patience watches the dev set; give --dev DIR:split too")
         self._check_teacher()
@@ -202,21 +164,17 @@ class TrainOptions:
         return replace(self, **{**defaults, **chosen, "phase": ()})
 
     def _check_teacher(self) -> None:
-        if not 0 <= self.distil_weight <= 1:
-            raise UsageError(f"--distil-weight {self.distil_weight} must lie between 0 and 1")
-        if self.distil_temperature <= 0 or self.distil_student_temperature < 0:
-            raise UsageError("--distil-temperature and --distil-student-temperature must be above 0")
         given = [
-            item.name
-            for item in fields(self)
+            flag_of(item)
+            for item, _ in options(self)
             if item.name in OF_TEACHER - {"distil_weight"} and getattr(self, item.name) != item.default
         ]
         if given and not self.distil_weight:
-            flag = given[0].replace("_", "-")
-            raise UsageError(f"--{flag} without --distil-weight changes nothing; give a weight up to 1 too")
+            raise UsageError(f"{given[0]} without --distil-weight changes nothing; give a weight up to 1 too")
         if self.distil_loss == "margin-mse" and len(given) > 1:
-            flag = given[-1].replace("_", "-")
-            raise UsageError(f"--{flag} belongs to --distil-loss kl; margin-mse compares margins as they are")
+            raise UsageError(
+                f"{given[-1]} belongs to --distil-loss kl; margin-mse compares margins as they are"
+            )
         if self.distil_weight and self.train_group_size < 2:
             raise UsageError(
                 f"--distil-weight compares a query's own passages; give --train-group-size 2 or more, "
@@ -224,9 +182,13 @@ class TrainOptions:
             )
 
     def recorded(self) -> dict[str, Any]:
-        """Return those that can change the result, for the manifest; inputs are named by their contents."""
-        left_out = FREE | (frozenset() if self.dev else OF_DEV)
+        """Return those that can change the result, for the manifest; the dev set counts by its contents."""
+        left_out = frozenset() if self.dev else OF_DEV
         left_out |= frozenset() if self.distil_weight else OF_TEACHER
         left_out |= {"phase"}
-        recorded = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in left_out}
+        recorded = {
+            item.name: getattr(self, item.name)
+            for item, known in options(self)
+            if not known.free and item.name not in left_out
+        }
         return recorded | ({"phases": self.of_phases()} if self.phase else {})

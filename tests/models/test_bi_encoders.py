@@ -178,8 +178,8 @@ def test_adapters_train_alone_and_are_merged_when_saved(tiny_model, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"pooling": "sum"}, "--pooling sum is unknown; choose one of auto, cls, mean, last, max"),
-        ({"temperature": -1.0}, "--temperature -1.0 must be above 0"),
+        ({"pooling": "sum"}, "--pooling sum: expected auto or cls or mean or last or max"),
+        ({"temperature": -1.0}, "--temperature -1.0: expected a number from 0"),
         ({"query_max_len": 2}, "--query-max-len 2 leaves no room"),
         ({"lora": True, "lora_r": 0}, "--lora-r 0"),
     ],
@@ -220,4 +220,4 @@ def test_every_registered_method_has_a_config_of_plain_values():
         assert find(name).method().config_class is config
         for field in dataclasses.fields(config):
             assert isinstance(field.default, str | int | float | bool | tuple)
-            assert field.metadata["help"].endswith(".")
+            assert field.metadata["option"].text.endswith(".")

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import pytest
 
 from dretrieve.errors import UsageError
-from dretrieve.models.config import check_legal, option
 from dretrieve.models.registry import METHODS, find
+from dretrieve.options import check, option
 
 
 @dataclass(frozen=True)
@@ -16,22 +16,22 @@ class Config:
     part: float = option(0.5, "How much.")
 
     def __post_init__(self):
-        check_legal(self)
+        check(self)
 
 
 def test_options_are_fields_with_their_help():
     assert Config().size == 3
-    assert Config.__dataclass_fields__["gate"].metadata["help"] == "Which."
+    assert Config.__dataclass_fields__["gate"].metadata["option"].text == "Which."
 
 
 def test_an_illegal_value_lists_the_legal_ones():
-    with pytest.raises(UsageError, match="--gate most is unknown; choose one of top1, all"):
+    with pytest.raises(UsageError, match="--gate most: expected top1 or all"):
         Config(gate="most")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_numbers_are_finite(value):
-    with pytest.raises(UsageError, match=f"--part {value} is no finite number"):
+    with pytest.raises(UsageError, match=f"--part {value}: expected a number"):
         Config(part=value)
 
 

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 import pytest
 
 from dretrieve.errors import UsageError
-from dretrieve.store.settings import NoChoices, choice, read_settings
+from dretrieve.options import NoChoices, option, read_settings
 
 
 @dataclass(frozen=True)
 class Choices:
-    mode: str = choice("top1", legal=("top1", "all"))
-    share: float = choice(0.5, least=0, most=1)
-    routing: bool = choice(True)
-    lists: int | None = choice(None, least=2, most=1024)
+    mode: str = option("top1", legal=("top1", "all"))
+    share: float = option(0.5, least=0, most=1)
+    routing: bool = option(True)
+    lists: int | None = option(None, least=2, most=1024)
 
 
 def test_values_keep_their_type_and_the_rest_its_default() -> None:

@@ -1,0 +1,214 @@
+"""An option: one field of a config dataclass that carries its help, its legal values and its spellings.
+
+From such dataclasses come a command's options and help, ``--config``, ``--set`` and what is said of a wrong
+value; so a config is the only place that describes an option. Free of torch and numpy.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from dretrieve.errors import UsageError
+
+Kind = TypeVar("Kind")
+REQUIRED: Any = dataclasses.MISSING
+NUMBERS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """What is known of one option beside its name, type and default (which are the field's).
+
+    Attributes:
+        text: one line of help.
+        legal: the only values; empty when any of the type is one (a ``Literal`` type says it too).
+        least: the smallest number.
+        most: the largest number.
+        above: every number is larger.
+        below: every number is smaller.
+        panel: the group that it stands in.
+        flag: its first spelling, if it is not the field's name with dashes.
+        aliases: further spellings.
+        metavar: what the help writes for the value.
+        hidden: the help leaves it out.
+        argument: it is given by its position.
+        parse: from the words of the command line (of a repeatable option: their list) to the value.
+        words: what the command line writes for each value, where that is not the value itself.
+        sides: of a method's choice, the sides whose vectors it changes.
+        free: it cannot change a byte of the result.
+    """
+
+    text: str = ""
+    legal: tuple[object, ...] = ()
+    least: float | None = None
+    most: float | None = None
+    above: float | None = None
+    below: float | None = None
+    panel: str = ""
+    flag: str = ""
+    aliases: tuple[str, ...] = ()
+    metavar: str | None = None
+    hidden: bool = False
+    argument: bool = False
+    parse: Callable[[Any], Any] | None = None
+    words: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    sides: tuple[str, ...] = ("query", "passage")
+    free: bool = False
+
+
+def option(default: Any, text: str = "", **more: Any) -> Any:
+    """Return a dataclass field that is an option.
+
+    Args:
+        default: its value when nothing is said, `REQUIRED`, or a dict, of which each config gets its own.
+        text: one line of help.
+        more: see `Option`.
+    """
+    metadata = {"option": Option(text=text, **more)}
+    if isinstance(default, dict):
+        return dataclasses.field(default_factory=lambda: dict(default), metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def option_of(field: dataclasses.Field[Any]) -> Option | None:
+    """Return what is known of the field's option; None of a field that is none."""
+    found: Option | None = field.metadata.get("option")
+    return found
+
+
+def flag_of(field: dataclasses.Field[Any]) -> str:
+    """Return how the command line spells the field: ``--num-negatives``."""
+    known = option_of(field)
+    return known.flag if known and known.flag else f"--{field.name.replace('_', '-')}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NoChoices:
+    """Of an owner that leaves nothing open to ``--set``."""
+
+
+@cache
+def types_of(kind: type) -> dict[str, Any]:
+    """Return the type of every field of the dataclass."""
+    return get_type_hints(kind)
+
+
+def legal_values(hint: Any, known: Option) -> tuple[object, ...]:
+    """Return the only values that the field may have; empty when any of its type is one."""
+    found = [
+        part for each in (hint, *get_args(hint)) if get_origin(each) is Literal for part in get_args(each)
+    ]
+    return known.legal or tuple(found)
+
+
+def check(config: Any) -> None:
+    """Refuse a value that its field does not allow; a config calls it in ``__post_init__``.
+
+    Raises:
+        UsageError: names the option, the value and what is legal.
+    """
+    for field in dataclasses.fields(config):
+        known, value = option_of(field), getattr(config, field.name)
+        if known is None or value is field.default:
+            continue
+        hint = types_of(type(config))[field.name]
+        if not _fits(value, hint, known):
+            raise UsageError(f"{flag_of(field)} {value}: expected {expected(hint, known)}")
+
+
+def expected(hint: Any, known: Option) -> str:
+    """Return what is legal, in words: ``det or seq``, ``a whole number from 2 to 512``."""
+    if legal := legal_values(hint, known):
+        return " or ".join(str(value) for value in legal)
+    kinds = _numbers(hint)
+    words = NUMBERS[kinds[0]] if kinds else "another value"
+    limits = ((known.least, "from"), (known.above, "above"), (known.most, "to"), (known.below, "below"))
+    named = [f"{word} {limit:,}" for limit, word in limits if limit is not None]
+    return " ".join([words, " and ".join(named) if known.below is not None else " ".join(named)]).rstrip()
+
+
+def read_settings(kind: type[Kind], given: Mapping[str, Any], owner: str) -> Kind:
+    """Return what ``--set name=value`` chose, over the defaults of the owner's dataclass of choices.
+
+    Args:
+        kind: the dataclass; its fields are int, float, bool or str, each perhaps None.
+        given: name to value, as YAML reads it.
+        owner: who takes them, for the message.
+
+    Raises:
+        UsageError: a name that the owner does not have, a value of another type or out of bounds; says
+            what is legal.
+    """
+    hints, values = types_of(kind), {}
+    known = {field.name: (hints[field.name], about) for field, about in options(kind)}
+    for name, value in given.items():
+        if name not in known:
+            legal = ", ".join(f"{each} ({expected(*about)})" for each, about in known.items())
+            raise UsageError(f"--set {name}: {owner} takes {legal or 'no settings'}")
+        kinds = _numbers(known[name][0])
+        whole = type(value) is int and abs(value) < 1 << 53
+        values[name] = float(value) if float in kinds and whole else value
+        if (kinds and type(values[name]) not in kinds) or not _fits(values[name], *known[name]):
+            raise UsageError(f"--set {name}={value}: expected {expected(*known[name])}")
+    return kind(**values)
+
+
+def parse_settings(words: list[str]) -> dict[str, Any]:
+    """Return ``--set name=value`` words as a dict; values are read as YAML (numbers, true, lists, text).
+
+    Raises:
+        UsageError: a word without ``=``.
+    """
+    import yaml
+
+    settings: dict[str, Any] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--set takes name=value, not {word!r}")
+        try:
+            settings[name.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            settings[name.strip()] = value
+    return settings
+
+
+def options(kind: type | object) -> Iterator[tuple[dataclasses.Field[Any], Option]]:
+    """Yield the fields of a config that are options."""
+    for field in dataclasses.fields(kind):  # type: ignore[arg-type]  # a dataclass
+        if (known := option_of(field)) is not None:
+            yield field, known
+
+
+def _numbers(hint: Any) -> tuple[type, ...]:
+    """Return the plain types that a value may have; none where a field holds something else too."""
+    parts = [part for part in (get_args(hint) or (hint,)) if part is not type(None)]
+    return tuple(parts) if all(part in NUMBERS for part in parts) else ()
+
+
+def _fits(value: Any, hint: Any, known: Option) -> bool:
+    if value is None and type(None) in get_args(hint):
+        return True
+    if legal := legal_values(hint, known):
+        return any(type(value) is type(each) and value == each for each in legal)
+    kinds = _numbers(hint)
+    if not kinds:
+        return True
+    if not isinstance(value, (*kinds, int) if float in kinds else kinds):
+        return False
+    if isinstance(value, bool):
+        return bool in kinds
+    if isinstance(value, str):
+        return True
+    number: float = value
+    return (
+        (isinstance(number, int) or math.isfinite(number))
+        and (known.least is None or number >= known.least)
+        and (known.most is None or number <= known.most)
+        and (known.above is None or number > known.above)
+        and (known.below is None or number < known.below)
+    )
