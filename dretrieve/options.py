@@ -92,7 +92,7 @@ class NoChoices:
 
 
 @cache
-def types_of(kind: type) -> dict[str, Any]:
+def types_of(kind: Any) -> dict[str, Any]:
     """Return the type of every field of the dataclass."""
     return get_type_hints(kind)
 
@@ -204,7 +204,7 @@ def _fits(value: Any, hint: Any, known: Option) -> bool:
         return bool in kinds
     if isinstance(value, str):
         return True
-    number: float = value
+    number: Any = value
     return (
         (isinstance(number, int) or math.isfinite(number))
         and (known.least is None or number >= known.least)
