@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from dretrieve.errors import UsageError
@@ -91,8 +90,7 @@ class NoChoices:
     """Of an owner that leaves nothing open to ``--set``."""
 
 
-@cache
-def types_of(kind: Any) -> dict[str, Any]:
+def types_of(kind: type) -> dict[str, Any]:
     """Return the type of every field of the dataclass."""
     return get_type_hints(kind)
 
