@@ -82,7 +82,6 @@ def array(
             --after EMB.array --then 'merge {outputs} --output run.trec' --submit
     """
     from dretrieve.jobs import array as job
-    from dretrieve.jobs import array_plan as planning
     from dretrieve.jobs.slurm import Resources
 
     words = list(context.args)
@@ -93,9 +92,9 @@ def array(
         check_command(command)
 
     def work(progress: Any) -> job.ArrayResult:
-        config = planning.ArrayConfig(
+        config = job.ArrayConfig(
             stage=stage,
-            words=(*words, *planning.resolved_precision(values, gpus)),
+            words=(*words, *job.resolved_precision(values, gpus)),
             output=output,
             shards=shards,
             folder=plan
@@ -103,7 +102,7 @@ def array(
             program=(sys.executable, "-m", "dretrieve_cli"),
             working_folder=Path.cwd(),
             environment=python_path(),
-            rows=planning.rows_of(stage, values),
+            rows=job.rows_of(stage, values),
             then=following,
             after=tuple(after or ()),
             resources=Resources(

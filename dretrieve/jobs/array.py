@@ -9,83 +9,120 @@ a task that died, was cancelled or never started looks the same.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from glob import escape
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
-from dretrieve.errors import PreconditionError, UsageError
-from dretrieve.jobs.array_plan import PLAN, ArrayConfig, make_scripts, shard_output, write_plan
-from dretrieve.jobs.slurm import most_tasks, queued_tasks, submit, task_numbers
+from dretrieve.errors import PreconditionError, UsageError, VerificationError
+from dretrieve.jobs.slurm import SHARD, Resources, Script, most_tasks, queued_tasks, submit, task_numbers
 from dretrieve.store.atomic import make_folder, write_bytes, write_json
 from dretrieve.store.manifest import manifest_path, read_manifest, verify_files
-from dretrieve.store.shards import shard_stem
-from dretrieve.types import Progress, Silent
+from dretrieve.store.shards import shard_rows, shard_stem
+from dretrieve.store.stage import Stage
+from dretrieve.types import Progress, Silent, Texts
 
-SUBMISSIONS = "submissions.json"
+VERSION = 1
+PLAN, SUBMISSIONS = "plan.json", "submissions.json"
+OUTPUTS = "{outputs}"
 USUAL_TASKS = 1001  # Slurm's MaxArraySize where nobody sets it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ArrayConfig:
+    """What `run` needs.
+
+    Attributes:
+        stage: the command (``encode``).
+        words: its options as typed, with the precision resolved, without ``--shard``.
+        output: the stage's ``--output``; with ``{shard}`` in it where each shard is a file of its own.
+        shards: number of tasks.
+        folder: where the plan goes.
+        program: the words that start dretrieve (``python -m dretrieve_cli``).
+        working_folder: where relative paths of ``words`` start.
+        environment: variables that the tasks need (``PYTHONPATH`` of a checkout).
+        rows: rows of the collection side that is cut, and its sha256; None where a run is cut instead.
+        then: commands to run once all tasks ended well, one after the other; the word ``{outputs}`` becomes
+            the outputs of all shards.
+        after: job numbers, or plan folders of other arrays, that must have ended well before.
+        resources: what a task asks of the cluster.
+        submit: hand the array to Slurm.
+        requeue: submit only the shards that are neither finished nor queued.
+        force: replace a plan of other options.
+        dry_run: write nothing, submit nothing.
+    """
+
+    stage: str
+    words: tuple[str, ...]
+    output: Path
+    shards: int
+    folder: Path
+    program: tuple[str, ...]
+    working_folder: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+    rows: tuple[int, str] | None = None
+    then: tuple[tuple[str, ...], ...] = ()
+    after: tuple[str, ...] = ()
+    resources: Resources = field(default_factory=Resources)
+    submit: bool = False
+    requeue: bool = False
+    force: bool = False
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ArrayResult:
     """The state of the array.
 
     Attributes:
-        plan: the plan folder.
+        config: what was asked.
         script: the array's script.
         text: its contents.
-        shards: number of shards.
         finished: shards whose manifests stand.
         queued: shards that Slurm holds.
         missing: shards that are neither.
         submitted: job numbers by script name, empty when nothing was submitted.
-        stage: the command.
-        dry_run: nothing was written.
     """
 
-    plan: Path
+    config: ArrayConfig
     script: Path
     text: str
-    shards: int
     finished: list[int]
     queued: list[int]
     missing: list[int]
     submitted: dict[str, str]
-    stage: str
-    dry_run: bool
 
     def as_json(self) -> dict[str, Any]:
         """Return the state as JSON data."""
         return {
-            "stage": self.stage,
-            "plan": str(self.plan),
+            "stage": self.config.stage,
+            "plan": str(self.config.folder),
             "script": str(self.script),
-            "shards": self.shards,
+            "shards": self.config.shards,
             "finished": self.finished,
             "queued": self.queued,
             "missing": self.missing,
             "submitted": self.submitted,
-            "dry_run": self.dry_run,
+            "dry_run": self.config.dry_run,
         }
 
     def render(self) -> str:
         """Return the state, and the next command, as text."""
-        lines = [
-            f"{self.stage} in {self.shards} shards: {len(self.finished)} finished, {len(self.queued)} queued"
-        ]
-        lines[0] += f", {len(self.missing)} missing" + (
-            f" ({task_numbers(self.missing, None)})" if self.missing else ""
-        )
-        if self.dry_run:
+        which = f" ({task_numbers(self.missing, None)})" if self.missing else ""
+        counts = f"{len(self.finished)} finished, {len(self.queued)} queued, {len(self.missing)} missing"
+        lines = [f"{self.config.stage} in {self.config.shards} shards: {counts}{which}"]
+        if self.config.dry_run:
             return "\n".join([*lines, "", f"{self.script} would be:", "", self.text])
-        lines.append(f"plan    {self.plan / PLAN}")
-        lines.append(f"script  {self.script}")
+        lines += [f"plan    {self.config.folder / PLAN}", f"script  {self.script}"]
         lines += [f"job     {job} ({name})" for name, job in self.submitted.items()]
         if self.submitted:
             lines.append("next    the same command with --requeue submits what is missing by then")
         elif self.missing:
-            lines.append(f"next    the same command with --submit, or: sbatch {quote(str(self.script))}")
+            lines.append(
+                f"next    the same command with --submit, or: sbatch {shlex.quote(str(self.script))}"
+            )
         return "\n".join(lines)
 
 
@@ -100,29 +137,17 @@ def run(config: ArrayConfig, progress: Progress = Silent()) -> ArrayResult:  # n
         VerificationError: a finished shard has changed bytes.
         DretrieveError: Slurm refused.
     """
-    if config.shards < 1:
-        raise UsageError(f"--shards must be at least 1, not {config.shards}")
-    most = most_tasks()
-    if most is not None and config.shards > most:
-        raise UsageError(
-            f"--shards {config.shards}: arrays here have at most {most:,} tasks (Slurm's MaxArraySize); "
-            f"give --shards {most} or fewer: a task that meets its time limit is continued by --requeue"
-        )
-    if most is None and config.shards > USUAL_TASKS:
-        progress.note(
-            f"an array of Slurm has at most {USUAL_TASKS:,} tasks unless its MaxArraySize says more"
-        )
+    _check_count(config.shards, progress)
     submissions = read_submissions(config.folder)
     if config.requeue and not (config.folder / PLAN).exists():
         raise PreconditionError(f"{config.folder} holds no plan to re-queue; run with --submit first")
     texts = {path: script.text() for path, script in make_scripts(config).items()}
     if not config.dry_run:
         write_plan(config)
-    finished = [
-        index for index in range(config.shards) if shard_finished(config.output, index, config.shards)
-    ]
+    every = range(config.shards)
+    finished = [index for index in every if shard_finished(config.output, index, config.shards)]
     queued = sorted(queued_tasks([entry["array"] for entry in submissions]) - set(finished))
-    missing = sorted(set(range(config.shards)) - set(finished) - set(queued))
+    missing = sorted(set(every) - set(finished) - set(queued))
     submitted: dict[str, str] = {}
     if not config.dry_run:
         make_folder(config.folder / "logs")
@@ -130,22 +155,26 @@ def run(config: ArrayConfig, progress: Progress = Silent()) -> ArrayResult:  # n
             write_bytes(path, text.encode())
         if config.submit or config.requeue:
             submitted = submit_missing(config, list(texts), missing, queued)
-            if submitted:
-                write_json(config.folder / SUBMISSIONS, [*submissions, submitted])
-                queued, missing = sorted({*queued, *missing}), []
+        if submitted:
+            write_json(config.folder / SUBMISSIONS, [*submissions, submitted])
+            queued, missing = sorted({*queued, *missing}), []
     path, text = next(iter(texts.items()))
-    return ArrayResult(
-        plan=config.folder,
-        script=path,
-        text=text,
-        shards=config.shards,
-        finished=finished,
-        queued=queued,
-        missing=missing,
-        submitted=submitted,
-        stage=config.stage,
-        dry_run=config.dry_run,
-    )
+    return ArrayResult(config, path, text, finished, queued, missing, submitted)
+
+
+def _check_count(shards: int, progress: Progress) -> None:
+    if shards < 1:
+        raise UsageError(f"--shards must be at least 1, not {shards}")
+    most = most_tasks()
+    if most is not None and shards > most:
+        raise UsageError(
+            f"--shards {shards}: arrays here have at most {most:,} tasks (Slurm's MaxArraySize); "
+            f"give --shards {most} or fewer: a task that meets its time limit is continued by --requeue"
+        )
+    if most is None and shards > USUAL_TASKS:
+        progress.note(
+            f"an array of Slurm has at most {USUAL_TASKS:,} tasks unless its MaxArraySize says more"
+        )
 
 
 def submit_missing(
@@ -183,15 +212,12 @@ def jobs_before(after: tuple[str, ...]) -> list[str]:
     """
     jobs: list[str] = []
     for word in after:
-        if word.isdigit():
-            jobs.append(word)
-            continue
-        submissions = read_submissions(Path(word))
-        if not submissions:
+        found = [word] if word.isdigit() else [*(read_submissions(Path(word)) or [{}])[-1].values()]
+        if not found:
             raise PreconditionError(
                 f"--after {word}: give a job number, or the plan folder of an array that was submitted"
             )
-        jobs += [str(job) for job in submissions[-1].values()]
+        jobs += found
     return jobs
 
 
@@ -218,3 +244,128 @@ def shard_finished(output: Path, index: int, count: int) -> bool:
     for path in places:
         verify_files(path, read_manifest(path))
     return bool(places)
+
+
+def write_plan(config: ArrayConfig) -> None:
+    """Write ``plan.json`` with its manifest, or find it up to date.
+
+    Raises:
+        PreconditionError: the folder holds the plan of other options.
+        VerificationError: the plan was changed by hand.
+    """
+    stage = Stage(
+        config.folder,
+        "folder",
+        "array",
+        version=VERSION,
+        options={
+            "stage": config.stage,
+            "words": list(config.words),
+            "shards": config.shards,
+            "then": [list(words) for words in config.then],
+            "folder": str(config.working_folder),
+        },
+        inputs={} if config.rows is None else {"texts": config.rows[1]},
+        force=config.force,
+    )
+    try:
+        if stage.up_to_date():
+            return
+    except (PreconditionError, VerificationError) as error:
+        cure = str(error).replace("--force", "--replan").replace("--output", "--plan")
+        raise type(error)(cure) from error
+    with stage.write(PLAN, text=True) as file:
+        json.dump(plan_of(config), file, indent=1, sort_keys=True)
+        file.write("\n")
+    stage.commit(counts={"shards": config.shards})
+
+
+def plan_of(config: ArrayConfig) -> dict[str, Any]:
+    """Return the plan: the command and, by shard, what it does and where its result will stand."""
+    tasks = []
+    for index in range(config.shards):
+        stem = shard_stem(index, config.shards)
+        tasks.append({"index": index, "shard": f"{index}/{config.shards}", "stem": stem})
+        if config.rows is not None:
+            shard = shard_rows(config.rows[0], index, config.shards)
+            tasks[-1] |= {"start": shard.start, "stop": shard.stop}
+    return {
+        "command": _command(config),
+        "folder": str(config.working_folder),
+        "output": str(config.output),
+        "rows": config.rows[0] if config.rows is not None else None,
+        "tasks": tasks,
+        "then": [list(words) for words in config.then],
+    }
+
+
+def _command(config: ArrayConfig) -> list[str]:
+    return [config.stage, *config.words, "--shard", f"array/{config.shards}"]
+
+
+def make_scripts(config: ArrayConfig) -> dict[Path, Script]:
+    """Return the array's script and those of the commands after it, by file."""
+    folder = config.folder.resolve()
+    logs = Path(str(folder / "logs").replace("%", "%%"))
+    array = Script(
+        name=f"dretrieve-{config.stage}",
+        command=(*config.program, *_command(config)),
+        folder=config.working_folder,
+        log=logs / "%A_%a.log",
+        environment=config.environment,
+        resources=config.resources,
+        array=task_numbers(range(config.shards), config.resources.at_once),
+        shards=config.shards,
+        note="One task by hand: SLURM_ARRAY_TASK_ID=0 bash " + shlex.quote(str(folder / "array.sh")),
+    )
+    scripts = {folder / "array.sh": array}
+    outputs = [str(shard_output(config.output, index, config.shards)) for index in range(config.shards)]
+    for number, words in enumerate(config.then):
+        given = [part for word in words for part in (outputs if word == OUTPUTS else [word])]
+        command, log = (*config.program, *given), logs / "%j.log"
+        scripts[folder / f"then-{number}.sh"] = replace(
+            array, name=f"dretrieve-{words[0]}", command=command, log=log, array=None, note=""
+        )
+    return scripts
+
+
+def shard_output(output: Path, index: int, count: int) -> Path:
+    """Return where a shard's result goes: the output itself, or with its ``{shard}`` filled in."""
+    return Path(str(output).replace(SHARD, shard_stem(index, count)))
+
+
+def rows_of(stage: str, values: Mapping[str, Any]) -> tuple[int, str] | None:
+    """Return rows and sha256 of the texts that ``encode`` cuts; None for stages that cut something else.
+
+    The text store is made here, once, if it is not there yet, so that no task has to.
+
+    Args:
+        stage: the command.
+        values: its parameters by name; ``corpus`` or ``queries`` names a collection.
+    """
+    from dretrieve.text.collection import Collection
+    from dretrieve.text.corpus_spec import parse_corpus
+
+    if stage != "encode":
+        return None
+    corpus, queries = values.get("corpus"), values.get("queries")
+    if corpus:
+        texts: Texts = Collection.open(parse_corpus(corpus), "corpus").corpus()
+    else:
+        texts = Collection.open(str(queries), "queries").queries()
+    return len(texts), texts.sha256
+
+
+def resolved_precision(values: Mapping[str, Any], gpus: int | None) -> tuple[str, ...]:
+    """Return ``--precision X`` for a stage whose precision is ``auto``, so that no task decides for itself.
+
+    Args:
+        values: the stage's parameters by name.
+        gpus: GPUs per task: then the tasks' device is a GPU, whatever this machine has.
+    """
+    if values.get("precision") != "auto":
+        return ()
+    from dretrieve.encoding.numerics import resolve_precision
+
+    device = "cuda" if gpus else str(values.get("device", "auto"))
+    return ("--precision", resolve_precision("auto", device))

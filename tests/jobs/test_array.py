@@ -15,7 +15,7 @@ import pytest
 
 from dretrieve.errors import DretrieveError, PreconditionError, UsageError, VerificationError
 from dretrieve.jobs import array
-from dretrieve.jobs.array_plan import ArrayConfig
+from dretrieve.jobs.array import ArrayConfig
 from dretrieve.jobs.slurm import Resources
 from dretrieve.types import Silent
 
@@ -98,7 +98,7 @@ def test_a_plan_of_other_options_is_refused_unless_replaced(tmp_path):
     other = config(tmp_path, shards=8)
     with pytest.raises(PreconditionError, match="holds the result of other options .shards 4 -> 8"):
         array.run(other)
-    assert array.run(replace(other, force=True)).shards == 8
+    assert len(array.run(replace(other, force=True)).missing) == 8
 
 
 def test_more_memory_or_time_is_the_same_plan(tmp_path):
@@ -237,3 +237,42 @@ def test_a_plan_folder_that_no_script_can_name(tmp_path):
     assert not list(tmp_path.iterdir())
     text = array.run(replace(config(tmp_path), folder=tmp_path / "50% of it")).text
     assert f'#SBATCH --output="{tmp_path}/50%% of it/logs/%A_%a.log"\n' in text
+
+
+def test_rows_are_those_of_the_side_that_is_cut(tiny_collection):
+    passages = array.rows_of("encode", {"corpus": str(tiny_collection)})
+    queries = array.rows_of("encode", {"queries": f"{tiny_collection}:test"})
+    assert passages is not None
+    assert queries is not None
+    assert (passages[0], queries[0]) == (30, 6)
+    assert len({passages[1], queries[1]}) == 2
+    assert array.rows_of("search", {"queries": f"{tiny_collection}:test"}) is None
+    with pytest.raises(UsageError, match="passages have no splits"):
+        array.rows_of("encode", {"corpus": f"{tiny_collection}:test"})
+
+
+def test_a_plan_without_rows_still_names_every_shard(tmp_path):
+    config = array.ArrayConfig(
+        stage="fuse-bm25",
+        words=("--run", "a"),
+        output=tmp_path / "run",
+        shards=2,
+        folder=tmp_path / "plan",
+        program=(sys.executable,),
+        working_folder=Path("/x"),
+    )
+    plan = array.plan_of(config)
+    assert [task["stem"] for task in plan["tasks"]] == ["shard-00000-of-00002", "shard-00001-of-00002"]
+    assert plan["rows"] is None
+    assert all("start" not in task for task in plan["tasks"])
+
+
+@pytest.mark.parametrize("values", [{}, {"precision": "fp32"}, {"precision": None}])
+def test_a_precision_that_is_chosen_stays(values):
+    assert array.resolved_precision(values, None) == ()
+
+
+def test_a_shard_with_a_file_of_its_own(tmp_path):
+    output = tmp_path / "run.{shard}.trec"
+    assert array.shard_output(output, 3, 16) == tmp_path / "run.shard-00003-of-00016.trec"
+    assert array.shard_output(tmp_path / "emb", 3, 16) == tmp_path / "emb"
