@@ -6,23 +6,13 @@ or not, also under a cutoff (trec_eval's ``map_cut_k``). Its mean over queries i
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-
-from dretrieve.metrics.judged import Judged, count_in_group, ratio
-from dretrieve.metrics.measure import Definition, Parameters
+from dretrieve.metrics.judged import Judged, Values, count_in_group, ratio
+from dretrieve.metrics.measure import Parameters, measure
 
 
-def average_precision(judged: Judged, parameters: Parameters) -> NDArray[np.float64]:
+@measure("AP", "mean precision at the relevant passages (mean: MAP)", cutoff="optional")
+def average_precision(judged: Judged, parameters: Parameters) -> Values:
     """Return AP of every query: [Q], 0 to 1."""
     query, rank = judged.relevant_hits(parameters.rel, parameters.k)
     found = judged.sums(query, count_in_group(query) / rank)
     return ratio(found, judged.num_relevant(parameters.rel))
-
-
-DEFINITION = Definition(
-    name="AP",
-    summary="mean precision at the relevant passages (mean: MAP)",
-    cutoff="optional",
-    compute=average_precision,
-)

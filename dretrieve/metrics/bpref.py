@@ -8,13 +8,13 @@ grade, do not count.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dretrieve.metrics.judged import Judged, ratio
-from dretrieve.metrics.measure import Definition, Parameters
+from dretrieve.metrics.judged import Judged, Values, ratio
+from dretrieve.metrics.measure import Parameters, measure
 
 
-def bpref(judged: Judged, parameters: Parameters) -> NDArray[np.float64]:
+@measure("Bpref", "relevant before judged irrelevant passages")
+def bpref(judged: Judged, parameters: Parameters) -> Values:
     """Return Bpref of every query: [Q], 0 to 1."""
     relevant = judged.num_relevant(parameters.rel)
     irrelevant = judged.num_relevant(0) - relevant
@@ -26,8 +26,3 @@ def bpref(judged: Judged, parameters: Parameters) -> NDArray[np.float64]:
     worst = np.minimum(irrelevant, relevant)[query]
     fraction = ratio(np.minimum(before, relevant[query]), worst)
     return ratio(judged.sums(query, 1.0 - fraction), relevant)
-
-
-DEFINITION = Definition(
-    name="Bpref", summary="relevant before judged irrelevant passages", cutoff="none", compute=bpref
-)

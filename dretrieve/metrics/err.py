@@ -9,14 +9,14 @@ two collections mean the same. Another one is named, ``ERR(max=3)@20``. Grades b
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dretrieve.errors import DataError
-from dretrieve.metrics.judged import Judged, count_in_group
-from dretrieve.metrics.measure import Definition, Parameters
+from dretrieve.metrics.judged import Judged, Values, count_in_group
+from dretrieve.metrics.measure import Parameters, measure
 
 
-def expected_reciprocal_rank(judged: Judged, parameters: Parameters) -> NDArray[np.float64]:
+@measure("ERR", "expected reciprocal rank of the hit that satisfies", cutoff="optional", parameters=("max",))
+def expected_reciprocal_rank(judged: Judged, parameters: Parameters) -> Values:
     """Return ERR of every query: [Q], 0 to 1.
 
     Raises:
@@ -38,12 +38,3 @@ def expected_reciprocal_rank(judged: Judged, parameters: Parameters) -> NDArray[
         value[query[hit]] += left[query[hit]] * satisfied[hit] / rank[hit]
         left[query[hit]] *= 1 - satisfied[hit]
     return value
-
-
-DEFINITION = Definition(
-    name="ERR",
-    summary="expected reciprocal rank of the hit that satisfies",
-    cutoff="optional",
-    compute=expected_reciprocal_rank,
-    parameters=("max",),
-)

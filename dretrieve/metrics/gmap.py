@@ -7,24 +7,15 @@ judged query that the run lacks has it too, as with ``trec_eval -c``.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dretrieve.metrics.ap import average_precision
-from dretrieve.metrics.judged import Judged
-from dretrieve.metrics.measure import Definition, Parameters
+from dretrieve.metrics.judged import Judged, Values
+from dretrieve.metrics.measure import Parameters, measure
 
 FLOOR = 0.00001
 
 
-def floored_precision(judged: Judged, parameters: Parameters) -> NDArray[np.float64]:
+@measure("GMAP", "geometric mean of AP over queries", aggregate="geometric")
+def floored_precision(judged: Judged, parameters: Parameters) -> Values:
     """Return AP of every query, at least the floor: [Q]."""
     return np.maximum(average_precision(judged, parameters), FLOOR)
-
-
-DEFINITION = Definition(
-    name="GMAP",
-    summary="geometric mean of AP over queries",
-    cutoff="none",
-    compute=floored_precision,
-    aggregate="geometric",
-)

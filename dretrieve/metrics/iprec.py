@@ -8,13 +8,13 @@ differs at some levels.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dretrieve.metrics.judged import Judged, count_in_group
-from dretrieve.metrics.measure import Definition, Parameters
+from dretrieve.metrics.judged import Judged, Values, count_in_group
+from dretrieve.metrics.measure import Parameters, measure
 
 
-def interpolated_precision(judged: Judged, parameters: Parameters) -> NDArray[np.float64]:
+@measure("IPrec", "best precision at recall x or more", cutoff="recall")
+def interpolated_precision(judged: Judged, parameters: Parameters) -> Values:
     """Return IPrec of every query: [Q], 0 to 1."""
     needed = np.floor(parameters.recall * judged.num_relevant(parameters.rel) + 0.5)
     query, rank = judged.relevant_hits(parameters.rel)
@@ -23,11 +23,3 @@ def interpolated_precision(judged: Judged, parameters: Parameters) -> NDArray[np
     best = np.zeros(len(judged), dtype=np.float64)
     np.maximum.at(best, query[enough], found[enough] / rank[enough])
     return best
-
-
-DEFINITION = Definition(
-    name="IPrec",
-    summary="best precision at recall x or more",
-    cutoff="recall",
-    compute=interpolated_precision,
-)

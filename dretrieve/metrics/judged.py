@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from dretrieve.runs.locate import Located, locate
 from dretrieve.types import Qrels, Run
 
+Values = NDArray[np.float64]  # [Q], one of each query
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
@@ -48,13 +50,11 @@ class Judged:
             kept &= self.rank <= k
         return self.query[kept], self.rank[kept]
 
-    def num_relevant(self, rel: int) -> NDArray[np.float64]:
+    def num_relevant(self, rel: int) -> Values:
         """Return how many judgements of each query have grade ``rel`` or better: [Q]."""
         return self.sums(self.qrel_query[self.qrel_grade >= rel])
 
-    def sums(
-        self, query: NDArray[np.int64], weights: NDArray[np.float64] | None = None
-    ) -> NDArray[np.float64]:
+    def sums(self, query: NDArray[np.int64], weights: NDArray[np.float64] | None = None) -> Values:
         """Return the sum of ``weights`` (1 each if None) by query, added in the order given: [Q]."""
         return np.bincount(query, weights=weights, minlength=len(self)).astype(np.float64)
 

@@ -8,23 +8,14 @@ pooled but not judged. A low value warns that the other measures guess.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dretrieve.metrics.judged import Judged, ratio
-from dretrieve.metrics.measure import Definition, Parameters
+from dretrieve.metrics.judged import Judged, Values, ratio
+from dretrieve.metrics.measure import Parameters, measure
 
 
-def judged_rate(judged: Judged, parameters: Parameters) -> NDArray[np.float64]:
+@measure("Judged", "share of the first k hits that are judged", cutoff="required", parameters=())
+def judged_rate(judged: Judged, parameters: Parameters) -> Values:
     """Return Judged@k of every query: [Q], 0 to 1."""
     assert parameters.k is not None
     within = judged.query[(judged.rank <= parameters.k) & (judged.grade >= 0)]
     return ratio(judged.sums(within), np.minimum(judged.retrieved, parameters.k).astype(np.float64))
-
-
-DEFINITION = Definition(
-    name="Judged",
-    summary="share of the first k hits that are judged",
-    cutoff="required",
-    compute=judged_rate,
-    parameters=(),
-)

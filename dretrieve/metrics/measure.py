@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dretrieve.errors import UsageError, quoted
-from dretrieve.metrics.judged import Judged
+from dretrieve.metrics.judged import Judged, Values
 
 Cutoff = Literal["none", "optional", "required", "recall"]
 Aggregate = Literal["mean", "sum", "geometric"]
@@ -22,7 +21,7 @@ GAINS = ("log2", "exp-log2")
 HIGHEST = 1000  # grade of which 2^grade is still a number of 64 bits
 
 
-def aggregated(kind: Aggregate, values: NDArray[np.float64]) -> float:
+def aggregated(kind: Aggregate, values: Values) -> float:
     """Return the one number of several queries, 0 for none: mean, sum (counts), geometric mean (above 0)."""
     if not len(values):
         return 0.0
@@ -54,7 +53,7 @@ class Parameters:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Definition:
-    """One measure of retrieval.
+    """One measure of retrieval; called with a run's judged hits and settings, it gives the values.
 
     Attributes:
         name: ir_measures' spelling.
@@ -68,9 +67,32 @@ class Definition:
     name: str
     summary: str
     cutoff: Cutoff
-    compute: Callable[[Judged, Parameters], NDArray[np.float64]]
-    parameters: tuple[str, ...] = ("rel",)
-    aggregate: Aggregate = "mean"
+    parameters: tuple[str, ...]
+    aggregate: Aggregate
+    compute: Callable[[Judged, Parameters], Values]
+
+    def __call__(self, judged: Judged, parameters: Parameters) -> Values:
+        """Return the measure of every query: float64 [Q]."""
+        return self.compute(judged, parameters)
+
+
+def measure(
+    name: str,
+    summary: str,
+    *,
+    cutoff: Cutoff = "none",
+    parameters: tuple[str, ...] = ("rel",),
+    aggregate: Aggregate = "mean",
+) -> Callable[[Callable[[Judged, Parameters], Values]], Definition]:
+    """Make a function that computes all queries' values the `Definition` of a measure."""
+    return lambda compute: Definition(
+        name=name,
+        summary=summary,
+        cutoff=cutoff,
+        parameters=parameters,
+        aggregate=aggregate,
+        compute=compute,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +117,11 @@ class Measure:
             after = f"@{self.parameters.k}"
         return f"{self.definition.name}{inside}{after}"
 
-    def values(self, judged: Judged) -> NDArray[np.float64]:
+    def values(self, judged: Judged) -> Values:
         """Return the measure of every query: float64 [Q]."""
-        return self.definition.compute(judged, self.parameters)
+        return self.definition(judged, self.parameters)
 
-    def aggregate(self, values: NDArray[np.float64]) -> float:
+    def aggregate(self, values: Values) -> float:
         """Return the one number of several queries; 0 for none."""
         return aggregated(self.definition.aggregate, values)
 
@@ -119,16 +141,7 @@ def request(definition: Definition, inside: Mapping[str, str], after: str | None
     if unknown:
         legal = ", ".join(definition.parameters) or "none"
         raise UsageError(f"{definition.name} has no parameter {', '.join(unknown)} (it takes: {legal})")
-    rel = _whole(definition.name, "rel", inside.get("rel", "1"))
-    p = _fraction(definition.name, "p", inside.get("p", "0.8"))
-    if not 0 < p < 1:
-        raise UsageError(f"{definition.name}: p must lie between 0 and 1, got {inside['p']}")
-    highest = _whole(definition.name, "max", inside.get("max", "4"))
-    if highest > 50:
-        raise UsageError(f"{definition.name}: max must be at most 50, got {quoted(inside['max'])}")
-    dcg = inside.get("dcg", GAINS[0]).strip("'\"")
-    if dcg not in GAINS:
-        raise UsageError(f"{definition.name}: dcg must be {' or '.join(GAINS)}, got {quoted(dcg)}")
+    settings = {name: _setting(definition.name, name, text) for name, text in inside.items()}
     k, recall = None, 0.0
     if definition.cutoff == "recall":
         recall = _fraction(definition.name, "the recall level", _needed(definition, after, "0.1"))
@@ -138,7 +151,25 @@ def request(definition: Definition, inside: Mapping[str, str], after: str | None
         k = _whole(definition.name, "the cutoff", after)
     elif after is not None:
         raise UsageError(f"{definition.name} takes no cutoff; write {definition.name} without @{after}")
-    return Measure(definition, Parameters(k=k, recall=recall, rel=rel, p=p, max=highest, dcg=dcg))
+    return Measure(definition, Parameters(k=k, recall=recall, **settings))
+
+
+def _setting(measure: str, name: str, text: str) -> Any:
+    """Return the value of one of `Parameters` beside the cutoff."""
+    if name == "dcg":
+        gain = text.strip("'\"")
+        if gain not in GAINS:
+            raise UsageError(f"{measure}: dcg must be {' or '.join(GAINS)}, got {quoted(gain)}")
+        return gain
+    if name == "p":
+        persistence = _fraction(measure, "p", text)
+        if not 0 < persistence < 1:
+            raise UsageError(f"{measure}: p must lie between 0 and 1, got {text}")
+        return persistence
+    value = _whole(measure, name, text)
+    if name == "max" and value > 50:
+        raise UsageError(f"{measure}: max must be at most 50, got {quoted(text)}")
+    return value
 
 
 def _needed(definition: Definition, after: str | None, example: str) -> str:

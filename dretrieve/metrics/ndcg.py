@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dretrieve.errors import DataError
-from dretrieve.metrics.judged import Judged, count_in_group, ratio
-from dretrieve.metrics.measure import HIGHEST, Definition, Parameters
+from dretrieve.metrics.judged import Judged, Values, count_in_group, ratio
+from dretrieve.metrics.measure import HIGHEST, Parameters, measure
 
 
-def ndcg(judged: Judged, parameters: Parameters) -> NDArray[np.float64]:
+@measure("nDCG", "discounted gain over the best possible", cutoff="optional", parameters=("dcg",))
+def ndcg(judged: Judged, parameters: Parameters) -> Values:
     """Return nDCG of every query: [Q], 0 to 1.
 
     Raises:
@@ -50,12 +51,3 @@ def exponential_gain(grade: NDArray[np.int32]) -> NDArray[np.float64]:
     if highest > HIGHEST:
         raise DataError(f"2^{highest} is no number of 64 bits; exponential gains take grades up to {HIGHEST}")
     return np.exp2(linear_gain(grade)) - 1
-
-
-DEFINITION = Definition(
-    name="nDCG",
-    summary="discounted gain over the best possible",
-    cutoff="optional",
-    compute=ndcg,
-    parameters=("dcg",),
-)

@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-
-from dretrieve.metrics.judged import Judged
-from dretrieve.metrics.measure import Definition, Parameters
+from dretrieve.metrics.judged import Judged, Values
+from dretrieve.metrics.measure import Parameters, measure
 
 
-def num_rel(judged: Judged, parameters: Parameters) -> NDArray[np.float64]:
+@measure("NumRel", "number of relevant passages (summed)", aggregate="sum")
+def num_rel(judged: Judged, parameters: Parameters) -> Values:
     """Return the number of relevant passages of every query: [Q]."""
     return judged.num_relevant(parameters.rel)
-
-
-DEFINITION = Definition(
-    name="NumRel",
-    summary="number of relevant passages (summed)",
-    cutoff="none",
-    compute=num_rel,
-    aggregate="sum",
-)

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-
-from dretrieve.metrics.judged import Judged
-from dretrieve.metrics.measure import Definition, Parameters
+from dretrieve.metrics.judged import Judged, Values
+from dretrieve.metrics.measure import Parameters, measure
 
 
-def num_rel_ret(judged: Judged, parameters: Parameters) -> NDArray[np.float64]:
+@measure("NumRelRet", "number of relevant hits (summed)", aggregate="sum")
+def num_rel_ret(judged: Judged, parameters: Parameters) -> Values:
     """Return the number of relevant hits of every query: [Q]."""
     query, _ = judged.relevant_hits(parameters.rel, parameters.k)
     return judged.sums(query)
-
-
-DEFINITION = Definition(
-    name="NumRelRet",
-    summary="number of relevant hits (summed)",
-    cutoff="none",
-    compute=num_rel_ret,
-    aggregate="sum",
-)

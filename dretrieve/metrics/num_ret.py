@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dretrieve.metrics.judged import Judged
-from dretrieve.metrics.measure import Definition, Parameters
+from dretrieve.metrics.judged import Judged, Values
+from dretrieve.metrics.measure import Parameters, measure
 
 
-def num_ret(judged: Judged, parameters: Parameters) -> NDArray[np.float64]:
+@measure("NumRet", "number of hits (summed)", parameters=(), aggregate="sum")
+def num_ret(judged: Judged, parameters: Parameters) -> Values:
     """Return the number of hits of every query: [Q]."""
     return judged.retrieved.astype(np.float64)
-
-
-DEFINITION = Definition(
-    name="NumRet",
-    summary="number of hits (summed)",
-    cutoff="none",
-    compute=num_ret,
-    parameters=(),
-    aggregate="sum",
-)

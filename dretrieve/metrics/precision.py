@@ -5,20 +5,13 @@ The denominator is k even where fewer hits were retrieved.
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-
-from dretrieve.metrics.judged import Judged
-from dretrieve.metrics.measure import Definition, Parameters
+from dretrieve.metrics.judged import Judged, Values
+from dretrieve.metrics.measure import Parameters, measure
 
 
-def precision(judged: Judged, parameters: Parameters) -> NDArray[np.float64]:
+@measure("P", "share of relevant among the first k places", cutoff="required")
+def precision(judged: Judged, parameters: Parameters) -> Values:
     """Return P@k of every query: [Q], 0 to 1."""
     assert parameters.k is not None
     query, _ = judged.relevant_hits(parameters.rel, parameters.k)
     return judged.sums(query) / parameters.k
-
-
-DEFINITION = Definition(
-    name="P", summary="share of relevant among the first k places", cutoff="required", compute=precision
-)

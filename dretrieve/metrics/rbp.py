@@ -8,13 +8,13 @@ given, as in ir_measures). Negative grades gain nothing.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dretrieve.metrics.judged import Judged, ratio
-from dretrieve.metrics.measure import Definition, Parameters
+from dretrieve.metrics.judged import Judged, Values, ratio
+from dretrieve.metrics.measure import Parameters, measure
 
 
-def rank_biased_precision(judged: Judged, parameters: Parameters) -> NDArray[np.float64]:
+@measure("RBP", "gain, discounted by p at every rank", cutoff="optional", parameters=("p",))
+def rank_biased_precision(judged: Judged, parameters: Parameters) -> Values:
     """Return RBP of every query: [Q], 0 to 1."""
     highest = np.zeros(len(judged), dtype=np.float64)
     np.maximum.at(highest, judged.qrel_query, judged.qrel_grade.astype(np.float64))
@@ -22,12 +22,3 @@ def rank_biased_precision(judged: Judged, parameters: Parameters) -> NDArray[np.
     if parameters.k is not None:
         gain = np.where(judged.rank <= parameters.k, gain, 0.0)
     return (1.0 - parameters.p) * judged.sums(judged.query, gain * parameters.p ** (judged.rank - 1.0))
-
-
-DEFINITION = Definition(
-    name="RBP",
-    summary="gain, discounted by p at every rank",
-    cutoff="optional",
-    compute=rank_biased_precision,
-    parameters=("p",),
-)

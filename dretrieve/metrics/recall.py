@@ -5,19 +5,12 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-
-from dretrieve.metrics.judged import Judged, ratio
-from dretrieve.metrics.measure import Definition, Parameters
+from dretrieve.metrics.judged import Judged, Values, ratio
+from dretrieve.metrics.measure import Parameters, measure
 
 
-def recall(judged: Judged, parameters: Parameters) -> NDArray[np.float64]:
+@measure("R", "share of the relevant passages within the first k", cutoff="required")
+def recall(judged: Judged, parameters: Parameters) -> Values:
     """Return R@k of every query: [Q], 0 to 1."""
     query, _ = judged.relevant_hits(parameters.rel, parameters.k)
     return ratio(judged.sums(query), judged.num_relevant(parameters.rel))
-
-
-DEFINITION = Definition(
-    name="R", summary="share of the relevant passages within the first k", cutoff="required", compute=recall
-)

@@ -95,8 +95,8 @@ def names() -> list[str]:
 def definition(name: str) -> Definition:
     """Return the definition of that canonical name."""
     module = importlib.import_module(f"dretrieve.metrics.{MODULES[name]}")
-    found: Definition = module.DEFINITION
-    return found
+    definitions = (value for value in vars(module).values() if isinstance(value, Definition))
+    return next(value for value in definitions if value.name == name)
 
 
 def parse_measures(text: str | Sequence[str], notes: list[str] | None = None) -> list[Measure]:

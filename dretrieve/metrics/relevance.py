@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dretrieve.errors import DataError, quoted
-from dretrieve.metrics.judged import count_in_group, grades_of, judge
+from dretrieve.metrics.judged import Values, count_in_group, grades_of, judge
 from dretrieve.metrics.measure import Measure
 from dretrieve.metrics.scores import Scores
 from dretrieve.runs.locate import Located, locate, locate_file
@@ -58,6 +58,7 @@ def score_relevance(
             f"no hit is judged at all (judged passages are like {quoted(qrels.passage_ids[0])}): "
             "was another corpus searched?"
         )
+    values = {str(measure): measure.values(judged) for measure in measures}
     kept = np.arange(len(judged), dtype=np.int64)
     missing = int((judged.retrieved == 0).sum())
     if options.retrieved_only:
@@ -65,17 +66,27 @@ def score_relevance(
         if missing:
             notes.append(f"{missing:,} judged queries have no hits and are left out (--retrieved-only)")
     elif missing:
-        notes.append(f"{missing:,} of {len(judged):,} judged queries have no hits; they count as 0")
-    hopeless = int((judged.num_relevant(1)[kept] == 0).sum())
-    if hopeless:
-        notes.append(f"{hopeless:,} queries have no relevant passage in the qrels; they count as 0")
+        worth = _worth_of(values, judged.retrieved == 0)
+        notes.append(f"{missing:,} of {len(judged):,} judged queries have no hits; they count as {worth}")
+    hopeless = judged.num_relevant(1) == 0
+    hopeless[judged.retrieved == 0] &= not options.retrieved_only
+    if hopeless.any():
+        worth = _worth_of(values, hopeless)
+        count = f"{hopeless.sum():,} queries"
+        notes.append(f"{count} have no relevant passage in the qrels; they count as {worth}")
     return Scores(
         name=name,
         query_ids=[judged.query_ids[row] for row in kept.tolist()],
-        values={str(measure): measure.values(judged)[kept] for measure in measures},
+        values={name: column[kept] for name, column in values.items()},
         aggregates={str(measure): measure.definition.aggregate for measure in measures},
         notes=notes,
     )
+
+
+def _worth_of(values: Mapping[str, Values], rows: NDArray[np.bool_]) -> str:
+    """Return what some queries are worth: 0, with the measures (counts, floors) in which one is not."""
+    others = [name for name, column in values.items() if column[rows].any()]
+    return f"0, but not in {', '.join(others)}" if others else "0"
 
 
 def prepared(located: Located, qrels: Qrels, options: RelevanceOptions, notes: list[str]) -> Located:

@@ -5,23 +5,13 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-
-from dretrieve.metrics.judged import Judged, count_in_group
-from dretrieve.metrics.measure import Definition, Parameters
+from dretrieve.metrics.judged import Judged, Values, count_in_group
+from dretrieve.metrics.measure import Parameters, measure
 
 
-def reciprocal_rank(judged: Judged, parameters: Parameters) -> NDArray[np.float64]:
+@measure("RR", "one over the rank of the first relevant hit (mean: MRR)", cutoff="optional")
+def reciprocal_rank(judged: Judged, parameters: Parameters) -> Values:
     """Return RR of every query: [Q], 0 to 1."""
     query, rank = judged.relevant_hits(parameters.rel, parameters.k)
     first = count_in_group(query) == 1
     return judged.sums(query[first], 1.0 / rank[first])
-
-
-DEFINITION = Definition(
-    name="RR",
-    summary="one over the rank of the first relevant hit (mean: MRR)",
-    cutoff="optional",
-    compute=reciprocal_rank,
-)

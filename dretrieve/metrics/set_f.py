@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-
-from dretrieve.metrics.judged import Judged, ratio
-from dretrieve.metrics.measure import Definition, Parameters
+from dretrieve.metrics.judged import Judged, Values, ratio
+from dretrieve.metrics.measure import Parameters, measure
 from dretrieve.metrics.set_precision import set_precision
 from dretrieve.metrics.set_recall import set_recall
 
 
-def set_f(judged: Judged, parameters: Parameters) -> NDArray[np.float64]:
+@measure("SetF", "harmonic mean of SetP and SetR")
+def set_f(judged: Judged, parameters: Parameters) -> Values:
     """Return SetF of every query: [Q], 0 to 1."""
     precision, recall = set_precision(judged, parameters), set_recall(judged, parameters)
     return ratio(2.0 * precision * recall, precision + recall)
-
-
-DEFINITION = Definition(name="SetF", summary="harmonic mean of SetP and SetR", cutoff="none", compute=set_f)

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-
-from dretrieve.metrics.judged import Judged
-from dretrieve.metrics.measure import Definition, Parameters
+from dretrieve.metrics.judged import Judged, Values
+from dretrieve.metrics.measure import Parameters, measure
 from dretrieve.metrics.recall import recall
 
 
-def set_recall(judged: Judged, parameters: Parameters) -> NDArray[np.float64]:
+@measure("SetR", "share of the relevant among all hits")
+def set_recall(judged: Judged, parameters: Parameters) -> Values:
     """Return SetR of every query: [Q], 0 to 1."""
     return recall(judged, Parameters(rel=parameters.rel))
-
-
-DEFINITION = Definition(
-    name="SetR", summary="share of the relevant among all hits", cutoff="none", compute=set_recall
-)

@@ -8,8 +8,8 @@ false claim in the whole table below the level.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -101,49 +101,39 @@ def randomization_test(differences: NDArray[np.float64], seed: int = 0, resample
     return float(min(result.pvalue, 1.0))
 
 
-def compare(
-    baseline: tuple[str, dict[str, NDArray[np.float64]]],
-    others: Sequence[tuple[str, dict[str, NDArray[np.float64]]]],
-    seed: int = 0,
-) -> list[Comparison]:
-    """Return every other run against the baseline in every measure, corrected together.
+def compare(runs: Mapping[str, Mapping[str, NDArray[np.float64]]], seed: int = 0) -> list[Comparison]:
+    """Return every other run against the first in every measure, corrected together.
 
     Args:
-        baseline: name and per-query values by measure ([Q] each).
-        others: likewise, over the same queries in the same order.
+        runs: name to measure to per-query values ([Q] each), over the same queries in the same order.
         seed: of the randomisation.
     """
-    rows = []
+    (baseline, before), *others = runs.items()
+    found = []
     for name, values in others:
-        for measure, before in baseline[1].items():
-            differences = values[measure] - before
-            rows.append(
-                (
-                    name,
-                    measure,
-                    differences,
-                    *paired_t_test(differences),
-                    randomization_test(differences, seed),
-                )
+        for measure, base in before.items():
+            differences = values[measure] - base
+            t_test, low, high = paired_t_test(differences)
+            comparison = Comparison(
+                measure=measure,
+                baseline=baseline,
+                run=name,
+                difference=float(differences.mean()) if len(differences) else 0.0,
+                low=low,
+                high=high,
+                t_test=t_test,
+                randomization=randomization_test(differences, seed),
+                t_test_holm=1.0,
+                randomization_holm=1.0,
+                wins=int((differences > 0).sum()),
+                losses=int((differences < 0).sum()),
+                ties=int((differences == 0).sum()),
             )
-    t_holm, r_holm = holm([row[3] for row in rows]), holm([row[6] for row in rows])
+            found.append(comparison)
+    t_holm, r_holm = holm([one.t_test for one in found]), holm([one.randomization for one in found])
     return [
-        Comparison(
-            measure=measure,
-            baseline=baseline[0],
-            run=name,
-            difference=float(differences.mean()) if len(differences) else 0.0,
-            low=low,
-            high=high,
-            t_test=t_test,
-            randomization=randomization,
-            t_test_holm=t_holm[position],
-            randomization_holm=r_holm[position],
-            wins=int((differences > 0).sum()),
-            losses=int((differences < 0).sum()),
-            ties=int((differences == 0).sum()),
-        )
-        for position, (name, measure, differences, t_test, low, high, randomization) in enumerate(rows)
+        replace(one, t_test_holm=t, randomization_holm=r)
+        for one, t, r in zip(found, t_holm, r_holm, strict=True)
     ]
 
 

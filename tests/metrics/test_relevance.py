@@ -108,3 +108,11 @@ def test_ranks_move_up_when_the_query_itself_goes(score):
         "a": {"AP": pytest.approx((1 / 2 + 2 / 3) / 2), "RR": 0.5, "NumRet": 3.0},
         "b": {"AP": 1.0, "RR": 1.0, "NumRet": 1.0},
     }
+
+
+def test_notes_say_where_queries_do_not_count_as_0(score):
+    hits, judgements = {"q1": {"x": 1.0}}, {"q1": {"x": 0}, "gone": {"a": 1}}
+    assert score(hits, judgements, "RR NumQ GMAP NumRel").notes == [
+        "1 of 2 judged queries have no hits; they count as 0, but not in NumQ, GMAP, NumRel",
+        "1 queries have no relevant passage in the qrels; they count as 0, but not in NumQ, GMAP",
+    ]
