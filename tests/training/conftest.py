@@ -12,7 +12,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dretrieve.models.base import Distillation, Encoded, Loss, Method, ParameterGroup, Targets, TokenBatch
+from dretrieve.models.base import (
+    Distillation,
+    Encoded,
+    Group,
+    Loss,
+    Method,
+    Outcome,
+    ParameterGroup,
+    Step,
+    Targets,
+    TokenBatch,
+)
 from dretrieve.models.config import Phase
 from dretrieve.models.contrastive import in_batch_loss
 from dretrieve.store.card import ModelCard
@@ -115,6 +126,35 @@ class Packed(Toy):
             )
 
         return part(slice(0, cut)), part(slice(cut, None))
+
+
+class Reads(Toy):
+    """A step of its own: whole queries with their own passages, a term over the pairs beside the loss."""
+
+    def __init__(self, config: ToyConfig) -> None:
+        super().__init__(config)
+        self.reader = nn.Linear(8, 1)
+
+    def training_step(self, step: Step) -> Loss:
+        rows = step.gather(torch.cat([group.query_rows for group in step.groups]))
+        columns = step.gather(torch.cat([group.passage_rows for group in step.groups]))
+        order = columns.argsort(stable=True)
+        first = order[columns[order].diff(prepend=torch.tensor([-1])) > 0]  # of a passage that stands twice
+
+        def piece(group: Group) -> Callable[[], Outcome]:
+            def forward() -> Outcome:
+                query = self.encode_side(group.queries, "query").vectors
+                passage = self.encode_side(group.passages, "passage").vectors
+                read = self.reader(query[group.owners] * passage).square().sum()
+                return Outcome((query, passage), read / step.num_queries)
+
+            return forward
+
+        def loss(leaves: list[tuple[Tensor, ...]]) -> Loss:
+            query, passage = (step.gather(torch.cat(part)) for part in zip(*leaves, strict=True))
+            return self.loss(Encoded(query[rows.argsort()]), Encoded(passage[first]), step.targets)
+
+        return step.backward([piece(group) for group in step.groups], loss)
 
 
 def toy_table(rows: list[list[int]], name: str) -> TokenTable:

@@ -180,7 +180,9 @@ def run_workers(count, arguments):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("arguments", [("Packed", "one", "0", "kl"), ("Toy", "many", "60", "")])
+@pytest.mark.parametrize(
+    "arguments", [("Packed", "one", "0", "kl"), ("Toy", "many", "60", ""), ("Reads", "one", "60", "")]
+)
 def test_two_processes_equal_one(arguments):
     """1 x B = N x B/N: loss, every gradient, the learned temperature's too."""
     one, two = run_workers(1, arguments), run_workers(2, arguments)

@@ -1,0 +1,117 @@
+"""A step of a method's own, and what travels into a step beside the tokens."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from dretrieve.store.draws import fold
+from dretrieve.training.device import own_generators
+from dretrieve.training.processes import Processes
+from dretrieve.training.step import Stepper
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _generators():
+    with own_generators():
+        yield
+
+
+def gradient(toys, method, options, cut_by=None, batch=16):
+    """Return loss and gradient of the first batch, cut as ``cut_by`` says."""
+    feed = toys.feed_of(method, [toys.toy_set()], batch, cut_by or options, Processes())
+    method.train()
+    method.zero_grad()
+    value = Stepper(method, Processes(), options, CPU).run(feed.make(0))
+    return float(value.loss), {name: of.grad.clone() for name, of in method.named_parameters()}
+
+
+def test_a_step_of_its_own_has_equal_gradients_with_the_cache_and_without(toys):
+    method = toys.Reads.build(toys.ToyConfig(dropout=0.3), "")
+    cached = toys.step_options(90)
+    assert len(toys.feed_of(method, [toys.toy_set()], 16, cached, Processes()).make(0).groups) > 2
+    loss, gradients = gradient(toys, method, cached)
+    direct_loss, direct = gradient(toys, method, replace(cached, cache_tokens=0), cut_by=cached)
+    assert loss == direct_loss
+    for name, of in direct.items():
+        assert torch.equal(of, gradients[name]), name
+
+
+def test_whole_queries_equal_one_plain_backward(toys):
+    """Against autograd through the whole batch at once, pairs taken by hand."""
+    method = toys.Reads.build(toys.ToyConfig(dropout=0.0), "")
+    loss, ours = gradient(toys, method, toys.step_options(90))
+    training_set = toys.toy_set()
+    batch = toys.feed_of(method, [training_set], 16, toys.step_options(), Processes()).make(0).batch
+    assert all(len(own) == 2 for own in batch.own)
+    method.zero_grad()
+    query = method.encode_side(training_set.queries.batch(batch.query_rows, pad=0), "query")
+    passage = method.encode_side(training_set.passages.batch(batch.passage_rows, pad=0), "passage")
+    targets = toys.Targets(torch.from_numpy(batch.positives), torch.from_numpy(batch.allowed))
+    pairs = [method.reader(query.vectors[row] * passage.vectors[own]) for row, own in enumerate(batch.own)]
+    total = method.loss(query, passage, targets).total + torch.cat(pairs).square().sum() / 16
+    total.backward()
+    assert loss == pytest.approx(float(total.detach()), rel=1e-5)
+    for name, parameter in method.named_parameters():
+        torch.testing.assert_close(ours[name], parameter.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_groups_name_their_texts_and_places(toys):
+    training_set = toys.toy_set()
+    method = toys.Reads.build(toys.ToyConfig(), "")
+    prepared = toys.feed_of(method, [training_set], 16, toys.step_options(90), Processes()).make(3)
+    batch = prepared.batch
+    assert sorted(row for group in prepared.groups for row in group.query_rows.tolist()) == list(range(16))
+    for group in prepared.groups:
+        for place, row in enumerate(group.query_rows.tolist()):
+            assert group.queries.text_ids[place] == batch.query_ids[row]
+            own = [int(of) for of in group.passage_rows[group.owners == place]]
+            assert own == batch.own[row]
+            texts = [group.passages.text_ids[of] for of in (group.owners == place).nonzero().flatten()]
+            assert texts == [f"passage-{int(batch.passage_rows[column])}" for column in own]
+
+
+def test_randomness_by_text_does_not_depend_on_the_pieces(toys):
+    """Noise seeded with a text's id is the same however the batch is cut, and another for another text."""
+
+    class Noisy(toys.Toy):
+        def encode_side(self, batch, side):
+            found = super().encode_side(batch, side)
+            noise = [
+                torch.randn(8, generator=torch.Generator().manual_seed(fold(1, side, name)))
+                for name in batch.text_ids
+            ]
+            assert len(noise) == len(batch)
+            return toys.Encoded(found.vectors * torch.stack(noise))
+
+    method = Noisy.build(toys.ToyConfig(dropout=0.0), "")
+    (one, whole), (other, pieces) = (gradient(toys, method, toys.step_options(of)) for of in (0, 60))
+    assert one == pytest.approx(other, rel=1e-6)
+    for name, of in whole.items():
+        torch.testing.assert_close(of, pieces[name], rtol=1e-4, atol=1e-6)
+
+
+def test_fields_of_the_data_stand_beside_the_tokens(toys):
+    seen = {}
+
+    class Labelled(toys.Toy):
+        def encode_side(self, batch, side):
+            if side == "query":
+                seen.update(zip(batch.text_ids, batch.columns["domain"], strict=True))
+            else:
+                assert batch.columns == {}
+            return super().encode_side(batch, side)
+
+    method = Labelled.build(toys.ToyConfig(), "")
+    labels = [f"of {row % 3}" for row in range(48)]
+    made = toys.toy_set()
+    labelled = replace(made, queries=replace(made.queries, columns={"domain": labels}))
+    options = toys.step_options(10_000)
+    prepared = toys.feed_of(method, [labelled], 16, options, Processes()).make(0)
+    Stepper(method.train(), Processes(), options, CPU).run(prepared)
+    assert len(seen) == 16
+    assert all(label == f"of {int(name.removeprefix('toy-')) % 3}" for name, label in seen.items())
