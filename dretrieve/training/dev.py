@@ -15,21 +15,19 @@ import torch
 from dretrieve.encoding.numerics import resolve_precision, threads
 from dretrieve.encoding.pipeline import encode_records
 from dretrieve.errors import DataError, PreconditionError, UsageError
-from dretrieve.index.exact import ArraySource, ExactOptions, search_exact
-from dretrieve.index.top_k import TopK
 from dretrieve.metrics.judged import judge
 from dretrieve.metrics.measure import Measure
 from dretrieve.metrics.registry import parse_measures
 from dretrieve.models.base import Method
 from dretrieve.models.loading import DTYPES, LoadedModel
 from dretrieve.models.pooled import prepared
-from dretrieve.order import id_ranks
+from dretrieve.runs.search import search_arrays
 from dretrieve.store.draws import generator
 from dretrieve.store.fingerprint import sha256_bytes
 from dretrieve.store.text_store import records_sha256
 from dretrieve.text.collection import Collection
 from dretrieve.tokens.tokenizer import SideTokenizer
-from dretrieve.types import Progress, Qrels, Record, Run, Side
+from dretrieve.types import Progress, Qrels, Record, Side, offsets_of
 
 WHOLE_LIST = 1000
 
@@ -64,7 +62,6 @@ class Dev:
         grades = f"{list(qrels.query_ids)}{qrels.passages.tolist()}{qrels.grades.tolist()}"
         texts = records_sha256(queries) + records_sha256(passages)
         self.fingerprint = sha256_bytes(f"{measure}|{texts}|{grades}".encode())
-        self._ranks = id_ranks([record.id for record in passages])
 
     def value(self, method: Method, tokenizers: Mapping[Side, SideTokenizer], device: torch.device) -> float:
         """Return the measure's mean over the dev queries.
@@ -81,27 +78,14 @@ class Dev:
         with prepared(method, device, DTYPES[precision]):
             passages = encode_records(model, "passage", self.passages)
             queries = encode_records(model, "query", self.queries, "float32")
-        depth = min(self.measure.parameters.k or WHOLE_LIST, len(passages))
-        kept = search_exact(
-            ArraySource(passages.values),
-            queries.values,
-            TopK.empty(len(queries), depth),
-            self._ranks,
-            (0, len(passages)),
-            ExactOptions(threads=threads()),
+        ids = [[record.id for record in records] for records in (self.queries, self.passages)]
+        run = search_arrays(
+            (ids[0], queries.values),
+            (ids[1], passages.values),
+            self.measure.parameters.k or WHOLE_LIST,
+            threads(),
         )
-        return self.measure.aggregate(self.measure.values(judge(self._run(kept), self._qrels)))
-
-    def _run(self, kept: TopK) -> Run:
-        found = list(kept.best_first(self._ranks))
-        offsets = np.concatenate([[0], np.cumsum([len(rows) for rows, _ in found])]).astype(np.int64)
-        return Run(
-            [record.id for record in self.queries],
-            [record.id for record in self.passages],
-            offsets,
-            np.concatenate([rows for rows, _ in found]).astype(np.int32),
-            np.concatenate([scores for _, scores in found]),
-        )
+        return self.measure.aggregate(self.measure.values(judge(run, self._qrels)))
 
 
 def open_dev(options: DevOptions, progress: Progress) -> Dev:
@@ -154,12 +138,12 @@ def _pool(positives: set[int], total: int, options: DevOptions) -> list[int]:
 
 def _some_qrels(qrels: Qrels, rows: Sequence[int]) -> Qrels:
     """Return the judgements of those queries."""
-    parts = [slice(int(qrels.offsets[row]), int(qrels.offsets[row + 1])) for row in rows]
-    lengths = [part.stop - part.start for part in parts]
+    places = [np.arange(qrels.offsets[row], qrels.offsets[row + 1]) for row in rows]
+    chosen = np.concatenate(places)
     return Qrels(
         [qrels.query_ids[row] for row in rows],
         qrels.passage_ids,
-        np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        np.concatenate([qrels.passages[part] for part in parts]),
-        np.concatenate([qrels.grades[part] for part in parts]),
+        offsets_of(np.asarray([len(of) for of in places])),
+        qrels.passages[chosen],
+        qrels.grades[chosen],
     )

@@ -181,3 +181,27 @@ def test_another_tools_training_file_is_prepared_first(tmp_path):
     path.write_text('{"query": "q", "pos": ["a"], "neg": ["b"], "pos_scores": [1], "neg_scores": [0]}\n')
     with pytest.raises(DataError, match=r"flag.jsonl is a training file of another tool.* dretrieve prepare"):
         open_set(parse_data(str(path)), 1, Silent())
+
+
+def test_fields_that_the_method_reads_come_from_the_lines_or_the_word(tiny_collection, tmp_path):
+    queries = tiny_collection / "queries.jsonl"
+    lines = [json.loads(line) | {"topic": "law", "answers": ["wax"]} for line in queries.read_text().splitlines()]
+    queries.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    word = f"path={tiny_collection},split=train"
+    plain = open_set(parse_data(word), 1, Silent())
+    read = ("answers", "domain", "topic")
+    found = open_set(parse_data(f"{word},domain=old", read), 1, Silent(), columns=read)
+    assert [found.examples[0].fields[name] for name in read] == [("wax",), "old", "law"]
+    assert found.columns == read
+    other = open_set(parse_data(f"{word},domain=new", read), 1, Silent(), columns=read)
+    assert len({plain.fingerprint, found.fingerprint, other.fingerprint}) == 3
+    example = {"query_id": "q", "query_text": "x", "positive_document_ids": ["bees-0"], "domain": "own"}
+    path = tmp_path / "hard.jsonl"
+    path.write_text(json.dumps(example) + "\n")
+    word = f"path={path},corpus={tiny_collection}"
+    own = open_set(parse_data(word, ("domain",)), 1, Silent(), columns=("domain",))
+    assert own.examples[0].fields == {"domain": "own"}
+    with pytest.raises(UsageError, match=r"domain=law: .*hard.jsonl gives query 'q' a 'domain' of its own"):
+        open_set(parse_data(f"{word},domain=law", ("domain",)), 1, Silent(), columns=("domain",))
+    with pytest.raises(UsageError, match="'domain=law' is not KEY=VALUE"):
+        parse_data(f"{word},domain=law")
