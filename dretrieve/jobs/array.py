@@ -19,7 +19,7 @@ from typing import Any
 from dretrieve.errors import PreconditionError, UsageError, VerificationError
 from dretrieve.jobs.slurm import SHARD, Resources, Script, most_tasks, queued_tasks, submit, task_numbers
 from dretrieve.store.atomic import make_folder, write_bytes, write_json
-from dretrieve.store.manifest import manifest_path, read_manifest, verify_files
+from dretrieve.store.manifest import manifest_path, read_verified
 from dretrieve.store.shards import shard_rows, shard_stem
 from dretrieve.store.stage import Stage
 from dretrieve.types import Progress, Silent, Texts
@@ -242,7 +242,7 @@ def shard_finished(output: Path, index: int, count: int) -> bool:
         ending = f"*{shard_stem(index, count)}*manifest.json"
         places = [*output.glob(ending), *output.parent.glob(escape(output.name) + ending)]
     for path in places:
-        verify_files(path, read_manifest(path))
+        read_verified(path)
     return bool(places)
 
 

@@ -19,7 +19,7 @@ from dretrieve.index.base import open_embeddings
 from dretrieve.runs.read import read_run
 from dretrieve.store.card import CARD, ModelCard
 from dretrieve.store.embeddings import Embeddings
-from dretrieve.store.manifest import Manifest, manifest_path, read_manifest, verify_files
+from dretrieve.store.manifest import Manifest, manifest_path, read_verified
 from dretrieve.store.state import read_state
 from dretrieve.text.beir import Query
 from dretrieve.text.cache import remember
@@ -140,9 +140,7 @@ def checked_manifest(path: Path, *, full: bool) -> Manifest | None:
     file = manifest_path(path)
     if is_stream(path) or not file.exists():
         return None
-    manifest = read_manifest(file)
-    verify_files(file, manifest, full=full)
-    return manifest
+    return read_verified(file, full=full)
 
 
 def _open_model(it: Artefact) -> tuple[ModelCard, str | None]:

@@ -157,7 +157,7 @@ def run(config: EncodeConfig, progress: Progress | None = None) -> EncodeResult 
     writer = ShardWriter(config.output, work.shard, work.plan, force=config.force)
     if writer.complete:
         return work.result("up to date", read_manifest(writer.manifest_file))
-    fingerprint = work.plan.manifest(work.shard, {}, {}).fingerprint
+    fingerprint = work.plan.manifest(work.shard).fingerprint
     try:
         with recorded_state(writer.manifest_file, STAGE, fingerprint), interruptible() as signals:
             return _execute(work, writer, signals)
@@ -169,7 +169,7 @@ def _planned(work: _Work) -> Planned:
     """Return what stands there, and what the rest would cost: a few texts are encoded for that."""
     config, unit = work.config, UNITS[work.source.side]
     file = config.output / f"{work.shard.stem}.manifest.json"
-    found = planned(file, work.plan.manifest(work.shard, {}, {}), config.output, "")
+    found = planned(file, work.plan.manifest(work.shard), config.output, "")
     if found.state == "up to date" and not config.force:
         return found
     model = load_model(config.model, work.devices[0], work.precision, config.settings)
@@ -209,7 +209,7 @@ class _Work:
             shard=self.shard,
             dim=self.plan.vectors.dim,
             counts=dict(manifest.counts) if manifest else {},
-            fingerprint=(manifest or self.plan.manifest(self.shard, {}, {})).fingerprint,
+            fingerprint=(manifest or self.plan.manifest(self.shard)).fingerprint,
             **more,
         )
 

@@ -15,8 +15,7 @@ from dretrieve.store.card import Choice, ModelCard
 from dretrieve.store.embeddings import ENGINE_ENTRY, EmbeddingPlan
 from dretrieve.store.manifest import Manifest, read_manifest
 from dretrieve.store.shards import Shard
-from dretrieve.store.stage import differences
-from dretrieve.store.stale import replaces_stale
+from dretrieve.store.stage import differences, replaces_stale
 from dretrieve.text.collection import Collection
 from dretrieve.text.files import is_stream
 from dretrieve.types import Side, Texts
@@ -94,7 +93,7 @@ def agreed_precision(folder: Path, shard: Shard, precision: str, device: str) ->
 def check_company(folder: Path, shard: Shard, plan: EmbeddingPlan, *, force: bool = False) -> None:
     """Refuse to add a shard to those of another model, collection, precision, cut or version of our engine.
 
-    In a recipe's own folder (`dretrieve.store.stale`) such shards are stale, and are removed. A shard that
+    Where `replaces_stale` says so, such shards are removed. A shard that
     stands finished was computed by the version that it records, unless ``force`` computes it again.
 
     Raises:
@@ -123,7 +122,7 @@ def _unfit(other: Manifest, shard: Shard, plan: EmbeddingPlan) -> str:
             f"shards cut as N={cut.get('count')} of {cut.get('total'):,} rows, this one is "
             f"N={shard.count} of {shard.total:,}"
         )
-    theirs, mine = _without_shard(other), _without_shard(plan.manifest(shard, {}, {}))
+    theirs, mine = _without_shard(other), _without_shard(plan.manifest(shard))
     if theirs.fingerprint == mine.fingerprint:
         return ""
     return f"shards of other options ({differences(theirs, mine)})"

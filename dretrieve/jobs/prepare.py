@@ -14,8 +14,7 @@ from dretrieve.jobs.prepare_config import PrepareConfig, PrepareResult
 from dretrieve.metrics.answers import Answers
 from dretrieve.store.interrupt import interruptible
 from dretrieve.store.manifest import Manifest, manifest_path, read_manifest
-from dretrieve.store.stage import Planned, Stage
-from dretrieve.store.stale import replaces_stale
+from dretrieve.store.stage import Planned, Stage, replaces_stale
 from dretrieve.store.state import read_state
 from dretrieve.text import pydocs, remote
 from dretrieve.text.archives import unzipped

@@ -28,8 +28,7 @@ from dretrieve.models.loading import fresh
 from dretrieve.models.model_folder import beyond_sentence_transformers, save_model
 from dretrieve.store.atomic import write_json
 from dretrieve.store.interrupt import Signals, interruptible
-from dretrieve.store.stage import Planned, Stage
-from dretrieve.store.stale import replaces_stale
+from dretrieve.store.stage import Planned, Stage, replaces_stale
 from dretrieve.store.state import recorded_state
 from dretrieve.tokens.tokenizer import SideTokenizer
 from dretrieve.training.checkpoint import Checkpoints, Progressed

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from dretrieve.errors import PreconditionError, VerificationError
 from dretrieve.store.fingerprint import fingerprint
 from dretrieve.store.ids import IdTable
-from dretrieve.store.manifest import Manifest, read_manifest, verify_files
+from dretrieve.store.manifest import Manifest, read_verified
 from dretrieve.store.npy import map_array
 from dretrieve.store.shards import Shard, check_tiling
 from dretrieve.store.stage import differences
@@ -65,16 +65,15 @@ class EmbeddingPlan:
             "salience": self.salience,
         }
 
-    def manifest(self, shard: Shard, files: Mapping[str, Any], counts: Mapping[str, int]) -> Manifest:
-        """Return the manifest of one shard."""
+    def manifest(self, shard: Shard, counts: Mapping[str, int] | None = None) -> Manifest:
+        """Return the manifest of one shard, all but its files."""
         rows = {"start": shard.start, "stop": shard.stop, "total": shard.total}
         return Manifest(
             stage=STAGE,
             version=VERSION,
             options={**self.described(), "shard": {"index": shard.index, "count": shard.count, **rows}},
             inputs=self.inputs,
-            counts=counts,
-            files=files,
+            counts=counts or {},
             extra=self.extra or {},
         )
 
@@ -170,10 +169,9 @@ class Embeddings:
             )
         found = []
         for file in files:
-            manifest = read_manifest(file)
+            manifest = read_verified(file, full=full)
             if manifest.stage != STAGE:
                 raise VerificationError(f"{file} was made by '{manifest.stage}', not by encode")
-            verify_files(file, manifest, full=full)
             found.append(EmbeddingShard(folder, Shard(**manifest.options["shard"]), manifest))
         first = found[0]
         for other in found[1:]:

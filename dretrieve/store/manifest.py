@@ -13,7 +13,7 @@ import platform
 import sys
 import time
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,17 +54,10 @@ class Manifest:
 
     def as_json(self) -> dict[str, Any]:
         """Return the mapping that is written: with the format number, the fingerprint, and a checksum."""
-        value = {
-            "format": FORMAT,
-            "stage": self.stage,
-            "version": self.version,
-            "fingerprint": self.fingerprint,
-            "options": dict(self.options),
-            "inputs": dict(self.inputs),
-            "counts": dict(self.counts),
-            "files": {name: dict(entry) for name, entry in self.files.items()},
-            "extra": dict(self.extra),
-        }
+        value: dict[str, Any] = {"format": FORMAT, "fingerprint": self.fingerprint}
+        for name in (entry.name for entry in fields(self)):
+            given = getattr(self, name)
+            value[name] = dict(given) if isinstance(given, Mapping) else given
         return value | {"checksum": sha256_bytes(canonical_json(value))}
 
 
@@ -80,13 +73,43 @@ def provenance_path(manifest: Path) -> Path:
     return manifest.with_name(manifest.name.replace("manifest.json", "provenance.json"))
 
 
-def write_manifest(path: Path, manifest: Manifest) -> None:
-    """Commit: write the manifest atomically."""
+def commit(
+    path: Path, manifest: Manifest, names: Iterable[str], details: Mapping[str, Any] | None = None
+) -> Manifest:
+    """Write the manifest with the sizes and checksums of its files, read back from the disk; return it.
+
+    Args:
+        path: of the manifest, in the folder of the files.
+        manifest: all but its files.
+        names: of the files.
+        details: what may differ between equal runs (times, speeds); with them goes a provenance, which says
+            who, where, when, with what, and the file times that make later checks quick. None for none.
+    """
+    states = {name: (path.parent / name).stat() for name in names}
+    files = {
+        name: {"bytes": state.st_size, "sha256": sha256_file(path.parent / name)}
+        for name, state in states.items()
+    }
+    manifest = replace(manifest, files=files)
+    if details is not None:
+        about = {
+            "arguments": sys.argv,
+            "dretrieve": dretrieve.__version__,
+            "python": platform.python_version(),
+            "host": platform.node(),
+            "machine": platform.machine(),
+            "job": {name: os.environ[name] for name in sorted(os.environ) if name.startswith("SLURM_JOB")},
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "files": {name: state.st_mtime_ns for name, state in states.items()},
+            "details": dict(details),
+        }
+        write_json(provenance_path(path), about)
     write_json(path, manifest.as_json())
+    return manifest
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Return the manifest at ``path``.
+    """Return the manifest at ``path``, as it was written; its files are not looked at.
 
     Raises:
         PreconditionError: there is none.
@@ -108,7 +131,7 @@ def read_manifest(path: Path) -> Manifest:
             f"{path} has manifest format {value['format']}, this dretrieve reads format {FORMAT}; "
             "install the release that wrote it or make the artefact again"
         )
-    names = ("stage", "version", "options", "inputs", "counts", "files", "extra")
+    names = [entry.name for entry in fields(Manifest)]
     missing = [name for name in names if name not in value]
     if missing:
         raise DataError(f"{path} lacks {', '.join(missing)}; make the artefact again")
@@ -118,42 +141,30 @@ def read_manifest(path: Path) -> Manifest:
             f"{path} was edited after it was written (its checksum does not fit its contents); "
             "make the artefact again with --force"
         )
-    manifest = Manifest(**{name: value[name] for name in names})
+    return Manifest(**{name: value[name] for name in names})
+
+
+def read_verified(path: Path, *, full: bool = False) -> Manifest:
+    """Return the manifest at ``path`` whose files are those that were written.
+
+    Args:
+        path: of the manifest.
+        full: hash all files, whatever their times say.
+
+    Raises:
+        PreconditionError: there is none, or a file is missing.
+        DataError: it is no manifest of ours.
+        VerificationError: it was edited, or a file was truncated, grown or changed.
+    """
+    manifest = read_manifest(path)
+    verify_files(path, manifest, full=full)
     return manifest
-
-
-def describe_files(folder: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Return name to size and checksum, read back from the disk."""
-    return {
-        name: {"bytes": (folder / name).stat().st_size, "sha256": sha256_file(folder / name)}
-        for name in names
-    }
-
-
-def write_provenance(
-    path: Path, folder: Path, names: Iterable[str], details: Mapping[str, Any] | None = None
-) -> None:
-    """Write who, where, when and with what, and the file times that make later checks quick."""
-    write_json(
-        path,
-        {
-            "arguments": sys.argv,
-            "dretrieve": dretrieve.__version__,
-            "python": platform.python_version(),
-            "host": platform.node(),
-            "machine": platform.machine(),
-            "job": {name: os.environ[name] for name in sorted(os.environ) if name.startswith("SLURM_JOB")},
-            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "files": {name: (folder / name).stat().st_mtime_ns for name in names},
-            "details": dict(details or {}),
-        },
-    )
 
 
 def verify_files(
     path: Path, manifest: Manifest, *, full: bool = False, only: Collection[str] | None = None
 ) -> None:
-    """Check that the files are those that were written.
+    """Check that the files are those that were written; `read_verified` says what is raised.
 
     Size always; the checksum when ``full``, or when a file's time is not the one in the provenance.
     A single file that was renamed with its manifest is checked under its present name.
@@ -163,41 +174,31 @@ def verify_files(
         manifest: which lists the files.
         full: hash them all.
         only: look at these alone, where the manifest lists them.
-
-    Raises:
-        PreconditionError: a file is missing.
-        VerificationError: truncated, grown or changed bytes.
     """
-    folder = path.parent
     try:
         times = json.loads(provenance_path(path).read_bytes()).get("files", {})
     except (OSError, ValueError, AttributeError):
         times = {}
-    for name, entry in _present_files(path, manifest):
+    present = path.name.removesuffix(".manifest.json")
+    renamed = len(manifest.files) == 1 and present != path.name
+    for listed, entry in manifest.files.items():
+        name = present if renamed else listed
         if only is not None and name not in only:
             continue
-        file = folder / name
+        file = path.parent / name
         try:
-            status = file.stat()
+            state = file.stat()
         except OSError:
             raise PreconditionError(
                 f"{file} is missing though {path.name} lists it; make the artefact again with --force"
             ) from None
-        if status.st_size != entry["bytes"]:
+        if state.st_size != entry["bytes"]:
             raise VerificationError(
-                f"{file} has {status.st_size:,} bytes, {path.name} says {entry['bytes']:,}: the file was "
+                f"{file} has {state.st_size:,} bytes, {path.name} says {entry['bytes']:,}: the file was "
                 "truncated or changed; make the artefact again with --force"
             )
-        if (full or times.get(name) != status.st_mtime_ns) and sha256_file(file) != entry["sha256"]:
+        if (full or times.get(name) != state.st_mtime_ns) and sha256_file(file) != entry["sha256"]:
             raise VerificationError(
                 f"{file} does not have the checksum that {path.name} records: its bytes were changed; "
                 "make the artefact again with --force"
             )
-
-
-def _present_files(path: Path, manifest: Manifest) -> Iterable[tuple[str, Mapping[str, Any]]]:
-    """Return name and description of the files that the manifest at ``path`` speaks for."""
-    present = path.name.removesuffix(".manifest.json")
-    if len(manifest.files) == 1 and present != path.name:
-        return [(present, entry) for entry in manifest.files.values()]
-    return manifest.files.items()

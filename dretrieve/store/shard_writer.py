@@ -14,24 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from dretrieve.errors import DataError, PreconditionError
+from dretrieve.errors import DataError
 from dretrieve.store.atomic import explained, replacing, sync
 from dretrieve.store.embeddings import EmbeddingPlan
 from dretrieve.store.journal import Journal
 from dretrieve.store.killed import remove_left
-from dretrieve.store.manifest import (
-    Manifest,
-    describe_files,
-    provenance_path,
-    read_manifest,
-    verify_files,
-    write_manifest,
-    write_provenance,
-)
+from dretrieve.store.manifest import Manifest, commit, provenance_path
 from dretrieve.store.npy import npy_header
 from dretrieve.store.shards import Shard
-from dretrieve.store.stage import differences
-from dretrieve.store.stale import replaces_stale
+from dretrieve.store.stage import is_current
 from dretrieve.store.state import clear_state, state_path
 from dretrieve.types import Vectors, offsets_of
 
@@ -59,7 +50,7 @@ class ShardWriter:
             shutil.rmtree(partial, ignore_errors=True)
             clear_state(self.manifest_file)
         else:
-            described = plan.manifest(shard, {}, {}).as_json()
+            described = plan.manifest(shard).as_json()
             self._journal = Journal(partial, self.names, described)
 
     @property
@@ -101,9 +92,8 @@ class ShardWriter:
                 self._finish_file(name)
             sync(self.folder)
         names = [f"{self.shard.stem}.{name}" for name in self.names]
-        manifest = self.plan.manifest(self.shard, describe_files(self.folder, names), counts)
-        write_provenance(provenance_path(self.manifest_file), self.folder, names, details)
-        write_manifest(self.manifest_file, manifest)
+        manifest = self.plan.manifest(self.shard, counts)
+        manifest = commit(self.manifest_file, manifest, names, details or {})
         clear_state(self.manifest_file)
         self._journal.discard()
         self.complete, self._journal = True, None
@@ -121,20 +111,11 @@ class ShardWriter:
     def _finished(self, force: bool) -> bool:
         if not self.manifest_file.exists():
             return False
-        if force:
+        what = f"{self.folder} holds {self.shard.stem}"
+        current = is_current(self.manifest_file, self.plan.manifest(self.shard), what, force=force)
+        if not current:
             self.manifest_file.unlink()
-            return False
-        old, new = read_manifest(self.manifest_file), self.plan.manifest(self.shard, {}, {})
-        if old.fingerprint != new.fingerprint:
-            if replaces_stale():
-                self.manifest_file.unlink()
-                return False
-            raise PreconditionError(
-                f"{self.folder} holds {self.shard.stem} of other options ({differences(old, new)}); "
-                "use --force to replace it or choose another --output"
-            )
-        verify_files(self.manifest_file, old)
-        return True
+        return current
 
     def _finish_file(self, name: str) -> None:
         assert self._journal is not None

@@ -12,6 +12,7 @@ Use::
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,21 +20,63 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from dretrieve.errors import PreconditionError, VerificationError
+from dretrieve.errors import PreconditionError, UsageError, VerificationError
 from dretrieve.store.atomic import make_folder, replacing
 from dretrieve.store.killed import remove_left
 from dretrieve.store.manifest import (
     Manifest,
-    describe_files,
+    commit,
     manifest_path,
     provenance_path,
     read_manifest,
+    read_verified,
     verify_files,
-    write_manifest,
-    write_provenance,
 )
-from dretrieve.store.stale import replaces_stale
 from dretrieve.store.state import clear_state, read_state, record_state, recorded_state, state_path
+
+STALE = "DRETRIEVE_STALE"
+
+
+def replaces_stale() -> bool:
+    """Return whether a finished result of other options is made again: ``DRETRIEVE_STALE=replace``.
+
+    By hand it is refused, so that no command destroys what another one made. A recipe owns its whole work
+    folder, so `recipes/lib.sh` sets the variable. Unlike ``--force`` it leaves a result of the same options.
+
+    Raises:
+        UsageError: it is neither ``replace`` nor ``refuse`` nor empty.
+    """
+    value = os.environ.get(STALE, "")
+    if value not in ("", "refuse", "replace"):
+        raise UsageError(f"{STALE}={value!r} is neither 'refuse' nor 'replace'; correct or unset it")
+    return value == "replace"
+
+
+def is_current(file: Path, wanted: Manifest, what: str, *, force: bool = False) -> bool:
+    """Return whether a finished output is the wanted one and intact; if not, it may be replaced.
+
+    Args:
+        file: its manifest, which exists.
+        wanted: the manifest of what the command would make.
+        what: "DIR holds …", for the message.
+        force: replace it whatever it is.
+
+    Raises:
+        PreconditionError: it is the result of other options, and nothing says to replace it.
+        VerificationError: its bytes changed.
+    """
+    if force:
+        return False
+    old = read_manifest(file)
+    if old.fingerprint == wanted.fingerprint:
+        verify_files(file, old)
+        return True
+    if replaces_stale():
+        return False
+    raise PreconditionError(
+        f"{what} of other options ({differences(old, wanted)}); use --force to replace it or choose another "
+        "--output"
+    )
 
 
 def differences(old: Manifest, new: Manifest) -> str:
@@ -163,9 +206,14 @@ class Stage:
         self._started = time.monotonic()
 
     @property
+    def wanted(self) -> Manifest:
+        """The manifest of the output, as far as it is known before the work."""
+        return Manifest(stage=self.name, version=self.version, options=self.options, inputs=self.inputs)
+
+    @property
     def fingerprint(self) -> str:
         """What the output will be a pure function of."""
-        return self._manifest({}, {}, {}).fingerprint
+        return self.wanted.fingerprint
 
     @property
     def folder(self) -> Path:
@@ -206,23 +254,14 @@ class Stage:
                     "use --force to replace it or choose another --output"
                 )
             return False
-        if self.force:
-            self._forget(look)
-            return False
-        old = read_manifest(self.manifest_file)
-        new = self._manifest({}, {}, {})
-        if old.fingerprint != new.fingerprint:
-            if replaces_stale():
-                self._forget(look)
-                return False
-            raise PreconditionError(
-                f"{self.output} holds the result of other options ({differences(old, new)}); "
-                "use --force to replace it or choose another --output"
-            )
-        verify_files(self.manifest_file, old)
-        if not look:
+        what = f"{self.output} holds the result"
+        current = is_current(self.manifest_file, self.wanted, what, force=self.force)
+        if current and not look:
             clear_state(self.manifest_file)
-        return True
+        elif not look:  # noted first, so that a call that is killed here can begin again
+            record_state("replacing", self.manifest_file, self.name, self.fingerprint)
+            self.manifest_file.unlink(missing_ok=True)
+        return current
 
     def planned(self, text: str, details: Mapping[str, Any] | None = None) -> Planned:
         """Return what a dry run answers; what the command itself would refuse is refused.
@@ -231,7 +270,7 @@ class Stage:
             PreconditionError: as `up_to_date`.
         """
         self.up_to_date(look=True)
-        found = planned(self.manifest_file, self._manifest({}, {}, {}), self.output, text, details)
+        found = planned(self.manifest_file, self.wanted, self.output, text, details)
         return replace(found, state="to do") if self.force and found.state == "up to date" else found
 
     def existing(self) -> Manifest:
@@ -268,13 +307,10 @@ class Stage:
             extra: whatever the next stage must know; hashed with the files, so keep it deterministic.
             details: times, speeds, anything that may differ between equal runs; goes to the provenance.
         """
-        names = sorted(self._written)
-        manifest = self._manifest(counts or {}, describe_files(self.folder, names), extra or {})
+        manifest = replace(self.wanted, counts=counts or {}, extra=extra or {})
         seconds = round(time.monotonic() - self._started, 3)
-        write_provenance(
-            provenance_path(self.manifest_file), self.folder, names, {"seconds": seconds, **(details or {})}
-        )
-        write_manifest(self.manifest_file, manifest)
+        about = {"seconds": seconds, **(details or {})}
+        manifest = commit(self.manifest_file, manifest, sorted(self._written), about)
         clear_state(self.manifest_file)
         return manifest
 
@@ -282,24 +318,6 @@ class Stage:
     def _beside(self) -> tuple[Path, Path, Path]:
         """The records of the output: manifest, provenance, state."""
         return self.manifest_file, provenance_path(self.manifest_file), state_path(self.manifest_file)
-
-    def _forget(self, look: bool) -> None:
-        if not look:  # noted first, so that a call that is killed here can begin again
-            record_state("replacing", self.manifest_file, self.name, self.fingerprint)
-            self.manifest_file.unlink(missing_ok=True)
-
-    def _manifest(
-        self, counts: Mapping[str, int], files: Mapping[str, Any], extra: Mapping[str, Any]
-    ) -> Manifest:
-        return Manifest(
-            stage=self.name,
-            version=self.version,
-            options=self.options,
-            inputs=self.inputs,
-            counts=counts,
-            files=files,
-            extra=extra,
-        )
 
 
 def open_artefact(path: Path, stages: tuple[str, ...] = (), *, full: bool = False) -> Manifest:
@@ -311,11 +329,9 @@ def open_artefact(path: Path, stages: tuple[str, ...] = (), *, full: bool = Fals
     """
     if not path.exists():
         raise PreconditionError(f"{path} does not exist; make it first or correct the path")
-    file = manifest_path(path)
-    manifest = read_manifest(file)
+    manifest = read_verified(manifest_path(path), full=full)
     if stages and manifest.stage not in stages:
         raise VerificationError(
             f"{path} was made by the stage '{manifest.stage}', expected one made by {' or '.join(stages)}"
         )
-    verify_files(file, manifest, full=full)
     return manifest

@@ -27,12 +27,9 @@ from dretrieve.store.fingerprint import canonical_json
 from dretrieve.store.ids import IdTable
 from dretrieve.store.manifest import (
     Manifest,
-    describe_files,
-    provenance_path,
+    commit,
     read_manifest,
     verify_files,
-    write_manifest,
-    write_provenance,
 )
 from dretrieve.store.npy import map_array, write_array
 from dretrieve.types import Record
@@ -127,11 +124,8 @@ class TextStore:
                     version=1,
                     inputs={"records": sha256},
                     counts={"rows": rows, "empty": empty},
-                    files=describe_files(temporary, FILES),
                 )
-                path = temporary / "manifest.json"
-                write_provenance(provenance_path(path), temporary, FILES, {"source": dict(source)})
-                write_manifest(path, manifest)
+                commit(temporary / "manifest.json", manifest, FILES, {"source": dict(source)})
                 _move(temporary, folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)

@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from dretrieve.errors import DataError, DretrieveError, PreconditionError
 from dretrieve.store.atomic import explained, make_folder, sync, temporary_beside, write_json
 from dretrieve.store.card import CARD, ModelCard
 from dretrieve.store.killed import remove_left
-from dretrieve.store.manifest import Manifest, describe_files, read_manifest, verify_files, write_manifest
+from dretrieve.store.manifest import Manifest, commit, read_manifest, read_verified
 from dretrieve.store.stage import differences
 
 STAGE = "checkpoint"
@@ -114,17 +114,8 @@ class Checkpoints:
                     names = (*FILES, CARD)
                 for name in names:
                     sync(aside / name)
-                write_manifest(
-                    aside / "manifest.json",
-                    Manifest(
-                        stage=STAGE,
-                        version=1,
-                        options=self._manifest.options,
-                        inputs=self._manifest.inputs,
-                        counts={"steps": total},
-                        files=describe_files(aside, names),
-                    ),
-                )
+                manifest = replace(self._manifest, counts={"steps": total})
+                commit(aside / "manifest.json", manifest, names)
                 if path.exists():
                     shutil.rmtree(path)
                 os.replace(aside, path)
@@ -155,8 +146,7 @@ class Checkpoints:
         """
         for path in self.found():
             try:
-                manifest = read_manifest(path / "manifest.json")
-                verify_files(path / "manifest.json", manifest, full=True)
+                manifest = read_verified(path / "manifest.json", full=True)
             except DretrieveError as error:
                 self._note(f"checkpoint {path.name} is damaged ({error}); taking the one before it")
                 continue

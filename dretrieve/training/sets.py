@@ -20,7 +20,7 @@ from dretrieve.errors import DretrieveError
 from dretrieve.models.base import TokenBatch
 from dretrieve.store.atomic import replacing
 from dretrieve.store.fingerprint import sha256_bytes
-from dretrieve.store.manifest import Manifest, describe_files, read_manifest, verify_files, write_manifest
+from dretrieve.store.manifest import Manifest, commit, read_verified
 from dretrieve.store.npy import map_array, write_array
 from dretrieve.training.data import ExampleSet
 from dretrieve.training.processes import Processes
@@ -137,15 +137,14 @@ def save_table(table: TokenTable, stem: Path) -> None:
     for name, array in arrays.items():
         with replacing(stem.with_name(name)) as file:
             write_array(file, array)
-    manifest = Manifest(stage="tokens", version=1, files=describe_files(stem.parent, arrays))
-    write_manifest(stem.with_name(f"{stem.name}.manifest.json"), manifest)
+    commit(stem.with_name(f"{stem.name}.manifest.json"), Manifest(stage="tokens", version=1), arrays)
 
 
 def open_table(stem: Path) -> TokenTable | None:
     """Return the table saved under ``stem`` as memory maps, or None when it is not there as it was saved."""
     path = stem.with_name(f"{stem.name}.manifest.json")
     try:
-        verify_files(path, read_manifest(path), full=True)
+        read_verified(path, full=True)
     except DretrieveError:
         return None
     ids, offsets = (map_array(stem.with_name(f"{stem.name}.{name}.npy")) for name in ("ids", "offsets"))

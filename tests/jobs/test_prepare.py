@@ -18,7 +18,7 @@ import pytest
 
 from dretrieve.errors import DataError, PreconditionError, UsageError
 from dretrieve.jobs.prepare import PrepareConfig, run
-from dretrieve.store.manifest import read_manifest, write_manifest
+from dretrieve.store.manifest import commit, read_manifest
 from dretrieve.text import download
 from dretrieve.text.collection import Collection
 from dretrieve.text.join import JoinOptions
@@ -252,7 +252,7 @@ def test_what_an_older_version_joined_is_stale(
     make(f"tiny={tiny_collection}", **options)
     place = tmp_path / "joined" / "manifest.json"
     manifest = read_manifest(place)
-    write_manifest(place, replace(manifest, version=1))
+    commit(place, replace(manifest, version=1), manifest.files)
     with pytest.raises(
         PreconditionError, match="other options .stage prepare v1 -> prepare v2.; use --force"
     ):

@@ -49,10 +49,10 @@ def work(write_embeddings, tmp_path: Path) -> Path:
 
 def rewritten(path: Path, value: dict) -> None:
     """Write a manifest with that content, so that it is whole."""
-    from dretrieve.store.manifest import Manifest, write_manifest
+    from dretrieve.store.manifest import Manifest, commit
 
-    names = ("stage", "version", "options", "inputs", "counts", "files", "extra")
-    write_manifest(path, Manifest(**{name: value[name] for name in names}))
+    names = ("stage", "version", "options", "inputs", "counts", "extra")
+    commit(path, Manifest(**{name: value[name] for name in names}), value["files"])
 
 
 def config(work: Path, output: str = "run.trec", **changes) -> SearchConfig:
@@ -206,9 +206,6 @@ def test_nan_in_given_queries_names_the_query(work: Path) -> None:
     (work / "queries" / "shard-00000-of-00001.provenance.json").unlink()
     manifest = work / "queries" / "shard-00000-of-00001.manifest.json"
     value = json.loads(manifest.read_text())
-    from dretrieve.store.manifest import describe_files
-
-    value["files"] = describe_files(work / "queries", value["files"])
     rewritten(manifest, value)
     with pytest.raises(DataError, match="the vector of query 'q3' in .* holds NaN"):
         search.run(config(work))

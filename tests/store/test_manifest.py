@@ -9,29 +9,25 @@ import pytest
 from dretrieve.errors import DataError, PreconditionError, VerificationError
 from dretrieve.store.manifest import (
     Manifest,
-    describe_files,
+    commit,
     manifest_path,
     provenance_path,
     read_manifest,
     verify_files,
-    write_manifest,
-    write_provenance,
 )
 
 
 @pytest.fixture
 def artefact(tmp_path: Path) -> Path:
     (tmp_path / "data.bin").write_bytes(b"0123456789")
-    manifest = Manifest(stage="encode", version=1, files=describe_files(tmp_path, ["data.bin"]))
-    write_provenance(tmp_path / "provenance.json", tmp_path, ["data.bin"])
-    write_manifest(tmp_path / "manifest.json", manifest)
+    commit(tmp_path / "manifest.json", Manifest(stage="encode", version=1), ["data.bin"], {})
     return tmp_path / "manifest.json"
 
 
 def test_a_manifest_reads_back_equal_and_writes_the_same_bytes(artefact: Path) -> None:
     manifest = read_manifest(artefact)
     before = artefact.read_bytes()
-    write_manifest(artefact, manifest)
+    assert commit(artefact, manifest, ["data.bin"]) == manifest
     assert artefact.read_bytes() == before
 
 

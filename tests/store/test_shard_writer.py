@@ -200,3 +200,26 @@ def test_overflow_of_the_stored_type_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="NaN or infinity"):
         writer.write(["a", "b"], Vectors(np.full((2, DIM), 1e6)))
     writer.close()
+
+
+def test_a_stale_shard_of_embeddings_is_encoded_again(tmp_path, monkeypatch):
+    def writer(model: str) -> ShardWriter:
+        plan = EmbeddingPlan(
+            side="passage",
+            vectors=VectorSpec(4, "one", "dot"),
+            dtype="float32",
+            options={},
+            inputs={"collection": "c", "passage_model": model},
+        )
+        return ShardWriter(tmp_path, shard_rows(2, 0, 1), plan)
+
+    first = writer("a")
+    first.write(["x", "y"], Vectors(np.ones((2, 4), np.float32)))
+    first.commit({"rows": 2})
+    with pytest.raises(PreconditionError, match="passage_model a -> b"):
+        writer("b")
+    monkeypatch.setenv("DRETRIEVE_STALE", "replace")
+    assert writer("a").complete
+    again = writer("b")
+    assert not again.complete
+    again.close()

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from dretrieve.errors import Interrupted, PreconditionError, VerificationError
-from dretrieve.store.stage import Stage, open_artefact
+from dretrieve.errors import Interrupted, PreconditionError, UsageError, VerificationError
+from dretrieve.store.stage import Stage, open_artefact, replaces_stale
 from dretrieve.store.state import read_state
 
 
@@ -169,3 +169,29 @@ def test_a_dry_run_answers_alike_of_every_output(tmp_path: Path, monkeypatch: py
     path.write_text("other")
     with pytest.raises(VerificationError):
         answer()
+
+
+def test_a_stale_result_is_made_again_and_a_fresh_one_is_left_alone(tmp_path, monkeypatch):
+    path, other = tmp_path / "run.trec", {"options": {"hits": 20}}
+    make(path)
+    stale = stage(path, **other)
+    with pytest.raises(PreconditionError, match="hits 10 -> 20"):
+        stale.up_to_date()
+    monkeypatch.setenv("DRETRIEVE_STALE", "replace")
+    assert stage(path).up_to_date()
+    assert not stale.up_to_date()
+    make(path, **other)
+    assert stale.up_to_date()
+
+
+def test_a_file_of_someone_else_is_never_replaced(tmp_path, monkeypatch):
+    monkeypatch.setenv("DRETRIEVE_STALE", "replace")
+    (tmp_path / "run.trec").write_text("precious")
+    with pytest.raises(PreconditionError, match="was not made by dretrieve"):
+        Stage(tmp_path / "run.trec", "file", "search").up_to_date()
+
+
+def test_any_other_word_is_a_mistake(monkeypatch):
+    monkeypatch.setenv("DRETRIEVE_STALE", "yes")
+    with pytest.raises(UsageError, match="'yes' is neither 'refuse' nor 'replace'"):
+        replaces_stale()
