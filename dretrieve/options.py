@@ -35,8 +35,10 @@ class Option:
         metavar: what the help writes for the value.
         hidden: the help leaves it out.
         argument: it is given by its position.
-        parse: from the words of the command line (of a repeatable option: their list) to the value.
+        repeated: it may be given several times (as every tuple may that has no ``parse``).
+        parse: from the word of the command line, or the list of words of a repeated option, to the value.
         words: what the command line writes for each value, where that is not the value itself.
+        shorthands: of a mapping, flags that set one of its names: name to type and help.
         sides: of a method's choice, the sides whose vectors it changes.
         free: it cannot change a byte of the result.
     """
@@ -53,8 +55,10 @@ class Option:
     metavar: str | None = None
     hidden: bool = False
     argument: bool = False
+    repeated: bool = False
     parse: Callable[[Any], Any] | None = None
     words: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    shorthands: Mapping[str, tuple[type, str]] = dataclasses.field(default_factory=dict)
     sides: tuple[str, ...] = ("query", "passage")
     free: bool = False
 

@@ -9,20 +9,24 @@ A command module holds one function named like the command (see `dretrieve_cli.c
 
 from __future__ import annotations
 
-import os
-import re
 import sys
 from collections.abc import Callable, Sequence
-from errno import EBADF
 from importlib import import_module
-from io import TextIOWrapper
 from types import ModuleType
-from typing import IO, Any
+from typing import Any
 
 from dretrieve import __version__
-from dretrieve.errors import visible
-
-PROGRAM = "dretrieve"
+from dretrieve_cli.streams import (
+    PROGRAM,
+    beyond,
+    fail,
+    is_beyond,
+    no_room,
+    open_streams,
+    refused,
+    say,
+    unexpected,
+)
 
 # command -> (group, one line). The module is dretrieve_cli.<command with underscores>.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -44,6 +48,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "array": ("Operate", "Run a stage as a Slurm job array: plan, submit, re-queue what is missing."),
     "doctor": ("Operate", "Say whether this machine is able, and cure what is not."),
 }
+
+FROM_CONFIGS = {"index", "search"}  # those without a module of their own
 
 STAGE_MAP = """\
 text --> vectors --> index --> run --> metrics --> table
@@ -96,78 +102,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return fail("interrupted", 130)
 
 
-def open_streams() -> None:
-    """Give closed standard streams a file that refuses to be used, and stdout a way to write any character.
-
-    A stream that was closed (``>&-``) would otherwise lend its number to the next file that is opened.
-    """
-    import codecs
-
-    codecs.register_error("escaped", escaped)
-    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
-        if getattr(sys, name) is None:
-            refusing = os.O_RDONLY if name == "stdout" else os.O_WRONLY  # what stderr gets is lost
-            descriptor = os.open(os.devnull, refusing)
-            if descriptor != number:
-                os.dup2(descriptor, number)
-                os.close(descriptor)
-            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper) and stream.errors != "escaped":
-            stream.reconfigure(errors="escaped")
-
-
-def escaped(error: UnicodeError) -> tuple[str, int]:
-    r"""Return what stands for characters that the stream's encoding lacks: ``\u00e9``, as JSON has it."""
-    assert isinstance(error, UnicodeEncodeError)
-    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass").hex()
-    return "".join(f"\\u{units[place : place + 4]}" for place in range(0, len(units), 4)), error.end
-
-
-def say(text: str) -> int:
-    """Write the text to stdout and return the exit code."""
-    return put(lambda: sys.stdout.write(visible(text) + "\n"))
-
-
-def put(write: Callable[[], object]) -> int:
-    """Let ``write`` write to stdout; return 0, or `no_room`'s code when stdout does not take it."""
-    try:
-        write()
-        sys.stdout.flush()
-    except OSError as error:
-        return no_room(error)
-    return 0
-
-
-def no_room(error: OSError) -> int:
-    """Say that stdout does not take the result; return 1, or 0 for a reader that went away (``| head``)."""
-    drop(sys.stdout)
-    if isinstance(error, BrokenPipeError):
-        return 0
-    reason = "it is closed" if error.errno == EBADF else error.strerror
-    return fail(
-        f"the result cannot be written to standard output ({reason}); send it to a file or a program that "
-        "takes it",
-        1,
-    )
-
-
-def fail(sentence: str, code: int) -> int:
-    """Write the sentence to stderr, on one line and with nothing that a terminal obeys; return the code."""
-    line = " ".join(part.strip() for part in sentence.splitlines())
-    try:
-        sys.stderr.write(f"{PROGRAM}: {visible(line)}\n")
-        sys.stderr.flush()
-    except OSError:  # nobody can be told
-        drop(sys.stderr)
-    return code
-
-
-def drop(stream: IO[str]) -> None:
-    """Send what the stream still holds nowhere, also when Python ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
 def run_command(name: str, words: list[str]) -> int:
     """Import the command's module, parse ``words`` with its options, run it; return its exit code."""
     import typer
@@ -178,9 +112,8 @@ def run_command(name: str, words: list[str]) -> int:
     usage_error: Any = typer.BadParameter.__bases__[0]
     path = f"{PROGRAM} {name}"
     try:
-        module = import_module(f"dretrieve_cli.{name.replace('-', '_')}")
-        function, words, path = choose(module, name, words)
-        outcome = command_of(function, path).main(words, prog_name=path, standalone_mode=False)
+        command, words, path = parser_of(name, words)
+        outcome = command.main(words, prog_name=path, standalone_mode=False)
     except typer.Exit as stop:
         return int(stop.exit_code)
     except typer.Abort:
@@ -208,37 +141,23 @@ def run_command(name: str, words: list[str]) -> int:
     return outcome if isinstance(outcome, int) else 0
 
 
-def not_installed(error: ModuleNotFoundError) -> str:
-    """Return the sentence about a library that is absent."""
-    return f"this needs {error.name}, which is not installed; {PROGRAM} doctor says how to get it"
+def parser_of(name: str, words: list[str]) -> tuple[Any, list[str], str]:
+    """Return the command's parser, the words left for it, and its full name.
 
+    It is made from the config of the job of that name, or built by the command's own module.
 
-def refused(error: OSError) -> str:
-    """Return the sentence about what the machine did not let us do, where nobody knew more to say."""
-    place = f"{error.filename}: " if error.filename else ""
-    return f"{place}{error.strerror}; check the disk and your rights there, then run the same command again"
+    Raises:
+        typer.BadParameter: no such sub-command.
+    """
+    file, path = name.replace("-", "_"), f"{PROGRAM} {name}"
+    if name not in FROM_CONFIGS:
+        function, words, path = choose(import_module(f"dretrieve_cli.{file}"), name, words)
+        return command_of(function, path), words, path
+    from dretrieve_cli.command import command_from, run_job
 
-
-def is_beyond(error: Exception) -> bool:
-    """Return whether memory or depth ran out, in the words of Python, the system, numpy, torch or faiss."""
-    words = "allocate memory|map segment|start new thread|bad_alloc|out of memory|Unable to allocate"
-    return isinstance(error, MemoryError | RecursionError) or (
-        isinstance(error, OSError | RuntimeError | ImportError | SystemError)
-        and re.search(words, f"{error} {error.__cause__ or error.__context__}", re.IGNORECASE) is not None
-    )
-
-
-def beyond(error: Exception) -> str:
-    """Return the sentence about memory or depth that ran out."""
-    if isinstance(error, RecursionError):
-        return "the data are nested too deeply to be records; flatten them"
-    return "out of memory; use more shards (--shard I/N), or a machine with more memory (see ulimit -v)"
-
-
-def unexpected(error: Exception) -> str:
-    """Return the sentence about a failure that nobody foresaw."""
-    text = " ".join(str(error).split())[:400]
-    return f"unexpected {type(error).__name__}: {text}; run again with --verbose for the traceback"
+    config = "".join(part.title() for part in name.split("-")) + "Config"
+    kind = getattr(import_module(f"dretrieve.jobs.configs.{file}"), config)
+    return command_from(path, COMMANDS[name][1], kind, run_job(file)), words, path
 
 
 def choose(module: ModuleType, name: str, words: list[str]) -> tuple[Callable[..., Any], list[str], str]:

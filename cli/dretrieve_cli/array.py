@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
@@ -151,15 +150,12 @@ def check_command(words: tuple[str, ...], sharded: bool = False) -> dict[str, An
     Raises:
         typer.BadParameter: there is no such command, or (``sharded``) it cannot be cut into shards.
     """
-    from dretrieve_cli.app import COMMANDS, choose, command_of, unknown_command
+    from dretrieve_cli.app import COMMANDS, parser_of, unknown_command
 
     name = words[0].replace("_", "-")
     if name not in COMMANDS or name == "array":
         raise typer.BadParameter(unknown_command(words[0]) if name != "array" else "array cannot run array")
-    function, rest, path = choose(
-        import_module(f"dretrieve_cli.{name.replace('-', '_')}"), name, list(words[1:])
-    )
-    command = command_of(function, path)
+    command, rest, path = parser_of(name, list(words[1:]))
     if sharded and "shard" not in {param.name for param in command.params}:
         raise typer.BadParameter(f"{name} has no --shard, so it cannot run as an array")
     return dict(command.make_context(path, rest).params)

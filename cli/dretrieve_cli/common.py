@@ -47,7 +47,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, Protocol
 
 import typer
 
-from dretrieve.errors import ChangedWarning, DretrieveError, UsageError, visible
+from dretrieve.errors import ChangedWarning, DretrieveError, visible
+from dretrieve.options import parse_settings as parse
+from dretrieve_cli.streams import beyond, fail, is_beyond, not_installed, put, refused, unexpected
 
 if TYPE_CHECKING:
     from dretrieve.types import Progress
@@ -169,18 +171,7 @@ def parse_settings(words: list[str] | None) -> dict[str, Any]:
     Raises:
         UsageError: a word without ``=``.
     """
-    import yaml
-
-    settings: dict[str, Any] = {}
-    for word in words or []:
-        name, equals, value = word.partition("=")
-        if not equals or not name:
-            raise UsageError(f"--set takes name=value, not {word!r}")
-        try:
-            settings[name.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            settings[name.strip()] = value
-    return settings
+    return parse(words or [])
 
 
 def execute(
@@ -225,8 +216,6 @@ def execute(
     except KeyboardInterrupt:
         stop("interrupted; run the same command again", 130, verbose)
     except Exception as error:  # the machine's refusal, or a bug of ours: one line, its trace if asked for
-        from dretrieve_cli.app import beyond, is_beyond, not_installed, refused, unexpected
-
         if is_beyond(error):
             stop(beyond(error), 3, verbose)
         if isinstance(error, OSError) and error.strerror:
@@ -253,8 +242,6 @@ def said(message: Warning | str, category: type[Warning], *place: Any, **named: 
 
 def stop(sentence: str, code: int, verbose: bool) -> NoReturn:
     """Print the sentence (and, if verbose, the traceback being handled) to stderr and exit."""
-    from dretrieve_cli.app import fail
-
     if verbose:
         import traceback
 
@@ -269,7 +256,6 @@ def show(result: Result, as_json: bool) -> None:
     Raises:
         typer.Exit: stdout does not take it.
     """
-    from dretrieve_cli.app import put
 
     def write() -> None:
         if as_json:

@@ -3,45 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from dretrieve.errors import UsageError
 from dretrieve.index.registry import kind_named
+from dretrieve.jobs.configs.index import IndexConfig
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.interrupt import Signals, interruptible
 from dretrieve.store.manifest import Manifest, manifest_path
 from dretrieve.store.stage import Planned, Stage
 from dretrieve.types import Progress, Silent
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class IndexConfig:
-    """What to index, how.
-
-    Attributes:
-        type: a name of `dretrieve.index.registry.KINDS`.
-        output: the index folder.
-        embeddings: of passages, for all types over vectors.
-        corpus: the collection, for types over words.
-        settings: the type's own options by name.
-        threads: at least 1.
-        verify: hash every file of the inputs again.
-        force: replace an index of other options.
-        dry_run: only say what would be done.
-    """
-
-    output: Path
-    type: str = "flat"
-    embeddings: Path | None = None
-    corpus: str | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    threads: int = 1
-    verify: bool = False
-    force: bool = False
-    dry_run: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,7 +13,8 @@ from dretrieve.index.base import VectorIndex, contents
 from dretrieve.index.exact import FIRST_BLOCK, LARGEST_BLOCK, ExactOptions
 from dretrieve.index.registry import kind_at, open_vector_index, search_settings
 from dretrieve.index.top_k import TopK
-from dretrieve.jobs.search_config import SearchConfig, SearchResult
+from dretrieve.jobs.configs.search import SearchConfig
+from dretrieve.jobs.search_config import SearchResult
 from dretrieve.jobs.search_output import STAGE, search_stage, write_search
 from dretrieve.jobs.search_queries import QuerySource, encoded_queries, given_queries, resolved_device
 from dretrieve.jobs.search_show import Example, examples, passage_texts

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dretrieve.jobs.search_config import SearchConfig
+from dretrieve.jobs.configs.search import SearchConfig
 from dretrieve.runs.write import compression, write_run
 from dretrieve.store.shards import Shard
 from dretrieve.store.stage import Stage

@@ -16,7 +16,7 @@ from dretrieve.store.interrupt import Signals
 from dretrieve.types import Progress, Record, Vectors
 
 if TYPE_CHECKING:
-    from dretrieve.jobs.search_config import SearchConfig
+    from dretrieve.jobs.configs.search import SearchConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

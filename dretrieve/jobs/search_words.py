@@ -8,7 +8,8 @@ import numpy as np
 
 from dretrieve.errors import UsageError
 from dretrieve.index.words import open_words
-from dretrieve.jobs.search_config import SearchConfig, SearchResult
+from dretrieve.jobs.configs.search import SearchConfig
+from dretrieve.jobs.search_config import SearchResult
 from dretrieve.jobs.search_output import search_stage, write_search
 from dretrieve.jobs.search_show import Example, examples
 from dretrieve.runs.read import read_run

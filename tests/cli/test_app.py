@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 import types
-from importlib import import_module
 
 import pytest
 
@@ -29,10 +28,12 @@ def test_no_words_print_the_stage_map_and_every_command(cli):
     assert len(re.findall(r"^  dretrieve .*--output|^  dretrieve evaluate", alone.out, re.MULTILINE)) == 3
 
 
-def test_every_command_has_its_module_and_every_module_its_command(root):
-    files = {path.stem for path in (root / "cli" / "dretrieve_cli").glob("*.py")}
-    frame = {"__init__", "__main__", "app", "common", "parsing", "progress", "renames"}
-    assert {name.replace("-", "_") for name in app.COMMANDS} == files - frame
+def test_every_command_has_a_config_or_a_module_and_nothing_else_has(root):
+    frame = {"__init__", "__main__", "app", "command", "common", "parsing", "progress", "renames", "streams"}
+    modules = {path.stem for path in (root / "cli" / "dretrieve_cli").glob("*.py")} - frame
+    configs = {path.stem for path in (root / "dretrieve" / "jobs" / "configs").glob("*.py")}
+    assert {name.replace("-", "_") for name in app.COMMANDS} == modules | configs - {"__init__", "base"}
+    assert not modules & {name.replace("-", "_") for name in app.FROM_CONFIGS}
 
 
 @pytest.mark.parametrize("name", app.COMMANDS)
@@ -40,16 +41,12 @@ def test_help_of_a_command_stands_on_examples_that_parse(name, cli_here):
     shown = cli_here(name, "--help")
     assert shown.err == ""
     assert "Usage: dretrieve " + name in shown.out
-    module = import_module(f"dretrieve_cli.{name.replace('-', '_')}")
-    if hasattr(module, "COMMANDS"):
-        assert all(cli_here(name, inner, "--help").out for inner in module.COMMANDS)
-        return
     above = shown.out.split("Usage:")[0].replace("\\\n", " ")
     examples = re.findall(rf"^  dretrieve {name}(?: .*)?$", above, re.MULTILINE)
     assert len(examples) >= 2, "a command's docstring needs an Examples: section with two runnable lines"
     for line in examples:
-        function, words, path = app.choose(module, name, shlex.split(line, comments=True)[2:])
-        app.command_of(function, path).make_context(path, words)
+        command, words, path = app.parser_of(name, shlex.split(line, comments=True)[2:])
+        command.make_context(path, words)
 
 
 @pytest.mark.parametrize("name", ["", *app.COMMANDS])

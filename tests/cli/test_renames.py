@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from importlib import import_module
 
-from dretrieve_cli.app import COMMANDS, choose, command_of
+from dretrieve_cli.app import COMMANDS, parser_of
 from dretrieve_cli.renames import COMMAND_RENAMES, FLAG_RENAMES
 
 
@@ -21,8 +20,6 @@ def test_explained_commands_are_not_ours():
 def test_what_the_sentences_name_exists():
     options: set[str] = set()
     for name in COMMANDS:
-        module = import_module(f"dretrieve_cli.{name.replace('-', '_')}")
-        function, _, path = choose(module, name, ["shared"])
-        options |= {spelling for param in command_of(function, path).params for spelling in param.opts}
+        options |= {spelling for param in parser_of(name, ["shared"])[0].params for spelling in param.opts}
     for text in (*FLAG_RENAMES.values(), *COMMAND_RENAMES.values()):
         assert set(re.findall(r"--[a-z][a-z0-9-]*", text)) - {"--version"} <= options, text

@@ -214,8 +214,8 @@ def test_nan_in_given_queries_names_the_query(work: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"hits": 0}, "--hits is 0; it must be at least 1"),
-        ({"form": "xml"}, "'xml' is unknown; there are trec, msmarco, tevatron"),
+        ({"hits": 0}, "--hits 0: expected a whole number from 1"),
+        ({"form": "xml"}, "--output-format xml: expected trec or msmarco or tevatron"),
         ({"form": "msmarco", "shard": (0, 2)}, "must keep its scores to be merged"),
         ({"query_embeddings": None}, "give either --queries"),
         ({"queries": "x:test"}, "give either --queries"),

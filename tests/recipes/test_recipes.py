@@ -6,13 +6,12 @@ import os
 import shutil
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from dretrieve.reports.expected_file import read_expected
-from dretrieve_cli.app import COMMANDS, choose, command_of
+from dretrieve_cli.app import COMMANDS, parser_of
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted((ROOT / "recipes").rglob("*.sh"))
@@ -55,9 +54,9 @@ def refusal(call: list[str]) -> str:
     name, words = call[0], call[1:]
     if name not in COMMANDS:
         return f"there is no command {name!r}"
-    function, rest, path = choose(import_module(f"dretrieve_cli.{name.replace('-', '_')}"), name, words)
+    command, rest, path = parser_of(name, words)
     try:
-        command_of(function, path).make_context(path, list(rest))
+        command.make_context(path, list(rest))
     except Exception as error:
         return f"{name}: {getattr(error, 'message', '') or error}"
     return ""

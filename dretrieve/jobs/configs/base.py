@@ -1,0 +1,105 @@
+"""What many jobs are told: each option that several commands have, said once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dretrieve.options import REQUIRED, check, option, parse_settings
+from dretrieve.store.shards import parse_shard
+
+COMMON, COMPUTE = "Common", "Compute"
+FORMS_OF_RUNS = "auto, trec, msmarco, tevatron, colbert, dpr, pyserini-json or ranx"
+MODEL = ("--model-name-or-path",)
+QUERIES = ("--topics",)
+TOPIC_FIELD = "Of TREC's topics: title (as is), description, narrative, or title+description."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Checked when it is made."""
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Careful(Config):
+    """Of jobs that write or replace: what they would do, and whether they may."""
+
+    force: bool = option(False, "Replace a result of other options.", panel=COMMON, free=True)
+    dry_run: bool = option(False, "Say what would be done and what it costs.", panel=COMMON, free=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Writing(Careful):
+    """Of jobs that must be told where the result goes."""
+
+    output: Path = option(REQUIRED, "Where the result goes.", aliases=("-o",), free=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verifying(Config):
+    """Of jobs with inputs that have a manifest: True hashes every file again, whatever its time says."""
+
+    verify: bool = option(
+        False,
+        "full hashes every file again.",
+        panel=COMMON,
+        words={"quick": False, "full": True},
+        free=True,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Computing(Config):
+    """Of jobs in which a model runs."""
+
+    device: str = option("auto", "auto, cpu, cuda or cuda:N.", panel=COMPUTE)
+    precision: str = option("auto", "auto, fp32, bf16 or fp16.", panel=COMPUTE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choosing(Config):
+    """Of jobs whose model leaves choices open: name to value."""
+
+    settings: Mapping[str, Any] = option(
+        {},
+        "A choice of the model's method; repeatable.",
+        flag="--set",
+        metavar="NAME=VALUE",
+        repeated=True,
+        parse=parse_settings,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sharded(Config):
+    """Of jobs that can do one part of the work: (index, count)."""
+
+    shard: tuple[int, int] | None = option(
+        None,
+        "Do part I (from 0) of N only; array/N takes I from the job array.",
+        metavar="I/N",
+        panel=COMPUTE,
+        parse=parse_shard,
+        free=True,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadingRun(Config):
+    """Of jobs that read one form of runs."""
+
+    run_format: str = option("auto", f"What the run is: {FORMS_OF_RUNS}.", metavar="FORM")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadingRuns(Config):
+    """Of jobs that read several runs, each perhaps in a form of its own."""
+
+    run_format: tuple[str, ...] = option(
+        (), f"What the runs are, once or for each: {FORMS_OF_RUNS}.", metavar="FORM"
+    )

@@ -1,0 +1,46 @@
+"""What ``index`` is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dretrieve.jobs.configs.base import Verifying, Writing
+from dretrieve.options import option, parse_settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexConfig(Writing, Verifying):
+    """A flat index reads the embeddings where they stand and is exact.
+
+    Embeddings can also be searched without an index.
+
+    Examples:
+        dretrieve index --embeddings work/embeddings --type flat --output work/index
+        dretrieve index --corpus work/pydocs --type bm25 --output work/bm25
+    """
+
+    embeddings: Path | None = option(
+        None,
+        "Embeddings of passages, read in place.",
+        panel="Input",
+        aliases=("--input", "--passage-reps"),
+    )
+    corpus: str | None = option(None, "Collection, for --type bm25.", panel="Input")
+    type: str = option("flat", "flat (exact), bm25 (words), and the approximate hnsw, ivf, ivfpq.")
+    settings: Mapping[str, Any] = option(
+        {},
+        "An option of the type (k1, m, …); repeatable.",
+        flag="--set",
+        metavar="NAME=VALUE",
+        repeated=True,
+        parse=parse_settings,
+        shorthands={
+            "k1": (float, "BM25: saturation of repeated words.  [0.9]"),
+            "b": (float, "BM25: weight of the length.  [0.4]"),
+            "backend": (str, "BM25: embedded or lucene.  [embedded]"),
+        },
+    )
+    threads: int = 1

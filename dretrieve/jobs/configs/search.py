@@ -1,0 +1,69 @@
+"""What ``search`` is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from dretrieve.errors import UsageError
+from dretrieve.jobs.configs.base import MODEL, QUERIES, TOPIC_FIELD, Computing, Sharded, Verifying, Writing
+from dretrieve.options import REQUIRED, check, option, parse_settings
+
+INPUT = "Input"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchConfig(Writing, Sharded, Computing, Verifying):
+    """Scores and order do not depend on shards, threads or interruptions.
+
+    With --shard I/N the passages are cut into N parts; merge joins the partial runs.
+
+    Examples:
+        dretrieve search --index work/index --queries work/pydocs:test --model minilm --output work/run.trec
+        dretrieve search --index EMB --query-embeddings QEMB --shard 0/4 --output part-0.trec
+    """
+
+    index: Path = option(
+        REQUIRED, "An index, or embeddings as they are.", panel=INPUT, aliases=("--passage-reps",)
+    )
+    queries: str | None = option(None, "DIR:split, the questions.", panel=INPUT, aliases=QUERIES)
+    topic_field: str | None = option(None, TOPIC_FIELD, panel=INPUT)
+    model: str | None = option(None, "Encodes --queries.", panel=INPUT, aliases=MODEL)
+    query_embeddings: Path | None = option(
+        None,
+        "Queries encoded before, instead of --queries and --model.",
+        panel=INPUT,
+        aliases=("--query-reps",),
+    )
+    hits: int = option(1000, "Passages per query.", least=1, aliases=("--depth",))
+    show: int = option(0, "Show so many questions with their passages.", least=0)
+    corpus: str | None = option(None, "Where --show finds the texts, if not where they were encoded.")
+    form: Literal["trec", "msmarco", "tevatron"] = option(
+        "trec", "Lines of the run; .gz and .zst compress.", flag="--output-format"
+    )
+    settings: Mapping[str, Any] = option(
+        {},
+        "A choice of the model, or of an approximate index (probes, ef_search); repeatable.",
+        flag="--set",
+        metavar="NAME=VALUE",
+        repeated=True,
+        parse=parse_settings,
+        shorthands={
+            "k1": (float, "BM25: other than the index was built with."),
+            "b": (float, "BM25: likewise."),
+        },
+    )
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.topic_field and self.queries is None:
+            raise UsageError("--topic-field goes with --queries: encoded queries have their text already")
+        if self.shard is not None and self.form != "trec":
+            raise UsageError(
+                "a partial run must keep its scores to be merged; write --output-format trec with --shard"
+            )
+        if (self.queries is None) == (self.query_embeddings is None):
+            raise UsageError("give either --queries DIR:split (with --model) or --query-embeddings EMB")
