@@ -169,12 +169,14 @@ class Step(Protocol):
     """What a training step of a method's own is given.
 
     Attributes:
-        number: of the step, from 0.
+        phase: its name.
+        number: of the step in that phase, from 0.
         num_queries: of the whole batch, over all processes.
         groups: this process's part of the batch, on the method's device, each within the token budget.
         targets: of the whole batch.
     """
 
+    phase: str
     number: int
     num_queries: int
     groups: Sequence[Group]

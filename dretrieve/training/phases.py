@@ -78,6 +78,7 @@ def plan_phases(
             overhead=CPU_OVERHEAD if place.device.type == "cpu" else GPU_OVERHEAD,
             pad={side: of.pad_id for side, of in tokenizers.items()},
             distillation=distillation_of(own),
+            phase=phase.name,
         )
         choosing = Choosing(
             negatives=own.train_group_size - 1, positives=cast(PositiveChoice, own.positives), seed=seed

@@ -50,6 +50,7 @@ class StepOptions:
         overhead: what one more piece costs, in tokens.
         pad: side to the padding id.
         distillation: how a teacher's scores teach; None where the labels alone do.
+        phase: its name, for a method with a step of its own.
     """
 
     seed: int
@@ -58,6 +59,7 @@ class StepOptions:
     overhead: int
     pad: Mapping[Side, int]
     distillation: Distillation | None = None
+    phase: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,6 +137,7 @@ def _pull(outcome: Outcome, leaves: tuple[Tensor, ...]) -> None:
 class OwnStep:
     """What a method's own training step is given (`models.base.Step`)."""
 
+    phase: str
     number: int
     num_queries: int
     groups: Sequence[Group]
@@ -158,7 +159,9 @@ class OwnStep:
             )
             for group in prepared.groups
         ]
-        return cls(batch.step, len(batch.query_rows), groups, stepper.targets(batch), stepper)
+        return cls(
+            stepper.options.phase, batch.step, len(batch.query_rows), groups, stepper.targets(batch), stepper
+        )
 
     def backward(self, pieces: Sequence[Piece], loss: Callable[[list[tuple[Tensor, ...]]], Loss]) -> Loss:
         """Add the gradient; see `models.base.Step`."""

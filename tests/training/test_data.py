@@ -185,7 +185,9 @@ def test_another_tools_training_file_is_prepared_first(tmp_path):
 
 def test_fields_that_the_method_reads_come_from_the_lines_or_the_word(tiny_collection, tmp_path):
     queries = tiny_collection / "queries.jsonl"
-    lines = [json.loads(line) | {"topic": "law", "answers": ["wax"]} for line in queries.read_text().splitlines()]
+    lines = [
+        json.loads(line) | {"topic": "law", "answers": ["wax"]} for line in queries.read_text().splitlines()
+    ]
     queries.write_text("".join(json.dumps(line) + "\n" for line in lines))
     word = f"path={tiny_collection},split=train"
     plain = open_set(parse_data(word), 1, Silent())

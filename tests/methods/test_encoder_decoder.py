@@ -1,0 +1,423 @@
+"""An encoder-decoder method with a loss of its own, through the whole pipeline: the seam for a reader.
+
+Queries are encoded, answered by a decoder that reads all of a query's own passages at once, and compared with
+the passages of the batch. Two phases of other lengths and rates; with ``frozen`` only the decoder learns.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.nn import functional
+
+from dretrieve.jobs.train import TrainConfig
+from dretrieve.jobs.train import run as train
+from dretrieve.models import registry
+from dretrieve.models.base import (
+    Encoded,
+    Group,
+    Loss,
+    Method,
+    Outcome,
+    ParameterGroup,
+    Step,
+    Targets,
+    TokenBatch,
+)
+from dretrieve.models.config import MethodConfig, Phase
+from dretrieve.models.contrastive import in_batch_loss
+from dretrieve.models.loading import load_model
+from dretrieve.models.model_folder import save_tokenizer
+from dretrieve.models.places import find_model, read_card
+from dretrieve.options import option
+from dretrieve.store.card import ModelCard
+from dretrieve.training.checkpoint import Checkpoints
+from dretrieve.training.options import TrainOptions
+from dretrieve.types import Side, VectorSpec
+
+SIDES: tuple[Side, Side] = ("query", "passage")
+ANSWER_TOKENS = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReaderConfig:
+    frozen: bool = option(False, "The encoder does not learn.")
+    answer_weight: float = option(1.0, "Factor on the answers' loss.")
+
+
+class Reader(Method):
+    """A T5: the mean of the encoder's states is a text's vector, the decoder answers."""
+
+    name = "reader"
+    config_class = ReaderConfig
+    columns = ("answers", "domain")
+    seen: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, config: ReaderConfig, folder: Path, known: ModelCard, backbone: str) -> None:
+        from transformers import AutoTokenizer, T5ForConditionalGeneration
+
+        super().__init__()
+        self.config, self._known, self._folder, self._backbone = config, known, folder, backbone
+        self.t5: Any = T5ForConditionalGeneration.from_pretrained(folder)
+        self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+
+    @classmethod
+    def build(cls, config: MethodConfig, backbone: str) -> Self:
+        folder = find_model(backbone)
+        return cls(config, folder, read_card(folder)[0], backbone)
+
+    @classmethod
+    def load(cls, folder: Path, card: ModelCard) -> Self:
+        return cls(ReaderConfig(**card.method_config), folder, card, str(card.source["backbone"]))
+
+    def save(self, folder: Path) -> None:
+        self.t5.save_pretrained(folder)
+        save_tokenizer(folder, self._folder, self.card().query)
+
+    def card(self) -> ModelCard:
+        query, passage = (
+            replace(self._known.side(side), pooling="mean", normalize=False, files={}) for side in SIDES
+        )
+        return ModelCard(
+            method=self.name,
+            vectors=self.spec,
+            query=query,
+            passage=passage,
+            method_config=asdict(self.config),
+            source={"backbone": self._backbone},
+        )
+
+    @property
+    def spec(self) -> VectorSpec:
+        return VectorSpec(self.t5.config.d_model, "one", "dot")
+
+    def phases(self) -> tuple[Phase, ...]:
+        return Phase(name="warm-up", options={"max_steps": 5}), Phase(name="joint")
+
+    def parameter_groups(self, phase: Phase) -> list[ParameterGroup]:
+        part = self.t5.decoder.block if self.config.frozen else self.t5
+        return [ParameterGroup(phase.name, tuple(part.parameters()))]
+
+    def states(self, batch: TokenBatch) -> Tensor:
+        return self.t5.encoder(input_ids=batch.input_ids, attention_mask=batch.mask).last_hidden_state
+
+    def encode_side(self, batch: TokenBatch, side: Side) -> Encoded:
+        return Encoded(mean(self.states(batch), batch.mask))
+
+    def loss(self, query: Encoded, passage: Encoded, targets: Targets) -> Loss:
+        return in_batch_loss(query.vectors @ passage.vectors.T, targets, temperature=1.0)
+
+    def training_step(self, step: Step) -> Loss:
+        rows = step.gather(torch.cat([group.query_rows for group in step.groups]))
+        columns = step.gather(torch.cat([group.passage_rows for group in step.groups]))
+        order = columns.argsort(stable=True)
+        first = order[columns[order].diff(prepend=columns.new_tensor([-1])) > 0]
+
+        def loss(leaves: list[tuple[Tensor, ...]]) -> Loss:
+            if step.phase == "warm-up":
+                return Loss(leaves[0][0].new_zeros(()))
+            query, passage = (step.gather(torch.cat(part)) for part in zip(*leaves, strict=True))
+            return self.loss(Encoded(query[rows.argsort()]), Encoded(passage[first]), step.targets)
+
+        return step.backward([self.piece(group, step) for group in step.groups], loss)
+
+    def piece(self, group: Group, step: Step) -> Callable[[], Outcome]:
+        self.seen.update(zip(group.queries.text_ids, group.queries.columns["domain"], strict=True))
+
+        def forward() -> Outcome:
+            query, passage = self.states(group.queries), self.states(group.passages)
+            answers = self.answer_loss(group, passage).sum() * self.config.answer_weight
+            vectors = mean(query, group.queries.mask), mean(passage, group.passages.mask)
+            return Outcome(vectors, answers / step.num_queries)
+
+        return forward
+
+    def answer_loss(self, group: Group, passage: Tensor) -> Tensor:
+        """Return [q], the answer's loss while the decoder reads all states of the query's own passages."""
+        parts = [passage[group.owners == row] for row in range(len(group.queries))]
+        masks = [group.passages.mask[group.owners == row] for row in range(len(group.queries))]
+        read = [part[mask] for part, mask in zip(parts, masks, strict=True)]
+        states = torch.nn.utils.rnn.pad_sequence(read, batch_first=True)
+        lengths = torch.tensor([len(part) for part in read])
+        mask = torch.arange(states.shape[1]) < lengths[:, None]
+        texts = [answers[0] for answers in group.queries.columns["answers"]]
+        ids = self._tokenizer(texts, padding="max_length", truncation=True, max_length=ANSWER_TOKENS)
+        labels = torch.tensor(ids["input_ids"])
+        logits = self.t5(encoder_outputs=(states,), attention_mask=mask, labels=labels).logits
+        return functional.cross_entropy(logits.transpose(1, 2), labels, reduction="none").mean(dim=1)
+
+
+def mean(states: Tensor, mask: Tensor) -> Tensor:
+    real = mask.unsqueeze(-1)
+    return (states * real).sum(1) / real.sum(1)
+
+
+class Entry:
+    """The registry's line, of a method that stands in no package."""
+
+    text, module = "reads what it finds", "reader"
+    method = staticmethod(lambda: Reader)
+    config = staticmethod(lambda: ReaderConfig)
+    choices = staticmethod(lambda: registry.NoChoices)
+
+
+def register() -> None:
+    registry.METHODS["reader"] = Entry()
+
+
+@pytest.fixture
+def reader(monkeypatch):
+    monkeypatch.setitem(registry.METHODS, "reader", Entry())
+    monkeypatch.setattr(Reader, "seen", {})
+
+
+@pytest.fixture(scope="session")
+def tiny_t5(tiny_model, tmp_path_factory):
+    """A T5 with random weights and the words of the tiny model."""
+    from transformers import AutoTokenizer, T5Config, T5ForConditionalGeneration
+
+    folder = tmp_path_factory.mktemp("tiny-t5")
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    tokenizer.save_pretrained(folder)
+    config = T5Config(
+        vocab_size=len(tokenizer), d_model=32, d_kv=16, d_ff=48, num_layers=2, num_heads=2, dropout_rate=0.1,
+        decoder_start_token_id=tokenizer.pad_token_id, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        T5ForConditionalGeneration(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def answered(tiny_collection):
+    """The tiny collection, every query with the answer that its topic is, and hard negatives for training."""
+    path = tiny_collection / "queries.jsonl"
+    queries = [json.loads(line) for line in path.read_text().splitlines()]
+    topics = sorted({query["_id"].split("-")[1] for query in queries})
+    path.write_text("".join(json.dumps(of | {"answers": [of["_id"].split("-")[1]]}) + "\n" for of in queries))
+    lines = [
+        {
+            "query_id": f"q-{topic}-0",
+            "query_text": topic,
+            "positive_document_ids": [f"{topic}-0"],
+            "negative_document_ids": [f"{topic}-3", f"{topics[place - 1]}-4"],
+        }
+        for place, topic in enumerate(topics)
+    ]
+    (tiny_collection / "examples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return tiny_collection
+
+
+@pytest.fixture
+def config_of(answered, tiny_t5, tmp_path):
+    def config(own=None, options=None, **changes):
+        fast = {
+            "max_steps": 8, "per_device_train_batch_size": 3, "learning_rate": 1e-3, "logging_steps": 1,
+            "save_steps": 3, "device": "cpu", "precision": "fp32", "train_group_size": 3,
+        }  # fmt: skip
+        values = {
+            "method": "reader",
+            "method_config": ReaderConfig(**(own or {})),
+            "backbone": str(tiny_t5),
+            "data": (f"name=tiny,path={answered},split=train,domain=garden",),
+            "output": tmp_path / "model",
+            "options": TrainOptions(**(fast | (options or {}))),
+        }
+        return TrainConfig(**(values | changes))
+
+    return config
+
+
+def test_it_trains_in_two_phases_encodes_and_is_searched(reader, config_of, answered, tmp_path):
+    from dretrieve.jobs.encode import EncodeConfig
+    from dretrieve.jobs.encode import run as encode
+    from dretrieve.jobs.search import SearchConfig
+    from dretrieve.jobs.search import run as search
+    from dretrieve.runs.read import read_run
+
+    config = config_of(options={"max_steps": 0, "num_train_epochs": 30.0})
+    config = replace(config, options=replace(config.options, phase=("name=warm-up,max_steps=40",)))
+    result = train(config)
+    assert result.steps == 40 + 60
+    warm, joint = (
+        [point["loss"] for point in result.curve if point["phase"] == phase] for phase in ("warm-up", "joint")
+    )
+    assert len(warm) == 40
+    assert warm[-1] < 0.9 * warm[0]
+    assert joint[-1] < joint[0]
+    assert set(Reader.seen) == {
+        f"q-{topic}-0" for topic in ("bees", "bread", "chess", "printing", "tides", "volcano")
+    }
+    assert set(Reader.seen.values()) == {"garden"}
+    model = load_model(str(config.output))
+    assert model.card.method == "reader"
+    encode(EncodeConfig(model=str(config.output), corpus=str(answered), output=tmp_path / "vectors"))
+    search(
+        SearchConfig(
+            index=tmp_path / "vectors", queries=f"{answered}:train", model=str(config.output),
+            output=tmp_path / "run.txt", hits=5,
+        )
+    )  # fmt: skip
+    run = read_run(tmp_path / "run.txt")
+    first = {query_id: next(iter(run.hits(row)))[0] for row, query_id in enumerate(run.query_ids)}
+    assert sum(first[f"q-{topic}-0"].startswith(topic) for topic in ("bees", "bread", "tides")) >= 2
+
+
+def test_cached_and_direct_gradients_train_alike(reader, config_of, tmp_path):
+    """The same pieces, dropout on: the same bits; without dropout also however a batch is cut."""
+    from dretrieve.training import step as module
+
+    def weights(name, **options):
+        config = config_of(options=options, output=tmp_path / name)
+        train(config)
+        return load_file(config.output / "model.safetensors")
+
+    cached = weights("cached", grad_cache=60)
+    made = module.Stepper.__init__
+
+    def direct(self, *arguments):
+        made(self, *arguments)
+        self._cached = False
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module.Stepper, "__init__", direct)
+        plain = weights("plain", grad_cache=60)
+    assert cached.keys() == plain.keys()
+    assert all(torch.equal(cached[name], plain[name]) for name in cached)
+
+
+def test_frozen_weights_are_not_in_a_checkpoint_which_still_encodes(reader, config_of, tiny_t5, tmp_path):
+    """The rest is the backbone's; what is resumed from it is the same to the byte."""
+    own, keep = {"frozen": True}, {"keep_checkpoints": True, "save_total_limit": 9}
+    frozen = config_of(own, keep, output=tmp_path / "frozen")
+    whole = config_of(None, keep, output=tmp_path / "whole")
+    sizes = []
+    for config in (frozen, whole):
+        train(config)
+        sizes.append((config.output / "checkpoints/step-00000016/model.safetensors").stat().st_size)
+    assert sizes[0] < sizes[1] / 2
+    final, before = load_file(frozen.output / "model.safetensors"), load_file(tiny_t5 / "model.safetensors")
+    changed = {name for name in final if not torch.equal(final[name], before[name])}
+    assert changed
+    assert all(name.startswith("decoder.block") for name in changed)
+    last = load_model(str(frozen.output / "checkpoints/step-00000016"))
+    batch = TokenBatch(torch.tensor([[2, 8, 9, 3]]), torch.ones(1, 4, dtype=torch.bool))
+    for name, of in load_model(str(frozen.output)).encoder.state_dict().items():
+        assert torch.equal(of, last.encoder.state_dict()[name]), name
+    assert torch.equal(
+        last.encoder.encode_side(batch, "query").vectors, last.encoder.encode_side(batch, "passage").vectors
+    )
+
+    broken = config_of(own, output=tmp_path / "broken")
+    saved = Checkpoints.save
+    with pytest.MonkeyPatch.context() as patch:
+
+        def stop(self, total, *rest):
+            saved(self, total, *rest)
+            if total >= 6:
+                raise KeyboardInterrupt
+
+        patch.setattr(Checkpoints, "save", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(broken)
+    assert not (broken.output / "model.safetensors").exists()
+    train(broken)
+    for name in ("model.safetensors", "curves.json"):
+        assert (broken.output / name).read_bytes() == (frozen.output / name).read_bytes(), name
+
+
+def test_another_backbone_in_its_place_is_refused(reader, config_of, tiny_t5, tmp_path):
+    import shutil
+
+    from dretrieve.errors import VerificationError
+
+    moved = tmp_path / "backbone"
+    shutil.copytree(tiny_t5, moved)
+    config = config_of({"frozen": True}, {"keep_checkpoints": True}, backbone=str(moved))
+    train(config)
+    name = moved / "model.safetensors"
+    data = bytearray(name.read_bytes())
+    data[-5] ^= 1
+    name.write_bytes(data)
+    with pytest.raises(VerificationError, match="put the backbone back, or train again"):
+        load_model(str(config.output / "checkpoints/step-00000016"))
+
+
+def test_a_phase_that_the_method_does_not_have(reader, config_of):
+    from dretrieve.errors import UsageError
+
+    config = config_of(options={"phase": ("name=warmup,max_steps=3",)})
+    with pytest.raises(UsageError, match="--phase name=warmup: reader has the phases warm-up, joint"):
+        train(config)
+
+
+CHILD = """
+import importlib.util, sys
+spec = importlib.util.spec_from_file_location("reader_method", {file!r})
+module = importlib.util.module_from_spec(spec)
+sys.modules["reader_method"] = module
+spec.loader.exec_module(module)
+module.register()
+from dretrieve_cli.__main__ import main
+sys.argv = ["dretrieve", *sys.argv[1:]]
+main()
+"""
+
+
+@pytest.mark.slow
+def test_killed_in_both_phases_gives_the_unbroken_bits(root, answered, tiny_t5, tmp_path):
+    def start(output):
+        words = [
+            "train", "reader", "--backbone", tiny_t5, "--data",
+            f"name=tiny,path={answered},split=train,domain=garden", "--output", output, "--batch-size", 3,
+            "--train-group-size", 3, "--max-steps", 40, "--phase",
+            "name=warm-up,max_steps=30,learning_rate=2e-3,lr_scheduler_type=constant", "--lr", 5e-4,
+            "--grad-cache", 60, "--save-steps", 2, "--logging-steps", 7, "--device", "cpu",
+        ]  # fmt: skip
+        environment = os.environ | {"PYTHONPATH": f"{root}:{root / 'cli'}", "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-c", CHILD.format(file=__file__), *map(str, words)]
+        return subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def steps_done(output):
+        names = [path.name for path in (output / "checkpoints").glob("step-*")]
+        return max((int(name.rpartition("-")[2]) for name in names), default=0)
+
+    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
+    process = start(unbroken)
+    _, said = process.communicate(timeout=600)
+    assert process.returncode == 0, said
+    draw = random.Random(5)
+    for goal in (draw.randint(8, 24), draw.randint(34, 56)):
+        process = start(broken)
+        end = time.monotonic() + 300
+        while steps_done(broken) < goal and process.poll() is None and time.monotonic() < end:
+            time.sleep(0.005)
+        assert process.poll() is None, process.communicate()
+        process.kill()
+        process.communicate()
+    process = start(broken)
+    _, said = process.communicate(timeout=600)
+    assert process.returncode == 0, said
+    assert "resuming after step" in said
+    for name in ("model.safetensors", "curves.json", "manifest.json"):
+        assert (unbroken / name).read_bytes() == (broken / name).read_bytes(), name
+    assert np.isfinite(
+        [point["loss"] for point in json.loads((broken / "curves.json").read_text())["curve"]]
+    ).all()
