@@ -24,11 +24,12 @@ from dretrieve.store.state import read_state
 from dretrieve.text.beir import Query
 from dretrieve.text.cache import remember
 from dretrieve.text.collection import Collection
-from dretrieve.text.examples import read_examples
+from dretrieve.text.examples import read_examples, read_triples
 from dretrieve.text.files import is_file, is_stream, open_stored, sha256_of
-from dretrieve.text.foreign.triplets import read_colbert_triples
-from dretrieve.text.forms import FORMS, TRAINING_READERS, Form, detect, read_corpus, read_queries
+from dretrieve.text.forms import FORMS, Form, detect
 from dretrieve.text.qrels import read_qrels
+from dretrieve.text.records import read_corpus, read_queries
+from dretrieve.text.training_rows import read_training
 from dretrieve.types import Progress, Qrels, Run
 
 Facts = dict[str, Any]
@@ -374,7 +375,7 @@ def _training_facts(it: Artefact) -> Facts:
             "negatives": len(row.negatives),
             "with answers": bool(row.query.answers),
         }
-        for _, row in TRAINING_READERS[it.form.name](it.path)
+        for _, row in read_training(it.path, it.form.name)
     )
     made = "makes a collection and examples of it"
     return {**counts, "next": f"dretrieve prepare {quote(str(it.path))} --output DIR {made}"}
@@ -395,8 +396,8 @@ def _example_facts(it: Artefact) -> Facts:
 
 def _triple_facts(it: Artefact) -> Facts:
     return _summed(
-        {"rows": 1, "passages": len(ids), "with scores": scores is not None}
-        for _, (_, ids, scores) in read_colbert_triples(it.path)
+        {"rows": 1, "passages": 1 + len(row.negative_document_ids), "with scores": row.taught}
+        for row in read_triples(it.path)
     )
 
 

@@ -13,7 +13,8 @@ from dretrieve.metrics.answers import Answers
 from dretrieve.metrics.exact_match import exact_match, f1
 from dretrieve.metrics.scores import Scores
 from dretrieve.metrics.top_k import first_answer_ranks, known_text, top_k
-from dretrieve.text.files import parse_json, read_lines
+from dretrieve.text.files import read_lines
+from dretrieve.text.json_files import parse_json
 from dretrieve.text.qrels import qrels_of
 from dretrieve.text.queries import QuerySet
 from dretrieve.types import Qrels, Run

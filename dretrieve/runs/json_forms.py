@@ -27,8 +27,9 @@ from dretrieve.runs.build import HitColumns, build_run
 from dretrieve.runs.lines import parse_score
 from dretrieve.runs.write import score_texts
 from dretrieve.store.atomic import replacing
-from dretrieve.text.files import UNIQUE, check_encodable, json_type, read_json, read_json_lines, read_lines
-from dretrieve.text.json_array import read_json_array
+from dretrieve.text.fields import json_type
+from dretrieve.text.files import read_lines
+from dretrieve.text.json_files import UNIQUE, check_encodable, read_json, read_json_array, read_json_lines
 from dretrieve.types import Record, Run
 
 QUERY_KEYS = ("query_id", "_id", "id", "question_id", "qid")

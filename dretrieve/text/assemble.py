@@ -6,7 +6,6 @@ Every file appears whole when the writer closes, and none of them when it fails.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +15,7 @@ from dretrieve.errors import DataError
 from dretrieve.store.stage import Stage
 from dretrieve.text.beir import QRELS_HEADER, Query, corpus_line, query_line
 from dretrieve.text.examples import Example, example_line
-from dretrieve.text.foreign.rows import TrainingRow
+from dretrieve.text.training_rows import TrainingRow
 from dretrieve.types import Qrels, Record
 
 
@@ -117,41 +116,35 @@ class CollectionWriter:
         self._file("examples.jsonl").write(example_line(example))
         self.counts["examples"] += 1
 
-    def training(self, rows: Iterable[TrainingRow], split: str) -> None:
-        """Write rows that carry texts: passages once each, queries, judgements of ``split``, examples.
+    def training(self, row: TrainingRow, split: str) -> None:
+        """Write a row that carries texts: passages once each, query, judgements of ``split``, an example.
 
-        Rows without a positive give a query and passages but no example; a negative that is a positive of
+        A row without a positive gives a query and passages but no example; a negative that is a positive of
         the same row is dropped. Both are counted.
         """
-        for row in rows:
-            query = Query(row.query.id, row.query.text, row.query.answers, fields={"split": split})
-            self.query(query)
-            for record in (*row.positives, *row.negatives, *row.others):
-                self.passage_once(record)
-            positives = tuple(dict.fromkeys(record.id for record in row.positives))
-            if not positives:
-                self.counts["rows_without_positive"] += 1
-                continue
-            scores = dict(
-                zip((record.id for record in row.negatives), row.negative_scores or (), strict=False)
+        query = Query(row.query.id, row.query.text, row.query.answers, fields={"split": split})
+        self.query(query)
+        for record in (*row.positives, *row.negatives, *row.others):
+            self.passage_once(record)
+        if not row.positives:
+            self.counts["rows_without_positive"] += 1
+            return
+        positives = _scored(row.positives, row.positive_scores)
+        negatives = _scored(row.negatives, row.negative_scores)
+        self.counts["negatives_that_are_positives"] += len(negatives.keys() & positives.keys())
+        negatives = {name: score for name, score in negatives.items() if name not in positives}
+        for passage_id in positives:
+            self.judge(split, query.id, passage_id)
+        self.example(
+            Example(
+                query.id,
+                query.text,
+                tuple(positives),
+                tuple(negatives),
+                tuple(positives.values()) if row.positive_scores else None,
+                tuple(negatives.values()) if row.negative_scores else None,
             )
-            negatives = tuple(
-                dict.fromkeys(record.id for record in row.negatives if record.id not in positives)
-            )
-            self.counts["negatives_that_are_positives"] += len({r.id for r in row.negatives} & set(positives))
-            for passage_id in positives:
-                self.judge(split, query.id, passage_id)
-            own = dict(zip((record.id for record in row.positives), row.positive_scores or (), strict=False))
-            self.example(
-                Example(
-                    query.id,
-                    query.text,
-                    positives,
-                    negatives,
-                    tuple(own[name] for name in positives) if row.positive_scores else None,
-                    tuple(scores[name] for name in negatives) if row.negative_scores else None,
-                )
-            )
+        )
 
     def written(self, name: str) -> bool:
         """Return whether that file was begun."""
@@ -171,3 +164,8 @@ class CollectionWriter:
         if name not in self._files:
             self._files[name] = self._stack.enter_context(self.stage.write(name, text=True))
         return self._files[name]
+
+
+def _scored(records: tuple[Record, ...], scores: tuple[float, ...] | None) -> dict[str, float]:
+    """Return id to score, each id once; 0 where there are no scores."""
+    return {record.id: score for record, score in zip(records, scores or [0.0] * len(records), strict=True)}

@@ -1,17 +1,21 @@
-"""BEIR folders: ``corpus.jsonl``, ``queries.jsonl``, ``qrels/<split>.tsv``, plain or compressed."""
+"""Folders of collections: BEIR's ``corpus.jsonl``, ``queries.jsonl``, ``qrels/<split>.tsv``; Anserini's.
+
+Each file may be compressed.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from dretrieve.errors import DataError
+from dretrieve.errors import DataError, PreconditionError
 from dretrieve.types import Record
 
 SUFFIXES = ("", ".gz", ".zst", ".bz2", ".xz")
+JSON_ENDINGS = tuple(form + suffix for form in (".jsonl", ".json") for suffix in SUFFIXES)
 QRELS_HEADER = "query-id\tcorpus-id\tscore"
 
 
@@ -34,6 +38,39 @@ class Query:
     fields: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The files of a collection: any of them may be missing."""
+
+    corpus: Path | None = None
+    queries: Path | None = None
+    qrels: Mapping[str, Path] = field(default_factory=dict)
+
+    @classmethod
+    def in_folder(cls, folder: Path) -> Files:
+        """Return those that the folder holds; none where the path is no folder.
+
+        Raises:
+            DataError: one of them stands there in two forms.
+        """
+        qrels: dict[str, Path] = {}
+        for path in sorted((folder / "qrels").iterdir()) if (folder / "qrels").is_dir() else ():
+            name, tsv, suffix = path.name.rpartition(".tsv")
+            if tsv and suffix in SUFFIXES and path.is_file():
+                if name in qrels:
+                    raise DataError(
+                        f"{path.parent} holds {qrels[name].name} and {path.name}; keep one of them"
+                    )
+                qrels[name] = path
+        qrels = dict(sorted(qrels.items()))
+        return cls(find_file(folder, "corpus.jsonl"), find_file(folder, "queries.jsonl"), qrels)
+
+    @property
+    def all(self) -> list[Path]:
+        """Those that are there."""
+        return [path for path in (self.corpus, self.queries, *self.qrels.values()) if path is not None]
+
+
 def find_file(folder: Path, stem: str) -> Path | None:
     """Return ``folder/stem`` or the compressed form that stands there; two forms at once are refused."""
     found = [path for suffix in SUFFIXES if (path := folder / (stem + suffix)).is_file()]
@@ -42,19 +79,24 @@ def find_file(folder: Path, stem: str) -> Path | None:
     return found[0] if found else None
 
 
-def split_files(folder: Path) -> dict[str, Path]:
-    """Return split name to qrels file, sorted by name."""
-    found: dict[str, Path] = {}
-    qrels = folder / "qrels"
-    for path in sorted(qrels.iterdir()) if qrels.is_dir() else ():
-        for suffix in SUFFIXES:
-            if path.name.endswith(".tsv" + suffix) and path.is_file():
-                name = path.name.removesuffix(suffix).removesuffix(".tsv")
-                if name in found:
-                    raise DataError(f"{qrels} holds {found[name].name} and {path.name}; keep one of them")
-                found[name] = path
-                break
-    return dict(sorted(found.items()))
+def collection_files(path: Path) -> list[Path]:
+    """Return the file, or of a folder (Anserini's ``JsonCollection``) all JSON files, sorted by path.
+
+    Raises:
+        PreconditionError: the folder holds none.
+    """
+    if not path.is_dir():
+        return [path]
+    found = [
+        file
+        for file in sorted(path.rglob("*"))
+        if file.is_file() and file.name.endswith(JSON_ENDINGS) and not file.name.startswith(".")
+    ]
+    if not found:
+        raise PreconditionError(
+            f"{path} holds no .json or .jsonl file; a JsonCollection is a folder of such files"
+        )
+    return found
 
 
 def corpus_line(record: Record) -> str:
@@ -70,16 +112,6 @@ def query_line(query: Query) -> str:
     if query.answers_are_regex:
         value["answers_are_regex"] = True
     return _json(value | dict(query.fields)) + "\n"
-
-
-def write_qrels(file: IO[str], rows: Iterator[tuple[str, str, int]]) -> int:
-    """Write header and ``query-id⇥corpus-id⇥score`` lines; return how many judgements."""
-    file.write(QRELS_HEADER + "\n")
-    count = 0
-    for query_id, passage_id, grade in rows:
-        file.write(f"{query_id}\t{passage_id}\t{grade}\n")
-        count += 1
-    return count
 
 
 def _json(value: Mapping[str, Any]) -> str:

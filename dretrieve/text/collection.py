@@ -12,7 +12,6 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +27,14 @@ from dretrieve.store.interrupt import interruptible
 from dretrieve.store.killed import remove_left
 from dretrieve.store.manifest import Manifest, manifest_path, provenance_path, read_manifest, verify_files
 from dretrieve.store.text_store import TextStore, records_sha256
-from dretrieve.text.beir import Query, find_file, split_files
+from dretrieve.text.beir import Files, Query, collection_files
 from dretrieve.text.cache import cache_folder, remember
+from dretrieve.text.fields import Side
 from dretrieve.text.files import exists, is_stream, sha256_of
-from dretrieve.text.foreign.columns import Side
-from dretrieve.text.foreign.pyserini import collection_files
-from dretrieve.text.forms import detect, read_corpus, read_queries
+from dretrieve.text.forms import detect
 from dretrieve.text.qrels import read_qrels
 from dretrieve.text.queries import QuerySet
-from dretrieve.text.records import check_topic_field
+from dretrieve.text.records import check_topic_field, read_corpus, read_queries
 from dretrieve.types import Progress, Qrels, Record, Silent
 
 STORE_FOLDER = ".dretrieve"
@@ -62,44 +60,30 @@ def parse_spec(spec: str | Path) -> tuple[Path, str | None]:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Files:
-    """The files of a collection: any of them may be missing."""
+def files_of(path: Path, side: Side | None = None) -> Files:
+    """Return the files of the collection that a folder or a single file is.
 
-    corpus: Path | None
-    queries: Path | None
-    qrels: dict[str, Path]
+    Args:
+        path: the folder or file.
+        side: what a single file holds, where the user said it; else its content is asked.
 
-    @classmethod
-    def of(cls, path: Path, side: Side | None = None) -> Files:
-        """Return the files that ``path`` (a folder or a single file) holds.
-
-        Args:
-            path: the folder or file.
-            side: what a single file holds, where the user said it; else its content is asked.
-
-        Raises:
-            DataError: it is no collection, corpus or query file.
-        """
-        if path.is_dir():
-            corpus, queries, qrels = (
-                find_file(path, "corpus.jsonl"),
-                find_file(path, "queries.jsonl"),
-                split_files(path),
-            )
-            if corpus or queries or qrels:
-                return cls(corpus, queries, qrels)
-        if side is not None:
-            return cls(path, None, {}) if side == "corpus" else cls(None, path, {})
+    Raises:
+        DataError: it is no collection, corpus or query file.
+    """
+    folder = Files.in_folder(path)
+    if folder.all:
+        return folder
+    if side is None:
         form = detect(path)
         if form.role == "texts":
-            return cls(path, path, {})
+            return Files(path, path)
         if form.role not in ("corpus", "queries"):
             raise DataError(
                 f"{path} holds {form.role} ({form.name}), not a collection; "
                 "turn it into one: dretrieve prepare SOURCE --output DIR"
             )
-        return cls(path, None, {}) if form.role == "corpus" else cls(None, path, {})
+        side = "corpus" if form.role == "corpus" else "queries"
+    return Files(corpus=path) if side == "corpus" else Files(queries=path)
 
 
 class Collection:
@@ -121,7 +105,7 @@ class Collection:
     ) -> None:
         check_topic_field(topic_field)
         self.path, self.split, self.topic_field = path, split, topic_field
-        self.files = Files.of(path, side)
+        self.files = files_of(path, side)
         self._store: TextStore | None = None
         self._queries: list[Query] | None = None
 
@@ -206,13 +190,11 @@ class Collection:
         Raises:
             VerificationError: names the file, and says which of them to make again.
         """
-        if self.files.corpus is not None:
-            source = _source(self.files.corpus)
-            for folder in store_folders(self.files.corpus):
-                if _recorded_source(folder) == source:
-                    store = TextStore.open(folder, full=full)
-                    if full:
-                        check_texts(self.files.corpus, store)
+        corpus = self.files.corpus
+        for folder in _standing(corpus) if corpus else ():
+            store = TextStore.open(folder, full=full)
+            if corpus and full:
+                check_texts(corpus, store)
 
     def queries(self, split: str | None = None) -> QuerySet:
         """Return the queries of a split (by default the one named when opening, else all).
@@ -261,7 +243,7 @@ class Collection:
         name, known = split or self.split, self.files.qrels
         if name is None and len(known) == 1:
             name = next(iter(known))
-        if name in known:
+        if name is not None and name in known:
             self._check_listed(known[name])
             return known[name]
         listed = ", ".join(known) or "none"
@@ -325,16 +307,10 @@ class Collection:
 def _source(corpus: Path) -> dict[str, Any]:
     if is_stream(corpus):
         return {"sha256": sha256_of(corpus)}
-    files = collection_files(corpus) if corpus.is_dir() else [corpus]
+    files = [(str(file.relative_to(corpus.parent)), file.stat()) for file in collection_files(corpus)]
     return {
         "files": [
-            {
-                "name": str(file.relative_to(corpus.parent)),
-                "bytes": status.st_size,
-                "mtime_ns": status.st_mtime_ns,
-            }
-            for file in files
-            for status in [file.stat()]
+            {"name": name, "bytes": status.st_size, "mtime_ns": status.st_mtime_ns} for name, status in files
         ]
     }
 
@@ -369,23 +345,22 @@ def check_texts(corpus: Path, store: TextStore) -> None:
 
 def open_or_build(corpus: Path, progress: Progress, *, hashed: bool = False) -> TextStore:
     """Return the text store of a corpus file (or JsonCollection folder), made now if missing or stale."""
-    source, folders = _source(corpus), store_folders(corpus)
+    folders = store_folders(corpus)
     for folder in folders:
         remove_left(folder.parent, [folder.name])
-        if _recorded_source(folder) == source:
-            try:
-                return TextStore.open(folder, full=hashed)
-            except DretrieveError as error:
-                progress.note(f"text store rebuilt: {error}")
-    last = folders[-1]
+    for folder in _standing(corpus):
+        try:
+            return TextStore.open(folder, full=hashed)
+        except DretrieveError as error:
+            progress.note(f"text store rebuilt: {error}")
     for folder in folders:
         try:
-            return _build(folder, corpus, source, progress)
+            return _build(folder, corpus, progress)
         except PreconditionError as error:
             cause = error.__cause__
             if not isinstance(cause, OSError):
                 raise
-            if folder == last:
+            if folder == folders[-1]:
                 raise PreconditionError(
                     f"the text store of {corpus} cannot be written to the cache {cache_folder()} "
                     f"({cause.strerror or cause}); set DRETRIEVE_CACHE to a folder that takes it"
@@ -394,7 +369,7 @@ def open_or_build(corpus: Path, progress: Progress, *, hashed: bool = False) -> 
     raise AssertionError("store_folders returned nothing")
 
 
-def _build(folder: Path, corpus: Path, source: dict[str, Any], progress: Progress) -> TextStore:
+def _build(folder: Path, corpus: Path, progress: Progress) -> TextStore:
     progress.start(f"reading {corpus.name}", None, "passages")
 
     def counted() -> Iterator[Record]:
@@ -405,15 +380,17 @@ def _build(folder: Path, corpus: Path, source: dict[str, Any], progress: Progres
             yield record
 
     with interruptible() as signals:
-        store = TextStore.build(folder, counted(), source)
+        store = TextStore.build(folder, counted(), _source(corpus))
     progress.advance(len(store) % 10_000)
     progress.finish()
     return store
 
 
-def _recorded_source(folder: Path) -> dict[str, Any] | None:
-    try:
-        value = json.loads(provenance_path(folder / "manifest.json").read_bytes())
-        return dict(value["details"]["source"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+def _standing(corpus: Path) -> Iterator[Path]:
+    """Yield the text stores that were made from the corpus as it is now, by size and time."""
+    source = _source(corpus)
+    for folder in store_folders(corpus):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            value = json.loads(provenance_path(folder / "manifest.json").read_bytes())
+            if value["details"]["source"] == source:
+                yield folder

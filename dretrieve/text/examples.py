@@ -10,13 +10,15 @@ repeated here: they stand in the collection.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from dretrieve.text.fields import Fields
-from dretrieve.text.files import read_json_lines
+from dretrieve.errors import DataError
+from dretrieve.text.fields import Fields, is_score, json_type
+from dretrieve.text.files import read_lines
+from dretrieve.text.json_files import parse_json, read_json_lines
 
 KEYS = (
     "query_id",
@@ -101,10 +103,33 @@ def example_line(example: Example) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def write_examples(file: IO[str], examples: Iterable[Example]) -> int:
-    """Write the examples to a text file opened by the caller; return how many."""
-    count = 0
-    for example in examples:
-        file.write(example_line(example))
-        count += 1
-    return count
+def read_triples(path: Path) -> Iterator[Example]:
+    """Yield ColBERT's ``[qid, pid+, pid-, …]`` or ``[qid, [pid, score], …]`` as examples without query text.
+
+    The first passage is the positive one; scores (a teacher's) are there in the second spelling only.
+
+    Raises:
+        DataError: a line of another shape; names it.
+    """
+    for line, text in read_lines(path):
+        if not text.strip():
+            continue
+        value = parse_json(text, path, line)
+        if not isinstance(value, list) or len(value) < 2:
+            raise DataError.at(path, line, f"expected [qid, pid+, pid-, …], found {json_type(value)}")
+        scored = isinstance(value[1], list)
+        pairs = value[1:] if scored else [[item, 0.0] for item in value[1:]]
+        if not all(isinstance(pair, list) and len(pair) == 2 and is_score(pair[1]) for pair in pairs):
+            raise DataError.at(path, line, "expected every passage as [pid, score], as the first one is")
+        fields = Fields(path, line, {})
+        (positive, score), *others = ((fields.as_id(pair[0], "pid"), float(pair[1])) for pair in pairs)
+        negatives = {name: other for name, other in others if name != positive}
+        yield Example(
+            fields.as_id(value[0], "qid"),
+            "",
+            (positive,),
+            tuple(negatives),
+            (score,) if scored else None,
+            tuple(negatives.values()) if scored else None,
+            line=line,
+        )

@@ -2,63 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from sys import float_info
-from typing import Any
+from typing import Any, Literal
 
 from dretrieve.errors import DataError, quoted
-from dretrieve.text.files import json_type
 
+Side = Literal["corpus", "queries"]
 # What a field is called, role by role: in JSON, in headers of TSV and CSV, in TREC's markup. Of several that
 # a record has, the first counts; letters' case, ``-`` and blanks for ``_`` do not.
-PASSAGE_IDS = (
-    "_id",
-    "pid",
-    "passage_id",
-    "psg_id",
-    "docid",
-    "doc_id",
-    "docno",
-    "document_id",
-    "corpus_id",
-    "id",
+PASSAGE_IDS = tuple("_id pid passage_id psg_id docid doc_id docno document_id corpus_id id".split())
+QUERY_IDS = tuple("_id qid query_id queryid question_id topic_id number num id".split())
+TITLES = tuple("title headline head ttl hl ti wikipedia_title".split())
+PASSAGE_TEXTS = tuple(
+    "text contents content passage passage_text segment body document_text document doc abstract".split()
 )
-QUERY_IDS = ("_id", "qid", "query_id", "queryid", "question_id", "topic_id", "number", "num", "id")
-TITLES = ("title", "headline", "head", "ttl", "hl", "ti", "wikipedia_title")
-PASSAGE_TEXTS = (
-    *(
-        "text",
-        "contents",
-        "content",
-        "passage",
-        "passage_text",
-        "segment",
-        "body",
-        "document_text",
-        "document",
-    ),
-    *("doc", "abstract"),
-)
-QUERY_TEXTS = (
-    *("text", "query", "question", "query_text", "question_text", "utterance", "input", "title", "contents"),
-)
-ANSWERS = ("answers", "answer", "gold_answers", "short_answers")
-GRADES = (
-    "score",
-    "rel",
-    "rels",
-    "relevance",
-    "label",
-    "grade",
-    "judgment",
-    "judgement",
-    "rating",
-    "qrel",
-    "relevancy",
-)
+QUERY_TEXTS = tuple("text query question query_text question_text utterance input title contents".split())
+ANSWERS = tuple("answers answer gold_answers short_answers".split())
+GRADES = tuple("score rel rels relevance label grade judgment judgement rating qrel relevancy".split())
 # The cells of a header of judgements or of a run, where ``id`` alone does not say whose it is.
 QUERY_COLUMNS = frozenset({*QUERY_IDS, "query", "topic", "topicid"}) - {"_id", "id"}
 PASSAGE_COLUMNS = frozenset({*PASSAGE_IDS, "doc", "document", "passage"}) - {"_id", "id"}
@@ -80,15 +43,24 @@ TOPIC_FIELDS = {
 }
 
 
-@lru_cache(maxsize=4096)
-def spelling(key: str) -> str:
-    """Return `word_of` of a key, which mostly came before."""
-    return word_of(key)
-
-
 def word_of(key: str) -> str:
     """Return a key or a header's cell as it stands in the tables of this module."""
     return key.strip().strip('"').lower().replace("-", "_").replace(" ", "_")
+
+
+def named(keys: Collection[str], words: tuple[str, ...]) -> str | None:
+    """Return the key of the first of ``words`` that is there, however the key is spelled."""
+    exact = next((word for word in words if word in keys), None)
+    if exact is not None:
+        return exact
+    spelled = {word_of(key): key for key in reversed(list(keys))}
+    return next((spelled[word] for word in words if word in spelled), None)
+
+
+def json_type(value: object) -> str:
+    """Return what JSON calls the value's type, with an article, for messages."""
+    names = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", int: "a number"}
+    return names.get(type(value), "null" if value is None else "a number")
 
 
 def check_id(value: str, path: Path, line: int) -> str:
@@ -114,7 +86,7 @@ def is_score(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= float_info.max
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for every record
 class Fields:
     """One record and its place."""
 
@@ -130,26 +102,10 @@ class Fields:
         """Return the first of ``keys`` that the record has."""
         return next((key for key in keys if key in self.record), None)
 
-    def named(self, words: Iterable[str]) -> str | None:
-        """Return the record's key of the first of ``words`` that it has, however the key is spelled."""
-        words = tuple(words)
-        for word in words:
-            if word in self.record:
-                return word
-        spelled = {spelling(key): key for key in reversed(list(self.record))}
-        return next((spelled[word] for word in words if word in spelled), None)
-
-    def need(self, what: str, words: tuple[str, ...]) -> str:
-        """Return the key as `named`.
-
-        Raises:
-            DataError: there is none; names what is looked for, and the keys that are there.
-        """
-        key = self.named(words)
-        if key is None:
-            seen = ", ".join(map(quoted, list(self.record)[:12])) or "no keys at all"
-            raise self.refuse(f"no {what} ({', '.join(words)}) among its keys {seen}")
-        return key
+    def lacks(self, what: str, words: tuple[str, ...]) -> DataError:
+        """Return the error for a record without any of those keys; names the keys that are there."""
+        seen = ", ".join(map(quoted, list(self.record)[:12])) or "no keys at all"
+        return self.refuse(f"no {what} ({', '.join(words)}) among its keys {seen}")
 
     def required(self, key: str) -> Any:
         """Return the value at ``key``."""

@@ -12,26 +12,20 @@ from __future__ import annotations
 
 import errno
 import io
-import json
 import os
-import re
 import stat
-import sys
 import tempfile
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import partial
 from hashlib import file_digest
 from pathlib import Path
 from typing import IO, Any, cast
 
-from dretrieve.errors import DataError, PreconditionError, UsageError, quoted
+from dretrieve.errors import DataError, PreconditionError, UsageError
 from dretrieve.text.compression import BUFFER, Damaged, unpacked
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-LONE_SURROGATE = re.compile(r"\\u[dD][89abAB]|\\u[dD][c-fC-F]")
 LONGEST_LINE = 1 << 28  # bytes
-LARGEST_VALUE = 1 << 30  # bytes of a file that is one JSON value
 IN_MEMORY = 1 << 26  # bytes of a stream; what goes beyond is kept in an unlinked temporary file
 STDIN = ("-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
 
@@ -277,6 +271,18 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
         yield number, line
 
 
+def first_line(path: Path) -> str:
+    """Return the first line that is not blank, without white space around it.
+
+    Raises:
+        DataError: there is none; as `read_lines`.
+    """
+    line = next((line.strip() for _, line in read_lines(path) if line.strip()), None)
+    if line is None:
+        raise DataError(f"{path} is empty; write it again, or name the file that holds the records")
+    return line
+
+
 def not_utf8(path: Path, line: int, error: UnicodeDecodeError) -> DataError:
     """Return the error for bytes that are no text."""
     byte, place = error.object[error.start], error.start
@@ -291,108 +297,3 @@ def too_long(path: Path, line: int | None) -> DataError:
     return DataError.at(
         path, line, f"the line is longer than {most}, the most that is read; part it into lines"
     )
-
-
-def read_json(path: Path, decoder: json.JSONDecoder | None = None) -> Any:
-    """Return the JSON value that the whole file is; `UNIQUE` as ``decoder`` refuses a key that stands twice.
-
-    Raises:
-        DataError: no JSON, or more than `LARGEST_VALUE` bytes.
-    """
-    parts, size = [], 0
-    with open_bytes(path) as file:
-        while data := file.read(BUFFER):
-            parts.append(data)
-            size += len(data)
-            if size > LARGEST_VALUE:
-                most = f"{LARGEST_VALUE >> 20} MB"
-                raise DataError(f"{path} is one JSON value of more than {most}; write its records one a line")
-    try:
-        text = b"".join(parts).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise not_utf8(path, error.object.count(b"\n", 0, error.start) + 1, error) from error
-    return parse_json(text, path, 1, decoder)
-
-
-def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield ``(line number, object)`` of a JSONL file; lines of white space are skipped.
-
-    Raises:
-        DataError: a line is not JSON (cut lines included) or not an object.
-    """
-    for number, line in read_lines(path):
-        if not line or line.isspace():
-            continue
-        value = parse_object(line, path, number)
-        if "\\u" in line and LONE_SURROGATE.search(line):
-            check_encodable(value, path, number)
-        yield number, value
-
-
-def check_encodable(value: object, path: Path, line: int) -> None:
-    """Refuse half a surrogate pair (``d83d`` alone): it has no UTF-8 form and breaks every tokenizer."""
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except RecursionError:
-        raise DataError.at(path, line, json_fault(RecursionError())) from None
-    except UnicodeEncodeError as error:
-        raise half_a_pair(path, line, f"{ord(error.object[error.start]):04x}") from None
-
-
-def half_a_pair(path: Path, line: int, code: str) -> DataError:
-    """Return the error for a surrogate that stands alone; ``code`` in hexadecimal."""
-    return DataError.at(
-        path, line, f"half a surrogate pair (\\u{code}) has no character; replace it, e.g. by \\ufffd"
-    )
-
-
-def parse_json(text: str, path: Path, line: int, decoder: json.JSONDecoder | None = None) -> Any:
-    """Return the JSON value of ``text``; NaN and infinity are no JSON."""
-    try:
-        return (decoder or DECODER).decode(text)
-    except (ValueError, RecursionError) as error:
-        shown = text if len(text) <= 60 else text[:57] + "..."
-        raise DataError.at(path, line, f"{json_fault(error)}: {shown}") from None
-
-
-def json_fault(error: BaseException) -> str:
-    """Return what is wrong with a text that a parser refused."""
-    reason = str(error).partition("\n")[0]
-    if isinstance(error, RecursionError):
-        return "JSON nested too deeply to be a record"
-    if "set_int_max_str_digits" in reason:
-        return f"a number of more than {sys.get_int_max_str_digits():,} digits, which no record needs"
-    if isinstance(error, UnicodeDecodeError) or "UTF8" in reason:
-        return "not UTF-8; convert the file to UTF-8"
-    return f"not valid JSON ({reason})"
-
-
-def parse_object(text: str, path: Path, line: int) -> dict[str, Any]:
-    """Return the JSON object of ``text``."""
-    value = parse_json(text, path, line)
-    if not isinstance(value, dict):
-        raise DataError.at(path, line, f"expected a JSON object {{…}}, found {json_type(value)}")
-    return value
-
-
-def json_type(value: object) -> str:
-    """Return what JSON calls the value's type, with an article, for messages."""
-    names = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", int: "a number"}
-    return names.get(type(value), "null" if value is None else "a number")
-
-
-def refuse_constant(name: str) -> float:
-    """Refuse ``NaN``, ``Infinity`` and ``-Infinity``, which Python's parser would take."""
-    raise ValueError(f"{name} is not JSON")
-
-
-def _refuse_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
-        raise ValueError(f"the key {quoted(twice)} stands twice in one object")
-    return found
-
-
-DECODER = json.JSONDecoder(parse_constant=refuse_constant)
-UNIQUE = json.JSONDecoder(parse_constant=refuse_constant, object_pairs_hook=_refuse_twice)

@@ -1,19 +1,14 @@
-"""The table of file forms: told by content, and read, whichever it is, as a corpus or as queries."""
+"""The forms of text files, told by what stands in them: a guess, for where nobody says what a file holds."""
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, TypeVar
-
-import numpy as np
+from typing import Any, Literal
 
 from dretrieve.errors import DataError, PreconditionError, quoted
-from dretrieve.text.beir import Query, find_file
+from dretrieve.text.beir import Files, collection_files
 from dretrieve.text.columns import header, split_line
 from dretrieve.text.fields import (
     ONLY_PASSAGES,
@@ -22,22 +17,16 @@ from dretrieve.text.fields import (
     QUERY_TEXTS,
     RANKS,
     SCORES,
+    Side,
     word_of,
 )
-from dretrieve.text.files import exists, read_lines
-from dretrieve.text.foreign import dpr, pyserini, tevatron, triplets
-from dretrieve.text.foreign.columns import Side, bare_columns, header_of
-from dretrieve.text.foreign.markup import is_markup
-from dretrieve.text.foreign.rows import TrainingRow
-from dretrieve.text.json_array import read_json_array
+from dretrieve.text.files import exists, first_line, read_lines
+from dretrieve.text.json_files import by_id, read_json_array, read_objects
+from dretrieve.text.markup import is_markup
 from dretrieve.text.qrels import judgement_header
-from dretrieve.text.records import by_id, read_objects, read_passages, read_questions
-from dretrieve.types import Record
+from dretrieve.text.tables import bare_columns, header_of
 
 Role = Literal["collection", "corpus", "queries", "texts", "training", "examples", "triples", "qrels", "run"]
-Place = tuple[Path, int, Record]
-Row = TypeVar("Row")
-UNSAID = "may hold passages or queries; say which: --corpus FILE or --queries FILE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,19 +93,12 @@ MARKUP = (
     ("<top", "trec-topics"),
     ("<query", "trec-topics"),
 )
-LOOKS = {"corpus": "passages", "training": "training rows", "run": "a run", "qrels": "judgements"}
-TRAINING_READERS: dict[str, Callable[[Path], Iterator[tuple[int, TrainingRow]]]] = {
-    "dpr-training": dpr.read_training,
-    "tevatron-training": tevatron.read_training,
-    "flag-embedding": triplets.read_flag_embedding,
-    "triplets": triplets.read_triplets,
-}
 
 
 def detect(path: Path) -> Form:
     """Return the form of a file or folder, told by its first record, not by its name.
 
-    It is a guess at what a file holds, for where nobody says it; the role ``texts`` stands for either side.
+    The role ``texts`` stands for passages or queries.
 
     Raises:
         PreconditionError: nothing stands there.
@@ -125,51 +107,46 @@ def detect(path: Path) -> Form:
     if not exists(path):
         raise PreconditionError(f"{path} does not exist; correct the path")
     if path.is_dir():
-        if find_file(path, "corpus.jsonl") or find_file(path, "queries.jsonl"):
-            return FORMS["beir"]
-        return detect(pyserini.collection_files(path)[0])
-    lines = (line for _, line in read_lines(path) if line.strip())
-    first = next(lines, None)
-    if first is None:
-        raise DataError(f"{path} is empty; write it again, or name the file that holds the records")
-    name = _detect_text(path, first)
-    if first.lstrip().startswith("#"):  # a comment of judgements or of a run, or an id
-        line = next((line for line in chain([first], lines) if not line.lstrip().startswith("#")), "")
-        commented = _detect_columns(line)
-        name = commented if commented in ("run", "qrels") else name
+        folder = Files.in_folder(path)
+        return FORMS["beir"] if folder.corpus or folder.queries else detect(collection_files(path)[0])
+    line = first_line(path)
+    head = line.lstrip()
+    value = _first_value(path) if head[0] in "{[" else None
+    if isinstance(value, Mapping):
+        name = _of_object(value)
+        seen = f": its first record has the keys {quoted(', '.join(value))}"
+    elif head[0] in "{[":
+        name, seen = "colbert-triples", ""
+    else:
+        name, seen = _of_line(path, line), f": its first line is {quoted(line)}"
     if name is None:
         cure = (
             "say what it holds (--corpus FILE, --queries FILE, --qrels FILE), and what it lacks will be named"
         )
-        raise DataError(f"{path} has none of the known forms{_seen(path, first)}; {cure}")
+        raise DataError(f"{path} has none of the known forms{seen}; {cure}")
     return FORMS[name]
 
 
-def _seen(path: Path, line: str) -> str:
-    """Return what the first record has, for an error: its keys, or its cells."""
-    head = line.lstrip()
-    if head[0] not in "{[":
-        return f": its first line is {quoted(line)}"
-    records = read_objects(path, head, split=False) if head[0] == "{" else read_json_array(path)
-    _, value = next(iter(records), (1, None))
-    return f": its first record has the keys {quoted(', '.join(value))}" if isinstance(value, Mapping) else ""
+def _first_value(path: Path) -> object:
+    """Return the first element of an array, or the first object."""
+    is_array = first_line(path).lstrip().startswith("[")
+    rows = read_json_array(path) if is_array else read_objects(path, split=False)
+    return next(iter(rows), (1, None))[1]
 
 
-def _detect_text(path: Path, line: str) -> str | None:
-    head = line.lstrip()
-    if head[0] == "[":
-        _, element = next(read_json_array(path), (1, None))
-        return _detect_object(element) if isinstance(element, dict) else "colbert-triples"
-    if head[0] == "{":
-        _, value = next(read_objects(path, head, split=False))
-        return _detect_object(value)
-    if is_markup(head):
+def _of_line(path: Path, line: str) -> str | None:
+    if is_markup(line):
         lines = (line.lower() for _, line in read_lines(path))
         return next((name for line in lines for tag, name in MARKUP if tag in line), None)
-    return _detect_columns(line)
+    name = _of_columns(line)
+    if line.lstrip().startswith("#"):  # a comment of judgements or of a run, or an id
+        rest = (line for _, line in read_lines(path) if line.strip() and not line.lstrip().startswith("#"))
+        commented = _of_columns(next(rest, ""))
+        return commented if commented in ("run", "qrels") else name
+    return name
 
 
-def _detect_object(value: Mapping[str, Any]) -> str | None:
+def _of_object(value: Mapping[str, Any]) -> str | None:
     for keys, name in OBJECT_KEYS:
         if all(key in value for key in keys):
             return name
@@ -194,7 +171,7 @@ def _of_words(keys: Iterable[str], passages: str, queries: str, either: str) -> 
     return passages if of_passages else queries
 
 
-def _detect_columns(line: str) -> str | None:
+def _of_columns(line: str) -> str | None:
     words = [part.decode() for part in split_line(line.encode())]
     titles = header(line.encode())
     if judgement_header(words) and not {*RANKS}.intersection(titles) and "corpus_id" in map(word_of, words):
@@ -232,123 +209,3 @@ def headerless(path: Path, side: Side) -> list[str]:
     line = next((line for _, line in read_lines(path) if line), "")
     is_other = line.lstrip()[:1] in ("{", "[", "") or is_markup(line) or header_of(line, side)
     return [] if is_other else bare_columns(line, side) or []
-
-
-def is_row(path: Path, side: Side) -> bool:
-    """Return whether the first record of a file can be read as one of that side."""
-    with suppress(DataError):
-        return next(iter(corpus_rows(path) if side == "corpus" else read_queries(path)), None) is not None
-    return False
-
-
-def side_file(path: Path, side: Side) -> Path:
-    """Return the file of that side: of a BEIR folder its own, else what is given.
-
-    Raises:
-        PreconditionError: nothing stands there, or the folder lacks that side.
-    """
-    if not exists(path):
-        raise PreconditionError(f"{path} does not exist; correct the path")
-    names = {"corpus": "corpus.jsonl", "queries": "queries.jsonl"}
-    found = {name: find_file(path, file) for name, file in names.items()} if path.is_dir() else {}
-    if not any(found.values()):
-        return path
-    file = found[side]
-    if file is None:
-        what = "passages" if side == "corpus" else "queries"
-        raise PreconditionError(f"{path} has no {names[side]}; name the collection that holds the {what}")
-    return file
-
-
-def corpus_rows(path: Path, left: dict[str, None] | None = None) -> Iterator[Place]:
-    """Yield ``(file, line, passage)`` of a corpus in any form; ids are not yet known to be unique.
-
-    Args:
-        path: the file or folder.
-        left: takes the keys of the records that a passage does not keep.
-
-    Raises:
-        DataError: the file is no corpus.
-    """
-    path = side_file(path, "corpus")
-    for file in pyserini.collection_files(path) if path.is_dir() else [path]:
-        for line, record, others in _hinted(read_passages(file), file, "corpus"):
-            if others and left is not None:
-                left.update(dict.fromkeys(others))
-            yield file, line, record
-
-
-def _hinted(rows: Iterator[Row], file: Path, side: Side) -> Iterator[Row]:
-    """Yield the rows; where already the first one fails, say what the file looks like."""
-    try:
-        first = next(rows)
-    except StopIteration:
-        return
-    except DataError as error:
-        role: str = side
-        with suppress(DataError):
-            role = detect(file).role
-        if role in (side, "texts"):
-            raise
-        raise DataError(f"{error}; the file looks like {LOOKS.get(role, role)}") from None
-    yield first
-    yield from rows
-
-
-def read_corpus(path: Path, left: dict[str, None] | None = None) -> Iterator[Record]:
-    """Yield the passages of a corpus in any known form, in file order, with unique ids.
-
-    Memory is eight bytes a passage: ids are remembered as hashes; when two hashes are equal at the end, the
-    file is read again to compare the ids themselves.
-
-    Raises:
-        DataError: broken lines; an id that occurs twice (found at the end, with both lines).
-    """
-    hashes = array("q")
-    for _, _, record in corpus_rows(path, left):
-        hashes.append(hash(record.id))
-        yield record
-    suspects = _repeated(hashes)
-    if not suspects:
-        return
-    seen: dict[str, tuple[Path, int]] = {}
-    for file, line, record in corpus_rows(path):
-        if hash(record.id) in suspects:
-            if record.id in seen:
-                before = seen[record.id]
-                place = f"line {before[1]}" if before[0] == file else f"{before[0]}, line {before[1]}"
-                raise DataError.at(
-                    file, line, f"the id {record.id!r} stands on {place} already; ids must be unique"
-                )
-            seen[record.id] = (file, line)
-
-
-def _repeated(hashes: array[int]) -> set[int]:
-    ordered = np.sort(np.frombuffer(hashes, dtype=np.int64)) if hashes else np.empty(0, np.int64)
-    return set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
-
-
-def read_queries(path: Path, topic_field: str | None = None) -> Iterator[Query]:
-    """Yield the queries of a file (or BEIR folder) in any known form, in file order, with unique ids.
-
-    Args:
-        path: the file or folder.
-        topic_field: what of a topic is searched, as `dretrieve.text.records.read_questions` takes it.
-
-    Raises:
-        DataError: broken lines; an id that occurs twice; the file holds no queries.
-    """
-    path = side_file(path, "queries")
-    seen: dict[str, tuple[Path, int]] = {}
-    for file in pyserini.collection_files(path) if path.is_dir() else [path]:
-        for line, query in _hinted(read_questions(file, topic_field), file, "queries"):
-            if query.id in seen:
-                before, at = seen[query.id]
-                place = f"line {at}" if before == file else f"{before}, line {at}"
-                raise DataError.at(
-                    file,
-                    line,
-                    f"the query id {quoted(query.id)} stands on {place} already; ids must be unique",
-                )
-            seen[query.id] = file, line
-            yield query

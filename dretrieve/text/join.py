@@ -19,11 +19,11 @@ from pathlib import Path
 
 from dretrieve.errors import DataError, PreconditionError, UsageError
 from dretrieve.text.assemble import CollectionWriter
-from dretrieve.text.beir import Query, find_file
-from dretrieve.text.collection import Files
+from dretrieve.text.beir import Files, Query, find_file
+from dretrieve.text.collection import files_of
 from dretrieve.text.entities import asked_entities, folded
-from dretrieve.text.forms import read_corpus, read_queries
 from dretrieve.text.qrels import read_qrels
+from dretrieve.text.records import read_corpus, read_queries
 from dretrieve.types import Record
 
 EQUALS = ("exact", "letters")
@@ -99,7 +99,7 @@ def open_sets(
     for name in entities:
         if name not in (names := [one.name for one in sets]):
             raise UsageError(f"--entities {name}: there is no such set; there are {', '.join(names)}")
-    files = {one.name: Files.of(one.path) for one in sets}
+    files = {one.name: files_of(one.path) for one in sets}
     for one in sets:
         if files[one.name].queries is None and files[one.name].qrels:
             splits = ", ".join(files[one.name].qrels)

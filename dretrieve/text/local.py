@@ -6,28 +6,18 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from dretrieve.errors import DataError, PreconditionError, UsageError, quoted
 from dretrieve.store.fingerprint import canonical_json, sha256_bytes, sha256_file
 from dretrieve.text.assemble import CollectionWriter
-from dretrieve.text.beir import Query, find_file, split_files
-from dretrieve.text.examples import Example, read_examples
+from dretrieve.text.beir import Files, Query, collection_files
+from dretrieve.text.examples import Example, read_examples, read_triples
+from dretrieve.text.fields import Side
 from dretrieve.text.files import exists, is_file, sha256_of
-from dretrieve.text.foreign.columns import Side
-from dretrieve.text.foreign.pyserini import collection_files
-from dretrieve.text.foreign.triplets import read_colbert_triples
-from dretrieve.text.forms import (
-    TRAINING_READERS,
-    UNSAID,
-    Form,
-    detect,
-    headerless,
-    is_row,
-    read_corpus,
-    read_queries,
-)
+from dretrieve.text.forms import Form, detect, headerless
 from dretrieve.text.qrels import read_qrels
+from dretrieve.text.records import is_row, read_corpus, read_queries
+from dretrieve.text.training_rows import read_training
 
 Tick = Callable[[], None]
 
@@ -81,8 +71,7 @@ def content_sha256(path: Path) -> str:
         raise PreconditionError(f"{path} does not exist; correct the path")
     if is_file(path):
         return sha256_of(path)
-    beir = [find_file(path, "corpus.jsonl"), find_file(path, "queries.jsonl"), *split_files(path).values()]
-    files = [file for file in beir if file is not None] or collection_files(path)
+    files = Files.in_folder(path).all or collection_files(path)
     return sha256_bytes(canonical_json([[str(file.relative_to(path)), sha256_file(file)] for file in files]))
 
 
@@ -123,8 +112,8 @@ def check_local(sources: Sources) -> Form:
     return form
 
 
-def write_local(writer: CollectionWriter, sources: Sources, tick: Tick) -> Form:
-    """Write what the sources hold and return the form of the main one; ``tick`` is called for every record.
+def write_local(writer: CollectionWriter, sources: Sources, tick: Tick) -> None:
+    """Write what the sources hold; ``tick`` is called for every record.
 
     Raises:
         DataError: a broken line; a form that is no source of a collection.
@@ -132,6 +121,7 @@ def write_local(writer: CollectionWriter, sources: Sources, tick: Tick) -> Form:
     """
     form = detect(sources.main)
     sources = _arranged(sources, form)
+    split = sources.split or "train"
     left, kept = dict[str, None](), dict[str, None]()  # keys in the order in which they are met
     for record in read_corpus(sources.corpus, left) if sources.corpus else ():
         tick()
@@ -144,18 +134,35 @@ def write_local(writer: CollectionWriter, sources: Sources, tick: Tick) -> Form:
         if sources.answers_are_regex:
             query = replace(query, answers_are_regex=bool(query.answers))
         writer.query(query)
-    writer.notes += _said(sources, left, kept)
-    if form.role == "training":
-        rows = (row for _, row in TRAINING_READERS[form.name](sources.main))
-        writer.training(_ticking(rows, tick), sources.split or "train")
-    elif form.role in ("examples", "triples"):
-        _write_examples(writer, sources, form, tick)
-    for split, path in sources.qrels.items():
-        writer.qrels(split, read_qrels(path))
-    return form
+    writer.notes += _notes(sources, left, kept)
+    for _, row in read_training(sources.main, form.name) if form.role == "training" else ():
+        tick()
+        writer.training(row, split)
+    for example in _examples(sources, form, writer):
+        tick()
+        if form.role == "examples":
+            writer.query(Query(example.query_id, example.query_text, fields={"split": split}))
+        for passage_id in example.positive_document_ids:
+            writer.judge(split, example.query_id, passage_id)
+        writer.example(example)
+    for name, path in sources.qrels.items():
+        writer.qrels(name, read_qrels(path))
 
 
-def _said(sources: Sources, left: Iterable[str], kept: Iterable[str]) -> list[str]:
+def _examples(sources: Sources, form: Form, writer: CollectionWriter) -> Iterator[Example]:
+    """Yield the examples by id of the main file, if it holds some."""
+    if form.role == "examples":
+        yield from read_examples(sources.main)
+    for example in read_triples(sources.main) if form.role == "triples" else ():
+        text = writer.query_text(example.query_id)
+        if text is None:
+            raise DataError.at(
+                sources.main, example.line, f"the query {example.query_id!r} is not in {sources.queries}"
+            )
+        yield replace(example, query_text=text)
+
+
+def _notes(sources: Sources, left: Iterable[str], kept: Iterable[str]) -> list[str]:
     """Return what a user should know of how the files were read."""
     notes = []
     sides: tuple[tuple[Side, Path | None], ...] = (("corpus", sources.corpus), ("queries", sources.queries))
@@ -167,12 +174,6 @@ def _said(sources: Sources, left: Iterable[str], kept: Iterable[str]) -> list[st
             more = f" and {len(listed) - 12} more" if len(listed) > 12 else ""
             notes.append(f"{what} {', '.join(listed[:12])}{more}")
     return notes
-
-
-def _ticking(rows: Iterator[Any], tick: Tick) -> Iterator[Any]:
-    for row in rows:
-        tick()
-        yield row
 
 
 def _arranged(sources: Sources, form: Form) -> Sources:
@@ -221,7 +222,10 @@ def _side(sources: Sources, form: Form) -> Side | None:
             return side
     free = [side for side in other if given[side] is None]
     if form.role == "texts" and len(free) == 2:
-        raise DataError(f"{main} {UNSAID} in place of SOURCE")
+        raise DataError(
+            f"{main} may hold passages or queries; say which: --corpus FILE or "
+            "--queries FILE in place of SOURCE"
+        )
     if form.role == "texts" and not free:
         raise UsageError(
             f"{main} is one file too many beside --corpus and --queries; leave one of the three out"
@@ -232,47 +236,20 @@ def _side(sources: Sources, form: Form) -> Side | None:
 
 
 def _opened(sources: Sources) -> Sources:
-    folder = sources.main
-    own = {"corpus": find_file(folder, "corpus.jsonl"), "queries": find_file(folder, "queries.jsonl")}
-    for role, path in own.items():
-        if path is not None and getattr(sources, role) is not None:
-            raise UsageError(f"{folder} holds {path.name} already; leave --{role} out")
-    both = split_files(folder).keys() & sources.qrels.keys()
-    if both:
+    folder, own = sources.main, Files.in_folder(sources.main)
+    for side, file, given in (
+        ("corpus", own.corpus, sources.corpus),
+        ("queries", own.queries, sources.queries),
+    ):
+        if file is not None and given is not None:
+            raise UsageError(f"{folder} holds {file.name} already; leave --{side} out")
+    if both := own.qrels.keys() & sources.qrels.keys():
         raise UsageError(
             f"{folder} holds judgements of '{min(both)}' already; give --qrels another split name"
         )
     return replace(
         sources,
-        corpus=own["corpus"] or sources.corpus,
-        queries=own["queries"] or sources.queries,
-        qrels=split_files(folder) | sources.qrels,
+        corpus=own.corpus or sources.corpus,
+        queries=own.queries or sources.queries,
+        qrels={**own.qrels, **sources.qrels},
     )
-
-
-def _write_examples(writer: CollectionWriter, sources: Sources, form: Form, tick: Tick) -> None:
-    split = sources.split or "train"
-    rows = read_examples(sources.main) if form.role == "examples" else _from_triples(writer, sources)
-    for example in _ticking(iter(rows), tick):
-        if form.role == "examples":
-            writer.query(Query(example.query_id, example.query_text, fields={"split": split}))
-        for passage_id in example.positive_document_ids:
-            writer.judge(split, example.query_id, passage_id)
-        writer.example(example)
-
-
-def _from_triples(writer: CollectionWriter, sources: Sources) -> Iterator[Example]:
-    for line, (query_id, ids, scores) in read_colbert_triples(sources.main):
-        text = writer.query_text(query_id)
-        if text is None:
-            raise DataError.at(sources.main, line, f"the query {query_id!r} is not in {sources.queries}")
-        yield Example(
-            query_id,
-            text,
-            ids[:1],
-            tuple(dict.fromkeys(name for name in ids[1:] if name != ids[0])),
-            scores[:1] if scores else None,
-            tuple({name: score for name, score in zip(ids, scores, strict=True) if name != ids[0]}.values())
-            if scores
-            else None,
-        )

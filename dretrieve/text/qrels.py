@@ -17,7 +17,8 @@ from dretrieve.errors import DataError, quoted
 from dretrieve.store.atomic import replacing
 from dretrieve.text.columns import found, split_line
 from dretrieve.text.fields import GRADES, PASSAGE_COLUMNS, QUERY_COLUMNS, Fields, word_of
-from dretrieve.text.files import UNIQUE, parse_object, read_json, read_json_lines, read_lines
+from dretrieve.text.files import read_lines
+from dretrieve.text.json_files import UNIQUE, parse_object, read_json, read_json_lines
 from dretrieve.types import Qrels
 
 GRADE = re.compile(r"([+-]?\d+)(\.0*)?")

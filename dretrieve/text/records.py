@@ -1,17 +1,22 @@
-"""One reader of passages and one of queries, for the files of every tool.
+"""Passages and queries of any file: the one reader of each.
 
-What a file is, its caller says; the first characters tell only its form: JSON (lines, an array, one object by
-query id), TREC's markup, or columns. What a field is called stands in `dretrieve.text.fields`.
+What a file is, its caller says; the first characters tell only how its rows stand: as JSON, TREC's markup or
+columns. What a field is called stands in `dretrieve.text.fields`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from array import array
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from dretrieve.errors import DataError, UsageError, quoted
-from dretrieve.text.beir import Query
+import numpy as np
+
+from dretrieve.errors import DataError, PreconditionError, UsageError, quoted
+from dretrieve.text.beir import Files, Query, collection_files
 from dretrieve.text.fields import (
     ANSWERS,
     PASSAGE_IDS,
@@ -21,13 +26,15 @@ from dretrieve.text.fields import (
     TITLES,
     TOPIC_FIELDS,
     Fields,
+    Side,
+    named,
     word_of,
 )
-from dretrieve.text.files import json_type, parse_object, read_json, read_json_lines, read_lines
-from dretrieve.text.foreign.columns import Side, parse_answers, read_rows
-from dretrieve.text.foreign.markup import is_markup, read_documents, read_topics
-from dretrieve.text.foreign.rows import row_id
-from dretrieve.text.json_array import read_json_array
+from dretrieve.text.files import exists, first_line
+from dretrieve.text.forms import detect
+from dretrieve.text.json_files import read_objects
+from dretrieve.text.markup import is_markup, read_documents, read_topics
+from dretrieve.text.tables import parse_answers, read_rows
 from dretrieve.types import Record
 
 # Passages inside a question's record are not its fields.
@@ -36,86 +43,191 @@ INSIDE = {
     *("positive_passages", "negative_passages"),
 }
 ANSWER_KEYS = (*ANSWERS, "output")
-Row = tuple[int, Mapping[str, Any]]
+LOOKS = {"corpus": "passages", "training": "training rows", "run": "a run", "qrels": "judgements"}
+Item = TypeVar("Item", Record, Query)
 
 
-def read_passages(path: Path) -> Iterator[tuple[int, Record, list[str]]]:
-    """Yield ``(line, passage, the keys of its record that it does not keep)`` of one file.
+def read_corpus(path: Path, left: dict[str, None] | None = None) -> Iterator[Record]:
+    """Yield the passages of a file or folder in any known form, in order, with unique ids.
 
     Anserini's ``contents`` are title and text, parted at the first newline, where no title stands beside.
 
+    Args:
+        path: the file or folder.
+        left: takes the keys of the records that a passage does not keep.
+
     Raises:
-        DataError: no file of passages, a record without id or text; names the keys that are there.
+        PreconditionError: nothing stands there.
+        DataError: the file is no corpus; broken lines; an id that occurs twice (found at the end).
     """
-    for line, value in _rows(path, "corpus"):
-        fields = Fields(path, line, value)
-        key, title_key = fields.need("id", PASSAGE_IDS), fields.named(TITLES)
-        text_key = fields.need("text", PASSAGE_TEXTS)
-        title, text = fields.optional_text(title_key) if title_key else "", fields.text(text_key)
-        if word_of(text_key) == "contents" and (not title_key or text.startswith(title + "\n")):
-            first, newline, rest = text.partition("\n")
-            title, text = (first, rest) if newline else ("", text)
-        others = [name for name in value if name not in (key, title_key, text_key)]
-        yield line, Record(fields.id(key), title, text), others
+    return _unique(lambda: _placed(path, "corpus", lambda file: _passages(file, left)), "id")
 
 
-def read_questions(path: Path, topic_field: str | None = None) -> Iterator[tuple[int, Query]]:
-    """Yield ``(line, query)`` of one file; without ids they are counted from 0, as DPR and Pyserini do.
+def read_queries(path: Path, topic_field: str | None = None) -> Iterator[Query]:
+    """Yield the queries of a file or folder in any known form, in order, with unique ids.
+
+    Without ids they are counted from 0, as DPR and Pyserini do.
 
     Args:
-        path: the file.
+        path: the file or folder.
         topic_field: what of a topic is searched: a field that it has, or several joined by ``+``.
 
     Raises:
-        DataError: no file of queries, a record without text or without that field, an id for some only.
+        PreconditionError: nothing stands there.
+        DataError: the file holds no queries; a record without text or without that field; an id for some
+            only, or twice (found at the end).
     """
+    return _unique(lambda: _placed(path, "queries", lambda file: _questions(file, topic_field)), "query id")
+
+
+def is_row(path: Path, side: Side) -> bool:
+    """Return whether the first record of a file can be read as one of that side."""
+    with suppress(DataError):
+        return next(read_corpus(path) if side == "corpus" else read_queries(path), None) is not None
+    return False
+
+
+def _unique(read: Callable[[], Iterator[tuple[Path, int, Item]]], what: str) -> Iterator[Item]:
+    """Yield the items; refuse an id that stands twice.
+
+    Memory is eight bytes an item: ids are remembered as hashes; when two hashes are equal at the end, the
+    file is read again to compare the ids themselves.
+    """
+    hashes = array("q")
+    for _, _, item in read():
+        hashes.append(hash(item.id))
+        yield item
+    ordered = np.sort(np.frombuffer(hashes, dtype=np.int64)) if hashes else np.empty(0, np.int64)
+    suspects = set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
+    seen: dict[str, tuple[Path, int]] = {}
+    for file, line, item in read() if suspects else ():
+        if hash(item.id) in suspects:
+            if item.id in seen:
+                before, at = seen[item.id]
+                place = f"line {at}" if before == file else f"{before}, line {at}"
+                raise DataError.at(
+                    file, line, f"the {what} {quoted(item.id)} stands on {place} already; ids must be unique"
+                )
+            seen[item.id] = (file, line)
+
+
+def _placed(
+    path: Path, side: Side, read: Callable[[Path], Iterator[tuple[int, Item]]]
+) -> Iterator[tuple[Path, int, Item]]:
+    """Yield ``(file, line, item)``; where already a file's first row fails, say what the file looks like."""
+    for file in _files_of(path, side):
+        is_first = True
+        try:
+            for line, item in read(file):
+                is_first = False
+                yield file, line, item
+        except DataError as error:
+            role: str = side
+            with suppress(DataError):
+                role = detect(file).role if is_first else side
+            if role in (side, "texts"):
+                raise
+            raise DataError(f"{error}; the file looks like {LOOKS.get(role, role)}") from None
+
+
+def _files_of(path: Path, side: Side) -> list[Path]:
+    """Return the files of that side: of a BEIR folder its own, of another folder all JSON files.
+
+    Raises:
+        PreconditionError: nothing stands there, or the folder lacks that side.
+    """
+    if not exists(path):
+        raise PreconditionError(f"{path} does not exist; correct the path")
+    folder = Files.in_folder(path)
+    if not (folder.corpus or folder.queries):
+        return collection_files(path)
+    own, what = (folder.corpus, "passages") if side == "corpus" else (folder.queries, "queries")
+    if own is None:
+        raise PreconditionError(f"{path} has no {side}.jsonl; name the collection that holds the {what}")
+    return [own]
+
+
+def _rows(path: Path, side: Side) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    head = first_line(path)
+    if head.lstrip()[0] in "{[":
+        return read_objects(path)
+    if is_markup(head):
+        return read_documents(path) if side == "corpus" else read_topics(path)
+    return read_rows(path, side)
+
+
+def _passages(path: Path, left: dict[str, None] | None) -> Iterator[tuple[int, Record]]:
+    for line, value in _rows(path, "corpus"):
+        key, title_key, text_key, is_contents, others = _passage_keys(tuple(value))
+        fields = Fields(path, line, value)
+        if key is None or text_key is None:
+            raise fields.lacks(*(("id", PASSAGE_IDS) if key is None else ("text", PASSAGE_TEXTS)))
+        title, text = fields.optional_text(title_key) if title_key else "", fields.text(text_key)
+        if is_contents and (not title_key or text.startswith(title + "\n")):
+            first, newline, rest = text.partition("\n")
+            title, text = (first, rest) if newline else ("", text)
+        if others and left is not None:
+            left.update(dict.fromkeys(others))
+        yield line, Record(fields.id(key), title, text)
+
+
+@lru_cache(maxsize=256)  # the records of a file mostly have the same keys
+def _passage_keys(
+    keys: tuple[str, ...],
+) -> tuple[str | None, str | None, str | None, bool, tuple[str, ...]]:
+    """Return which keys hold id, title and text, whether the text is Anserini's contents, and the others."""
+    found = named(keys, PASSAGE_IDS), named(keys, TITLES), named(keys, PASSAGE_TEXTS)
+    is_contents = word_of(found[2] or "") == "contents"
+    return *found, is_contents, tuple(key for key in keys if key not in found)
+
+
+def _questions(path: Path, topic_field: str | None) -> Iterator[tuple[int, Query]]:
     numbered = False
     for row, (line, value) in enumerate(_rows(path, "queries")):
         fields = Fields(path, line, value)
-        text_keys = _topic_keys(fields, topic_field)
-        key = fields.named(QUERY_IDS)
-        key = None if key in text_keys else key
+        key, text_keys, answers_key, others = _query_keys(tuple(value), topic_field)
+        for (what, words), found in zip(_searched(topic_field), text_keys, strict=True):
+            if found is None:
+                raise fields.lacks(what, words)
         numbered = key is None if row == 0 else numbered
         if numbered != (key is None):
             raise fields.refuse("some queries have an id and some have none; give all of them one, or none")
-        answers_key = fields.named(ANSWER_KEYS)
         regex = value.get("answers_are_regex", False)
         if not isinstance(regex, bool):
             raise fields.refuse("'answers_are_regex' must be true or false")
-        used = (key, answers_key, "answers_are_regex", *text_keys)
-        yield (
-            line,
-            Query(
-                row_id(row) if key is None else _query_id(fields, key),
-                " ".join(_text(fields, name) for name in text_keys),
-                _answers(fields, answers_key) if answers_key else (),
-                regex,
-                {name: value[name] for name in value if name not in used and name not in INSIDE},
-            ),
+        query = Query(
+            str(row) if key is None else fields.id(key),
+            " ".join(_text(fields, name) for name in text_keys if name),
+            _answers(fields, answers_key) if answers_key else (),
+            regex,
+            {name: value[name] for name in others},
         )
+        if key is not None and query.id.startswith("#"):
+            raise fields.refuse(
+                f"the query id {quoted(query.id)} begins with #, which makes a comment of its lines in runs "
+                "and qrels; rename it"
+            )
+        yield line, query
 
 
-def _query_id(fields: Fields, key: str) -> str:
-    found = fields.id(key)
-    if found.startswith("#"):
-        raise fields.refuse(
-            f"the query id {quoted(found)} begins with #, which makes a comment of its lines in runs and "
-            "qrels; rename it"
-        )
-    return found
+@lru_cache(maxsize=256)
+def _query_keys(
+    keys: tuple[str, ...], topic_field: str | None
+) -> tuple[str | None, tuple[str | None, ...], str | None, tuple[str, ...]]:
+    """Return which keys hold the id, what is searched and the answers, and those that stay fields."""
+    texts = tuple(named(keys, words) for _, words in _searched(topic_field))
+    own, answers = named(keys, QUERY_IDS), named(keys, ANSWER_KEYS)
+    own = None if own in texts else own
+    used = {own, *texts, answers, "answers_are_regex", *INSIDE}
+    return own, texts, answers, tuple(key for key in keys if key not in used)
 
 
-def _topic_keys(fields: Fields, topic_field: str | None) -> list[str]:
+def _searched(topic_field: str | None) -> list[tuple[str, tuple[str, ...]]]:
+    """Return what is searched: the name of each part, for messages, and the words for it."""
     if topic_field is None:
-        return [fields.need("text", QUERY_TEXTS)]
-    found = []
-    for name in topic_field.split("+"):
-        key = fields.named(TOPIC_FIELDS.get(name, (name,)))
-        if key is None:
-            seen = ", ".join(map(quoted, list(fields.record)[:12]))
-            raise fields.refuse(f"no field {quoted(name)} for --topic-field; it has {seen}")
-        found.append(key)
-    return found
+        return [("text", QUERY_TEXTS)]
+    names = topic_field.split("+")
+    return [(f"field {quoted(name)} for --topic-field", TOPIC_FIELDS.get(name, (name,))) for name in names]
 
 
 def _text(fields: Fields, key: str) -> str:
@@ -132,55 +244,8 @@ def _answers(fields: Fields, key: str) -> tuple[str, ...]:
             raise fields.refuse(f"the answers are no Python list of strings: {quoted(value[:60])}")
         return (value,) if found is None else found
     if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
-        named = [item["answer"] for item in value if isinstance(item.get("answer"), str)]
-        return tuple(dict.fromkeys(named))
+        return tuple(dict.fromkeys(item["answer"] for item in value if isinstance(item.get("answer"), str)))
     return fields.texts(key)
-
-
-def _rows(path: Path, side: Side) -> Iterator[Row]:
-    first = next((line for _, line in read_lines(path) if line.strip()), None)
-    if first is None:
-        raise DataError(f"{path} is empty; write it again, or name the file that holds the records")
-    head = first.lstrip()
-    if head[0] in "{[":
-        yield from read_objects(path, head)
-    elif is_markup(head):
-        yield from read_documents(path) if side == "corpus" else read_topics(path)
-    else:
-        yield from read_rows(path, side)
-
-
-def read_objects(path: Path, head: str, *, split: bool = True) -> Iterator[Row]:
-    """Yield ``(line, object)`` of JSON lines, an array, one object, or one object of objects by id.
-
-    Args:
-        path: the file.
-        head: its first line that is not blank.
-        split: give each of the objects by id for itself, with its ``id``.
-    """
-    if head[0] == "[":
-        for number, value in read_json_array(path):
-            if not isinstance(value, dict):
-                raise DataError.at(path, number, f"expected an array of objects, found {json_type(value)}")
-            yield number, value
-        return
-    is_line = head.rstrip().endswith("}")
-    if is_line and not ("{" in head[1:] and by_id(parse_object(head, path, 1))):
-        yield from read_json_lines(path)
-        return
-    value = read_json(path)
-    if not isinstance(value, dict):
-        raise DataError.at(path, 1, f"expected a JSON object {{…}}, found {json_type(value)}")
-    if not split or not by_id(value):
-        yield 1, value
-        return
-    for name, inner in value.items():
-        yield 1, {"id": name, **{key: inner[key] for key in inner if word_of(key) not in QUERY_IDS}}
-
-
-def by_id(value: Mapping[str, Any]) -> bool:
-    """Return whether an object holds objects by id, as Anserini's topics do."""
-    return bool(value) and all(isinstance(inner, dict) and inner for inner in value.values())
 
 
 def check_topic_field(topic_field: str | None) -> None:

@@ -89,4 +89,4 @@ def test_topics_by_their_field(cli: Callable, tmp_path: Path) -> None:
         cli("search", "--index", "i", "--topics", "t.txt", "--topic-field", field, "--output", f"{field}.run")
         assert (tmp_path / f"{field}.run").read_text().split()[2] == best
     failed = cli("search", "--index", "i", "--topics", "t.txt", "--topic-field", "x", "--output", "r", code=4)
-    assert "no field 'x' for --topic-field; it has 'id', 'title', 'description'" in failed.err
+    assert "no field 'x' for --topic-field (x) among its keys 'id', 'title', 'description'" in failed.err

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dretrieve.errors import DataError
 from dretrieve.text import beir
 from dretrieve.text.beir import Query, corpus_line, query_line
-from dretrieve.text.forms import read_corpus, read_queries
+from dretrieve.text.records import read_corpus, read_queries
 from dretrieve.types import Record
 
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)

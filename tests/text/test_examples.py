@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dretrieve.errors import DataError
-from dretrieve.text.examples import Example, example_line, read_examples, write_examples
+from dretrieve.text.examples import Example, example_line, read_examples, read_triples
 
 IDS = st.text(st.characters(exclude_categories=["Cs", "Zs", "Zl", "Zp", "Cc"]), min_size=1, max_size=6)
 SCORES = st.floats(allow_nan=False, allow_infinity=False)
@@ -37,10 +36,8 @@ def examples(draw: st.DrawFn) -> Example:
 
 @given(given_examples=st.lists(examples(), max_size=5))
 def test_examples_round_trip(tmp_path: Path, given_examples: list[Example]) -> None:
-    buffer = io.StringIO(newline="")
-    assert write_examples(buffer, given_examples) == len(given_examples)
     path = tmp_path / "ex.jsonl"
-    path.write_text(buffer.getvalue(), encoding="utf-8", newline="")
+    path.write_text("".join(map(example_line, given_examples)), encoding="utf-8", newline="")
     assert list(read_examples(path)) == given_examples
 
 
@@ -79,3 +76,15 @@ def test_broken_examples(tmp_path: Path, change: dict, message: str) -> None:
     path = write(tmp_path / "t.jsonl", value, value | change)
     with pytest.raises(DataError, match=f"line 2: .*{message}"):
         list(read_examples(path))
+
+
+def test_colbert_triples(tmp_path: Path) -> None:
+    path = write(tmp_path / "triples.jsonl", [7, 12, 9], ["8", ["3", 8.1], [4, 1]])
+    assert list(read_triples(path)) == [
+        Example("7", "", ("12",), ("9",)),
+        Example("8", "", ("3",), ("4",), (8.1,), (1.0,)),
+    ]
+    with pytest.raises(DataError, match=r"line 2: expected \[qid, pid\+, pid-, …\], found an object"):
+        list(read_triples(write(tmp_path / "b.jsonl", [1, 2], {"a": 1})))
+    with pytest.raises(DataError, match=r"line 1: expected every passage as \[pid, score\]"):
+        list(read_triples(write(tmp_path / "b.jsonl", [1, [2, 1.0], 3])))

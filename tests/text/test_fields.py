@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dretrieve.errors import DataError
-from dretrieve.text.forms import read_corpus
+from dretrieve.text.records import read_corpus
 
 
 def lines(path: Path, *rows: object) -> Path:

@@ -21,17 +21,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dretrieve.errors import DataError, PreconditionError
-from dretrieve.text import files
+from dretrieve.text import files, json_files
 from dretrieve.text.files import (
     exists,
     is_file,
     is_mappable,
     open_bytes,
-    read_json,
-    read_json_lines,
     read_lines,
     sha256_of,
 )
+from dretrieve.text.json_files import read_json, read_json_lines
 
 COMPRESSORS = {
     "plain": lambda data: data,
@@ -283,7 +282,7 @@ def test_a_whole_file_of_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     path.write_bytes(b'{"q1":\n"\xff"}')
     with pytest.raises(DataError, match=r"run\.json, line 2: not UTF-8 \(byte 0xff at position 8\)"):
         read_json(path)
-    monkeypatch.setattr(files, "LARGEST_VALUE", 1 << 20)
+    monkeypatch.setattr(json_files, "LARGEST_VALUE", 1 << 20)
     path.write_text(json.dumps(["x" * (1 << 21)]), encoding="utf-8")
     with pytest.raises(DataError, match="one JSON value of more than 1 MB"):
         read_json(path)

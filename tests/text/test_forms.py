@@ -9,7 +9,8 @@ import pytest
 
 from dretrieve.errors import DataError, PreconditionError
 from dretrieve.text import forms
-from dretrieve.text.forms import detect, read_corpus, read_queries
+from dretrieve.text.forms import detect
+from dretrieve.text.records import read_corpus, read_queries
 from dretrieve.types import Record
 
 FINE = [

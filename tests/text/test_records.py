@@ -10,7 +10,7 @@ import pytest
 
 from dretrieve.errors import DataError
 from dretrieve.text.beir import Query
-from dretrieve.text.forms import read_corpus, read_queries
+from dretrieve.text.records import read_corpus, read_queries
 from dretrieve.types import Record
 
 
@@ -72,3 +72,20 @@ def test_an_unknown_record_names_the_keys_that_are_there(tmp_path: Path) -> None
     path = lines(tmp_path / "t.jsonl", {"query_id": "1", "query": "x", "positive_passages": []})
     with pytest.raises(DataError, match="no id .*; the file looks like training rows"):
         list(read_corpus(path))
+
+
+def test_pyserini_contents_without_newline_are_all_text(tmp_path: Path) -> None:
+    path = lines(
+        tmp_path / "c.jsonl", {"id": "1", "contents": "only text"}, {"id": "2", "contents": "T\nx\ny"}
+    )
+    assert list(read_corpus(path)) == [Record("1", "", "only text"), Record("2", "T", "x\ny")]
+
+
+def test_tevatrons_readme_key_is_read(tmp_path: Path) -> None:
+    path = lines(tmp_path / "c.jsonl", {"docid": "1", "document_text": "found"})
+    assert list(read_corpus(path)) == [Record("1", "", "found")]
+
+
+def test_tevatron_queries(tmp_path: Path) -> None:
+    path = lines(tmp_path / "q.jsonl", {"query_id": "1", "query": "a"}, {"query_id": 2, "query_text": "b"})
+    assert list(read_queries(path)) == [Query("1", "a"), Query("2", "b")]

@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
-from typing import Literal
 
 from dretrieve.errors import DataError, quoted
 from dretrieve.text.fields import (
@@ -22,11 +21,11 @@ from dretrieve.text.fields import (
     QUERY_IDS,
     QUERY_TEXTS,
     TITLES,
+    Side,
     word_of,
 )
 from dretrieve.text.files import read_lines
 
-Side = Literal["corpus", "queries"]
 WORDS = {"corpus": (PASSAGE_IDS, PASSAGE_TEXTS), "queries": (QUERY_IDS, QUERY_TEXTS)}
 QUOTED = re.compile(r'"((?:[^"]++|"")*+)"')
 QUOTING = (

@@ -1,4 +1,4 @@
-"""Rows of bare texts and of bare ids."""
+"""Training rows that carry their texts: DPR's (array, pretty-printed, lines), Tevatron's, bare texts."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from dretrieve.errors import DataError
-from dretrieve.text.foreign.rows import content_id
-from dretrieve.text.foreign.triplets import read_colbert_triples
-from dretrieve.text.forms import TRAINING_READERS, detect
+from dretrieve.text.beir import Query
+from dretrieve.text.forms import detect
+from dretrieve.text.training_rows import content_id, read_training
+from dretrieve.types import Record
 
 
 def write(path: Path, *rows: object) -> Path:
@@ -21,7 +22,77 @@ def write(path: Path, *rows: object) -> Path:
 
 def rows_of(path: Path) -> list:
     """Return the training rows by the detected form."""
-    return [row for _, row in TRAINING_READERS[detect(path).name](path)]
+    return [row for _, row in read_training(path, detect(path).name)]
+
+
+def test_content_ids_tell_title_from_text() -> None:
+    assert content_id("a", "b") != content_id("", "ab") != content_id("ab", "")
+
+
+def dpr_rows() -> list[dict]:
+    """Two questions, the second without positives."""
+    return [
+        {
+            "question": "who wrote dune",
+            "answers": ["Frank Herbert"],
+            "positive_ctxs": [
+                {"title": "Dune", "text": "Dune is", "passage_id": "12"},
+                {"title": "H", "text": "F"},
+            ],
+            "negative_ctxs": [{"title": "", "text": "easy", "psg_id": 5}],
+            "hard_negative_ctxs": [{"title": "A", "text": "hard", "score": 1000, "passage_id": ""}],
+        },
+        {
+            "question": "none",
+            "answers": [],
+            "positive_ctxs": [],
+            "negative_ctxs": [],
+            "hard_negative_ctxs": [],
+        },
+    ]
+
+
+@pytest.mark.parametrize("form", ["array", "pretty", "jsonl"])
+def test_dpr_training(tmp_path: Path, form: str) -> None:
+    path = tmp_path / "train.json"
+    if form == "jsonl":
+        write(path, *dpr_rows())
+    else:
+        path.write_text(json.dumps(dpr_rows(), indent=4 if form == "pretty" else None), encoding="utf-8")
+    first, second = rows_of(path)
+    assert first.query.id == "0"
+    assert first.positives == (Record("12", "Dune", "Dune is"), Record(content_id("H", "F"), "H", "F"))
+    assert first.negatives == (Record(content_id("A", "hard"), "A", "hard"),)
+    assert first.others == (Record("5", "", "easy"),)
+    assert second.positives == ()
+
+
+def test_easy_negatives_serve_where_there_are_no_hard_ones(tmp_path: Path) -> None:
+    row = {**dpr_rows()[0], "hard_negative_ctxs": []}
+    (found,) = rows_of(write(tmp_path / "train.json", row))
+    assert found.negatives == (Record("5", "", "easy"),)
+    assert found.others == ()
+
+
+def test_tevatron_classic(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "t.jsonl",
+        {
+            "query_id": "7",
+            "query": "who wrote dune",
+            "answers": ["Frank Herbert"],
+            "positive_passages": [{"docid": "p12", "title": "Dune", "text": "Dune is", "score": 3}],
+            "negative_passages": [
+                {"docid": "p9", "text": "Arrakis"},
+                {"docid": "p8", "title": "", "text": ""},
+            ],
+        },
+    )
+    (row,) = rows_of(path)
+    assert (row.query.id, row.query.answers) == ("7", ("Frank Herbert",))
+    assert row.positives == (Record("p12", "Dune", "Dune is"),)
+    assert row.negatives == (Record("p9", "", "Arrakis"), Record("p8", "", ""))
+    assert (row.positive_scores, row.negative_scores) == ((3.0,), None)
 
 
 def test_bare_texts_get_ids_by_content(tmp_path: Path) -> None:
@@ -95,13 +166,8 @@ def test_broken_flag_embedding(tmp_path: Path, row: dict, message: str) -> None:
         rows_of(path)
 
 
-def test_colbert_triples(tmp_path: Path) -> None:
-    path = write(tmp_path / "triples.jsonl", [7, 12, 9], ["8", ["3", 8.1], [4, 1]])
-    assert [row for _, row in read_colbert_triples(path)] == [
-        ("7", ("12", "9"), None),
-        ("8", ("3", "4"), (8.1, 1.0)),
-    ]
-    with pytest.raises(DataError, match=r"line 2: expected \[qid, pid\+, pid-, …\], found an object"):
-        list(read_colbert_triples(write(tmp_path / "b.jsonl", [1, 2], {"a": 1})))
-    with pytest.raises(DataError, match=r"line 1: expected every passage as \[pid, score\]"):
-        list(read_colbert_triples(write(tmp_path / "b.jsonl", [1, [2, 1.0], 3])))
+@pytest.mark.parametrize("form", ["array", "lines"])
+def test_every_form_may_be_an_array(tmp_path: Path, form: str) -> None:
+    rows = [{"query": "q", "pos": ["a"], "neg": ["b"]}, {"query": "r", "pos": ["c"], "neg": []}]
+    path = write(tmp_path / "flag", *(rows if form == "lines" else [rows]))
+    assert [row.query for row in rows_of(path)] == [Query("0", "q"), Query("1", "r")]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dretrieve.errors import DataError
-from dretrieve.text.json_array import read_json_array
+from dretrieve.text.json_files import read_json_array
 
 JSON_VALUES = st.recursive(
     st.none()
@@ -35,7 +35,7 @@ def test_arrays_are_read_as_the_library_reads_them(
     path = tmp_path / "file.json"
     path.write_text(json.dumps(value, indent=indent), encoding="utf-8")
     patch = pytest.MonkeyPatch()
-    patch.setattr("dretrieve.text.json_array.BUFFER", block)
+    patch.setattr("dretrieve.text.json_files.BUFFER", block)
     try:
         assert [element for _, element in read_json_array(path)] == value
     finally:
@@ -85,9 +85,9 @@ def test_pieces_of_a_long_line_never_part_an_escape(
 ) -> None:
     text = ["😀 \\ud83d é漢 " + chr(92) + "x", "漢字" * 9 + "😀😀"]
     (tmp_path / "file.json").write_text(json.dumps(text), encoding="utf-8")
-    monkeypatch.setattr("dretrieve.text.json_array.BUFFER", block)
+    monkeypatch.setattr("dretrieve.text.json_files.BUFFER", block)
     if block < 64:  # so many escapes in a row that a piece of one byte cannot hold them back
-        monkeypatch.setattr("dretrieve.text.json_array.HELD_BACK", 1 << 10)
+        monkeypatch.setattr("dretrieve.text.json_files.HELD_BACK", 1 << 10)
     assert [element for _, element in read_json_array(tmp_path / "file.json")] == text
 
 
@@ -95,9 +95,9 @@ def test_an_array_on_one_line_may_be_longer_than_a_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of an array only each element is bounded; a line of JSON lines is."""
-    for name in ("files.LONGEST_LINE", "json_array.LONGEST_LINE"):
+    for name in ("files.LONGEST_LINE", "json_files.LONGEST_LINE"):
         monkeypatch.setattr(f"dretrieve.text.{name}", 100)
-    monkeypatch.setattr("dretrieve.text.json_array.BUFFER", 10)
+    monkeypatch.setattr("dretrieve.text.json_files.BUFFER", 10)
     (tmp_path / "file.json").write_text(json.dumps(["x" * 50] * 9), encoding="utf-8")
     assert [element for _, element in read_json_array(tmp_path / "file.json")] == ["x" * 50] * 9
     (tmp_path / "file.json").write_text(json.dumps([1, "x" * 500]), encoding="utf-8")

@@ -12,9 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dretrieve.errors import DataError
-from dretrieve.text import forms
 from dretrieve.text.beir import Query
-from dretrieve.text.forms import detect, read_corpus, read_queries
+from dretrieve.text.forms import detect
+from dretrieve.text.records import read_corpus, read_queries
+from dretrieve.text.tables import read_rows
 from dretrieve.types import Record
 
 
@@ -39,18 +40,21 @@ def test_dpr_cells_over_several_lines_keep_their_line_numbers(tmp_path: Path) ->
     path = lines(
         tmp_path / "p.tsv", "id\ttext\ttitle", '1\t"two\nlines ""here"""\tA', "2\tplain\tB", "3\tplain"
     )
-    rows = beir_rows(path)
-    assert rows[:2] == [(2, Record("1", "A", 'two\nlines "here"')), (4, Record("2", "B", "plain"))]
+    rows = table_rows(path)
+    assert rows[:2] == [
+        (2, {"id": "1", "text": 'two\nlines "here"', "title": "A"}),
+        (4, {"id": "2", "text": "plain", "title": "B"}),
+    ]
     assert rows[2] == (
         "line 5: found 2 columns, expected 3 as in the header ('id', 'text', 'title'): '3 | plain'"
     )
 
 
-def beir_rows(path: Path) -> list[object]:
+def table_rows(path: Path) -> list[object]:
     """Return the rows that come before an error, and its message after the path."""
     found: list[object] = []
     try:
-        found += ((line, record) for _, line, record in forms.corpus_rows(path))
+        found.extend(read_rows(path, "corpus"))
     except DataError as error:
         found.append(str(error).partition(", ")[2])
     return found

@@ -1,0 +1,173 @@
+"""Training rows that carry their texts, as DPR, Tevatron, FlagEmbedding and sentence-transformers write them.
+
+Each is JSON: lines, or an array. Rows without an id are counted from 0; passages without one are named by
+their content. Rows by ids stand in `dretrieve.text.examples`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dretrieve.text.beir import Query
+from dretrieve.text.fields import Fields, is_score
+from dretrieve.text.json_files import read_objects
+from dretrieve.types import Record
+
+DPR_IDS = ("passage_id", "psg_id", "id", "docid")
+ANCHOR_KEYS = ("anchor", "query", "question", "sentence1")
+POSITIVE_KEYS = ("positive", "pos", "answer", "sentence2")
+NEGATIVE_KEY = re.compile(r"negative(_?\d+)?$")
+SCORE_KEYS = ("scores", "score", "labels", "label")
+Scores = tuple[float, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRow:
+    """One query with the texts of its passages.
+
+    Attributes:
+        query: its id is the row's number where the form has none.
+        positives: at least one is needed to train; readers yield rows without too, the caller counts them.
+        negatives: those to train with.
+        positive_scores: a teacher's, one for each positive.
+        negative_scores: likewise.
+        others: passages of the row that are neither; they come along (DPR's dev files are pools of them).
+    """
+
+    query: Query
+    positives: tuple[Record, ...]
+    negatives: tuple[Record, ...]
+    positive_scores: Scores = None
+    negative_scores: Scores = None
+    others: tuple[Record, ...] = ()
+
+
+def read_training(path: Path, form: str) -> Iterator[tuple[int, TrainingRow]]:
+    """Yield ``(line, row)``.
+
+    Args:
+        path: the file.
+        form: its name in `dretrieve.text.forms.FORMS`.
+
+    Raises:
+        DataError: a key that the form needs is missing or holds something else; names the line.
+    """
+    for number, (line, value) in enumerate(read_objects(path, split=False)):
+        yield line, ROWS[form](Fields(path, line, value), str(number))
+
+
+def content_id(title: str, text: str) -> str:
+    """Return an id for a passage whose form gives none: equal content, equal id."""
+    return "c" + hashlib.sha256(f"{title}\0{text}".encode()).hexdigest()[:16]
+
+
+def _bare(texts: tuple[str, ...]) -> tuple[Record, ...]:
+    return tuple(Record(content_id("", text), "", text) for text in texts)
+
+
+def _dpr(fields: Fields, number: str) -> TrainingRow:
+    """All positives, the gold one first; DPR itself trains on the first only, which is the trainer's choice.
+
+    As in its own loader (`create_biencoder_input2`) the negatives are ``hard_negative_ctxs``, and
+    ``negative_ctxs`` only where there are none. The contexts' ``score`` and ``title_score`` are those of the
+    search that found them, not a teacher's, and are not read.
+    """
+    fields.required("positive_ctxs")
+    hard, easy = fields.objects("hard_negative_ctxs"), fields.objects("negative_ctxs")
+    return TrainingRow(
+        Query(number, fields.text("question"), fields.texts("answers")),
+        tuple(map(_dpr_passage, fields.objects("positive_ctxs"))),
+        tuple(map(_dpr_passage, hard or easy)),
+        others=tuple(map(_dpr_passage, easy)) if hard else (),
+    )
+
+
+def _dpr_passage(fields: Fields) -> Record:
+    title, text, key = fields.optional_text("title"), fields.text("text"), fields.first_of(DPR_IDS)
+    has_id = key is not None and fields.record[key] not in (None, "")
+    return Record(fields.id(key) if key and has_id else content_id(title, text), title, text)
+
+
+def _tevatron(fields: Fields, number: str) -> TrainingRow:
+    """Tevatron's classic form, whose passages may have a teacher's ``score`` each."""
+    fields.required("positive_passages")
+    sides = []
+    for key in ("positive_passages", "negative_passages"):
+        passages = fields.objects(key)
+        scores = [item.record["score"] for item in passages if item.record.get("score") is not None]
+        if scores and (len(scores) != len(passages) or not all(map(is_score, scores))):
+            raise fields.refuse(
+                f"'{key}': a 'score' must be a finite number, and all passages have one or none"
+            )
+        records = (Record(one.id("docid"), one.optional_text("title"), one.text("text")) for one in passages)
+        sides.append((tuple(records), tuple(map(float, scores)) or None))
+    (positives, positive_scores), (negatives, negative_scores) = sides
+    query = Query(fields.id("query_id"), fields.text("query"), fields.texts("answers"))
+    return TrainingRow(query, positives, negatives, positive_scores, negative_scores)
+
+
+def _flag_embedding(fields: Fields, number: str) -> TrainingRow:
+    """FlagEmbedding's keys; ``prompt`` and ``type`` are not read: a prompt belongs into the model's card."""
+    fields.required("pos")
+    positives, negatives = fields.texts("pos"), fields.texts("neg")
+    return TrainingRow(
+        Query(number, fields.text("query")),
+        _bare(positives),
+        _bare(negatives),
+        fields.numbers("pos_scores", len(positives)),
+        fields.numbers("neg_scores", len(negatives)),
+    )
+
+
+def _triplet(fields: Fields, number: str) -> TrainingRow:
+    """sentence-transformers' anchor, positive, negative, negative_1 ….
+
+    The library goes by the order of columns; a JSON line has none to rely on, so here the names decide.
+    """
+    anchor, positive = fields.first_of(ANCHOR_KEYS), fields.first_of(POSITIVE_KEYS)
+    if anchor is None or positive is None:
+        raise fields.refuse(
+            f"expected an anchor ({', '.join(ANCHOR_KEYS)}) and a positive ({', '.join(POSITIVE_KEYS)})"
+        )
+    query, positives = Query(number, fields.text(anchor)), _bare((fields.text(positive),))
+    negatives = _bare(tuple(fields.text(key) for key in fields.record if NEGATIVE_KEY.fullmatch(key)))
+    scores = _triplet_scores(fields, len(negatives))
+    return TrainingRow(query, positives, negatives, scores and scores[:1], scores and scores[1:])
+
+
+def _triplet_scores(fields: Fields, negatives: int) -> Scores:
+    """Return a teacher's scores of the positive and the negatives; None where the row has none.
+
+    As the library takes them: one number for each passage, or its margins, positive minus negative (a lone
+    number where there is one negative). A constant added to all of a row's scores changes neither loss, so
+    margins stand as scores below a positive of 0.
+    """
+    key = fields.first_of(SCORE_KEYS)
+    value = fields.record[key] if key else None
+    if value is None:
+        return None
+    values = value if isinstance(value, list) else [value]
+    if not negatives:
+        raise fields.refuse(
+            f"'{key}' is a grade of a pair, which is not learned here; drop the key, or give negatives"
+        )
+    if len(values) not in (negatives, negatives + 1) or not all(map(is_score, values)):
+        raise fields.refuse(
+            f"'{key}' must hold a teacher's {negatives + 1} scores of the positive and the negatives, or "
+            f"{negatives} margins of the positive over them"
+        )
+    if len(values) == negatives:
+        return (0.0, *(-float(margin) for margin in values))
+    return tuple(map(float, values))
+
+
+ROWS = {
+    "dpr-training": _dpr,
+    "tevatron-training": _tevatron,
+    "flag-embedding": _flag_embedding,
+    "triplets": _triplet,
+}
