@@ -20,8 +20,8 @@ from dretrieve.reports.html import Page
 from dretrieve.reports.pages import shown, write_page
 from dretrieve.store.atomic import make_folder, write_json
 from dretrieve.store.card import CARD, Choice, ModelCard
-from dretrieve.store.draws import generator
 from dretrieve.store.manifest import manifest_path
+from dretrieve.store.seeds import generator
 from dretrieve.text.collection import Collection
 from dretrieve.text.corpus_spec import parse_corpus
 from dretrieve.types import Progress, Side, Silent, Texts

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from dretrieve.store.draws import generator
+from dretrieve.store.seeds import generator
 from dretrieve.types import Record
 
 Sampling = Literal["random", "top"]

@@ -21,7 +21,7 @@ from dretrieve.models.plain import UNSAID
 from dretrieve.models.pooled import PooledEncoder
 from dretrieve.models.registry import check_choices, find
 from dretrieve.store.card import Choice, ModelCard, SideCard
-from dretrieve.store.draws import fold
+from dretrieve.store.seeds import fold
 from dretrieve.tokens.tokenizer import SideTokenizer
 from dretrieve.types import Side
 

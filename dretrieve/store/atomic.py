@@ -1,7 +1,7 @@
 """Files appear whole or not at all: written beside their place, fsynced, renamed.
 
 A reader never meets half a file, and two writers of the same bytes may race without harm. What a killed
-writer of the same file left is removed by the next one (`dretrieve.store.killed`).
+writer of the same file left is removed by the next one (`dretrieve.store.leftovers`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tempfile import gettempdir
 from typing import IO, Any
 
 from dretrieve.errors import DretrieveError, PreconditionError
-from dretrieve.store.killed import TEMPORARY_MARK, remove_left, this_process
+from dretrieve.store.leftovers import TEMPORARY_MARK, remove_leftovers, this_process
 
 # An errno that a library has put into words: Rust's (safetensors, tokenizers), C's (faiss, torch).
 _RUST_ERROR = re.compile(r"\(os error (\d+)\)")
@@ -100,7 +100,7 @@ def temporary_beside(path: Path) -> Path:
 @contextmanager
 def scratch_file(folder: Path) -> Iterator[IO[bytes]]:
     """Yield a file to write and read in that folder; it has no name there and ends with the process."""
-    remove_left(folder, ["scratch"])
+    remove_leftovers(folder, ["scratch"])
     temporary = temporary_beside(folder / "scratch")
     try:
         file = open(temporary, "w+b")
@@ -114,7 +114,7 @@ def scratch_file(folder: Path) -> Iterator[IO[bytes]]:
 def scratch_folder() -> Iterator[Path]:
     """Yield a folder for temporary files (``TMPDIR``) that is removed afterwards; by the next if killed."""
     place = Path(gettempdir()) / "dretrieve"
-    remove_left(place.parent, [place.name])
+    remove_leftovers(place.parent, [place.name])
     temporary = temporary_beside(place)
     try:
         yield make_folder(temporary)
@@ -141,7 +141,7 @@ def replacing(path: Path, *, text: bool = False) -> Iterator[IO[Any]]:
         PreconditionError: the place cannot be written (full, read-only, not permitted).
     """
     make_folder(path.parent)
-    remove_left(path.parent, [path.name])
+    remove_leftovers(path.parent, [path.name])
     temporary = temporary_beside(path)
     try:
         with explained(path):
@@ -168,7 +168,7 @@ def filling(folder: Path) -> Iterator[Path]:
         PreconditionError: the place cannot be written (full, read-only, not permitted).
     """
     make_folder(folder)
-    remove_left(folder, ["files"])
+    remove_leftovers(folder, ["files"])
     temporary = temporary_beside(folder / "files")
     try:
         with explained(folder):

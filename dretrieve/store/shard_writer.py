@@ -18,7 +18,7 @@ from dretrieve.errors import DataError
 from dretrieve.store.atomic import explained, replacing, sync
 from dretrieve.store.embeddings import EmbeddingPlan
 from dretrieve.store.journal import Journal
-from dretrieve.store.killed import remove_left
+from dretrieve.store.leftovers import remove_leftovers
 from dretrieve.store.manifest import Manifest, commit, provenance_path
 from dretrieve.store.npy import npy_header
 from dretrieve.store.shards import Shard
@@ -43,7 +43,9 @@ class ShardWriter:
         self.manifest_file = folder / f"{shard.stem}.manifest.json"
         self._journal: Journal | None = None
         records = (self.manifest_file, provenance_path(self.manifest_file), state_path(self.manifest_file))
-        remove_left(folder, [*(f"{shard.stem}.{name}" for name in self.names), *(at.name for at in records)])
+        remove_leftovers(
+            folder, [*(f"{shard.stem}.{name}" for name in self.names), *(at.name for at in records)]
+        )
         self.complete = self._finished(force)
         partial = folder / f".{shard.stem}.partial"
         if self.complete:  # killed between its manifest and its last cleaning

@@ -22,7 +22,7 @@ from typing import IO, Any, Literal
 
 from dretrieve.errors import PreconditionError, UsageError, VerificationError
 from dretrieve.store.atomic import make_folder, replacing
-from dretrieve.store.killed import remove_left
+from dretrieve.store.leftovers import remove_leftovers
 from dretrieve.store.manifest import (
     Manifest,
     commit,
@@ -246,7 +246,7 @@ class Stage:
         ours = (read_state(self.manifest_file) or {}).get("stage") == self.name
         if not look:
             names = () if self.kind == "folder" else [self.output.name, *(path.name for path in self._beside)]
-            remove_left(self.folder, names, deep=self.kind == "folder" and (finished or ours))
+            remove_leftovers(self.folder, names, deep=self.kind == "folder" and (finished or ours))
         if not finished:
             if self.kind == "file" and self.output.exists() and not (self.force or ours):
                 raise PreconditionError(

@@ -16,7 +16,7 @@ from typing import Any
 
 from dretrieve.errors import DretrieveError, Interrupted, PreconditionError, UsageError
 from dretrieve.store.atomic import WriteError, write_json
-from dretrieve.store.killed import is_gone, this_process
+from dretrieve.store.leftovers import is_gone, this_process
 
 
 def state_path(manifest: Path) -> Path:

@@ -24,7 +24,7 @@ from dretrieve.errors import (
     VerificationError,
 )
 from dretrieve.store.interrupt import interruptible
-from dretrieve.store.killed import remove_left
+from dretrieve.store.leftovers import remove_leftovers
 from dretrieve.store.manifest import Manifest, manifest_path, provenance_path, read_manifest, verify_files
 from dretrieve.store.text_store import TextStore, records_sha256
 from dretrieve.text.beir import Files, Query, collection_files
@@ -347,7 +347,7 @@ def open_or_build(corpus: Path, progress: Progress, *, hashed: bool = False) -> 
     """Return the text store of a corpus file (or JsonCollection folder), made now if missing or stale."""
     folders = store_folders(corpus)
     for folder in folders:
-        remove_left(folder.parent, [folder.name])
+        remove_leftovers(folder.parent, [folder.name])
     for folder in _standing(corpus):
         try:
             return TextStore.open(folder, full=hashed)

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dretrieve.errors import DataError
-from dretrieve.store.draws import generator
+from dretrieve.store.seeds import generator
 from dretrieve.training.sets import TrainingSet
 
 PositiveChoice = Literal["sample", "first"]

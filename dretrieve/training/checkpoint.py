@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from dretrieve.errors import DataError, DretrieveError, PreconditionError
 from dretrieve.store.atomic import explained, make_folder, sync, temporary_beside, write_json
 from dretrieve.store.card import CARD, ModelCard
-from dretrieve.store.killed import remove_left
+from dretrieve.store.leftovers import remove_leftovers
 from dretrieve.store.manifest import Manifest, commit, read_manifest, read_verified
 from dretrieve.store.stage import differences
 
@@ -175,7 +175,7 @@ class Checkpoints:
         """Remove what a training that was killed after its commit had not removed yet."""
         if self._others():
             self.clear()
-        remove_left(self.folder.parent, [self.folder.name])
+        remove_leftovers(self.folder.parent, [self.folder.name])
 
     def _others(self) -> set[Path]:
         """Return what stands in the folder beside checkpoints: token tables, the best weights."""

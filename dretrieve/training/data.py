@@ -18,9 +18,9 @@ from shlex import quote
 import numpy as np
 
 from dretrieve.errors import DataError, DretrieveError, PreconditionError, UsageError, VerificationError
-from dretrieve.store.draws import generator
 from dretrieve.store.fingerprint import canonical_json, sha256_bytes
 from dretrieve.store.manifest import manifest_path, read_manifest
+from dretrieve.store.seeds import generator
 from dretrieve.store.stage import open_artefact
 from dretrieve.store.text_store import TextStore
 from dretrieve.text.beir import find_file

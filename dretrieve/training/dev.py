@@ -22,8 +22,8 @@ from dretrieve.models.base import Method
 from dretrieve.models.loading import DTYPES, LoadedModel
 from dretrieve.models.pooled import prepared
 from dretrieve.runs.search import search_arrays
-from dretrieve.store.draws import generator
 from dretrieve.store.fingerprint import sha256_bytes
+from dretrieve.store.seeds import generator
 from dretrieve.store.text_store import records_sha256
 from dretrieve.text.collection import Collection
 from dretrieve.tokens.tokenizer import SideTokenizer

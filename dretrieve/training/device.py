@@ -12,7 +12,7 @@ import torch
 
 from dretrieve.encoding.numerics import resolve_device
 from dretrieve.models.base import Method
-from dretrieve.store.draws import fold
+from dretrieve.store.seeds import fold
 from dretrieve.training.pieces import Precision
 from dretrieve.training.processes import Processes
 

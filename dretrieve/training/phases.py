@@ -9,7 +9,7 @@ from typing import cast
 from dretrieve.errors import UsageError
 from dretrieve.models.base import Distillation, Method
 from dretrieve.models.config import Phase
-from dretrieve.store.draws import fold
+from dretrieve.store.seeds import fold
 from dretrieve.tokens.tokenizer import SideTokenizer
 from dretrieve.training.batches import Choosing, Plan, PositiveChoice
 from dretrieve.training.device import Place

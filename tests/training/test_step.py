@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dretrieve.store.draws import fold
+from dretrieve.store.seeds import fold
 from dretrieve.training.device import own_generators
 from dretrieve.training.processes import Processes
 from dretrieve.training.step import Stepper

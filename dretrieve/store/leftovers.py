@@ -47,7 +47,7 @@ def is_gone(process: str) -> bool:
     return False
 
 
-def remove_left(folder: Path, names: Collection[str] = (), *, deep: bool = False) -> None:
+def remove_leftovers(folder: Path, names: Collection[str] = (), *, deep: bool = False) -> None:
     """Remove what killed writers left in ``folder``; never raises.
 
     Args:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from dretrieve.store import killed
+from dretrieve.store import leftovers
 from dretrieve.store.atomic import replacing, scratch_file, scratch_folder
-from dretrieve.store.killed import is_gone, remove_left, this_process
+from dretrieve.store.leftovers import is_gone, remove_leftovers, this_process
 from dretrieve.store.stage import Stage
 
-NAMED = "from dretrieve.store.killed import this_process; print(this_process())"
+NAMED = "from dretrieve.store.leftovers import this_process; print(this_process())"
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +60,9 @@ def test_of_this_host_at_once_of_others_after_a_time(tmp_path: Path, dead: str) 
     (old / "texts.bin").write_bytes(b"")
     for path in (old / "texts.bin", old):
         os.utime(path, (1, 1))
-    remove_left(tmp_path)
+    remove_leftovers(tmp_path)
     assert left(tmp_path) == kept
-    assert killed.QUIET_SECONDS >= 60
+    assert leftovers.QUIET_SECONDS >= 60
 
 
 def test_only_the_named_and_below_only_if_asked(tmp_path: Path, dead: str) -> None:
@@ -70,13 +70,13 @@ def test_only_the_named_and_below_only_if_asked(tmp_path: Path, dead: str) -> No
     names = {f".run.tmp-{dead}-00a1", f".other.tmp-{dead}-00a1", f"query/.x.tmp-{dead}-00a1"}
     for name in names:
         (tmp_path / name).write_bytes(b"")
-    remove_left(tmp_path, ["run"])
+    remove_leftovers(tmp_path, ["run"])
     assert left(tmp_path) == {"query", f".other.tmp-{dead}-00a1", f"query/.x.tmp-{dead}-00a1"}
-    remove_left(tmp_path)
+    remove_leftovers(tmp_path)
     assert left(tmp_path) == {"query", f"query/.x.tmp-{dead}-00a1"}
-    remove_left(tmp_path, deep=True)
+    remove_leftovers(tmp_path, deep=True)
     assert left(tmp_path) == {"query"}
-    remove_left(tmp_path / "none", deep=True)
+    remove_leftovers(tmp_path / "none", deep=True)
 
 
 def test_the_next_write_of_a_file_removes_what_the_last_left(tmp_path: Path, dead: str) -> None:

@@ -5,11 +5,11 @@ import sys
 
 import numpy as np
 
-from dretrieve.store.draws import fold, generator
+from dretrieve.store.seeds import fold, generator
 
 
 def test_fold_is_the_same_in_every_process():
-    code = "from dretrieve.store.draws import fold; print(fold(7, 'dropout', 3, 0, 1))"
+    code = "from dretrieve.store.seeds import fold; print(fold(7, 'dropout', 3, 0, 1))"
     environment = {"PYTHONPATH": ".", "PYTHONHASHSEED": "12"}
     found = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
