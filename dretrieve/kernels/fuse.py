@@ -11,9 +11,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dretrieve.kernels.hits import _larger_id, _sort_rows
-
-_FEW = 16
+from dretrieve.kernels.hits import sort_rows
 
 
 class Hits(NamedTuple):
@@ -112,27 +110,6 @@ def _keys(totals: NDArray[np.float64]) -> NDArray[np.uint64]:
 
 
 @njit(cache=True, nogil=True)
-def _sort_few(
-    passages: NDArray[np.int32],
-    scores: NDArray[np.float64],
-    bounds: tuple[int, int],
-    ids: tuple[NDArray[np.uint8], NDArray[np.int64]],
-) -> None:
-    """Sort a few hits by score and id descending, by insertion."""
-    begin, end = bounds
-    for place in range(begin + 1, end):
-        passage, score = passages[place], scores[place]
-        at = place
-        while at > begin and (
-            score > scores[at - 1]
-            or (score == scores[at - 1] and _larger_id(ids[0], ids[1], passage, passages[at - 1]))
-        ):
-            passages[at], scores[at] = passages[at - 1], scores[at - 1]
-            at -= 1
-        passages[at], scores[at] = passage, score
-
-
-@njit(cache=True, nogil=True)
 def _write(
     size: int,
     scratch: Scratch,
@@ -152,12 +129,11 @@ def _write(
             slot = np.int64(keys[end] & np.uint64(0xFFFFFFFF))
             passages[end], scores[end] = scratch.passages[slot], scratch.totals[slot]
             end += 1
-        if end - begin > _FEW:
-            order = _sort_rows(begin, end, (passages, scores), ids)
+        if end - begin > 1:
+            order = np.arange(begin, end)
+            sort_rows(order, (passages, scores), ids)
             passages[begin:end] = passages[order]
             scores[begin:end] = scores[order]
-        else:
-            _sort_few(passages, scores, (begin, end), ids)
     kept = min(end, room)
     out.passages[start : start + kept] = passages[:kept]
     out.scores[start : start + kept] = scores[:kept]

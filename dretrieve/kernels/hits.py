@@ -1,6 +1,8 @@
-"""Sorting the hits of every query by the rule of `dretrieve.order`, compiled; most runs come sorted.
+"""Sorting the hits of every query by the rule of `dretrieve.order`, and finding repeated ones, compiled.
 
-The plain twin is `dretrieve.order.best_first` per query; tests compare the two.
+The plain twin is `dretrieve.order.best_first` per query; tests compare the two. Ids are byte strings in one
+array, each followed by a newline, and an array of where the newlines stand: two are compared where they lie,
+and only where scores tie, so that no string is made. Most runs come sorted, which one pass over them tells.
 """
 
 from __future__ import annotations
@@ -11,9 +13,14 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+Scores = NDArray[np.floating[Any]]
+Columns = tuple[NDArray[np.int32], Scores]  # passages as rows of an id table, scores
+Ids = tuple[NDArray[np.uint8], NDArray[np.int64]]  # bytes, newline-terminated, and where the newlines stand
+FEW = 16
+
 
 @njit(cache=True, nogil=True)
-def _larger_id(data: NDArray[np.uint8], ends: NDArray[np.int64], left: int, right: int) -> bool:
+def larger_id(data: NDArray[np.uint8], ends: NDArray[np.int64], left: int, right: int) -> bool:
     """Return whether id ``left`` comes after id ``right`` in UTF-8 byte order."""
     first = ends[left - 1] + 1 if left > 0 else 0
     second = ends[right - 1] + 1 if right > 0 else 0
@@ -26,117 +33,89 @@ def _larger_id(data: NDArray[np.uint8], ends: NDArray[np.int64], left: int, righ
 
 
 @njit(cache=True, nogil=True)
-def _merge(
-    order: NDArray[np.int64],
-    spare: NDArray[np.int64],
-    bounds: tuple[int, int, int],
-    columns: tuple[NDArray[np.int32], NDArray[np.floating[Any]]],
-    ids: tuple[NDArray[np.uint8], NDArray[np.int64]],
-) -> None:
-    """Merge the sorted ``order[low:middle]`` and ``order[middle:high]`` into ``spare``."""
-    low, middle, high = bounds
+def _is_before(left: int, right: int, columns: Columns, ids: Ids) -> bool:
+    """Return whether hit ``left`` comes before hit ``right``: a higher score, or the larger id of a tie."""
     passages, scores = columns
-    left, right = low, middle
-    for place in range(low, high):
-        take_right = left >= middle
-        if not take_right and right < high:
-            a, b = order[left], order[right]
-            if scores[a] != scores[b]:
-                take_right = scores[b] > scores[a]
-            else:
-                take_right = _larger_id(ids[0], ids[1], passages[b], passages[a])
-        if take_right:
-            spare[place] = order[right]
-            right += 1
-        else:
-            spare[place] = order[left]
-            left += 1
+    if scores[left] != scores[right]:
+        return bool(scores[left] > scores[right])
+    return larger_id(ids[0], ids[1], passages[left], passages[right])
 
 
 @njit(cache=True, nogil=True)
-def _in_order(
-    start: int,
-    stop: int,
-    columns: tuple[NDArray[np.int32], NDArray[np.floating[Any]]],
-    ids: tuple[NDArray[np.uint8], NDArray[np.int64]],
-) -> bool:
-    passages, scores = columns
+def _sink(order: NDArray[np.int64], root: int, size: int, columns: Columns, ids: Ids) -> None:
+    """Let the hit at ``root`` change places with its later child until no child comes after it."""
+    child = 2 * root + 1
+    while child < size:
+        if child + 1 < size and _is_before(order[child], order[child + 1], columns, ids):
+            child += 1
+        if not _is_before(order[root], order[child], columns, ids):
+            return
+        order[root], order[child] = order[child], order[root]
+        root, child = child, 2 * child + 1
+
+
+@njit(cache=True, nogil=True)
+def sort_rows(order: NDArray[np.int64], columns: Columns, ids: Ids) -> None:
+    """Sort the hits ``order`` in place: a few by insertion, many by a heap (no memory, no bad case)."""
+    count = len(order)
+    if count <= FEW:
+        for place in range(1, count):
+            row, at = order[place], place
+            while at > 0 and _is_before(row, order[at - 1], columns, ids):
+                order[at] = order[at - 1]
+                at -= 1
+            order[at] = row
+        return
+    # A heap whose root is the last of all; then the root goes to the end, again and again.
+    for root in range(count // 2 - 1, -1, -1):
+        _sink(order, root, count, columns, ids)
+    for size in range(count - 1, 0, -1):
+        order[0], order[size] = order[size], order[0]
+        _sink(order, 0, size, columns, ids)
+
+
+@njit(cache=True, nogil=True)
+def _in_order(start: int, stop: int, columns: Columns, ids: Ids) -> bool:
     for row in range(start + 1, stop):
-        if scores[row] > scores[row - 1]:
-            return False
-        if scores[row] == scores[row - 1] and _larger_id(ids[0], ids[1], passages[row], passages[row - 1]):
+        if _is_before(row, row - 1, columns, ids):
             return False
     return True
 
 
 @njit(cache=True, nogil=True)
-def _sort_rows(
-    start: int,
-    stop: int,
-    columns: tuple[NDArray[np.int32], NDArray[np.floating[Any]]],
-    ids: tuple[NDArray[np.uint8], NDArray[np.int64]],
-) -> NDArray[np.int64]:
-    """Return the rows ``start`` to ``stop`` in order: a bottom-up merge sort."""
-    count = stop - start
-    order = np.arange(start, stop)
-    spare = np.empty(count, dtype=np.int64)
-    width = 1
-    while width < count:
-        for low in range(0, count, 2 * width):
-            bounds = (low, min(low + width, count), min(low + 2 * width, count))
-            _merge(order, spare, bounds, columns, ids)
-        order, spare = spare, order
-        width *= 2
-    return order
-
-
-@njit(cache=True, nogil=True)
-def sort_hits(
-    offsets: NDArray[np.int64],
-    passages: NDArray[np.int32],
-    scores: NDArray[np.floating[Any]],
-    data: NDArray[np.uint8],
-    ends: NDArray[np.int64],
-) -> None:
+def sort_hits(offsets: NDArray[np.int64], columns: Columns, ids: Ids) -> None:
     """Sort the hits of each query in place.
 
     Args:
         offsets: [Q + 1] where each query's hits begin.
-        passages: [H] rows of the id table.
-        scores: [H].
-        data: the ids, newline-terminated.
-        ends: [P] where each id's newline stands.
+        columns: [H] passages as rows of the id table, and scores.
+        ids: the table: bytes, newline-terminated, and where each id's newline stands.
     """
+    passages, scores = columns
     for query in range(len(offsets) - 1):
         start, stop = offsets[query], offsets[query + 1]
-        if not _in_order(start, stop, (passages, scores), (data, ends)):
-            order = _sort_rows(start, stop, (passages, scores), (data, ends))
+        if not _in_order(start, stop, columns, ids):
+            order = np.arange(start, stop)
+            sort_rows(order, columns, ids)
             passages[start:stop] = passages[order]
             scores[start:stop] = scores[order]
 
 
 @njit(cache=True, nogil=True)
-def rank_hits(
-    offsets: NDArray[np.int64],
-    columns: tuple[NDArray[np.int32], NDArray[np.floating[Any]]],
-    ids: tuple[NDArray[np.uint8], NDArray[np.int64]],
-    ranks: NDArray[np.int32],
-) -> None:
+def rank_hits(offsets: NDArray[np.int64], columns: Columns, ids: Ids, ranks: NDArray[np.int32]) -> None:
     """Write to ``ranks`` each hit's rank in its query, from 1; arguments as `sort_hits`, nothing is moved."""
     for query in range(len(offsets) - 1):
         start, stop = offsets[query], offsets[query + 1]
-        if _in_order(start, stop, columns, ids):
-            for row in range(start, stop):
-                ranks[row] = row - start + 1
-        else:
-            order = _sort_rows(start, stop, columns, ids)
-            for place in range(stop - start):
-                ranks[order[place]] = place + 1
+        order = np.arange(start, stop)
+        if not _in_order(start, stop, columns, ids):
+            sort_rows(order, columns, ids)
+        for place in range(stop - start):
+            ranks[order[place]] = place + 1
 
 
 @njit(cache=True, nogil=True)
 def _same_id(data: NDArray[np.uint8], ends: NDArray[np.int64], left: int, right: int) -> bool:
-    return not _larger_id(data, ends, left, right) and not _larger_id(data, ends, right, left)
+    return not larger_id(data, ends, left, right) and not larger_id(data, ends, right, left)
 
 
 @njit(cache=True, nogil=True)
@@ -157,9 +136,9 @@ def find_repeated(
     size = 2
     while size < 2 * longest:
         size *= 2
-    places = np.full(
-        size, -1, dtype=np.int64
-    )  # a hit below the query's first is left over: the place is free
+    # One hash table for all queries, never emptied: what stands there of an earlier query (a hit before this
+    # one's first) counts as free.
+    places = np.full(size, -1, dtype=np.int64)
     last = np.uint64(size - 1)
     for query in range(len(offsets) - 1):
         start = offsets[query]

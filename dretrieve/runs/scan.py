@@ -293,7 +293,7 @@ def scan_run(path: Path, seen: Sniffed) -> Run:
     intern_all(table, ids.data, ids.ends, passages)
     held, used = table.counts.tolist()
     distinct = HashedIds(table.data[:used].copy(), table.ends[:held].copy(), table.hashes[:held].copy())
-    sort_hits(offsets, passages, scores, distinct.data, distinct.ends)
+    sort_hits(offsets, (passages, scores), (distinct.data, distinct.ends))
     names = [query_id.decode() for query_id in found.query_ids]
     return Run(names, distinct, offsets, passages, scores, seen.tag, by_rank=ranks)
 

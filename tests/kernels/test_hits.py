@@ -13,12 +13,12 @@ def sort(rows_by_query, ids):
     offsets = np.cumsum([0] + [len(rows) for rows in rows_by_query])
     passages = np.asarray([passage for rows in rows_by_query for passage, _ in rows], np.int32)
     scores = np.asarray([score for rows in rows_by_query for _, score in rows], np.float32)
-    sort_hits(offsets, passages, scores, table.data, table.ends)
+    sort_hits(offsets, (passages, scores), (table.data, table.ends))
     return offsets, passages, scores
 
 
 WORDS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\n"), max_size=4)
-IDS = st.lists(WORDS, min_size=1, max_size=20, unique=True)
+IDS = st.lists(WORDS, min_size=1, max_size=40, unique=True)  # more than are sorted by insertion
 
 
 @given(IDS, st.data())
@@ -50,7 +50,7 @@ def test_ranks_are_the_places_after_sorting(ids, data):
     offsets, ranks = np.asarray([0, cut, len(ids)]), np.empty(len(ids), np.int32)
     rank_hits(offsets, (rows, scores), (table.data, table.ends), ranks)
     moved = rows.copy()
-    sort_hits(offsets, moved, scores.copy(), table.data, table.ends)
+    sort_hits(offsets, (moved, scores.copy()), (table.data, table.ends))
     for start, stop in ((0, cut), (cut, len(ids))):
         assert [ranks[row] for row in moved[start:stop]] == list(range(1, stop - start + 1))
 
