@@ -1,6 +1,7 @@
 """Joining the hits of two runs, compiled: one pass over each query's two lists, then a sort of their union.
 
-The plain twin is `dretrieve.runs.fuse.fuse_plain`; tests compare the two.
+Passages are rows of one table, so that "seen before" is one look at an array (`Scratch.held`) that is never
+emptied: it holds the query that saw a row last. The plain twin, by dictionaries, stands in the tests.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dretrieve.kernels.hits import sort_rows
+from dretrieve.kernels.hits import Ids, sort_rows
 
 
 class Hits(NamedTuple):
@@ -76,6 +77,7 @@ def _union(query: int, rows: tuple[int, int], runs: tuple[Hits, Hits], rule: Rul
     left, right = _bounds(first, rows[0], rule.depth), _bounds(second, rows[1], rule.depth)
     low_left, low_right = _low(first, left, rule.first, rule), _low(second, right, rule.second, rule)
     size = 0
+    # The first list fills the slots in order; a passage of the second adds to its slot or opens a new one.
     for at in range(left[0], left[1]):
         passage = first.passages[at]
         scratch.held[passage], scratch.slots[passage] = query, size
@@ -101,6 +103,8 @@ def _keys(totals: NDArray[np.float64]) -> NDArray[np.uint64]:
     scores = totals.astype(np.float32) + np.float32(0)  # -0 and 0 are equal
     words = scores.view(np.uint32)
     keys = np.empty(len(totals), dtype=np.uint64)
+    # The bits of a negative float grow as it falls, as wanted; those of a positive one are turned over, but
+    # for the upper one, whose 0 puts it before. Sorting whole numbers is faster than sorting rows by scores.
     for slot in range(len(totals)):
         word = words[slot]
         high = np.uint64(word) if word >> np.uint32(31) else np.uint64(~word & np.uint32(0x7FFFFFFF))
@@ -110,14 +114,7 @@ def _keys(totals: NDArray[np.float64]) -> NDArray[np.uint64]:
 
 
 @njit(cache=True, nogil=True)
-def _write(
-    size: int,
-    scratch: Scratch,
-    out: Hits,
-    ids: tuple[NDArray[np.uint8], NDArray[np.int64]],
-    start: int,
-    room: int,
-) -> int:
+def _write(size: int, scratch: Scratch, out: Hits, ids: Ids, start: int, room: int) -> int:
     """Write the best of the union, ties by id descending, as many as fit; return their number."""
     keys = _keys(scratch.totals[:size])
     passages = np.empty(size, dtype=np.int32)
@@ -125,6 +122,7 @@ def _write(
     end = 0
     while end < size and end < room:
         begin = end
+        # All that are equal in 32 bits; 64 bits and ids decide among them.
         while end < size and keys[end] >> np.uint64(32) == keys[begin] >> np.uint64(32):
             slot = np.int64(keys[end] & np.uint64(0xFFFFFFFF))
             passages[end], scores[end] = scratch.passages[slot], scratch.totals[slot]
@@ -145,7 +143,7 @@ def fuse(
     rows: tuple[NDArray[np.int64], NDArray[np.int64]],
     runs: tuple[Hits, Hits],
     rule: Rule,
-    ids: tuple[NDArray[np.uint8], NDArray[np.int64]],
+    ids: Ids,
     out: Hits,
     counts: NDArray[np.int64],
     span: tuple[int, int],

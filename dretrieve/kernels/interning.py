@@ -1,6 +1,8 @@
 """Ids to rows, compiled: an open-addressing hash table over newline-terminated ids in one byte array.
 
-The plain twin is a Python ``dict``; tests compare the two.
+A slot holds half a hash and a row: only where the halves agree are bytes compared, so that nearly every
+look-up touches one slot and one id, and none makes a string. The plain twin is a Python ``dict``; tests
+compare the two.
 """
 
 from __future__ import annotations
@@ -72,6 +74,7 @@ def _longer(array: NDArray[Kind], least: int) -> NDArray[Kind]:
 def refill(slots: NDArray[np.uint64], hashes: NDArray[np.uint64], held: int) -> None:
     """Enter the first ``held`` rows into empty ``slots``."""
     last = np.uint64(len(slots) - 1)
+    # Each row goes to the slot of its hash's lower bits, or to the next free one behind it.
     for row in range(held):
         place = hashes[row] & last
         while slots[place] != EMPTY:
@@ -111,6 +114,7 @@ def find(table: Interned, buffer: NDArray[np.uint8], start: int, stop: int, key:
     last = np.uint64(len(table.slots) - 1)
     tag = key & np.uint64(0xFFFFFFFF00000000)
     place = key & last
+    # From the hash's slot on until the id or a free slot is met.
     while table.slots[place] != EMPTY:
         slot = table.slots[place]
         if slot & np.uint64(0xFFFFFFFF00000000) == tag:

@@ -1,7 +1,10 @@
 """Lines of a run to columns, compiled: byte scan, hashed ids and decimal scores in one pass.
 
-Nothing is shared between blocks, so that several threads may scan one file. The plain twin is
-`dretrieve.runs.lines.parse_line`, which also words the errors; tests compare the two.
+A block is a byte array of whole lines; what comes out are flat arrays, one entry a line, and the passage ids'
+bytes one behind the other. It is fast because no line, id or number becomes an object, and because a query id
+is only compared with that of the line before. Nothing is shared between blocks, so that several threads may
+scan one file. The plain twin is `dretrieve.runs.lines.parse_line`, which also words the errors; tests compare
+the two.
 """
 
 from __future__ import annotations
@@ -111,6 +114,7 @@ def _cell(buffer: NDArray[np.uint8], position: int) -> tuple[int, int]:
     One with a carriage return within ends where it begins.
     """
     start, stop, returned = position, position, False
+    # On to the tab or newline; the cell stops behind the last byte that is not blank.
     while buffer[position] != TAB and buffer[position] != NEWLINE:
         returned |= buffer[position] == RETURN
         position += 1
@@ -155,6 +159,7 @@ def _mantissa(buffer: NDArray[np.uint8], position: int, stop: int) -> tuple[np.u
     The power is `CUT` or more where digits that count were left out.
     """
     mantissa, power, digits, seen, point = np.uint64(0), 0, 0, 0, False
+    # Digits move the number to the left until 19 that count are held; the power keeps where the point stands.
     while position < stop:
         byte = buffer[position]
         if 48 <= byte <= 57:
@@ -177,6 +182,8 @@ def _mantissa(buffer: NDArray[np.uint8], position: int, stop: int) -> tuple[np.u
 @njit(cache=True, nogil=True)
 def product_error(left: float, right: float, product: float) -> float:
     """Return what the rounded product lacks of the exact one (Dekker 1971)."""
+    # Each factor is cut into two halves of 26 bits, whose four products are exact; what the rounded product
+    # lacks is their sum less it, taken off in the order in which nothing is lost.
     a, b = left * 134217729.0, right * 134217729.0  # 2^27 + 1
     a_high, b_high = a - (a - left), b - (b - right)
     a_low, b_low = left - a_high, right - b_high
@@ -254,6 +261,7 @@ def _read_line(
             position += 1
         return 0, position
     columns = 0
+    # A turn is a column: its token, then the blanks behind it, which say whether another follows.
     while True:
         start = position
         if tabs:
@@ -301,6 +309,8 @@ def parse_lines(buffer: NDArray[np.uint8], shape: Shape, out: Scan) -> tuple[int
     found = np.zeros(6, dtype=np.int64)
     position, row, changes, unsure, used, fractions = 0, 0, 0, 0, 0, 0
     query, query_end, tabs = 0, 0, False
+    # A turn is a line: its tokens; whether the query changed; the passage's bytes, copied and hashed as they
+    # pass; the score. Lines of one file are cut alike, so the way of the line before is tried first.
     while position < len(buffer):
         start = position
         columns, position = _read_line(buffer, start, tabs, shape, found)

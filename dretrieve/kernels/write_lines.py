@@ -1,8 +1,8 @@
 """Hits to lines of text, compiled; the plain twin is the loop in `dretrieve.runs.write`, equal in bytes.
 
 A score has nine significant digits, as ``%.9g`` writes them, or the fewest that give the same double back, as
-``repr`` does; what is seldom and hard comes as text. Ten times as fast as the twin, because no string is made
-for an id, a rank or a score.
+``repr`` does; what is seldom and hard comes as text. It is fast because no string is made for an id, a rank
+or a score.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ Three columns may hold ranks instead of scores; `holds_ranks` tells them apart.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -46,12 +46,31 @@ class HitColumns:
         tag: the run's name.
     """
 
-    query_ids: Sequence[str] = ()
-    passage_ids: Sequence[str] = ()
-    queries: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
-    passages: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
-    scores: NDArray[np.float64] = field(default_factory=lambda: np.empty(0, np.float64))
+    query_ids: Sequence[str]
+    passage_ids: Sequence[str]
+    queries: NDArray[np.int32]
+    passages: NDArray[np.int32]
+    scores: NDArray[np.float64]
     tag: str = "dretrieve"
+
+    @classmethod
+    def of(
+        cls,
+        query_ids: Sequence[str],
+        passage_ids: Sequence[str],
+        rows: Sequence[tuple[int, int, float]],
+        tag: str = "dretrieve",
+    ) -> HitColumns:
+        """Return the columns of ``rows``: query, passage, score."""
+        queries, passages, scores = zip(*rows, strict=True) if rows else ((), (), ())
+        return cls(
+            query_ids=query_ids,
+            passage_ids=passage_ids,
+            queries=np.asarray(queries, dtype=np.int32),
+            passages=np.asarray(passages, dtype=np.int32),
+            scores=np.asarray(scores, dtype=np.float64),
+            tag=tag,
+        )
 
     def names(self, hit: int) -> tuple[str, str]:
         """Return query id and passage id of a hit."""
@@ -66,14 +85,14 @@ def query_offsets(queries: NDArray[np.int32], count: int) -> NDArray[np.int64]:
 
 
 def build_run(
-    hits: HitColumns, *, ranks: bool = False, repeated: Callable[[int, int], DataError] | None = None
+    hits: HitColumns, *, ranks: bool = False, repeated: Callable[[int], DataError] | None = None
 ) -> Run:
     """Return the run: grouped by query, sorted; plain numpy, the twin of the compiled path of large files.
 
     Args:
         hits: the columns.
         ranks: whether ``scores`` are ranks (then `score_of_ranks` gives the scores).
-        repeated: makes the error for two file rows that name one passage for one query.
+        repeated: makes the error for a hit whose passage came before for its query.
 
     Raises:
         DataError: a passage stands twice for a query.
@@ -93,7 +112,7 @@ def build_run(
     )
 
 
-def _refuse_repeated(hits: HitColumns, repeated: Callable[[int, int], DataError] | None) -> None:
+def _refuse_repeated(hits: HitColumns, repeated: Callable[[int], DataError] | None) -> None:
     keys = hits.queries.astype(np.int64) * max(len(hits.passage_ids), 1) + hits.passages
     order = np.argsort(keys, kind="stable")
     twice = np.flatnonzero(keys[order][1:] == keys[order][:-1])
@@ -101,7 +120,7 @@ def _refuse_repeated(hits: HitColumns, repeated: Callable[[int, int], DataError]
         return
     second = int(order[twice + 1].min())
     if repeated is not None:
-        raise repeated(int(np.flatnonzero(keys == keys[second])[0]), second)
+        raise repeated(second)
     query, passage = hits.names(second)
     raise DataError(f"passage {quoted(passage)} stands twice among the hits of query {quoted(query)}")
 

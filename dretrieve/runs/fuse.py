@@ -24,7 +24,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dretrieve.errors import UsageError
-from dretrieve.order import best_first, id_ranks
 from dretrieve.runs.build import one_table
 from dretrieve.store.ids import IdTable
 from dretrieve.types import Run
@@ -180,45 +179,6 @@ def fuse(
         offsets=np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)]),
         passages=out.passages[kept],
         scores=out.scores[kept],
-        tag=tag,
-    )
-
-
-def fuse_plain(dense: Run, bm25: Run, options: FuseOptions, tag: str = "dretrieve") -> Run:
-    """Return the same run by dictionaries: the twin that tests compare `fuse` with, and a page to read."""
-    query_ids = list(dict.fromkeys([*dense.query_ids, *bm25.query_ids]))
-    table: dict[str, int] = {}
-    offsets, passages, scores = [0], [np.empty(0, np.int32)], [np.empty(0, np.float64)]
-    lists = [
-        {query_id: list(run.hits(row))[: options.depth] for row, query_id in enumerate(run.query_ids)}
-        for run in (dense, bm25)
-    ]
-    for query_id in query_ids:
-        totals: dict[str, float] = {}
-        found = [hits.get(query_id, []) for hits in lists]
-        for hits, other, weight in zip(found, found[::-1], options.weights, strict=True):
-            for rank, (passage_id, score) in enumerate(hits, start=1):
-                if options.method == "rrf":
-                    totals[passage_id] = totals.get(passage_id, 0.0) + 1.0 / (options.rrf_k + rank)
-                else:
-                    totals[passage_id] = totals.get(passage_id, 0.0) + weight * score
-            low = weight * hits[-1][1] if hits and options.missing == "min" else 0.0
-            if options.method == "linear":
-                held = {passage_id for passage_id, _ in hits}
-                for passage_id in {passage_id for passage_id, _ in other} - held:
-                    totals[passage_id] = totals.get(passage_id, 0.0) + low
-        ids = list(totals)
-        values = np.asarray([totals[passage_id] for passage_id in ids], dtype=np.float64)
-        order = best_first(values, id_ranks(ids))[: options.hits]
-        passages.append(np.asarray([table.setdefault(ids[row], len(table)) for row in order], dtype=np.int32))
-        scores.append(values[order])
-        offsets.append(offsets[-1] + len(order))
-    return Run(
-        query_ids=query_ids,
-        passage_ids=list(table),
-        offsets=np.asarray(offsets, dtype=np.int64),
-        passages=np.concatenate(passages),
-        scores=np.concatenate(scores),
         tag=tag,
     )
 

@@ -20,13 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
-
 from dretrieve.errors import DataError, UsageError, quoted
 from dretrieve.runs.build import HitColumns, build_run
 from dretrieve.runs.lines import parse_score
 from dretrieve.runs.write import score_texts
-from dretrieve.store.atomic import replacing
 from dretrieve.text.fields import json_type
 from dretrieve.text.files import read_lines
 from dretrieve.text.json_files import UNIQUE, check_encodable, read_json, read_json_array, read_json_lines
@@ -52,7 +49,7 @@ def read_json_run(path: Path, form: str = "auto") -> Run:
     """
     queries: dict[str, int] = {}
     passages: dict[str, int] = {}
-    columns: tuple[list[int], list[int], list[float]] = ([], [], [])
+    rows: list[tuple[int, int, float]] = []
     lines: list[int] = []
     for line, query_id, hits in _entries(path, form):
         if query_id in queries:
@@ -61,27 +58,17 @@ def read_json_run(path: Path, form: str = "auto") -> Run:
             )
         row = queries.setdefault(query_id, len(queries))
         for passage_id, score in hits:
-            columns[0].append(row)
-            columns[1].append(passages.setdefault(passage_id, len(passages)))
-            columns[2].append(_score(score, path, line))
+            passage = passages.setdefault(passage_id, len(passages))
+            rows.append((row, passage, _score(score, path, line)))
             lines.append(line)
-    hits_of = HitColumns(
-        query_ids=list(queries),
-        passage_ids=list(passages),
-        queries=np.asarray(columns[0], dtype=np.int32),
-        passages=np.asarray(columns[1], dtype=np.int32),
-        scores=np.asarray(columns[2], dtype=np.float64),
-        tag="dretrieve",
-    )
-    return build_run(
-        hits_of,
-        repeated=lambda first, second: DataError.at(
-            path,
-            lines[second],
-            f"passage {quoted(hits_of.passage_ids[columns[1][second]])} stands twice for query "
-            f"{quoted(hits_of.query_ids[columns[0][second]])}; remove one of the two",
-        ),
-    )
+    columns = HitColumns.of(list(queries), list(passages), rows)
+
+    def repeated(hit: int) -> DataError:
+        query_id, passage_id = columns.names(hit)
+        twice = f"passage {quoted(passage_id)} stands twice for query {quoted(query_id)}"
+        return DataError.at(path, lines[hit], f"{twice}; remove one of the two")
+
+    return build_run(columns, repeated=repeated)
 
 
 def _score(value: object, path: Path, line: int) -> float:
@@ -171,7 +158,7 @@ class Question:
 
 
 def write_json_run(
-    target: Path | IO[str],
+    target: IO[str],
     run: Run,
     questions: Mapping[str, Question],
     passage: Callable[[str], Record | None],
@@ -182,7 +169,7 @@ def write_json_run(
     """Write the run in one of the JSON forms: those of DPR and its readers with texts, ranx's without.
 
     Args:
-        target: a path (written atomically) or a text file.
+        target: where to.
         run: sorted.
         questions: by query id; the query's text and answers.
         passage: gives a passage's record by id, None when the collection lacks it.
@@ -195,10 +182,6 @@ def write_json_run(
     """
     if dialect not in DIALECTS:
         raise UsageError(f"unknown dialect '{dialect}'; the dialects are {', '.join(DIALECTS)}")
-    if isinstance(target, Path):
-        with replacing(target, text=True) as file:
-            write_json_run(file, run, questions, passage, dialect=dialect, holds_answer=holds_answer)
-        return
     entries: Iterable[tuple[str, dict[str, Any]]]
     if dialect == "ranx":
         entries = (

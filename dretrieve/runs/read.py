@@ -40,7 +40,7 @@ def read_run(path: Path, form: str = "auto") -> Run:
 
         return read_json_run(path, form)
     if seen.form is None:
-        return build_run(HitColumns())
+        return build_run(HitColumns.of([], [], []))
     if seen.is_large:
         from dretrieve.runs.scan import scan_run
 
@@ -77,20 +77,14 @@ def _read_plain(path: Path, seen: Sniffed) -> Run:
             rows.append((*row, float(score)))
             fractions += WHOLE.fullmatch(score) is None
     if not rows:
-        return build_run(HitColumns())
-    columns = [np.asarray(column) for column in zip(*rows, strict=True)]
-    hits = HitColumns(
-        query_ids=[query.decode() for query in queries],
-        passage_ids=[passage.decode() for passage in passages],
-        queries=columns[0].astype(np.int32),
-        passages=columns[1].astype(np.int32),
-        scores=columns[2].astype(np.float64),
-        tag=seen.tag,
+        return build_run(HitColumns.of([], [], []))
+    hits = HitColumns.of(
+        [query.decode() for query in queries], [passage.decode() for passage in passages], rows, seen.tag
     )
     by_query = np.argsort(hits.queries, kind="stable")
     column = Column(query_offsets(hits.queries, len(queries)), hits.scores[by_query], fractions)
     return build_run(
         hits,
         ranks=holds_ranks(path, seen, column, list(queries)),
-        repeated=lambda _, hit: repeated_hit(path, form, *(name.encode() for name in hits.names(hit))),
+        repeated=lambda hit: repeated_hit(path, form, *(name.encode() for name in hits.names(hit))),
     )

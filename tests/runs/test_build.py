@@ -72,10 +72,10 @@ def test_a_passage_twice_is_refused():
 
 
 def test_the_caller_can_word_the_refusal():
-    with pytest.raises(DataError, match="rows 0 and 2"):
+    with pytest.raises(DataError, match="row 2"):
         build_run(
             columns([(1, 1, 1), (0, 1, 3), (1, 1, 2)]),
-            repeated=lambda first, second: DataError(f"rows {first} and {second}"),
+            repeated=lambda hit: DataError(f"row {hit}"),
         )
 
 

@@ -137,10 +137,11 @@ RECORDS = {"a": Record("a", "River", "the Nile"), "b": Record("b", "", "the\nRhi
 @pytest.mark.parametrize("dialect", ["dpr", "contriever", "pyserini-json"])
 def test_the_dialects_are_written_and_read_back(tmp_path, run, dialect):
     path = tmp_path / "out.json"
-    write_json_run(
-        path, run, QUESTIONS, RECORDS.get, dialect=dialect,
-        holds_answer=lambda query_id, record: has_answer(record.text, QUESTIONS[query_id].answers),
-    )  # fmt: skip
+    with path.open("w") as file:
+        write_json_run(
+            file, run, QUESTIONS, RECORDS.get, dialect=dialect,
+            holds_answer=lambda query_id, record: has_answer(record.text, QUESTIONS[query_id].answers),
+        )  # fmt: skip
     assert hits(read_json_run(path)) == hits(run)
     text = path.read_text()
     first = json.loads(text.splitlines()[0]) if dialect == "contriever" else json.loads(text)
