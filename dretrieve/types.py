@@ -6,9 +6,9 @@ that sorting, fusing and measuring never touch a string.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -139,6 +139,19 @@ def offsets_of(lengths: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
     offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
     np.cumsum(lengths, out=offsets[1:])
     return offsets
+
+
+class Engine(NamedTuple):
+    """What computes vectors: ``packed``, ``transformers`` or ``torch``; in which precision; the attention."""
+
+    name: str
+    precision: str
+    attention: str = ""
+
+    @staticmethod
+    def of_all(engines: Collection[Engine]) -> Engine:
+        """Return the one engine, of several all their names; at least one is given."""
+        return Engine(*("+".join(sorted(set(of))) for of in zip(*engines, strict=True)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,13 +173,30 @@ def test_torch_stays_out_of_what_needs_no_model(root):
 
 
 def test_training_knows_no_method(root):
-    methods = {f"dretrieve.models.{entry.module}" for entry in registry.METHODS.values()}
+    methods = {entry.place.partition(":")[0] for entry in registry.METHODS.values()}
     methods |= {f"{name}_config" for name in methods}
     assert len(methods) >= 4
     for source in (root / "dretrieve" / "training").glob("*.py"):
         for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom):
                 assert node.module not in methods, f"{source.name} imports {node.module}"
+
+
+def test_a_method_is_named_in_its_own_files_and_its_registry_lines_only(root):
+    own = ("models/taser", "models/foreign/taser", "models/foreign/forms.py", "models/registry.py")
+    for source, _ in modules(root):
+        name = str(source.relative_to(root)).removeprefix("dretrieve/")
+        if name.startswith(own):
+            continue
+        tree = ast.parse(source.read_text(encoding="utf-8"))
+        documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+        said = {ast.get_docstring(of, clean=False) for of in ast.walk(tree) if isinstance(of, documented)}
+        words = [
+            of.value for of in ast.walk(tree) if isinstance(of, ast.Constant) and isinstance(of.value, str)
+        ]
+        words = [word for word in words if word not in said]
+        words += [of.module or "" for of in ast.walk(tree) if isinstance(of, ast.ImportFrom)]
+        assert not [word for word in words if "taser" in word.lower()], name
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "fuse-bm25": ("Retrieve", "Join a dense run with a BM25 run; tune the weight on dev sets."),
     "evaluate": ("Measure", "Score runs against judgements or answers, with significance."),
     "report": ("Measure", "Gather results into one table, with plots and verdicts."),
-    "train": ("Learn", "Train a retriever: shared (one encoder), dpr (two), taser (experts)."),
+    "train": ("Learn", "Train a retriever by one of the methods (--help lists them)."),
     "mine-negatives": ("Learn", "Take hard negatives from a run for the next round of training."),
     "convert": ("Learn", "Turn a checkpoint of other people's code into a model."),
     "tokens": ("Look", "Show exactly what is encoded for a text."),

@@ -36,11 +36,6 @@ Examples:
 {examples}
     torchrun --nproc-per-node 8 -m dretrieve_cli train {name} --backbone bert --data nq:train --output model
 """
-EXAMPLES = {
-    "shared": "--backbone minilm --data work/squad:train --dev work/squad:dev --output model",
-    "dpr": "--backbone minilm --data work/hard.jsonl --train-group-size 2 --output model",
-    "taser": "--backbone minilm --data work/hard.jsonl --router det --layer-decay 0.8 --output model",
-}
 
 
 def build(words: list[str]) -> Callable[..., None]:
@@ -50,7 +45,7 @@ def build(words: list[str]) -> Callable[..., None]:
         typer.BadParameter: no such method.
     """
     from dretrieve.errors import UsageError
-    from dretrieve.models.registry import METHODS, find
+    from dretrieve.models.registry import find, methods
     from dretrieve.training.options import TrainOptions
 
     name = words[0] if words and not words[0].startswith("-") else ""
@@ -69,8 +64,8 @@ def build(words: list[str]) -> Callable[..., None]:
         *(_parameter(field, "Options") for field in general),
         *_common(),
     ]
-    methods = "; ".join(f"{key} ({entry.text})" for key, entry in METHODS.items())
-    train.__doc__ = HELP.format(methods=methods, examples=_examples(name), name=name or "dpr")
+    known = "; ".join(f"{key} ({entry.text})" for key, entry in methods().items())
+    train.__doc__ = HELP.format(methods=known, examples=_examples(name), name=name or "dpr")
     train.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # typer reads it
     train.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return train
@@ -78,8 +73,10 @@ def build(words: list[str]) -> Callable[..., None]:
 
 def _examples(name: str) -> str:
     """Return the lines of examples: the METHOD's, or one for each; a method without its own gets shared's."""
-    chosen = {name: EXAMPLES.get(name.replace("-", "_"), EXAMPLES["shared"])} if name else EXAMPLES
-    return "\n".join(f"    dretrieve train {method} {words}" for method, words in chosen.items())
+    from dretrieve.models.registry import METHODS, find
+
+    chosen = {name: find(name)} if name else METHODS
+    return "\n".join(f"    dretrieve train {method} {entry.example}" for method, entry in chosen.items())
 
 
 def _own_fields(config: type) -> Iterator[dataclasses.Field[Any]]:
@@ -147,7 +144,7 @@ def _run(values: dict[str, Any], own: list[str]) -> None:
         names = [field.name for field in dataclasses.fields(TrainOptions)]
         phases = tuple(values["phase"])
         config = job.TrainConfig(
-            method=find(values["method"]).module,
+            method=values["method"].replace("-", "_"),
             method_config=find(values["method"]).config()(**{name: values[name] for name in own}),
             backbone=values["backbone"],
             data=tuple(values["data"]),

@@ -7,6 +7,7 @@ import platform
 from pathlib import Path
 
 from dretrieve.errors import PreconditionError, UsageError
+from dretrieve.types import Engine
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 # Processor flags that mean fast products of bfloat16 numbers; others emulate them and are slower than fp32.
@@ -110,26 +111,27 @@ def device_model(device: str) -> str:
     return next(named, platform.machine())
 
 
-def numerics_key(device: str, precision: str, engine: str, attention: str = "sdpa") -> dict[str, str]:
+def numerics_key(device: str, engine: Engine) -> dict[str, str]:
     """Return what must be equal for two shards to have been computed to the same bits.
 
     On a CPU a batch is computed by one thread, so the number of threads is not part of it. The version is of
     our own part: the packed engine, its kernels, the cutting into batches.
+
+    Args:
+        device: ``cpu`` or ``cuda[:N]``.
+        engine: that ran.
     """
     import torch
     import transformers
 
     from dretrieve.models import packed
 
-    if engine == "packed":
-        attention = "own" if (device == "cpu" and precision == "bf16") else "sdpa by length"
-        attention = "varlen" if device.startswith("cuda") and precision != "fp32" else attention
     return {
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "device": device_model(device),
-        "precision": precision,
-        "engine": engine,
+        "precision": engine.precision,
+        "engine": engine.name,
         "engine_version": str(packed.ENGINE_VERSION),
-        "attention": attention,
+        "attention": engine.attention,
     }

@@ -15,7 +15,7 @@ from dretrieve.models.base import Encoded, TokenBatch
 from dretrieve.models.loading import LoadedModel
 from dretrieve.tokens.batches import cut_batches
 from dretrieve.tokens.tokenizer import Tokenized
-from dretrieve.types import Side, Vectors, offsets_of
+from dretrieve.types import Engine, Side, Vectors, VectorSpec, offsets_of
 
 # Tokens per batch, and how small the last batches of a chunk may become. On a CPU the buffers of a batch
 # should stay in the caches, and several threads share the batches; a GPU wants work for all its units.
@@ -24,11 +24,12 @@ BUDGETS = {"cpu": (2048, 512), "cuda": (32768, None)}
 
 @dataclass(frozen=True, slots=True)
 class ChunkVectors:
-    """The vectors of a chunk, float32 in row order, with how many tokens were read and texts cut."""
+    """The vectors of a chunk in row order, float32; tokens read, texts cut, and what ran."""
 
     vectors: Vectors
     tokens: int
     truncated: int
+    engine: Engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,9 @@ def run_batch(
     with torch.inference_mode():
         if model.device.type == "cpu":
             return Piece(rows, model.encoder.encode_side(batch, side))
-        found = model.encoder.encode_side(batch if model.engine == "packed" else batch.to(model.device), side)
+        found = model.encoder.encode_side(
+            batch if model.engine.name == "packed" else batch.to(model.device), side
+        )
         parts = [found.vectors, found.mask, found.salience]
         host = [None if part is None else _to_pinned(part) for part in parts]
         done = torch.cuda.Event()
@@ -84,34 +87,31 @@ def _to_pinned(part: Tensor) -> Tensor:
     return host.copy_(part, non_blocking=True)
 
 
-def assemble(pieces: Sequence[Piece], tokens: Tokenized, dim: int, *, many: bool) -> ChunkVectors:
+def assemble(pieces: Sequence[Piece], tokens: Tokenized, spec: VectorSpec) -> Vectors:
     """Wait for the pieces and put them in row order."""
     for piece in pieces:
         if piece.done is not None:
             piece.done.synchronize()
-    total = int(tokens.offsets[-1])
-    if many:
-        return _assemble_many(pieces, tokens, dim)
-    vectors = np.empty((len(tokens), dim), dtype=np.float32)
+    if spec.kind == "many":
+        return _many(pieces, len(tokens), spec.dim)
+    vectors = np.empty((len(tokens), spec.dim), dtype=np.float32)
     for piece in pieces:
         vectors[piece.rows] = piece.encoded.vectors.float().numpy()
-    return ChunkVectors(Vectors(vectors), total, tokens.truncated)
+    return Vectors(vectors)
 
 
-def _assemble_many(pieces: Sequence[Piece], tokens: Tokenized, dim: int) -> ChunkVectors:
-    vectors: list[NDArray[np.float32]] = [np.empty((0, dim), np.float32)] * len(tokens)
-    salience: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(tokens)
-    weighted = False
+def _many(pieces: Sequence[Piece], texts: int, dim: int) -> Vectors:
+    values = [np.empty((0, dim), np.float32)] * texts
+    weights = [np.empty(0, np.float32)] * texts
     for piece in pieces:
         encoded = piece.encoded
         assert encoded.mask is not None
         for place, row in enumerate(piece.rows.tolist()):
             kept = encoded.mask[place]
-            vectors[row] = encoded.vectors[place][kept].float().numpy()
+            values[row] = encoded.vectors[place][kept].float().numpy()
             if encoded.salience is not None:
-                weighted = True
-                salience[row] = encoded.salience[place][kept].float().numpy()
-    offsets = offsets_of(np.array([len(part) for part in vectors], dtype=np.int64))
-    joined = np.concatenate([np.empty((0, dim), np.float32), *vectors])
-    weights = np.concatenate([np.empty(0, np.float32), *salience]) if weighted else None
-    return ChunkVectors(Vectors(joined, offsets, weights), int(tokens.offsets[-1]), tokens.truncated)
+                weights[row] = encoded.salience[place][kept].float().numpy()
+    offsets = offsets_of(np.array([len(part) for part in values], dtype=np.int64))
+    weighted = any(piece.encoded.salience is not None for piece in pieces)
+    joined = np.concatenate([np.empty((0, dim), np.float32), *values])
+    return Vectors(joined, offsets, np.concatenate(weights) if weighted else None)

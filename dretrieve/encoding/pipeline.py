@@ -70,7 +70,6 @@ def encode_chunks(
         advance: told the number of texts of every finished batch.
     """
     stop = stop or Never()
-    spec = model.card.vectors
     workers = threads() if model.device.type == "cpu" else 1
     with _pools(workers, model.device) as (reader, pool):
 
@@ -94,7 +93,9 @@ def encode_chunks(
                 pieces.append(result_of(future, stop))
                 advance(len(pieces[-1].rows))
             under_way.popleft()
-            yield assemble(pieces, chunk.tokens, spec.dim, many=spec.kind == "many")
+            tokens = chunk.tokens
+            vectors = assemble(pieces, tokens, model.card.vectors)
+            yield ChunkVectors(vectors, int(tokens.offsets[-1]), tokens.truncated, model.ran)
 
 
 def result_of(future: Future[T], stop: StopCheck) -> T:

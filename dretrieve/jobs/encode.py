@@ -16,7 +16,7 @@ from dretrieve.encoding.pieces import ChunkVectors
 from dretrieve.encoding.pipeline import Read, StopCheck, encode_chunks
 from dretrieve.errors import UsageError
 from dretrieve.jobs.encode_plan import Source, agreed_precision, check_company, embedding_plan
-from dretrieve.models.loading import LoadedModel, load_model
+from dretrieve.models.loading import load_model
 from dretrieve.models.places import find_model, read_card
 from dretrieve.models.registry import check_choices
 from dretrieve.store.card import Choice
@@ -30,7 +30,7 @@ from dretrieve.store.state import recorded_state
 from dretrieve.text.collection import Collection
 from dretrieve.text.corpus_spec import parse_corpus
 from dretrieve.tokens.tokenizer import SideTokenizer
-from dretrieve.types import Progress, Side, Silent, Texts
+from dretrieve.types import Engine, Progress, Side, Silent, Texts
 
 UNITS: dict[Side, str] = {"passage": "passages", "query": "queries"}
 
@@ -174,7 +174,7 @@ def _planned(work: _Work) -> Planned:
         return found
     model = load_model(config.model, work.devices[0], work.precision, config.settings)
     cost = estimate(model, work.source.side, work.source.texts, work.shard, config.dtype)
-    numerics = work.key(model.engine, model.attention)
+    numerics = numerics_key(work.devices[0], model.engine)
     part = f", shard {work.shard.index}/{work.shard.count}" if work.shard.count > 1 else ""
     lines = [f"{len(work.shard):,} {unit}{part} -> {config.output}", *cost.lines(unit)]
     text = "\n".join([*lines, f"  on       {_machine(numerics)}"])
@@ -198,9 +198,6 @@ class _Work:
     def texts(self) -> Texts:
         return self.source.texts
 
-    def key(self, engine: str, attention: str = "sdpa") -> dict[str, str]:
-        return numerics_key(self.devices[0], self.precision, engine, attention)
-
     def result(self, state: str, manifest: Manifest | None, **more: Any) -> EncodeResult:
         return EncodeResult(
             output=self.config.output,
@@ -223,7 +220,7 @@ def _resolved(config: EncodeConfig, progress: Progress) -> _Work:
     card, note = read_card(find_model(config.model))
     if note:
         progress.note(f"{config.model}: {note}")
-    check_choices(card, config.settings)
+    choices = check_choices(card, config.settings)
     collection = (
         Collection.open(spec, "queries") if side == "query" else Collection.open(parse_corpus(spec), "corpus")
     )
@@ -232,8 +229,9 @@ def _resolved(config: EncodeConfig, progress: Progress) -> _Work:
         if side == "passage"
         else collection.queries()
     )
+    settings = {name: choices[name] for name in config.settings}
     source = Source(
-        model=config.model, card=card, side=side, texts=texts, collection=collection, settings=config.settings
+        model=config.model, card=card, side=side, texts=texts, collection=collection, settings=settings
     )
     devices = resolve_devices(config.devices or config.device)
     shard = shard_rows(len(texts), *(parse_shard(config.shard) if config.shard else (0, 1)))
@@ -258,27 +256,28 @@ def _execute(work: _Work, writer: ShardWriter, stop: StopCheck) -> EncodeResult:
     chunks, side, texts = work.shard.chunks(), work.source.side, work.texts
     done, left = chunks[: writer.done_chunks], chunks[writer.done_chunks :]
     counts = {"rows": len(work.shard), "tokens": 0, "truncated": 0, "empty": 0}
-    key, vectors = _vectors(work, left, stop) if left else (work.key("none"), iter(()))
+    vectors = _vectors(work, left, stop) if left else iter(())
+    engines: set[Engine] = set()
     _count_again(work, done, counts)
     work.progress.start("encoding", len(work.shard), UNITS[side], sum(end - start for start, end in done))
     began = time.perf_counter()
     for (start, end), found in zip(left, vectors, strict=True):
         writer.write(texts.ids(start, end), found.vectors)
+        engines.add(found.engine)
         _count(counts, work, (start, end), found.tokens, found.truncated)
         stop.check()
     seconds = time.perf_counter() - began
     work.progress.finish()
     computed = sum(end - start for start, end in left)
+    ran = Engine.of_all(engines) if engines else Engine("none", work.precision)
+    key = numerics_key(work.devices[0], ran)
     details = {"numerics": key, "encode_seconds": round(seconds, 3), "rows_computed": computed}
     manifest = writer.commit(counts, {**details, "threads": threads(), "devices": work.devices})
     _note_counts(work, counts)
     return work.result("encoded", manifest, numerics=key, seconds=seconds, computed=computed)
 
 
-def _vectors(
-    work: _Work, chunks: list[tuple[int, int]], stop: StopCheck
-) -> tuple[dict[str, str], Iterator[ChunkVectors]]:
-    """Return the numerics key and the vectors to come."""
+def _vectors(work: _Work, chunks: list[tuple[int, int]], stop: StopCheck) -> Iterator[ChunkVectors]:
     config, side = work.config, work.source.side
 
     def reading(start: int, end: int) -> Read:
@@ -287,14 +286,11 @@ def _vectors(
     reads = [reading(start, end) for start, end in chunks]
     if len(work.devices) > 1:
         request = ModelRequest(
-            name=config.model, precision=work.precision, side=side, settings=config.settings
+            name=config.model, precision=work.precision, side=side, settings=work.source.settings
         )
-        return work.key("one process a device"), encode_over(
-            request, work.devices, reads, stop, work.progress.advance
-        )
-    model: LoadedModel = load_model(config.model, work.devices[0], work.precision, config.settings)
-    key = work.key(model.engine, model.attention)
-    return key, encode_chunks(model, side, reads, stop, work.progress.advance)
+        return encode_over(request, work.devices, reads, stop, work.progress.advance)
+    model = load_model(config.model, work.devices[0], work.precision, work.source.settings)
+    return encode_chunks(model, side, reads, stop, work.progress.advance)
 
 
 def _count(counts: dict[str, int], work: _Work, rows: tuple[int, int], tokens: int, truncated: int) -> None:

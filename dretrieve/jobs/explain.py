@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,10 @@ import numpy as np
 
 from dretrieve.encoding.numerics import resolve_device, resolve_precision
 from dretrieve.errors import PreconditionError, UsageError
-from dretrieve.jobs.explain_kind import Explanation, Sample, explained_methods, kinds_of
 from dretrieve.models.loading import LoadedModel, load_model
 from dretrieve.models.places import find_model, read_card
-from dretrieve.models.registry import find
-from dretrieve.reports.html import Page
+from dretrieve.models.registry import METHODS, find, load
+from dretrieve.reports.html import Page, Section
 from dretrieve.reports.pages import shown, write_page
 from dretrieve.store.atomic import make_folder, write_json
 from dretrieve.store.card import CARD, Choice, ModelCard
@@ -24,11 +23,45 @@ from dretrieve.store.manifest import manifest_path
 from dretrieve.store.seeds import generator
 from dretrieve.text.collection import Collection
 from dretrieve.text.corpus_spec import parse_corpus
-from dretrieve.types import Progress, Side, Silent, Texts
+from dretrieve.types import Progress, Record, Side, Silent, Texts
 
 MADE_BY = "dretrieve explain"
 JSON_FILE, PAGE_FILE = "explain.json", "explain.html"
 UNITS: dict[Side, str] = {"query": "queries", "passage": "passages"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """Texts of one side.
+
+    Attributes:
+        records: in the order of the collection.
+        total: how many texts the side has.
+        sha256: of the side's texts.
+    """
+
+    records: Sequence[Record]
+    total: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """What a method says of itself.
+
+    Attributes:
+        name: of the page.
+        data: plain, for JSON.
+        sections: for people.
+    """
+
+    name: str
+    data: Mapping[str, Any]
+    sections: Sequence[Section]
+
+
+# What a method's registry line names: None where this model has nothing to say.
+Explain = Callable[[LoadedModel, Mapping[Side, Sample], Progress], Explanation | None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,8 +127,8 @@ def run(config: ExplainConfig, progress: Progress | None = None) -> ExplainResul
     if config.limit < 0:
         raise UsageError(f"--limit {config.limit} must be 0 (all texts) or more")
     card, note = read_card(find_model(config.model))
-    method = find(card.method).method()
-    if note is not None or not kinds_of(method):
+    place = find(card.method).explanation
+    if note is not None or not place:
         raise _nothing(config.model, f"{card.method} has nothing to explain")
     _check_output(config)
     samples = _samples(config, progress)
@@ -104,17 +137,17 @@ def run(config: ExplainConfig, progress: Progress | None = None) -> ExplainResul
     device = resolve_device(config.device)
     precision = resolve_precision(config.precision, device)
     model = load_model(config.model, device, precision, config.settings)
-    found = [kind.explain()(model, samples, progress) for kind in kinds_of(method)]
-    explained = [explanation for explanation in found if explanation is not None]
-    if not explained:
+    explain: Explain = load(place)
+    found = explain(model, samples, progress)
+    if found is None:
         raise _nothing(config.model, f"this {card.method} model leaves nothing to choose (one expert)")
-    page, data = _page(config, model, samples, explained), _data(config, model, samples, explained)
+    page, data = _page(config, model, samples, found), _data(config, model, samples, found)
     return ExplainResult(page=page, data=data, written=_write(config, page, data))
 
 
 def _nothing(model: str, why: str) -> UsageError:
     """Return the refusal with the methods that explain something."""
-    known = "; ".join(f"{name} ({', '.join(kinds)})" for name, kinds in explained_methods().items())
+    known = ", ".join(name for name, entry in METHODS.items() if entry.explanation)
     return UsageError(f"--model {model}: {why}; methods that have: {known}")
 
 
@@ -139,7 +172,7 @@ def _sample(config: ExplainConfig, side: Side, texts: Texts) -> Sample:
 
 
 def _page(
-    config: ExplainConfig, model: LoadedModel, samples: Mapping[Side, Sample], found: list[Explanation]
+    config: ExplainConfig, model: LoadedModel, samples: Mapping[Side, Sample], found: Explanation
 ) -> Page:
     said = [f"{len(sample.records):,} of {sample.total:,} {UNITS[side]}" for side, sample in samples.items()]
     drawn = any(len(sample.records) < sample.total for sample in samples.values())
@@ -150,7 +183,7 @@ def _page(
             f"Method {model.card.method}{_options(model.card)}; {model.precision} on {model.device.type}.",
             f"Texts: {' and '.join(said)}{how}.",
         ],
-        sections=[section for explanation in found for section in explanation.sections],
+        sections=list(found.sections),
         footer=f"Made by {MADE_BY}.",
     )
 
@@ -164,7 +197,7 @@ def _options(card: ModelCard) -> str:
 
 
 def _data(
-    config: ExplainConfig, model: LoadedModel, samples: Mapping[Side, Sample], found: list[Explanation]
+    config: ExplainConfig, model: LoadedModel, samples: Mapping[Side, Sample], found: Explanation
 ) -> dict[str, Any]:
     return {
         "made_by": MADE_BY,
@@ -180,7 +213,7 @@ def _data(
                 for side, sample in samples.items()
             },
         },
-        "explanations": {explanation.name: dict(explanation.data) for explanation in found},
+        "explanations": {found.name: dict(found.data)},
     }
 
 

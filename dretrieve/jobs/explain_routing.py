@@ -1,13 +1,14 @@
-"""The explanation ``routing``: which expert reads which tokens and texts (`Method.routes`)."""
+"""The explanation ``routing``: which expert reads which tokens and texts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
 from dretrieve.encoding.pieces import batches_of, token_batch
-from dretrieve.jobs.explain_kind import Explanation, Sample
-from dretrieve.models.base import Method, TokenBatch
+from dretrieve.jobs.explain import Explanation, Sample
+from dretrieve.models.base import TokenBatch
 from dretrieve.models.loading import LoadedModel
+from dretrieve.models.routing import Routed
 from dretrieve.reports.routing import RoutingCounts
 from dretrieve.reports.routing_page import NAMES, routing_data, routing_sections
 from dretrieve.store.shards import CHUNK_ROWS
@@ -16,7 +17,7 @@ from dretrieve.types import Progress, Side
 
 def explain(model: LoadedModel, samples: Mapping[Side, Sample], progress: Progress) -> Explanation | None:
     """Return the routing of the samples; None where nothing is routed."""
-    assert isinstance(model.encoder, Method)
+    assert isinstance(model.encoder, Routed)
     counts: RoutingCounts | None = None
     tokenizer = model.tokenizers["passage"]
     for side, sample in samples.items():
@@ -48,4 +49,4 @@ def _batches(model: LoadedModel, side: Side, sample: Sample) -> Iterator[TokenBa
         tokens, ids = tokenizer.tokenize(records), [record.id for record in records]
         for rows in batches_of(tokens, model.device):
             batch = token_batch(tokens, rows, tokenizer.pad_id, ids)
-            yield batch if model.engine == "packed" else batch.to(model.device)
+            yield batch if model.engine.name == "packed" else batch.to(model.device)

@@ -5,6 +5,7 @@ Training and encoding know only this file.
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from dretrieve.models.config import ONE_PHASE, MethodConfig, Phase
+from dretrieve.options import NoChoices
 from dretrieve.store.card import ModelCard
 from dretrieve.types import Side, VectorSpec
 
@@ -201,21 +203,6 @@ class Step(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Routes:
-    """Which expert read which token, where a method's layers have experts.
-
-    Attributes:
-        layers: [L] numbers of the layers with experts, from 0, ascending.
-        experts: [L, B, T] int64, the expert that read the token; -1 where padding stands.
-        num_experts: in each layer.
-    """
-
-    layers: tuple[int, ...]
-    experts: Tensor
-    num_experts: int
-
-
-@dataclass(frozen=True, slots=True)
 class ParameterGroup:
     """Parameters that share a learning rate.
 
@@ -246,6 +233,7 @@ class Method(nn.Module, ABC):
     columns: ClassVar[tuple[str, ...]] = ()  # fields of queries that training puts into `TokenBatch.columns`
 
     config: MethodConfig
+    choices: Any  # the inference choices in force
 
     @classmethod
     @abstractmethod
@@ -310,9 +298,15 @@ class Method(nn.Module, ABC):
         every = self.named_parameters(remove_duplicate=False)
         return frozenset(name for name, of in every if id(of) not in trained)
 
-    def routes(self, batch: TokenBatch, side: Side) -> Routes | None:
-        """Return who read what when the batch is encoded for vectors; None where nothing is routed."""
-        return None
+    def files(self, side: Side) -> tuple[str, ...]:
+        """Return the files beside that side's encoder on which its vectors depend, relative to the folder."""
+        return ()
+
+    def default_choices(self) -> Any:
+        """Return what `--set` may change (`dretrieve.options`), as it is when nothing is said."""
+        kind: type = getattr(self.config, "choices", NoChoices)
+        return kind()
 
     def choose(self, inference: Mapping[str, str | int | float | bool]) -> None:
-        """Take the inference choices (the card's with ``--set`` over them); nothing by default."""
+        """Take the inference choices: the card's with ``--set`` over them."""
+        self.choices = dataclasses.replace(self.default_choices(), **inference)

@@ -1,27 +1,27 @@
-"""The options that every method with one vector a text shares."""
+"""The options of methods on an encoder, and of those with one vector a text."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from dretrieve.errors import UsageError
-from dretrieve.options import check, option
+from dretrieve.options import NoChoices, check, option
 
 AUTO = "auto"
 POOLINGS = ("cls", "mean", "last", "max", "weightedmean", "mean_sqrt_len")  # those of `models.pooling`
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class BiEncoderConfig:
-    """What decides the vectors and the loss of a bi-encoder.
+class EncoderConfig:
+    """What decides how texts are read, and the loss's temperature.
 
-    ``auto``, 0 and "" take what the backbone says of itself (its card, or its sentence-transformers files);
-    one that says nothing gets [CLS] without normalisation, 256 tokens, title and text, as DPR has it. A
-    saved model's config holds the values taken.
+    ``auto``, 0 and "" take what the backbone says of itself (its card, or its sentence-transformers files).
+    A saved model's config holds the values taken. ``choices`` is the dataclass of what `--set` may say.
     """
 
-    pooling: str = option(AUTO, "How token states become one vector.", legal=(AUTO, *POOLINGS))
-    normalize: str = option(AUTO, "Whether vectors get length 1.", legal=(AUTO, "yes", "no"))
+    choices: ClassVar[type] = NoChoices
+
     temperature: float = option(0.0, "Divides the scores in the loss; 0: .05 if normalised, else 1.", least=0)
     query_max_len: int = option(0, "Longest query in tokens; 0 as the backbone.")
     passage_max_len: int = option(0, "Longest passage in tokens; 0 as the backbone.")
@@ -37,3 +37,11 @@ class BiEncoderConfig:
                 raise UsageError(
                     f"--{name.replace('_', '-')} {value} leaves no room for text; give 4 or more"
                 )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BiEncoderConfig(EncoderConfig):
+    """What decides the vectors of a bi-encoder; a backbone that says nothing gets [CLS], not normalised."""
+
+    pooling: str = option(AUTO, "How token states become one vector.", legal=(AUTO, *POOLINGS))
+    normalize: str = option(AUTO, "Whether vectors get length 1.", legal=(AUTO, "yes", "no"))

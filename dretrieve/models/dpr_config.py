@@ -10,6 +10,3 @@ from dretrieve.models.bi_encoder_config import BiEncoderConfig
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DprConfig(BiEncoderConfig):
     """Two encoders that start from the same backbone and then part."""
-
-
-CONFIG = DprConfig

@@ -17,8 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dretrieve.errors import UsageError
-from dretrieve.models.backbone import WITH_POOLER
+from dretrieve.models.hooks import Run
 
 PADDING = -1
 
@@ -37,7 +36,7 @@ class FeedForward(nn.Module):
 
 
 class Experts(nn.ModuleList):
-    """The experts of one layer."""
+    """The experts of one layer beside its own feed-forward part, which is expert 0."""
 
     @classmethod
     def copies(cls, layer: Any, count: int) -> Experts:
@@ -46,56 +45,71 @@ class Experts(nn.ModuleList):
             FeedForward(copy.deepcopy(layer.intermediate), copy.deepcopy(layer.output)) for _ in range(count)
         )
 
-    def by_rows(self, states: Tensor, sizes: Sequence[int]) -> Tensor:
-        """Return [B, T, D]: the first ``sizes[0]`` rows by expert 0, the next ``sizes[1]`` by expert 1."""
-        parts = states.split(list(sizes))
-        found = [expert(part) for expert, part in zip(self, parts, strict=True) if len(part)]
-        return found[0] if len(found) == 1 else torch.cat(found)
 
-    def by_tokens(self, states: Tensor, experts: Tensor, entries: Tensor | None, *, rest: bool) -> Tensor:
-        """Return [B, T, D], each token through its own expert; zeros where padding stands.
+def by_rows(run: Run, states: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Return [B, T, D]: the first ``sizes[0]`` rows by expert 0, the next ``sizes[1]`` by expert 1."""
+    parts = states.split(list(sizes))
+    found = [run(part, number) for number, part in enumerate(parts) if len(part)]
+    return found[0] if len(found) == 1 else torch.cat(found)
 
-        Args:
-            states: [B, T, D].
-            experts: [B, T] int64, `PADDING` where padding stands.
-            entries: [B, T, I], the gate's decision: 1 for the chosen expert, 0 for the others, with a
-                gradient. The chosen expert's output is multiplied by its entry. None: nothing is.
-            rest: run the other experts too, so that all entries get the gradient of sum_i entry_i FFN_i(u)
-                (eq. 3). Their entries are 0, so nothing reaches their weights and none is recorded.
-        """
-        width = states.shape[-1]
-        group = experts.reshape(-1).remainder(len(self) + 1)  # padding is the last group
-        order = group.argsort(stable=True)
-        places = order.argsort()
-        *counts, padding = counted(group, len(self) + 1)
-        rows = permuted(states.reshape(-1, width), order, places)
-        parts = rows.split([*counts, padding])
-        found = torch.cat([expert(part) for expert, part in zip(self, parts[:-1], strict=True)])
-        if entries is not None:
-            weights = permuted(entries.reshape(-1, len(self)), order, places)[: len(found)]
-            found = found * (weights * weights.detach()).sum(dim=1, keepdim=True)  # 1, the chosen one's
-            if rest:
-                found = found + self._rest(rows[: len(found)], weights, counts)
-        whole = torch.cat([found, found.new_zeros(padding, width)]) if padding else found
-        return permuted(whole, places, order).view(states.shape)
 
-    def _rest(self, rows: Tensor, weights: Tensor, counts: Sequence[int]) -> Tensor:
-        """Return zeros [N, D] whose gradient reaches the entries of the experts that were not chosen.
+def by_tokens(
+    run: Run,
+    states: Tensor,
+    experts: Tensor,
+    count: int,
+    entries: Tensor | None = None,
+    *,
+    rest: bool = False,
+) -> Tensor:
+    """Return the states, each token through its own expert; zeros where padding stands.
 
-        Args:
-            rows: [N, D], the tokens in order of their experts.
-            weights: [N, I], their entries.
-            counts: tokens of each expert.
-        """
-        total = torch.zeros_like(rows)
-        stop = 0
-        for number, (expert, count) in enumerate(zip(self, counts, strict=True)):
-            start, stop = stop, stop + count
-            with torch.no_grad():
-                others = expert(torch.cat([rows[:start], rows[stop:]]))
-            part = others * torch.cat([weights[:start, number], weights[stop:, number]]).unsqueeze(1)
-            total = total + torch.cat([part[:start], part.new_zeros(count, rows.shape[1]), part[start:]])
-        return total
+    Args:
+        run: an engine's way through an expert.
+        states: [B, T, D] or [N, D].
+        experts: [B, T] or [N] int64, `PADDING` where padding stands.
+        count: I, how many experts there are.
+        entries: [B, T, I], the gate's decision: 1 for the chosen expert, 0 for the others, with a gradient.
+            The chosen expert's output is multiplied by its entry. None: nothing is.
+        rest: run the other experts too, so that all entries get the gradient of sum_i entry_i FFN_i(u)
+            (eq. 3). Their entries are 0, so nothing reaches their weights and none is recorded.
+    """
+    width = states.shape[-1]
+    group = experts.reshape(-1).remainder(count + 1)  # padding is the last group
+    order = group.argsort(stable=True)
+    places = order.argsort()
+    *counts, padding = counted(group, count + 1)
+    rows = permuted(states.reshape(-1, width), order, places)
+    parts = rows.split([*counts, padding])[:-1]
+    trained = torch.is_grad_enabled()  # then an expert without a token gets a gradient of zeros
+    found = torch.cat([run(part, number) for number, part in enumerate(parts) if len(part) or trained])
+    if entries is not None:
+        weights = permuted(entries.reshape(-1, count), order, places)[: len(found)]
+        found = found * (weights * weights.detach()).sum(dim=1, keepdim=True)  # 1, the chosen one's
+        if rest:
+            found = found + _rest(run, rows[: len(found)], weights, counts)
+    whole = torch.cat([found, found.new_zeros(padding, width)]) if padding else found
+    return permuted(whole, places, order).view(states.shape)
+
+
+def _rest(run: Run, rows: Tensor, weights: Tensor, counts: Sequence[int]) -> Tensor:
+    """Return zeros [N, D] whose gradient reaches the entries of the experts that were not chosen.
+
+    Args:
+        run: an engine's way through an expert.
+        rows: [N, D], the tokens in order of their experts.
+        weights: [N, I], their entries.
+        counts: tokens of each expert.
+    """
+    total = torch.zeros_like(rows)
+    stop = 0
+    for number, count in enumerate(counts):
+        start, stop = stop, stop + count
+        with torch.no_grad():
+            others = run(torch.cat([rows[:start], rows[stop:]]), number)
+        part = others * torch.cat([weights[:start, number], weights[stop:, number]]).unsqueeze(1)
+        total = total + torch.cat([part[:start], part.new_zeros(count, rows.shape[1]), part[start:]])
+    return total
 
 
 def counted(groups: Tensor, count: int) -> list[int]:
@@ -127,35 +141,3 @@ def permuted(rows: Tensor, order: Tensor, places: Tensor) -> Tensor:
     """
     found: Tensor = _Permuted.apply(rows, order, places)  # type: ignore[no-untyped-call]  # torch has no types
     return found
-
-
-def specialised_layers(config: Any, every: int) -> tuple[int, ...]:
-    """Return the numbers, from 0, of the layers that get experts: those with (i + 1) mod ``every`` = 0.
-
-    Args:
-        config: of a transformers encoder.
-        every: 3 gives the layers 2, 5, 8, 11 of twelve: two shared blocks, then a specialised one.
-
-    Raises:
-        UsageError: no layer has such a number; the backbone's layers are not laid out as BERT's.
-    """
-    if config.model_type not in WITH_POOLER or getattr(config, "is_decoder", False):
-        raise UsageError(
-            f"experts take the place of feed-forward layers as BERT has them, and a {config.model_type} "
-            f"backbone is laid out otherwise; give an encoder of type {', '.join(WITH_POOLER)}"
-        )
-    layers = int(config.num_hidden_layers)
-    if every > layers:
-        raise UsageError(
-            f"--every {every} fits no layer: this backbone has {layers} layers; give 1 to {layers}"
-        )
-    return tuple(number for number in range(layers) if (number + 1) % every == 0)
-
-
-def specialise(module: nn.Module, layers: Sequence[int], count: int) -> None:
-    """Put ``count`` experts, copies of what stands there, into those layers of an encoder."""
-    encoder: Any = module
-    for number in layers:
-        layer = encoder.encoder.layer[number]
-        layer.experts = Experts.copies(layer, count)
-        del layer.intermediate, layer.output

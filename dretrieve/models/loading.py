@@ -5,35 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
 from torch import nn
 
 from dretrieve.errors import PreconditionError, VerificationError
-from dretrieve.models.backbone import WEIGHTS, explained_weights, load_module
-from dretrieve.models.base import Encoded, Method, TokenBatch
-from dretrieve.models.bi_encoder import SIDES, pooled_encoder
+from dretrieve.models.backbone import WEIGHTS, explained_weights
+from dretrieve.models.base import Method
 from dretrieve.models.config import MethodConfig
+from dretrieve.models.encoder import PRECISIONS, encoders_of
+from dretrieve.models.encoder_method import SIDES
 from dretrieve.models.places import find_model, read_card
 from dretrieve.models.plain import UNSAID
-from dretrieve.models.pooled import PooledEncoder
 from dretrieve.models.registry import check_choices, find
 from dretrieve.store.card import Choice, ModelCard, SideCard
 from dretrieve.store.seeds import fold
 from dretrieve.tokens.tokenizer import SideTokenizer
-from dretrieve.types import Side
+from dretrieve.types import Engine, Side
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-class SideEncoder(Protocol):
-    """Whatever answers with vectors: a `Method`, or a plain folder's encoder."""
-
-    def encode_side(self, batch: TokenBatch, side: Side) -> Encoded:
-        """Return the vectors of one side's texts."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +45,7 @@ class LoadedModel:
 
     name: str
     card: ModelCard
-    encoder: SideEncoder
+    encoder: Method
     tokenizers: Mapping[Side, SideTokenizer]
     device: torch.device
     precision: str
@@ -65,32 +57,20 @@ class LoadedModel:
         return self.card.fingerprint(side, self.choices)
 
     @property
-    def engine(self) -> str:
-        """What computes: ``packed`` where every encoder is of a known family, else ``transformers``."""
-        if not isinstance(self.encoder, nn.Module):
-            return type(self.encoder).__name__
-        engines = {part.engine for part in self.encoder.modules() if isinstance(part, PooledEncoder)}
-        return engines.pop() if len(engines) == 1 else "transformers"
+    def engine(self) -> Engine:
+        """What computes the next batch."""
+        return self._joined({of.engine for of in encoders_of(self.encoder)})
 
     @property
-    def attention(self) -> str:
-        """Which attention transformers' modules compute: ``sdpa`` where the family has it, else ``eager``."""
-        if not isinstance(self.encoder, nn.Module):
-            return ""
-        parts: list[Any] = [of.backbone for of in self.encoder.modules() if isinstance(of, PooledEncoder)]
-        return "+".join(sorted({str(part.config._attn_implementation) for part in parts}))
+    def ran(self) -> Engine:
+        """What has computed since the model was loaded."""
+        return self._joined({engine for of in encoders_of(self.encoder) for engine in of.ran})
 
-
-class PlainEncoder(nn.Module):
-    """The one encoder of a plain folder, for both sides."""
-
-    def __init__(self, encoder: PooledEncoder) -> None:
-        super().__init__()
-        self.encoder = encoder
-
-    def encode_side(self, batch: TokenBatch, side: Side) -> Encoded:
-        """Return one vector a text."""
-        return Encoded(self.encoder(batch))
+    def _joined(self, engines: set[Engine]) -> Engine:
+        if engines:
+            return Engine.of_all(engines)
+        kind = next((of.dtype for of in self.encoder.parameters()), torch.float32)
+        return Engine("torch", PRECISIONS[kind])
 
 
 def load_model(
@@ -115,16 +95,13 @@ def load_model(
     folder = find_model(name)
     card, note = read_card(folder)
     choices = check_choices(card, settings or {})
+    given = {choice: choices[choice] for choice in settings or {}}
     device, dtype = torch.device(device), DTYPES[precision]
     from_checkpoint = bool(card.source.get("checkpoint"))
-    if note is None:
-        method = (_at_checkpoint if from_checkpoint else find(card.method).method().load)(folder, card)
-        method.choose(choices)
-        module: Method | PlainEncoder = method
-    else:
-        module = PlainEncoder(pooled(folder, card.passage))
-    rows = embedding_rows(module)
-    ready(module, device, dtype)
+    method = (_at_checkpoint if from_checkpoint else find(card.method).method().load)(folder, card)
+    method.choose(choices)
+    rows = embedding_rows(method)
+    ready(method, device, dtype)
     places = _backbone_sides(folder, card) if from_checkpoint else dict.fromkeys(SIDES, folder)
     tokenizers = {side: open_tokenizer(places[side], card.side(side), rows) for side in SIDES}
     if UNSAID in card.source:
@@ -133,7 +110,7 @@ def load_model(
             f"({card.source['model_type']}) leaves several readings; write its card: dretrieve convert "
             f"{name} --pooling cls|mean|last --output DIR"
         )
-    return LoadedModel(name, card, module, tokenizers, device, precision, dict(settings or {}), note)
+    return LoadedModel(name, card, method, tokenizers, device, precision, given, note)
 
 
 def _at_checkpoint(folder: Path, card: ModelCard) -> Method:
@@ -189,24 +166,19 @@ def open_tokenizer(folder: Path, card: SideCard, rows: int | None = None) -> Sid
 
 def embedding_rows(module: nn.Module) -> int | None:
     """Return for how many tokens every encoder inside has embeddings; None where none says."""
-    backbones: list[Any] = [part.backbone for part in module.modules() if isinstance(part, PooledEncoder)]
+    backbones: list[Any] = [part.backbone for part in encoders_of(module)]
     tables = [backbone.get_input_embeddings() for backbone in backbones]
     return min((int(of.num_embeddings) for of in tables if hasattr(of, "num_embeddings")), default=None)
-
-
-def pooled(folder: Path, card: SideCard) -> PooledEncoder:
-    """Return the encoder of one side with its pooling, in float32 on the CPU."""
-    return pooled_encoder(load_module(folder / card.folder), card, folder / card.folder)
 
 
 def ready(module: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
     """Turn a module into one that answers: evaluation mode, no gradients, engine prepared, on its device.
 
-    What a method has beside its pooled encoders (gates, small layers) stays in float32; a method without
+    What a method has beside its encoders (gates, small layers) stays in float32; a method without
     such encoders is converted whole.
     """
     module.eval().requires_grad_(False)
-    encoders = [part for part in module.modules() if isinstance(part, PooledEncoder)]
+    encoders = encoders_of(module)
     for encoder in encoders:
         encoder.prepare(device, dtype)
     if not encoders:

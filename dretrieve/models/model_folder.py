@@ -20,9 +20,9 @@ from dretrieve.models.backbone import WEIGHTS, quiet
 from dretrieve.models.base import Method
 from dretrieve.models.head import save_head
 from dretrieve.models.plain import LEGACY_POOLINGS, head_files, side_files
-from dretrieve.models.pooled import PooledEncoder
 from dretrieve.store.atomic import filling, make_folder, write_json
 from dretrieve.store.card import ModelCard, SideCard
+from dretrieve.store.fingerprint import sha256_file
 from dretrieve.types import Side
 
 TOKENIZER_FILES = (
@@ -42,33 +42,39 @@ ENCODER_PART, SHARED = "encoder.", "shared.weight"
 TASKS: dict[Side, str] = {"query": "query", "passage": "document"}  # sentence-transformers' names
 
 
-def save_encoder(
-    folder: Path, encoding: PooledEncoder, tokenizer: Path, cards: Mapping[Side, SideCard], merged: Any = None
-) -> None:
-    """Write an encoder: weights (safetensors) and configuration, tokenizer, sentence-transformers' modules.
+def save_encoder(folder: Path, module: Any, tokenizer: Path, cards: Mapping[Side, SideCard]) -> None:
+    """Write an encoder as a plain folder: weights (safetensors), configuration, tokenizer.
 
     Args:
         folder: made if missing.
-        encoding: a transformers encoder, or the encoder of an encoder-decoder; what is behind its pooling.
+        module: a transformers encoder, or the encoder of an encoder-decoder.
         tokenizer: a folder that holds the tokenizer.
         cards: of the sides that this encoder serves; they differ in template and length at most.
-        merged: written in the backbone's place, which holds adapters.
 
     Raises:
         PreconditionError: the tokenizer's folder holds none, or the place cannot be written.
     """
-    module: nn.Module = encoding.backbone if merged is None else merged
-    encoder: Any = module
-    card = max(cards.values(), key=lambda of: of.max_tokens)
     whole = _whole(module)
     with filling(folder) as place, quiet():
         if whole is None:
-            encoder.save_pretrained(str(place))
+            module.save_pretrained(str(place))
         else:
             _save_part(place, module, whole)
-    save_tokenizer(folder, tokenizer, card)
+    save_tokenizer(folder, tokenizer, max(cards.values(), key=lambda of: of.max_tokens))
+
+
+def save_modules(folder: Path, encoder: Any, module: Any, cards: Mapping[Side, SideCard]) -> None:
+    """Write beside an encoder's files what sentence-transformers reads: its modules, lengths and prompts.
+
+    Args:
+        folder: where `save_encoder` wrote.
+        encoder: the `PooledEncoder`.
+        module: what was written of it.
+        cards: of the sides that it serves.
+    """
+    card = next(iter(cards.values()))
     kinds = [("", "Transformer"), ("1_Pooling", "Pooling")]
-    kinds += save_head(folder, encoding.head, card.settings.get("head", ()))
+    kinds += save_head(folder, encoder.head, card.settings.get("head", ()))
     if card.normalize:
         kinds.append((f"{len(kinds)}_Normalize", "Normalize"))
         make_folder(folder / kinds[-1][0])
@@ -77,9 +83,9 @@ def save_encoder(
         for place, (path, kind) in enumerate(kinds)
     ]
     write_json(folder / "modules.json", modules)
-    write_json(folder / "sentence_bert_config.json", _transformer(cards, whole))
+    write_json(folder / "sentence_bert_config.json", _transformer(cards, _whole(module)))
     pooling = {name: key == card.pooling for name, key in LEGACY_POOLINGS.items()}
-    width = {"word_embedding_dimension": int(encoder.config.hidden_size)}
+    width = {"word_embedding_dimension": int(module.config.hidden_size)}
     write_json(folder / "1_Pooling" / "config.json", width | pooling)
     prompts = {TASKS[side]: prompt_of(of) or "" for side, of in cards.items()}
     alone = next(iter(prompts)) if len(set(prompts.values())) == 1 and any(prompts.values()) else None
@@ -190,20 +196,20 @@ def _set_side(path: Path, card: SideCard) -> None:
     write_json(path, config | said)
 
 
-def with_checksums(card: ModelCard, folder: Path) -> ModelCard:
-    """Return the card with the checksums of each side's weights, configuration and tokenizer."""
-
-    def side(of: SideCard) -> SideCard:
-        place = folder / of.folder
-        behind = [name for path in of.settings.get("head", ()) for name in head_files(place, path)]
-        return of.with_hashes(folder, (*side_files(place), *behind))
-
-    return replace(card, query=side(card.query), passage=side(card.passage))
-
-
 def save_model(method: Method, folder: Path, training: dict[str, Any] | None = None) -> ModelCard:
-    """Write the model with its card, the card last; return the card."""
+    """Write the model with its card, the card last; return the card.
+
+    The card holds the checksums of each side's weights, configuration, tokenizer and parts.
+    """
     method.save(folder)
-    card = with_checksums(replace(method.card(), training=training or {}), folder)
+    card = replace(method.card(), training=training or {})
+
+    def side(of: SideCard, name: Side) -> SideCard:
+        place = folder / of.folder
+        behind = [file for path in of.settings.get("head", ()) for file in head_files(place, path)]
+        parts = {file: sha256_file(folder / file) for file in method.files(name)}
+        return replace(of.with_hashes(folder, (*side_files(place), *behind)), parts=parts)
+
+    card = replace(card, query=side(card.query, "query"), passage=side(card.passage, "passage"))
     card.save(folder)
     return card

@@ -4,8 +4,7 @@ Linear layers, norms and activations see only real tokens. Attention runs over g
 length, so that it needs no mask either; on a GPU over the whole batch at once where torch has
 variable-length attention. On a CPU in bfloat16 the attention of a group is two batched products around
 `kernels.softmax`, which costs a third of torch's fused form. Everything is written into buffers that a
-thread keeps: fresh memory for every layer costs as much as the arithmetic in it. Where a layer has experts
-(`models.experts`), a route says which of them reads a token, and each reads its own tokens only.
+thread keeps: fresh memory for every layer costs as much as the arithmetic in it.
 
 The result equals that of the transformers module whose weights are taken (a test says how closely);
 `supported` says which modules those are.
@@ -14,10 +13,10 @@ The result equals that of the transformers module whose weights are taken (a tes
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +25,7 @@ from torch.nn import functional
 
 from dretrieve.kernels.softmax import softmax_squares
 from dretrieve.models.base import TokenBatch
+from dretrieve.models.hooks import Hooks, KeysValues, Layout
 from dretrieve.models.packed_linear import PackedLinear, Workspace
 from dretrieve.models.packing import pack
 
@@ -34,6 +34,7 @@ from dretrieve.models.packing import pack
 ENGINE_VERSION = 3
 # How the position of the first token is numbered, by transformers' model type.
 FAMILIES = {"bert": 0, "roberta": 1, "xlm-roberta": 1}
+BY_LENGTH = "sdpa by length"
 # Scores of one block of attention: half a mebibyte, so that they stay in the processor's own cache.
 BLOCK_SCORES = 1 << 18
 # oneDNN compiles code for every new shape (half a millisecond) and keeps it (a megabyte): on a CPU the
@@ -67,20 +68,6 @@ def supported(module: nn.Module) -> bool:
     return all(type(part) is nn.Linear for part in linear)
 
 
-class Route(Protocol):
-    """Says which expert reads a token."""
-
-    def __call__(self, layer: int, states: Tensor, lengths: Sequence[int]) -> int | Tensor:
-        """Return the expert of all tokens, or that of each [N].
-
-        Args:
-            layer: number of a layer with experts.
-            states: [N, D], the input of its feed-forward part.
-            lengths: tokens per text, in order.
-        """
-        ...
-
-
 class Norm:
     """A layer norm over the rows of [N, D]; ``part`` is transformers' own."""
 
@@ -107,12 +94,12 @@ class FeedForward:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """The weights of one layer; more than one feed-forward part where it has experts."""
+    """The weights of one layer: its own feed-forward part, then the experts beside it."""
 
     qkv: PackedLinear
     out: PackedLinear
     out_norm: Norm
-    experts: tuple[FeedForward, ...]
+    parts: tuple[FeedForward, ...]
 
 
 class PackedEncoder:
@@ -122,9 +109,16 @@ class PackedEncoder:
         module: one that is `supported`, weights in float32 for best results.
         device: where to compute.
         dtype: float32, bfloat16 or (GPU only) float16.
+        experts: by number of the layer, feed-forward parts beside its own.
     """
 
-    def __init__(self, module: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        device: torch.device,
+        dtype: torch.dtype,
+        experts: Mapping[str, Iterable[Any]] | None = None,
+    ) -> None:
         source: Any = module
         config = source.config
         self.device, self.dtype = device, dtype
@@ -143,7 +137,10 @@ class PackedEncoder:
             first = FAMILIES[config.model_type] and int(parts.padding_idx) + 1
             self._positions = self._taken(parts.position_embeddings.weight[first:] + kind)
             self._norm = Norm(parts.LayerNorm, device, dtype)
-            self._layers = [self._layer(layer, scale) for layer in source.encoder.layer]
+            self._layers = [
+                self._layer(layer, [layer, *(experts or {}).get(str(number), ())], scale)
+                for number, layer in enumerate(source.encoder.layer)
+            ]
 
     def _taken(self, weight: Tensor) -> Tensor:
         return weight.detach().to(self.device, self.dtype, copy=True).contiguous()
@@ -151,7 +148,7 @@ class PackedEncoder:
     def _pair(self, part: Any, scale: float = 1.0) -> tuple[Tensor, Tensor]:
         return self._taken((part.weight * scale).t()), self._taken(part.bias * scale)
 
-    def _layer(self, layer: Any, scale: float) -> Layer:
+    def _layer(self, layer: Any, parts: Sequence[Any], scale: float) -> Layer:
         own = layer.attention.self
         query, key, value = self._pair(own.query, scale), self._pair(own.key), self._pair(own.value)
         return Layer(
@@ -160,57 +157,50 @@ class PackedEncoder:
             ),
             out=PackedLinear(*self._pair(layer.attention.output.dense)),
             out_norm=Norm(layer.attention.output.LayerNorm, self.device, self.dtype),
-            experts=tuple(
+            parts=tuple(
                 FeedForward(
                     PackedLinear(*self._pair(part.intermediate.dense)),
                     PackedLinear(*self._pair(part.output.dense)),
                     Norm(part.output.LayerNorm, self.device, self.dtype),
                 )
-                for part in getattr(layer, "experts", [layer])
+                for part in parts
             ),
         )
 
     @property
-    def max_positions(self) -> int:
-        """The longest text that has positions."""
-        return len(self._positions)
+    def attention(self) -> str:
+        """Which attention runs where no hook gives keys and values."""
+        if self._varlen is not None:
+            return "varlen"
+        return "own" if self._own_softmax else BY_LENGTH
 
-    def __call__(self, batch: TokenBatch, route: Route | None = None) -> tuple[Tensor, list[int], Tensor]:
-        """Return the last layer's states.
+    def __call__(self, batch: TokenBatch, hooks: Hooks | None = None) -> tuple[Tensor, Layout, str]:
+        """Return the last layer's states [N, D] of the real tokens, where they stand, and the attention.
 
-        Args:
-            batch: the texts.
-            route: asked at each layer with experts, in order; needed only where there are any.
-
-        Returns:
-            states [N, D] of the real tokens, texts of equal length beside each other; the texts' lengths in
-            that order; for each text of the batch its place in that order [B].
+        Texts of equal length stand beside each other.
         """
         with torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
-            return self._encode(batch, route)
+            return self._encode(batch, hooks)
 
-    def _encode(self, batch: TokenBatch, route: Route | None) -> tuple[Tensor, list[int], Tensor]:
-        ids, positions, lengths, places = pack(batch)
+    def _encode(self, batch: TokenBatch, hooks: Hooks | None) -> tuple[Tensor, Layout, str]:
+        ids, positions, lengths, order = pack(batch)
         rows = len(ids)
         if self.device.type == "cpu":  # more rows, of no text
             ids, positions = (functional.pad(part, [0, -rows % ROWS_STEP]) for part in (ids, positions))
+        layout = Layout(batch.mask, lengths, order)
         states = functional.embedding(self._sent(ids), self._words)
         states.add_(functional.embedding(self._sent(positions), self._positions))
         states = self._norm(states)
-        attend = self._attention(lengths)
+        attend, attention = self._attention(lengths), self.attention
         buffers = self._workspace()
         for number, layer in enumerate(self._layers):
-            states = self._attended(layer, states, attend, buffers)
-            if len(layer.experts) == 1:
-                states = self._feed_forward(layer.experts[0], states, buffers)
-                continue
-            assert route is not None, "a layer has experts"
-            experts = route(number, states[:rows], lengths)
-            if isinstance(experts, int):
-                states = self._feed_forward(layer.experts[experts], states, buffers)
-            else:
-                states = self._grouped(layer, states, experts, buffers)
-        return states[:rows], lengths, places
+            before = hooks.keys_values(number, states[:rows], layout) if hooks is not None else None
+            attention = attention if before is None else BY_LENGTH
+            qkv, context = layer.qkv(states, buffers, "qkv"), buffers.take("context", states, *states.shape)
+            attend(qkv, context, buffers, None if before is None else self._before(before, layout))
+            states = layer.out_norm(layer.out(context, buffers, "attended", plus=states))
+            states = self._fed(number, layer, states, layout, hooks, buffers)
+        return states[:rows], layout, attention
 
     def _sent(self, indices: Tensor) -> Tensor:
         """Return the indices on the device; the copy does not hold up the thread that feeds it."""
@@ -223,72 +213,106 @@ class PackedEncoder:
             self._threads.buffers = Workspace()
         return self._threads.buffers  # type: ignore[no-any-return]  # a thread-local has no declared type
 
-    def _attended(self, layer: Layer, states: Tensor, attend: Any, buffers: Workspace) -> Tensor:
-        rows, width = states.shape
-        qkv = layer.qkv(states, buffers, "qkv")
-        context = attend(qkv, buffers.take("context", states, rows, width), buffers)
-        return layer.out_norm(layer.out(context, buffers, "attended", plus=states))
-
     def _feed_forward(self, part: FeedForward, states: Tensor, buffers: Workspace) -> Tensor:
         inner = part.up(states, buffers, "inner", gelu=True)
         return part.norm(part.down(inner, buffers, "fed", plus=states))
 
-    def _grouped(self, layer: Layer, states: Tensor, experts: Tensor, buffers: Workspace) -> Tensor:
-        """Return the states after each token's own expert; experts [N], states [N or more rows, D]."""
-        order = experts.argsort(stable=True)
-        numbers = torch.arange(len(layer.experts), device=self.device)
-        counts = (experts == numbers.unsqueeze(1)).sum(dim=1).tolist()
-        found = torch.empty_like(states)
-        found[len(experts) :] = 0
-        for part, chosen in zip(layer.experts, order.split(counts), strict=True):
-            if len(chosen):
-                step = len(chosen) % ROWS_STEP if self.device.type == "cpu" else 0
-                rows = len(chosen) + (ROWS_STEP - step if step else 0)
-                mine = buffers.take("mine", states, rows, states.shape[1])
-                mine[len(chosen) :] = 0
-                torch.index_select(states, 0, chosen, out=mine[: len(chosen)])
-                found.index_copy_(0, chosen, self._feed_forward(part, mine, buffers)[: len(chosen)])
-        return found
+    def _fed(
+        self,
+        number: int,
+        layer: Layer,
+        states: Tensor,
+        layout: Layout,
+        hooks: Hooks | None,
+        buffers: Workspace,
+    ) -> Tensor:
+        """Return the states after the layer's feed-forward part, or what the hook puts in its place."""
+        assert layout.lengths is not None
+        real = states[: sum(layout.lengths)]
 
-    def _attention(self, lengths: list[int]) -> Any:
-        """Return the function (qkv, context, buffers) -> context for texts of these lengths."""
-        if self._varlen is not None:
-            bounds = self._sent(torch.tensor([0, *np.cumsum(lengths)], dtype=torch.int32))
-            longest = max(lengths)
-            dim = self._head_dim
+        def run(some: Tensor, part: int) -> Tensor:
+            return self._feed_forward(layer.parts[part], self._stepped(some, buffers), buffers)[: len(some)]
 
-            def at_once(qkv: Tensor, context: Tensor, buffers: Workspace) -> Tensor:
-                # The kernel takes heads of a multiple of 8 numbers; zeros behind them change no product.
-                parts = functional.pad(qkv.view(len(qkv), 3, self.num_heads, dim), (0, -dim % 8))
-                query, key, value = parts.unbind(1)
-                found: Tensor = self._varlen(
-                    query, key, value, bounds, bounds, longest, longest, scale=dim**-0.5
-                )
-                return found[..., :dim].reshape(context.shape)
+        found = hooks.feed_forward(number, real, layout, run) if hooks is not None else None
+        if found is None:
+            return self._feed_forward(layer.parts[0], states, buffers)
+        return functional.pad(found, [0, 0, 0, len(states) - len(found)])
 
-            return at_once
+    def _stepped(self, rows: Tensor, buffers: Workspace) -> Tensor:
+        """Return the rows with zeros behind them, up to a number of rows that is known."""
+        more = -len(rows) % ROWS_STEP if self.device.type == "cpu" else 0
+        if more == 0:
+            return rows
+        mine = buffers.take("mine", rows, len(rows) + more, rows.shape[1])
+        mine[len(rows) :] = 0
+        mine[: len(rows)] = rows
+        return mine
+
+    def _before(self, before: KeysValues, layout: Layout) -> KeysValues:
+        """Return a hook's keys and values in the engine's own form: [B, P, D] both, in the packed order."""
+        keys, values = (
+            layout.of_texts(of) if of.dim() == 3 else of.expand(len(layout.mask), -1, -1)
+            for of in (part.to(self.device, self.dtype) for part in before)
+        )
+        return keys, values
+
+    def _attention(self, lengths: list[int]) -> Callable[..., None]:
+        """Return the function that fills ``context`` [N, D] for texts of these lengths.
+
+        It takes qkv [N, 3 * D], the context, buffers, and the keys and values before a text's own, or None.
+        """
         groups = [(length, len(list(same))) for length, same in groupby(lengths)]
 
-        def by_groups(qkv: Tensor, context: Tensor, buffers: Workspace) -> Tensor:
-            start = 0
+        def by_groups(qkv: Tensor, context: Tensor, buffers: Workspace, before: KeysValues | None) -> None:
+            row = text = 0
             for length, texts in groups:
-                stop = start + length * texts
-                if self._own_softmax:
-                    self._attend_blocks(qkv[start:stop], context[start:stop], length, buffers)
+                rows, some = slice(row, row + length * texts), slice(text, text + texts)
+                if before is None and self._own_softmax:
+                    self._attend_blocks(qkv[rows], context[rows], length, buffers)
                 else:
-                    self._attend_group(qkv[start:stop], context[start:stop], length)
-                start = stop
-            context[start:] = 0
-            return context
+                    pair = None if before is None else (before[0][some], before[1][some])
+                    self._attend_group(qkv[rows], context[rows], length, pair)
+                row, text = rows.stop, some.stop
+            context[row:] = 0
 
-        return by_groups
+        if self._varlen is None:
+            return by_groups
+        bounds = self._sent(torch.tensor([0, *np.cumsum(lengths)], dtype=torch.int32))
+        longest, dim = max(lengths), self._head_dim
 
-    def _attend_group(self, qkv: Tensor, context: Tensor, length: int) -> None:
-        """Attention inside texts of one length, by torch. qkv [n·L, 3·D], context [n·L, D] is filled."""
-        split = qkv.view(-1, length, 3, self.num_heads, context.shape[1] // self.num_heads)
+        def at_once(qkv: Tensor, context: Tensor, buffers: Workspace, before: KeysValues | None) -> None:
+            if before is not None:
+                by_groups(qkv, context, buffers, before)
+                return
+            # The kernel takes heads of a multiple of 8 numbers; zeros behind them change no product.
+            parts = functional.pad(qkv.view(len(qkv), 3, self.num_heads, dim), (0, -dim % 8))
+            query, key, value = parts.unbind(1)
+            found: Tensor = self._varlen(query, key, value, bounds, bounds, longest, longest, scale=dim**-0.5)
+            context.copy_(found[..., :dim].reshape(context.shape))
+
+        return at_once
+
+    def _attend_group(
+        self, qkv: Tensor, context: Tensor, length: int, before: KeysValues | None = None
+    ) -> None:
+        """Attention inside texts of one length, by torch.
+
+        Args:
+            qkv: [n * L, 3 * D].
+            context: [n * L, D] is filled.
+            length: L.
+            before: keys and values [n, P, D] that stand before each text's own.
+        """
+        split = qkv.view(-1, length, 3, self.num_heads, self._head_dim)
         query, key, value = split.permute(2, 0, 3, 1, 4)
-        found = functional.scaled_dot_product_attention(query, key, value)
-        context.view(-1, length, self.num_heads, found.shape[-1]).copy_(found.transpose(1, 2))
+        if before is not None:
+            key, value = (
+                torch.cat([of.view(*of.shape[:2], self.num_heads, -1).transpose(1, 2), own], dim=2)
+                for of, own in zip(before, (key, value), strict=True)
+            )
+        scale = 1.0 if self._own_softmax else None  # else it is in the query weights
+        found = functional.scaled_dot_product_attention(query, key, value, scale=scale)
+        context.view(-1, length, self.num_heads, self._head_dim).copy_(found.transpose(1, 2))
 
     def _attend_blocks(self, qkv: Tensor, context: Tensor, length: int, buffers: Workspace) -> None:
         """The same in bfloat16 on the CPU, a few texts at a time; the scale is in the query weights."""

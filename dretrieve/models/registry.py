@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,32 +17,78 @@ if TYPE_CHECKING:
     from dretrieve.store.card import ModelCard
 
 
+GROUP = "dretrieve.methods"  # entry points of packages that bring a method of their own
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Where a method lives: ``METHOD`` in ``module``, its config class ``CONFIG`` in ``module_config``."""
+    """Where a method lives, each place as ``module:Name``.
 
-    module: str
-    text: str
+    Attributes:
+        place: its class (imports torch).
+        config_place: its config dataclass, in a module without torch; empty: the class's ``config_class``.
+        text: one line of help.
+        example: what stands behind ``dretrieve train METHOD`` in the help.
+        explanation: a function of `jobs.explain.Explain`'s form; empty where there is nothing to explain.
+    """
+
+    place: str
+    config_place: str = ""
+    text: str = ""
+    example: str = "--backbone minilm --data work/squad:train --dev work/squad:dev --output model"
+    explanation: str = ""
 
     def method(self) -> type[Method]:
         """Return the method's class (imports torch)."""
-        return import_module(f"dretrieve.models.{self.module}").METHOD  # type: ignore[no-any-return]
+        found: type[Method] = load(self.place)
+        return found
 
     def config(self) -> type:
-        """Return the method's config dataclass (imports no torch)."""
-        return import_module(f"dretrieve.models.{self.module}_config").CONFIG  # type: ignore[no-any-return]
+        """Return the method's config dataclass (imports no torch where the entry names its place)."""
+        found: type = load(self.config_place) if self.config_place else self.method().config_class
+        return found
 
     def choices(self) -> type:
-        """Return the dataclass of what the method leaves open after training (imports no torch)."""
-        module = import_module(f"dretrieve.models.{self.module}_config")
-        return getattr(module, "CHOICES", NoChoices)
+        """Return the dataclass of what the method leaves open after training."""
+        return getattr(self.config(), "choices", NoChoices)
+
+
+def load(place: str) -> Any:
+    """Return what stands at ``module:Name``."""
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)
+
+
+def _ours(name: str, kind: str, text: str, **more: str) -> Entry:
+    module = f"dretrieve.models.{name}"
+    return Entry(f"{module}:{kind}", f"{module}_config:{kind}Config", text, **more)
 
 
 METHODS: dict[str, Entry] = {
-    "shared": Entry("shared", "one encoder for queries and passages"),
-    "dpr": Entry("dpr", "two encoders, one for each side"),
-    "taser": Entry("taser", "one encoder, some of whose layers have experts"),
+    "shared": _ours("shared", "Shared", "one encoder for queries and passages"),
+    "dpr": _ours(
+        "dpr",
+        "Dpr",
+        "two encoders, one for each side",
+        example="--backbone minilm --data work/hard.jsonl --train-group-size 2 --output model",
+    ),
+    "taser": _ours(
+        "taser",
+        "Taser",
+        "one encoder, some of whose layers have experts",
+        example="--backbone minilm --data work/hard.jsonl --router det --layer-decay 0.8 --output model",
+        explanation="dretrieve.jobs.explain_routing:explain",
+    ),
 }
+
+
+@cache
+def methods() -> dict[str, Entry]:
+    """Return the methods here, and those of installed packages: entry points ``name = "module:Class"``."""
+    from importlib.metadata import entry_points
+
+    found = {of.name: Entry(of.value, text=f"of {of.module}") for of in entry_points(group=GROUP)}
+    return found | METHODS
 
 
 def find(name: str) -> Entry:
@@ -50,9 +97,10 @@ def find(name: str) -> Entry:
     Raises:
         UsageError: there is none; the message lists them.
     """
-    entry = METHODS.get(name.replace("-", "_"))
+    name = name.replace("-", "_")
+    entry = METHODS.get(name) or methods().get(name)
     if entry is None:
-        raise UsageError(f"there is no method '{name}'; there are {', '.join(METHODS)}")
+        raise UsageError(f"there is no method '{name}'; there are {', '.join(methods())}")
     return entry
 
 
@@ -63,15 +111,10 @@ def check_choices(card: ModelCard, settings: Mapping[str, Any]) -> dict[str, Any
         UsageError: a name that the model does not have, a value that its method does not allow.
     """
     chosen = card.chosen(settings)
-    kind = METHODS[card.method].choices() if card.method in METHODS else NoChoices
-    if settings and kind is not NoChoices:
-        read_settings(kind, settings, f"the method '{card.method}'")
-    for name, value in settings.items():
-        if type(value) is not type(card.inference[name]):
-            raise UsageError(
-                f"--set {name}={value}: the model has {name}={card.inference[name]}; give its like"
-            )
-    return chosen
+    if not settings:
+        return chosen
+    read: Any = read_settings(find(card.method).choices(), settings, f"the method '{card.method}'")
+    return chosen | {name: getattr(read, name) for name in settings}
 
 
 def check_method(path: Path, card: ModelCard) -> None:
@@ -80,12 +123,10 @@ def check_method(path: Path, card: ModelCard) -> None:
     Raises:
         DataError: names the card's file, the entry and what is expected.
     """
-    from dretrieve.store.card import (
-        from_json,
-    )  # numpy stands behind it, and the command line's help needs none
+    from dretrieve.store.card import from_json  # numpy stands behind it, and help needs none
 
-    if card.method not in METHODS:
-        raise DataError(f"{path} is of the method '{card.method}'; there are {', '.join(METHODS)}")
+    if card.method not in METHODS and card.method not in methods():
+        raise DataError(f"{path} is of the method '{card.method}'; there are {', '.join(methods())}")
     try:
         from_json(find(card.method).config(), dict(card.method_config), "method_config")
     except (ValueError, UsageError) as error:

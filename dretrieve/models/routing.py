@@ -21,13 +21,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dretrieve.models.base import TokenBatch
 from dretrieve.models.experts import PADDING
+from dretrieve.models.hooks import Layout
+from dretrieve.types import Side
 
 Unit = Literal["seq", "tok"]
 INITIAL_DEVIATION = 0.02
@@ -38,14 +41,38 @@ class Decision:
     """What the gate of one layer decided.
 
     Attributes:
-        experts: [B, T] int64, `PADDING` where padding stands.
-        entries: [B, T, I], the one-hot with the gradient of the soft probabilities.
-        entropy: [B] in nats, ≥ 0: of the text's one decision, or the mean over its real tokens.
+        experts: [B, T] int64, `PADDING` where padding stands; [N] where states are packed.
+        entries: [B, T, I] or [N, I], the one-hot with the gradient of the soft probabilities.
+        entropy: [B] in nats, ≥ 0: of the text's one decision, or the mean over its real tokens (packed: [N]).
     """
 
     experts: Tensor
     entries: Tensor
     entropy: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """Which expert read which token.
+
+    Attributes:
+        layers: [L] numbers of the layers with experts, from 0, ascending.
+        experts: [L, B, T] int64, the expert that read the token; -1 where padding stands.
+        num_experts: in each layer.
+    """
+
+    layers: tuple[int, ...]
+    experts: Tensor
+    num_experts: int
+
+
+@runtime_checkable
+class Routed(Protocol):
+    """A method whose layers have experts."""
+
+    def routes(self, batch: TokenBatch, side: Side) -> Routes | None:
+        """Return who read what when the batch is encoded for vectors; None where nothing is routed."""
+        ...
 
 
 class Router(nn.Module):
@@ -66,6 +93,7 @@ class Router(nn.Module):
     ) -> None:
         super().__init__()
         self.unit: Unit = unit
+        self.layers = tuple(layers)
         self._place = {layer: 0 if shared else place for place, layer in enumerate(layers)}
         gates = [nn.Linear(dim, num_experts) for _ in range(1 if shared else len(layers))]
         for gate in gates:
@@ -77,40 +105,26 @@ class Router(nn.Module):
         found: Tensor = self.gates[self._place[layer]](states.float())
         return found
 
-    def forward(self, layer: int, states: Tensor, mask: Tensor) -> Decision:
+    def forward(self, layer: int, states: Tensor, layout: Layout) -> Decision:
         """Return the layer's decision; in training mode with noise.
 
         Args:
             layer: its number.
-            states: [B, T, D], the input of its feed-forward part.
-            mask: [B, T] bool, True = real token.
+            states: [B, T, D] or [N, D], the input of its feed-forward part.
+            layout: of the states.
         """
+        of_text = self.unit == "seq"
         with torch.autocast(states.device.type, enabled=False):
-            if self.unit == "seq":
-                first = mask.to(torch.uint8).argmax(dim=1)
-                logits = self.logits(layer, states[torch.arange(len(states), device=states.device), first])
-                of_texts = entropy(logits)
-                logits = logits.unsqueeze(1)
-            else:
-                logits = self.logits(layer, states)
-                of_texts = (entropy(logits) * mask).sum(dim=1) / mask.sum(dim=1)
+            logits = self.logits(layer, layout.first(states) if of_text else states)
             chosen, entries = straight_through(logits, noisy=self.training)
-        chosen = chosen.expand(mask.shape).masked_fill(~mask, PADDING)
-        return Decision(chosen, entries.expand(*mask.shape, -1), of_texts)
-
-    def packed(self, layer: int, states: Tensor, lengths: Sequence[int]) -> Tensor:
-        """Return each token's expert [N] for texts that stand one after the other, without noise.
-
-        Args:
-            layer: its number.
-            states: [N, D].
-            lengths: tokens per text.
-        """
-        if self.unit == "tok":
-            return self.logits(layer, states).argmax(dim=-1)
-        sizes = torch.tensor(lengths, device=states.device)
-        starts = sizes.cumsum(0) - sizes
-        return self.logits(layer, states[starts]).argmax(dim=-1).repeat_interleave(sizes)
+            entropies = entropy(logits)
+        if of_text:
+            chosen, entries = layout.spread(chosen), layout.spread(entries)
+        elif layout.lengths is None:
+            entropies = (entropies * layout.mask).sum(dim=1) / layout.mask.sum(dim=1)
+        if layout.lengths is None:
+            chosen = chosen.masked_fill(~layout.mask, PADDING)
+        return Decision(chosen, entries, entropies)
 
 
 def straight_through(logits: Tensor, *, noisy: bool) -> tuple[Tensor, Tensor]:

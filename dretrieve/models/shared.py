@@ -9,28 +9,17 @@ from __future__ import annotations
 
 import copy
 import warnings
-from pathlib import Path
 from typing import Any, Self
 
 from torch import nn
 
 from dretrieve.errors import UsageError
-from dretrieve.models.backbone import load_module
 from dretrieve.models.base import Encoded, TokenBatch
-from dretrieve.models.bi_encoder import (
-    SIDES,
-    BiEncoder,
-    check_positions,
-    one_encoder,
-    pack_pair,
-    pooled_encoder,
-    settled,
-    side_card,
-)
+from dretrieve.models.bi_encoder import BiEncoder
 from dretrieve.models.config import MethodConfig
-from dretrieve.models.model_folder import save_encoder
+from dretrieve.models.encoder import Encoder, PooledEncoder
+from dretrieve.models.encoder_method import Backbone, pack_pair, pooled_encoder
 from dretrieve.models.shared_config import SharedConfig
-from dretrieve.store.card import ModelCard, SideCard
 from dretrieve.types import Side
 
 
@@ -39,54 +28,29 @@ class Shared(BiEncoder):
 
     name = "shared"
     config_class = SharedConfig
+    keeps_head = True
     config: SharedConfig
+    encoder: PooledEncoder
 
-    def __init__(
-        self,
-        config: SharedConfig,
-        cards: dict[Side, SideCard],
-        module: nn.Module,
-        tokenizer: Path,
-        backbone_name: str,
-    ) -> None:
-        super().__init__(config, cards, {"query": tokenizer, "passage": tokenizer}, backbone_name)
-        check_positions(module, cards["passage"])
-        self.encoder = pooled_encoder(module, cards["query"], tokenizer)
+    def __init__(self, config: SharedConfig, backbone: Backbone) -> None:
+        super().__init__(config, backbone)
+        self.encoder = pooled_encoder(self, backbone, "query")
 
     @classmethod
     def build(cls, config: MethodConfig, backbone: str) -> Self:
-        """Return the method on a backbone: a plain folder or a model with one encoder.
+        """Return the method on a backbone, with fresh adapters if they are to be trained."""
+        method = super().build(config, backbone)
+        if method.config.lora:  # a saved model has them in its weights
+            method.encoder.backbone = with_adapters(method.encoder.backbone, method.config)
+        return method
 
-        Raises:
-            PreconditionError: the backbone is a model with an encoder for each side.
-        """
-        assert isinstance(config, SharedConfig)
-        folder, known = one_encoder(backbone)
-        cards = {side: side_card(config, known, side) for side in SIDES}
-        module = load_module(folder)
-        if config.lora:
-            module = with_adapters(module, config)
-        return cls(settled(config, cards["query"], cards["passage"]), cards, module, folder, backbone)
-
-    @classmethod
-    def load(cls, folder: Path, card: ModelCard) -> Self:
-        """Return the model that `save` wrote."""
-        cards: dict[Side, SideCard] = {"query": card.query, "passage": card.passage}
-        place = folder / card.query.folder
-        config = SharedConfig(**card.method_config)
-        return cls(config, cards, load_module(place), place, str(card.source.get("backbone", folder)))
-
-    def save(self, folder: Path) -> None:
-        """Write the encoder, adapters merged."""
-        module: Any = self.encoder.backbone
-        adapted = hasattr(module, "merge_and_unload")
-        merged = copy.deepcopy(module).merge_and_unload() if adapted else None
-        save_encoder(folder, self.encoder, self.tokenizers["query"], self.cards, merged)
-
-    @property
-    def dim(self) -> int:
-        """Numbers per vector."""
-        return self.encoder.dim
+    def written(self, encoder: Encoder) -> nn.Module:
+        """Return the backbone, adapters merged."""
+        module: Any = encoder.backbone
+        if not hasattr(module, "merge_and_unload"):
+            return encoder.backbone
+        merged: nn.Module = copy.deepcopy(module).merge_and_unload()
+        return merged
 
     def encode_side(self, batch: TokenBatch, side: Side) -> Encoded:
         """Return [B, dim]; both sides are encoded alike."""
@@ -125,6 +89,3 @@ def with_adapters(module: nn.Module, config: SharedConfig) -> nn.Module:
         warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by its older names
         found: nn.Module = get_peft_model(module, adapters)
     return found
-
-
-METHOD = Shared

@@ -23,6 +23,3 @@ class SharedConfig(BiEncoderConfig):
         BiEncoderConfig.__post_init__(self)
         if self.lora and self.lora_r < 1:
             raise UsageError(f"--lora-r {self.lora_r} must be 1 or more")
-
-
-CONFIG = SharedConfig

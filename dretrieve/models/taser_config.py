@@ -73,6 +73,3 @@ class TaserConfig(BiEncoderConfig):
     def learned(self) -> bool:
         """Whether gates choose."""
         return self.routed and self.router in ("seq", "tok")
-
-
-CONFIG = TaserConfig

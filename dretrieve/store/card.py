@@ -33,6 +33,7 @@ class SideCard:
         folder: of the side's encoder and tokenizer, relative to the card.
         files: name (relative to ``folder``) to SHA-256 of every file the side's vectors depend on:
             weights, backbone configuration, tokenizer.
+        parts: the same for what the method has beside its encoder, relative to the card.
         template: how a record becomes a string: ``{title}`` and ``{text}``, prompts included; an empty
             title takes the white space beside it along. With ``pair``, title and text are a tokenizer pair.
         pair: title and text are encoded as a pair with the tokenizer's separator (DPR, TASER).
@@ -47,6 +48,7 @@ class SideCard:
 
     folder: str = "."
     files: Mapping[str, str] = field(default_factory=dict)
+    parts: Mapping[str, str] = field(default_factory=dict)
     template: str = "{title} {text}"
     pair: bool = False
     max_tokens: int = 256
@@ -122,6 +124,8 @@ class ModelCard:
         both: tuple[Side, ...] = ("query", "passage")
         mine = {name: value for name, value in chosen.items() if side in self.inference_sides.get(name, both)}
         described = {name: value for name, value in asdict(self.side(side)).items() if name != "folder"}
+        if not described["parts"]:  # which the cards of earlier releases do not name
+            del described["parts"]
         content = {
             "method": self.method,
             "side": described,
@@ -185,8 +189,8 @@ class ModelCard:
                     f"{folder / CARD} lists no files of its {name} side, so nothing says whether its weights "
                     "are whole; save or convert the model again"
                 )
-            for listed, expected in side.files.items():
-                file = folder / side.folder / listed
+            files = {folder / side.folder / listed: expected for listed, expected in side.files.items()}
+            for file, expected in (files | {folder / of: sha for of, sha in side.parts.items()}).items():
                 if file not in seen:
                     seen[file] = sha256_file(file) if file.is_file() else ""
                 if seen[file] != expected:
@@ -196,7 +200,7 @@ class ModelCard:
 
 
 def _places(side: SideCard) -> list[str]:
-    return [side.folder, *side.files]
+    return [side.folder, *side.files, *side.parts]
 
 
 def from_json(kind: Any, value: object, name: str = "") -> Any:

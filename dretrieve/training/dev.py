@@ -19,8 +19,8 @@ from dretrieve.metrics.judged import judge
 from dretrieve.metrics.measure import Measure
 from dretrieve.metrics.registry import parse_measures
 from dretrieve.models.base import Method
+from dretrieve.models.encoder import prepared
 from dretrieve.models.loading import DTYPES, LoadedModel
-from dretrieve.models.pooled import prepared
 from dretrieve.runs.search import search_arrays
 from dretrieve.store.fingerprint import sha256_bytes
 from dretrieve.store.seeds import generator

@@ -37,7 +37,7 @@ from dretrieve.errors import DretrieveError, PreconditionError
 from dretrieve.models.base import Method
 from dretrieve.models.dpr import Dpr
 from dretrieve.models.dpr_config import DprConfig
-from dretrieve.models.pooled import PooledEncoder
+from dretrieve.models.encoder import PooledEncoder
 from dretrieve.models.shared import Shared
 from dretrieve.models.shared_config import SharedConfig
 from dretrieve.models.taser import Taser

@@ -7,6 +7,7 @@ import pytest
 
 from dretrieve.encoding import numerics
 from dretrieve.errors import PreconditionError, UsageError
+from dretrieve.types import Engine
 
 
 def test_auto_is_bfloat16_only_where_the_processor_has_it(monkeypatch):
@@ -60,6 +61,9 @@ def test_all_devices_are_all_gpus(monkeypatch):
         numerics.resolve_device("cuda:2")
 
 
+ENGINE = Engine("packed", "bf16", "own")
+
+
 def test_threads_are_those_allotted(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert numerics.threads() == 3
@@ -68,7 +72,7 @@ def test_threads_are_those_allotted(monkeypatch):
 
 
 def test_the_key_names_what_decides_bits():
-    key = numerics.numerics_key("cpu", "bf16", "packed")
+    key = numerics.numerics_key("cpu", ENGINE)
     assert set(key) == {
         "torch",
         "transformers",
@@ -78,15 +82,15 @@ def test_the_key_names_what_decides_bits():
         "engine_version",
         "attention",
     }
-    assert key["attention"] != numerics.numerics_key("cpu", "fp32", "packed")["attention"]
+    assert (key["engine"], key["precision"], key["attention"]) == ENGINE
 
 
 def test_another_version_of_our_engine_is_another_key(monkeypatch):
     from dretrieve.models import packed
 
-    before = numerics.numerics_key("cpu", "bf16", "packed")
+    before = numerics.numerics_key("cpu", ENGINE)
     monkeypatch.setattr(packed, "ENGINE_VERSION", packed.ENGINE_VERSION + 1)
-    after = numerics.numerics_key("cpu", "bf16", "packed")
+    after = numerics.numerics_key("cpu", ENGINE)
     assert {name for name in before if before[name] != after[name]} == {"engine_version"}
 
 

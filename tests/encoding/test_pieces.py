@@ -6,6 +6,7 @@ import torch
 from dretrieve.encoding.pieces import Piece, assemble, token_batch
 from dretrieve.models.base import Encoded
 from dretrieve.tokens.tokenizer import Tokenized
+from dretrieve.types import VectorSpec
 
 
 def tokens():
@@ -26,9 +27,9 @@ def test_pieces_come_back_in_row_order():
         Piece(np.array([2, 0]), Encoded(torch.tensor([[2.0, 2.0], [0.0, 0.0]]))),
         Piece(np.array([1]), Encoded(torch.tensor([[1.0, 1.0]]))),
     ]
-    found = assemble(pieces, tokens(), 2, many=False)
-    assert found.vectors.values.tolist() == [[0, 0], [1, 1], [2, 2]]
-    assert (found.tokens, found.truncated, len(found.vectors), found.vectors.offsets) == (8, 1, 3, None)
+    found = assemble(pieces, tokens(), VectorSpec(2, "one", "dot"))
+    assert found.values.tolist() == [[0, 0], [1, 1], [2, 2]]
+    assert (len(found), found.offsets, found.weights) == (3, None, None)
 
 
 def test_token_vectors_keep_only_what_the_mask_keeps():
@@ -39,7 +40,7 @@ def test_token_vectors_keep_only_what_the_mask_keeps():
         Piece(np.array([2, 0]), Encoded(vectors, mask, weights)),
         Piece(np.array([1]), Encoded(vectors[:1] + 10, mask[:1] & False, weights[:1])),
     ]
-    found = assemble(pieces, tokens(), 2, many=True).vectors
+    found = assemble(pieces, tokens(), VectorSpec(2, "many", "maxsim_sum"))
     assert found.offsets is not None
     assert found.offsets.tolist() == [0, 2, 2, 3]
     assert found.values.tolist() == [[4, 5], [6, 7], [0, 1]]

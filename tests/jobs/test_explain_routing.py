@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from dretrieve.encoding import pieces
-from dretrieve.jobs.explain_kind import KINDS, Sample, kinds_of
+from dretrieve.jobs.explain import Sample
 from dretrieve.jobs.explain_routing import explain
 from dretrieve.models.loading import load_model
 from dretrieve.models.model_folder import save_model
-from dretrieve.models.shared import Shared
+from dretrieve.models.registry import METHODS, load
 from dretrieve.models.taser import Taser
 from dretrieve.models.taser_config import TaserConfig
 from dretrieve.types import Record, Silent
@@ -57,10 +57,9 @@ def test_one_expert_has_nothing_to_say(tiny_model, tmp_path):
     assert explain(model, {"passage": sample(TEXTS)}, Silent()) is None
 
 
-def test_a_kind_belongs_to_methods_that_tell_of_it():
-    assert kinds_of(Taser) == list(KINDS)
-    assert kinds_of(Shared) == []
-    assert KINDS[0].explain() is explain
+def test_a_methods_explanation_stands_in_its_registry_line():
+    assert {name for name, entry in METHODS.items() if entry.explanation} == {"taser"}
+    assert load(METHODS["taser"].explanation) is explain
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -68,7 +67,7 @@ def test_the_engine_that_encodes_is_the_one_explained(tiny_model, tmp_path, prec
     """Whatever the number type, every token is counted once in each layer."""
     loaded(tiny_model, tmp_path / "tok", router="tok", num_experts=3)
     model = load_model(str(tmp_path / "tok"), precision=precision)
-    assert model.engine == "packed"
+    assert model.engine.name == "packed"
     found = explain(model, {"passage": sample(TEXTS)}, Silent()).data["tokens"]["passage"]["counts"]
     total = int(model.tokenizers["passage"].tokenize(sample(TEXTS).records).offsets[-1])
     assert [sum(layer) for layer in found] == [total, total]

@@ -1,16 +1,14 @@
-"""Grouped experts are the dense sum over all experts, values and gradients; layers come as in the paper."""
+"""Grouped experts are the dense sum over all experts, values and gradients."""
 
 from __future__ import annotations
-
-from types import SimpleNamespace
 
 import pytest
 import torch
 from torch.nn import functional
 from transformers import BertConfig, BertModel, RobertaConfig, RobertaModel
 
-from dretrieve.errors import UsageError
-from dretrieve.models.experts import PADDING, Experts, permuted, specialise, specialised_layers
+from dretrieve.models.encoder import Encoder
+from dretrieve.models.experts import PADDING, Experts, by_rows, by_tokens, permuted
 
 SIZES = {
     "vocab_size": 30,
@@ -20,6 +18,10 @@ SIZES = {
     "intermediate_size": 12,
     "hidden_dropout_prob": 0.0,
 }
+
+
+def run_of(experts):
+    return lambda states, number: experts[number](states)
 
 
 def different_experts(count):
@@ -65,7 +67,7 @@ def test_rest_gives_equation_3_in_full(count, padding):
     dense = dense * (chosen != PADDING).unsqueeze(-1)
     expected = gradients(dense, states, logits, experts)
     states, logits, chosen, entries = case(count, padding=padding)
-    found = experts.by_tokens(states, chosen, entries, rest=True)
+    found = by_tokens(run_of(experts), states, chosen, len(experts), entries, rest=True)
     torch.testing.assert_close(found, dense)
     for one, other in zip(gradients(found, states, logits, experts), expected, strict=True):
         torch.testing.assert_close(one, other)
@@ -80,7 +82,7 @@ def test_without_the_rest_only_the_chosen_entry_learns_from_the_task():
     expected = gradients(dense, states, logits, experts)
     assert expected[1].abs().sum() > 0.1
     states, logits, chosen, entries = case(3)
-    found = experts.by_tokens(states, chosen, entries, rest=False)
+    found = by_tokens(run_of(experts), states, chosen, len(experts), entries, rest=False)
     torch.testing.assert_close(found, dense)
     for one, other in zip(gradients(found, states, logits, experts), expected, strict=True):
         torch.testing.assert_close(one, other)
@@ -89,8 +91,12 @@ def test_without_the_rest_only_the_chosen_entry_learns_from_the_task():
 def test_entries_of_one_and_none_at_all_give_the_same_bits():
     experts = different_experts(3).float()
     states, _, chosen, entries = case(3)
-    with_entries = experts.by_tokens(states.float(), chosen, entries.float(), rest=True)
-    assert torch.equal(with_entries, experts.by_tokens(states.float(), chosen, None, rest=False))
+    with_entries = by_tokens(
+        run_of(experts), states.float(), chosen, len(experts), entries.float(), rest=True
+    )
+    assert torch.equal(
+        with_entries, by_tokens(run_of(experts), states.float(), chosen, len(experts), None, rest=False)
+    )
 
 
 def test_each_token_goes_through_its_own_expert_only():
@@ -103,7 +109,7 @@ def test_each_token_goes_through_its_own_expert_only():
     for number, expert in enumerate(experts):
         expert.register_forward_pre_hook(count(number))
     states, _, chosen, _ = case(3)
-    experts.by_tokens(states, chosen, None, rest=False)
+    by_tokens(run_of(experts), states, chosen, len(experts), None, rest=False)
     assert seen == [int((chosen == number).sum()) for number in range(3)]
     assert sum(seen) == int((chosen != PADDING).sum()) < chosen.numel()
 
@@ -112,7 +118,7 @@ def test_an_expert_that_nobody_chose_has_a_gradient_of_zero():
     """So Adam treats it alike whether one process or several share the batch."""
     experts = different_experts(2)
     states = torch.randn(2, 3, 8, dtype=torch.float64)
-    experts.by_tokens(states, torch.zeros(2, 3, dtype=torch.int64), None, rest=False).sum().backward()
+    by_tokens(run_of(experts), states, torch.zeros(2, 3, dtype=torch.int64), 2).sum().backward()
     assert all(not parameter.grad.any() for parameter in experts[1].parameters())
     assert experts[0].intermediate.dense.weight.grad.any()
 
@@ -120,10 +126,10 @@ def test_an_expert_that_nobody_chose_has_a_gradient_of_zero():
 def test_by_rows_is_two_slices():
     experts = different_experts(2)
     states = torch.randn(5, 3, 8, dtype=torch.float64)
-    found = experts.by_rows(states, (2, 3))
+    found = by_rows(run_of(experts), states, (2, 3))
     torch.testing.assert_close(found[:2], experts[0](states[:2]))
     torch.testing.assert_close(found[2:], experts[1](states[2:]))
-    torch.testing.assert_close(experts.by_rows(states, (0, 5)), experts[1](states))
+    torch.testing.assert_close(by_rows(run_of(experts), states, (0, 5)), experts[1](states))
 
 
 def test_permuted_gives_the_gradient_back_to_where_the_rows_came_from():
@@ -133,36 +139,16 @@ def test_permuted_gives_the_gradient_back_to_where_the_rows_came_from():
     assert torch.autograd.gradcheck(lambda of: permuted(of, order, order.argsort()), rows)
 
 
-@pytest.mark.parametrize(
-    ("layers", "every", "expected"),
-    [(12, 3, (2, 5, 8, 11)), (12, 2, (1, 3, 5, 7, 9, 11)), (12, 6, (5, 11)), (6, 3, (2, 5)), (2, 1, (0, 1))],
-)
-def test_layers_of_the_released_configuration(layers, every, expected):
-    """``mod3:fwd`` of twelve layers is 2, 5, 8, 11 (moe_models.py); mod2 and mod6 in the same way."""
-    assert specialised_layers(BertConfig(num_hidden_layers=layers), every) == expected
-
-
-def test_a_pattern_that_fits_no_layer():
-    with pytest.raises(UsageError, match=r"--every 7 fits no layer: this backbone has 6 layers; give 1 to 6"):
-        specialised_layers(BertConfig(num_hidden_layers=6), 7)
-
-
-@pytest.mark.parametrize("family", ["distilbert", "mpnet", "t5", "modernbert"])
-def test_a_backbone_of_another_layout(family):
-    config = SimpleNamespace(model_type=family, num_hidden_layers=6)
-    with pytest.raises(UsageError, match=f"a {family} backbone is laid out otherwise; give .* bert, roberta"):
-        specialised_layers(config, 3)
-
-
 @pytest.mark.parametrize("kind", [(BertModel, BertConfig), (RobertaModel, RobertaConfig)])
 def test_experts_are_copies_that_part(kind):
     model, config = kind
     module = model(config(**SIZES), add_pooling_layer=False)
     before = module.encoder.layer[2].intermediate.dense.weight.detach().clone()
-    specialise(module, (2,), 2)
-    first, second = module.encoder.layer[2].experts
-    assert torch.equal(first.intermediate.dense.weight, before)
+    encoder = Encoder(module)
+    encoder.add_experts((2,), 2)
+    first, (second,) = module.encoder.layer[2], encoder.experts["2"]
+    assert torch.equal(second.intermediate.dense.weight, before)
     assert torch.equal(first.output.LayerNorm.weight, second.output.LayerNorm.weight)
-    assert len({id(of) for of in (*first.parameters(), *second.parameters())}) == 12
-    assert not hasattr(module.encoder.layer[2], "intermediate")
-    assert not hasattr(module.encoder.layer[1], "experts")
+    own = (*first.intermediate.parameters(), *first.output.parameters())
+    assert len({id(of) for of in (*own, *second.parameters())}) == 12
+    assert list(encoder.experts) == ["2"]

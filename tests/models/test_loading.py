@@ -21,7 +21,7 @@ def test_a_plain_folder_answers_as_transformers(tiny_model, capfd):
 
     model = load_model(str(tiny_model))
     assert capfd.readouterr() == ("", "")
-    assert model.engine == "packed"
+    assert model.engine.name == "packed"
     assert model.note is not None
     theirs = AutoModel.from_pretrained(tiny_model).eval()
     with torch.no_grad():

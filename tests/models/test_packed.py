@@ -17,7 +17,8 @@ from transformers import (
 
 from dretrieve.models import packed_linear
 from dretrieve.models.base import TokenBatch
-from dretrieve.models.experts import specialise
+from dretrieve.models.experts import Experts, by_tokens
+from dretrieve.models.hooks import Hooks
 from dretrieve.models.packed import PackedEncoder, supported
 
 SIZES = {
@@ -58,9 +59,9 @@ def batch_of(lengths, side="right", width=None):
 
 def rows_of(found):
     """Split the engine's answer into the states of each text, in the batch's order."""
-    states, lengths, places = found
-    parts = torch.split(states.float(), lengths)
-    return [parts[place] for place in places.tolist()]
+    states, layout, _ = found
+    parts = torch.split(states.float(), layout.lengths)
+    return [parts[place] for place in layout.order.argsort().tolist()]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -124,26 +125,31 @@ def test_scores_above_the_range_of_exp_are_handled():
 def test_each_token_is_read_by_the_expert_of_its_route(dtype):
     """The last layer has three experts: any route mixes the answers of the three alone, token by token."""
     module = make("bert")
-    specialise(module, (2,), 3)
+    beside = Experts.copies(module.encoder.layer[2], 2)
     with torch.no_grad():
-        for parameter in module.encoder.layer[2].experts.parameters():
+        for parameter in (*module.encoder.layer[2].output.parameters(), *beside.parameters()):
             parameter.add_(torch.randn_like(parameter) * 0.2)
-    engine = PackedEncoder(module, torch.device("cpu"), dtype)
+    engine = PackedEncoder(module, torch.device("cpu"), dtype, {"2": beside})
     batch = batch_of([33] * 7 + [32, 31, 1])
     asked = []
 
-    def one(number):
-        def route(layer, states, lengths):
-            asked.append((layer, tuple(states.shape), sum(lengths)))
-            return number
+    class Route(Hooks):
+        def __init__(self, experts):
+            self.experts = experts
 
-        return engine(batch, route)[0]
+        def feed_forward(self, layer, states, layout, run):
+            asked.append((layer, tuple(states.shape), sum(layout.lengths)))
+            if layer != 2:
+                return None
+            if isinstance(self.experts, int):
+                return run(states, self.experts)
+            return by_tokens(run, states, self.experts, 3)
 
-    alone = torch.stack([one(number) for number in range(3)])
-    assert asked == [(2, (295, 48), 295)] * 3
+    alone = torch.stack([engine(batch, Route(number))[0] for number in range(3)])
+    assert asked == [(layer, (295, 48), 295) for layer in range(3)] * 3
     assert (alone[0] - alone[1]).abs().max() > 0.1
     for experts in (torch.arange(295) % 3, torch.full((295,), 2), (torch.arange(295) > 200).long()):
-        mixed = engine(batch, lambda layer, states, lengths, experts=experts: experts)[0]
+        mixed = engine(batch, Route(experts))[0]
         tolerance = 1e-5 if dtype == torch.float32 else 5e-2
         torch.testing.assert_close(mixed, alone[experts, torch.arange(295)], rtol=tolerance, atol=tolerance)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dretrieve.models.experts import PADDING
-from dretrieve.models.packing import padded
+from dretrieve.models.hooks import Layout
 from dretrieve.models.routing import Router, entropy, straight_through
 
 MASK = torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1], [1, 0, 0, 0]], dtype=torch.bool)
@@ -70,7 +70,7 @@ def test_seq_decides_once_for_a_text_by_its_first_token(side):
     mask = MASK if side == "right" else MASK.flip(1)
     made = router("seq").eval()
     states = torch.randn(3, 4, 6)
-    decision = made(2, states, mask)
+    decision = made(2, states, Layout(mask))
     first = [0, 0, 0] if side == "right" else [1, 0, 3]
     logits = made.gates[0](states[torch.arange(3), torch.tensor(first)])
     for row in range(3):
@@ -83,7 +83,7 @@ def test_seq_decides_once_for_a_text_by_its_first_token(side):
 def test_tok_decides_for_each_token_and_averages_entropy_over_real_ones():
     made = router("tok").eval()
     states = torch.randn(3, 4, 6)
-    decision = made(5, states, MASK)
+    decision = made(5, states, Layout(MASK))
     logits = made.gates[0](states)
     assert torch.equal(decision.experts, logits.argmax(-1).masked_fill(~MASK, PADDING))
     assert len(set(decision.experts[MASK].tolist())) > 1
@@ -97,16 +97,17 @@ def test_packed_and_padded_decide_alike(unit):
     made = router(unit).eval()
     mask = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0], [1, 0, 0, 0]], dtype=torch.bool)  # longest first
     states = torch.randn(3, 4, 6)
-    found = made.packed(2, states[mask], mask.sum(1).tolist())
-    assert torch.equal(padded(found, mask, PADDING), made(2, states, mask).experts)
+    layout = Layout(mask, mask.sum(1).tolist(), torch.arange(3))
+    found = made(2, states[mask], layout).experts
+    assert torch.equal(layout.padded(found, PADDING), made(2, states, Layout(mask)).experts)
 
 
 def test_noise_in_training_only():
     made = router("tok", experts=2)
     states, mask = torch.randn(40, 9, 6), torch.ones(40, 9, dtype=torch.bool)
-    drawn = [made.train()(2, states, mask).experts for _ in range(2)]
+    drawn = [made.train()(2, states, Layout(mask)).experts for _ in range(2)]
     assert not torch.equal(*drawn)
-    still = [made.eval()(2, states, mask).experts for _ in range(2)]
+    still = [made.eval()(2, states, Layout(mask)).experts for _ in range(2)]
     assert torch.equal(*still)
 
 
@@ -127,6 +128,6 @@ def test_the_gate_computes_in_float32():
     made = router("tok").eval()
     states = torch.randn(3, 4, 6)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = made(2, states.bfloat16(), MASK)
+        found = made(2, states.bfloat16(), Layout(MASK))
     assert found.entropy.dtype == torch.float32
-    torch.testing.assert_close(found.entropy, made(2, states.bfloat16().float(), MASK).entropy)
+    torch.testing.assert_close(found.entropy, made(2, states.bfloat16().float(), Layout(MASK)).entropy)

@@ -37,7 +37,7 @@ def convert(checkpoint: ForeignCheckpoint, backbone: str) -> Taser:
     options = side_options(checkpoint, backbone, INNER)
     method = Taser.build(TaserConfig(router="det", every=_every(checkpoint), **options), backbone)
     ask_as_dpr(method)
-    names = {ours: QUESTION + INNER + _theirs(ours.removeprefix(OURS)) for ours in method.state_dict()}
+    names = {ours: QUESTION + INNER + _theirs(ours, method.layers) for ours in method.state_dict()}
     twins = {name: CONTEXT + name.removeprefix(QUESTION) for name in names.values()}
     unused = {side + INNER + name for side in (QUESTION, CONTEXT) for name in UNUSED}
     fill(method, checkpoint, names, unused | set(twins.values()))
@@ -53,10 +53,21 @@ def convert(checkpoint: ForeignCheckpoint, backbone: str) -> Taser:
     return method
 
 
-def _theirs(name: str) -> str:
-    """Return the authors' name of a backbone's tensor: of an expert's another, of the rest the same."""
-    found = re.fullmatch(r"(encoder\.layer\.\d+)\.experts\.(\d+)\.(intermediate|output)\.(.*)", name)
-    return f"{found[1]}.moe_layer.{PARTS[found[3]]}.{found[2]}.{found[4]}" if found else name
+def _theirs(name: str, layers: tuple[int, ...]) -> str:
+    """Return the authors' name of our tensor: of an expert's another, of the rest the same.
+
+    Args:
+        name: without `OURS` of the backbone, or of an expert.
+        layers: those with experts.
+    """
+    beside = re.fullmatch(r"encoder\.experts\.(\d+)\.(\d+)\.(intermediate|output)\.(.*)", name)
+    if beside:
+        number, expert, part, rest = beside[1], int(beside[2]) + 1, beside[3], beside[4]
+        return f"encoder.layer.{number}.moe_layer.{PARTS[part]}.{expert}.{rest}"
+    own = re.fullmatch(r"(encoder\.layer\.(\d+))\.(intermediate|output)\.(.*)", name.removeprefix(OURS))
+    if own and int(own[2]) in layers:
+        return f"{own[1]}.moe_layer.{PARTS[own[3]]}.0.{own[4]}"
+    return name.removeprefix(OURS)
 
 
 def _every(checkpoint: ForeignCheckpoint) -> int:

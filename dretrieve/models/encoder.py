@@ -1,0 +1,298 @@
+"""An encoder: a backbone and the engine that runs it, up to the last states of the tokens.
+
+While training, the transformers module runs. After `Encoder.prepare` an encoder of a known family answers
+without padding, in the wanted number type (`models.packed`); others are converted as they are. Both honour
+`models.hooks`; a family whose layers are not laid out as BERT's takes none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from dretrieve.errors import UsageError
+from dretrieve.models import packed
+from dretrieve.models.base import TokenBatch
+from dretrieve.models.experts import Experts
+from dretrieve.models.hooks import Hooks, Layout
+from dretrieve.models.pooling import Pooling, pool, pool_packed, unit
+from dretrieve.models.weights import states_of
+from dretrieve.types import Engine
+
+PRECISIONS = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
+# Families whose layers are laid out as BERT's.
+BERT_LIKE = ("bert", "roberta", "xlm-roberta", "camembert")
+
+
+@dataclass(frozen=True, slots=True)
+class States:
+    """The last states of a batch's tokens: [B, T, D], or [N, D] of the real ones alone (`Layout`)."""
+
+    values: Tensor
+    layout: Layout
+
+    def pooled(self, how: Pooling) -> Tensor:
+        """Return one vector a text, [B, D] float32."""
+        lengths, order = self.layout.lengths, self.layout.order
+        if lengths is None or order is None:
+            return pool(self.values, self.layout.mask, how)
+        found = pool_packed(self.values, lengths, how)
+        return found[order.argsort().to(found.device, non_blocking=True)]
+
+    def mapped(self, change: nn.Module) -> States:
+        """Return the same with each token's state changed (a projection), in float32."""
+        return replace(self, values=change(self.values.float()))
+
+    def padded(self) -> Tensor:
+        """Return [B, T, D], zeros where padding stands."""
+        return self.layout.padded(self.values)
+
+
+class Encoder(nn.Module):
+    """Token ids to states.
+
+    Args:
+        backbone: a transformers encoder whose output has ``last_hidden_state``.
+        unpadded: texts of each length go through the backbone without padding, which would move its states.
+        token_types: the type of each special token that has one other than 0; None where the backbone is
+            given no types.
+
+    Attributes:
+        experts: by number of the layer, feed-forward parts beside its own (`Hooks.feed_forward` runs them).
+        ran: every engine that has answered since `prepare`.
+    """
+
+    def __init__(
+        self, backbone: nn.Module, *, unpadded: bool = False, token_types: Mapping[int, int] | None = None
+    ) -> None:
+        super().__init__()
+        self.backbone, self.experts = backbone, nn.ModuleDict()
+        self.ran: set[Engine] = set()
+        self._unpadded, self._token_types = unpadded, token_types
+        self._packed: packed.PackedEncoder | None = None
+
+    @property
+    def width(self) -> int:
+        """Numbers per state."""
+        config: Any = self.backbone.config
+        return int(getattr(config, "word_embed_proj_dim", None) or config.hidden_size)
+
+    @property
+    def layers(self) -> Sequence[Any]:
+        """The layers, where they are laid out as BERT's.
+
+        Raises:
+            UsageError: they are laid out otherwise.
+        """
+        config: Any = self.backbone.config
+        if config.model_type not in BERT_LIKE or getattr(config, "is_decoder", False):
+            raise UsageError(
+                "layers are changed as BERT has them (experts in the place of a feed-forward part, keys and "
+                f"values before a layer's own), and a {config.model_type} backbone is laid out otherwise; "
+                f"give an encoder of type {', '.join(BERT_LIKE)}"
+            )
+        backbone: Any = self.backbone
+        found: Sequence[Any] = backbone.encoder.layer
+        return found
+
+    def add_experts(self, layers: Sequence[int], count: int) -> None:
+        """Give those layers ``count`` feed-forward parts, the first their own, the others its copies."""
+        for number in layers:
+            self.experts[str(number)] = Experts.copies(self.layers[number], count - 1)
+
+    @property
+    def engine(self) -> Engine:
+        """What computes the next batch."""
+        if self.answers_packed and self._packed is not None:
+            return Engine("packed", PRECISIONS[self._packed.dtype], self._packed.attention)
+        backbone: Any = self.backbone
+        kind = next(backbone.parameters()).dtype
+        return Engine("transformers", PRECISIONS[kind], str(backbone.config._attn_implementation))
+
+    @property
+    def answers_packed(self) -> bool:
+        """Whether the next batch is computed without padding."""
+        return self._packed is not None and not self.training
+
+    def prepare(self, device: torch.device, dtype: torch.dtype) -> None:
+        """Make ready for inference: copies the weights for the packed engine where the family is known."""
+        self.eval()
+        self.ran.clear()
+        known = packed.supported(self.backbone)
+        experts: dict[str, Any] = dict(self.experts.items())
+        self._packed = packed.PackedEncoder(self.backbone, device, dtype, experts) if known else None
+        if not known:
+            self.backbone.to(device, dtype)
+            self.experts.to(device, dtype)
+
+    def release(self) -> None:
+        """Forget the copy that `prepare` made (training goes on with the module's own weights)."""
+        self._packed = None
+
+    def states(self, batch: TokenBatch, hooks: Hooks | None = None) -> States:
+        """Return the last states of a batch.
+
+        Raises:
+            UsageError: ``hooks`` for a backbone that takes none.
+        """
+        if self.answers_packed and self._packed is not None:
+            found, layout, attention = self._packed(batch, hooks)
+            self.ran.add(self.engine._replace(attention=attention))
+            return States(found, layout)
+        if not self.training:
+            self.ran.add(self.engine)
+        layout = Layout(batch.mask)
+        if hooks is not None:
+            return States(self._hooked(batch, layout, hooks), layout)
+        if not self._unpadded:
+            return States(self._last(batch.input_ids, batch.mask), layout)
+        lengths = batch.mask.sum(dim=1)
+        values: Tensor | None = None
+        for length in lengths.unique():
+            some = (lengths == length).unsqueeze(1) & batch.mask
+            ids = batch.input_ids[some].view(-1, int(length))
+            found = self._last(ids, torch.ones_like(ids, dtype=torch.bool))
+            values = found.new_zeros(*batch.mask.shape, found.shape[-1]) if values is None else values
+            values[some] = found.reshape(-1, found.shape[-1])
+        assert values is not None, "a batch holds a text"
+        return States(values, layout)
+
+    def _last(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Return [B, T, D], the backbone's last states."""
+        types = None
+        if self._token_types is not None:
+            types = torch.zeros_like(ids)
+            for token, number in self._token_types.items():
+                types[ids == token] = number
+        return states_of(self.backbone, ids, mask, types)
+
+    def _hooked(self, batch: TokenBatch, layout: Layout, hooks: Hooks) -> Tensor:
+        """Return [B, T, D] with the layers driven one by one.
+
+        The hooks are an argument of every layer, so that gradient checkpointing repeats the layer with them;
+        what they draw at random is repeated as dropout is.
+        """
+        backbone: Any = self.backbone
+        states: Tensor = backbone.embeddings(input_ids=batch.input_ids)
+        for number, layer in enumerate(self.layers):
+            if getattr(layer, "gradient_checkpointing", False) and self.training:
+                states = checkpoint(self._layer, number, states, layout, hooks, use_reentrant=False)
+            else:
+                states = self._layer(number, states, layout, hooks)
+        return states
+
+    def _layer(self, number: int, states: Tensor, layout: Layout, hooks: Hooks) -> Tensor:
+        layer: Any = self.layers[number]
+        beside: Any = self.experts[str(number)] if str(number) in self.experts else ()
+        parts = [layer, *beside]
+        before = hooks.keys_values(number, states, layout)
+        attend = None if bool(layout.mask.all()) else layout.mask[:, None, None, :]
+        if before is None:
+            attended = layer.attention(states, attend)[0]
+        else:
+            if attend is not None:
+                attend = nn.functional.pad(attend, (before[0].shape[-2], 0), value=True)
+            attended = layer.attention(states, attend, past_key_values=_Before(*before))[0]
+
+        def run(some: Tensor, part: int) -> Tensor:
+            found: Tensor = parts[part].output(parts[part].intermediate(some), some)
+            return found
+
+        fed = hooks.feed_forward(number, attended, layout, run)
+        return run(attended, 0) if fed is None else fed
+
+
+class _Before:
+    """Keys and values as transformers' attention asks a cache for them."""
+
+    def __init__(self, keys: Tensor, values: Tensor) -> None:
+        self._pair = keys, values
+
+    def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+        """Return [B, heads, P + T, D / heads] of both."""
+        found = [
+            torch.cat([split_heads(before, of.shape[1]).expand(len(of), -1, -1, -1).to(of.dtype), of], dim=2)
+            for before, of in zip(self._pair, (keys, values), strict=True)
+        ]
+        return found[0], found[1]
+
+
+def split_heads(rows: Tensor, heads: int) -> Tensor:
+    """Return [B or 1, heads, P, D / heads] of [B, P, D] or [P, D]."""
+    rows = rows if rows.dim() == 3 else rows.unsqueeze(0)
+    return rows.view(*rows.shape[:2], heads, -1).transpose(1, 2)
+
+
+class PooledEncoder(Encoder):
+    """An encoder whose texts become one vector each: pooling, head, and division by the length.
+
+    Args:
+        backbone: see `Encoder`.
+        pooling: see `models.pooling`.
+        normalize: whether vectors get Euclidean length 1.
+        head: modules behind the pooling, vectors to vectors, in float32.
+        more: of `Encoder`.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        pooling: Pooling,
+        *,
+        normalize: bool,
+        head: nn.Sequential | None = None,
+        **more: Any,
+    ) -> None:
+        super().__init__(backbone, **more)
+        self.pooling, self.normalize = pooling, normalize
+        self.head = nn.Sequential() if head is None else head
+
+    @property
+    def dim(self) -> int:
+        """Numbers per vector."""
+        parts: Any = self.head
+        found = [int(of.linear.out_features) for of in parts if hasattr(of, "linear")]
+        return found[-1] if found else self.width
+
+    def prepare(self, device: torch.device, dtype: torch.dtype) -> None:
+        """Make ready for inference; the head stays in float32."""
+        super().prepare(device, dtype)
+        self.head.to(device)
+
+    def forward(self, batch: TokenBatch, hooks: Hooks | None = None) -> Tensor:
+        """Return [B, D] float32."""
+        vectors = self.states(batch, hooks).pooled(self.pooling)
+        if len(self.head):
+            vectors = self.head(vectors)
+        return unit(vectors) if self.normalize else vectors
+
+
+def encoders_of(module: nn.Module) -> list[Encoder]:
+    """Return the encoders inside a method."""
+    return [part for part in module.modules() if isinstance(part, Encoder)]
+
+
+@contextmanager
+def prepared(module: nn.Module, device: torch.device, dtype: torch.dtype) -> Iterator[None]:
+    """Answer with a model in training: packed copies of its encoders for the block, then back to training.
+
+    Encoders of other families answer as they are, in the number type of their weights.
+    """
+    encoders = encoders_of(module)
+    was_training = module.training
+    module.eval()
+    try:
+        for encoder in encoders:
+            if packed.supported(encoder.backbone):
+                encoder.prepare(device, dtype)
+        yield
+    finally:
+        for encoder in encoders:
+            encoder.release()
+        module.train(was_training)

@@ -1,0 +1,418 @@
+"""What methods that stand on a transformers encoder have in common: building, saving, loading.
+
+A method's folder is its backbone as a plain folder, and beside it whatever else it has learnt, in one
+safetensors file for each set of sides that depends on it (`EncoderMethod.part_sides`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self, TypeVar, cast
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dretrieve.errors import PreconditionError, UsageError
+from dretrieve.models import packed
+from dretrieve.models.backbone import explained_weights, load_module
+from dretrieve.models.base import Method, TokenBatch
+from dretrieve.models.bi_encoder_config import AUTO, POOLINGS, EncoderConfig
+from dretrieve.models.config import MethodConfig
+from dretrieve.models.encoder import Encoder, PooledEncoder
+from dretrieve.models.head import load_head
+from dretrieve.models.model_folder import save_encoder, save_modules
+from dretrieve.models.places import find_model, read_card
+from dretrieve.models.pooling import Pooling
+from dretrieve.models.weights import heeds_padding, takes
+from dretrieve.options import options
+from dretrieve.store.atomic import filling, make_folder
+from dretrieve.store.card import ModelCard, SideCard
+from dretrieve.tokens.tokenizer import given_types
+from dretrieve.types import ScoreName, Side, VectorSpec
+
+Sides = tuple[Side, ...]
+AnyConfig = TypeVar("AnyConfig", bound=EncoderConfig)
+SIDES: tuple[Side, Side] = ("query", "passage")
+NORMALIZED_TEMPERATURE = 0.05
+# Where a backbone stands that has something beside it: a folder that no AutoModel opens as the whole.
+INNER = "backbone"
+PART_FILES: dict[tuple[Side, ...], str] = {
+    SIDES: "method.safetensors",
+    ("query",): "query.safetensors",
+    ("passage",): "passage.safetensors",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backbone:
+    """What a method is built on.
+
+    Attributes:
+        name: as given, for the card.
+        cards: of both sides, with what the method's options change.
+        modules: each side's encoder; one object where both sides share it.
+        places: the folders that they were read from.
+    """
+
+    name: str
+    cards: dict[Side, SideCard]
+    modules: dict[Side, nn.Module]
+    places: dict[Side, Path]
+
+
+class EncoderMethod(Method):
+    """A method on a backbone. A subclass makes its encoders in ``__init__``, and encodes.
+
+    Attributes:
+        shares: one encoder reads both sides.
+        kind: vectors a text.
+        score: what compares two texts.
+        keeps_head: the method does what sentence-transformers' modules behind the pooling say.
+        may_drop: methods whose folders it takes as backbone, leaving out what they have beside it.
+        part_sides: beginning of a parameter's name to the sides whose vectors depend on it; both for others.
+        encoder: of both sides, where they share it.
+        cards: of both sides.
+        tokenizers: folder of each side's tokenizer.
+        backbone_name: as given, for the card.
+    """
+
+    shares: ClassVar[bool] = True
+    kind: ClassVar[Literal["one", "many"]] = "one"
+    score: ClassVar[ScoreName] = "dot"
+    keeps_head: ClassVar[bool] = False
+    may_drop: ClassVar[tuple[str, ...]] = ()
+    part_sides: ClassVar[Mapping[str, tuple[Side, ...]]] = {}
+
+    config: EncoderConfig
+    encoder: Encoder
+
+    def __init__(self, config: EncoderConfig, backbone: Backbone) -> None:
+        super().__init__()
+        self.config, self.cards = config, backbone.cards
+        self.tokenizers, self.backbone_name = backbone.places, backbone.name
+        self.choices = self.default_choices()
+        for side, module in backbone.modules.items():
+            check_positions(module, self.cards[side])
+
+    @classmethod
+    def build(cls, config: MethodConfig, backbone: str) -> Self:
+        """Return the method on a backbone: a plain folder, or a model of ours; one of its own goes on.
+
+        Raises:
+            PreconditionError: a model with something beside its encoder that the method would drop, with an
+                encoder for each side where one is wanted, with other parts than the method's options ask for.
+            UsageError: options that do not fit the backbone.
+        """
+        assert isinstance(config, EncoderConfig)
+        folder = find_model(backbone)
+        known, _ = read_card(folder)
+        cls._check_backbone(folder, known)
+        places = {side: folder / known.side(side).folder for side in SIDES}
+        cards = {side: cls._side_card(config, known, side) for side in SIDES}
+        stand = Backbone(name=backbone, cards=cards, modules=cls.read(places), places=places)
+        method = cls(settled(config, cards), stand)
+        known_parts = cls.read_parts(folder, known) if known.method == cls.name else {}
+        if known_parts:
+            method._fill(folder, known, known_parts)
+        return method
+
+    @classmethod
+    def load(cls, folder: Path, card: ModelCard) -> Self:
+        """Return the model that `save` wrote.
+
+        Raises:
+            PreconditionError: weights that are not those of the card.
+        """
+        cards: dict[Side, SideCard] = {"query": card.query, "passage": card.passage}
+        places = {side: folder / of.folder for side, of in cards.items()}
+        name = str(card.source.get("backbone", folder))
+        config = cls.config_class(**card.method_config)
+        method = cls(config, Backbone(name=name, cards=cards, modules=cls.read(places), places=places))
+        method._fill(folder, card, cls.read_parts(folder, card))
+        return method
+
+    @classmethod
+    def read(cls, places: Mapping[Side, Path]) -> dict[Side, nn.Module]:
+        """Return each side's encoder; the same one where both sides share it, else copies of their own."""
+        found = {"passage": load_module(places["passage"])}
+        found["query"] = found["passage"] if cls.shares else load_module(places["query"])
+        return {side: found[side] for side in SIDES}
+
+    @classmethod
+    def _check_backbone(cls, folder: Path, known: ModelCard) -> None:
+        if cls.shares and known.query.folder != known.passage.folder:
+            raise PreconditionError(
+                f"{folder} has an encoder for each side; give one of them as --backbone: "
+                f"{folder / known.passage.folder}"
+            )
+        parts = sorted({*known.query.parts, *known.passage.parts})
+        if parts and known.method not in (cls.name, *cls.may_drop):
+            raise PreconditionError(
+                f"{folder} is a model of the method {known.method}, and {cls.name} would drop what it has "
+                f"beside its encoder ({', '.join(parts)}); give the backbone that it was trained from, or, "
+                f"to leave that out knowingly, {folder / known.passage.folder}"
+            )
+        head = known.query.settings.get("head")
+        if head and not cls.keeps_head:
+            raise PreconditionError(
+                f"{folder} has modules behind its pooling ({', '.join(head)}), for which {cls.name} has no "
+                "place; give a backbone without them"
+            )
+
+    @classmethod
+    def _side_card(cls, config: EncoderConfig, backbone: ModelCard, side: Side) -> SideCard:
+        """Return a side's card: the options given, else what the backbone's card says.
+
+        Raises:
+            PreconditionError: the backbone gives many vectors a text and no ``--pooling`` is given.
+        """
+        known = backbone.side(side)
+        pooling, normalize = getattr(config, "pooling", AUTO), getattr(config, "normalize", AUTO)
+        if cls.kind == "many":
+            pooling, normalize = "tokens", normalize if normalize != AUTO else "no"
+        elif known.pooling == "tokens" and pooling == AUTO:
+            raise PreconditionError(
+                f"the backbone is a {backbone.method} model with a vector for each token; "
+                f"give --pooling {', '.join(POOLINGS[:-1])} or {POOLINGS[-1]}"
+            )
+        template = config.query_template if side == "query" else config.passage_template
+        length = config.query_max_len if side == "query" else config.passage_max_len
+        template = template or known.template
+        if known.settings.get("lowercase"):
+            template = template.lower()  # as everything that this tokenizer gets
+        own = backbone.method_config  # what its method chose says nothing of another method's model
+        settings = {
+            name: [Path(path).name for path in value] if name == "head" else value
+            for name, value in known.settings.items()
+            if name not in own
+        }
+        return replace(
+            known,
+            folder="." if cls.shares else side,
+            files={},
+            parts={},
+            template=template,
+            pair=known.pair if config.pair == AUTO else config.pair == "yes",
+            max_tokens=length or known.max_tokens,
+            pooling=known.pooling if pooling == AUTO else cast(Pooling, pooling),
+            normalize=known.normalize if normalize == AUTO else normalize == "yes",
+            settings=settings,
+        )
+
+    @classmethod
+    def structure(cls, config: Any, side: Side) -> dict[str, Any]:
+        """Return what a side's vectors depend on beside files: which parts there are, and how they act.
+
+        It stands in the side's card; a model with another is neither loaded nor trained further.
+        """
+        return {}
+
+    def encoders(self) -> dict[Side, Encoder]:
+        """Return the encoder of each side."""
+        return {"query": self.encoder, "passage": self.encoder}
+
+    def written(self, encoder: Encoder) -> nn.Module:
+        """Return the backbone as `save` writes it."""
+        return encoder.backbone
+
+    def files(self, side: Side) -> tuple[str, ...]:
+        """Return the files beside the backbone that the side's vectors depend on."""
+        return tuple(file for sides, file in PART_FILES.items() if side in sides and self._parts(sides))
+
+    def _parts(self, sides: tuple[Side, ...] | None = None) -> dict[str, Tensor]:
+        """Return what the method has beside its backbones, by name: all, or what exactly those sides need."""
+        inside = {
+            id(of)
+            for encoder in self.encoders().values()
+            for part in (encoder.backbone, *([encoder.head] if isinstance(encoder, PooledEncoder) else []))
+            for of in (*part.parameters(), *part.buffers())
+        }
+
+        def sides_of(name: str) -> tuple[Side, ...]:
+            return next((found for start, found in self.part_sides.items() if name.startswith(start)), SIDES)
+
+        return {
+            name: of
+            for name, of in self.state_dict(keep_vars=True).items()
+            if id(of) not in inside and sides in (None, sides_of(name))
+        }
+
+    def save(self, folder: Path) -> None:
+        """Write backbones, tokenizers and parts; the caller writes the card."""
+        make_folder(folder)
+        plain = self.kind == "one" and not self._parts()
+        cards: dict[Side, SideCard] = {"query": self.card().query, "passage": self.card().passage}
+        for place in dict.fromkeys(of.folder for of in cards.values()):
+            here = {side: of for side, of in cards.items() if of.folder == place}
+            side = next(iter(here))
+            encoder = self.encoders()[side]
+            module = self.written(encoder)
+            save_encoder(folder / place, module, self.tokenizers[side], here)
+            if plain:
+                save_modules(folder / place, encoder, module, here)
+        for sides, file in PART_FILES.items():
+            parts = {name: of.detach().cpu().contiguous() for name, of in self._parts(sides).items()}
+            if parts:
+                with filling(folder) as place_of:
+                    save_file(parts, place_of / file, metadata={"format": "pt"})
+
+    @classmethod
+    def read_parts(cls, folder: Path, card: ModelCard) -> dict[str, Tensor]:
+        """Return what stands in a folder of the method beside its backbones."""
+        found: dict[str, Tensor] = {}
+        for file in sorted({*card.query.parts, *card.passage.parts}):
+            with explained_weights(folder / file):
+                found |= load_file(folder / file)
+        return found
+
+    def _fill(self, folder: Path, card: ModelCard, parts: Mapping[str, Tensor]) -> None:
+        """Take these parts.
+
+        Raises:
+            PreconditionError: others than the method has.
+        """
+        for side in SIDES:
+            mine = self.structure(self.config, side)
+            theirs = {name: card.side(side).settings.get(name) for name in mine}
+            if theirs != mine:
+                raise PreconditionError(
+                    f"{folder} is a {self.name} model with {_in_words(theirs)}; {_in_words(mine)} was asked "
+                    "for: give its options, or the plain encoder that it was trained from as --backbone"
+                )
+        own = self._parts()
+        odd = sorted(set(parts) ^ set(own)) or [
+            name for name, of in own.items() if of.shape != parts[name].shape
+        ]
+        if odd:
+            raise PreconditionError(
+                f"{folder} does not hold the parts of this {self.name} model ({len(own):,} tensors beside "
+                f"its backbone); the first missing, left over or of another shape is {odd[0]}; weights "
+                "and card are of different models, or other options were given than it was trained with"
+            )
+        with torch.no_grad():
+            for name, of in own.items():
+                of.copy_(parts[name])
+
+    @property
+    def dim(self) -> int:
+        """Numbers per vector."""
+        encoder = self.encoders()["passage"]
+        return encoder.dim if isinstance(encoder, PooledEncoder) else encoder.width
+
+    @property
+    def spec(self) -> VectorSpec:
+        """Return dim, kind and score of the vectors."""
+        return VectorSpec(self.dim, self.kind, self.score)
+
+    def card(self) -> ModelCard:
+        """Return the card; checksums come when the files stand."""
+        choices = self.default_choices()
+        place = INNER if self._parts() else "."
+        sides = {
+            side: replace(
+                card,
+                folder=place if self.shares else str(Path(place) / side),
+                settings={**card.settings, **self.structure(self.config, side)},
+            )
+            for side, card in self.cards.items()
+        }
+        return ModelCard(
+            method=self.name,
+            vectors=self.spec,
+            query=sides["query"],
+            passage=sides["passage"],
+            method_config=asdict(self.config),
+            inference=asdict(choices),
+            inference_sides={of.name: cast(Sides, known.sides) for of, known in options(choices)},
+            source={"backbone": self.backbone_name},
+        )
+
+
+def _in_words(structure: Mapping[str, Any]) -> str:
+    return (
+        ", ".join(f"{name} {value}" for name, value in structure.items() if value is not None) or "no parts"
+    )
+
+
+def check_positions(module: nn.Module, card: SideCard) -> None:
+    """Refuse texts that the encoder has no positions for.
+
+    Raises:
+        UsageError: the side's texts may be longer than that.
+    """
+    config: Any = module.config
+    named = getattr(config, "max_position_embeddings", None)
+    if not isinstance(named, int) or named < 1:
+        return
+    # A padding token among the positions: those up to it are never given to a token.
+    tables = [
+        of
+        for name, of in module.named_modules()
+        if re.search(r"(^|\.)(position_embeddings|embed_positions)$", name)
+    ]
+    unused = max(
+        (int(of.padding_idx) + 1 for of in tables if getattr(of, "padding_idx", None) is not None), default=0
+    )
+    if card.max_tokens > named - unused:
+        of_them = f" (max_position_embeddings {named}, {unused} of which no token gets)" if unused else ""
+        raise UsageError(
+            f"texts of {card.max_tokens} tokens are too long: this model has {named - unused} "
+            f"positions{of_them}; lower max_seq_length in its files, in training --query-max-len and "
+            "--passage-max-len"
+        )
+
+
+def options_of(module: nn.Module, place: Path) -> dict[str, Any]:
+    """Return how that backbone wants its texts: `Encoder`'s options."""
+    if packed.supported(module):
+        return {}
+    types = given_types(place) if takes(module, "token_type_ids") else None
+    return {"unpadded": heeds_padding(module), "token_types": types}
+
+
+def pooled_encoder(method: EncoderMethod, backbone: Backbone, side: Side) -> PooledEncoder:
+    """Return a side's encoder with its pooling.
+
+    Raises:
+        DataError: modules behind the pooling that do not fit.
+    """
+    module, card, place = backbone.modules[side], method.cards[side], backbone.places[side]
+    assert card.pooling != "tokens", "one vector a text"
+    encoder = PooledEncoder(module, card.pooling, normalize=card.normalize, **options_of(module, place))
+    encoder.head = load_head(place, card.settings.get("head", ()), encoder.dim)
+    return encoder
+
+
+def settled(config: AnyConfig, cards: Mapping[Side, SideCard]) -> AnyConfig:
+    """Return the config with every ``auto`` replaced by what the cards say."""
+    query, passage = cards["query"], cards["passage"]
+    known: dict[str, Any] = {
+        "pooling": query.pooling,
+        "normalize": "yes" if query.normalize else "no",
+        "temperature": config.temperature or (NORMALIZED_TEMPERATURE if query.normalize else 1.0),
+        "query_max_len": query.max_tokens,
+        "passage_max_len": passage.max_tokens,
+        "query_template": query.template,
+        "passage_template": passage.template,
+        "pair": "yes" if passage.pair else "no",
+    }
+    return replace(config, **{of.name: known[of.name] for of in fields(config) if of.name in known})
+
+
+def pack_pair(query: TokenBatch, passage: TokenBatch) -> TokenBatch:
+    """Return both batches as one, queries first, padded to the longer; the sides' columns stay apart."""
+    width = max(query.input_ids.shape[1], passage.input_ids.shape[1])
+
+    def widened(tensor: Tensor) -> Tensor:
+        return functional.pad(tensor, [0, width - tensor.shape[1]])
+
+    return TokenBatch(
+        torch.cat([widened(query.input_ids), widened(passage.input_ids)]),
+        torch.cat([widened(query.mask), widened(passage.mask)]),
+        query.text_ids + passage.text_ids,
+    )
