@@ -141,7 +141,11 @@ def encode_records(
     chunks = [_slice(records, start) for start in starts]
     found = Vectors.joined([chunk.vectors for chunk in encode_chunks(model, side, chunks, stop)])
     with np.errstate(over="ignore"):
-        vectors = Vectors(found.values.astype(dtype), found.offsets, found.weights)
+        vectors = Vectors(
+            found.values.astype(dtype),
+            found.offsets,
+            None if found.weights is None else found.weights.astype(dtype),
+        )
     check_vectors(vectors, [record.id for record in records])
     return vectors
 

@@ -8,7 +8,7 @@ passages can be missing. The index is one file of faiss beside the embeddings, w
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,25 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dretrieve.errors import PreconditionError, UsageError
-from dretrieve.index.base import (
-    RANKS,
-    Passages,
-    described_inputs,
-    open_embeddings,
-    relative_folder,
-    write_ranks,
-)
+from dretrieve.index.base import RANKS, Passages, open_embeddings
 from dretrieve.index.exact import ExactOptions
 from dretrieve.index.top_k import TopK
 from dretrieve.options import option, read_settings
-from dretrieve.order import top_k
 from dretrieve.scoring.dot import dot_pairs, widened
-from dretrieve.store.atomic import make_folder
-from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.interrupt import Signals
-from dretrieve.store.manifest import Manifest, read_manifest
+from dretrieve.store.manifest import Manifest
 from dretrieve.store.stage import Stage, open_artefact
-from dretrieve.store.state import recorded_state
 from dretrieve.types import Progress, Vectors
 
 VERSION = 1
@@ -48,63 +37,25 @@ SAMPLES_PER_LIST = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AnnOptions:
-    """How an approximate index is built; what does not belong to its type is None.
-
-    Attributes:
-        type: a name of `KINDS`.
-        m: links per passage (hnsw, 32) or pieces per vector (ivfpq, dim / 4: a byte each).
-        ef_construction: candidates while linking (hnsw).
-        lists: cells (ivf, ivfpq); None takes 4 times the square root of the number of passages.
-        threads: of faiss. Links are made by one thread, so that the same vectors give the same bytes.
-    """
-
-    type: str
-    m: int | None = None
-    ef_construction: int | None = None
-    lists: int | None = None
-    threads: int = 1
-
-    def filled(self, rows: int, dim: int) -> AnnOptions:
-        """Return the options with defaults for that many passages."""
-        if self.type == "hnsw":
-            return replace(self, m=self.m or 32, ef_construction=self.ef_construction or 200)
-        lists = self.lists or max(1, min(int(4 * np.sqrt(rows)), rows // 39))
-        return replace(self, lists=lists, m=(self.m or _pieces(dim)) if self.type == "ivfpq" else None)
-
-    def described(self) -> dict[str, Any]:
-        """Return what the bytes depend on."""
-        return {
-            name: value for name, value in asdict(self).items() if value is not None and name != "threads"
-        }
-
-
-def _pieces(dim: int) -> int:
-    """Return the largest divisor of ``dim`` that is at most a quarter of it."""
-    return max(piece for piece in range(1, max(1, dim // 4) + 1) if dim % piece == 0)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class HnswChoices:
     """``--set`` of an hnsw index to build; faiss ends with a segmentation fault on ``m=1``."""
 
-    m: int | None = option(None, least=2, most=512)
-    ef_construction: int | None = option(None, least=1, most=1_000_000)
+    m: int = option(32, "links per passage", least=2, most=512)
+    ef_construction: int = option(200, "candidates while linking", least=1, most=1_000_000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IvfChoices:
-    """``--set`` of an ivf index to build."""
+    """``--set`` of an ivf index to build; None takes 4 times the square root of the number of passages."""
 
-    lists: int | None = option(None, least=1, most=1 << 30)
+    lists: int | None = option(None, "cells", least=1, most=1 << 30)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IvfPqChoices:
-    """``--set`` of an ivfpq index to build."""
+class IvfPqChoices(IvfChoices):
+    """``--set`` of an ivfpq index to build; None takes the largest divisor of dim up to a quarter of it."""
 
-    lists: int | None = option(None, least=1, most=1 << 30)
-    m: int | None = option(None, least=1, most=1 << 16)
+    m: int | None = option(None, "pieces per vector, a byte each", least=1, most=1 << 16)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,16 +77,6 @@ class CellSearch:
 BUILT: dict[str, type] = {"hnsw": HnswChoices, "ivf": IvfChoices, "ivfpq": IvfPqChoices}
 SEARCHED: dict[str, type] = {"hnsw": HnswSearch, "ivf": CellSearch, "ivfpq": CellSearch}
 CODES = 256  # of one byte of ivfpq: as many passages are needed to learn them
-
-
-def options(name: str, settings: Mapping[str, Any], threads: int) -> AnnOptions:
-    """Return the options of a build from ``--set``.
-
-    Raises:
-        UsageError: a name that the type does not have, or a value out of bounds.
-    """
-    chosen: Any = read_settings(BUILT[name], settings, f"building an index of type {name}")
-    return AnnOptions(type=name, threads=threads, **asdict(chosen))
 
 
 def load_faiss() -> ModuleType:
@@ -197,16 +138,13 @@ class AnnIndex:
         """Score the proposed rows, [Q, C] with -1 where there is none, from the stored vectors."""
         used = np.unique(proposed[proposed >= 0])
         vectors = self.passages.gather(used).values
-        wide, k = widened(queries), kept.scores.shape[1]
+        wide = widened(queries)
         for query, found in enumerate(proposed):
             rows = np.unique(found[found >= 0])
             places = np.searchsorted(used, rows).astype(np.int32)
             offsets = np.array([0, len(rows)], dtype=np.int64)
             scores = dot_pairs(vectors, wide[query : query + 1], offsets, places)
-            # ascending, so that the worst stands on top as in every heap
-            best = top_k(scores, np.asarray(self.passages.ranks[rows]), k)[::-1]
-            kept.sizes[query] = len(best)
-            kept.rows[query, : len(best)], kept.scores[query, : len(best)] = rows[best], scores[best]
+            kept.offer(query, rows, scores, self.passages.ranks)
 
 
 def open_index(folder: Path, *, full: bool = False, settings: Mapping[str, Any] | None = None) -> AnnIndex:
@@ -237,94 +175,82 @@ def open_index(folder: Path, *, full: bool = False, settings: Mapping[str, Any] 
     return AnnIndex(passages, faiss.read_index(str(folder / FILE)), manifest, chosen)
 
 
-def stage_of(embeddings: Embeddings, output: Path, options: AnnOptions, *, force: bool = False) -> Stage:
-    """Return the index's stage; its options depend on how many passages there are."""
-    filled = options.filled(embeddings.rows, embeddings.vectors.dim)
-    name, inputs = f"index-{filled.type}", described_inputs(embeddings)
-    return Stage(output, "folder", name, VERSION, filled.described(), inputs, force)
+def described(kind: str, choices: Any, passages: Passages, progress: Progress) -> dict[str, Any]:
+    """Return what the bytes depend on beside the embeddings: the choices, those left open filled.
+
+    Raises:
+        PreconditionError: faiss is missing; too few passages for the codes of ivfpq.
+        UsageError: more lists than passages; ``m`` does not divide the dimensions (ivfpq).
+    """
+    load_faiss()
+    found, rows, dim = {"type": kind, **asdict(choices)}, passages.rows, passages.dim
+    if kind == "hnsw":
+        return found
+    if found["lists"] is None:
+        found["lists"] = max(1, min(int(4 * np.sqrt(rows)), rows // 39))
+    elif found["lists"] > max(1, rows):
+        raise UsageError(
+            f"--set lists={found['lists']}: there are {rows:,} passages; give at most one list each"
+        )
+    elif found["lists"] > max(1, rows // 39):
+        progress.note(
+            f"{found['lists']:,} lists of {rows:,} passages hold fewer than 39 each, too few to place them "
+            "well"
+        )
+    if kind == "ivfpq":
+        found["m"] = found["m"] or max(m for m in range(1, max(1, dim // 4) + 1) if dim % m == 0)
+        if rows < CODES:
+            raise PreconditionError(
+                f"an index of type ivfpq learns {CODES} codes and needs as many passages; there are "
+                f"{rows:,}: take --type flat, which is exact"
+            )
+        if dim % found["m"]:
+            raise UsageError(f"--set m={found['m']}: it must divide the {dim} dimensions")
+    return found
 
 
-def build(
-    embeddings: Embeddings,
-    output: Path,
-    options: AnnOptions,
-    *,
-    force: bool = False,
-    progress: Progress,
-    signals: Signals,
-) -> Manifest:
-    """Write the index of the embeddings at ``output`` and return its manifest.
+def fill(stage: Stage, passages: Passages, threads: int, progress: Progress, signals: Signals) -> None:
+    """Write faiss's file.
 
     Memory: hnsw 2 bytes a number and 8 bytes a link; ivf 2 bytes a number; ivfpq ``m`` bytes a passage.
 
     Raises:
-        PreconditionError: faiss is missing; ``output`` holds something else.
-        UsageError: ``m`` does not divide the dimensions (ivfpq).
         Interrupted: a signal came; the same command begins again.
     """
     faiss = load_faiss()
-    passages = Passages(embeddings)
-    filled = options.filled(passages.rows, passages.dim)
-    _check_size(filled, options, passages, progress)
-    stage = stage_of(embeddings, output, options, force=force)
-    if stage.up_to_date():
-        return read_manifest(stage.manifest_file)
-    make_folder(output)
-    with recorded_state(stage.manifest_file, stage.name, stage.fingerprint):
-        with stage.write(RANKS) as file:
-            write_ranks([text_id for entry in embeddings.shards for text_id in entry.ids()], file)
-        index = _made(faiss, filled, passages, (progress, signals))
-        with stage.write(FILE) as file:  # by its own name faiss loses the error of the last bytes
-            faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))
-    counts = {"rows": passages.rows, "dim": passages.dim}
-    return stage.commit(counts=counts, extra={"embeddings": relative_folder(embeddings.folder, output)})
+    index = _made(faiss, stage.options, threads, passages, progress, signals)
+    with stage.write(FILE) as file:  # by its own name faiss loses the error of the last bytes
+        faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))
 
 
-def _check_size(filled: AnnOptions, asked: AnnOptions, passages: Passages, progress: Progress) -> None:
-    """Refuse what so many passages of so many dimensions cannot fill.
-
-    Raises:
-        UsageError: more lists than passages; ``m`` does not divide the dimensions.
-        PreconditionError: too few passages for the codes of ivfpq.
-    """
-    rows, dim, lists = passages.rows, passages.dim, filled.lists or 1
-    if filled.type == "ivfpq" and rows < CODES:
-        raise PreconditionError(
-            f"an index of type ivfpq learns {CODES} codes and needs as many passages; there are {rows:,}: "
-            "take --type flat, which is exact"
-        )
-    if filled.type == "ivfpq" and dim % (filled.m or 1):
-        raise UsageError(f"--set m={filled.m}: it must divide the {dim} dimensions")
-    if asked.lists and lists > max(1, rows):
-        raise UsageError(f"--set lists={lists}: there are {rows:,} passages; give at most one list each")
-    if asked.lists and lists > max(1, rows // 39):
-        progress.note(
-            f"{lists:,} lists of {rows:,} passages hold fewer than 39 each, too few to place them well"
-        )
-
-
-def _made(faiss: Any, options: AnnOptions, passages: Passages, watch: tuple[Progress, Signals]) -> Any:
-    """Return the filled index of faiss."""
-    progress, signals = watch
+def _made(
+    faiss: Any,
+    options: Mapping[str, Any],
+    threads: int,
+    passages: Passages,
+    progress: Progress,
+    signals: Signals,
+) -> Any:
+    """Return the filled index of faiss; links are made by one thread, so that their bytes do not vary."""
     dim, product = passages.dim, faiss.METRIC_INNER_PRODUCT
     half = faiss.ScalarQuantizer.QT_fp16
-    if options.type == "hnsw":
-        faiss.omp_set_num_threads(1)
-        index = faiss.IndexHNSWSQ(dim, half, options.m, product)
-        index.hnsw.efConstruction = options.ef_construction
+    linked = options["type"] == "hnsw"
+    faiss.omp_set_num_threads(1 if linked else threads)
+    if linked:
+        index = faiss.IndexHNSWSQ(dim, half, options["m"], product)
+        index.hnsw.efConstruction = options["ef_construction"]
     else:
-        faiss.omp_set_num_threads(options.threads)
         cells = faiss.IndexFlatIP(dim)
-        if options.type == "ivf":
-            index = faiss.IndexIVFScalarQuantizer(cells, dim, options.lists, half, product)
+        if options["type"] == "ivf":
+            index = faiss.IndexIVFScalarQuantizer(cells, dim, options["lists"], half, product)
         else:
-            index = faiss.IndexIVFPQ(cells, dim, options.lists, options.m, 8, product)
+            index = faiss.IndexIVFPQ(cells, dim, options["lists"], options["m"], 8, product)
         cells.this.disown()
         index.own_fields = True
     if passages.rows and not index.is_trained:
-        index.train(_sample(passages, options.lists or 256))
-    step = LINKED_ROWS if options.type == "hnsw" else BLOCK_ROWS
-    progress.start(f"index {options.type}", passages.rows, "passages")
+        index.train(_sample(passages, options.get("lists", 256)))
+    step = LINKED_ROWS if linked else BLOCK_ROWS
+    progress.start(f"index {options['type']}", passages.rows, "passages")
     row = 0
     while row < passages.rows:
         block = passages.block(row, min(row + step, passages.rows)).values

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import bisect
-import os
-from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,7 +18,7 @@ from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.fingerprint import canonical_json, sha256_bytes
 from dretrieve.store.ids import IdTable
 from dretrieve.store.manifest import Manifest
-from dretrieve.store.npy import map_array, write_array
+from dretrieve.store.npy import map_array
 from dretrieve.types import Vectors
 
 RANKS = "id_rank.npy"
@@ -157,11 +155,6 @@ def described_inputs(embeddings: Embeddings) -> dict[str, str]:
     return {"embeddings": embeddings.fingerprint, "vectors": contents(embeddings)}
 
 
-def relative_folder(folder: Path, index: Path) -> str:
-    """Return how the index names the folder: relative to itself, so that both can move together."""
-    return Path(os.path.relpath(folder.resolve(), index.resolve())).as_posix()
-
-
 def open_embeddings(index: Path, manifest: Manifest, *, full: bool = False) -> Embeddings:
     """Return the embeddings that an index was built over.
 
@@ -180,8 +173,3 @@ def open_embeddings(index: Path, manifest: Manifest, *, full: bool = False) -> E
             f"{index} was built over other vectors than {folder} holds now; index again with --force"
         )
     return embeddings
-
-
-def write_ranks(ids: Sequence[str], file: Any) -> None:
-    """Write `RANKS` to an open file."""
-    write_array(file, id_ranks(ids))

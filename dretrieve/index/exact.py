@@ -135,9 +135,7 @@ def search_exact(
             row += len(block.vectors)
             size = min(2 * size, largest)
             options.after_block(row, kept)
-    filled = np.arange(kept.scores.shape[1]) < kept.sizes[:, None]
-    if not np.isfinite(kept.scores[filled]).all():
-        raise DataError("a score is too large for float32; normalise the vectors (numbers below 1e18)")
+    kept.check_finite()
     return kept
 
 

@@ -16,29 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dretrieve.errors import DataError
-from dretrieve.index.base import (
-    RANKS,
-    Passages,
-    described_inputs,
-    open_embeddings,
-    relative_folder,
-    write_ranks,
-)
+from dretrieve.index.base import RANKS, Passages, open_embeddings
 from dretrieve.index.exact import Block, ExactOptions, check_finite, search_exact
 from dretrieve.index.top_k import TopK
 from dretrieve.kernels.codes import PANEL_ROWS, Codes, centre_of, pack_passages
 from dretrieve.options import NoChoices, read_settings
-from dretrieve.store.atomic import make_folder
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.interrupt import Signals
-from dretrieve.store.manifest import Manifest
 from dretrieve.store.npy import map_array, npy_header, write_array
 from dretrieve.store.stage import Stage, open_artefact
-from dretrieve.store.state import recorded_state
 from dretrieve.types import Progress, Vectors
 
-STAGE = "index-flat"
 VERSION = 1
+BUILT = SEARCHED = {"flat": NoChoices}
 PACKED_ROWS = 1 << 16
 
 
@@ -86,14 +76,16 @@ def over_embeddings(embeddings: Embeddings) -> FlatIndex:
     return FlatIndex(Passages(embeddings))
 
 
-def open_index(folder: Path, *, full: bool = False) -> FlatIndex:
+def open_index(folder: Path, *, full: bool = False, settings: Mapping[str, Any] | None = None) -> FlatIndex:
     """Return the index at ``folder``.
 
     Raises:
         PreconditionError: it or its embeddings are missing or unfinished.
         VerificationError: changed bytes, or other embeddings than it was built over.
+        UsageError: a setting was given; there are none.
     """
-    manifest = open_artefact(folder, (STAGE,), full=full)
+    read_settings(NoChoices, settings or {}, "searching an index of type flat")
+    manifest = open_artefact(folder, ("index-flat",), full=full)
     passages = Passages(open_embeddings(folder, manifest, full=full), folder / RANKS)
     codes = []
     for stem, _ in passages.stems():
@@ -110,60 +102,28 @@ def open_index(folder: Path, *, full: bool = False) -> FlatIndex:
     return FlatIndex(passages, tuple(codes))
 
 
-def options(name: str, settings: Mapping[str, Any], threads: int) -> None:
-    """Refuse options: a flat index has none.
+def described(kind: str, choices: NoChoices, passages: Passages, progress: Progress) -> dict[str, Any]:
+    """Return what the bytes depend on beside the embeddings: nothing."""
+    return {}
+
+
+def fill(stage: Stage, passages: Passages, threads: int, progress: Progress, signals: Signals) -> None:
+    """Write one byte per number of every shard.
 
     Raises:
-        UsageError: one was given.
-    """
-    read_settings(NoChoices, settings, "a flat index")
-
-
-def stage_of(embeddings: Embeddings, output: Path, options: None = None, *, force: bool = False) -> Stage:
-    """Return the index's stage."""
-    return Stage(output, "folder", STAGE, VERSION, {}, described_inputs(embeddings), force)
-
-
-def build(
-    embeddings: Embeddings,
-    output: Path,
-    options: None = None,
-    *,
-    force: bool = False,
-    progress: Progress,
-    signals: Signals,
-) -> Manifest:
-    """Write the index of the embeddings at ``output`` and return its manifest.
-
-    Raises:
-        DataError: a vector holds NaN or infinity, or an id stands twice.
-        PreconditionError: ``output`` holds something else.
+        DataError: a vector holds NaN or infinity.
         Interrupted: a signal came; the same command begins again (it reads each vector once).
     """
-    passages = Passages(embeddings)
-    stage = stage_of(embeddings, output, force=force)
-    if stage.up_to_date():
-        return stage.existing()
-    progress.start("index", embeddings.rows, "passages")
-    make_folder(output)
-    with recorded_state(stage.manifest_file, STAGE, stage.fingerprint):
-        with stage.write(RANKS) as file:
-            write_ranks([text_id for entry in embeddings.shards for text_id in entry.ids()], file)
-        signals.check()
-        for number, (stem, rows) in enumerate(passages.stems()):
-            _write_codes(stage, passages.vectors(number).values, stem, rows, (progress, signals))
+    progress.start("index", passages.rows, "passages")
+    for number, (stem, rows) in enumerate(passages.stems()):
+        _write_codes(stage, passages.vectors(number).values, stem, rows, progress, signals)
     progress.finish()
-    return stage.commit(
-        counts={"rows": embeddings.rows, "dim": passages.dim},
-        extra={"embeddings": relative_folder(embeddings.folder, output)},
-    )
 
 
 def _write_codes(
-    stage: Stage, vectors: NDArray[Any], stem: str, rows: int, watch: tuple[Progress, Signals]
+    stage: Stage, vectors: NDArray[Any], stem: str, rows: int, progress: Progress, signals: Signals
 ) -> None:
     """Write the files of one shard: the codes as they are made, then centre, scales and bounds."""
-    progress, signals = watch
     scales, errors, lengths = [], [], []
     centre = centre_of(vectors)
     panels, steps = -(-rows // PANEL_ROWS), -(-vectors.shape[1] // 4)

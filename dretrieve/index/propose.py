@@ -81,15 +81,17 @@ class ByteProposer:
         return block.panels(start // packed.PANEL_ROWS, -(-stop // packed.PANEL_ROWS))
 
 
-def _from_matrix(scores: NDArray[np.float32], margins: NDArray[np.float64], floors: Any, k: int) -> Found:
-    """Return the candidates among [Q, N] scores that are within [Q] margins of the canonical ones."""
+def within_margin(
+    scores: NDArray[np.floating[Any]], margins: NDArray[np.float64], floors: NDArray[np.float64], k: int
+) -> Found:
+    """Return the candidates among [Q, N] scores that may be off by [Q] margins from the canonical ones."""
     lowest = np.array(floors, dtype=np.float64)
     if scores.shape[1] > k:
         kth = np.partition(scores, scores.shape[1] - k, axis=1)[:, scores.shape[1] - k]
         lowest = np.maximum(lowest, kth - margins)
     # one step down, since the comparison is made in float32
     bars = np.nextafter((lowest - margins).astype(np.float32), np.float32(-np.inf))
-    found = scores >= bars[:, None]
+    found = ~(scores < bars[:, None])  # so that no NaN of an overflow is lost
     offsets = np.zeros(len(scores) + 1, dtype=np.int64)
     np.cumsum(np.count_nonzero(found, axis=1), out=offsets[1:])
     return offsets, np.nonzero(found)[1].astype(np.int32)
@@ -127,7 +129,7 @@ class MatrixProposer:
         """Return the rows whose product comes within the margin of rounding."""
         longest = float(np.sqrt(np.einsum("nd,nd->n", block, block, dtype=np.float64).max(initial=0)))
         margins = self._lengths[queries] * longest * rounding_margin(block.shape[1]) + SMALLEST
-        return _from_matrix(self._queries[queries] @ block.T, margins, floors, k)
+        return within_margin(self._queries[queries] @ block.T, margins, floors, k)
 
     def part(self, block: Any, start: int, stop: int) -> Any:
         """Return some rows."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dretrieve import order
+from dretrieve.errors import DataError
 from dretrieve.kernels.dot import rounding_margin
 from dretrieve.kernels.top_k import keep_best
 from dretrieve.scoring.dot import widened
@@ -99,6 +100,28 @@ class TopK:
             queries.slacks,
             found,
         )
+
+    def offer(
+        self, query: int, rows: NDArray[np.int64], scores: NDArray[np.float32], ranks: NDArray[np.int64]
+    ) -> None:
+        """Keep the best of a query's hits and of others with canonical scores; none may be there already."""
+        size = self.sizes[query]
+        rows = np.concatenate([self.rows[query, :size], rows])
+        scores = np.concatenate([self.scores[query, :size], scores])
+        # ascending, so that the worst stands on top as in every heap
+        best = order.top_k(scores, np.asarray(ranks[rows]), self.scores.shape[1])[::-1]
+        self.sizes[query] = len(best)
+        self.rows[query, : len(best)], self.scores[query, : len(best)] = rows[best], scores[best]
+
+    def check_finite(self) -> None:
+        """Refuse hits whose scores are no float32 numbers.
+
+        Raises:
+            DataError: there is one.
+        """
+        filled = np.arange(self.scores.shape[1]) < self.sizes[:, None]
+        if not np.isfinite(self.scores[filled]).all():
+            raise DataError("a score is too large for float32; normalise the vectors (numbers below 1e18)")
 
     def best_first(self, ranks: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
         """Yield rows and scores of each query, sorted by the rule of ties."""

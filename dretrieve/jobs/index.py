@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from dretrieve.errors import UsageError
-from dretrieve.index.registry import kind_named
+from dretrieve.index.registry import build_index, kind_named, plan_index
 from dretrieve.jobs.configs.index import IndexConfig
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.interrupt import Signals, interruptible
 from dretrieve.store.manifest import Manifest, manifest_path
-from dretrieve.store.stage import Planned, Stage
+from dretrieve.store.stage import Planned
 from dretrieve.types import Progress, Silent
 
 
@@ -69,16 +68,13 @@ def _check_source(config: IndexConfig, source: str) -> None:
 def _over_embeddings(config: IndexConfig, progress: Progress, signals: Signals) -> Manifest | Planned:
     assert config.embeddings is not None
     embeddings = Embeddings.open(config.embeddings, full=config.verify)
-    module = import_module(kind_named(config.type).module)
-    options = module.options(config.type, config.settings, config.threads)
-    if config.dry_run:
-        stage: Stage = module.stage_of(embeddings, config.output, options, force=config.force)
-        counts = {"rows": embeddings.rows, "dim": embeddings.vectors.dim}
-        return stage.planned(f"would index {embeddings.rows:,} passages", counts)
-    built: Manifest = module.build(
-        embeddings, config.output, options, force=config.force, progress=progress, signals=signals
+    stage, passages = plan_index(
+        config.type, embeddings, config.output, config.settings, force=config.force, progress=progress
     )
-    return built
+    if config.dry_run:
+        counts = {"rows": passages.rows, "dim": passages.dim}
+        return stage.planned(f"would index {passages.rows:,} passages", counts)
+    return build_index(stage, passages, threads=config.threads, progress=progress, signals=signals)
 
 
 def _over_corpus(config: IndexConfig, progress: Progress, signals: Signals) -> Manifest | Planned:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +12,12 @@ from numpy.typing import NDArray
 from dretrieve.errors import DataError, VerificationError
 from dretrieve.index.base import Passages, VectorIndex
 from dretrieve.index.exact import ArraySource, ExactOptions, check_finite, search_exact
+from dretrieve.index.token import search_tokens
 from dretrieve.index.top_k import TopK
 from dretrieve.order import id_ranks
+from dretrieve.scoring.token_scores import token_score
 from dretrieve.store.ids import IdTable
-from dretrieve.types import Run, Vectors
+from dretrieve.types import Run, ScoreName, Vectors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,24 +131,34 @@ def _columns(
     return offsets, rows, scores
 
 
-def search_arrays(
-    queries: tuple[Sequence[str], NDArray[Any]],
-    passages: tuple[Sequence[str], NDArray[Any]],
+def search_in_memory(
+    query_ids: Sequence[str],
+    queries: Vectors,
+    passage_ids: Sequence[str],
+    passages: Vectors,
     k: int,
+    *,
+    score: ScoreName = "dot",
     threads: int = 1,
 ) -> Run:
-    """Return the exact run of vectors in memory: for the dev set during training, and for tests.
+    """Return the exact run over vectors in memory: what an index over the same vectors would find.
 
     Args:
-        queries: ids and vectors [Q, dim].
-        passages: ids and vectors [N, dim], float16 or float32.
+        query_ids: one per query.
+        queries: finite; taken as float32.
+        passage_ids: one per passage.
+        passages: of the queries' kind; taken as stored.
         k: hits per query.
+        score: ``dot``, or a name of `dretrieve.scoring.token_scores` for vectors per token.
         threads: at least 1.
     """
-    ids, vectors = passages
-    ranks = id_ranks(ids)
-    source = ArraySource(np.ascontiguousarray(vectors))
-    kept = TopK.empty(len(queries[0]), min(k, len(ids)))
-    search_exact(source, queries[1], kept, ranks, (0, len(ids)), ExactOptions(threads=threads))
-    offsets, rows, scores = _columns(kept, ranks)
-    return Run(list(queries[0]), ids, offsets, rows.astype(np.int32), scores)
+    ranks, rows, options = id_ranks(passage_ids), (0, len(passages)), ExactOptions(threads=threads)
+    kept = TopK.empty(len(queries), min(k, len(passages)))
+    if passages.many:
+        by = token_score(score, weighted=passages.weights is not None)
+        search_tokens(lambda start, stop: passages[start:stop], by, queries, kept, ranks, rows, options)
+    else:
+        source = ArraySource(np.ascontiguousarray(passages.values))
+        search_exact(source, queries.values, kept, ranks, rows, options)
+    offsets, found, scores = _columns(kept, ranks)
+    return Run(list(query_ids), passage_ids, offsets, found.astype(np.int32), scores)

@@ -215,6 +215,11 @@ class Embeddings:
         return self.vectors.score
 
     @property
+    def salience(self) -> bool:
+        """Whether each token has a weight beside its vector."""
+        return bool(self.shards[0].manifest.options["salience"])
+
+    @property
     def extra(self) -> Mapping[str, Any]:
         """What `encode` left for later stages (relative path of the collection, name of the model)."""
         return self.shards[0].manifest.extra

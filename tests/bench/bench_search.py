@@ -27,6 +27,7 @@ sys.path.insert(0, str(ROOT))
 
 from dretrieve.index import flat  # noqa: E402
 from dretrieve.index.exact import ExactOptions  # noqa: E402
+from dretrieve.index.registry import build_index, plan_index  # noqa: E402
 from dretrieve.index.top_k import TopK  # noqa: E402
 from dretrieve.store.embeddings import EmbeddingPlan, Embeddings  # noqa: E402
 from dretrieve.store.interrupt import Signals  # noqa: E402
@@ -118,7 +119,11 @@ def main() -> None:
         place = Path(folder)
         embeddings = write_embeddings(place / "embeddings", given.rows, given.dim, centres)
         built, _ = timed(
-            lambda: flat.build(embeddings, place / "index", progress=Silent(), signals=Signals())
+            lambda: build_index(
+                *plan_index("flat", embeddings, place / "index", {}, progress=Silent()),
+                progress=Silent(),
+                signals=Signals(),
+            )
         )
         indexed, bare = flat.open_index(place / "index"), flat.over_embeddings(embeddings)
         peer = faiss.IndexFlatIP(given.dim)

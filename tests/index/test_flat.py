@@ -12,7 +12,14 @@ import pytest
 from dretrieve.errors import Interrupted, PreconditionError, UsageError, VerificationError
 from dretrieve.index import flat
 from dretrieve.index.exact import ExactOptions
-from dretrieve.index.registry import KINDS, kind_at, kind_named, open_vector_index
+from dretrieve.index.registry import (
+    KINDS,
+    build_index,
+    kind_at,
+    kind_named,
+    open_vector_index,
+    plan_index,
+)
 from dretrieve.index.top_k import TopK
 from dretrieve.kernels.codes import PANEL_ROWS
 from dretrieve.order import id_ranks, top_k
@@ -38,8 +45,11 @@ def ids() -> list[str]:
 
 
 def build(embeddings: Path, output: Path, **options):
-    watch = {"progress": Silent(), "signals": Signals(), **options}
-    return flat.build(Embeddings.open(embeddings), output, **watch)
+    force, signals = options.get("force", False), options.get("signals", Signals())
+    stage, passages = plan_index(
+        "flat", Embeddings.open(embeddings), output, {}, force=force, progress=Silent()
+    )
+    return build_index(stage, passages, progress=Silent(), signals=signals)
 
 
 def search(
@@ -165,9 +175,15 @@ def test_no_passages(write_embeddings, tmp_path) -> None:
     assert search(index, np.ones((2, 4)), 0) == [([], []), ([], [])]
 
 
-def test_flat_has_no_options() -> None:
-    with pytest.raises(UsageError, match="a flat index takes no settings"):
-        flat.options("flat", {"m": 3}, 1)
+def test_flat_has_no_options(write_embeddings, ids, vectors, tmp_path) -> None:
+    folder = write_embeddings("emb", ids, vectors)
+    with pytest.raises(UsageError, match="--set m: building an index of type flat takes no settings"):
+        plan_index("flat", Embeddings.open(folder), tmp_path / "index", {"m": 3}, progress=Silent())
+    with pytest.raises(UsageError, match="--set ef_search: searching the embeddings .* takes no settings"):
+        open_vector_index(folder, settings={"ef_search": 3})
+    build(folder, tmp_path / "index")
+    with pytest.raises(UsageError, match="--set ef_search: searching an index of type flat takes no"):
+        open_vector_index(tmp_path / "index", settings={"ef_search": 3})
 
 
 def test_kinds(write_embeddings, vectors, ids, tmp_path) -> None:

@@ -10,7 +10,7 @@ from dretrieve.index.exact import ExactOptions
 from dretrieve.index.flat import over_embeddings
 from dretrieve.index.top_k import TopK
 from dretrieve.order import id_ranks, top_k
-from dretrieve.runs.search import QueryVectors, check_queries, search_arrays, search_run
+from dretrieve.runs.search import QueryVectors, check_queries, search_in_memory, search_run
 from dretrieve.scoring.dot import dot_matrix
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.types import Vectors
@@ -80,16 +80,24 @@ def test_run_holds_ids_scores_and_order(index) -> None:
         assert list(run.hits(query)) == [(IDS[row], float(scores[query][row])) for row in best]
 
 
-def test_arrays_in_memory_give_the_same_run(index) -> None:
+def test_vectors_in_memory_give_the_same_run(index) -> None:
     asked = queries()
     from_files = search_run(index, asked, TopK.empty(2, 7), (0, 12), ExactOptions())
-    in_memory = search_arrays(
-        (asked.ids, asked.vectors.values), (IDS, np.asarray(index.passages.vectors(0).values)), 7
-    )
+    in_memory = search_in_memory(asked.ids, asked.vectors, IDS, index.passages.vectors(0), 7)
     for query in range(2):
         assert list(from_files.hits(query)) == list(in_memory.hits(query))
 
 
-def test_arrays_may_be_fewer_than_the_hits() -> None:
-    run = search_arrays((["q"], np.ones((1, 2))), (["a", "b"], np.ones((2, 2), np.float32)), 9)
+def test_there_may_be_fewer_passages_than_hits_wanted() -> None:
+    passages = Vectors(np.ones((2, 2), np.float32))
+    run = search_in_memory(["q"], Vectors(np.ones((1, 2))), ["a", "b"], passages, 9)
     assert list(run.hits(0)) == [("b", 2.0), ("a", 2.0)]
+
+
+def test_token_vectors_in_memory() -> None:
+    passages = Vectors(np.array([[1, 0], [0, 2], [3, 1]], np.float32), np.array([0, 2, 2, 3]))
+    asked = Vectors(np.array([[1, 0], [0, 1]], np.float32), np.array([0, 2, 2]))
+    run = search_in_memory(["q", "empty"], asked, ["a", "none", "c"], passages, 9, score="maxsim_sum")
+    assert [list(run.hits(query)) for query in range(2)] == [[("c", 4.0), ("a", 3.0)], []]
+    mean = search_in_memory(["q", "empty"], asked, ["a", "none", "c"], passages, 1, score="maxsim_mean")
+    assert list(mean.hits(0)) == [("c", 2.0)]

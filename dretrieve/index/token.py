@@ -1,0 +1,173 @@
+"""The token index: texts with a vector per token, all compared, exactly. It reads the embeddings in place.
+
+Of each block of passages a matrix product says which may belong to a query's k best (`TokenScore.near`), the
+canonical score decides (`TokenScore.pairs`). A text without vectors has no score: such a passage is never
+found and such a query finds nothing. Beside the embeddings the index holds only the ids' order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dretrieve.index.base import RANKS, Passages, open_embeddings
+from dretrieve.index.exact import ExactOptions
+from dretrieve.index.propose import within_margin
+from dretrieve.index.top_k import TopK
+from dretrieve.options import NoChoices, read_settings
+from dretrieve.scoring.token_scores import TokenScore, token_score
+from dretrieve.store.embeddings import Embeddings
+from dretrieve.store.interrupt import Signals
+from dretrieve.store.stage import Stage, open_artefact
+from dretrieve.types import Progress, Vectors
+
+VERSION = 1
+BUILT = SEARCHED = {"token": NoChoices}
+BLOCK_ROWS = 1 << 14
+# A thread holds one table of dots, query tokens by passage tokens: 64 MiB of float32.
+QUERY_TOKENS, PASSAGE_TOKENS = 1 << 10, 1 << 14
+PRODUCTS_PER_BLOCK = 1e11  # a few seconds on one slow core, so that a signal is heard in time
+
+
+@dataclass(frozen=True, slots=True)
+class TokenIndex:
+    """Exact search over token embeddings.
+
+    Attributes:
+        passages: what is searched.
+        score: what compares two texts.
+    """
+
+    passages: Passages
+    score: TokenScore
+    exact: bool = True
+    search_options: dict[str, Any] = field(default_factory=dict)
+
+    def search(self, queries: Vectors, kept: TopK, rows: tuple[int, int], options: ExactOptions) -> TopK:
+        """Add the best passages among ``rows`` to ``kept`` and return it."""
+        return search_tokens(
+            self.passages.block, self.score, queries, kept, self.passages.ranks, rows, options
+        )
+
+
+def over_embeddings(embeddings: Embeddings, ranks_file: Path | None = None) -> TokenIndex:
+    """Return an index over an embeddings folder, indexed before (``ranks_file``) or not.
+
+    Raises:
+        VerificationError: one vector a text, or a score that is not known here.
+    """
+    passages = Passages(embeddings, ranks_file, many=True)
+    return TokenIndex(passages, token_score(embeddings.score, weighted=embeddings.salience))
+
+
+def open_index(folder: Path, *, full: bool = False, settings: Mapping[str, Any] | None = None) -> TokenIndex:
+    """Return the index at ``folder``.
+
+    Raises:
+        PreconditionError: it or its embeddings are missing or unfinished.
+        VerificationError: changed bytes, or other embeddings than it was built over.
+        UsageError: a setting was given; there are none.
+    """
+    read_settings(NoChoices, settings or {}, "searching an index of type token")
+    manifest = open_artefact(folder, ("index-token",), full=full)
+    return over_embeddings(open_embeddings(folder, manifest, full=full), folder / RANKS)
+
+
+def described(kind: str, choices: NoChoices, passages: Passages, progress: Progress) -> dict[str, Any]:
+    """Return what the bytes depend on beside the embeddings; refuse a score that is not known."""
+    token_score(passages.embeddings.score, weighted=passages.embeddings.salience)
+    return {}
+
+
+def fill(stage: Stage, passages: Passages, threads: int, progress: Progress, signals: Signals) -> None:
+    """Write nothing beside the ids' order."""
+
+
+def search_tokens(
+    block_of: Callable[[int, int], Vectors],
+    score: TokenScore,
+    queries: Vectors,
+    kept: TopK,
+    ranks: NDArray[np.int64],
+    rows: tuple[int, int],
+    options: ExactOptions,
+) -> TopK:
+    """Add the best passages of a range of rows to ``kept`` and return it.
+
+    The result is a function of the vectors, the ids' order and k alone (see `search_exact`).
+
+    Args:
+        block_of: ``block_of(start, stop)`` returns the vectors of those passages or of fewer, at least one.
+        score: what compares two texts.
+        queries: finite; taken as float32.
+        kept: hits of other rows; k is the width of its heaps.
+        ranks: id rank of each passage.
+        rows: start and stop (exclusive).
+        options: threads, and what is called after each block.
+
+    Raises:
+        DataError: a score leaves float32.
+    """
+    groups = _groups(queries)
+    limit = int(PRODUCTS_PER_BLOCK / max(1, len(queries.values) * queries.dim))
+    row = rows[0]
+    with ThreadPoolExecutor(options.threads) as pool:
+        while row < rows[1]:
+            block = block_of(row, min(row + BLOCK_ROWS, rows[1]))
+            block = block[: _fitting(block, 0, min(PASSAGE_TOKENS, limit))]
+
+            def visit(group: slice, first: int = row, block: Vectors = block) -> None:
+                _visit(score, (first, block), queries[group], kept.part(group), ranks)
+
+            list(pool.map(visit, groups))
+            row += len(block)
+            options.after_block(row, kept)
+    kept.check_finite()
+    return kept
+
+
+def _groups(queries: Vectors) -> list[slice]:
+    """Return consecutive queries with at most `QUERY_TOKENS` together, or one alone."""
+    groups, start = [], 0
+    while start < len(queries):
+        stop = _fitting(queries, start, QUERY_TOKENS)
+        groups.append(slice(start, stop))
+        start = stop
+    return groups
+
+
+def _fitting(texts: Vectors, start: int, tokens: int) -> int:
+    """Return the end of the texts from ``start`` on that have at most so many tokens; one at least."""
+    assert texts.offsets is not None
+    stop = int(np.searchsorted(texts.offsets, texts.offsets[start] + tokens, side="right")) - 1
+    return min(max(stop, start + 1), len(texts))
+
+
+def _visit(
+    score: TokenScore, block: tuple[int, Vectors], queries: Vectors, kept: TopK, ranks: NDArray[np.int64]
+) -> None:
+    """Add the best of one block to the hits of a few queries."""
+    first, passages = block
+    k = kept.scores.shape[1]
+    asked, present = _with_vectors(queries), _with_vectors(passages)
+    if not (len(asked) and len(present) and k):
+        return
+    queries = queries if len(asked) == len(queries) else queries.take(asked)
+    passages = passages if len(present) == len(passages) else passages.take(present)
+    near, margins = score.near(passages, queries)
+    offsets, found = within_margin(near, margins, kept.floors()[asked], k)
+    scores = score.pairs(passages, queries, offsets, found)
+    for place, query in enumerate(asked.tolist()):
+        hits = slice(offsets[place], offsets[place + 1])
+        kept.offer(query, first + present[found[hits]], scores[hits], ranks)
+
+
+def _with_vectors(texts: Vectors) -> NDArray[np.int64]:
+    assert texts.offsets is not None
+    return np.flatnonzero(np.diff(texts.offsets))

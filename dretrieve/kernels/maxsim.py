@@ -1,0 +1,111 @@
+"""The best canonical dot product of each query token, added over a query's tokens: compiled, and its twin.
+
+One pair of texts at a time: for every query token the loop goes once over the passage's token vectors, which
+stand beside each other in memory, and keeps the largest product; the largest are added in float64 in the
+order of the query's tokens. Faster than the twin because no table of products is written down, four passage
+tokens share each number of the query that is read, and float16 is widened in registers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from dretrieve.kernels import simd
+from dretrieve.kernels.dot import finish, frozen, score_pairs_numpy, stored_bits
+
+
+def sums_of_best(
+    values: NDArray[Any],
+    borders: NDArray[np.int64],
+    queries: NDArray[np.float64],
+    query_borders: NDArray[np.int64],
+    offsets: NDArray[np.int64],
+    rows: NDArray[np.int32],
+) -> NDArray[np.float64]:
+    """Return [H], for each query with its passages the sum of the best dots of the query's tokens.
+
+    Args:
+        values: [T, dim] float16 or float32 token vectors of the passages, one passage after another.
+        borders: [N + 1]; passage p has ``values[borders[p]:borders[p + 1]]``, at least one.
+        queries: [S, dim] token vectors of the queries: float32 numbers as float64, C-contiguous.
+        query_borders: [Q + 1], the same for queries.
+        offsets: [Q + 1]; query q is scored with ``rows[offsets[q]:offsets[q + 1]]``.
+        rows: [H] passages.
+    """
+    assert queries.flags.c_contiguous
+    assert values.shape[1] == queries.shape[1] > 0
+    sums = np.empty(len(rows), dtype=np.float64)
+    _sums_of_best(
+        stored_bits(values),
+        frozen(borders),
+        queries,
+        frozen(query_borders),
+        frozen(offsets),
+        frozen(rows),
+        sums,
+    )
+    return sums
+
+
+@njit(nogil=True, cache=True)
+def _sums_of_best(
+    values: Any, borders: Any, queries: Any, query_borders: Any, offsets: Any, rows: Any, sums: Any
+) -> None:
+    lanes = np.zeros((4, simd.LANES))
+    for q in range(len(offsets) - 1):
+        for h in range(offsets[q], offsets[q + 1]):
+            total = 0.0
+            for token in range(query_borders[q], query_borders[q + 1]):
+                total += np.float64(
+                    _best(values, borders[rows[h]], borders[rows[h] + 1], queries, token, lanes)
+                )
+            sums[h] = total
+
+
+@njit(nogil=True, cache=True)
+def _best(values: Any, start: Any, stop: Any, queries: Any, token: Any, lanes: Any) -> Any:
+    """Return the largest canonical dot of one query token with rows ``start`` to ``stop``, in float32."""
+    whole, stride = values.shape[1] // simd.LANES, values.strides[0]
+    query, out = queries[token].ctypes.data, lanes.ctypes.data
+    best = np.float32(-np.inf)
+    row = start
+    while row < stop:
+        count = 4 if row + 4 <= stop else 1
+        first = np.uintp(values.ctypes.data + row * stride)
+        if whole == 0:
+            lanes[:] = 0
+        elif count == 4:
+            second, third, fourth = first + stride, first + 2 * stride, first + 3 * stride
+            rows = (first, np.uintp(second), np.uintp(third), np.uintp(fourth))
+            simd.double_lanes(values, rows, query, whole, out)
+        else:
+            simd.double_lanes(values, (first,), query, whole, out)
+        for i in range(count):
+            best = max(best, finish(lanes[i], values, row + i, queries, token))
+        row += count
+    return best
+
+
+def sums_of_best_numpy(
+    values: NDArray[Any],
+    borders: NDArray[np.int64],
+    queries: NDArray[np.float64],
+    query_borders: NDArray[np.int64],
+    offsets: NDArray[np.int64],
+    rows: NDArray[np.int32],
+) -> NDArray[np.float64]:
+    """Return what `sums_of_best` returns, bit for bit, in plain numpy."""
+    sums = np.empty(len(rows), dtype=np.float64)
+    owners = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    for h, q in enumerate(owners):
+        tokens = queries[query_borders[q] : query_borders[q + 1]]
+        places = np.arange(borders[rows[h]], borders[rows[h] + 1], dtype=np.int32)
+        every = np.arange(len(tokens) + 1, dtype=np.int64) * len(places)
+        dots = score_pairs_numpy(values, tokens, every, np.tile(places, len(tokens)))
+        best = dots.reshape(len(tokens), len(places)).max(axis=1).astype(np.float64)
+        sums[h] = np.cumsum(best)[-1]  # one after the other, where np.sum would add pairs
+    return sums

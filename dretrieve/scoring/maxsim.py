@@ -1,0 +1,74 @@
+"""MaxSim: of each query token the best dot with a passage's tokens, added up or averaged over the query.
+
+Source: Khattab and Zaharia, ColBERT, SIGIR 2020, equation 3 (``maxsim_sum``); ReAtt averages over the query's
+tokens (``maxsim_mean``). The token score is the dot of `dretrieve.scoring.dot`; the best ones are added in
+float64 in the order of the query's tokens and the result is rounded once, to float32. So a run's numbers
+depend on nothing but the two texts' stored vectors, and MaxSim of one token is its dot, bit for bit.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dretrieve.kernels.dot import SMALLEST, rounding_margin
+from dretrieve.kernels.maxsim import sums_of_best
+from dretrieve.scoring.dot import widened
+from dretrieve.types import Vectors
+
+
+def maxsim_pairs(
+    passages: Vectors, queries: Vectors, offsets: NDArray[np.int64], rows: NDArray[np.int32], *, mean: bool
+) -> NDArray[np.float32]:
+    """Return [H] scores: query q with the passages ``rows[offsets[q]:offsets[q + 1]]``.
+
+    Args:
+        passages: N texts, each with at least one vector; taken as stored.
+        queries: Q texts, each with at least one vector; rounded to float32 first.
+        offsets: [Q + 1] int64.
+        rows: [H] int32.
+        mean: divide by the number of the query's tokens.
+    """
+    borders, query_borders = _borders(passages), _borders(queries)
+    sums = sums_of_best(passages.values, borders, widened(queries.values), query_borders, offsets, rows)
+    if mean:
+        sums /= np.repeat(np.diff(query_borders), np.diff(offsets))
+    with np.errstate(over="ignore"):  # the search refuses infinite scores by a sentence
+        return sums.astype(np.float32)
+
+
+def maxsim_near(
+    passages: Vectors, queries: Vectors, *, mean: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return [Q, N] scores by one float32 matrix product, and [Q] how far they may be from `maxsim_pairs`.
+
+    Args:
+        passages: N texts, each with at least one vector.
+        queries: Q texts, each with at least one vector.
+        mean: as there.
+    """
+    borders, query_borders = _borders(passages), _borders(queries)
+    asked = np.asarray(queries.values, dtype=np.float32)
+    stored = np.asarray(passages.values, dtype=np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # then the canonical score is asked
+        best: NDArray[Any] = np.maximum.reduceat(asked @ stored.T, borders[:-1], axis=1)
+    near = np.add.reduceat(best.astype(np.float64), query_borders[:-1], axis=0)
+    # each token's best is off by at most what one of its dots is; 2^-24 of the sum for the last rounding
+    longest = _lengths(stored).max(initial=0.0)
+    reach = np.add.reduceat(_lengths(asked), query_borders[:-1]) * longest
+    counts = np.diff(query_borders)
+    margins = reach * (rounding_margin(passages.dim) + 2.0**-23) + (counts + 1) * SMALLEST
+    return (near / counts[:, None], margins / counts + SMALLEST) if mean else (near, margins)
+
+
+def _borders(vectors: Vectors) -> NDArray[np.int64]:
+    assert vectors.offsets is not None
+    assert (np.diff(vectors.offsets) > 0).all()
+    return vectors.offsets
+
+
+def _lengths(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+    lengths: NDArray[np.float64] = np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64))
+    return lengths

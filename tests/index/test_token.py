@@ -1,0 +1,153 @@
+"""The token index: exact whatever the blocks, shards and threads; refuses what does not fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dretrieve.errors import DataError, UsageError, VerificationError
+from dretrieve.index import token
+from dretrieve.index.exact import ExactOptions
+from dretrieve.index.registry import kind_at, open_vector_index
+from dretrieve.index.top_k import TopK
+from dretrieve.jobs import index as index_job
+from dretrieve.jobs import merge, search
+from dretrieve.order import id_ranks, top_k
+from dretrieve.runs.read import read_run
+from dretrieve.scoring.token_scores import TOKEN_SCORES
+from dretrieve.store.embeddings import Embeddings
+from dretrieve.types import Vectors, offsets_of
+
+ROWS, DIM, QUERIES = 5000, 12, 40
+IDS = [f"p{row * 7919 % ROWS}" for row in range(ROWS)]
+QUERY_IDS = [f"q{row}" for row in range(QUERIES)]
+
+
+def texts(count: int, longest: int, seed: int) -> Vectors:
+    """Return texts of 0 to ``longest`` tokens; whole numbers, so that many scores are equal."""
+    chance = np.random.default_rng(seed)
+    lengths = chance.integers(0, longest + 1, count)
+    values = np.rint(chance.standard_normal((lengths.sum(), DIM)))
+    values[:, 0] += 1 - np.abs(values).any(axis=1)
+    return Vectors(values.astype(np.float16), offsets_of(lengths))
+
+
+PASSAGES, ASKED = texts(ROWS, 5, 0), texts(QUERIES, 4, 1)
+
+
+@pytest.fixture
+def work(write_embeddings, tmp_path: Path) -> Path:
+    write_embeddings("emb", IDS, PASSAGES, score="maxsim_sum")
+    write_embeddings("queries", QUERY_IDS, ASKED, side="query", score="maxsim_sum")
+    return tmp_path
+
+
+def by_hand(passages: Vectors, asked: Vectors, ids: list[str], k: int) -> list[list[tuple[str, float]]]:
+    """Return each query's best by float64 over all passages; exact here, the numbers being whole."""
+    offsets, ranks, found = passages.offsets, id_ranks(ids), []
+    assert offsets is not None
+    present = np.flatnonzero(np.diff(offsets))
+    for query in range(len(asked)):
+        tokens = asked[query : query + 1].values.astype(np.float64)
+        dots = np.maximum.reduceat(tokens @ passages.values.T.astype(np.float64), offsets[present], axis=1)
+        scores = dots.sum(axis=0)
+        best = present[top_k(scores, ranks[present], k)] if len(tokens) else []
+        total = dict(zip(present.tolist(), scores.tolist(), strict=True))
+        found.append([(ids[row], total[row]) for row in best])
+    return found
+
+
+def searched(index: token.TokenIndex, asked: Vectors, k: int, **options) -> list[list[tuple[str, float]]]:
+    kept = TopK.empty(len(asked), k)
+    index.search(asked, kept, (0, index.passages.rows), ExactOptions(**options))
+    found = []
+    for rows, scores in kept.best_first(index.passages.ranks):
+        found.append([(IDS[row], score) for row, score in zip(rows, scores.tolist(), strict=True)])
+    return found
+
+
+@pytest.mark.parametrize("shards", [1, 16])
+def test_hits_are_those_by_hand_whatever_the_shards_blocks_and_threads(
+    write_embeddings, monkeypatch, shards: int
+) -> None:
+    folder = write_embeddings("emb", IDS, PASSAGES, shards=shards, score="maxsim_sum")
+    expected = by_hand(PASSAGES, ASKED, IDS, 30)
+    assert [] in expected, "a query without vectors finds nothing"
+    index = token.over_embeddings(Embeddings.open(folder))
+    assert searched(index, ASKED, 30) == expected
+    monkeypatch.setattr(token, "PASSAGE_TOKENS", 1 << 9)
+    monkeypatch.setattr(token, "QUERY_TOKENS", 7)
+    assert searched(index, ASKED, 30, threads=3) == expected
+    monkeypatch.setattr(token, "PASSAGE_TOKENS", 1)
+    assert searched(index, ASKED[:3], 5) == [hits[:5] for hits in expected[:3]]
+
+
+def run_of(work: Path, output: str, **options) -> list[list[tuple[str, float]]]:
+    given = {"index": work / "index", "query_embeddings": work / "queries", "hits": 25, **options}
+    search.run(search.SearchConfig(output=work / output, **given))
+    run = read_run(work / output)
+    return [list(run.hits(query)) for query in range(len(run))]
+
+
+def test_an_index_its_embeddings_and_merged_shards_give_the_same_run(work: Path) -> None:
+    index_job.run(index_job.IndexConfig(type="token", embeddings=work / "emb", output=work / "index"))
+    assert kind_at(work / "index") == kind_at(work / "emb") == "token"
+    expected = by_hand(PASSAGES, ASKED, IDS, 25)
+    found = run_of(work, "run.trec")
+    assert found == [hits for hits in expected if hits]
+    run_of(work, "bare.trec", index=work / "emb")
+    for part in range(3):
+        run_of(work, f"part{part}.trec", shard=(part, 3))
+    parts = [work / f"part{part}.trec" for part in range(3)]
+    merge.run(merge.MergeConfig(partials=parts, output=work / "merged.trec"))
+    whole = (work / "run.trec").read_bytes()
+    assert (work / "bare.trec").read_bytes() == whole
+    assert (work / "merged.trec").read_bytes() == whole
+
+
+@pytest.mark.parametrize("name", sorted(TOKEN_SCORES))
+def test_texts_of_one_token_give_the_run_of_a_flat_index(write_embeddings, tmp_path: Path, name) -> None:
+    chance = np.random.default_rng(4)
+    passages, asked = chance.standard_normal((300, DIM)), chance.standard_normal((9, DIM))
+    ids = IDS[:300]
+    for kind, score in (("flat", "dot"), ("token", name)):
+        for side, names, values in (("passage", ids, passages), ("query", QUERY_IDS[:9], asked)):
+            offsets = np.arange(len(values) + 1) if kind == "token" else None
+            vectors = Vectors(values, offsets)
+            write_embeddings(f"{kind} {side}", names, vectors, side=side, score=score, dtype="float32")
+        run_of(
+            tmp_path,
+            f"{kind}.trec",
+            index=tmp_path / f"{kind} passage",
+            query_embeddings=tmp_path / f"{kind} query",
+        )
+    assert (tmp_path / "token.trec").read_bytes() == (tmp_path / "flat.trec").read_bytes()
+
+
+def test_what_does_not_fit_is_refused(work: Path, write_embeddings) -> None:
+    one = write_embeddings("one", IDS, np.ones((ROWS, DIM)))
+    for kind, folder, other in (("token", one, "flat"), ("flat", work / "emb", "token")):
+        config = index_job.IndexConfig(type=kind, embeddings=folder, output=work / "index")
+        with pytest.raises(VerificationError, match=f"index it with --type {other}"):
+            index_job.run(config)
+    config = index_job.IndexConfig(
+        type="token", embeddings=work / "emb", output=work / "index", settings={"m": 3}
+    )
+    with pytest.raises(UsageError, match="building an index of type token takes no settings"):
+        index_job.run(config)
+    with pytest.raises(VerificationError, match="hold one vector per token, the passages .* per passage"):
+        run_of(work, "run.trec", index=one)
+    write_embeddings("later", IDS, PASSAGES, score="alignment")
+    with pytest.raises(VerificationError, match="cannot be compared by the score 'alignment'"):
+        open_vector_index(work / "later")
+
+
+def test_scores_beyond_float32_are_refused(write_embeddings) -> None:
+    huge = Vectors(np.full((2, DIM), 1e30, np.float32), np.array([0, 2]))
+    index = token.over_embeddings(
+        Embeddings.open(write_embeddings("emb", ["a"], huge, dtype="float32", score="maxsim_sum"))
+    )
+    with pytest.raises(DataError, match="too large for float32"):
+        searched(index, Vectors(huge.values, huge.offsets), 1)
