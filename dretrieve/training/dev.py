@@ -14,14 +14,14 @@ import torch
 
 from dretrieve.encoding.numerics import resolve_precision, threads
 from dretrieve.encoding.pipeline import encode_records
-from dretrieve.errors import DataError, PreconditionError, UsageError
+from dretrieve.errors import DataError, UsageError
 from dretrieve.metrics.judged import judge
 from dretrieve.metrics.measure import Measure
 from dretrieve.metrics.registry import parse_measures
 from dretrieve.models.base import Method
 from dretrieve.models.encoder import prepared
 from dretrieve.models.loading import DTYPES, LoadedModel
-from dretrieve.runs.search import search_arrays
+from dretrieve.runs.search import search_in_memory
 from dretrieve.store.fingerprint import sha256_bytes
 from dretrieve.store.seeds import generator
 from dretrieve.store.text_store import records_sha256
@@ -67,23 +67,17 @@ class Dev:
         """Return the measure's mean over the dev queries.
 
         Raises:
-            PreconditionError: the method gives many vectors a text.
+            VerificationError: there is no search by the method's score.
         """
-        if method.spec.kind != "one":
-            raise PreconditionError(
-                f"--dev searches with one vector a text, and {method.name} has many; leave --dev out"
-            )
         precision = resolve_precision("auto", str(device))
         model = LoadedModel("dev", method.card(), method, tokenizers, device, precision)
         with prepared(method, device, DTYPES[precision]):
             passages = encode_records(model, "passage", self.passages)
             queries = encode_records(model, "query", self.queries, "float32")
         ids = [[record.id for record in records] for records in (self.queries, self.passages)]
-        run = search_arrays(
-            (ids[0], queries.values),
-            (ids[1], passages.values),
-            self.measure.parameters.k or WHOLE_LIST,
-            threads(),
+        depth = self.measure.parameters.k or WHOLE_LIST
+        run = search_in_memory(
+            ids[0], queries, ids[1], passages, depth, score=method.spec.score, threads=threads()
         )
         return self.measure.aggregate(self.measure.values(judge(run, self._qrels)))
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dretrieve.errors import DataError, PreconditionError, UsageError
+from dretrieve.errors import DataError, UsageError
 from dretrieve.models.base import Encoded
 from dretrieve.models.loading import open_tokenizer
 from dretrieve.models.shared import Shared
@@ -82,8 +82,15 @@ def test_one_measure_only(tiny_collection):
         open_dev(options(tiny_collection, metric="nDCG@10 RR@10"), Silent())
 
 
-def test_many_vectors_are_refused(method, tokenizers, tiny_collection, monkeypatch):
+def test_one_token_a_text_has_the_value_of_one_vector(method, tokenizers, tiny_collection, monkeypatch):
+    dev = open_dev(options(tiny_collection), Silent())
+    one = dev.value(method, tokenizers, torch.device("cpu"))
+    encode = Shared.encode_side
+
+    def as_tokens(self, batch, side):
+        vectors = encode(self, batch, side).vectors
+        return Encoded(vectors[:, None], torch.ones(len(vectors), 1, dtype=torch.bool))
+
     monkeypatch.setattr(Shared, "spec", property(lambda self: VectorSpec(32, "many", "maxsim_sum")))
-    monkeypatch.setattr(Shared, "encode_side", lambda self, batch, side: Encoded(torch.zeros(1, 1, 32)))
-    with pytest.raises(PreconditionError, match="leave --dev out"):
-        open_dev(options(tiny_collection), Silent()).value(method, tokenizers, torch.device("cpu"))
+    monkeypatch.setattr(Shared, "encode_side", as_tokens)
+    assert dev.value(method, tokenizers, torch.device("cpu")) == one
