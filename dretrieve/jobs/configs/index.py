@@ -29,7 +29,9 @@ class IndexConfig(Writing, Verifying):
         aliases=("--input", "--passage-reps"),
     )
     corpus: str | None = option(None, "Collection, for --type bm25.", panel="Input")
-    type: str = option("flat", "flat (exact), bm25 (words), and the approximate hnsw, ivf, ivfpq.")
+    type: str = option(
+        "flat", "flat (exact), token (exact, a vector per token), bm25 (words), approximate hnsw, ivf, ivfpq."
+    )
     settings: Mapping[str, Any] = option(
         {},
         "An option of the type (k1, m, …); repeatable.",
