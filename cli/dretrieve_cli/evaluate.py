@@ -137,7 +137,7 @@ def evaluate(
     """
     from dretrieve.errors import UsageError
     from dretrieve.jobs import evaluate as job
-    from dretrieve.jobs.evaluate_inputs import EvaluateConfig
+    from dretrieve.jobs.evaluate import EvaluateConfig
     from dretrieve.metrics.relevance import RelevanceOptions
     from dretrieve.types import Progress
 

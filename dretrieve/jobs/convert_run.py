@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from dretrieve.errors import UsageError, quoted
-from dretrieve.jobs.evaluate_inputs import open_corpus, questions_fingerprint, run_fingerprint
+from dretrieve.jobs.inputs import open_corpus, questions_fingerprint, run_fingerprint
 from dretrieve.metrics.answers import Answers
 from dretrieve.runs.json_forms import DIALECTS, Question, write_json_run
 from dretrieve.runs.lines import forms_for

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from dretrieve.errors import UsageError
-from dretrieve.jobs.evaluate_inputs import EvaluateConfig, Inputs, open_inputs
+from dretrieve.jobs.inputs import find_qrels, open_corpus, questions_fingerprint, run_fingerprint, text_reader
 from dretrieve.metrics.qa import (
     group_labels,
     groups_of,
@@ -30,13 +29,59 @@ from dretrieve.runs.lines import forms_for
 from dretrieve.runs.read import read_run
 from dretrieve.runs.write import compression
 from dretrieve.store.stage import Planned, Stage
+from dretrieve.store.text_store import TextStore
+from dretrieve.text.cache import remember
+from dretrieve.text.collection import Collection
+from dretrieve.text.files import sha256_of
 from dretrieve.text.qrels import read_qrels
+from dretrieve.text.queries import QuerySet
 from dretrieve.types import Progress, Silent
 
 STAGE = "evaluate"
 VERSION = 1
 DEFAULT_METRICS = "nDCG@10 RR@10 R@100"
 DEFAULT_TOP = "top1 top5 top20 top100"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluateConfig:
+    """What to measure.
+
+    Attributes:
+        runs: run files; with several and ``compare`` the first is the baseline.
+        run_format: forms of the runs, as `dretrieve.runs.read.forms_for` takes them.
+        predictions: a reader's answers, instead of runs.
+        qrels: ``DIR[:split]`` or a qrels file.
+        answers: ``DIR[:split]`` of questions with answers.
+        corpus: the passages searched, where ``answers`` has none.
+        metrics: names parted by blanks; empty for the defaults.
+        output: the JSON file, None for none.
+        options: how runs are prepared.
+        by: a field of the queries; values also by its groups, and macro-averaged.
+        compare: test every run against the first.
+        seed: of the randomisation test.
+        per_query: show every query's values too.
+        form: how the table is printed.
+        force: replace a result of other options.
+        dry_run: check and say what would be read.
+    """
+
+    runs: tuple[Path, ...] = ()
+    run_format: tuple[str, ...] = ()
+    predictions: tuple[Path, ...] = ()
+    qrels: str | None = None
+    answers: str | None = None
+    corpus: str | None = None
+    metrics: str = ""
+    output: Path | None = None
+    options: RelevanceOptions = field(default_factory=RelevanceOptions)
+    by: str | None = None
+    compare: bool = False
+    seed: int = 0
+    per_query: bool = False
+    form: str = "terminal"
+    force: bool = False
+    dry_run: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,6 +174,56 @@ def run(config: EvaluateConfig, progress: Progress | None = None) -> EvaluateRes
     return result
 
 
+@dataclass(kw_only=True, slots=True)
+class Inputs:
+    """What a config names, opened.
+
+    Attributes:
+        fingerprints: role (``run 1``, ``qrels``, ``answers``, ``corpus`` …) to fingerprint.
+        sources: what is read, for the plan.
+        qrels_file: the judgements' file.
+        queries: the questions, where answers or groups are wanted.
+        corpus: the passages, where answers are looked for in them.
+    """
+
+    fingerprints: dict[str, str] = field(default_factory=dict)
+    sources: list[str] = field(default_factory=list)
+    qrels_file: Path | None = None
+    queries: QuerySet | None = None
+    corpus: TextStore | None = None
+
+
+def open_inputs(config: EvaluateConfig, progress: Progress) -> Inputs:
+    """Return what the config names; of runs only the bytes are read here.
+
+    Raises:
+        PreconditionError: something is missing.
+        UsageError: no such split, no passages where they are needed.
+        VerificationError: a run of ours was changed.
+    """
+    inputs = Inputs()
+    for number, path in enumerate(config.runs or config.predictions, 1):
+        inputs.fingerprints[f"run {number}"] = run_fingerprint(path)
+        inputs.sources.append(str(path))
+    if config.qrels is not None:
+        inputs.qrels_file = find_qrels(config.qrels)
+        inputs.fingerprints["qrels"] = sha256_of(inputs.qrels_file)
+        remember({inputs.qrels_file: inputs.fingerprints["qrels"]}, said=False)
+        inputs.sources.append(str(inputs.qrels_file))
+        if config.by is not None:
+            inputs.queries = Collection.open(config.qrels).queries()
+            inputs.fingerprints["queries"] = questions_fingerprint(inputs.queries)
+    if config.answers is not None:
+        inputs.queries = Collection.open(config.answers, "queries").queries()
+        inputs.fingerprints["answers"] = questions_fingerprint(inputs.queries)
+        inputs.sources.append(config.answers)
+        if config.runs:
+            inputs.corpus = open_corpus(config.corpus, config.answers, progress)
+            inputs.fingerprints["corpus"] = inputs.corpus.sha256
+            inputs.sources.append(config.corpus or config.answers)
+    return inputs
+
+
 def _check(config: EvaluateConfig, notes: list[str]) -> list[str]:
     """Return the measures' canonical names once the options fit together; notes say what is left out."""
     if bool(config.runs) == bool(config.predictions):
@@ -219,14 +314,8 @@ def _scorer(
     if config.predictions:
         return lambda name, path, _: score_predictions(name, read_predictions(path), queries, measures)
     answers = prepare_answers(queries, notes)
-    store = inputs.corpus
-    assert store is not None
-
-    @lru_cache(maxsize=65_536)
-    def text_of(passage_id: str) -> str | None:
-        row = store.row_of(passage_id)
-        return None if row is None else store.record(row).text
-
+    assert inputs.corpus is not None
+    text_of = text_reader(inputs.corpus)
     cutoffs = parse_top_k(" ".join(measures))
     return lambda name, path, form: score_answers(
         name, read_run(path, form), queries, answers, text_of, cutoffs

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from dretrieve.errors import DataError, DretrieveError, PreconditionError, UsageError
-from dretrieve.jobs.evaluate_inputs import run_fingerprint
 from dretrieve.jobs.fuse_dev_sets import DevConfig, DevInput, open_dev_sets, read_weighed
+from dretrieve.jobs.inputs import run_fingerprint
 from dretrieve.metrics.measure import Measure
 from dretrieve.runs.fuse import FuseOptions, Pair, align, fuse
 from dretrieve.runs.lines import forms_for

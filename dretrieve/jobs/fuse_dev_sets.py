@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from dretrieve.errors import UsageError, quoted
-from dretrieve.jobs.evaluate_inputs import find_qrels, open_corpus, questions_fingerprint, run_fingerprint
+from dretrieve.jobs.inputs import find_qrels, open_corpus, questions_fingerprint, run_fingerprint
 from dretrieve.metrics.answers import Answers
 from dretrieve.metrics.judged import judge
 from dretrieve.metrics.measure import Measure

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dretrieve.errors import DataError, DretrieveError, UsageError
-from dretrieve.jobs.evaluate_inputs import run_fingerprint
+from dretrieve.jobs.inputs import run_fingerprint
 from dretrieve.metrics.answers import Answers
 from dretrieve.mining.examples import COUNTS, Examples
 from dretrieve.mining.negatives import FILTERS, SAMPLINGS, Miner, MiningOptions

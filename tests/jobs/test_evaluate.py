@@ -4,12 +4,12 @@ from pathlib import Path
 import pytest
 
 from dretrieve.errors import DataError, PreconditionError, UsageError, VerificationError
-from dretrieve.jobs.evaluate import run, run_names
-from dretrieve.jobs.evaluate_inputs import EvaluateConfig
+from dretrieve.jobs.evaluate import EvaluateConfig, open_inputs, run, run_names
 from dretrieve.metrics.relevance import RelevanceOptions
 from dretrieve.store.manifest import manifest_path, read_manifest
 from dretrieve.store.stage import Stage, open_artefact
 from dretrieve.text.collection import Collection
+from dretrieve.types import Silent
 
 
 @pytest.fixture
@@ -359,3 +359,11 @@ def test_a_run_without_hits_measures_zero_and_says_so(tiny_collection, tmp_path,
     answers = {"qrels": None, "answers": f"{tiny_collection}:test", "metrics": "top1"}
     if Collection.open(f"{tiny_collection}:test").queries().answers[0]:
         assert measure(tiny_collection, empty, **answers).as_json()["runs"][0]["mean"] == {"top1": 0.0}
+
+
+def test_what_is_opened(tiny_collection, tmp_path):
+    (tmp_path / "r").write_text("q Q0 d 1 1 t\n")
+    inputs = open_inputs(EvaluateConfig(runs=(tmp_path / "r",), qrels=f"{tiny_collection}:dev"), Silent())
+    assert sorted(inputs.fingerprints) == ["qrels", "run 1"]
+    assert inputs.queries is None
+    assert inputs.corpus is None

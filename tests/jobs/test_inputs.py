@@ -4,15 +4,8 @@ import json
 import pytest
 
 from dretrieve.errors import PreconditionError, UsageError
-from dretrieve.jobs.evaluate_inputs import (
-    EvaluateConfig,
-    find_qrels,
-    open_inputs,
-    questions_fingerprint,
-    run_fingerprint,
-)
+from dretrieve.jobs.inputs import find_qrels, questions_fingerprint, run_fingerprint
 from dretrieve.text.collection import Collection
-from dretrieve.types import Silent
 
 
 def test_a_run_made_elsewhere_is_named_by_its_bytes(tmp_path):
@@ -45,11 +38,3 @@ def test_answers_change_the_fingerprint(tiny_collection):
     (tiny_collection / "queries.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     after = questions_fingerprint(Collection.open(f"{tiny_collection}:dev").queries())
     assert before != after
-
-
-def test_what_is_opened(tiny_collection, tmp_path):
-    (tmp_path / "r").write_text("q Q0 d 1 1 t\n")
-    inputs = open_inputs(EvaluateConfig(runs=(tmp_path / "r",), qrels=f"{tiny_collection}:dev"), Silent())
-    assert sorted(inputs.fingerprints) == ["qrels", "run 1"]
-    assert inputs.queries is None
-    assert inputs.corpus is None

@@ -1,0 +1,84 @@
+"""What several commands read: runs and questions with their fingerprints, judgements, passages searched."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+from dretrieve.errors import PreconditionError, UsageError
+from dretrieve.store.fingerprint import canonical_json
+from dretrieve.store.manifest import manifest_path
+from dretrieve.store.stage import open_artefact
+from dretrieve.store.text_store import TextStore
+from dretrieve.text.collection import Collection, parse_spec
+from dretrieve.text.corpus_spec import parse_corpus
+from dretrieve.text.files import is_file, is_stream, sha256_of
+from dretrieve.text.queries import QuerySet
+from dretrieve.types import Progress
+
+
+def run_fingerprint(path: Path) -> str:
+    """Return the fingerprint of a run of ours (verified), or the SHA-256 of a file made elsewhere.
+
+    Raises:
+        PreconditionError: it is missing, or one part of a sharded stage: its numbers would be too low.
+        VerificationError: its bytes changed.
+    """
+    if is_stream(path):
+        return sha256_of(path)
+    if not path.is_file():
+        reason = "is a folder; name the file in it" if path.is_dir() else "does not exist; correct the path"
+        raise PreconditionError(f"{path} {reason}")
+    if manifest_path(path).exists():
+        manifest = open_artefact(path)
+        if "shard" in manifest.options:
+            cure = (
+                "join all parts with `dretrieve merge`"
+                if manifest.stage == "search"
+                else "run the same command without --shard"
+            )
+            raise PreconditionError(f"{path} is only one part of a sharded {manifest.stage}; {cure}")
+        return manifest.fingerprint
+    return sha256_of(path)
+
+
+def find_qrels(spec: str) -> Path:
+    """Return the qrels file of ``DIR[:split]``, or the file that ``spec`` names itself."""
+    path, _ = parse_spec(spec)
+    return path if is_file(path) else Collection.open(spec).qrels_file()
+
+
+def questions_fingerprint(queries: QuerySet) -> str:
+    """Return the hash over ids, answers and fields of the questions."""
+    digest = hashlib.sha256()
+    for query in queries.queries:
+        record = [query.id, query.answers, query.answers_are_regex, dict(query.fields)]
+        digest.update(canonical_json(record) + b"\n")
+    return digest.hexdigest()
+
+
+def open_corpus(corpus: str | None, questions: str, progress: Progress) -> TextStore:
+    """Return the passages of ``corpus``, or, where none is named, those beside the questions.
+
+    Raises:
+        UsageError: it has none.
+    """
+    collection = (
+        Collection.open(parse_corpus(corpus), "corpus") if corpus else Collection.open(questions, "queries")
+    )
+    if collection.files.corpus is None:
+        raise UsageError(f"{collection.path} has no passages; name those that were searched: --corpus DIR")
+    return collection.corpus(progress)
+
+
+def text_reader(corpus: TextStore) -> Callable[[str], str | None]:
+    """Return what gives a passage's text by id (without title, as DPR matches answers), None if absent."""
+
+    @lru_cache(maxsize=65_536)  # hits of several runs, or of many questions, are often the same
+    def text_of(passage_id: str) -> str | None:
+        row = corpus.row_of(passage_id)
+        return None if row is None else corpus.record(row).text
+
+    return text_of
