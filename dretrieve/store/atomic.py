@@ -15,15 +15,27 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import gettempdir
 from typing import IO, Any
 
 from dretrieve.errors import DretrieveError, PreconditionError
 from dretrieve.store.leftovers import TEMPORARY_MARK, remove_leftovers, this_process
 
-# An errno that a library has put into words: Rust's (safetensors, tokenizers), C's (faiss, torch).
-_RUST_ERROR = re.compile(r"\(os error (\d+)\)")
-_C_ERRORS = ("ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "EFBIG", "EIO", "ENOTDIR", "EISDIR", "ENOENT")
+_OTHER = "choose another --output"
+# What a writer can meet, and its cure; "" where the system's own words say it.
+_REASONS = {
+    errno.ENOSPC: f"the disk is full; free space or {_OTHER}, then run the command again",
+    errno.EDQUOT: f"the disk quota is used up; free space or {_OTHER}, then run again",
+    errno.EROFS: f"the file system is read-only; {_OTHER}",
+    errno.EACCES: "permission denied; choose an --output that you may write",
+    errno.EPERM: "permission denied; choose an --output that you may write",
+    errno.EFBIG: "the file would be larger than the allowed size (ulimit -f)",
+    errno.EIO: f"the disk reports an input/output error; check it, or {_OTHER}",
+    errno.ENOTDIR: f"a parent of this path is a file; {_OTHER}",
+    errno.EISDIR: f"a folder stands where a file is to be written; {_OTHER}",
+    errno.EEXIST: f"a file stands where a folder is to be made; {_OTHER}",
+    errno.ENOENT: "",
+}
+_RUST_ERROR = re.compile(r"\(os error (\d+)\)")  # of safetensors, tokenizers
 _SHORT_WRITES = ("PytorchStreamWriter failed writing", "unexpected pos", "requested and")  # no errno in them
 
 
@@ -33,20 +45,8 @@ class WriteError(PreconditionError):
 
 def explain_os_error(error: Exception, path: Path) -> WriteError:
     """Return the one-sentence error for a failed write at ``path`` (full disk, read-only, no permission)."""
-    reasons = {
-        errno.EIO: "the disk reports an input/output error; check it, or choose another --output",
-        errno.ENOSPC: "the disk is full; free space or choose another --output, then run the command again",
-        errno.EDQUOT: "the disk quota is used up; free space or choose another --output, then run again",
-        errno.EROFS: "the file system is read-only; choose another --output",
-        errno.EACCES: "permission denied; choose an --output that you may write",
-        errno.EPERM: "permission denied; choose an --output that you may write",
-        errno.ENOTDIR: "a parent of this path is a file; choose another --output",
-        errno.EISDIR: "a folder stands where a file is to be written; choose another --output",
-        errno.EFBIG: "the file would be larger than the allowed size (ulimit -f)",
-    }
-    number = _errno_of(error) or 0
-    reason = reasons.get(number, getattr(error, "strerror", None) or " ".join(str(error).split())[:200])
-    return WriteError(f"cannot write {path}: {reason}")
+    own_words = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
+    return WriteError(f"cannot write {path}: {_REASONS.get(_errno_of(error) or 0) or own_words}")
 
 
 def _errno_of(error: Exception) -> int | None:
@@ -56,8 +56,7 @@ def _errno_of(error: Exception) -> int | None:
     text = str(error)
     if found := _RUST_ERROR.search(text):
         return int(found[1])
-    numbers = [getattr(errno, name) for name in _C_ERRORS]
-    said = [number for number in numbers if os.strerror(number) in text]
+    said = [number for number in _REASONS if os.strerror(number) in text]  # C's: faiss, torch
     if not said and any(words in text for words in _SHORT_WRITES):
         return errno.ENOSPC
     return said[0] if said else (0 if isinstance(error, OSError) else None)
@@ -81,20 +80,36 @@ def explained(path: Path) -> Iterator[None]:
 
 def make_folder(path: Path) -> Path:
     """Create the folder and its parents; raise `PreconditionError` when that is impossible."""
-    try:
+    with explained(path):
         path.mkdir(parents=True, exist_ok=True)
-    except FileExistsError as error:
-        raise PreconditionError(
-            f"cannot write {path}: a file stands where a folder is to be made; choose another --output"
-        ) from error
-    except OSError as error:
-        raise explain_os_error(error, path) from error
     return path
 
 
 def temporary_beside(path: Path) -> Path:
     """Return a fresh hidden name in the same folder, so that the rename stays on one file system."""
     return path.with_name(f".{path.name}{TEMPORARY_MARK}{this_process()}-{secrets.token_hex(2)}")
+
+
+@contextmanager
+def folder_beside(place: Path, about: Path | None = None) -> Iterator[Path]:
+    """Yield an empty folder beside ``place``, to be renamed to it; what is left of it goes at the end.
+
+    Args:
+        place: what it is to become.
+        about: what is written, for the message; by default ``place``.
+
+    Raises:
+        PreconditionError: the disk refused a write of the block.
+    """
+    make_folder(place.parent)
+    remove_leftovers(place.parent, [place.name])
+    temporary = temporary_beside(place)
+    try:
+        with explained(about or place):
+            temporary.mkdir()
+            yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextmanager
@@ -108,18 +123,6 @@ def scratch_file(folder: Path) -> Iterator[IO[bytes]]:
         temporary.unlink(missing_ok=True)
     with file:
         yield file
-
-
-@contextmanager
-def scratch_folder() -> Iterator[Path]:
-    """Yield a folder for temporary files (``TMPDIR``) that is removed afterwards; by the next if killed."""
-    place = Path(gettempdir()) / "dretrieve"
-    remove_leftovers(place.parent, [place.name])
-    temporary = temporary_beside(place)
-    try:
-        yield make_folder(temporary)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def sync(path: Path) -> None:
@@ -167,23 +170,16 @@ def filling(folder: Path) -> Iterator[Path]:
     Raises:
         PreconditionError: the place cannot be written (full, read-only, not permitted).
     """
-    make_folder(folder)
-    remove_leftovers(folder, ["files"])
-    temporary = temporary_beside(folder / "files")
-    try:
-        with explained(folder):
-            temporary.mkdir()
-            yield temporary
-            mode = temporary.stat().st_mode & 0o666
-            for path in sorted(path for path in temporary.rglob("*") if path.is_file()):
-                path.chmod(mode)
-                sync(path)
-                place = folder / path.relative_to(temporary)
-                make_folder(place.parent)
-                os.replace(path, place)
-            sync(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with folder_beside(folder / "files", about=folder) as temporary:
+        yield temporary
+        mode = temporary.stat().st_mode & 0o666
+        for path in sorted(path for path in temporary.rglob("*") if path.is_file()):
+            path.chmod(mode)
+            sync(path)
+            place = folder / path.relative_to(temporary)
+            make_folder(place.parent)
+            os.replace(path, place)
+        sync(folder)
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -15,7 +15,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -39,19 +39,18 @@ class Journal:
 
     def __init__(self, folder: Path, names: tuple[str, ...], plan: Mapping[str, Any]) -> None:
         self.folder, self.names = folder, names
-        make_folder(folder)
         self.sizes = dict.fromkeys(names, 0)
         self.chunks = self._journal_size = 0
-        if self._same_plan(plan):
-            self._recover()
-        else:
-            with explained(folder):
-                for name in (*names, JOURNAL):
-                    (folder / name).unlink(missing_ok=True)
-            write_json(folder / PLAN, dict(plan))
+        make_folder(folder)
+        resumed = self._same_plan(plan)
         with explained(folder):
+            for name in () if resumed else (*names, JOURNAL):
+                (folder / name).unlink(missing_ok=True)
+            if not resumed:
+                write_json(folder / PLAN, dict(plan))
             self._files = {name: os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o666) for name in names}
             self._journal = os.open(folder / JOURNAL, os.O_RDWR | os.O_CREAT, 0o666)
+        self._recover()
 
     def append(self, parts: Mapping[str, bytes | memoryview]) -> None:
         """Write one chunk: its bytes for every file, then, once they are durable, its journal line."""
@@ -70,12 +69,9 @@ class Journal:
 
     def copy(self, name: str, target: IO[bytes]) -> None:
         """Append the bytes of all chunks of a file to ``target``."""
-        done = 0
-        while done < self.sizes[name]:
-            block = os.pread(self._files[name], min(COPY_BYTES, self.sizes[name] - done), done)
+        for block in self._blocks(name, 0, self.sizes[name]):
             assert block, "the file holds what was written"
             target.write(block)
-            done += len(block)
 
     def close(self) -> None:
         """Close the files; the journal stays for a later run. A second call does nothing."""
@@ -98,29 +94,26 @@ class Journal:
             return False
 
     def _recover(self) -> None:
-        try:
-            raw = (self.folder / JOURNAL).read_bytes()
-        except OSError:
-            return
-        handles = {}
-        for name in self.names:
-            (self.folder / name).touch()
-            handles[name] = open(self.folder / name, "rb")
-        try:
-            for line in raw.split(b"\n")[:-1]:
-                entry = self._entry(line)
-                if entry is None:
-                    break
-                digest = hashlib.sha256()
-                for name in self.names:
-                    digest.update(handles[name].read(entry["sizes"][name] - self.sizes[name]))
-                if digest.hexdigest() != entry["sha256"]:
-                    break
-                self.sizes, self.chunks = entry["sizes"], self.chunks + 1
-                self._journal_size += len(line) + 1
-        finally:
-            for handle in handles.values():
-                handle.close()
+        """Take the longest prefix of chunks whose bytes are those recorded."""
+        for line in (self.folder / JOURNAL).read_bytes().split(b"\n")[:-1]:
+            entry = self._entry(line)
+            if entry is None:
+                break
+            digest = hashlib.sha256()
+            for name in self.names:
+                for block in self._blocks(name, self.sizes[name], entry["sizes"][name]):
+                    digest.update(block)
+            if digest.hexdigest() != entry["sha256"]:
+                break
+            self.sizes, self.chunks = entry["sizes"], self.chunks + 1
+            self._journal_size += len(line) + 1
+
+    def _blocks(self, name: str, start: int, stop: int) -> Iterator[bytes]:
+        """Yield those bytes of a file; an empty block where it ends before them."""
+        while start < stop:
+            block = os.pread(self._files[name], min(COPY_BYTES, stop - start), start)
+            yield block
+            start += len(block) or stop
 
     def _entry(self, line: bytes) -> dict[str, Any] | None:
         try:

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dretrieve.errors import DataError, PreconditionError, VerificationError
-from dretrieve.store.atomic import explained, make_folder, sync, temporary_beside
+from dretrieve.store.atomic import folder_beside, sync, temporary_beside
 from dretrieve.store.fingerprint import canonical_json
 from dretrieve.store.ids import IdTable
 from dretrieve.store.manifest import (
@@ -110,25 +110,19 @@ class TextStore:
         Raises:
             DataError: an id occurs twice.
         """
-        make_folder(folder.parent)
-        temporary = temporary_beside(folder)
-        make_folder(temporary)
-        try:
-            with explained(folder):
-                sha256, rows, empty = _write_texts(temporary, records)
-                _write_order(temporary)
-                for name in FILES:
-                    sync(temporary / name)
-                manifest = Manifest(
-                    stage=STAGE,
-                    version=1,
-                    inputs={"records": sha256},
-                    counts={"rows": rows, "empty": empty},
-                )
-                commit(temporary / "manifest.json", manifest, FILES, {"source": dict(source)})
-                _move(temporary, folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        with folder_beside(folder) as temporary:
+            sha256, rows, empty = _write_texts(temporary, records)
+            _write_order(temporary)
+            for name in FILES:
+                sync(temporary / name)
+            manifest = Manifest(
+                stage=STAGE,
+                version=1,
+                inputs={"records": sha256},
+                counts={"rows": rows, "empty": empty},
+            )
+            commit(temporary / "manifest.json", manifest, FILES, {"source": dict(source)})
+            _move(temporary, folder)
         return cls.open(folder)
 
     @property

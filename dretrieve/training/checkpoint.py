@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from dretrieve.errors import DataError, DretrieveError, PreconditionError
-from dretrieve.store.atomic import explained, make_folder, sync, temporary_beside, write_json
+from dretrieve.store.atomic import explained, folder_beside, sync, temporary_beside, write_json
 from dretrieve.store.card import CARD, ModelCard
 from dretrieve.store.leftovers import remove_leftovers
 from dretrieve.store.manifest import Manifest, commit, read_manifest, read_verified
@@ -99,29 +99,23 @@ class Checkpoints:
         self, total: int, model: Mapping[str, Tensor], optimizer: Mapping[str, Tensor], state: Progressed
     ) -> Path:
         """Write the checkpoint after ``total`` steps, remove those beyond ``keep``, return its folder."""
-        make_folder(self.folder)
         path = self.folder / f"step-{total:08d}"
-        aside = temporary_beside(path)
-        try:
-            with explained(path):
-                aside.mkdir()
-                save_file(dict(model), aside / FILES[0])
-                save_file(dict(optimizer), aside / FILES[1])
-                write_json(aside / FILES[2], asdict(state))
-                names: tuple[str, ...] = FILES
-                if self.card is not None:
-                    self.card.with_hashes(aside, (FILES[0],)).save(aside)
-                    names = (*FILES, CARD)
-                for name in names:
-                    sync(aside / name)
-                manifest = replace(self._manifest, counts={"steps": total})
-                commit(aside / "manifest.json", manifest, names)
-                if path.exists():
-                    shutil.rmtree(path)
-                os.replace(aside, path)
-                sync(self.folder)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
+        with folder_beside(path) as aside:
+            save_file(dict(model), aside / FILES[0])
+            save_file(dict(optimizer), aside / FILES[1])
+            write_json(aside / FILES[2], asdict(state))
+            names: tuple[str, ...] = FILES
+            if self.card is not None:
+                self.card.with_hashes(aside, (FILES[0],)).save(aside)
+                names = (*FILES, CARD)
+            for name in names:
+                sync(aside / name)
+            manifest = replace(self._manifest, counts={"steps": total})
+            commit(aside / "manifest.json", manifest, names)
+            if path.exists():
+                shutil.rmtree(path)
+            os.replace(aside, path)
+            sync(self.folder)
         for old in self.found()[self._keep :]:
             with explained(old):
                 shutil.rmtree(old)

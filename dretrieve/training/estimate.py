@@ -10,7 +10,9 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from statistics import fmean
+from tempfile import gettempdir
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,7 @@ from torch import Tensor
 
 from dretrieve.encoding.estimate import duration
 from dretrieve.models.base import Method, ParameterGroup
-from dretrieve.store.atomic import scratch_folder
+from dretrieve.store.atomic import folder_beside
 from dretrieve.tokens.tokenizer import SideTokenizer
 from dretrieve.training.batches import Plan, SetShare
 from dretrieve.training.data import ExampleSet
@@ -115,7 +117,7 @@ def estimate(
         _steps(sets, phase.name, of, batch)
         for phase, of, batch in zip(method.phases(), own, batches, strict=True)
     ]
-    with scratch_folder() as folder:
+    with folder_beside(Path(gettempdir()) / "dretrieve") as folder:
         rows: dict[str, list[TrainingSet]] = {}
         for of in sets:
             sample = _sample(of, max(SAMPLE_EXAMPLES, *batches))

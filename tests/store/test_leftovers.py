@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dretrieve.store import leftovers
-from dretrieve.store.atomic import replacing, scratch_file, scratch_folder
+from dretrieve.store.atomic import folder_beside, replacing, scratch_file
 from dretrieve.store.leftovers import is_gone, remove_leftovers, this_process
 from dretrieve.store.stage import Stage
 
@@ -86,14 +86,13 @@ def test_the_next_write_of_a_file_removes_what_the_last_left(tmp_path: Path, dea
     assert left(tmp_path) == {"a"}
 
 
-def test_scratch_has_no_name_or_goes(tmp_path: Path, dead: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scratch_has_no_name_or_goes(tmp_path: Path, dead: str) -> None:
     (tmp_path / f".scratch.tmp-{dead}-00a1").write_bytes(b"half")
     with scratch_file(tmp_path) as file:
         assert not left(tmp_path)
         file.write(b"x")
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     (tmp_path / f".dretrieve.tmp-{dead}-00a1").mkdir()
-    with scratch_folder() as folder:
+    with folder_beside(tmp_path / "dretrieve") as folder:
         (folder / "x").write_bytes(b"x")
         assert len(left(tmp_path)) == 2
     assert not left(tmp_path)
