@@ -16,6 +16,7 @@
 #              get when that began)
 #   DRY_RUN    1: only print the plan: every command with what its own --dry-run says
 #              (so does the word --dry-run behind the recipe's name)
+#   PLAN       a file: only write the commands down there, for `dretrieve report`, which asks each of them
 #
 # Run a recipe again whenever you like: a command whose result is finished and fits says "up to date", one
 # that was interrupted goes on where it stopped, and one whose options or inputs changed is made again.
@@ -34,8 +35,8 @@ else
     dretrieve_words=("$PYTHON" -m dretrieve_cli)
 fi
 
-[[ ${1:-} != --dry-run ]] || DRY_RUN=1
-[[ -z ${DRY_RUN:-} ]] || plan=$(mktemp)
+[[ ${1:-}${PLAN:+--dry-run} != --dry-run ]] || DRY_RUN=1
+[[ -z ${DRY_RUN:-} ]] || plan=${PLAN:-$(mktemp)}
 
 last_second="" # of $SECONDS, when this call's MINUTES are over; nothing where they have no end
 at_once=1      # so many rows run side by side, see `beside`
@@ -220,6 +221,7 @@ step() {
 # finish ["what to look at next"...]: the last line of a recipe.
 finish() {
     trap - EXIT
+    [[ -z ${PLAN:-} ]] || return 0
     if [[ -n ${DRY_RUN:-} ]]; then
         show_plan
         return
@@ -233,7 +235,7 @@ finish() {
 # show_plan: print what was written down, each command with its own estimate.
 show_plan() {
     local code=0
-    PYTHONPATH=$ROOT:$ROOT/cli${PYTHONPATH:+:$PYTHONPATH} "${PYTHON:-python3}" "$ROOT/recipes/plan.py" "$plan" ||
+    PYTHONPATH=$ROOT:$ROOT/cli${PYTHONPATH:+:$PYTHONPATH} "${PYTHON:-python3}" -m dretrieve_cli.plan "$plan" ||
         code=$?
     rm -f "$plan"
     return "$code"
@@ -241,7 +243,7 @@ show_plan() {
 
 # stopped CODE: what a recipe says when it ends before `finish`.
 stopped() {
-    [[ -z ${plan:-} ]] || rm -f "$plan"
+    [[ -z ${plan:-} || -n ${PLAN:-} ]] || rm -f "$plan"
     trap '' INT TERM # a second signal changes nothing: the commands at work are waited for
     local part
     for part in "${copies[@]}"; do kill "${part%% *}" 2>/dev/null || true; done
@@ -255,7 +257,7 @@ stopped() {
 # refuse "sentence": end the recipe before it does anything, for it was called with wrong words.
 refuse() {
     trap - EXIT
-    [[ -z ${plan:-} ]] || rm -f "$plan"
+    [[ -z ${plan:-} || -n ${PLAN:-} ]] || rm -f "$plan"
     say "$1"
     exit 2
 }

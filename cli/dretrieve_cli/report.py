@@ -66,8 +66,8 @@ def report(
 ) -> None:
     """Gather measured numbers: beside a paper's, with verdicts, or systems side by side.
 
-    A recipe's cell is filled only from metrics whose chain of checksums (run, index, embeddings, model)
-    is what the cell's row says. Exit code 5 when a cell fails.
+    A recipe's cell is filled only from a file that the recipe's own commands would not make anew: they are
+    asked what stands behind it, down to the text. Exit code 5 when a cell fails.
 
     Examples:
         dretrieve report recipes/dpr --profile mini
@@ -79,6 +79,7 @@ def report(
     from dretrieve.jobs import report as job
     from dretrieve.jobs.report_recipe import RecipeOptions
     from dretrieve.types import Progress
+    from dretrieve_cli.plan import ask
 
     failed = False
 
@@ -98,7 +99,7 @@ def report(
             force=force,
             dry_run=dry_run,
         )
-        result = job.run(job_config, progress)
+        result = job.run(job_config, progress, ask)
         failed = result.failed
         return result
 

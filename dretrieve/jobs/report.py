@@ -16,6 +16,7 @@ from dretrieve.reports.expected_file import FILE
 from dretrieve.reports.html import Page
 from dretrieve.reports.metrics_file import one_run, read_metrics, split_name
 from dretrieve.reports.pages import check_form, form_of, shown, write_page
+from dretrieve.reports.plan import Ask
 from dretrieve.store.manifest import read_manifest
 from dretrieve.store.stage import open_artefact
 from dretrieve.types import Progress, Silent
@@ -81,8 +82,8 @@ class ReportResult:
         return self.plan or shown(self.page, self.form)
 
 
-def run(config: ReportConfig, progress: Progress | None = None) -> ReportResult:
-    """Gather, judge, print, write.
+def run(config: ReportConfig, progress: Progress | None = None, ask: Ask | None = None) -> ReportResult:
+    """Gather, judge, print, write; ``ask`` asks a command of a recipe whether what it makes is up to date.
 
     Raises:
         UsageError: nothing to report; options that do not fit together.
@@ -94,7 +95,7 @@ def run(config: ReportConfig, progress: Progress | None = None) -> ReportResult:
     check_form(config.form)
     if config.output is not None and config.output.suffix and not config.output.is_dir():
         form_of(config.output)
-    result = _recipe(config, progress) if _is_recipe(config) else _comparison(config)
+    result = _recipe(config, ask) if _is_recipe(config) else _comparison(config)
     if config.dry_run or config.output is None:
         return result
     written = write_page(result.page, config.output, force=config.force)
@@ -124,10 +125,11 @@ def _is_recipe(config: ReportConfig) -> bool:
     return found
 
 
-def _recipe(config: ReportConfig, progress: Progress) -> ReportResult:
+def _recipe(config: ReportConfig, ask: Ask | None) -> ReportResult:
     assert config.target is not None
+    assert ask is not None
     file = config.target if config.target.name == FILE else config.target / FILE
-    found = recipe_report(file, config.recipe, progress, full=config.verify, dry_run=config.dry_run)
+    found = recipe_report(file, config.recipe, ask, full=config.verify, dry_run=config.dry_run)
     return ReportResult(
         page=found.page,
         data=found.data,

@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from dretrieve.errors import PreconditionError, UsageError
-from dretrieve.reports.artefacts import Library
 from dretrieve.reports.claims import Finding, find_all
+from dretrieve.reports.claims_table import outcome_text
 from dretrieve.reports.expected import Expected, Profile
 from dretrieve.reports.expected_file import read_expected
 from dretrieve.reports.html import Page
+from dretrieve.reports.plan import Ask, Plan, recorded_plan
 from dretrieve.reports.readings import Place
 from dretrieve.reports.readme import readme_block, write_block
 from dretrieve.reports.recipe_page import recipe_page
 from dretrieve.reports.recorded import with_measured, write_recorded
-from dretrieve.reports.verdicts import Judged, judge_all, tally
-from dretrieve.types import Progress
+from dretrieve.reports.verdicts import Judged, judge_all, recorded_all, tally
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,9 +54,16 @@ class RecipeReport:
 
 
 def recipe_report(
-    file: Path, options: RecipeOptions, progress: Progress, *, full: bool = False, dry_run: bool = False
+    file: Path, options: RecipeOptions, ask: Ask, *, full: bool = False, dry_run: bool = False
 ) -> RecipeReport:
     """Judge everything that expected.yaml speaks of.
+
+    Args:
+        file: expected.yaml.
+        options: profile, folder, what to write.
+        ask: asks a command of the recipe whether what it makes is up to date.
+        full: hash every file of every number again.
+        dry_run: only say where would be looked.
 
     Raises:
         UsageError: no such profile.
@@ -73,10 +80,10 @@ def recipe_report(
         cells = sum(len(row.cells) for table in expected.tables.values() for row in table.rows.values())
         plan = f"would look for {cells} cells of {file} (profile {profile.name}) in {work}"
         return RecipeReport(page=Page(title=expected.title), data={}, written=[], failed=False, plan=plan)
-    library = Library.scan(work)
-    for broken, sentence in library.unreadable.items():
-        progress.note(f"{broken} is left out: {sentence}")
-    judged = judge_all(expected, Place(work=work, profile=profile, library=library, full=full))
+    commands = Plan(work=work)
+    if work.is_dir():
+        commands = recorded_plan(file.parent, profile.name, work, ask, full=full)
+    judged = judge_all(expected, Place(work=work, profile=profile, behind=commands.behind))
     findings = find_all(expected, judged, profile.name)
     written = _write(file, options, expected, profile, (judged, findings))
     return RecipeReport(
@@ -107,13 +114,28 @@ def _write(
     if options.record:
         today = time.strftime("%Y-%m-%d", time.gmtime())
         ours = with_measured(expected, profile.name, judged, options.hardware, commit_of(file), today)
-        write_recorded(file, ours)
+        outcomes = {name: dict(texts) for name, texts in expected.outcomes.items()}
+        outcomes.setdefault(profile.name, {}).update(_outcomes(expected, findings))
+        write_recorded(file, ours, outcomes)
         written.append(file)
     if options.readme is not None:
-        block = readme_block(expected, profile, judged, findings)
+        if any(one.readings for one in judged.values()):
+            block = readme_block(expected, profile, judged, _outcomes(expected, findings, all_of=True))
+        else:  # nothing stands in the work folder: the page of what was recorded
+            texts = expected.outcomes.get(profile.name) or _outcomes(expected, findings, all_of=True)
+            block = readme_block(expected, profile, recorded_all(expected, profile), texts)
         write_block(options.readme, file.resolve().parent.name, block)
         written.append(options.readme)
     return written
+
+
+def _outcomes(expected: Expected, findings: Mapping[str, Finding], *, all_of: bool = False) -> dict[str, str]:
+    """Return claim name to its outcome in words; of those that were run, or all of them."""
+    return {
+        name: outcome_text(expected, one)
+        for name, one in findings.items()
+        if all_of or one.outcome not in ("NOT RUN", "FAIL")
+    }
 
 
 def commit_of(file: Path) -> str:

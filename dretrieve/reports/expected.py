@@ -7,8 +7,8 @@ values back. recipes/README.md explains every key.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 Kind = Literal["exact", "stochastic", "cited", "unknown"]
 Unit = Literal["percent", "fraction", "number"]
@@ -30,14 +30,12 @@ class Profile:
         title: one line for people.
         seeds: those that fill ``{seed}`` in file names; a cell is the mean over those that were run.
         target: what a verdict compares with: the value that we recorded, or the paper's.
-        chain: what the chain of every cell must show at this size (see `reports.conditions`).
     """
 
     name: str
     title: str = ""
     seeds: tuple[int, ...] = (1,)
     target: Target = "ours"
-    chain: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,13 +46,11 @@ class Column:
         name: its key.
         title: its head.
         measure: as ``evaluate --metrics`` names it.
-        chain: conditions on every cell of the column.
     """
 
     name: str
     title: str
     measure: str = ""
-    chain: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,8 +73,8 @@ class Cell:
         file: the metrics file (or, with ``key``, the artefact), relative to the work folder; may hold
             ``{table} {row} {column} {seed} {profile}``.
         measure: which measure of the metrics file.
-        key: instead of a measure: dotted place in the artefact's manifest (``counts.parameters``).
-        chain: conditions that the artefacts behind the file must meet.
+        key: instead of a measure: dotted place in the artefact's manifest (``counts.parameters``); may hold
+            ``{row}`` and ``{column}``.
     """
 
     table: str
@@ -94,7 +90,6 @@ class Cell:
     file: str
     measure: str
     key: str
-    chain: Mapping[str, Any]
 
     @property
     def name(self) -> str:
@@ -181,7 +176,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
-    """A value that we measured earlier, with everything needed to measure it again."""
+    """A value that we measured earlier, with everything needed to measure it again, and its marks."""
 
     value: float
     spread: float
@@ -189,6 +184,7 @@ class Recorded:
     hardware: str
     commit: str
     date: str
+    marks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,6 +199,7 @@ class Expected:
         tables: by key, in the file's order.
         claims: by key.
         ours: profile to cell name to what we recorded.
+        outcomes: profile to claim name to what our numbers said about it, as the page has it.
     """
 
     paper: str
@@ -212,6 +209,7 @@ class Expected:
     tables: Mapping[str, PaperTable]
     claims: Mapping[str, Claim]
     ours: Mapping[str, Mapping[str, Recorded]]
+    outcomes: Mapping[str, Mapping[str, str]]
 
     def cell(self, name: str) -> Cell | None:
         """Return the cell ``table.row.column``, or None."""

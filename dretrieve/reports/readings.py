@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dretrieve.errors import DretrieveError
-from dretrieve.reports.artefacts import Artefact, Library
-from dretrieve.reports.chain import Chain, walk
-from dretrieve.reports.conditions import MISSING, joined, lookup
 from dretrieve.reports.expected import Cell, Profile
 from dretrieve.reports.metrics_file import Measured, one_run, split_name
+from dretrieve.reports.plan import Artefact, Behind
 from dretrieve.reports.trained import training_notes
-from dretrieve.store.manifest import manifest_path
+from dretrieve.store.manifest import manifest_path, provenance_path, read_manifest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,22 +54,12 @@ class Place:
     Attributes:
         work: its work folder.
         profile: at which size.
-        library: the artefacts of the folder.
-        full: hash every file again.
-        chains: chains walked before, by file and run.
+        behind: says of a file what stands behind it (`dretrieve.reports.plan.Plan.behind`).
     """
 
     work: Path
     profile: Profile
-    library: Library
-    full: bool = False
-    chains: dict[tuple[Path, str], Chain] = field(default_factory=dict)
-
-    def chain(self, file: Path, role: str = "") -> Chain:
-        """Return the chain behind the file, walked once."""
-        if (file, role) not in self.chains:
-            self.chains[file, role] = walk(self.library, file, role=role or None, full=self.full)
-        return self.chains[file, role]
+    behind: Callable[[Path], Behind]
 
 
 def read_cell(cell: Cell, place: Place) -> list[Reading]:
@@ -79,75 +68,56 @@ def read_cell(cell: Cell, place: Place) -> list[Reading]:
         return []
     readings = []
     for seed in place.profile.seeds if "{seed}" in cell.file else place.profile.seeds[:1]:
-        names = _names(cell, place.profile, seed)
-        file, run_name = split_name(cell.file.format(**names))
+        names = {"table": cell.table, "row": cell.row, "column": cell.column, "seed": seed}
+        file, run_name = split_name(cell.file.format(**names, profile=place.profile.name))
         path = place.work / file
         if path.exists():
-            readings.append(_read(cell, place, (path, run_name), names))
+            readings.append(_read(cell, place, (path, run_name), seed))
     return readings
 
 
-def _names(cell: Cell, profile: Profile, seed: int) -> dict[str, object]:
-    return {
-        "table": cell.table,
-        "row": cell.row,
-        "column": cell.column,
-        "seed": seed,
-        "profile": profile.name,
-    }
-
-
-def _read(cell: Cell, place: Place, where: tuple[Path, str], names: Mapping[str, object]) -> Reading:
+def _read(cell: Cell, place: Place, where: tuple[Path, str], seed: int) -> Reading:
     path, run_name = where
-    seed = int(str(names["seed"]))
-    conditions = joined(place.profile.chain, cell.chain)
     try:
-        if reasons := unread(place, path):
-            return Reading(seed=seed, file=path, problems=reasons)
+        behind = place.behind(path)
+        if behind.problems:
+            return Reading(seed=seed, file=path, problems=behind.problems)
         measured = None if cell.key else one_run(path, run_name)
-        chain = place.chain(path, measured.role if measured else "")
-        problems = chain.problems(conditions, names)
-        value, repeats = _value(cell, place, path, measured) if not problems else (None, ())
-        undertrained = training_notes(chain.near) if measured is not None and not problems else ()
+        value, repeats = _value(cell, path, measured)
+        undertrained = training_notes(behind.near) if measured is not None else ()
     except DretrieveError as error:
         return Reading(seed=seed, file=path, problems=(str(error),))
-    if not problems and value is None:
-        problems = [f"{path} has no {cell.key or cell.measure}"]
     return Reading(
         seed=seed,
         file=path,
         value=value,
         repeats=repeats,
         measured=measured,
-        problems=tuple(problems),
-        hardware=chain.hardware,
+        problems=() if value is not None else (f"{path} has no {cell.key or cell.measure}",),
+        hardware=next(filter(None, map(made_on, behind.near)), ""),
         undertrained=undertrained,
-        near=tuple(chain.near),
+        near=behind.near,
     )
 
 
-def unread(place: Place, path: Path) -> tuple[str, ...]:
-    """Return why the file itself must not even be read: no manifest, or other bytes than it says."""
-    manifest = manifest_path(path)
-    artefact = place.library.by_path.get(manifest)
-    if artefact is None:
-        absent = f"{path} has no manifest: it was not made by dretrieve"
-        return (place.library.unreadable.get(manifest, absent),)
+def made_on(item: Artefact) -> str:
+    """Return the device and precision of vectors as their provenance says, which no manifest vouches for."""
+    if item.manifest.stage != "encode":
+        return ""
     try:
-        artefact.check(full=place.full)
-    except DretrieveError as error:
-        return (str(error),)
-    return ()
+        numerics = json.loads(provenance_path(item.path).read_bytes())["details"]["numerics"]
+        return f"{numerics['device']}, {numerics['precision']}"
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""
 
 
-def _value(
-    cell: Cell, place: Place, path: Path, measured: Measured | None
-) -> tuple[float | None, tuple[float, ...]]:
+def _value(cell: Cell, path: Path, measured: Measured | None) -> tuple[float | None, tuple[float, ...]]:
     """Return the cell's number and, where a manifest lists several rounds', their median and all of them."""
     if measured is not None:
         return measured.means.get(cell.measure), ()
-    artefact = place.library.by_path.get(manifest_path(path))
-    found: Any = MISSING if artefact is None else lookup(artefact.facts, cell.key)
+    found: Any = asdict(read_manifest(manifest_path(path)))
+    for part in cell.key.format(row=cell.row, column=cell.column).split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
     several = found if isinstance(found, list) else [found]
     if not several or not all(type(number) in (int, float) for number in several):
         return None, ()

@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import get_args
 
 from dretrieve.errors import DataError, PreconditionError
-from dretrieve.reports.claims import Finding
 from dretrieve.reports.claims_answers import Outcome
-from dretrieve.reports.claims_table import outcome_text
 from dretrieve.reports.expected import Expected, Profile
 from dretrieve.reports.readme_tables import measured_tables, paper_tables
 from dretrieve.reports.tables import Cell as TableCell
@@ -42,13 +40,26 @@ def write_block(readme: Path, name: str, block: str) -> None:
 
 
 def readme_block(
-    expected: Expected, profile: Profile, judged: Mapping[str, Judged], findings: Mapping[str, Finding]
+    expected: Expected, profile: Profile, judged: Mapping[str, Judged], outcomes: Mapping[str, str]
 ) -> str:
-    """Return the claims, those that hold first, what the profile measured, and the paper's scale."""
+    """Return the claims, those that hold first, what the profile measured, and the paper's scale.
+
+    Args:
+        expected: the paper's side.
+        profile: the size.
+        judged: every cell.
+        outcomes: claim name to what our numbers say, as `outcome_text` has it.
+    """
     parts = [f"Profile `{profile.name}`" + (f": {profile.title}." if profile.title else ".")]
-    if findings:
-        ordered = sorted(findings.values(), key=lambda one: get_args(Outcome).index(one.outcome))
-        rows: list[list[TableCell]] = [[one.claim.says, outcome_text(expected, one)] for one in ordered]
+    if outcomes:
+        words = get_args(Outcome)
+        place = {
+            name: [text.startswith(word) for word in words].index(True) for name, text in outcomes.items()
+        }
+        rows: list[list[TableCell]] = [
+            [expected.claims[name].says, outcomes[name]]
+            for name in sorted(outcomes, key=lambda name: (place[name], list(expected.claims).index(name)))
+        ]
         parts.append(markdown(Table(columns=["claim", "on our numbers"], rows=rows)))
     parts += measured_tables(expected, judged)
     at_scale = paper_tables(expected, profile, judged)

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from dretrieve.reports.conditions import lookup
 from dretrieve.reports.expected import Expected, PaperTable
 from dretrieve.reports.html import Figure
 from dretrieve.reports.plots import Axes, Dot, Line, dots, panels, recall_points
@@ -96,11 +95,10 @@ def _against_parameters(table: PaperTable, key: str, rows: Mapping[str, Judged])
 def _parameters(one: Judged) -> float | None:
     """Return how many parameters the one model behind a cell has; None if there is none, or are several."""
     for reading in one.readings:
-        trainings = [item for item in reading.near if item.stage == "train"]
-        counts = {lookup(item.facts, "counts.parameters") for item in trainings}
-        found = [count for count in counts if isinstance(count, int)]
-        if len(found) == len(counts) == 1:
-            return float(found[0])
+        trainings = [item.manifest for item in reading.near if item.manifest.stage == "train"]
+        counts = {manifest.counts.get("parameters") for manifest in trainings}
+        if len(counts) == 1 and (count := counts.pop()) is not None:
+            return float(count)
     return None
 
 
@@ -111,7 +109,7 @@ def _alphas(judged: Mapping[str, Judged], expected: Expected) -> Iterator[Figure
     measures: dict[str, None] = {}
     for title, reading in _first_readings(judged, expected):
         for item in reading.near:
-            tuned = lookup(item.facts, "extra.tuned") if item.stage == "fuse-bm25" else None
+            tuned = item.manifest.extra.get("tuned")
             if not isinstance(tuned, Mapping) or len(tuned.get("alphas", ())) < 2:
                 continue
             key = json.dumps([title, tuned["alphas"], tuned["means"]])
@@ -165,7 +163,7 @@ def _curves_of(one: Judged) -> list[DevCurve]:
     found = {}
     for reading in one.readings:
         for item in reading.near:
-            curve = dev_curve(item) if item.stage == "train" else None
+            curve = dev_curve(item) if item.manifest.stage == "train" else None
             if curve is not None and len(curve.values) > 1:
                 found[curve.name] = curve
     return list(found.values())

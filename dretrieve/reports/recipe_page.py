@@ -77,7 +77,7 @@ def cell_table(
 def with_spread(one: Judged, table: PaperTable) -> str:
     """Return our value, with the standard deviation between seeds where several were run."""
     ours = number(one.value, table.decimals)
-    return f"{ours} ± {one.spread:.{table.decimals}f}" if len(one.readings) > 1 and ours else ours
+    return f"{ours} ± {one.spread:.{table.decimals}f}" if len(one.seeds) > 1 and ours else ours
 
 
 def _notes(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,20 @@ from dretrieve.store.atomic import replacing
 
 MARKER = "# --- measured by us; written by `dretrieve report --record`, never by hand ---"
 DECIMALS = 6
+Ours = dict[str, dict[str, Recorded]]
+Outcomes = dict[str, dict[str, str]]
 
 
 def with_measured(
     expected: Expected, profile: str, judged: Mapping[str, Judged], hardware: str, commit: str, date: str
-) -> dict[str, dict[str, Recorded]]:
+) -> Ours:
     """Return all recorded values, those just measured in place of older ones; the others stay.
 
     Args:
         expected: what was recorded before.
         profile: under which the new values go.
-        judged: cells; one without a value (not run, or of a chain that does not fit) is left alone.
-        hardware: where the metrics' own chain does not say.
+        judged: cells; one without a value (not run, or not up to date) is left alone.
+        hardware: where the embeddings behind it do not say.
         commit: of this checkout.
         date: of today.
     """
@@ -37,15 +40,16 @@ def with_measured(
         mine[name] = Recorded(
             value=round(one.value, DECIMALS),
             spread=round(one.spread, DECIMALS),
-            seeds=tuple(reading.seed for reading in one.readings),
+            seeds=one.seeds,
             hardware=hardware or made_on or "CPU",
             commit=commit,
             date=date,
+            marks=one.marks,
         )
     return ours
 
 
-def write_recorded(path: Path, ours: Mapping[str, Mapping[str, Recorded]]) -> None:
+def write_recorded(path: Path, ours: Ours, outcomes: Outcomes) -> None:
     """Replace what stands below the marker (append it where there is none); everything above stays as it is.
 
     Raises:
@@ -58,28 +62,36 @@ def write_recorded(path: Path, ours: Mapping[str, Mapping[str, Recorded]]) -> No
             f"{path} holds an 'ours:' without the marker line above it; put this line there: {MARKER}"
         )
     with replacing(path, text=True) as file:
-        file.write(f"{above.rstrip()}\n\n{MARKER}\n{recorded_yaml(ours)}")
+        file.write(f"{above.rstrip()}\n\n{MARKER}\n{recorded_yaml(ours, outcomes)}")
 
 
-def recorded_yaml(ours: Mapping[str, Mapping[str, Recorded]]) -> str:
-    """Return the block: one line for each cell."""
+def recorded_yaml(ours: Ours, outcomes: Outcomes) -> str:
+    """Return the block: a line for each claim, and one for each row of a table."""
     lines = ["ours:"]
     for profile, cells in ours.items():
         lines.append(f"  {profile}:")
-        lines += [f"    {name}: {{{_entries(recorded)}}}" for name, recorded in sorted(cells.items())]
+        lines += ["    claims:"] if outcomes.get(profile) else []
+        lines += [f"      {name}: {_quoted(text)}" for name, text in outcomes.get(profile, {}).items()]
+        lines += ["    runs:"] if cells else []
+        for made, group in groupby(sorted(cells.items(), key=_made), key=_made):
+            hardware, commit, date, seeds = made
+            about = f"hardware: {_quoted(hardware)}, commit: {_quoted(commit)}, date: {date}"
+            lines += [f"      - about: {{{about}, seeds: {list(seeds)}}}", "        cells:"]
+            rows: dict[str, list[str]] = {}
+            for name, recorded in group:
+                row, _, column = name.rpartition(".")
+                rows.setdefault(row, []).append(f"{column}: {_entry(recorded)}")
+            lines += [f"          {row}: {{{', '.join(entries)}}}" for row, entries in rows.items()]
     return "\n".join(lines) + "\n"
 
 
-def _entries(recorded: Recorded) -> str:
-    values: dict[str, Any] = {
-        "value": _number(recorded.value),
-        "spread": _number(recorded.spread),
-        "seeds": str(list(recorded.seeds)),
-        "hardware": _quoted(recorded.hardware),
-        "commit": _quoted(recorded.commit),
-        "date": recorded.date,
-    }
-    return ", ".join(f"{key}: {value}" for key, value in values.items())
+def _made(item: tuple[str, Recorded]) -> tuple[Any, ...]:
+    return item[1].hardware, item[1].commit, item[1].date, item[1].seeds
+
+
+def _entry(recorded: Recorded) -> str:
+    spread = f" ± {_number(recorded.spread)}" if recorded.spread else ""
+    return " ".join([f"{_number(recorded.value)}{spread}", *recorded.marks])
 
 
 def _number(value: float) -> str:

@@ -24,7 +24,7 @@ def load_yaml(path: Path) -> Any:
     def mapping(loader: Any, node: Any) -> dict[str, Any]:
         seen: set[str] = set()
         for key_node, _ in node.value:
-            key = str(loader.construct_object(key_node, deep=True))
+            key = str(key_node.value)
             if key in seen:
                 raise DataError.at(path, key_node.start_mark.line + 1, f"the key '{key}' stands twice")
             seen.add(key)
@@ -121,12 +121,25 @@ class Node:
             raise self.wrong(key, f"must be a list, not {described(value)}")
         return value
 
+    def texts(self, key: str) -> list[str]:
+        """Return a list of texts; empty where there is none."""
+        values = self.items(key)
+        if not all(isinstance(value, str) for value in values):
+            raise self.wrong(key, "must be a list of names")
+        return values
+
     def node(self, key: str) -> Node:
         """Return the mapping under the key; an empty one where there is none."""
         value = self.value.get(key)
-        return Node(
-            self.path, ".".join(part for part in (self.place, key) if part), {} if value is None else value
-        )
+        return self.child(key, {} if value is None else value)
+
+    def child(self, key: str, value: Any) -> Node:
+        """Return another mapping in the key's place."""
+        return Node(self.path, ".".join(part for part in (self.place, key) if part), value)
+
+    def like(self, value: Mapping[str, Any]) -> Node:
+        """Return another mapping in this one's place."""
+        return Node(self.path, self.place, value)
 
     def children(self, key: str) -> dict[str, Node]:
         """Return name to mapping of everything under the key."""

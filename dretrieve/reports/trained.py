@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dretrieve.errors import DataError, VerificationError
-from dretrieve.reports.artefacts import Artefact
+from dretrieve.reports.plan import Artefact
 from dretrieve.store.fingerprint import sha256_bytes
 
 CURVES = "curves.json"
@@ -58,7 +58,7 @@ def dev_curve(training: Artefact) -> DevCurve | None:
         DataError: it does not hold a curve.
     """
     manifest = training.manifest
-    if manifest is None or CURVES not in manifest.files:
+    if CURVES not in manifest.files:
         return None
     path = training.path.with_name(CURVES)
     text = path.read_bytes()
@@ -100,5 +100,5 @@ def undertrained(curve: DevCurve) -> str:
 
 def training_notes(items: Sequence[Artefact]) -> tuple[str, ...]:
     """Return why each undertrained training among those artefacts is so; errors as `dev_curve`."""
-    curves = [dev_curve(item) for item in items if item.stage == "train"]
+    curves = [dev_curve(item) for item in items if item.manifest.stage == "train"]
     return tuple(text for curve in curves if curve is not None and (text := undertrained(curve)))

@@ -9,7 +9,7 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from dretrieve.reports.expected import Cell, Expected, PaperTable, Profile, Recorded
@@ -35,6 +35,7 @@ class Judged:
         spread: standard deviation between seeds, 0 for one.
         target: what the value was held against.
         tolerance: how far it may lie from there.
+        seeds: those that were run.
         marks: further words beside the verdict: UNDERTRAINED (see `reports.trained`).
         notes: why, in sentences.
     """
@@ -46,6 +47,7 @@ class Judged:
     spread: float = 0.0
     target: float | None = None
     tolerance: float = 0.0
+    seeds: tuple[int, ...] = ()
     marks: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -96,26 +98,48 @@ def judge(
     if problems:
         return Judged(cell=cell, verdict="FAIL", readings=readings, notes=problems)
     values = [reading.value * table.scale for reading in readings if reading.value is not None]
-    value = statistics.fmean(values)
-    spread = statistics.stdev(values) if len(values) > 1 else 0.0
+    early = tuple(dict.fromkeys(text for reading in readings for text in reading.undertrained))
+    return replace(
+        _judged(
+            cell,
+            table,
+            profile,
+            recorded,
+            (statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0),
+        ),
+        readings=readings,
+        seeds=tuple(reading.seed for reading in readings),
+        marks=(MARK,) if early else (),
+        notes=(*_seed_notes(cell, profile, readings), *early),
+    )
+
+
+def recorded_all(expected: Expected, profile: Profile) -> dict[str, Judged]:
+    """Return what `judge_all` returns, of the values that we recorded instead of those of a work folder."""
+    ours = expected.ours.get(profile.name, {})
+    found = {}
+    for table in expected.tables.values():
+        for row in table.rows.values():
+            for cell in row.cells.values():
+                recorded = ours.get(cell.name)
+                found[cell.name] = judge(cell, table, (), profile, recorded)
+                if recorded is not None and cell.kind != "cited":
+                    one = _judged(cell, table, profile, recorded, (recorded.value, recorded.spread))
+                    found[cell.name] = replace(one, seeds=recorded.seeds, marks=recorded.marks)
+    return found
+
+
+def _judged(
+    cell: Cell, table: PaperTable, profile: Profile, recorded: Recorded | None, measured: tuple[float, float]
+) -> Judged:
+    """Return the verdict on a value and its spread between seeds."""
+    value, spread = measured
     target = _target(cell, profile, recorded)
     tolerance = _tolerance(cell, table, profile, recorded)
-    early = tuple(dict.fromkeys(text for reading in readings for text in reading.undertrained))
-    notes = (*_seed_notes(cell, profile, readings), *early)
-    verdict: Verdict = (
-        "NO TARGET" if target is None else _word(value - target, tolerance, is_count=bool(cell.key))
-    )
-    return Judged(
-        cell=cell,
-        verdict=verdict,
-        readings=readings,
-        value=value,
-        spread=spread,
-        target=target,
-        tolerance=tolerance,
-        marks=(MARK,) if early else (),
-        notes=notes,
-    )
+    word: Verdict = "NO TARGET"
+    if target is not None:
+        word = _word(value - target, tolerance, is_count=bool(cell.key))
+    return Judged(cell=cell, verdict=word, value=value, spread=spread, target=target, tolerance=tolerance)
 
 
 def _target(cell: Cell, profile: Profile, recorded: Recorded | None) -> float | None:

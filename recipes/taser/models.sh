@@ -113,7 +113,7 @@ in_shards() {
     elif [[ ${QUEUE:-} == slurm ]]; then
         job_array "$@"
     else
-        for ((shard = 0; shard < ${DRY_RUN:-SHARDS}; shard++)); do dretrieve "$@" --shard "$shard/$SHARDS"; done
+        for ((shard = 0; shard < shown_shards; shard++)); do dretrieve "$@" --shard "$shard/$SHARDS"; done
     fi
 }
 
@@ -124,7 +124,7 @@ search_shards() {
         dretrieve search "${@:2}" --output "$1"
         return
     fi
-    for ((shard = 0; shard < ${DRY_RUN:-SHARDS}; shard++)); do
+    for ((shard = 0; shard < shown_shards; shard++)); do
         parts+=("$(printf '%s.shard-%05d-of-%05d' "$1" "$shard" "$SHARDS")")
         [[ ${QUEUE:-} == slurm ]] || dretrieve search "${@:2}" --shard "$shard/$SHARDS" --output "${parts[shard]}"
     done

@@ -42,6 +42,9 @@ settle() {
     paper) settle_paper "$tiny" ;;
     esac
     GPUS=${GPUS:-1} SHARDS=${SHARDS:-1}
+    shown_shards=$SHARDS
+    [[ -z ${DRY_RUN:-} || -n ${PLAN:-} ]] || shown_shards=1 # a plan to be read shows the first
+    [[ -z ${PLAN:-} ]] || QUEUE=
 }
 
 # check_words: refuse what a variable cannot mean, before anything is done.

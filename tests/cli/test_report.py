@@ -14,7 +14,15 @@ tables:
     measure: R@5
     file: run.json
     columns: {tiny: {}}
-    rows: {bm25: {chain: {search: {hits: 20}}, cells: {tiny: PAPER}}}
+    rows: {bm25: [PAPER]}
+"""
+SCRIPT = """
+source "{root}/recipes/lib.sh"
+recipe tiny "words" small
+dretrieve index --corpus "{collection}" --type bm25 --output "$WORK/index"
+dretrieve search --index "$WORK/index" --queries "{collection}:test" --hits 20 --output "$WORK/run.trec"
+dretrieve evaluate --run "$WORK/run.trec" --qrels "{collection}:test" --metrics R@5 --output "$WORK/run.json"
+finish
 """
 
 
@@ -50,24 +58,26 @@ def work(tiny_collection, cli_here, tmp_path):
     return folder
 
 
-def recipe(tmp_path, paper):
+def recipe(tmp_path, paper, tiny_collection, root):
     folder = tmp_path / "tiny"
     folder.mkdir(exist_ok=True)
+    (folder / "table.sh").write_text(SCRIPT.format(root=root, collection=tiny_collection))
     (folder / "expected.yaml").write_text(EXPECTED.replace("PAPER", str(paper)))
     return folder
 
 
-def test_exit_code_5_says_that_a_cell_failed(work, cli_here, tmp_path):
-    good = cli_here("report", recipe(tmp_path, 1.0), "--work", work)
+def test_exit_code_5_says_that_a_cell_failed(work, cli_here, tmp_path, tiny_collection, root):
+    about = tiny_collection, root
+    good = cli_here("report", recipe(tmp_path, 1.0, *about), "--work", work)
     assert "OK" in good.out
-    outcome = cli_here("report", recipe(tmp_path, 0.5), "--work", work)
+    outcome = cli_here("report", recipe(tmp_path, 0.5, *about), "--work", work)
     assert "BETTER" in outcome.out
     (work / "run.trec").write_text("another run\n")
-    outcome = cli_here("report", recipe(tmp_path, 1.0), "--work", work, code=5)
+    outcome = cli_here("report", recipe(tmp_path, 1.0, *about), "--work", work, code=5)
     assert "FAIL" in outcome.out
-    assert cli_here("report", recipe(tmp_path, 1.0), "--work", work, "--json", code=5).json()["tally"] == {
-        "FAIL": 1
-    }
+    assert cli_here("report", recipe(tmp_path, 1.0, *about), "--work", work, "--json", code=5).json()[
+        "tally"
+    ] == {"FAIL": 1}
 
 
 def test_forms(work, cli_here):

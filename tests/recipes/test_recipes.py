@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from dretrieve.jobs.report import ReportConfig
+from dretrieve.jobs.report import run as report
+from dretrieve.jobs.report_recipe import RecipeOptions
 from dretrieve.reports.expected_file import read_expected
 from dretrieve_cli.app import COMMANDS, parser_of
 
@@ -192,21 +195,22 @@ def test_every_expectation_reads_and_its_profiles_are_the_recipes(path):
 
 def test_the_example_in_the_readme_is_a_valid_expectation(tmp_path):
     text = (ROOT / "recipes" / "README.md").read_text().partition("```yaml\n")[2].partition("```")[0]
-    rows = "      taser: {cells: {nq: 83.6, squad: 69.7}}\n      hybrid: {cells: {nq: 83.8, squad: 77.2}}\n"
-    extra = (
-        "  tableA1: {title: A1, measure: R@1, file: f, columns: {nq: {}}, rows: {det-r: {cells: {nq: 1}}, "
-        "shared: {cells: {nq: 1}}}}\n"
-        "  tableA3: {title: A3, key: counts.parameters, file: f, columns: {parameters: {}}, "
-        "rows: {taser: {cells: {parameters: 128}}, dpr: {cells: {parameters: 218}}}}\n"
-    )
-    text = text.replace("chain: {…}", "chain: {}").replace("{evaluate: {…}}", "{evaluate: {seed: 0}}")
-    text = text.replace("      parameters:\n", rows + "      parameters:\n").replace(
-        "claims:\n", extra + "claims:\n"
-    )
-    text = text.replace("      nq: {title: NQ,", "      squad: {title: SQuAD}\n      nq: {title: NQ,")
     path = tmp_path / "expected.yaml"
     path.write_text(text)
     expected = read_expected(path)
     assert expected.cell("table1.dpr.squad").paper == 67.0
-    assert len(expected.claims) == 4
+    assert len(expected.claims) == 5
     assert expected.ours["mini"]["table1.dpr.nq"].seeds == (1, 2, 3)
+    assert expected.ours["mini"]["table1.dpr.squad"].marks == ("UNDERTRAINED",)
+
+
+def test_the_page_of_a_paper_is_made_of_what_was_recorded(tmp_path, monkeypatch):
+    """At the profile with recorded values, from a folder without results; the committed page is the same."""
+    monkeypatch.chdir(tmp_path)
+    for path in EXPECTED:
+        page = path.with_name("README.md")
+        made = tmp_path / page.parent.name
+        made.write_text(page.read_text())
+        options = RecipeOptions(profile="mini-cpu", readme=made)
+        report(ReportConfig(target=path.parent, recipe=options), ask=lambda words: pytest.fail("asked"))
+        assert made.read_text() == page.read_text(), path

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -59,24 +58,15 @@ def run(table: str, work: Path, **variables: str) -> subprocess.CompletedProcess
     return done
 
 
-def report(work: Path, profile: str, code: int = 0) -> dict:
-    recipe = expected_of(profile, work.parent / "taser")
-    words = ["report", str(recipe), "--profile", profile, "--work", str(work), "--json"]
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'cli'}"}
-    command = [*WARM.split(), *words]
+def report(work: Path, profile: str, code: int = 0, **variables: str) -> dict:
+    words = ["report", str(TASER), "--profile", profile, "--work", str(work), "--json"]
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'cli'}"} | variables
+    command = [sys.executable, "-m", "dretrieve_cli", *words]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == code, done.stderr
     return json.loads(done.stdout)
 
 
-# What the profile `paper` says of its size, and what a miniature of it has in that place.
-MINIATURE = {
-    r"num_train_epochs: 40": "num_train_epochs: 1",
-    r'"\*(bert-base-uncased|co-condenser-wiki)"': '"*world/deep"',
-    r"\{backend: lucene\}": "{backend: embedded}",
-    r"counts\.passages: 21015324": "counts.passages: 900",
-    r"counts\.queries: (3610|8757|11313|2032|694|10570)\b": "counts.runs: 1",
-}
 # Pairs of metrics files of `smoke`, and the cells that each of them fills.
 SWAPS = {
     ("det.nq-test.1", "det.squad-test.1"): ("table1.det.nq", "table1.det.squad", "r1.det.nq"),
@@ -86,19 +76,6 @@ SWAPS = {
     ("bm25.nq-test", "bm25.squad-test"): ("table1.bm25.nq", "tableA2.bm25.squad"),
     ("every2.nq-test.1", "every2.squad-test.1"): ("sweep.every2.nq", "sweep.every2.squad"),
 }
-
-
-def expected_of(profile: str, folder: Path) -> Path:
-    """Return the recipe's folder; for the profile `paper`, here run in miniature, one with those sizes."""
-    if profile != "paper":
-        return TASER
-    text = (TASER / "expected.yaml").read_text(encoding="utf-8")
-    for old, new in MINIATURE.items():
-        text, found = re.subn(old, new, text)
-        assert found, old
-    folder.mkdir(exist_ok=True)
-    (folder / "expected.yaml").write_text(text, encoding="utf-8")
-    return folder
 
 
 def swap(work: Path) -> None:
@@ -161,8 +138,8 @@ def test_smoke_fills_every_table_and_learns(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def miniature(tmp_path_factory) -> Iterator[tuple[Path, Callable[[str], str]]]:
-    """The work folder of the profile `paper`, and what makes a table there and returns what it printed.
+def miniature(tmp_path_factory) -> Iterator[tuple[Path, Callable[[str], str], Callable[[], dict]]]:
+    """The work folder of the profile `paper`, what makes a table there and returns what it printed, cells.
 
     The scripts are as they are; the files that they fetch have a hundred rows each and stand on this machine.
     """
@@ -178,7 +155,12 @@ def miniature(tmp_path_factory) -> Iterator[tuple[Path, Callable[[str], str]]]:
             "DRETRIEVE_CACHE": str(folder / "cache"),
             "ASKED": str(folder / "asked"),
         }
-        yield folder / "work", lambda table: run(table, folder / "work", **variables).stdout
+        work = folder / "work"
+        yield (
+            work,
+            lambda table: run(table, work, **variables).stdout,
+            lambda: report(work, "paper", code=5, **variables)["cells"],
+        )
 
 
 def filled(cells: dict[str, dict]) -> set[str]:
@@ -188,9 +170,9 @@ def filled(cells: dict[str, dict]) -> set[str]:
 
 
 def test_the_papers_profile_runs_unchanged_in_miniature(miniature):
-    work, make = miniature
+    work, make, cells_of = miniature
     assert "det-mined.1 is det-mined.1.5e-5." in make("table1")
-    found = filled(report(work, "paper", code=5)["cells"])  # a hundred rows do not give the paper's numbers
+    found = filled(cells_of())  # a hundred rows do not give the paper's numbers
     rows = ("bm25", "dpr", "dpr-mined", "det-mined", "det-mined-bm25", "det-co-mined-bm25")
     sets = [name.replace("squad1", "squad") for name in mirror.SETS]
     assert {f"table1.{row}.{name}" for row in rows for name in sets} - found == set()
@@ -208,10 +190,10 @@ def test_the_papers_profile_runs_unchanged_in_miniature(miniature):
 @pytest.mark.long
 def test_every_table_of_the_paper_is_filled_in_miniature(miniature):
     """Every number that the paper prints of its own systems has ours beside it."""
-    work, make = miniature
+    work, make, cells_of = miniature
     for table in TABLES:
         make(table)
-    cells = report(work, "paper", code=5)["cells"]
+    cells = cells_of()
     found = filled(cells)
     printed = {name for name, cell in cells.items() if cell["paper"] is not None}
     printed -= {name for name in printed if cells[name]["verdict"] == "CITED"}

@@ -9,9 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dretrieve.reports.expected import Expected
+from dretrieve.reports.plan import Artefact, Behind
+from dretrieve.reports.readings import Place
 from dretrieve.store.card import ModelCard, SideCard
 from dretrieve.store.embeddings import EmbeddingPlan, Embeddings
 from dretrieve.store.fingerprint import sha256_bytes
+from dretrieve.store.manifest import manifest_path, read_manifest
 from dretrieve.store.shard_writer import ShardWriter
 from dretrieve.store.shards import shard_rows
 from dretrieve.store.stage import Stage, open_artefact
@@ -26,6 +30,33 @@ class Work:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.sources: dict[Path, list[Path]] = {}
+        self.refused: dict[Path, str] = {}
+        self.methods: dict[str, str] = {}
+
+    def behind(self, file: Path) -> Behind:
+        """What a plan says by which everything is up to date but what is ``refused``."""
+        if file in self.refused:
+            return Behind(problems=(self.refused[file],))
+        near, todo = [], [file]
+        while todo:
+            path = todo.pop(0)
+            todo += self.sources.get(path, [])
+            manifest = next(iter(sorted(path.glob("shard-*.manifest.json"))), manifest_path(path))
+            name = str(path.relative_to(self.folder))
+            near.append(Artefact(name=name, path=manifest, manifest=read_manifest(manifest)))
+        return Behind(near=tuple(near))
+
+    def place(self, expected: Expected, profile: str) -> Place:
+        """The work folder at that size."""
+        return Place(work=self.folder, profile=expected.profiles[profile], behind=self.behind)
+
+    @staticmethod
+    def recorded(**profiles: Mapping[str, Mapping[str, object]]) -> str:
+        """Lines for expected.yaml that record values: profile to row to column to value."""
+        about = {"hardware": "CPU", "commit": "abc", "date": "2026-11-20", "seeds": [1]}
+        runs = {name: {"runs": [{"about": about, "cells": rows}]} for name, rows in profiles.items()}
+        return f"ours: {json.dumps(runs, ensure_ascii=False)}\n"
 
     def negatives(self, name: str, run: str) -> str:
         """Mined examples from a run; returns their fingerprint."""
@@ -51,6 +82,7 @@ class Work:
     ) -> Path:
         """A model folder: weights, the manifest of its training, its card; looks at dev every ten steps."""
         folder = self.folder / "models" / name
+        self.methods[name] = method
         inputs = {"collection": "c" * 64} | ({"examples": examples} if examples else {})
         stage = Stage(folder, "folder", "train", options={"method": method, "seed": seed}, inputs=inputs)
         with stage.write("model.safetensors") as file:
@@ -95,6 +127,8 @@ class Work:
         with stage.write(text=True) as file:
             file.write(f"run {name}")
         stage.commit()
+        models = {self.folder / "models" / each for each in (model, query_model or model)}
+        self.sources |= {path: [place, *sorted(models)]}
         return path
 
     def fused(self, name: str, dense: str, means: Sequence[float] = ()) -> Path:
@@ -108,6 +142,7 @@ class Work:
         tried = {"measure": "top5", "sets": ["dev"], "alphas": list(range(len(means))), "means": list(means)}
         tuned = {"tuned": tried | {"best": list(means).index(max(means))}} if means else {}
         stage.commit(extra={"alpha": 1.1, **tuned})
+        self.sources[path] = [self.folder / "runs" / f"{dense}.trec"]
         return path
 
     def metrics(
@@ -143,6 +178,9 @@ class Work:
         with stage.write(text=True) as file:
             file.write(json.dumps({"measures": [measure], "runs": [entry]}))
         stage.commit()
+        self.sources[path] = [self.folder / "runs" / f"{run}.trec"]
+        if name in ("dpr", "shared") and self.methods.get(name, name) != name:  # than the row's commands make
+            self.refused[path] = f"models/{name} is stale (other: method): the recipe would make it anew"
         return path
 
     def system(self, name: str, method: str, values: Sequence[float], seed: int = 1) -> Path:
@@ -180,11 +218,9 @@ tables:
     rows:
       dpr:
         title: DPR
-        chain: {model: {method: dpr}, train: {seed: "{seed}"}, absent: [fuse-bm25]}
         cells: {nq: 50.0}
       shared:
         title: Shared
-        chain: {model: {method: shared}, absent: [fuse-bm25]}
         cells: {nq: {paper: 61.0, corrected: 60.0, why: "the appendix prints 60.0"}}
       xmoco:
         title: xMoCo

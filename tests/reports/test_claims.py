@@ -7,17 +7,14 @@ import pytest
 
 from dretrieve.metrics.significance import paired_t_test
 from dretrieve.reports import claims
-from dretrieve.reports.artefacts import Library
 from dretrieve.reports.expected_file import read_expected
-from dretrieve.reports.readings import Place
 from dretrieve.reports.verdicts import judge_all
 from dretrieve.store.stage import Stage
 
 
 def findings(recipe, work):
     expected = read_expected(recipe / "expected.yaml")
-    library = Library.scan(work.folder)
-    place = Place(work=work.folder, profile=expected.profiles["paper"], library=library)
+    place = work.place(expected, "paper")
     return claims.find_all(expected, judge_all(expected, place), "paper")
 
 
@@ -50,7 +47,7 @@ def test_what_was_not_run_and_what_failed(recipe, work):
     assert (found.outcome, found.notes) == ("NOT RUN", ("not run: t1.shared.nq",))
     work.system("shared", "dpr", values(0.5))
     found = findings(recipe, work)["shared-above-dpr"]
-    assert (found.outcome, found.notes) == ("FAIL", ("the chain of t1.shared.nq does not fit",))
+    assert (found.outcome, found.notes) == ("FAIL", ("what stands behind t1.shared.nq does not fit",))
 
 
 def test_other_queries_are_no_comparison(recipe, work):

@@ -6,14 +6,12 @@ import io
 
 import pytest
 
-from dretrieve.reports.artefacts import Library
 from dretrieve.reports.claims import ONE_SEED, Finding, find_all
 from dretrieve.reports.claims_table import HEADS, claim_table, outcome_text
 from dretrieve.reports.expected import Claim
 from dretrieve.reports.expected_file import read_expected
 from dretrieve.reports.html import html
 from dretrieve.reports.pages import latex_page, markdown_page, shown
-from dretrieve.reports.readings import Place
 from dretrieve.reports.readme import readme_block
 from dretrieve.reports.recipe_page import recipe_page
 from dretrieve.reports.verdicts import judge_all
@@ -28,9 +26,14 @@ def edit(recipe, *changes):
 
 def found_in(recipe, work):
     expected = read_expected(recipe / "expected.yaml")
-    place = Place(work=work.folder, profile=expected.profiles["paper"], library=Library.scan(work.folder))
+    place = work.place(expected, "paper")
     judged = judge_all(expected, place)
     return expected, place.profile, judged, find_all(expected, judged, "paper")
+
+
+def readme(expected, profile, judged, findings):
+    texts = {name: outcome_text(expected, one) for name, one in findings.items()}
+    return readme_block(expected, profile, judged, texts)
 
 
 def values(share, queries=200):
@@ -63,7 +66,7 @@ def test_every_form_shows_interval_detectable_difference_and_seeds(recipe, work)
     wanted = [line["95 % interval"], line["detectable"], line["seeds needed"], "UNDECIDED"]
     assert wanted[1:3] == [f"{finding.detectable:.2f}", str(finding.seeds_needed)]
     page = recipe_page(*found)
-    forms = (markdown_page(page), html(page), latex_page(page), as_terminal(page), readme_block(*found))
+    forms = (markdown_page(page), html(page), latex_page(page), as_terminal(page), readme(*found))
     for text in forms:
         assert [word for word in wanted if word not in text] == []
     assert all("four of five experiments" in " ".join(text.split()) for text in forms[:4])
@@ -120,7 +123,7 @@ def test_a_profile_without_claims_shows_none(recipe, work):
     found = found_in(recipe, work)
     assert found[3] == {}
     assert "claims" not in markdown_page(recipe_page(*found))
-    assert "claim" not in readme_block(*found)
+    assert "claim" not in readme(*found)
 
 
 @pytest.mark.parametrize(("share", "outcome"), [(0.7, "HOLDS"), (0.3, "DOES NOT HOLD")])
@@ -140,7 +143,7 @@ def test_rows_of_several_seeds_show_mean_and_spread(recipe, work):
     ours = {row[0]: row[3] for row in page.tables[0].rows}
     assert ours["Shared"] == "52.0 ± 1.4"
     assert ours["DPR"] == "50.0 ± 0.0"
-    assert "52.0 ± 1.4" in readme_block(*found)
+    assert "52.0 ± 1.4" in readme(*found)
     assert r"52.0 $\pm$ 1.4" in latex_page(page)
 
 

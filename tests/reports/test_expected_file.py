@@ -31,11 +31,6 @@ def test_what_it_says_is_what_is_read(recipe):
     assert cell.source == "Table 1, page 5"
     assert expected.cell("t1.xmoco.nq").kind == "cited"
     assert expected.cell("t1.xmoco.nq").source == "Yang et al. 2021"
-    assert expected.cell("t1.dpr.nq").chain == {
-        "model": {"method": "dpr"},
-        "train": {"seed": "{seed}"},
-        "absent": ["fuse-bm25"],
-    }
     assert expected.cell("t1.dpr.tq") is None
 
 
@@ -85,7 +80,7 @@ def test_nearer_settings_win(recipe):
         (
             "relation: above",
             "profiles: []\n    relation: above",
-            "profiles must be a list of profiles, not empty",
+            "profiles must not be empty",
         ),
         (
             "relation: above",
@@ -98,33 +93,13 @@ def test_nearer_settings_win(recipe):
             r"claims.shared-above-dpr.profiles names 'big', no profile of this file \(mini, paper\)",
         ),
         ("relation: above", "others: [t1]\n    relation: most", "others must be a list of pairs"),
+        ("columns:\n      nq: {title: NQ}", "columns: {}", "tables.t1.columns is missing: name at least one"),
+        ("cells: {nq: 50.0}", "cells: [50.0, 51.0]", "rows.dpr.cells holds 2 cells for 1 columns"),
+        ("claims:", "rows: {dpr: {method: dpr}}\nclaims:", "rows.dpr.method is not a key that is known here"),
         (
-            "chain: {model: {method: shared}",
-            "chain: {model: shared",
-            "chain.model must be a mapping: option to",
-        ),
-        ("absent: [fuse-bm25]", "absent: fuse-bm25", "chain.absent must be a list of stages"),
-        (
-            "absent: [fuse-bm25]",
-            "absent: [fuse_bm25]",
-            "chain.absent names 'fuse_bm25'; the stages are prepare",
-        ),
-        ("train: {seed", "trian: {seed", "chain.trian is no stage; the stages are prepare"),
-        ('seed: "{seed}"', 'seed: "{sead}"', r"chain.train.seed holds \{sead\}"),
-        (
-            "chain: {model: {method: shared}",
-            "chain: {profiles: {papper: {train: {}}, else: {}}, model: {method: shared}",
-            r"tables.t1.rows.shared.chain.profiles names 'papper', no profile of this file \(mini, paper\)",
-        ),
-        (
-            "chain: {model: {method: shared}",
-            "chain: {before: {profiles: {papper: {}}}, model: {method: shared}",
-            "tables.t1.rows.shared.chain.profiles names 'papper'",
-        ),
-        (
-            "chain: {model: {method: shared}",
-            "chain: {wherever: {before: {}}, model: {method: shared}",
-            "chain.wherever.before is no stage",
+            "relation: above",
+            "over: [tq]\n    relation: above",
+            "over names 'tq', no column of the table of t1.shared.nq",
         ),
         ("profiles:\n  mini", "profiles:\n  mini: {}\n  mini", r"line 8: the key 'mini' stands twice"),
         ("title: A small paper", "title: 'A small", "not YAML"),
@@ -138,12 +113,53 @@ def test_mistakes_are_named_with_file_and_key(recipe, old, new, sentence):
     assert str(path) in str(caught.value)
 
 
-def test_recorded_values_must_be_of_cells_that_exist(recipe):
+def test_recorded_values_must_be_of_cells_that_exist(recipe, work):
     path = recipe / "expected.yaml"
-    line = "{value: 1.0, hardware: CPU, commit: abc, date: 2026-11-20}"
-    path.write_text(path.read_text() + f"ours: {{mini: {{t1.dpr.tq: {line}}}}}\n")
-    with pytest.raises(DataError, match="records 't1.dpr.tq', which is no table.row.column"):
+    text = path.read_text()
+    for row, column, value, sentence in (
+        ("t1.dpr", "tq", 1.0, "ours.mini records 't1.dpr.tq', which is no table.row.column"),
+        ("t1.dpr", "nq", "fifty", "t1.dpr.nq must be NUMBER or NUMBER ± SPREAD, not 'fifty'"),
+    ):
+        path.write_text(text + work.recorded(mini={row: {column: value}}))
+        with pytest.raises(DataError, match=sentence):
+            read_expected(path)
+    path.write_text(f"{text}ours: {{mini: {{claims: {{better: HOLDS}}}}}}\n")
+    with pytest.raises(DataError, match="records 'better', which is no claim of this file"):
         read_expected(path)
+
+
+def test_a_row_is_a_list_of_cells_with_what_the_file_says_of_all_tables(recipe):
+    path = edited(recipe, "tables:\n", "rows: {new: {title: New, kind: exact}, dpr: Dual}\ntables:\n")
+    edited(recipe, "{row}.json", "{row}.{seed}.json")
+    edited(
+        recipe,
+        "      nq: {title: NQ}\n",
+        "      nq: NQ\n      tq: {title: TQ, measure: R@5}\n    ours: [old]\n",
+    )
+    edited(recipe, "    rows:\n", "    rows:\n      new: [ours, 3.5]\n      late: [~, 2]\n")
+    table = read_expected(path).tables["t1"]
+    assert list(table.rows) == ["new", "dpr", "old", "late", "shared", "xmoco"]
+    assert [row.title for row in table.rows.values()] == ["New", "DPR", "old", "late", "Shared", "xMoCo"]
+    new, old, late = (table.rows[name].cells for name in ("new", "old", "late"))
+    assert {key: (cell.paper, cell.measure) for key, cell in new.items()} == {
+        "nq": (None, "Success@20"),
+        "tq": (3.5, "R@5"),
+    }
+    assert (new["nq"].file, old["nq"].file) == ("metrics/{row}.json", "metrics/{row}.{seed}.json")
+    assert (list(old), list(late)) == (["nq", "tq"], ["tq"])
+
+
+def test_a_claim_over_columns_is_one_for_each(recipe):
+    path = edited(recipe, "  shared-above-dpr:", "  above-{column}:\n    over: [nq]")
+    text = path.read_text().replace("is above DPR\n", "is above DPR ({title})\n")
+    path.write_text(
+        text.replace("t1.shared.nq", '"t1.shared.{column}"').replace(
+            "right: t1.dpr.nq", 'right: "t1.dpr.{column}"'
+        )
+    )
+    (claim,) = read_expected(path).claims.values()
+    assert (claim.name, claim.says) == ("above-nq", "The shared encoder is above DPR (NQ)")
+    assert claim.cells() == ["t1.shared.nq", "t1.dpr.nq"]
 
 
 def test_there_is_no_file(tmp_path):

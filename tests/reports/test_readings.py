@@ -5,17 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dretrieve.reports.artefacts import Library
 from dretrieve.reports.expected_file import read_expected
-from dretrieve.reports.readings import Place, mean_by_query, read_cell
+from dretrieve.reports.readings import mean_by_query, read_cell
 from dretrieve.store.stage import Stage
 
 
 def place_of(recipe, work, profile="paper"):
     expected = read_expected(recipe / "expected.yaml")
-    return expected, Place(
-        work=work.folder, profile=expected.profiles[profile], library=Library.scan(work.folder)
-    )
+    return expected, work.place(expected, profile)
 
 
 def test_a_value_with_its_queries(recipe, work):
@@ -63,16 +60,6 @@ def timed(recipe, work, seconds):
     expected, place = place_of(recipe, work)
     (reading,) = read_cell(expected.cell("speed.a.s"), place)
     return reading
-
-
-def test_a_chain_is_walked_once_for_all_cells(recipe, work):
-    work.system("dpr", "dpr", [1, 0])
-    expected, place = place_of(recipe, work)
-    first = read_cell(expected.cell("t1.dpr.nq"), place)
-    kept = dict(place.chains)
-    assert read_cell(expected.cell("t1.dpr.nq"), place)[0].value == first[0].value
-    assert place.chains == kept
-    assert len(kept) == 1
 
 
 def test_seeds_of_different_queries_have_no_mean(recipe, work):

@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 
 from dretrieve.errors import DataError, PreconditionError
-from dretrieve.reports.artefacts import Library
 from dretrieve.reports.claims import find_all
+from dretrieve.reports.claims_table import outcome_text
 from dretrieve.reports.expected_file import read_expected
-from dretrieve.reports.readings import Place
 from dretrieve.reports.readme import readme_block, write_block
 from dretrieve.reports.verdicts import judge_all
 
@@ -41,9 +40,10 @@ def test_the_claims_stand_before_what_was_measured_and_that_before_the_papers_sc
     work.system("dpr", "dpr", [1.0] * 9 + [0.0])
     work.system("shared", "dpr", [1.0, 0.0])
     expected = read_expected(recipe / "expected.yaml")
-    place = Place(work=work.folder, profile=expected.profiles["mini"], library=Library.scan(work.folder))
+    place = work.place(expected, "mini")
     judged = judge_all(expected, place)
-    block = readme_block(expected, place.profile, judged, find_all(expected, judged))
+    outcomes = {name: outcome_text(expected, one) for name, one in find_all(expected, judged).items()}
+    block = readme_block(expected, place.profile, judged, outcomes)
     lines = [" ".join(line.split()) for line in block.splitlines()]
     assert lines[0] == "Profile `mini`: small."
     shown = (

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dretrieve.reports.artefacts import Library
 from dretrieve.reports.expected_file import read_expected
-from dretrieve.reports.readings import Place
 from dretrieve.reports.readme import readme_block
 from dretrieve.reports.verdicts import judge_all
 
@@ -40,7 +38,7 @@ def block(recipe, work):
     def lines(profile, ours=""):
         path.write_text(path.read_text() + ours)
         expected = read_expected(path)
-        place = Place(work=work.folder, profile=expected.profiles[profile], library=Library.scan(work.folder))
+        place = work.place(expected, profile)
         text = readme_block(expected, place.profile, judge_all(expected, place), {})
         return [" ".join(line.split()) for line in text.splitlines()]
 
@@ -91,11 +89,9 @@ def test_a_chain_that_does_not_fit_is_shown_not_hidden(block, work):
     assert "| Shared | FAIL |" in block("mini")
 
 
-def test_what_was_recorded_at_the_papers_scale_stands_there(block):
-    about = "hardware: CPU, commit: abc, date: 2026-11-20"
-    paper = f"paper: {{t1.dpr.nq: {{value: 49.96, {about}}}}}"
-    mini = f"mini: {{t1.shared.nq: {{value: 1.0, {about}}}}}"
-    lines = block("mini", f"ours: {{{paper}, {mini}}}\n")
+def test_what_was_recorded_at_the_papers_scale_stands_there(block, work):
+    ours = {"paper": {"t1.dpr": {"nq": 49.96}}, "mini": {"t1.shared": {"nq": 1.0}}}
+    lines = block("mini", work.recorded(**ours))
     assert "| DPR | 50.0 | 50.0 |" in lines
     assert "| Shared | 60.0* | NOT RUN |" in lines  # the small profile's own value is no value of the paper's
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 
-from dretrieve.reports.artefacts import Library
 from dretrieve.reports.claims import find_all
 from dretrieve.reports.expected_file import read_expected
-from dretrieve.reports.readings import Place
 from dretrieve.reports.recipe_figures import recipe_figures
 from dretrieve.reports.recipe_page import recipe_page
 from dretrieve.reports.verdicts import judge_all
@@ -17,7 +15,7 @@ AT_K = {"top1": 0.2, "top5": 0.4, "top100": 0.9}
 
 def figures(recipe, work):
     expected = read_expected(recipe / "expected.yaml")
-    place = Place(work=work.folder, profile=expected.profiles["paper"], library=Library.scan(work.folder))
+    place = work.place(expected, "paper")
     judged = judge_all(expected, place)
     page = recipe_page(expected, place.profile, judged, find_all(expected, judged))
     found = {
@@ -79,16 +77,12 @@ def test_one_line_for_each_training_its_seeds_as_a_band(recipe, work):
 
 
 def test_the_search_for_alpha(recipe, work):
-    edit(
-        recipe,
-        ("absent: [fuse-bm25]}\n        cells: {nq: 50.0}", "fuse-bm25: {}}\n        cells: {nq: 50.0}"),
-    )
     work.model("dense", "dpr")
     work.run("dense", "dense")
     work.fused("dpr", "dense", means=(0.4, 0.6, 0.5))
     work.metrics("dpr", [1, 0])
     expected = read_expected(recipe / "expected.yaml")
-    place = Place(work=work.folder, profile=expected.profiles["paper"], library=Library.scan(work.folder))
+    place = work.place(expected, "paper")
     (figure,) = recipe_figures(expected, judge_all(expected, place))
     assert (figure.name, figure.caption) == ("alpha", "The search for alpha on dev; taken: DPR 1.")
     assert ET.fromstring(figure.svg).get("aria-label") == "alpha: DPR 0.500"

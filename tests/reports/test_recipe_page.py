@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dretrieve.reports.artefacts import Library
 from dretrieve.reports.claims import find_all
 from dretrieve.reports.expected_file import read_expected
-from dretrieve.reports.readings import Place
 from dretrieve.reports.recipe_page import recipe_page
 from dretrieve.reports.verdicts import judge_all
 
 
 def page_of(recipe, work, profile):
     expected = read_expected(recipe / "expected.yaml")
-    place = Place(work=work.folder, profile=expected.profiles[profile], library=Library.scan(work.folder))
+    place = work.place(expected, profile)
     judged = judge_all(expected, place)
     return recipe_page(expected, place.profile, judged, find_all(expected, judged))
 
@@ -42,8 +40,7 @@ def test_nothing_measured_draws_nothing(recipe, work):
 
 def test_a_profile_of_ours_shows_what_was_recorded(recipe, work):
     path = recipe / "expected.yaml"
-    line = "{value: 40.0, hardware: CPU, commit: abc, date: 2026-11-20}"
-    path.write_text(path.read_text() + f"ours: {{mini: {{t1.dpr.nq: {line}}}}}\n")
+    path.write_text(path.read_text() + work.recorded(mini={"t1.dpr": {"nq": 40.0}}))
     work.system("dpr", "dpr", values(0.51))
     table = page_of(recipe, work, "mini").tables[0]
     assert list(table.columns) == ["row", "column", "paper", "recorded", "ours", "difference", "verdict"]

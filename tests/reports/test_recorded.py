@@ -5,17 +5,17 @@ from __future__ import annotations
 import pytest
 
 from dretrieve.errors import DataError
-from dretrieve.reports.artefacts import Library
 from dretrieve.reports.expected import Recorded
 from dretrieve.reports.expected_file import read_expected
-from dretrieve.reports.readings import Place
 from dretrieve.reports.recorded import MARKER, with_measured, write_recorded
 from dretrieve.reports.verdicts import judge_all
+
+OUTCOMES = {"mini": {"shared-above-dpr": 'UNDECIDED: +1.0; "half" of it'}}
 
 
 def measured(recipe, work, **about):
     expected = read_expected(recipe / "expected.yaml")
-    place = Place(work=work.folder, profile=expected.profiles["mini"], library=Library.scan(work.folder))
+    place = work.place(expected, "mini")
     about = {"hardware": 'a "fast" machine', "commit": "abc", "date": "2026-11-20"} | about
     return with_measured(expected, "mini", judge_all(expected, place), **about)
 
@@ -25,20 +25,20 @@ def test_what_is_written_is_read_back_and_the_text_above_stays(recipe, work):
     above = path.read_text()
     work.system("dpr", "dpr", [1, 0, 0])
     ours = measured(recipe, work)
-    write_recorded(path, ours)
+    write_recorded(path, ours, OUTCOMES)
     assert path.read_text().startswith(above.rstrip())
-    assert read_expected(path).ours == ours
+    assert (read_expected(path).ours, read_expected(path).outcomes) == (ours, OUTCOMES)
     recorded = ours["mini"]["t1.dpr.nq"]
     assert (recorded.value, recorded.seeds, recorded.commit) == (pytest.approx(33.333333), (1,), "abc")
     once = path.read_text()
-    write_recorded(path, read_expected(path).ours)
+    write_recorded(path, read_expected(path).ours, read_expected(path).outcomes)
     assert path.read_text() == once
 
 
 def test_cells_that_were_not_run_now_keep_what_was_recorded(recipe, work):
     path = recipe / "expected.yaml"
     work.system("dpr", "dpr", [1, 0])
-    write_recorded(path, measured(recipe, work))
+    write_recorded(path, measured(recipe, work), OUTCOMES)
     (work.folder / "metrics/dpr.json").unlink()
     work.system("shared", "shared", [1, 1])
     later = measured(recipe, work, date="2026-12-01")["mini"]
@@ -48,7 +48,7 @@ def test_cells_that_were_not_run_now_keep_what_was_recorded(recipe, work):
     }
 
 
-def test_a_failed_chain_is_not_recorded(recipe, work):
+def test_what_is_not_up_to_date_is_not_recorded(recipe, work):
     work.system("dpr", "shared", [1, 0])
     assert measured(recipe, work)["mini"] == {}
 
@@ -57,7 +57,7 @@ def test_values_by_hand_above_the_marker_are_refused(recipe):
     path = recipe / "expected.yaml"
     path.write_text(path.read_text() + "ours: {}\n")
     with pytest.raises(DataError, match="holds an 'ours:' without the marker line"):
-        write_recorded(path, {"mini": {}})
+        write_recorded(path, {"mini": {}}, {})
     assert MARKER not in path.read_text()
 
 
@@ -78,6 +78,7 @@ def test_a_number_is_written_with_all_its_digits_and_read_back(recipe, value, te
     recorded = Recorded(
         value=value, spread=value, seeds=(1,), hardware="CPU", commit="abc", date="2026-11-20"
     )
-    write_recorded(path, {"mini": {"t1.dpr.nq": recorded}})
-    assert f"{{value: {text}, spread: {text}, seeds: [1]" in path.read_text()
+    write_recorded(path, {"mini": {"t1.dpr.nq": recorded}}, {})
+    said = f"t1.dpr: {{nq: {text} ± {text}}}" if value else "t1.dpr: {nq: 0}"
+    assert said in path.read_text()
     assert read_expected(path).ours == {"mini": {"t1.dpr.nq": recorded}}

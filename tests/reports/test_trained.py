@@ -7,10 +7,8 @@ import os
 import pytest
 
 from dretrieve.errors import VerificationError
-from dretrieve.reports.artefacts import Library
 from dretrieve.reports.claims import find_all
 from dretrieve.reports.expected_file import read_expected
-from dretrieve.reports.readings import Place
 from dretrieve.reports.recipe_page import recipe_page
 from dretrieve.reports.trained import NOISE, DevCurve, dev_curve, training_notes, undertrained
 from dretrieve.reports.verdicts import judge_all
@@ -59,10 +57,7 @@ def test_a_curve_without_start_can_only_rise():
 def test_a_training_without_dev_says_nothing(work):
     work.model("plain", "dpr")
     work.model("looked", "dpr", dev=(0.5, 0.4))
-    library = Library.scan(work.folder)
-    plain, looked = (
-        library.by_path[work.folder / f"models/{name}/manifest.json"] for name in ("plain", "looked")
-    )
+    plain, looked = (work.behind(work.folder / f"models/{name}").near[0] for name in ("plain", "looked"))
     assert dev_curve(plain) is None
     assert dev_curve(looked).values == (0.5, 0.4)
     assert len(training_notes([plain, looked])) == 1
@@ -73,14 +68,14 @@ def test_an_edited_curve_is_refused_even_with_its_old_time(work):
     before = path.stat().st_mtime_ns
     path.write_text(path.read_text().replace("0.4", "0.6"))
     os.utime(path, ns=(before, before))
-    item = Library.scan(work.folder).by_path[path.with_name("manifest.json")]
+    (item,) = work.behind(path.parent).near
     with pytest.raises(VerificationError, match="not the curve that the training wrote"):
         dev_curve(item)
 
 
 def report(recipe, work):
     expected = read_expected(recipe / "expected.yaml")
-    place = Place(work=work.folder, profile=expected.profiles["paper"], library=Library.scan(work.folder))
+    place = work.place(expected, "paper")
     judged = judge_all(expected, place)
     return judged, recipe_page(expected, place.profile, judged, find_all(expected, judged))
 

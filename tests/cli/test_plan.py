@@ -8,6 +8,7 @@ import os
 import random
 import subprocess
 import sys
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -37,12 +38,14 @@ def loaded(name: str) -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def plan() -> ModuleType:
+def plan() -> Iterator[ModuleType]:
     """The module; a command is asked once, for nothing is ever made and recipes of a paper share steps."""
-    module = loaded("plan")
-    asked = lru_cache(maxsize=None)(module.ask)
+    from dretrieve_cli import plan as module
+
+    before, asked = module.ask, lru_cache(maxsize=None)(module.ask)
     module.ask = lambda words: asked(tuple(words))
-    return module
+    yield module
+    module.ask = before
 
 
 @pytest.fixture(scope="module")
@@ -140,25 +143,6 @@ def test_another_command_is_only_shown_and_its_output_waited_for(plan, tmp_path,
     assert "after 1\n" in out
 
 
-@pytest.mark.parametrize(
-    ("piece", "path", "is_named"),
-    [
-        ("work/nq", "work/nq", True),
-        ("work/nq:train", "work/nq", True),
-        ("work/nq/x.jsonl", "work/nq", True),
-        ("work", "work/nq", True),
-        ("work/part-*", "work/part-0.trec", True),
-        ("work/nq2", "work/nq", False),
-        ("", "work/nq", False),
-        ("nq", "work/nq", False),
-    ],
-)
-def test_what_names_an_earlier_output(plan, piece, path, is_named):
-    found = plan.Plan(calls=7)
-    found.enter([path])
-    assert found.named(piece) == (7 if is_named else 0)
-
-
 def test_shards_are_told_in_a_line_each_and_wait_together(plan, tmp_path, capsys):
     world = ["other", f"{tmp_path}/world", "true"]
     shards = [
@@ -199,10 +183,6 @@ def test_shards_are_told_in_a_line_each_and_wait_together(plan, tmp_path, capsys
     assert "       and 6. --shard 1/2\n" in out
     assert "merge part-0 part-1 --output x\n       after 6\n" in out
     assert "7 commands; 6 of them wait for an earlier one." in out
-
-
-def test_paths_inside_a_data_word(plan):
-    assert plan.cut("name=nq,path=a/b.jsonl,corpus=c") == ["name", "nq", "path", "a/b.jsonl", "corpus", "c"]
 
 
 def test_seeds_come_from_the_environment_or_the_recipe(tmp_path):

@@ -1,0 +1,146 @@
+"""What a recipe's commands name, and what stands behind a file by their answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dretrieve.errors import PreconditionError
+from dretrieve.reports.plan import Answer, Plan, pieces_of, recorded_plan
+from dretrieve.store.stage import Stage
+
+
+@pytest.mark.parametrize(
+    ("piece", "path", "is_named"),
+    [
+        ("work/nq", "work/nq", True),
+        ("work/nq:train", "work/nq", True),
+        ("work/nq/x.jsonl", "work/nq", True),
+        ("work", "work/nq", True),
+        ("work/part-*", "work/part-0.trec", True),
+        ("work/nq2", "work/nq", False),
+        ("", "work/nq", False),
+        ("nq", "work/nq", False),
+    ],
+)
+def test_what_names_an_earlier_output(piece: str, path: str, is_named: bool) -> None:
+    plan = Plan()
+    plan.enter("other", ["elsewhere", "true"])
+    plan.enter("call", ["prepare", "x", "--output", path])
+    assert list(plan.named(piece)) == ([1] if is_named else [])
+
+
+def test_paths_inside_a_data_word() -> None:
+    assert pieces_of("name=nq,path=a/b.jsonl,corpus=c") == ["name", "nq", "path", "a/b.jsonl", "corpus", "c"]
+
+
+class Folder:
+    """A work folder whose artefacts are files of one line, and the plan that makes them."""
+
+    def __init__(self, work: Path) -> None:
+        self.work, self.answers, self.asked = work, {}, []
+        self.plan = Plan(work=work, ask=self.ask)
+
+    def ask(self, words: list[str]) -> Answer:
+        self.asked.append(words[0])
+        return self.answers.get(words[0], Answer(state="up to date"))
+
+    def make(self, command: str, output: str, *words: str, stage: str = "", there: bool = True) -> Path:
+        path = self.work / output
+        named = [str(self.work / word) for word in words]
+        self.plan.enter("call", [command, *named, "--output", str(path)])
+        if there:
+            made = Stage(path, "file", stage or command)
+            with made.write(text=True) as file:
+                file.write(output)
+            made.commit()
+        return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    """A first model, negatives mined with it, a second model, its run and metrics; and another row."""
+    made = Folder(tmp_path)
+    made.make("prepare", "wiki")
+    made.make("train-1", "first", "wiki", stage="train")
+    made.make("search-1", "first.trec", "first", "wiki:train", stage="search")
+    made.make("mine", "mined.jsonl", "first.trec")
+    made.make("train-2", "second", "mined.jsonl", stage="train")
+    made.make("search-2", "second.trec", "second", "wiki:test", stage="search")
+    made.make("evaluate", "second.json", "second.trec")
+    made.make("other", "other.json", "wiki")
+    return made
+
+
+def test_all_that_was_named_is_asked_once_and_the_trainings_end_what_is_near(folder: Folder) -> None:
+    behind = folder.plan.behind(folder.work / "second.json")
+    assert behind.problems == ()
+    assert [item.name for item in behind.near] == ["second.json", "second.trec", "second", "wiki"]
+    assert folder.asked == ["prepare", "train-1", "search-1", "mine", "train-2", "search-2", "evaluate"]
+    assert folder.plan.behind(folder.work / "other.json").problems == ()
+    assert folder.asked[7:] == ["other"]
+
+
+@pytest.mark.parametrize(
+    ("command", "answer", "sentence"),
+    [
+        ("prepare", Answer(state="refused", text="no text", code=3), "no text"),
+        (
+            "train-1",
+            Answer(state="stale", changed=("seed",)),
+            "first is stale (other: seed): the recipe would",
+        ),
+        ("mine", Answer(state="interrupted"), "mined.jsonl is interrupted: the recipe would make it anew"),
+        ("evaluate", Answer(state="to do"), "second.json is to do"),
+    ],
+)
+def test_the_first_that_is_not_up_to_date_is_named(
+    folder: Folder, command: str, answer: Answer, sentence: str
+) -> None:
+    folder.answers[command] = answer
+    behind = folder.plan.behind(folder.work / "second.json")
+    assert behind.problems[0].startswith(sentence)
+    assert behind.near == ()
+
+
+@pytest.mark.parametrize(
+    ("changed", "words", "fits"),
+    [
+        (("device",), (), True),
+        (("device", "num_processes", "precision"), (), True),
+        (("precision",), ("--precision", "bf16"), False),
+        (("device", "seed"), (), False),
+        ((), (), False),
+    ],
+)
+def test_a_training_on_another_machine_is_the_same(
+    tmp_path: Path, changed: tuple[str, ...], words: tuple[str, ...], fits: bool
+) -> None:
+    folder = Folder(tmp_path)
+    folder.answers["train"] = Answer(state="stale", changed=changed)
+    path = folder.make("train", "model")
+    folder.plan.commands[0] = folder.plan.enter("call", ["train", *words, "--output", str(path)])
+    assert (folder.plan.behind(path).problems == ()) == fits
+
+
+def test_what_another_program_makes_need_only_be_there(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    world, text = tmp_path / "world", folder.make("prepare", "text", "world/nq")
+    folder.plan = Plan(work=tmp_path, ask=folder.ask)
+    folder.plan.enter("other", [str(world), "python", "make.py"])
+    folder.plan.enter("call", ["prepare", str(world / "nq"), "--output", str(text)])
+    assert folder.plan.behind(text).problems == ("world is not there, and stands behind it",)
+    world.mkdir()
+    folder.plan = Plan(work=tmp_path, ask=folder.ask)
+    folder.plan.enter("other", [str(world), "python", "make.py"])
+    folder.plan.enter("call", ["prepare", str(world / "nq"), "--output", str(text)])
+    assert folder.plan.behind(text).problems == ()
+
+
+def test_a_script_that_fails_and_files_that_are_no_recipes(tmp_path: Path) -> None:
+    (tmp_path / "parts.sh").write_text("exit 1\n")
+    assert recorded_plan(tmp_path, "mini", tmp_path, lambda words: Answer(state="to do")).commands == []
+    (tmp_path / "table.sh").write_text("#\nrecipe x\n")
+    with pytest.raises(PreconditionError, match="table.sh says nothing of its plan at mini: .*recipe"):
+        recorded_plan(tmp_path, "mini", tmp_path, lambda words: Answer(state="to do"))
