@@ -20,20 +20,20 @@ from pathlib import Path
 
 from dretrieve.errors import PreconditionError
 from dretrieve.reports.plan import Answer, Plan, answer_of, read_record
-from dretrieve.store.stale import VARIABLE
+from dretrieve.store.stage import STALE
 from dretrieve_cli.app import main as dretrieve
 
 
 def ask(words: Sequence[str]) -> Answer:
     """Return what a command answers to ``--dry-run``; nothing is fetched for it."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when the hub's library is loaded
-    out, errors, before = io.StringIO(), io.StringIO(), os.environ.get(VARIABLE, "")
-    os.environ[VARIABLE] = "replace"  # as in recipes: what other options made is stale, not refused
+    out, errors, before = io.StringIO(), io.StringIO(), os.environ.get(STALE, "")
+    os.environ[STALE] = "replace"  # as in recipes: what other options made is stale, not refused
     try:
         with redirect_stdout(out), redirect_stderr(errors):
             code = dretrieve([*words, "--dry-run", "--json", "--quiet"])
     finally:
-        os.environ[VARIABLE] = before
+        os.environ[STALE] = before
     if code:
         said = errors.getvalue().strip().rpartition("\n")[2]
         return Answer(state="refused", text=said.removeprefix("dretrieve: "), code=code)

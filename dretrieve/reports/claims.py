@@ -107,7 +107,8 @@ def _blocked(claim: Claim, judged: Mapping[str, Judged]) -> Finding | None:
     cells = [judged[name] for name in claim.cells()]
     failed = [one.cell.name for one in cells if _failed(one)]
     if failed:
-        return Finding(claim=claim, outcome="FAIL", notes=(f"what stands behind {', '.join(failed)} does not fit",))
+        text = f"what stands behind {', '.join(failed)} does not fit"
+        return Finding(claim=claim, outcome="FAIL", notes=(text,))
     absent = [one.cell.name for one in cells if one.value is None]
     if absent:
         return Finding(claim=claim, outcome="NOT RUN", notes=(f"not run: {', '.join(absent)}",))
