@@ -18,9 +18,8 @@ from dretrieve.store.fingerprint import canonical_json, sha256_bytes
 from dretrieve.store.stage import Stage
 from dretrieve.tokens.tokenizer import SideTokenizer
 from dretrieve.training.data import ExampleSet, open_set, parse_data
-from dretrieve.training.dev import Dev, DevOptions, open_dev
+from dretrieve.training.dev import Dev, open_dev
 from dretrieve.training.device import Place, training_precision
-from dretrieve.training.options import TrainOptions
 from dretrieve.training.processes import Processes
 from dretrieve.training.sets import TokenCache, TrainingSet, in_rows
 from dretrieve.types import Progress, Side
@@ -68,7 +67,7 @@ def open_inputs(
         raise UsageError(f"two sets are called {twice}; name them: --data name=…,path=…")
     taught = options.distil_weight > 0
     sets = [open_set(spec, options.seed, progress, taught=taught, columns=columns) for spec in specs]
-    dev = open_dev(dev_options(options), progress) if options.dev else None
+    dev = open_dev(options, progress) if options.dev else None
     known, _ = read_card(find_model(config.backbone))
     precision = training_precision(options.precision, device)
     recorded: dict[str, Any] = {
@@ -88,17 +87,6 @@ def open_inputs(
     inputs |= {"dev": dev.fingerprint} if dev is not None else {}
     stage = Stage(config.output, "folder", STAGE, VERSION, recorded, inputs, config.force)
     return Inputs(sets=sets, dev=dev, place=Place(processes, device, precision), stage=stage)
-
-
-def dev_options(options: TrainOptions) -> DevOptions:
-    """Return what is measured on dev."""
-    return DevOptions(
-        data=options.dev,
-        metric=options.dev_metric,
-        queries=options.dev_queries,
-        pool=options.dev_pool,
-        seed=options.seed,
-    )
 
 
 def open_tokenizers(backbone: str, method: Method) -> dict[Side, SideTokenizer]:

@@ -7,7 +7,6 @@ pool is easier than the whole collection, so its values rank weights of one trai
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -27,28 +26,10 @@ from dretrieve.store.seeds import generator
 from dretrieve.store.text_store import records_sha256
 from dretrieve.text.collection import Collection
 from dretrieve.tokens.tokenizer import SideTokenizer
+from dretrieve.training.options import TrainOptions
 from dretrieve.types import Progress, Qrels, Record, Side, offsets_of
 
 WHOLE_LIST = 1000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DevOptions:
-    """What is measured on dev.
-
-    Attributes:
-        data: ``DIR:split``.
-        metric: one measure, higher is better.
-        queries: at most so many, drawn by the seed; 0 takes all.
-        pool: passages searched, the positives always among them; 0 takes the whole collection.
-        seed: of the draws.
-    """
-
-    data: str
-    metric: str
-    queries: int
-    pool: int
-    seed: int
 
 
 class Dev:
@@ -82,19 +63,19 @@ class Dev:
         return self.measure.aggregate(self.measure.values(judge(run, self._qrels)))
 
 
-def open_dev(options: DevOptions, progress: Progress) -> Dev:
+def open_dev(options: TrainOptions, progress: Progress) -> Dev:
     """Return the dev set.
 
     Raises:
         DataError: no dev query has a positive in the collection.
         UsageError: no such measure, or more than one.
     """
-    measures = parse_measures(options.metric)
+    measures = parse_measures(options.dev_metric)
     if len(measures) != 1:
         raise UsageError(
-            f"--dev-metric {options.metric} names {len(measures)} measures; weights are chosen by one"
+            f"--dev-metric {options.dev_metric} names {len(measures)} measures; weights are chosen by one"
         )
-    collection = Collection.open(options.data)
+    collection = Collection.open(options.dev)
     corpus, qrels = collection.corpus(progress), collection.qrels()
     judged = {query_id: row for row, query_id in enumerate(qrels.query_ids)}
     positives = {
@@ -103,28 +84,24 @@ def open_dev(options: DevOptions, progress: Progress) -> Dev:
     }
     usable = [query for query in collection.queries().queries if positives.get(query.id)]
     if not usable:
-        raise DataError(
-            f"{options.data} has no query with a positive in its collection; choose another --dev"
-        )
-    if options.queries and options.queries < len(usable):
-        drawn = generator(options.seed, "dev queries").permutation(len(usable))[: options.queries]
+        raise DataError(f"{options.dev} has no query with a positive in its collection; choose another --dev")
+    if options.dev_queries and options.dev_queries < len(usable):
+        drawn = generator(options.seed, "dev queries").permutation(len(usable))[: options.dev_queries]
         usable = [usable[row] for row in np.sort(drawn).tolist()]
     asked = [judged[query.id] for query in usable]
     rows = _pool({row for query in usable for row in positives[query.id]}, len(corpus), options)
-    progress.note(
-        f"dev: {len(usable):,} queries over {len(rows):,} passages of {options.data}, {measures[0]}"
-    )
+    progress.note(f"dev: {len(usable):,} queries over {len(rows):,} passages of {options.dev}, {measures[0]}")
     queries = [Record(query.id, "", query.text) for query in usable]
     return Dev(measures[0], queries, [corpus.record(row) for row in rows], _some_qrels(qrels, asked))
 
 
-def _pool(positives: set[int], total: int, options: DevOptions) -> list[int]:
+def _pool(positives: set[int], total: int, options: TrainOptions) -> list[int]:
     """Return the rows searched: the positives and, up to the pool's size, others drawn by the seed."""
-    if options.pool == 0 or options.pool >= total:
+    if options.dev_pool == 0 or options.dev_pool >= total:
         return list(range(total))
     chosen = set(positives)
     for row in generator(options.seed, "dev pool").permutation(total).tolist():
-        if len(chosen) >= options.pool:
+        if len(chosen) >= options.dev_pool:
             break
         chosen.add(row)
     return sorted(chosen)

@@ -184,7 +184,7 @@ class _Trial:
     def seconds(self, tokens: float, queries: int) -> float:
         """Return the seconds of a step of so many tokens: the second of two, the update apart."""
         stepper, prepared = self._ready(queries, cached=True)
-        optimizer = Optimizer(self.groups, self.plan.optimizer)
+        optimizer = Optimizer(self.groups, self.plan.options, self.plan.steps)
         run = update = 0.0
         for step in (0, 1):
             began = _now(self.device)

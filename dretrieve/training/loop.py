@@ -128,7 +128,7 @@ class Loop:
         """Run the phase from ``state.step``; ``restored`` is the optimizer's state there."""
         plan, groups = self._phases[index], self._groups[index]
         learn_only(self._method, groups)
-        optimizer = Optimizer(groups, plan.optimizer)
+        optimizer = Optimizer(groups, plan.options, plan.steps)
         if restored:
             optimizer.restore(restored)
         stepper = Stepper(self._method, self._around.processes, plan.step_options, self._around.device)

@@ -4,43 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dretrieve.models.base import ParameterGroup
-
-ScheduleName = Literal["linear", "cosine", "constant"]
-SCHEDULES: tuple[ScheduleName, ...] = ("linear", "cosine", "constant")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OptimizerOptions:
-    """AdamW's numbers, with the names of transformers' options.
-
-    Attributes:
-        learning_rate: the peak, for groups that set none.
-        weight_decay: for matrices; biases and norms (fewer than two dimensions) never decay.
-        adam_beta1: decay of the mean.
-        adam_beta2: decay of the square.
-        adam_epsilon: added to the root.
-        max_grad_norm: the gradient of the whole batch is cut to that length; 0 never cuts.
-        schedule: of the rate.
-        warmup: steps.
-        total: steps of the phase.
-    """
-
-    learning_rate: float
-    weight_decay: float
-    adam_beta1: float
-    adam_beta2: float
-    adam_epsilon: float
-    max_grad_norm: float
-    schedule: ScheduleName
-    warmup: int
-    total: int
+from dretrieve.training.options import TrainOptions
 
 
 def learn_only(module: nn.Module, groups: Sequence[ParameterGroup]) -> None:
@@ -51,11 +21,16 @@ def learn_only(module: nn.Module, groups: Sequence[ParameterGroup]) -> None:
 
 
 class Optimizer:
-    """One phase's optimizer: `apply` after the gradient stands on the parameters."""
+    """One phase's optimizer: `apply` after the gradient stands on the parameters.
 
-    def __init__(self, groups: Sequence[ParameterGroup], options: OptimizerOptions) -> None:
-        """Make the groups; matrices and the rest of each group decay differently."""
-        self._options = options
+    Args:
+        groups: what learns; matrices decay, biases and norms (fewer than two dimensions) never.
+        options: of the phase.
+        steps: of the phase.
+    """
+
+    def __init__(self, groups: Sequence[ParameterGroup], options: TrainOptions, steps: int) -> None:
+        self._options, self._steps = options, steps
         self.parameters: list[nn.Parameter] = []
         described: list[dict[str, Any]] = []
         for group in groups:
@@ -87,8 +62,12 @@ class Optimizer:
         """
         limit = self._options.max_grad_norm or float("inf")
         norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, limit))
+        options = self._options
         factor = rate_factor(
-            step, total=self._options.total, warmup=self._options.warmup, schedule=self._options.schedule
+            step,
+            total=self._steps,
+            warmup=warmup_steps(options.warmup_steps, options.warmup_ratio, self._steps),
+            schedule=options.lr_scheduler_type,
         )
         for group in self._adam.param_groups:
             group["lr"] = group["peak"] * factor
@@ -115,7 +94,7 @@ class Optimizer:
         self._adam.load_state_dict({"state": state, "param_groups": self._adam.state_dict()["param_groups"]})
 
 
-def rate_factor(step: int, *, total: int, warmup: int, schedule: ScheduleName) -> float:
+def rate_factor(step: int, *, total: int, warmup: int, schedule: str) -> float:
     """Return what the peak learning rate is multiplied with at ``step`` (from 0), between 0 and 1.
 
     Linear warm-up over ``warmup`` steps, then the schedule down to 0 at ``total``. As in transformers, except

@@ -13,7 +13,6 @@ from dretrieve.store.seeds import fold
 from dretrieve.tokens.tokenizer import SideTokenizer
 from dretrieve.training.batches import Choosing, Plan, PositiveChoice
 from dretrieve.training.device import Place
-from dretrieve.training.optimizer import OptimizerOptions, ScheduleName, warmup_steps
 from dretrieve.training.options import TrainOptions
 from dretrieve.training.pieces import CPU_OVERHEAD, GPU_OVERHEAD, Feed, StepOptions, cut_of
 from dretrieve.training.sets import TrainingSet
@@ -29,14 +28,14 @@ class PhasePlan:
         feed: its batches.
         steps: how many.
         step_options: how a step is computed.
-        optimizer: AdamW's numbers.
+        options: of training, as this phase has them.
     """
 
     phase: Phase
     feed: Feed
     steps: int
     step_options: StepOptions
-    optimizer: OptimizerOptions
+    options: TrainOptions
 
 
 def plan_phases(
@@ -86,10 +85,7 @@ def plan_phases(
         batch = own.per_device_train_batch_size * place.processes.count
         feed = Feed(chosen, batch, choosing, step_options, place.processes, cut=cut_of(method))
         steps = phase_steps(own, feed.plan)
-        optimizer = optimizer_options(own, steps)
-        plans.append(
-            PhasePlan(phase=phase, feed=feed, steps=steps, step_options=step_options, optimizer=optimizer)
-        )
+        plans.append(PhasePlan(phase=phase, options=own, feed=feed, steps=steps, step_options=step_options))
     return plans
 
 
@@ -107,19 +103,4 @@ def distillation_of(options: TrainOptions) -> Distillation | None:
         loss=options.distil_loss,
         temperature=options.distil_temperature,
         student_temperature=options.distil_student_temperature or options.distil_temperature,
-    )
-
-
-def optimizer_options(options: TrainOptions, steps: int) -> OptimizerOptions:
-    """Return AdamW's numbers for a phase of so many steps."""
-    return OptimizerOptions(
-        learning_rate=options.learning_rate,
-        weight_decay=options.weight_decay,
-        adam_beta1=options.adam_beta1,
-        adam_beta2=options.adam_beta2,
-        adam_epsilon=options.adam_epsilon,
-        max_grad_norm=options.max_grad_norm,
-        schedule=cast(ScheduleName, options.lr_scheduler_type),
-        warmup=warmup_steps(options.warmup_steps, options.warmup_ratio, steps),
-        total=steps,
     )

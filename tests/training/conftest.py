@@ -31,7 +31,7 @@ from dretrieve.store.interrupt import Signals
 from dretrieve.training.batches import Choosing
 from dretrieve.training.checkpoint import Checkpoints
 from dretrieve.training.loop import Loop, Rhythm, Surroundings
-from dretrieve.training.optimizer import OptimizerOptions
+from dretrieve.training.options import TrainOptions
 from dretrieve.training.phases import PhasePlan
 from dretrieve.training.pieces import Feed, StepOptions, cut_of
 from dretrieve.training.processes import Processes
@@ -239,17 +239,7 @@ class ToyRun:
                 feed=feed_of(method, [toy_set()], 8, options, Processes()),
                 steps=length,
                 step_options=options,
-                optimizer=OptimizerOptions(
-                    learning_rate=rate,
-                    weight_decay=0.01,
-                    adam_beta1=0.9,
-                    adam_beta2=0.999,
-                    adam_epsilon=1e-8,
-                    max_grad_norm=1.0,
-                    schedule="linear",
-                    warmup=2,
-                    total=length,
-                ),
+                options=TrainOptions(learning_rate=rate, weight_decay=0.01, warmup_steps=2),
             )
             for phase, length, rate in zip(method.phases(), steps, rates, strict=True)
         ]

@@ -8,13 +8,14 @@ from dretrieve.models.base import Encoded
 from dretrieve.models.loading import open_tokenizer
 from dretrieve.models.shared import Shared
 from dretrieve.models.shared_config import SharedConfig
-from dretrieve.training.dev import DevOptions, open_dev
+from dretrieve.training.dev import open_dev
+from dretrieve.training.options import TrainOptions
 from dretrieve.types import Silent, VectorSpec
 
 
 def options(collection, **changes):
-    values = {"data": f"{collection}:dev", "metric": "RR@10", "queries": 0, "pool": 0, "seed": 1}
-    return DevOptions(**(values | changes))
+    values = {"dev": f"{collection}:dev", "dev_metric": "RR@10", "dev_queries": 0, "dev_pool": 0, "seed": 1}
+    return TrainOptions(**(values | changes))
 
 
 @pytest.fixture
@@ -56,18 +57,18 @@ def test_the_value_is_that_of_a_search_by_hand(method, tokenizers, tiny_collecti
 
 
 def test_the_pool_holds_all_positives_and_others_by_seed(tiny_collection):
-    dev = open_dev(options(tiny_collection, pool=10), Silent())
+    dev = open_dev(options(tiny_collection, dev_pool=10), Silent())
     names = {record.id for record in dev.passages}
     assert len(names) == 10
     assert {query.id.removeprefix("q-") for query in dev.queries} <= names
-    again = open_dev(options(tiny_collection, pool=10), Silent())
+    again = open_dev(options(tiny_collection, dev_pool=10), Silent())
     assert [record.id for record in again.passages] == [record.id for record in dev.passages]
     assert again.fingerprint == dev.fingerprint
-    assert open_dev(options(tiny_collection, pool=10, seed=2), Silent()).fingerprint != dev.fingerprint
+    assert open_dev(options(tiny_collection, dev_pool=10, seed=2), Silent()).fingerprint != dev.fingerprint
 
 
 def test_fewer_queries(tiny_collection):
-    assert len(open_dev(options(tiny_collection, queries=4), Silent()).queries) == 4
+    assert len(open_dev(options(tiny_collection, dev_queries=4), Silent()).queries) == 4
 
 
 def test_no_positive_in_the_collection(tiny_collection):
@@ -79,7 +80,7 @@ def test_no_positive_in_the_collection(tiny_collection):
 
 def test_one_measure_only(tiny_collection):
     with pytest.raises(UsageError, match="names 2 measures"):
-        open_dev(options(tiny_collection, metric="nDCG@10 RR@10"), Silent())
+        open_dev(options(tiny_collection, dev_metric="nDCG@10 RR@10"), Silent())
 
 
 def test_one_token_a_text_has_the_value_of_one_vector(method, tokenizers, tiny_collection, monkeypatch):

@@ -4,10 +4,10 @@ import itertools
 
 import pytest
 
-from dretrieve.training.optimizer import SCHEDULES, rate_factor, warmup_steps
+from dretrieve.training.optimizer import rate_factor, warmup_steps
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
 def test_warm_up_rises_to_one_and_the_rest_never_rises(schedule):
     factors = [rate_factor(step, total=100, warmup=10, schedule=schedule) for step in range(100)]
     assert factors[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
