@@ -201,13 +201,18 @@ class Qrels:
     def __len__(self) -> int:
         return len(self.query_ids)
 
+    def rows(self) -> Iterator[tuple[str, str, int]]:
+        """Yield ``(query id, passage id, grade)`` in file order."""
+        queries = np.repeat(np.arange(len(self)), np.diff(self.offsets)).tolist()
+        for query, passage, grade in zip(queries, self.passages.tolist(), self.grades.tolist(), strict=True):
+            yield self.query_ids[query], self.passage_ids[passage], grade
+
     def positives(self) -> dict[str, list[str]]:
         """Return query id to the ids of its relevant passages, in file order; queries with one at least."""
         found: dict[str, list[str]] = {}
-        rows = np.repeat(np.arange(len(self)), np.diff(self.offsets))
-        for place in np.flatnonzero(self.grades > 0).tolist():
-            name = self.passage_ids[int(self.passages[place])]
-            found.setdefault(self.query_ids[int(rows[place])], []).append(name)
+        for query_id, passage_id, grade in self.rows():
+            if grade > 0:
+                found.setdefault(query_id, []).append(passage_id)
         return found
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,27 @@ VERSION = 1
 JOIN_VERSION = 2
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Source:
+    """What a collection is made from.
+
+    Attributes:
+        options: of the stage.
+        inputs: of the stage.
+        write: writes the collection; its second argument is called for every record.
+        plan: what would be done, for people.
+        version: of the stage.
+        extra: for the manifest.
+    """
+
+    options: dict[str, Any]
+    inputs: dict[str, str]
+    write: Callable[[CollectionWriter, Callable[[], None]], None]
+    plan: str
+    version: int = VERSION
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
 def run(config: PrepareConfig, progress: Progress | None = None) -> PrepareResult | Planned:
     """Make the collection, or say that it stands already.
 
@@ -46,126 +68,85 @@ def run(config: PrepareConfig, progress: Progress | None = None) -> PrepareResul
     """
     progress = progress or Silent()
     kind, _, name = config.source.partition(":")
+    is_remote = kind in remote.KINDS and bool(name) and not Path(config.source).exists()
     if config.unchecked and not config.mirror:
         raise UsageError("--unchecked goes with --mirror URL: the published files are always checked")
     if config.others:
-        return _prepare_joined(config, progress)
-    if config.join != JoinOptions():
+        source = _joined(config)
+        config = replace(config, source=", ".join(source.options["sets"]))
+    elif config.join != JoinOptions():
         raise UsageError("--equal and --entities join collections; name several: prepare DIR DIR …")
-    if config.source == "pydocs":
-        return _prepare_pydocs(config, progress)
-    if kind in remote.KINDS and name and not Path(config.source).exists():
-        return _prepare_remote(config, kind, name, progress)
-    if config.mirror:
+    elif config.source == "pydocs":
+        source = _pydocs(config)
+    elif is_remote:
+        found = _remote(config, kind, name, progress)
+        if isinstance(found, Planned):
+            return found
+        source = found
+    elif config.mirror:
         raise UsageError("--mirror goes with beir:NAME, dpr:KEY, entityquestions:SPLIT and hf:NAME only")
+    else:
+        source = _local(config, progress)
+    return _execute(config, source, progress)
+
+
+def _refuse_files(config: PrepareConfig, why: str) -> None:
+    if any((config.corpus, config.queries, config.qrels, config.split, config.mirror, config.topic_field)):
+        raise UsageError(f"{why}: leave --corpus, --queries, --qrels, --split, --topic-field, --mirror out")
+
+
+def _pydocs(config: PrepareConfig) -> _Source:
+    _refuse_files(config, "pydocs takes no further files")
+    files = pydocs.library_files()
+    return _Source(
+        options={"source": "pydocs", "python": platform.python_version()},
+        inputs={"library": pydocs.library_sha256(files)},
+        write=partial(pydocs.write, files),
+        plan=f"read pydocs, write {config.output}",
+        extra={"licence": pydocs.LICENCE},
+    )
+
+
+def _joined(config: PrepareConfig) -> _Source:
+    _refuse_files(config, "collections are joined as they are")
+    if config.join.equal not in EQUALS:
+        raise UsageError(f"--equal {config.join.equal!r} is unknown; there are {', '.join(EQUALS)}")
+    sets = parse_sets((config.source, *config.others))
+    if any(path.resolve() == config.output.resolve() for path in sets.values()):
+        raise UsageError(f"--output {config.output} is one of the joined collections; choose another folder")
+    if config.dry_run:
+        open_sets(sets, config.join.entities)
+
+    def holds(query: Query) -> Callable[[str], bool]:
+        return Answers(query.answers, regex=query.answers_are_regex).found_in
+
+    return _Source(
+        # Entities as a list, as a manifest gives them back.
+        options={"sets": list(sets), "equal": config.join.equal, "entities": list(config.join.entities)},
+        inputs={f"set {name}": content_sha256(path) for name, path in sets.items()},
+        write=lambda writer, tick: Joiner(writer, config.join, holds, tick).write(sets),
+        plan=f"join {', '.join(map(str, sets.values()))} in {config.output}",
+        version=JOIN_VERSION,
+    )
+
+
+def _local(config: PrepareConfig, progress: Progress) -> _Source:
     path = Path(config.source)
     if not exists(path):
         known = "pydocs, beir:NAME, dpr:KEY, entityquestions:SPLIT, hf:NAME, or an existing file or folder"
         raise PreconditionError(f"source '{config.source}' does not exist; it may be {known}")
     sources = _sources(config, unzipped(path, progress))
-    return _prepare_sources(
-        config,
-        sources,
-        {"form": detect(sources.main).name, "split": config.split, **_topic(config)},
-        progress,
-    )
+    return _of_files(config, sources, {"form": detect(sources.main).name, **_reading(config)})
 
 
-def _topic(config: PrepareConfig) -> dict[str, Any]:
-    return {"topic_field": config.topic_field} if config.topic_field else {}
-
-
-def _sources(config: PrepareConfig, main: Path) -> Sources:
-    if main.resolve() == config.output.resolve():
-        raise UsageError("--output is the source itself; choose another folder")
-    qrels = parse_qrels_option(config.qrels)
-    check_topic_field(config.topic_field)
-    return Sources(
-        main=main,
-        corpus=config.corpus,
-        queries=config.queries,
-        qrels=qrels,
-        split=config.split,
-        topic_field=config.topic_field,
-    )
-
-
-def _prepare_pydocs(config: PrepareConfig, progress: Progress) -> PrepareResult | Planned:
-    if any((config.corpus, config.queries, config.qrels, config.split, config.mirror, config.topic_field)):
-        raise UsageError(
-            "pydocs takes no further files: leave --corpus, --queries, --qrels, --split, --topic-field, "
-            "--mirror out"
-        )
-    files = pydocs.library_files()
-    stage = _stage(
-        config,
-        {"source": "pydocs", "python": platform.python_version()},
-        {"library": pydocs.library_sha256(files)},
-    )
-
-    def write(writer: CollectionWriter, tick: Callable[[], None]) -> None:
-        pydocs.write(writer, files, tick)
-
-    plan = f"read pydocs, write {config.output}"
-    return _execute(config, stage, write, plan, {"licence": pydocs.LICENCE}, progress)
-
-
-def _prepare_joined(config: PrepareConfig, progress: Progress) -> PrepareResult | Planned:
-    """Join several collections over one corpus."""
-    if any((config.corpus, config.queries, config.qrels, config.split, config.mirror, config.topic_field)):
-        raise UsageError(
-            "collections are joined as they are: leave --corpus, --queries, --qrels, --split, --topic-field, "
-            "--mirror out"
-        )
-    if config.join.equal not in EQUALS:
-        raise UsageError(f"--equal {config.join.equal!r} is unknown; there are {', '.join(EQUALS)}")
-    sets = parse_sets((config.source, *config.others))
-    if any(one.path.resolve() == config.output.resolve() for one in sets):
-        raise UsageError(f"--output {config.output} is one of the joined collections; choose another folder")
-    plan = f"join {', '.join(str(one.path) for one in sets)} in {config.output}"
-    if config.dry_run:
-        open_sets(sets, config.join.entities)
-    options = {"sets": [one.name for one in sets], **asdict(config.join)}
-    options["entities"] = list(config.join.entities)  # as a manifest gives it back
-    stage = _stage(
-        config, options, {f"set {one.name}": content_sha256(one.path) for one in sets}, JOIN_VERSION
-    )
-
-    def holds(query: Query) -> Callable[[str], bool]:
-        return Answers(query.answers, regex=query.answers_are_regex).found_in
-
-    def write(writer: CollectionWriter, tick: Callable[[], None]) -> None:
-        Joiner(writer, config.join, holds, tick).write(sets)
-
-    return _execute(replace(config, source=", ".join(options["sets"])), stage, write, plan, {}, progress)
-
-
-def _prepare_sources(
-    config: PrepareConfig,
-    sources: Sources,
-    options: dict[str, Any],
-    progress: Progress,
-    licence: str | None = None,
-) -> PrepareResult | Planned:
-    plan = f"read {sources.main} as {check_local(sources).name}, write {config.output}"
-    stage = _stage(config, options, sources.inputs())
-
-    def write(writer: CollectionWriter, tick: Callable[[], None]) -> None:
-        write_local(writer, sources, tick)
-
-    return _execute(config, stage, write, plan, {"licence": licence} if licence else {}, progress)
-
-
-def _prepare_remote(
-    config: PrepareConfig, kind: str, name: str, progress: Progress
-) -> PrepareResult | Planned:
+def _remote(config: PrepareConfig, kind: str, name: str, progress: Progress) -> _Source | Planned:
     source = remote.find(kind, name, config.mirror, unchecked=config.unchecked)
     if kind == "entityquestions" and config.split:
         raise UsageError(
             f"--split {config.split}: each question of EntityQuestions names its split; leave --split out "
             "and choose by entityquestions:train, :dev, :test or :all"
         )
-    options = {"source": config.source, "split": config.split, **_topic(config)}
+    options = {"source": config.source, **_reading(config)}
     if kind == "dpr" and name != "psgs_w100":
         options["ids"] = "row numbers"  # of its questions; once they were q000000, q000001 …
     _sources(config, Path(config.source)).check_beside()
@@ -176,42 +157,59 @@ def _prepare_remote(
     if source.licence:
         progress.note(f"{config.source}: {source.licence}")
     with interruptible() as signals:
-        main = source.fetch(progress, signals)
-    sources = _sources(config, main)
+        sources = _sources(config, source.fetch(progress, signals))
     sources = replace(sources, split=config.split or source.split, answers_are_regex=source.answers_are_regex)
-    return _prepare_sources(config, sources, options, progress, source.licence)
+    found = _of_files(config, sources, options)
+    return replace(found, extra={"licence": source.licence}) if source.licence else found
 
 
-def _stage(
-    config: PrepareConfig, options: dict[str, Any], inputs: dict[str, str], version: int = VERSION
-) -> Stage:
-    return Stage(config.output, "folder", STAGE, version, options, inputs, config.force)
+def _of_files(config: PrepareConfig, sources: Sources, options: dict[str, Any]) -> _Source:
+    return _Source(
+        options=options,
+        inputs=sources.inputs(),
+        write=partial(write_local, sources),
+        plan=f"read {sources.main} as {check_local(sources).name}, write {config.output}",
+    )
 
 
-def _execute(
-    config: PrepareConfig,
-    stage: Stage,
-    write: Callable[[CollectionWriter, Callable[[], None]], None],
-    plan: str,
-    extra: dict[str, Any],
-    progress: Progress,
-) -> PrepareResult | Planned:
+def _sources(config: PrepareConfig, main: Path) -> Sources:
+    if main.resolve() == config.output.resolve():
+        raise UsageError("--output is the source itself; choose another folder")
+    check_topic_field(config.topic_field)
+    return Sources(
+        main=main,
+        corpus=config.corpus,
+        queries=config.queries,
+        qrels=parse_qrels_option(config.qrels),
+        split=config.split,
+        topic_field=config.topic_field,
+    )
+
+
+def _reading(config: PrepareConfig) -> dict[str, Any]:
+    """Return the options of how files are read; one that is younger is named only where it is given."""
+    topic = {"topic_field": config.topic_field} if config.topic_field else {}
+    return {"split": config.split, **topic}
+
+
+def _execute(config: PrepareConfig, source: _Source, progress: Progress) -> PrepareResult | Planned:
+    stage = Stage(config.output, "folder", STAGE, source.version, source.options, source.inputs, config.force)
     _refuse_foreign(stage)
     before = _files_of(stage)
     if config.dry_run:
-        return stage.planned(plan)
+        return stage.planned(source.plan)
     if stage.up_to_date():
         return _result(config, stage.existing(), "up to date")
     for path in before:
         path.unlink(missing_ok=True)
     with _counting(progress, config.source) as tick, CollectionWriter(stage) as writer:
-        write(writer, tick)
+        source.write(writer, tick)
         if not writer.counts["passages"] and not writer.counts["queries"]:
             raise DataError(f"{config.source} holds no passages and no queries")
     counts, found = _verify(config.output, writer, progress)
     for note in found["notes"]:
         progress.note(note)
-    manifest = stage.commit(counts=counts, extra=extra | found)
+    manifest = stage.commit(counts=counts, extra=source.extra | found)
     return _result(config, manifest, "written")
 
 
@@ -228,7 +226,7 @@ def _refuse_standing(config: PrepareConfig, options: dict[str, Any]) -> Stage:
     Raises:
         PreconditionError: the output would be refused whatever the fetched files hold.
     """
-    stage = _stage(config, options, {})
+    stage = Stage(config.output, "folder", STAGE, VERSION, options, {}, config.force)
     _refuse_foreign(stage)
     if stage.manifest_file.exists():
         stage.inputs = stage.existing().inputs
@@ -293,7 +291,7 @@ def _verify(
     return counts | {"judged_passages_not_in_corpus": missing}, extra
 
 
-def _result(config: PrepareConfig, manifest: Manifest, state: str) -> PrepareResult | Planned:
+def _result(config: PrepareConfig, manifest: Manifest, state: str) -> PrepareResult:
     extra = dict(manifest.extra)
     return PrepareResult(
         output=config.output,

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import IO
 
 from dretrieve.errors import DataError
@@ -19,7 +18,7 @@ from dretrieve.text.training_rows import TrainingRow
 from dretrieve.types import Qrels, Record
 
 
-class CollectionWriter:
+class CollectionWriter(ExitStack):
     """Opens the files of a folder stage as they are first needed; a context manager.
 
     Attributes:
@@ -28,23 +27,14 @@ class CollectionWriter:
     """
 
     def __init__(self, stage: Stage) -> None:
+        super().__init__()
         self.stage = stage
         self.counts: Counter[str] = Counter()
         self.notes: list[str] = []
-        self._stack = ExitStack()
         self._files: dict[str, IO[str]] = {}
         self._passages: dict[str, int] = {}
         self._queries: dict[str, str] = {}
         self._judged: dict[tuple[str, str, str], int] = {}
-
-    def __enter__(self) -> CollectionWriter:
-        self._stack.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.__exit__(kind, error, trace)
 
     def passage(self, record: Record) -> None:
         """Write a passage; the caller sees to it that ids are unique."""
@@ -106,10 +96,8 @@ class CollectionWriter:
 
     def qrels(self, split: str, qrels: Qrels) -> None:
         """Write all judgements of a split."""
-        for row, query_id in enumerate(qrels.query_ids):
-            for position in range(int(qrels.offsets[row]), int(qrels.offsets[row + 1])):
-                passage_id = qrels.passage_ids[int(qrels.passages[position])]
-                self.judge(split, query_id, passage_id, int(qrels.grades[position]))
+        for query_id, passage_id, grade in qrels.rows():
+            self.judge(split, query_id, passage_id, grade)
 
     def example(self, example: Example) -> None:
         """Write a training example by id."""
@@ -162,7 +150,7 @@ class CollectionWriter:
 
     def _file(self, name: str) -> IO[str]:
         if name not in self._files:
-            self._files[name] = self._stack.enter_context(self.stage.write(name, text=True))
+            self._files[name] = self.enter_context(self.stage.write(name, text=True))
         return self._files[name]
 
 

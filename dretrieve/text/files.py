@@ -13,72 +13,25 @@ from __future__ import annotations
 import errno
 import io
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from functools import partial
 from hashlib import file_digest
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
 from dretrieve.errors import DataError, PreconditionError, UsageError
 from dretrieve.text.compression import BUFFER, Damaged, unpacked
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 LONGEST_LINE = 1 << 28  # bytes
-IN_MEMORY = 1 << 26  # bytes of a stream; what goes beyond is kept in an unlinked temporary file
 STDIN = ("-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
 
 
-class _Kept:
-    """All bytes of a stream; each reader has a place of its own.
-
-    Args:
-        source: read to its end.
-        path: as the user wrote it.
-    """
-
-    def __init__(self, source: IO[bytes], path: Path) -> None:
-        self.file: IO[bytes] | None = None
-        try:
-            self.data = source.read(IN_MEMORY)
-            if more := source.read(BUFFER):
-                self.file = tempfile.TemporaryFile()  # lives as long as this
-                self.file.write(self.data)
-                self.data = b""
-                while more:
-                    self.file.write(more)
-                    more = source.read(BUFFER)
-                self.file.flush()
-        except OSError as error:
-            if error.errno == errno.EBADF and str(path) in STDIN:
-                raise PreconditionError(f"{path} is standard input, which is closed; name a file") from None
-            place = f" (kept in {tempfile.gettempdir()}; TMPDIR names another place)" if self.file else ""
-            raise PreconditionError(f"{path} cannot be read to its end: {error.strerror}{place}") from error
-
-    def open(self) -> io.BufferedReader:
-        """Return a new reader from the start."""
-        raw = _At(self.file.fileno()) if self.file else io.BytesIO(self.data)
-        return io.BufferedReader(cast(io.RawIOBase, raw), buffer_size=BUFFER)
-
-
-class _At(io.RawIOBase):
-    """A reader of an open file with a place of its own."""
-
-    def __init__(self, handle: int) -> None:
-        self._handle, self._place = handle, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data = os.pread(self._handle, len(buffer), self._place)
-        buffer[: len(data)] = data
-        self._place += len(data)
-        return len(data)
-
-
-_kept: dict[tuple[int, int], _Kept] = {}
+_kept: dict[tuple[int, int], IO[bytes]] = {}  # stream to its bytes, in an unlinked temporary file
 
 
 def stream_identity(path: str | Path) -> tuple[int, int] | None:
@@ -135,8 +88,7 @@ def forget_streams() -> None:
     """Drop what was kept of streams: a command has ended."""
     while _kept:
         _, kept = _kept.popitem()
-        if kept.file:
-            kept.file.close()
+        kept.close()
 
 
 def sha256_of(path: Path) -> str:
@@ -156,11 +108,9 @@ def open_stored(path: Path) -> io.BufferedReader:
         if name is None:
             return io.BufferedReader(io.FileIO(path), buffer_size=BUFFER)
         if name not in _kept:
-            raw = io.FileIO(0, closefd=False) if str(path) in STDIN else io.FileIO(path)
-            with io.BufferedReader(raw, BUFFER) as source:
-                _refuse_device(source.fileno(), path)
-                _kept[name] = _Kept(source, path)
-        return _kept[name].open()
+            _kept[name] = _keep(path)
+        # Opened anew, so that each reader has a place of its own.
+        return io.BufferedReader(io.FileIO(f"/proc/self/fd/{_kept[name].fileno()}"), buffer_size=BUFFER)
     except FileNotFoundError:
         raise PreconditionError(f"{path} does not exist; correct the path or make the file first") from None
     except IsADirectoryError:
@@ -169,11 +119,26 @@ def open_stored(path: Path) -> io.BufferedReader:
         raise PreconditionError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
-def _refuse_device(handle: int, path: Path) -> None:
-    status = os.fstat(handle)
-    has_end = os.isatty(handle) or status.st_rdev == os.stat(os.devnull).st_rdev
-    if stat.S_ISBLK(status.st_mode) or (stat.S_ISCHR(status.st_mode) and not has_end):
-        raise PreconditionError(f"{path} is a device, which holds no text; name a file")
+def _keep(path: Path) -> IO[bytes]:
+    source = io.FileIO(0, closefd=False) if str(path) in STDIN else io.FileIO(path)
+    with source, ExitStack() as undo:
+        status = os.fstat(source.fileno())
+        has_end = source.isatty() or status.st_rdev == os.stat(os.devnull).st_rdev
+        if stat.S_ISBLK(status.st_mode) or (stat.S_ISCHR(status.st_mode) and not has_end):
+            raise PreconditionError(f"{path} is a device, which holds no text; name a file")
+        kept = undo.enter_context(tempfile.TemporaryFile())
+        try:
+            shutil.copyfileobj(source, kept, BUFFER)
+            kept.flush()
+        except OSError as error:
+            if error.errno == errno.EBADF and str(path) in STDIN:
+                raise PreconditionError(f"{path} is standard input, which is closed; name a file") from None
+            raise PreconditionError(
+                f"{path} cannot be read to its end: {error.strerror} (kept in {tempfile.gettempdir()}; "
+                "TMPDIR names another place)"
+            ) from error
+        undo.pop_all()
+    return kept
 
 
 def open_bytes(path: Path) -> io.BufferedReader:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -48,22 +48,14 @@ class JoinOptions:
     entities: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class JoinedSet:
-    """One of the collections: what its splits are called after, and where it is."""
-
-    name: str
-    path: Path
-
-
-def parse_sets(words: Sequence[str]) -> list[JoinedSet]:
-    """Return the sets of ``[NAME=]DIR`` words; a folder names its set itself.
+def parse_sets(words: Sequence[str]) -> dict[str, Path]:
+    """Return set name to place of ``[NAME=]DIR`` words; a folder names its set itself.
 
     Raises:
         UsageError: a name that cannot begin a split's, or that two sets have.
         PreconditionError: neither such a name nor a collection.
     """
-    found: dict[str, JoinedSet] = {}
+    found: dict[str, Path] = {}
     for word in words:
         name, equals, place = word.partition("=")
         path = Path(place) if equals and not Path(word).exists() else Path(word)
@@ -81,12 +73,12 @@ def parse_sets(words: Sequence[str]) -> list[JoinedSet]:
             raise UsageError(
                 f"two of the joined collections are called {name}; name one of them: OTHER={path}"
             )
-        found[name] = JoinedSet(name, path)
-    return list(found.values())
+        found[name] = path
+    return found
 
 
 def open_sets(
-    sets: Sequence[JoinedSet], entities: Sequence[str]
+    sets: Mapping[str, Path], entities: Sequence[str]
 ) -> tuple[dict[str, Files], dict[str, dict[str, list[Query]]]]:
     """Return every set's files, and for each entity set who asks about which entity.
 
@@ -97,14 +89,14 @@ def open_sets(
             without relations or answers.
     """
     for name in entities:
-        if name not in (names := [one.name for one in sets]):
-            raise UsageError(f"--entities {name}: there is no such set; there are {', '.join(names)}")
-    files = {one.name: files_of(one.path) for one in sets}
-    for one in sets:
-        if files[one.name].queries is None and files[one.name].qrels:
-            splits = ", ".join(files[one.name].qrels)
+        if name not in sets:
+            raise UsageError(f"--entities {name}: there is no such set; there are {', '.join(sets)}")
+    files = {name: files_of(path) for name, path in sets.items()}
+    for name, found in files.items():
+        if found.queries is None and found.qrels:
+            splits = ", ".join(found.qrels)
             raise DataError(
-                f"{one.path} has judgements ({splits}) but no queries.jsonl that they are about; put its "
+                f"{sets[name]} has judgements ({splits}) but no queries.jsonl that they are about; put its "
                 "queries there, or take its qrels away to join its passages alone"
             )
     return files, {name: asked_entities(_queries_of(files[name], name), name) for name in entities}
@@ -155,7 +147,7 @@ class Joiner:
         self._places: dict[str, dict[str, str]] = {}  # set to own id to new id, of judged passages
         self._titled: dict[str, list[Record]] = {}
 
-    def write(self, sets: Sequence[JoinedSet]) -> None:
+    def write(self, sets: Mapping[str, Path]) -> None:
         """Write all passages, then all queries with their judgements.
 
         Raises:
@@ -200,14 +192,12 @@ class Joiner:
             places[query.id] = self._write_query(name, replace(query, fields=fields))
         passages = self._places.get(name)  # None: it judges the other sets' passages
         for split, path in files.qrels.items():
-            qrels, grades = read_qrels(path), dict[tuple[str, str], int]()
-            for row, query_id in enumerate(qrels.query_ids):
-                for place in range(int(qrels.offsets[row]), int(qrels.offsets[row + 1])):
-                    own = qrels.passage_ids[int(qrels.passages[place])]
-                    new = own if passages is None else self._passages.judged(name, own, passages)
-                    pair = self._queries.judged(name, query_id, places), new
-                    # Two passages that became one may have been judged differently: the better one counts.
-                    grades[pair] = max(int(qrels.grades[place]), grades.get(pair, int(qrels.grades[place])))
+            grades: dict[tuple[str, str], int] = {}
+            for query_id, own, grade in read_qrels(path).rows():
+                new = own if passages is None else self._passages.judged(name, own, passages)
+                pair = self._queries.judged(name, query_id, places), new
+                # Two passages that became one may have been judged differently: the better one counts.
+                grades[pair] = max(grade, grades.get(pair, grade))
             for (query_id, passage_id), grade in grades.items():
                 self._writer.judge(f"{name}-{split}", query_id, passage_id, grade)
 
@@ -238,11 +228,11 @@ class Joiner:
             f"answer; by relation: {listed or 'none'}"
         )
 
-    def _note(self, sets: Iterable[JoinedSet]) -> None:
-        for one in sets:
-            if one.path.is_dir() and find_file(one.path, EXAMPLES):
+    def _note(self, sets: Mapping[str, Path]) -> None:
+        for name, path in sets.items():
+            if path.is_dir() and find_file(path, EXAMPLES):
                 self._writer.notes.append(
-                    f"{one.name}: its {EXAMPLES} is not joined; mine negatives in the joined corpus"
+                    f"{name}: its {EXAMPLES} is not joined; mine negatives in the joined corpus"
                 )
         for what, ids in (("passages", self._passages), ("queries", self._queries)):
             if ids.renamed:

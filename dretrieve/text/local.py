@@ -112,7 +112,7 @@ def check_local(sources: Sources) -> Form:
     return form
 
 
-def write_local(writer: CollectionWriter, sources: Sources, tick: Tick) -> None:
+def write_local(sources: Sources, writer: CollectionWriter, tick: Tick) -> None:
     """Write what the sources hold; ``tick`` is called for every record.
 
     Raises:

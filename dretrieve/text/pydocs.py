@@ -167,7 +167,7 @@ def documentation(files: list[tuple[str, Path]]) -> Documentation:
     return Documentation(list(passages.values()), queries, judgements)
 
 
-def write(writer: CollectionWriter, files: list[tuple[str, Path]], tick: Callable[[], None]) -> None:
+def write(files: list[tuple[str, Path]], writer: CollectionWriter, tick: Callable[[], None]) -> None:
     """Write the `documentation` of the files; ``tick`` is called for every passage."""
     found = documentation(files)
     for record in found.passages:

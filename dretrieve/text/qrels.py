@@ -172,7 +172,5 @@ def write_qrels(path: Path, qrels: Qrels, *, header: bool = True) -> None:
     with replacing(path, text=True) as file:
         if header:
             file.write("query-id\tcorpus-id\tscore\n")
-        for query, query_id in enumerate(qrels.query_ids):
-            for row in range(int(qrels.offsets[query]), int(qrels.offsets[query + 1])):
-                passage_id = qrels.passage_ids[int(qrels.passages[row])]
-                file.write(f"{query_id}\t{passage_id}\t{qrels.grades[row]}\n")
+        for query_id, passage_id, grade in qrels.rows():
+            file.write(f"{query_id}\t{passage_id}\t{grade}\n")

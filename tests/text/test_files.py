@@ -243,9 +243,7 @@ def pipe_of(data: bytes) -> int:
     return reader
 
 
-@pytest.mark.parametrize("in_memory", [1 << 26, 100])
-def test_a_pipe_is_read_once_and_kept(in_memory: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "IN_MEMORY", in_memory)
+def test_a_pipe_is_read_once_and_kept() -> None:
     data = "".join(f"line {row}\n" for row in range(50_000)).encode()
     packed = gzip.compress(data)
     handle = pipe_of(packed)
