@@ -111,7 +111,7 @@ def fuse_bm25(
         dretrieve fuse-bm25 --run test.trec --bm25-run test-bm25.trec --alpha-from o.trec --output fused.trec
     """
     from dretrieve.jobs import fuse_bm25 as job
-    from dretrieve.jobs.fuse_dev_sets import DevConfig
+    from dretrieve.jobs.fuse_bm25 import DevConfig
     from dretrieve.runs.fuse import FuseOptions
     from dretrieve.store.shards import parse_shard
 

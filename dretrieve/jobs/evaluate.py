@@ -26,7 +26,7 @@ from dretrieve.metrics.top_k import parse_top_k
 from dretrieve.reports.evaluation import evaluation_tables, notes_of
 from dretrieve.reports.tables import check_format, indented_json, render
 from dretrieve.runs.lines import forms_for
-from dretrieve.runs.read import read_run
+from dretrieve.runs.read import RunFile
 from dretrieve.runs.write import compression
 from dretrieve.store.stage import Planned, Stage
 from dretrieve.store.text_store import TextStore
@@ -285,14 +285,14 @@ def run_names(paths: Sequence[Path]) -> list[str]:
 def _scores(
     config: EvaluateConfig, measures: Sequence[str], inputs: Inputs, progress: Progress, notes: list[str]
 ) -> list[Scores]:
-    files = config.runs or config.predictions
+    paths = config.runs or config.predictions
+    files = map(RunFile, paths, forms_for(config.run_format, len(paths)))
     score = _scorer(config, measures, inputs, notes)
     labels = group_labels(inputs.queries, config.by) if inputs.queries is not None and config.by else {}
-    progress.start("measuring", len(files), "runs")
+    progress.start("measuring", len(paths), "runs")
     scores = []
-    forms = forms_for(config.run_format, len(files))
-    for name, path, form in zip(run_names(files), files, forms, strict=True):
-        one = score(name, path, form)
+    for name, file in zip(run_names(paths), files, strict=True):
+        one = score(name, file)
         if config.by:
             one = replace(one, groups=groups_of(one.query_ids, labels, config.by))
         scores.append(one)
@@ -303,23 +303,21 @@ def _scores(
 
 def _scorer(
     config: EvaluateConfig, measures: Sequence[str], inputs: Inputs, notes: list[str]
-) -> Callable[[str, Path, str], Scores]:
-    """Return what measures one file of a form."""
+) -> Callable[[str, RunFile], Scores]:
+    """Return what measures one file."""
     if inputs.qrels_file is not None:
         qrels = read_qrels(inputs.qrels_file)
         wanted = parse_measures(list(measures))
-        return lambda name, path, form: score_relevance(name, (path, form), qrels, wanted, config.options)
+        return lambda name, file: score_relevance(name, file, qrels, wanted, config.options)
     queries = inputs.queries
     assert queries is not None
     if config.predictions:
-        return lambda name, path, _: score_predictions(name, read_predictions(path), queries, measures)
+        return lambda name, file: score_predictions(name, read_predictions(file.path), queries, measures)
     answers = prepare_answers(queries, notes)
     assert inputs.corpus is not None
     text_of = text_reader(inputs.corpus)
     cutoffs = parse_top_k(" ".join(measures))
-    return lambda name, path, form: score_answers(
-        name, read_run(path, form), queries, answers, text_of, cutoffs
-    )
+    return lambda name, file: score_answers(name, file.read(), queries, answers, text_of, cutoffs)
 
 
 def _compare(config: EvaluateConfig, scores: Sequence[Scores], notes: list[str]) -> list[Comparison]:

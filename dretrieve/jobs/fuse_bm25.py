@@ -2,27 +2,57 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from dretrieve.errors import DataError, DretrieveError, PreconditionError, UsageError
-from dretrieve.jobs.fuse_dev_sets import DevConfig, DevInput, open_dev_sets, read_weighed
-from dretrieve.jobs.inputs import run_fingerprint
+from dretrieve.errors import DataError, PreconditionError, UsageError, quoted
+from dretrieve.jobs.inputs import find_qrels, open_corpus, questions_fingerprint, run_fingerprint, text_reader
+from dretrieve.metrics.answers import Answers
+from dretrieve.metrics.judged import judge
 from dretrieve.metrics.measure import Measure
+from dretrieve.metrics.qa import judge_by_answers, prepare_answers
+from dretrieve.metrics.registry import parse_measures
+from dretrieve.metrics.top_k import parse_top_k
 from dretrieve.runs.fuse import FuseOptions, Pair, align, fuse
 from dretrieve.runs.lines import forms_for
-from dretrieve.runs.read import read_run
-from dretrieve.runs.tune import parse_alphas, tune_alpha
+from dretrieve.runs.read import RunFile, refuse_ranks
+from dretrieve.runs.tune import DevSet, parse_alphas, tune_alpha
 from dretrieve.runs.write import compressed, compression, write_run
 from dretrieve.store.interrupt import interruptible
-from dretrieve.store.shards import shard_rows, shard_stem
+from dretrieve.store.parts import finished_parts, join_parts, part_path
+from dretrieve.store.shards import shard_rows
 from dretrieve.store.stage import Planned, Stage, open_artefact
-from dretrieve.types import Progress, Silent
+from dretrieve.store.text_store import TextStore
+from dretrieve.text.collection import Collection
+from dretrieve.text.files import sha256_of
+from dretrieve.text.qrels import read_qrels
+from dretrieve.text.queries import QuerySet
+from dretrieve.types import Progress, Qrels, Run, Silent
 
 STAGE, VERSION = "fuse-bm25", 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DevConfig:
+    """What names the dev sets.
+
+    Attributes:
+        qrels: sets with judgements, ``DIR:split`` or a file.
+        answers: or sets of questions with answers, ``DIR:split``.
+        corpus: where ``answers`` have no passages: one collection for all, or one each.
+        runs: dense runs of the sets, in their order; none when the runs to fuse are the one set's.
+        bm25_runs: their BM25 runs.
+        metric: what is tuned; by default nDCG@10 with judgements and top20 with answers.
+    """
+
+    qrels: tuple[str, ...] = ()
+    answers: tuple[str, ...] = ()
+    corpus: tuple[str, ...] = ()
+    runs: tuple[Path, ...] = ()
+    bm25_runs: tuple[Path, ...] = ()
+    metric: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,35 +139,33 @@ def run(config: FuseConfig, progress: Progress | None = None) -> FuseResult | Pl
     """
     progress = progress or Silent()
     alphas = _check(config)
+    files = RunFiles.of(config.run, config.bm25_run, config.run_format)
     if config.alpha_from is not None:
         config = replace(config, options=replace(config.options, alpha=_alpha_of(config.alpha_from)))
-    dev = (
-        open_dev_sets(config.dev, (config.run, config.bm25_run), _forms(config), progress) if alphas else None
-    )
-    stage = _stage(config, alphas, dev)
+    tuning = Tuning.open(config, alphas, files, progress) if alphas else None
+    stage = _stage(config, files, tuning)
     if config.dry_run:
         tried = f" after trying {len(alphas)} alphas" if alphas else ""
         return stage.planned(f"would fuse {config.run} with {config.bm25_run} into {stage.output}{tried}")
     if stage.up_to_date():
         known = stage.existing()
-        return _result(config, "up to date", known.counts, known.extra)
+        return _result(stage, "up to date", known.counts, known.extra)
     with interruptible() as signals:
-        extra = _weight(config, alphas, dev, progress)
+        extra: dict[str, Any] = {}
+        counts: Mapping[str, int]
+        if config.options.method != "rrf":
+            extra = tuning.best(config, progress) if tuning else {"alpha": config.options.alpha}
         signals.check()
-        counts = _join(config, stage) or _fuse(config, stage, extra, progress)
+        parts = finished_parts(stage)
+        if parts:
+            with stage.write() as file, compressed(file, config.output.name) as inner:
+                counts = join_parts(inner, parts)
+        else:
+            options = replace(config.options, alpha=extra.get("alpha", config.options.alpha))
+            counts = _fuse(replace(config, options=options), files, stage, progress)
         signals.check()
         stage.commit(counts=counts, extra=extra)
-    return _result(config, "written", counts, extra)
-
-
-def part_path(output: Path, index: int, count: int) -> Path:
-    """Return where a part of the queries goes: ``fused.trec.shard-00000-of-00004``."""
-    return output.with_name(f"{output.name}.{shard_stem(index, count)}")
-
-
-def _forms(config: FuseConfig) -> tuple[str, str]:
-    dense, bm25 = forms_for(config.run_format, 2)
-    return dense, bm25
+    return _result(stage, "written", counts, extra)
 
 
 def _check(config: FuseConfig) -> list[float]:
@@ -160,82 +188,49 @@ def _check(config: FuseConfig) -> list[float]:
 
 def _alpha_of(path: Path) -> float:
     """Return the alpha that a fused run was made with."""
-    manifest = open_artefact(path, (STAGE,))
-    alpha = manifest.extra.get("alpha")
+    alpha = open_artefact(path, (STAGE,)).extra.get("alpha")
     if alpha is None:
         raise PreconditionError(f"{path} was fused by ranks and has no alpha; give --alpha")
     return float(alpha)
 
 
-def _stage(config: FuseConfig, alphas: list[float], dev: DevInput | None) -> Stage:
+def _stage(config: FuseConfig, files: RunFiles, tuning: Tuning | None) -> Stage:
+    rule = config.options
     options: dict[str, Any] = {
-        "method": config.options.method,
-        "depth": config.options.depth,
-        "hits": config.options.hits,
+        "method": rule.method,
+        "depth": rule.depth,
+        "hits": rule.hits,
         "form": "trec" + compression(config.output),
     }
-    if config.options.method == "rrf":
-        options["rrf_k"] = config.options.rrf_k
+    if rule.method == "rrf":
+        options["rrf_k"] = rule.rrf_k
     else:
-        options |= {"missing": config.options.missing, "weight_on": config.options.weight_on}
-        options["alpha"] = alphas or config.options.alpha
+        alpha = tuning.alphas if tuning else rule.alpha
+        options |= {"missing": rule.missing, "weight_on": rule.weight_on, "alpha": alpha}
     if config.run_format:
-        options["run_format"] = list(_forms(config))
-    inputs = {"dense": run_fingerprint(config.run), "bm25": run_fingerprint(config.bm25_run)}
-    if dev is not None:
-        options["measure"] = str(dev.measure)
-        inputs |= dev.fingerprints
-    output = config.output
+        options["run_format"] = [files.dense.form, files.bm25.form]
+    inputs = files.fingerprints()
+    if tuning is not None:
+        options["measure"] = str(tuning.measure)
+        for number, dev in enumerate(tuning.sets, 1):
+            inputs |= dev.fingerprints(number)
     if config.shard is not None:
         options["shard"] = list(config.shard)
-        output = part_path(config.output, *config.shard)
+    output = part_path(config.output, config.shard)
     return Stage(output, "file", STAGE, VERSION, options, inputs, config.force)
 
 
-def _weight(
-    config: FuseConfig, alphas: list[float], dev: DevInput | None, progress: Progress
-) -> dict[str, Any]:
-    """Return the alpha, and what tuning tried, for the manifest."""
-    if config.options.method == "rrf":
-        return {}
-    if dev is None:
-        return {"alpha": config.options.alpha}
-    sets = dev.load(config.options.depth)
-    curve = tune_alpha(
-        sets, config.options, alphas, str(dev.measure), threads=config.threads, progress=progress
-    )
-    if len(alphas) > 1 and min(curve.means) == max(curve.means):
-        why = "no relevant passage is among the hits" if not max(curve.means) else "the dev sets do not tell"
-        progress.note(
-            f"all {len(alphas)} alphas give the same {dev.measure}, {curve.means[0]:.4f}: {why}; alpha "
-            f"{curve.best:g} is taken as the smallest, not as the best"
-        )
-    elif len(alphas) > 1 and curve.best in (alphas[0], alphas[-1]):
-        progress.note(
-            f"the best alpha {curve.best:g} is an end of the range; a wider --tune may find a better one"
-        )
-    _note_depth(config, dev.measure, progress)
-    return {"alpha": curve.best, "tuned": curve.as_json()}
+def _result(stage: Stage, state: str, counts: Mapping[str, int], extra: Mapping[str, Any]) -> FuseResult:
+    alpha, curve = extra.get("alpha"), extra.get("tuned")
+    return FuseResult(output=stage.output, state=state, alpha=alpha, counts=dict(counts), curve=curve)
 
 
-def _note_depth(config: FuseConfig, measure: Measure, progress: Progress) -> None:
-    if measure.parameters.k is not None and measure.parameters.k > config.options.hits:
-        progress.note(
-            f"{measure} looks at more than the {config.options.hits} hits that are written (--hits)"
-        )
-
-
-def _fuse(config: FuseConfig, stage: Stage, extra: Mapping[str, Any], progress: Progress) -> dict[str, int]:
+def _fuse(config: FuseConfig, files: RunFiles, stage: Stage, progress: Progress) -> dict[str, int]:
     """Write the fused run of the shard's queries; return the counts."""
-    paths, forms = (config.run, config.bm25_run), _forms(config)
-    if config.options.method == "rrf":
-        pair = align(*(read_run(*each) for each in zip(paths, forms, strict=True)))
-    else:
-        pair = align(*read_weighed(paths, forms))
+    pair = files.aligned(weighed=config.options.method != "rrf")
     _note_absent(pair, config, progress)
     shard = shard_rows(len(pair.query_ids), *(config.shard or (0, 1)))
-    options = replace(config.options, alpha=extra.get("alpha", config.options.alpha))
-    fused = fuse(pair, options, span=(shard.start, shard.stop), threads=config.threads)
+    fused = fuse(pair, config.options, span=(shard.start, shard.stop), threads=config.threads)
     with stage.write() as file:
         hits = write_run(file, fused, name=stage.output.name)
     return {"queries": len(fused), "hits": hits}
@@ -244,55 +239,200 @@ def _fuse(config: FuseConfig, stage: Stage, extra: Mapping[str, Any], progress: 
 def _note_absent(pair: Pair, config: FuseConfig, progress: Progress) -> None:
     if not pair.query_ids:
         progress.note("neither run holds any hits; nor does the fused run")
-    for count, lacking, other in zip(
-        pair.absent(), (config.run, config.bm25_run), (config.bm25_run, config.run), strict=True
-    ):
-        if count and count == len(pair.query_ids):
-            progress.note(f"{lacking} holds no hits at all; the fused run has those of {other} alone")
-        elif count:
-            progress.note(f"{count:,} queries are not in {lacking}; their hits are those of {other} alone")
     both = len(pair.query_ids) - sum(pair.absent())
     if both == 0 and all(len(offsets) > 1 for offsets, _, _ in (pair.dense, pair.bm25)):
         raise DataError(
             f"{config.run} and {config.bm25_run} have no query in common; give two runs of the same queries"
         )
+    names = (config.run, config.bm25_run)
+    for count, lacking, other in zip(pair.absent(), names, reversed(names), strict=True):
+        if count and count == len(pair.query_ids):
+            progress.note(f"{lacking} holds no hits at all; the fused run has those of {other} alone")
+        elif count:
+            progress.note(f"{count:,} queries are not in {lacking}; their hits are those of {other} alone")
 
 
-def _join(config: FuseConfig, whole: Stage) -> dict[str, int]:
-    """Write the finished parts one after the other: the bytes that one process would have written.
+@dataclass(frozen=True, slots=True)
+class RunFiles:
+    """The files of a dense and a BM25 run."""
 
-    Returns:
-        The counts, empty when no complete set of parts stands beside the output.
+    dense: RunFile
+    bm25: RunFile
+
+    @classmethod
+    def of(cls, dense: Path, bm25: Path, forms: Sequence[str]) -> RunFiles:
+        """Return them with their forms, none, one for both, or one for each."""
+        dense_form, bm25_form = forms_for(forms, 2)
+        return cls(RunFile(dense, dense_form), RunFile(bm25, bm25_form))
+
+    def fingerprints(self, role: str = "{}") -> dict[str, str]:
+        """Return role to fingerprint; ``role`` has a place for which of the two it is."""
+        files = {"dense": self.dense, "bm25": self.bm25}
+        return {role.format(name): run_fingerprint(file.path) for name, file in files.items()}
+
+    def aligned(self, *, weighed: bool) -> Pair:
+        """Return the two runs, read.
+
+        Raises:
+            DataError: a broken run; one of ranks whose scores are to be ``weighed``.
+        """
+        dense, bm25 = (self._read(file, weighed) for file in (self.dense, self.bm25))
+        return align(dense, bm25)
+
+    def _read(self, file: RunFile, weighed: bool) -> Run:
+        why, cure = "alpha weighs scores", "fuse by ranks (--method rrf)"
+        return refuse_ranks(file.read(), file.path, why, cure) if weighed else file.read()
+
+
+# ---- tuning ----
+
+
+@dataclass(frozen=True, slots=True)
+class DevFiles:
+    """One dev set, opened but not read.
+
+    Attributes:
+        name: the last part of what was given: ``squad:dev``.
+        runs: its two runs.
+        qrels: its judgements' file, or None: then it has questions with answers.
+        queries: the questions.
+        answers: theirs, made ready.
+        corpus: the passages searched.
     """
-    if config.shard is not None:
-        return {}
-    found: dict[int, dict[int, tuple[Path, Mapping[str, int]]]] = {}
-    for path in sorted(config.output.parent.glob(f"{config.output.name}.shard-*-of-?????")):
-        try:
-            manifest = open_artefact(path, (STAGE,))
-        except DretrieveError:
-            continue
-        options = dict(manifest.options)
-        index, count = options.pop("shard", (0, 0))
-        if options == dict(whole.options) and dict(manifest.inputs) == dict(whole.inputs):
-            found.setdefault(count, {})[index] = (path, manifest.counts)
-    for count, parts in found.items():
-        if len(parts) == count:
-            with whole.write() as file, compressed(file, config.output.name) as inner:
-                _append(inner, [parts[index][0] for index in range(count)])
-            return {name: sum(part[name] for _, part in parts.values()) for name in ("queries", "hits")}
-    return {}
+
+    name: str
+    runs: RunFiles
+    qrels: Path | None = None
+    queries: QuerySet | None = None
+    answers: Sequence[Answers] = ()
+    corpus: TextStore | None = None
+
+    def fingerprints(self, number: int) -> dict[str, str]:
+        """Return role to fingerprint of all that the set is made of."""
+        found = self.runs.fingerprints(f"dev {{}} {number}")
+        if self.qrels is not None:
+            return found | {f"dev qrels {number}": sha256_of(self.qrels)}
+        assert self.queries is not None
+        assert self.corpus is not None
+        answers = questions_fingerprint(self.queries)
+        return found | {f"dev answers {number}": answers, f"dev corpus {number}": self.corpus.sha256}
+
+    def read(self, measure: Measure, depth: int) -> DevSet:
+        """Return the set with its runs read; answers are looked for in ``depth`` hits of each list."""
+        pair = self.runs.aligned(weighed=True)
+        qrels = self._judgements(pair, depth) if self.qrels is None else read_qrels(self.qrels)
+
+        def worth(fused: Run) -> float:
+            return measure.aggregate(measure.values(judge(fused, qrels)))
+
+        return DevSet(self.name, pair, qrels.query_ids, worth)
+
+    def _judgements(self, pair: Pair, depth: int) -> Qrels:
+        assert self.queries is not None
+        assert self.corpus is not None
+        row_of = {query_id: row for row, query_id in enumerate(pair.query_ids)}
+        ids = self.queries.ids()
+        hits = {query_id: pair.passages_of(row_of[query_id], depth) for query_id in ids if query_id in row_of}
+        return judge_by_answers(hits, ids, self.answers, text_reader(self.corpus))
 
 
-def _append(file: IO[bytes], paths: list[Path]) -> None:
-    for path in paths:
-        with open(path, "rb") as part:
-            shutil.copyfileobj(part, file)
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """The alphas to try, the dev sets to try them on, and what is measured."""
+
+    alphas: list[float]
+    sets: Sequence[DevFiles]
+    measure: Measure
+
+    @classmethod
+    def open(cls, config: FuseConfig, alphas: list[float], fused: RunFiles, progress: Progress) -> Tuning:
+        """Return the dev sets that the options name.
+
+        Raises:
+            UsageError: judgements and answers mixed, runs that do not match the sets, an unknown measure.
+            PreconditionError: something is missing.
+            DataError: a set of questions without answers.
+        """
+        dev = config.dev
+        if dev.qrels and dev.answers:
+            raise UsageError(
+                "tune on --qrels or on --answers, not on both: their measures cannot be averaged"
+            )
+        measure, runs = _measure(dev), _dev_runs(config, fused)
+        if dev.qrels:
+            sets = [
+                DevFiles(Path(spec).name, pair, find_qrels(spec))
+                for spec, pair in zip(dev.qrels, runs, strict=True)
+            ]
+        else:
+            sets = _question_sets(dev, runs, progress)
+        return cls(alphas, sets, measure)
+
+    def best(self, config: FuseConfig, progress: Progress) -> dict[str, Any]:
+        """Return the best alpha, and what was tried, for the manifest."""
+        options, measure, alphas = config.options, self.measure, self.alphas
+        sets = [files.read(measure, options.depth) for files in self.sets]
+        curve = tune_alpha(sets, options, alphas, str(measure), threads=config.threads, progress=progress)
+        if len(alphas) > 1 and min(curve.means) == max(curve.means):
+            why = "the dev sets do not tell" if max(curve.means) else "no relevant passage is among the hits"
+            progress.note(
+                f"all {len(alphas)} alphas give the same {measure}, {curve.means[0]:.4f}: {why}; alpha "
+                f"{curve.best:g} is taken as the smallest, not as the best"
+            )
+        elif len(alphas) > 1 and curve.best in (alphas[0], alphas[-1]):
+            progress.note(
+                f"the best alpha {curve.best:g} is an end of the range; a wider --tune may find a better one"
+            )
+        if measure.parameters.k is not None and measure.parameters.k > options.hits:
+            progress.note(f"{measure} looks at more than the {options.hits} hits that are written (--hits)")
+        return {"alpha": curve.best, "tuned": curve.as_json()}
 
 
-def _result(
-    config: FuseConfig, state: str, counts: Mapping[str, int], extra: Mapping[str, Any]
-) -> FuseResult:
-    output = config.output if config.shard is None else part_path(config.output, *config.shard)
-    alpha = extra.get("alpha")
-    return FuseResult(output=output, state=state, alpha=alpha, counts=dict(counts), curve=extra.get("tuned"))
+def _dev_runs(config: FuseConfig, fused: RunFiles) -> list[RunFiles]:
+    """Return the two runs of each dev set: those named, or the runs to fuse, which are the one set's."""
+    dev = config.dev
+    count = len(dev.qrels or dev.answers)
+    if not dev.runs and not dev.bm25_runs and count == 1:
+        return [fused]
+    if (len(dev.runs), len(dev.bm25_runs)) != (count, count):
+        raise UsageError(
+            f"{count} dev sets need as many --dev-run and --dev-bm25-run, in the same order; "
+            f"there are {len(dev.runs)} and {len(dev.bm25_runs)}"
+        )
+    return [RunFiles.of(*pair, config.run_format) for pair in zip(dev.runs, dev.bm25_runs, strict=True)]
+
+
+def _question_sets(dev: DevConfig, runs: Sequence[RunFiles], progress: Progress) -> list[DevFiles]:
+    count = len(dev.answers)
+    if len(dev.corpus) not in (0, 1, count):
+        raise UsageError(
+            f"there are {count} --answers and {len(dev.corpus)} --corpus; give one corpus for all or one for "
+            "each"
+        )
+    corpora: Sequence[str | None] = (
+        dev.corpus if len(dev.corpus) == count else (*dev.corpus, None)[:1] * count
+    )
+    found = []
+    for spec, corpus, pair in zip(dev.answers, corpora, runs, strict=True):
+        notes: list[str] = []
+        queries = Collection.open(spec, "queries").queries()
+        answers = prepare_answers(queries, notes)
+        for note in notes:
+            progress.note(f"{Path(spec).name}: {note}")
+        store = open_corpus(corpus, spec, progress)
+        found.append(DevFiles(Path(spec).name, pair, queries=queries, answers=answers, corpus=store))
+    return found
+
+
+def _measure(dev: DevConfig) -> Measure:
+    if dev.qrels:
+        text = dev.metric or "nDCG@10"
+        measures = parse_measures(text)
+    else:
+        text = dev.metric or "top20"
+        measures = [measure for k in parse_top_k(text) for measure in parse_measures(f"Success@{k}")]
+    if len(measures) != 1:
+        raise UsageError(f"--metric {quoted(text)} names {len(measures)} measures; tuning takes one")
+    if measures[0].definition.aggregate == "sum":
+        raise UsageError(f"--metric {quoted(text)} is a count; tune on a mean such as nDCG@10")
+    return measures[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -11,18 +10,18 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from dretrieve.errors import DataError, DretrieveError, UsageError
+from dretrieve.errors import DataError, UsageError
 from dretrieve.jobs.inputs import run_fingerprint
 from dretrieve.metrics.answers import Answers
-from dretrieve.mining.examples import COUNTS, Examples
+from dretrieve.mining.examples import Examples
 from dretrieve.mining.negatives import FILTERS, SAMPLINGS, Miner, MiningOptions
 from dretrieve.runs.lines import forms_for
 from dretrieve.runs.read import read_run, refuse_ranks
 from dretrieve.store.fingerprint import sha256_file
 from dretrieve.store.interrupt import interruptible
-from dretrieve.store.manifest import Manifest
-from dretrieve.store.shards import shard_rows, shard_stem
-from dretrieve.store.stage import Planned, Stage, open_artefact
+from dretrieve.store.parts import finished_parts, join_parts, part_path
+from dretrieve.store.shards import shard_rows
+from dretrieve.store.stage import Planned, Stage
 from dretrieve.store.state import recorded_state
 from dretrieve.text.collection import Collection
 from dretrieve.text.examples import example_line
@@ -120,9 +119,11 @@ def run(config: MineNegativesConfig, progress: Progress | None = None) -> MineNe
         return stage.planned(f"would mine {len(queries):,} queries of {config.data} into {stage.output}")
     if stage.up_to_date():
         return _result(stage.output, stage.existing().counts, up_to_date=True)
-    parts = _finished_parts(config, stage)
+    parts = finished_parts(stage)
     if parts:
-        counts = _join(stage, parts, progress)
+        progress.note(f"joining {len(parts)} parts")
+        with stage.write() as file:
+            counts = join_parts(file, parts)
     else:
         counts = _mine(config, stage, (collection, queries, positives), progress)
     if config.shard is None and counts["negatives"] == 0:
@@ -142,22 +143,16 @@ def _stage(config: MineNegativesConfig, collection: Collection, queries: QuerySe
     options["drop_answers"] = config.drop_answers
     if config.run_format != "auto":
         options["run_format"] = config.run_format
-    output = config.output
     if config.shard is not None:
         options["shard"] = list(config.shard)
-        output = part_path(config.output, *config.shard)
     inputs = {
         "collection": collection.sha256,
         "queries": queries.sha256,
         "qrels": sha256_file(collection.qrels_file()),
         "run": run_fingerprint(config.run),
     }
+    output = part_path(config.output, config.shard)
     return Stage(output, "file", STAGE, VERSION, options, inputs, config.force)
-
-
-def part_path(output: Path, index: int, count: int) -> Path:
-    """Return where a part of the queries goes: ``ex.jsonl.shard-00000-of-00004``."""
-    return output.with_name(f"{output.name}.{shard_stem(index, count)}")
 
 
 def _described(collection: Collection, output: Path) -> dict[str, Any]:
@@ -203,38 +198,6 @@ def _passages(collection: Collection, run_path: Path) -> Callable[[str], Record]
         return store.record(row)
 
     return passage
-
-
-def _finished_parts(config: MineNegativesConfig, whole: Stage) -> list[tuple[Path, Manifest]]:
-    """Return the parts that together are the whole, in order, or nothing when they do not stand there."""
-    if config.shard is not None:
-        return []
-    found: dict[int, dict[int, tuple[Path, Manifest]]] = {}
-    for path in sorted(config.output.parent.glob(f"{config.output.name}.shard-*-of-?????")):
-        try:
-            manifest = open_artefact(path, (STAGE,))
-        except DretrieveError:
-            continue
-        options = dict(manifest.options)
-        index, count = options.pop("shard")
-        if options == dict(whole.options) and dict(manifest.inputs) == dict(whole.inputs):
-            found.setdefault(count, {})[index] = (path, manifest)
-    for count, parts in found.items():
-        if len(parts) == count:
-            return [parts[index] for index in range(count)]
-    return []
-
-
-def _join(stage: Stage, parts: list[tuple[Path, Manifest]], progress: Progress) -> Counter[str]:
-    """Write the parts one after the other: the bytes that one process would have written."""
-    progress.note(f"joining {len(parts)} parts")
-    counts: Counter[str] = Counter(dict.fromkeys(COUNTS, 0))
-    with stage.write() as file:
-        for path, manifest in parts:
-            counts.update({name: int(value) for name, value in manifest.counts.items()})
-            with open(path, "rb") as part:
-                shutil.copyfileobj(part, file)
-    return counts
 
 
 def _all_dropped(counts: Mapping[str, int]) -> DataError:

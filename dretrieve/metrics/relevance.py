@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +13,7 @@ from dretrieve.metrics.judged import Values, count_in_group, grades_of, judge
 from dretrieve.metrics.measure import Measure
 from dretrieve.metrics.scores import Scores
 from dretrieve.runs.locate import Located, locate, locate_file
+from dretrieve.runs.read import RunFile
 from dretrieve.types import Qrels, Run
 
 
@@ -37,19 +37,19 @@ class RelevanceOptions:
 
 def score_relevance(
     name: str,
-    run: Run | tuple[Path, str],
+    run: Run | RunFile,
     qrels: Qrels,
     measures: Sequence[Measure],
     options: RelevanceOptions,
 ) -> Scores:
-    """Return the values of a run, or of the run in a file of a form, in every measure.
+    """Return the values of a run, or of the run in a file, in every measure.
 
     Raises:
         DataError: no query of the run is judged; a broken file.
     """
     notes: list[str] = []
     ids = list(dict.fromkeys([*qrels.passage_ids, *qrels.query_ids]))
-    located = locate_file(run[0], ids, run[1]) if isinstance(run, tuple) else locate(run, ids)
+    located = locate(run, ids) if isinstance(run, Run) else locate_file(run.path, ids, run.form)
     _check_queries(name, located, qrels, notes)
     located = prepared(located, qrels, options, notes)
     judged = judge(located, qrels)

@@ -8,7 +8,7 @@ needs no numba. The rank column is ignored (BEIR writes 0 everywhere, others lea
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +48,18 @@ def read_run(path: Path, form: str = "auto") -> Run:
     else:
         run = _read_plain(path, seen)
     return replace(run, by_rank=run.by_rank or run.tag == RANKS_TAG)
+
+
+@dataclass(frozen=True, slots=True)
+class RunFile:
+    """A run's file and the form that it is read in."""
+
+    path: Path
+    form: str = "auto"
+
+    def read(self) -> Run:
+        """Return the run; errors as `read_run`."""
+        return read_run(self.path, self.form)
 
 
 def refuse_ranks(run: Run, path: Path, why: str, cure: str) -> Run:

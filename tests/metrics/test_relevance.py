@@ -3,6 +3,7 @@ import pytest
 from dretrieve.errors import DataError
 from dretrieve.metrics.registry import parse_measures
 from dretrieve.metrics.relevance import RelevanceOptions, score_relevance
+from dretrieve.runs.read import RunFile
 from dretrieve.runs.write import write_run
 from dretrieve.text.qrels import qrels_of
 
@@ -91,7 +92,7 @@ def test_a_file_and_the_run_in_it_have_the_same_values(score, run_of, tmp_path, 
             one = score(hits, judgements, "nDCG@5 AP Judged@9 NumRet", **options)
             two = score_relevance(
                 "r",
-                (path, "auto"),
+                RunFile(path),
                 qrels_of(judgements),
                 parse_measures("nDCG@5 AP Judged@9 NumRet"),
                 RelevanceOptions(**options),
