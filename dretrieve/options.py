@@ -6,9 +6,10 @@ value; so a config is the only place that describes an option. Free of torch and
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from dretrieve.errors import UsageError
@@ -177,6 +178,37 @@ def parse_settings(words: list[str]) -> dict[str, Any]:
         except yaml.YAMLError:
             settings[name.strip()] = value
     return settings
+
+
+def read_pairs(kind: type, word: str, flag: str, names: Iterable[str]) -> dict[str, Any]:
+    """Return the values of a word ``NAME=VALUE,…``, each as its field of the dataclass takes it.
+
+    Args:
+        kind: the dataclass.
+        word: what was given.
+        flag: of the option, for messages.
+        names: those that may stand in the word; one that is no field takes any text.
+
+    Raises:
+        UsageError: another name, one twice, a value that its field does not allow.
+    """
+    hints, values = types_of(kind), dict[str, Any]()
+    fields = {field.name: (hints[field.name], known) for field, known in options(kind)}
+    for part in word.split(","):
+        name, equals, text = part.partition("=")
+        name = name.strip().replace("-", "_")
+        if not equals or name not in names:
+            raise UsageError(f"{flag} {word}: {part!r} is not KEY=VALUE; keys are {', '.join(names)}")
+        if name in values:
+            raise UsageError(f"{flag} {word}: {name} is given twice")
+        hint, known = fields.get(name, (str, Option()))
+        values[name] = text
+        for number in _numbers(hint):
+            with contextlib.suppress(ValueError):
+                values[name] = number(text)
+        if not _fits(values[name], hint, known):
+            raise UsageError(f"{flag} {word}: {name}={text}: expected {expected(hint, known)}")
+    return values
 
 
 def options(kind: type | object) -> Iterator[tuple[dataclasses.Field[Any], Option]]:

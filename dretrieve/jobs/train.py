@@ -12,39 +12,45 @@ from typing import Any
 
 import torch
 
-from dretrieve.errors import PreconditionError
+from dretrieve.errors import PreconditionError, UsageError
 from dretrieve.jobs.model_output import alone_in, check_saved, listed, model_files
-from dretrieve.jobs.train_inputs import (
-    STAGE,
-    Inputs,
-    checkpoint_card,
-    open_inputs,
-    open_tokenizers,
-    sets_in_rows,
-)
 from dretrieve.models.base import Method
 from dretrieve.models.config import MethodConfig
 from dretrieve.models.loading import fresh
 from dretrieve.models.model_folder import beyond_sentence_transformers, save_model
+from dretrieve.models.places import find_model, read_card
+from dretrieve.models.registry import find
 from dretrieve.store.atomic import write_json
+from dretrieve.store.card import ModelCard, SideCard
+from dretrieve.store.fingerprint import canonical_json, sha256_bytes
 from dretrieve.store.interrupt import Signals, interruptible
 from dretrieve.store.stage import Planned, Stage, replaces_stale
 from dretrieve.store.state import recorded_state
 from dretrieve.tokens.tokenizer import SideTokenizer
 from dretrieve.training.checkpoint import Checkpoints, Progressed
-from dretrieve.training.device import own_generators, repeatable, save_activation_memory, training_device
+from dretrieve.training.data import ExampleSet, open_set, parse_data
+from dretrieve.training.dev import Dev, open_dev
+from dretrieve.training.device import (
+    Place,
+    own_generators,
+    repeatable,
+    save_activation_memory,
+    training_device,
+    training_precision,
+)
 from dretrieve.training.estimate import estimate
 from dretrieve.training.loop import Loop, Rhythm, Surroundings
 from dretrieve.training.options import TrainOptions
 from dretrieve.training.phases import PhasePlan, plan_phases
-from dretrieve.training.processes import join_processes, leave_processes
+from dretrieve.training.processes import Processes, join_processes, leave_processes
+from dretrieve.training.sets import TokenCache, TrainingSet, in_rows
 from dretrieve.training.trackers import open_trackers
 from dretrieve.types import Progress, Record, Side, Silent
 
+STAGE, VERSION = "train", 1
+SIDES: tuple[Side, Side] = ("query", "passage")
 CURVES = "curves.json"
 CHECKED = 4  # queries, and as many passages, whose vectors are compared with those of the saved model
-Made = tuple[Method, Mapping[Side, SideTokenizer]]
-Stop = tuple[Signals, float | None]  # the signals, and the deadline of --max-minutes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,6 +107,25 @@ class TrainResult:
         return f"{line}\nchosen after step {self.best_step:,}: dev {self.metric} {self.best:.4f}{was}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """What every process of a training opens.
+
+    Attributes:
+        config: what is asked for.
+        sets: by id, in the order of the command line.
+        dev: chooses the weights, if given.
+        place: where it runs.
+        stage: the output, named by everything that its bytes depend on.
+    """
+
+    config: TrainConfig
+    sets: list[ExampleSet]
+    dev: Dev | None
+    place: Place
+    stage: Stage
+
+
 def run(config: TrainConfig, progress: Progress | None = None) -> TrainResult | Planned:
     """Train, or say that the output is up to date; an interrupted training goes on.
 
@@ -118,14 +143,14 @@ def run(config: TrainConfig, progress: Progress | None = None) -> TrainResult | 
     shown: Progress = progress if processes.first else Silent()
     try:
         with processes.first_goes_first():
-            opened = open_inputs(config, processes, device, shown)
+            opened = _open(config, processes, device, shown)
         if config.dry_run:
-            return _planned(config, opened)
+            return _planned(opened)
         with ExitStack() as stack:
             if processes.first and not config.output.is_file():
                 stack.enter_context(alone_in(config.output))
             old = listed(opened.stage)
-            checkpoints = _checkpoints(config, opened, shown)
+            checkpoints = _checkpoints(opened, shown)
             if opened.stage.up_to_date():
                 if processes.first:
                     checkpoints.clear_unfinished()
@@ -140,12 +165,13 @@ def run(config: TrainConfig, progress: Progress | None = None) -> TrainResult | 
                 stage = opened.stage
                 stack.enter_context(recorded_state(stage.manifest_file, STAGE, stage.fingerprint))
             deadline = began + 60 * config.options.max_minutes if config.options.max_minutes else None
-            return _train(config, opened, checkpoints, (signals, deadline), shown)
+            return _train(opened, checkpoints, signals, deadline, shown)
     finally:
         leave_processes()
 
 
-def _checkpoints(config: TrainConfig, opened: Inputs, progress: Progress) -> Checkpoints:
+def _checkpoints(opened: Opened, progress: Progress) -> Checkpoints:
+    config = opened.config
     return Checkpoints(
         config.output / "checkpoints",
         opened.stage.options,
@@ -156,18 +182,23 @@ def _checkpoints(config: TrainConfig, opened: Inputs, progress: Progress) -> Che
 
 
 def _train(
-    config: TrainConfig, opened: Inputs, checkpoints: Checkpoints, stop: Stop, progress: Progress
+    opened: Opened,
+    checkpoints: Checkpoints,
+    signals: Signals,
+    deadline: float | None,
+    progress: Progress,
 ) -> TrainResult:
-    """Build, train, save; ``stop`` is what may end it early."""
-    processes, device, options = opened.place.processes, opened.place.device, config.options
+    """Build, train, save; signals and the deadline of ``--max-minutes`` may end it early."""
+    config, processes, device = opened.config, opened.place.processes, opened.place.device
+    options = config.options
     if options.resume == "must" and not checkpoints.found():
         raise PreconditionError(f"--resume must: {checkpoints.folder} holds no checkpoint; use --resume auto")
     method = _built(config, device)
     if options.gradient_checkpointing:
         save_activation_memory(method)
     tokenizers = open_tokenizers(config.backbone, method)
-    checkpoints.card = checkpoint_card(method, config.backbone, opened.stage.inputs, options.seed)
-    sets = sets_in_rows(opened, tokenizers, checkpoints.folder / "tokens", progress)
+    checkpoints.card = _checkpoint_card(method, config.backbone, opened.stage.inputs, options.seed)
+    sets = _sets_in_rows(opened, tokenizers, checkpoints.folder / "tokens", progress)
     plans = plan_phases(method, sets, tokenizers, options, opened.place)
     _announce(plans, opened, progress)
     dev = opened.dev
@@ -179,8 +210,8 @@ def _train(
         dev_name=options.dev_metric,
         trackers=open_trackers(options.report_to.split(","), config.output) if processes.first else (),
         progress=progress,
-        signals=stop[0],
-        deadline=stop[1],
+        signals=signals,
+        deadline=deadline,
     )
     try:
         state = Loop(method, plans, _rhythm(options, plans), around).run()
@@ -188,10 +219,10 @@ def _train(
         for tracker in around.trackers:
             tracker.close()
     if processes.first:
-        _save(config, opened, (method, tokenizers), state, progress)
+        _save(opened, method, tokenizers, state, progress)
         checkpoints.finish(keep=options.keep_checkpoints)
     processes.wait()
-    return _result(config.output, options.dev_metric, state)
+    return replace(_finished(opened.stage), up_to_date=False)
 
 
 def _built(config: TrainConfig, device: torch.device) -> Method:
@@ -219,7 +250,7 @@ def _clear(config: TrainConfig, checkpoints: Checkpoints, old: list[Path]) -> No
         path.unlink(missing_ok=True)
 
 
-def _announce(plans: list[PhasePlan], opened: Inputs, progress: Progress) -> None:
+def _announce(plans: list[PhasePlan], opened: Opened, progress: Progress) -> None:
     """Say what a batch is, before it takes an hour to find out."""
     place = opened.place
     queries = sum(len(of.examples) for of in opened.sets)
@@ -235,13 +266,19 @@ def _announce(plans: list[PhasePlan], opened: Inputs, progress: Progress) -> Non
         )
 
 
-def _save(config: TrainConfig, opened: Inputs, made: Made, state: Progressed, progress: Progress) -> None:
+def _save(
+    opened: Opened,
+    method: Method,
+    tokenizers: Mapping[Side, SideTokenizer],
+    state: Progressed,
+    progress: Progress,
+) -> None:
     """Write the model, read it back, write the curve, and last the manifest.
 
     Raises:
         VerificationError: what was read back is not what was trained.
     """
-    stage, (method, tokenizers) = opened.stage, made
+    stage, config = opened.stage, opened.config
     method.to("cpu")
     card = save_model(method, config.output, {"training": stage.fingerprint, "steps": state.total})
     check_saved(method, tokenizers, config.output, _some_texts(opened))
@@ -261,23 +298,12 @@ def _save(config: TrainConfig, opened: Inputs, made: Made, state: Progressed, pr
     )
 
 
-def _some_texts(opened: Inputs) -> list[Record]:
+def _some_texts(opened: Opened) -> list[Record]:
     """Return a few texts of the first set."""
     chosen = opened.sets[0].examples[:CHECKED]
     queries = [Record(of.query_id, "", of.query_text) for of in chosen]
     rows = [opened.sets[0].corpus.row_of(of.positive_document_ids[0]) for of in chosen]
     return queries + [opened.sets[0].corpus.record(row) for row in rows if row is not None]
-
-
-def _result(output: Path, metric: str, state: Progressed) -> TrainResult:
-    return TrainResult(
-        output=output,
-        steps=state.total,
-        curve=[dict(point) for point in state.curve],
-        best=state.best,
-        best_step=state.best_step,
-        metric=metric,
-    )
 
 
 def _finished(stage: Stage) -> TrainResult:
@@ -295,16 +321,97 @@ def _finished(stage: Stage) -> TrainResult:
     )
 
 
-def _planned(config: TrainConfig, opened: Inputs) -> Planned:
+def _planned(opened: Opened) -> Planned:
     """Return what stands there, and what the training would cost: of a finished one no model is loaded."""
     found = opened.stage.planned("")
     if found.state == "up to date":
         return found
     queries = sum(len(of.examples) for of in opened.sets)
-    device = opened.place.device
+    config, device = opened.config, opened.place.device
     with own_generators(), repeatable(device):
         method = _built(config, device)
         tokenizers = open_tokenizers(config.backbone, method)
         cost = estimate(method, opened.sets, tokenizers, config.options, opened.place)
     said = f"would train {config.method} on {config.backbone} with {queries:,} queries into {config.output}"
     return replace(found, text="\n".join([said, *cost.lines()]), details={"estimate": cost.as_json()})
+
+
+def _open(config: TrainConfig, processes: Processes, device: torch.device, progress: Progress) -> Opened:
+    """Open the sets and the dev set, and name the training by what its result depends on.
+
+    Raises:
+        UsageError: no data, or two sets of one name.
+    """
+    options = config.options
+    if not config.data:
+        raise UsageError("--data is missing: DIR:split, or examples of mine-negatives")
+    columns = find(config.method).method().columns
+    specs = [parse_data(word, columns) for word in config.data]
+    names = [spec.name for spec in specs]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UsageError(f"two sets are called {twice}; name them: --data name=…,path=…")
+    taught = options.distil_weight > 0
+    sets = [open_set(spec, options.seed, progress, taught=taught, columns=columns) for spec in specs]
+    dev = open_dev(options, progress) if options.dev else None
+    known, _ = read_card(find_model(config.backbone))
+    precision = training_precision(options.precision, device)
+    recorded: dict[str, Any] = {
+        "method": config.method,
+        "method_config": asdict(config.method_config),
+        **options.recorded(),
+        "precision": precision,
+        "device": device.type,
+        "num_processes": processes.count,
+        "sets": [
+            {"name": of.spec.name, "weight": of.spec.weight, "sample": of.spec.sample, "phase": of.spec.phase}
+            for of in sets
+        ],
+    }
+    inputs = {f"set {of.spec.name}": of.fingerprint for of in sets}
+    inputs |= {f"backbone {side}": known.fingerprint(side) for side in SIDES}
+    inputs |= {"dev": dev.fingerprint} if dev is not None else {}
+    stage = Stage(config.output, "folder", STAGE, VERSION, recorded, inputs, config.force)
+    return Opened(config=config, sets=sets, dev=dev, place=Place(processes, device, precision), stage=stage)
+
+
+def open_tokenizers(backbone: str, method: Method) -> dict[Side, SideTokenizer]:
+    """Return the backbone's tokenizers with the method's templates and lengths."""
+    folder = find_model(backbone)
+    known, _ = read_card(folder)
+    card = method.card()
+    return {side: SideTokenizer.open(folder / known.side(side).folder, card.side(side)) for side in SIDES}
+
+
+def _checkpoint_card(method: Method, backbone: str, inputs: Mapping[str, str], seed: int) -> ModelCard:
+    """Return the card of the method's checkpoints: trained weights of their own, the rest the backbone's."""
+    card, folder = method.card(), Path(backbone)
+
+    def side(of: SideCard, known: str) -> SideCard:
+        return replace(of, folder=".", settings={**of.settings, "backbone": known})
+
+    return replace(
+        card,
+        query=side(card.query, inputs["backbone query"]),
+        passage=side(card.passage, inputs["backbone passage"]),
+        source={
+            "backbone": str(folder.resolve()) if folder.is_dir() else backbone,
+            "checkpoint": True,
+            "seed": seed,
+        },
+    )
+
+
+def _sets_in_rows(
+    opened: Opened, tokenizers: Mapping[Side, SideTokenizer], folder: Path, progress: Progress
+) -> dict[str, list[TrainingSet]]:
+    """Return the sets in rows by phase; the token tables depend on tokenizers, templates and lengths."""
+    backbone = [opened.stage.inputs[f"backbone {side}"] for side in SIDES]
+    cards = [asdict(of.card) for of in tokenizers.values()]
+    key = sha256_bytes(canonical_json([backbone, cards]))
+    cache = TokenCache(folder, key, opened.place.processes)
+    found: dict[str, list[TrainingSet]] = {}
+    for examples in opened.sets:
+        rows = in_rows(examples, tokenizers, cache, progress)
+        found.setdefault(examples.spec.phase, []).append(rows)
+    return found

@@ -11,13 +11,14 @@ of queries that the method reads (`models.base.Method.columns`) and the data do 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shlex import quote
 
 import numpy as np
 
 from dretrieve.errors import DataError, DretrieveError, PreconditionError, UsageError, VerificationError
+from dretrieve.options import REQUIRED, option, options, read_pairs
 from dretrieve.store.fingerprint import canonical_json, sha256_bytes
 from dretrieve.store.manifest import manifest_path, read_manifest
 from dretrieve.store.seeds import generator
@@ -36,26 +37,15 @@ Found = tuple[list[Example], TextStore, str, Path]  # with the fingerprint, and 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataSpec:
-    """One ``--data`` word.
+    """One ``--data`` word; ``columns`` are fields that all its queries have."""
 
-    Attributes:
-        path: a collection's folder or a file of examples.
-        name: for messages, and in the seeds of its draws; the path's own name when not given.
-        split: of a collection.
-        weight: factor on the set's share of the batches.
-        corpus: the collection of examples, when their manifest does not say or has moved.
-        sample: take so many of the queries, drawn by the seed; 0 takes all.
-        phase: only that phase of training uses the set; "" all.
-        columns: fields that all its queries have, by name.
-    """
-
-    path: str
-    name: str = ""
-    split: str = ""
-    weight: float = 1.0
-    corpus: str = ""
-    sample: int = 0
-    phase: str = ""
+    path: str = option(REQUIRED, "A collection's folder or a file of examples.")
+    name: str = option("", "For messages, and in the seeds of its draws; else the path's own name.")
+    split: str = option("", "Of a collection.")
+    weight: float = option(1.0, "Factor on the set's share of the batches.", above=0)
+    corpus: str = option("", "Collection of examples, when their manifest does not say or has moved.")
+    sample: int = option(0, "Take so many of the queries, drawn by the seed; 0 takes all.", least=0)
+    phase: str = option("", "Only that phase of training uses the set.")
     columns: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -63,31 +53,16 @@ def parse_data(word: str, columns: Sequence[str] = ()) -> DataSpec:
     """Return the specification that one ``--data`` word holds; ``columns`` are the fields that it may name.
 
     Raises:
-        UsageError: an unknown key, a key twice, no path, a number that is none.
+        UsageError: an unknown key, a key twice, no path, a value that is not legal.
     """
-    known = [*(item.name for item in fields(DataSpec) if item.name != "columns"), *columns]
-    first = word.partition("=")[0]
-    if first not in known:
+    known = [*(item.name for item, _ in options(DataSpec)), *columns]
+    if word.partition("=")[0] not in known:
         return DataSpec(path=word, name=_own_name(word))
-    values: dict[str, str] = {}
-    for part in word.split(","):
-        key, equals, value = part.partition("=")
-        if not equals or key not in known:
-            raise UsageError(f"--data {word}: {part!r} is not KEY=VALUE; keys are {', '.join(known)}")
-        if key in values:
-            raise UsageError(f"--data {word}: {key} is given twice")
-        values[key] = value
+    values = read_pairs(DataSpec, word, "--data", known)
     if not values.get("path"):
         raise UsageError(f"--data {word}: path=DIR or path=EXAMPLES.jsonl is missing")
-    try:
-        weight, sample = float(values.pop("weight", "1")), int(values.pop("sample", "0"))
-    except ValueError:
-        raise UsageError(f"--data {word}: weight= takes a number and sample= a whole number") from None
-    if not (weight > 0 and weight < float("inf")) or sample < 0:
-        raise UsageError(f"--data {word}: weight= must be above 0 and sample= not below 0")
-    name = values.pop("name", "") or _own_name(values["path"])
     given = {key: values.pop(key) for key in columns if key in values}
-    return DataSpec(name=name, weight=weight, sample=sample, columns=given, **values)
+    return DataSpec(**{"name": _own_name(values["path"]), **values, "columns": given})
 
 
 def _own_name(word: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from dretrieve.errors import UsageError
 from dretrieve.models.config import Phase
-from dretrieve.options import check, flag_of, option, options
+from dretrieve.options import check, flag_of, option, options, read_pairs
 
 OF_TEACHER = frozenset({"distil_weight", "distil_loss", "distil_temperature", "distil_student_temperature"})
 OF_DEV = frozenset({"dev_metric", "dev_queries", "dev_pool", "eval_steps", "patience"})
@@ -122,27 +122,15 @@ class TrainOptions:
         """Return the options of ``--phase`` by the phase's name.
 
         Raises:
-            UsageError: no name, a phase twice, an option that is none of a phase's, a value of another type.
+            UsageError: no name, a phase twice, an option that phases do not have, a value that is not legal.
         """
-        defaults: dict[str, Any] = {item.name: item.default for item in fields(self)}
         found: dict[str, dict[str, Any]] = {}
         for word in self.phase:
-            name, *given = word.split(",")
-            own: dict[str, Any] = {}
-            for part in given:
-                key, _, value = part.partition("=")
-                key = key.strip().replace("-", "_")
-                if key not in OF_PHASE:
-                    raise UsageError(
-                        f"--phase {word}: {key!r} is no option of a phase; {', '.join(OF_PHASE)} are"
-                    )
-                try:
-                    own[key] = type(defaults[key])(value)
-                except ValueError:
-                    raise UsageError(f"--phase {word}: {key}= takes a number, not {value!r}") from None
-            if not name.startswith("name=") or not own or name[5:] in found:
+            own = read_pairs(TrainOptions, word, "--phase", ("name", *OF_PHASE))
+            name = own.pop("name", "")
+            if not name or not own or name in found:
                 raise UsageError(f"--phase {word}: write name=PHASE,OPTION=VALUE,…, once for each phase")
-            found[name[5:]] = own
+            found[name] = own
         return found
 
     def within(self, phase: Phase) -> TrainOptions:

@@ -28,9 +28,9 @@ def test_long_words():
         ("path=a,colour=red", r"'colour=red' is not KEY=VALUE; keys are path, name"),
         ("path=a,path=b", "path is given twice"),
         ("name=a", "path=DIR or path=EXAMPLES.jsonl is missing"),
-        ("path=a,weight=much", "weight= takes a number"),
-        ("path=a,weight=0", "must be above 0"),
-        ("path=a,sample=-1", "not below 0"),
+        ("path=a,weight=much", "weight=much: expected a number above 0"),
+        ("path=a,weight=0", "weight=0: expected a number above 0"),
+        ("path=a,sample=-1", "sample=-1: expected a whole number from 0"),
     ],
 )
 def test_words_that_make_no_sense(word, message):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dretrieve.jobs.train_inputs import open_tokenizers
+from dretrieve.jobs.train import open_tokenizers
 from dretrieve.models.registry import find
 from dretrieve.training import estimate as module
 from dretrieve.training.data import open_set, parse_data

@@ -48,12 +48,12 @@ def test_steps_and_passes_take_each_others_place():
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("general,max_steps=4", "write name=PHASE,OPTION=VALUE"),
+        ("general,max_steps=4", "'general' is not KEY=VALUE"),
         ("name=general", "write name=PHASE,OPTION=VALUE"),
-        ("name=general,seed=4", "'seed' is no option of a phase; max_steps, "),
-        ("name=general,max_steps=many", "max_steps= takes a number, not 'many'"),
-        ("name=general,max_steps=-1", "max-steps -1: expected a whole number from 0"),
-        ("name=general,lr_scheduler_type=steep", "lr-scheduler-type steep: expected linear or cosine"),
+        ("name=general,seed=4", "'seed=4' is not KEY=VALUE; keys are name, max_steps, "),
+        ("name=general,max_steps=many", "max_steps=many: expected a whole number from 0"),
+        ("name=general,max_steps=-1", "max_steps=-1: expected a whole number from 0"),
+        ("name=general,lr_scheduler_type=steep", "lr_scheduler_type=steep: expected linear or cosine"),
     ],
 )
 def test_words_of_a_phase_that_make_no_sense(word, message):
