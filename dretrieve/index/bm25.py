@@ -65,11 +65,6 @@ class Bm25Index:
     def __len__(self) -> int:
         return len(self.passage_ids)
 
-    @property
-    def corpus_sha256(self) -> str:
-        """Hash over the canonical records of the collection that it was built from."""
-        return self.manifest.inputs["corpus"]
-
     def search(
         self,
         query_ids: Sequence[str],

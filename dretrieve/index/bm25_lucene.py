@@ -93,11 +93,6 @@ class LuceneIndex:
     def __len__(self) -> int:
         return self.manifest.counts["passages"]
 
-    @property
-    def corpus_sha256(self) -> str:
-        """Hash over the canonical records of the collection that it was built from."""
-        return self.manifest.inputs["corpus"]
-
     def search(
         self,
         query_ids: Sequence[str],

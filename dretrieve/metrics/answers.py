@@ -101,8 +101,3 @@ def compile_answer(answer: str) -> Any:
             return regex.compile(normalized(answer), regex.IGNORECASE | regex.UNICODE | regex.MULTILINE)
         except regex.error:
             return None
-
-
-def has_answer(text: str, answers: Sequence[str], *, regex: bool = False) -> bool:
-    """Return whether ``text`` (a passage without its title) holds one of ``answers``."""
-    return Answers(answers, regex=regex).found_in(text)

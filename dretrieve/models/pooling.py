@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 Pooling = Literal["cls", "mean", "last", "max", "weightedmean", "mean_sqrt_len"]
-POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
 
 
 def pool(states: Tensor, mask: Tensor, how: Pooling) -> Tensor:

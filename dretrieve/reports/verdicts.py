@@ -5,7 +5,6 @@ Higher than expected is not a pass: a leak between training and test looks like 
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -185,8 +184,3 @@ def tally(verdicts: Iterable[str]) -> dict[str, int]:
     """Return how often each verdict was given, in the fixed order, without those never given."""
     counts = Counter(verdicts)
     return {word: counts[word] for word in VERDICTS if counts[word]}
-
-
-def is_finite(value: float | None) -> bool:
-    """Return whether there is a number."""
-    return value is not None and math.isfinite(value)

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dretrieve.kernels.dot import LANES, score_pairs
+from dretrieve.kernels.dot import score_pairs
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
 
 def widened(queries: NDArray[Any]) -> NDArray[np.float64]:
@@ -48,26 +48,3 @@ def dot_matrix(queries: NDArray[Any], vectors: NDArray[Any]) -> NDArray[np.float
     offsets = np.arange(len(queries) + 1, dtype=np.int64) * count
     rows = np.tile(np.arange(count, dtype=np.int32), len(queries))
     return dot_pairs(vectors, widened(queries), offsets, rows).reshape(len(queries), count)
-
-
-def dot_pairs_torch(queries: torch.Tensor, passages: torch.Tensor) -> torch.Tensor:
-    """Return [P] float32: row i of ``queries`` with row i of ``passages``, on their device.
-
-    Bit for bit what `dot_pairs` gives, for tensors that are already on an accelerator.
-
-    Args:
-        queries: [P, dim], rounded to float32 first.
-        passages: [P, dim] float16 or float32.
-    """
-    import torch
-
-    products = queries.float().double() * passages.double()
-    missing = -products.shape[1] % LANES
-    products = torch.nn.functional.pad(products, (0, missing)).unflatten(1, (-1, LANES))
-    lanes = torch.zeros_like(products[:, 0]) if products.shape[1] == 0 else products[:, 0] + 0.0
-    for step in range(1, products.shape[1]):
-        lanes = lanes + products[:, step]
-    pairs = lanes[:, 0::2] + lanes[:, 1::2]
-    halves = pairs[:, 0::2] + pairs[:, 1::2]
-    # + 0 turns a rounded -0 into 0
-    return (halves[:, 0] + halves[:, 1]).float() + 0.0

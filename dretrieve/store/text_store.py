@@ -142,10 +142,6 @@ class TextStore:
         """Return the ids of rows ``start`` to ``stop`` (exclusive)."""
         return self._ids[start:stop]
 
-    def id_table(self) -> IdTable:
-        """Return all ids, memory-mapped."""
-        return self._ids
-
     def records(self, start: int, stop: int) -> list[Record]:
         """Return the records of rows ``start`` to ``stop`` (exclusive).
 

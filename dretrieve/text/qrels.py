@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 
 from dretrieve.errors import DataError, quoted
-from dretrieve.store.atomic import replacing
 from dretrieve.text.columns import found, split_line
 from dretrieve.text.fields import GRADES, PASSAGE_COLUMNS, QUERY_COLUMNS, Fields, word_of
 from dretrieve.text.files import read_lines
@@ -165,12 +164,3 @@ def qrels_of(judgements: dict[str, dict[str, int]]) -> Qrels:
         passages=np.asarray(passages, dtype=np.int32),
         grades=np.asarray(grades, dtype=np.int32),
     )
-
-
-def write_qrels(path: Path, qrels: Qrels, *, header: bool = True) -> None:
-    """Write the BEIR form: three columns parted by tabs, with its header line unless told otherwise."""
-    with replacing(path, text=True) as file:
-        if header:
-            file.write("query-id\tcorpus-id\tscore\n")
-        for query_id, passage_id, grade in qrels.rows():
-            file.write(f"{query_id}\t{passage_id}\t{grade}\n")

@@ -112,11 +112,6 @@ def normalize(word: str) -> str:
     return stem(lower)
 
 
-def analyze(text: str) -> list[str]:
-    """Return the index terms of a text in order, stop words left out."""
-    return [term for term in map(normalize, words(text)) if term]
-
-
 def _lower(letter: str) -> str:
     """Lower one letter without context: final sigma stays a sigma, dotted capital I becomes i."""
     return "i" if letter == "\u0130" else letter.lower()

@@ -19,7 +19,7 @@ from dretrieve.index.bm25_build import build_bm25
 from dretrieve.index.bm25_formula import Bm25Options, byte_lengths, idf, length_bytes, pair_factors
 from dretrieve.kernels import bm25 as kernels
 from dretrieve.store.interrupt import Signals
-from dretrieve.tokens.lucene_english import analyze
+from dretrieve.tokens.lucene_english import normalize, words
 from dretrieve.types import Record
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "data" / "lucene_bm25_scores.json").read_text())
@@ -45,6 +45,11 @@ def made(folder: Path, texts: Sequence[str], **options: float) -> Bm25Index:
     records = [Record(f"p{row:04d}", "", text) for row, text in enumerate(texts)]
     build_bm25(Memory(records), folder, Bm25Options(**options))
     return Bm25Index.open(folder)
+
+
+def analyze(text: str) -> list[str]:
+    """Return the index terms of a text in order."""
+    return [term for term in map(normalize, words(text)) if term]
 
 
 def plain(texts: Sequence[str], query: str, options: Bm25Options) -> dict[str, np.float32]:

@@ -6,7 +6,7 @@ import regex
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dretrieve.metrics.answers import Answers, compile_answer, has_answer, joined_tokens, normalized
+from dretrieve.metrics.answers import Answers, compile_answer, joined_tokens, normalized
 
 
 def dpr_tokens(text):
@@ -15,6 +15,10 @@ def dpr_tokens(text):
         r"([\p{L}\p{N}\p{M}]+)|([^\p{Z}\p{C}])", flags=regex.IGNORECASE + regex.UNICODE + regex.MULTILINE
     )
     return [match.group().lower() for match in pattern.finditer(unicodedata.normalize("NFD", text))]
+
+
+def has_answer(text, answers, regex=False):
+    return Answers(answers, regex=regex).found_in(text)
 
 
 def dpr_has_answer(text, answers):

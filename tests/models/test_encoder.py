@@ -5,8 +5,8 @@ import torch
 from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel
 
 from dretrieve.models.base import TokenBatch
+from dretrieve.models.bi_encoder_config import POOLINGS
 from dretrieve.models.encoder import PooledEncoder, prepared
-from dretrieve.models.pooling import POOLINGS
 
 CPU = torch.device("cpu")
 

@@ -7,7 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dretrieve.models.pooling import POOLINGS, pool, pool_packed, unit
+from dretrieve.models.bi_encoder_config import POOLINGS
+from dretrieve.models.pooling import pool, pool_packed, unit
 
 
 def states_of(lengths, seed):

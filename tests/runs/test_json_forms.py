@@ -4,7 +4,7 @@ import json
 import pytest
 
 from dretrieve.errors import DataError, UsageError
-from dretrieve.metrics.answers import has_answer
+from dretrieve.metrics.answers import Answers
 from dretrieve.runs.json_forms import Question, read_json_run, write_json_run
 from dretrieve.runs.read import read_run
 from dretrieve.types import Record
@@ -140,7 +140,7 @@ def test_the_dialects_are_written_and_read_back(tmp_path, run, dialect):
     with path.open("w") as file:
         write_json_run(
             file, run, QUESTIONS, RECORDS.get, dialect=dialect,
-            holds_answer=lambda query_id, record: has_answer(record.text, QUESTIONS[query_id].answers),
+            holds_answer=lambda query_id, record: Answers(QUESTIONS[query_id].answers).found_in(record.text),
         )  # fmt: skip
     assert hits(read_json_run(path)) == hits(run)
     text = path.read_text()
