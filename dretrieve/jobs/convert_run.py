@@ -11,7 +11,7 @@ from typing import IO, Any
 from dretrieve.errors import UsageError, quoted
 from dretrieve.jobs.inputs import open_corpus, questions_fingerprint, run_fingerprint
 from dretrieve.metrics.answers import Answers
-from dretrieve.runs.json_forms import DIALECTS, Question, write_json_run
+from dretrieve.runs.json_forms import DIALECTS, write_json_run
 from dretrieve.runs.lines import forms_for
 from dretrieve.runs.read import read_run
 from dretrieve.runs.write import WRITTEN_FORMS, compressed, write_run
@@ -129,17 +129,13 @@ def _write(
     if config.output_format in WRITTEN_FORMS:
         write_run(file, found, form=config.output_format, name=config.output.name)
         return
-    texts = (
-        {}
-        if queries is None
-        else {query.id: Question(text=query.text, answers=query.answers) for query in queries.queries}
-    )
+    questions = {query.id: query for query in queries.queries} if queries is not None else {}
     with compressed(file, config.output.name) as inner:
         text = io.TextIOWrapper(inner, encoding="utf-8", newline="\n", write_through=True)
         write_json_run(
             text,
             found,
-            texts,
+            questions,
             _passages(corpus),
             dialect=config.output_format,
             holds_answer=_holds_answer(queries) if corpus is not None else None,

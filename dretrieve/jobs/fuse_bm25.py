@@ -240,7 +240,7 @@ def _note_absent(pair: Pair, config: FuseConfig, progress: Progress) -> None:
     if not pair.query_ids:
         progress.note("neither run holds any hits; nor does the fused run")
     both = len(pair.query_ids) - sum(pair.absent())
-    if both == 0 and all(len(offsets) > 1 for offsets, _, _ in (pair.dense, pair.bm25)):
+    if both == 0 and all(len(run) for run in pair.runs):
         raise DataError(
             f"{config.run} and {config.bm25_run} have no query in common; give two runs of the same queries"
         )

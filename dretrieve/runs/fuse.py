@@ -16,9 +16,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,17 +82,15 @@ class Pair:
 
     Attributes:
         query_ids: those of the dense run in its order, then those that only the BM25 run has.
-        passage_ids: of all passages hit in either run.
+        passage_ids: of all passages hit in either run; the table of both.
+        runs: the dense and the BM25 run.
         rows: [Q] each query's row in the dense and in the BM25 run, -1 where it is absent.
-        dense: offsets, passages as rows of ``passage_ids``, scores.
-        bm25: likewise.
     """
 
     query_ids: Sequence[str]
     passage_ids: IdTable
+    runs: tuple[Run, Run]
     rows: tuple[NDArray[np.int64], NDArray[np.int64]]
-    dense: tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.floating[Any]]]
-    bm25: tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.floating[Any]]]
 
     def absent(self) -> tuple[int, int]:
         """Return how many queries the dense run lacks and how many the BM25 run lacks."""
@@ -101,28 +99,26 @@ class Pair:
     def passages_of(self, query: int, depth: int) -> list[str]:
         """Return the passages among the first ``depth`` of both lists of a query, each once."""
         found = [np.empty(0, np.int32)]
-        for rows, (offsets, passages, _) in zip(self.rows, (self.dense, self.bm25), strict=True):
+        for run, rows in zip(self.runs, self.rows, strict=True):
             row = int(rows[query])
             if row >= 0:
-                found.append(passages[offsets[row] : min(offsets[row + 1], offsets[row] + depth)])
+                start, stop = run.offsets[row : row + 2].tolist()
+                found.append(run.passages[start : min(stop, start + depth)])
         return [self.passage_ids[passage] for passage in np.unique(np.concatenate(found)).tolist()]
 
 
 def align(dense: Run, bm25: Run) -> Pair:
     """Return the two runs over one table of ids."""
     ids, (first, second) = one_table(dense, bm25)
-    query_ids = list(dict.fromkeys([*dense.query_ids, *bm25.query_ids]))
-    rows = []
-    for run in (dense, bm25):
-        places = {query_id: row for row, query_id in enumerate(run.query_ids)}
-        rows.append(np.asarray([places.get(query_id, -1) for query_id in query_ids], dtype=np.int64))
-    return Pair(
-        query_ids=query_ids,
-        passage_ids=ids if isinstance(ids, IdTable) else IdTable.of(ids),
-        rows=(rows[0], rows[1]),
-        dense=(dense.offsets, first, dense.scores),
-        bm25=(bm25.offsets, second, bm25.scores),
+    table = ids if isinstance(ids, IdTable) else IdTable.of(ids)
+    runs = (
+        replace(dense, passage_ids=table, passages=first),
+        replace(bm25, passage_ids=table, passages=second),
     )
+    query_ids = list(dict.fromkeys([*dense.query_ids, *bm25.query_ids]))
+    row_of = [{query_id: row for row, query_id in enumerate(run.query_ids)} for run in runs]
+    rows = [np.asarray([places.get(query_id, -1) for query_id in query_ids], np.int64) for places in row_of]
+    return Pair(query_ids, table, runs, (rows[0], rows[1]))
 
 
 def fuse(
@@ -153,9 +149,9 @@ def fuse(
     out = kernels.Hits(offsets, np.empty(int(offsets[-1]), np.int32), np.empty(int(offsets[-1]), np.float64))
     counts = np.zeros(stop - start, dtype=np.int64)
     rows = (pair.rows[0][start:stop], pair.rows[1][start:stop])
-    runs = (kernels.Hits(*pair.dense), kernels.Hits(*pair.bm25))
+    dense, bm25 = (kernels.Hits(run.offsets, run.passages, run.scores) for run in pair.runs)
     ids = (pair.passage_ids.data, pair.passage_ids.ends)
-    longest = max(int(np.diff(run.offsets).max(initial=0)) for run in runs)
+    longest = max(int(np.diff(run.offsets).max(initial=0)) for run in pair.runs)
     rule = kernels.Rule(
         *options.weights,
         options.method == "rrf",
@@ -165,7 +161,7 @@ def fuse(
     )
 
     def part(bounds: tuple[int, int]) -> None:
-        kernels.fuse(rows, runs, rule, ids, out, counts, bounds)
+        kernels.fuse(rows, (dense, bm25), rule, ids, out, counts, bounds)
 
     with ThreadPoolExecutor(threads) as pool:
         cuts = [(stop - start) * turn // threads for turn in range(threads + 1)]
@@ -186,7 +182,7 @@ def fuse(
 def _lengths(pair: Pair, depth: int) -> NDArray[np.int64]:
     """Return how many hits the two lists of each query have together, at most."""
     total = np.zeros(len(pair.query_ids), dtype=np.int64)
-    for rows, (offsets, _, _) in zip(pair.rows, (pair.dense, pair.bm25), strict=True):
-        lengths = np.append(np.minimum(np.diff(offsets), depth), 0)  # the last stands for an absent query
+    for run, rows in zip(pair.runs, pair.rows, strict=True):
+        lengths = np.append(np.minimum(np.diff(run.offsets), depth), 0)  # the last stands for an absent query
         total += lengths[rows]
     return total

@@ -15,8 +15,7 @@ there is one, else the position in the file, counted from 0.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,6 +23,7 @@ from dretrieve.errors import DataError, UsageError, quoted
 from dretrieve.runs.build import HitColumns, build_run
 from dretrieve.runs.lines import parse_score
 from dretrieve.runs.write import score_texts
+from dretrieve.text.beir import Query
 from dretrieve.text.fields import json_type
 from dretrieve.text.files import read_lines
 from dretrieve.text.json_files import UNIQUE, check_encodable, read_json, read_json_array, read_json_lines
@@ -149,18 +149,10 @@ def _hits(value: Any, path: Path, line: int) -> Hits:
     return hits
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """What the DPR dialects carry beside the hits."""
-
-    text: str
-    answers: Sequence[str] = ()
-
-
 def write_json_run(
     target: IO[str],
     run: Run,
-    questions: Mapping[str, Question],
+    questions: Mapping[str, Query],
     passage: Callable[[str], Record | None],
     *,
     dialect: str = "dpr",
@@ -171,7 +163,7 @@ def write_json_run(
     Args:
         target: where to.
         run: sorted.
-        questions: by query id; the query's text and answers.
+        questions: by query id; their texts and answers are written.
         passage: gives a passage's record by id, None when the collection lacks it.
         dialect: a name of `DIALECTS`.
         holds_answer: says whether a hit answers a query; without it the key is left out.
@@ -211,7 +203,7 @@ def _written_hits(run: Run, row: int) -> Iterator[tuple[str, str]]:
 
 def _written_entries(
     run: Run,
-    questions: Mapping[str, Question],
+    questions: Mapping[str, Query],
     passage: Callable[[str], Record | None],
     dialect: str,
     holds_answer: Callable[[str, Record], bool] | None,

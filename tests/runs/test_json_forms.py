@@ -5,8 +5,9 @@ import pytest
 
 from dretrieve.errors import DataError, UsageError
 from dretrieve.metrics.answers import Answers
-from dretrieve.runs.json_forms import Question, read_json_run, write_json_run
+from dretrieve.runs.json_forms import read_json_run, write_json_run
 from dretrieve.runs.read import read_run
+from dretrieve.text.beir import Query
 from dretrieve.types import Record
 
 HITS = [("a", 2.5), ("b", 1.5)]
@@ -130,7 +131,7 @@ def run(tmp_path):
     return read(tmp_path, json.dumps({"q1": {"a": 2.5, "b": 1.5}, "q2": {"b": 3}}))
 
 
-QUESTIONS = {"q1": Question(text="which river?", answers=["Nile"]), "q2": Question(text="é?", answers=["x"])}
+QUESTIONS = {"q1": Query("q1", "which river?", ("Nile",)), "q2": Query("q2", "é?", ("x",))}
 RECORDS = {"a": Record("a", "River", "the Nile"), "b": Record("b", "", "the\nRhine")}
 
 
