@@ -154,7 +154,7 @@ def _open_model(it: Artefact) -> tuple[ModelCard, str | None]:
     """
     from safetensors import SafetensorError, safe_open
 
-    from dretrieve.models.places import read_card
+    from dretrieve.models.cards import read_card
     from dretrieve.models.plain import read_plain
     from dretrieve.tokens.tokenizer import SideTokenizer
 

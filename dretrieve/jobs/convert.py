@@ -12,10 +12,11 @@ from dretrieve.errors import PreconditionError, UsageError
 from dretrieve.jobs.model_output import listed, model_files
 from dretrieve.models.base import Method
 from dretrieve.models.bi_encoder_config import POOLINGS
+from dretrieve.models.cards import read_card
 from dretrieve.models.foreign.checkpoint import read_checkpoint
 from dretrieve.models.foreign.forms import find
 from dretrieve.models.model_folder import save_model
-from dretrieve.models.places import find_model, read_card
+from dretrieve.models.places import find_model
 from dretrieve.store.card import ModelCard
 from dretrieve.store.fingerprint import sha256_file
 from dretrieve.store.stage import Planned, Stage

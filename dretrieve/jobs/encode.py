@@ -16,8 +16,9 @@ from dretrieve.encoding.pieces import ChunkVectors
 from dretrieve.encoding.pipeline import Read, StopCheck, encode_chunks
 from dretrieve.errors import UsageError
 from dretrieve.jobs.encode_plan import Source, agreed_precision, check_company, embedding_plan
+from dretrieve.models.cards import read_card
 from dretrieve.models.loading import load_model
-from dretrieve.models.places import find_model, read_card
+from dretrieve.models.places import find_model
 from dretrieve.models.registry import check_choices
 from dretrieve.store.card import Choice
 from dretrieve.store.embeddings import STAGE, EmbeddingPlan

@@ -12,8 +12,9 @@ import numpy as np
 
 from dretrieve.encoding.numerics import resolve_device, resolve_precision
 from dretrieve.errors import PreconditionError, UsageError
+from dretrieve.models.cards import read_card
 from dretrieve.models.loading import LoadedModel, load_model
-from dretrieve.models.places import find_model, read_card
+from dretrieve.models.places import find_model
 from dretrieve.models.registry import METHODS, find, load
 from dretrieve.reports.html import Page, Section
 from dretrieve.reports.pages import shown, write_page

@@ -95,7 +95,8 @@ def encoded_queries(
         VerificationError: the passages were encoded by another model.
     """
     from dretrieve.encoding.numerics import resolve_precision
-    from dretrieve.models.places import find_model, read_card
+    from dretrieve.models.cards import read_card
+    from dretrieve.models.places import find_model
     from dretrieve.models.registry import check_choices
     from dretrieve.text.collection import Collection
 

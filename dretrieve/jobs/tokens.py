@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from dretrieve.models.places import find_model, read_card
+from dretrieve.models.cards import read_card
+from dretrieve.models.places import find_model
 from dretrieve.store.card import SideCard
 from dretrieve.tokens.tokenizer import Shown, SideTokenizer
 from dretrieve.types import Progress, Record, Side, Silent

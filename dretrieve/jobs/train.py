@@ -15,10 +15,11 @@ import torch
 from dretrieve.errors import PreconditionError, UsageError
 from dretrieve.jobs.model_output import alone_in, check_saved, listed, model_files
 from dretrieve.models.base import Method
+from dretrieve.models.cards import read_card
 from dretrieve.models.config import MethodConfig
 from dretrieve.models.loading import fresh
 from dretrieve.models.model_folder import beyond_sentence_transformers, save_model
-from dretrieve.models.places import find_model, read_card
+from dretrieve.models.places import find_model
 from dretrieve.models.registry import find
 from dretrieve.store.atomic import write_json
 from dretrieve.store.card import ModelCard, SideCard

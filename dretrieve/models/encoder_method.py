@@ -22,11 +22,12 @@ from dretrieve.models import packed
 from dretrieve.models.backbone import explained_weights, load_module
 from dretrieve.models.base import Method, TokenBatch
 from dretrieve.models.bi_encoder_config import AUTO, POOLINGS, EncoderConfig
+from dretrieve.models.cards import read_card
 from dretrieve.models.config import MethodConfig
 from dretrieve.models.encoder import Encoder, PooledEncoder
 from dretrieve.models.head import load_head
 from dretrieve.models.model_folder import save_encoder, save_modules
-from dretrieve.models.places import find_model, read_card
+from dretrieve.models.places import find_model
 from dretrieve.models.pooling import Pooling
 from dretrieve.models.weights import heeds_padding, takes
 from dretrieve.options import options

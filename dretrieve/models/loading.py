@@ -14,10 +14,11 @@ from torch import nn
 from dretrieve.errors import PreconditionError, VerificationError
 from dretrieve.models.backbone import WEIGHTS, explained_weights
 from dretrieve.models.base import Method
+from dretrieve.models.cards import read_card
 from dretrieve.models.config import MethodConfig
 from dretrieve.models.encoder import PRECISIONS, encoders_of
 from dretrieve.models.encoder_method import SIDES
-from dretrieve.models.places import find_model, read_card
+from dretrieve.models.places import find_model
 from dretrieve.models.plain import UNSAID
 from dretrieve.models.registry import check_choices, find
 from dretrieve.store.card import Choice, ModelCard, SideCard

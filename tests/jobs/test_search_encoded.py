@@ -9,7 +9,7 @@ import pytest
 
 from dretrieve.errors import UsageError, VerificationError
 from dretrieve.jobs import encode, merge, search
-from dretrieve.models.places import read_card
+from dretrieve.models.cards import read_card
 from dretrieve.store.manifest import manifest_path, read_manifest
 
 

@@ -38,11 +38,12 @@ from dretrieve.models.base import (
     Targets,
     TokenBatch,
 )
+from dretrieve.models.cards import read_card
 from dretrieve.models.config import MethodConfig, Phase
 from dretrieve.models.contrastive import in_batch_loss
 from dretrieve.models.loading import load_model
 from dretrieve.models.model_folder import save_tokenizer
-from dretrieve.models.places import find_model, read_card
+from dretrieve.models.places import find_model
 from dretrieve.options import option
 from dretrieve.store.card import ModelCard
 from dretrieve.training.checkpoint import Checkpoints

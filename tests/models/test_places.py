@@ -4,7 +4,8 @@ import pytest
 
 from dretrieve.errors import PreconditionError
 from dretrieve.models import places
-from dretrieve.models.places import find_model, read_card
+from dretrieve.models.cards import read_card
+from dretrieve.models.places import find_model
 from dretrieve.models.plain import read_plain
 from dretrieve.store.card import CARD
 

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from dretrieve.errors import DataError
+from dretrieve.models.cards import read_card
 from dretrieve.models.foreign.checkpoint import ForeignCheckpoint
-from dretrieve.models.places import find_model, read_card
+from dretrieve.models.places import find_model
 
 
 def fill(

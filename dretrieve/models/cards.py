@@ -1,0 +1,26 @@
+"""The card of a model folder: ours, or what a plain folder's own files say. Free of torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dretrieve.models.plain import read_plain
+from dretrieve.models.registry import check_method
+from dretrieve.store.card import CARD, ModelCard
+
+
+def read_card(folder: Path) -> tuple[ModelCard, str | None]:
+    """Return the folder's card and, for a plain folder, the line that says what was read from it.
+
+    Raises:
+        PreconditionError: no model here.
+        DataError: a card or a plain folder's file that does not say what it must.
+        VerificationError: files that are not those of the card.
+    """
+    if (folder / CARD).exists():
+        card = ModelCard.load(folder)
+        check_method(folder / CARD, card)
+        card.verify(folder)
+        return card, None
+    plain = read_plain(folder)
+    return plain.card, plain.note
