@@ -12,6 +12,8 @@ import hashlib
 import mmap
 import os
 import shutil
+from array import array
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from itertools import pairwise
@@ -168,16 +170,9 @@ class TextStore:
         """Return the row of that id, or None when the collection has no such passage."""
         if len(self) <= self.small:
             return self._rows.get(passage_id)
-        low, high = 0, len(self)
-        while low < high:
-            middle = (low + high) // 2
-            if self._ids[int(self._order[middle])] < passage_id:
-                low = middle + 1
-            else:
-                high = middle
-        if low < len(self) and self._ids[int(self._order[low])] == passage_id:
-            return int(self._order[low])
-        return None
+        place = bisect_left(self._order, passage_id, key=lambda row: self._ids[int(row)])
+        row = int(self._order[place]) if place < len(self) else None
+        return row if row is not None and self._ids[row] == passage_id else None
 
     @cached_property
     def _rows(self) -> dict[str, int]:
@@ -191,41 +186,35 @@ class TextStore:
 
 
 def _write_texts(folder: Path, records: Iterable[Record]) -> tuple[str, int, int]:
-    digest, position, empty = hashlib.sha256(), 0, 0
-    chunks: list[NDArray[np.int64]] = [np.zeros(1, np.int64)]
-    pending: list[int] = []
-    rows = 0
+    digest, position, rows, empty = hashlib.sha256(), 0, 0, 0
+    offsets = array("q", [0])
     with open(folder / "texts.bin", "wb") as texts, open(folder / "ids.txt", "wb") as ids:
         for record in records:
             digest.update(record_bytes(record))
             title, text = record.title.encode(), record.text.encode()
-            texts.write(title)
-            texts.write(text)
+            texts.write(title + text)
             ids.write(record.id.encode() + b"\n")
-            pending += (position + len(title), position + len(title) + len(text))
+            offsets.append(position + len(title))
             position += len(title) + len(text)
+            offsets.append(position)
             empty += not (title.strip() or text.strip())
             rows += 1
-            if len(pending) >= 1 << 16:
-                chunks.append(np.asarray(pending, dtype=np.int64))
-                pending = []
     with open(folder / "offsets.npy", "wb") as file:
-        write_array(file, np.concatenate([*chunks, np.asarray(pending, dtype=np.int64)]))
+        write_array(file, np.frombuffer(offsets, dtype=np.int64))
     return digest.hexdigest(), rows, empty
 
 
 def _write_order(folder: Path) -> None:
-    ids = IdTable.open(folder / "ids.txt")
-    strings = list(ids)
-    order = np.asarray(sorted(range(len(strings)), key=strings.__getitem__), dtype=np.int64)
-    for before, after in zip(order[:-1].tolist(), order[1:].tolist(), strict=True):
-        if strings[before] == strings[after]:
+    ids = list(IdTable.open(folder / "ids.txt"))
+    order = sorted(range(len(ids)), key=ids.__getitem__)
+    for before, after in pairwise(order):
+        if ids[before] == ids[after]:
             raise DataError(
-                f"id {strings[before]!r} stands at passages {before + 1:,} and {after + 1:,} of the corpus; "
+                f"id {ids[before]!r} stands at passages {before + 1:,} and {after + 1:,} of the corpus; "
                 "ids must be unique: rename or remove one of them"
             )
     with open(folder / "id_order.npy", "wb") as file:
-        write_array(file, order)
+        write_array(file, np.asarray(order, dtype=np.int64))
 
 
 def _move(temporary: Path, folder: Path) -> None:
