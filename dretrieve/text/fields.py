@@ -128,7 +128,8 @@ class Fields:
 
     def ids(self, key: str) -> tuple[str, ...]:
         """Return the list of ids at ``key``."""
-        return tuple(self.as_id(value, key) for value in self._list(self.required(key), key))
+        self.required(key)
+        return tuple(self.as_id(value, key) for value in self._list(key, optional=False) or ())
 
     def text(self, key: str) -> str:
         """Return the string at ``key``, as it is: empty, with newlines, tabs, NUL."""
@@ -141,35 +142,29 @@ class Fields:
 
     def texts(self, key: str) -> tuple[str, ...]:
         """Return the list of strings at ``key``; () where it is missing or null."""
-        value = self.record.get(key)
-        if value is None:
-            return ()
-        return tuple(self._string(item, key) for item in self._list(value, key))
+        return tuple([self._string(item, key) for item in self._list(key) or ()])
 
     def numbers(self, key: str, count: int) -> tuple[float, ...] | None:
         """Return ``count`` numbers at ``key``; None where it is missing or null."""
-        value = self.record.get(key)
-        if value is None:
-            return None
-        items = self._list(value, key)
-        if len(items) != count or not all(is_score(item) for item in items):
+        items = self._list(key)
+        if items is not None and (len(items) != count or not all(map(is_score, items))):
             raise self.refuse(f"'{key}' must hold {count} numbers, one for each passage beside it")
-        return tuple(float(item) for item in items)
+        return None if items is None else tuple(map(float, items))
 
     def objects(self, key: str) -> tuple[Fields, ...]:
         """Return the list of objects at ``key`` as `Fields`; () where it is missing or null."""
-        value = self.record.get(key)
-        items = [] if value is None else self._list(value, key)
+        items = self._list(key) or []
         if not all(isinstance(item, dict) for item in items):
             raise self.refuse(f"'{key}' must be a list of objects")
         return tuple(Fields(self.path, self.line, item) for item in items)
 
-    def _list(self, value: object, key: str) -> list[Any]:
-        if not isinstance(value, list):
-            raise self.refuse(f"'{key}' is {json_type(value)}, expected an array […]")
-        return value
+    def _list(self, key: str, *, optional: bool = True) -> list[Any] | None:
+        value = self.record.get(key)
+        if isinstance(value, list) or (value is None and optional):
+            return value
+        raise self.refuse(f"'{key}' is {json_type(value)}, expected an array […]")
 
     def _string(self, value: object, key: str) -> str:
-        if not isinstance(value, str):
-            raise self.refuse(f"'{key}' is {json_type(value)}, expected a string")
-        return value
+        if isinstance(value, str):
+            return value
+        raise self.refuse(f"'{key}' is {json_type(value)}, expected a string")

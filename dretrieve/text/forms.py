@@ -38,45 +38,37 @@ class Form:
     shape: str
 
 
-FORMS = {
-    form.name: form
-    for form in (
-        Form(
-            "beir",
-            "collection",
-            "folder with corpus.jsonl, queries.jsonl, qrels/<split>.tsv (also compressed)",
-        ),
-        Form(
-            "json-passages",
-            "corpus",
-            '{"docid": "d1", "title": "…", "text": "…"} (lines, an array, a folder of them)',
-        ),
-        Form("passage-columns", "corpus", "id⇥text⇥title, or a header (docid, title, text) over TSV or CSV"),
-        Form("trec-documents", "corpus", "<DOC><DOCNO>d1</DOCNO><TEXT>…"),
-        Form("json-queries", "queries", '{"qid": "q1", "query": "…"[, "answers": […]]}'),
-        Form("query-columns", "queries", "question⇥['answer', …], or a header (qid, query) over TSV or CSV"),
-        Form("trec-topics", "queries", '<top><num>1<title>…, <topic number="1"><query>…'),
-        Form("json-texts", "texts", '{"_id": "1", "text": "…"}, passages or queries'),
-        Form("text-columns", "texts", "id⇥text, passages or queries"),
-        Form(
-            "dpr-training", "training", '[{"question", "answers", "positive_ctxs", "hard_negative_ctxs", …}]'
-        ),
-        Form(
-            "tevatron-training", "training", '{"query_id", "query", "positive_passages", "negative_passages"}'
-        ),
-        Form("flag-embedding", "training", '{"query": "…", "pos": ["…"], "neg": ["…"]}'),
-        Form("triplets", "training", '{"anchor": "…", "positive": "…", "negative": "…"}'),
-        Form(
-            "examples",
-            "examples",
-            '{"query_id", "query_text", "positive_document_ids", "negative_document_ids"}',
-        ),
-        Form("colbert-triples", "triples", "[qid, pid+, pid-, …] or [qid, [pid, score], …]"),
-        Form("qrels", "qrels", "qid 0 pid grade (TREC), or query-id⇥corpus-id⇥score (BEIR)"),
-        Form("run", "run", "qid Q0 pid rank score tag (TREC), qid⇥pid⇥rank (MS MARCO), {qid: {pid: score}}"),
-        Form("dpr-results", "run", '[{"question", "answers", "ctxs": […]}]'),
-    )
+SHAPES: dict[Role, dict[str, str]] = {
+    "collection": {"beir": "folder with corpus.jsonl, queries.jsonl, qrels/<split>.tsv (also compressed)"},
+    "corpus": {
+        "json-passages": '{"docid": "d1", "title": "…", "text": "…"} (lines, an array, a folder of them)',
+        "passage-columns": "id⇥text⇥title, or a header (docid, title, text) over TSV or CSV",
+        "trec-documents": "<DOC><DOCNO>d1</DOCNO><TEXT>…",
+    },
+    "queries": {
+        "json-queries": '{"qid": "q1", "query": "…"[, "answers": […]]}',
+        "query-columns": "question⇥['answer', …], or a header (qid, query) over TSV or CSV",
+        "trec-topics": '<top><num>1<title>…, <topic number="1"><query>…',
+    },
+    "texts": {
+        "json-texts": '{"_id": "1", "text": "…"}, passages or queries',
+        "text-columns": "id⇥text, passages or queries",
+    },
+    "training": {
+        "dpr-training": '[{"question", "answers", "positive_ctxs", "hard_negative_ctxs", …}]',
+        "tevatron-training": '{"query_id", "query", "positive_passages", "negative_passages"}',
+        "flag-embedding": '{"query": "…", "pos": ["…"], "neg": ["…"]}',
+        "triplets": '{"anchor": "…", "positive": "…", "negative": "…"}',
+    },
+    "examples": {"examples": '{"query_id", "query_text", "positive_document_ids", "negative_document_ids"}'},
+    "triples": {"colbert-triples": "[qid, pid+, pid-, …] or [qid, [pid, score], …]"},
+    "qrels": {"qrels": "qid 0 pid grade (TREC), or query-id⇥corpus-id⇥score (BEIR)"},
+    "run": {
+        "run": "qid Q0 pid rank score tag (TREC), qid⇥pid⇥rank (MS MARCO), {qid: {pid: score}}",
+        "dpr-results": '[{"question", "answers", "ctxs": […]}]',
+    },
 }
+FORMS = {name: Form(name, role, shape) for role, shapes in SHAPES.items() for name, shape in shapes.items()}
 OBJECT_KEYS = (
     (("query_id", "positive_passages"), "tevatron-training"),
     (("query_id", "positive_document_ids"), "examples"),

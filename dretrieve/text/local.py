@@ -209,30 +209,27 @@ def _side(sources: Sources, form: Form) -> Side | None:
     """
     main, given = sources.main, {"corpus": sources.corpus, "queries": sources.queries}
     other: dict[Side, Side] = {"corpus": "queries", "queries": "corpus"}
-    for side in other:
-        if given[side] == main:
-            return side
-    for side in other:
-        if form.role == side:
-            if given[side] is not None:
-                raise UsageError(
-                    f"{main} looks like the {side}, which --{side} names; leave --{side} out, or give "
-                    f"{main} by --{other[side]}"
-                )
-            return side
+    named = [side for side in other if given[side] == main]
     free = [side for side in other if given[side] is None]
+    shown = named or [side for side in other if form.role == side]
+    if shown and (named or shown[0] in free):
+        return shown[0]
+    if shown:
+        raise UsageError(
+            f"{main} looks like the {shown[0]}, which --{shown[0]} names; leave --{shown[0]} out, or give "
+            f"{main} by --{other[shown[0]]}"
+        )
     if form.role == "texts" and len(free) == 2:
         raise DataError(
-            f"{main} may hold passages or queries; say which: --corpus FILE or "
-            "--queries FILE in place of SOURCE"
+            f"{main} may hold passages or queries; say which: --corpus FILE or --queries FILE in place of "
+            "SOURCE"
         )
     if form.role == "texts" and not free:
         raise UsageError(
             f"{main} is one file too many beside --corpus and --queries; leave one of the three out"
         )
-    if form.role == "texts" or (form.role in ("run", "qrels") and len(free) == 1 and is_row(main, free[0])):
-        return free[0]
-    return None
+    is_table = form.role in ("run", "qrels") and len(free) == 1 and is_row(main, free[0])
+    return free[0] if form.role == "texts" or is_table else None
 
 
 def _opened(sources: Sources) -> Sources:

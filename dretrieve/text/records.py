@@ -186,9 +186,8 @@ def _questions(path: Path, topic_field: str | None) -> Iterator[tuple[int, Query
     for row, (line, value) in enumerate(_rows(path, "queries")):
         fields = Fields(path, line, value)
         key, text_keys, answers_key, others = _query_keys(tuple(value), topic_field)
-        for (what, words), found in zip(_searched(topic_field), text_keys, strict=True):
-            if found is None:
-                raise fields.lacks(what, words)
+        if None in text_keys:
+            raise fields.lacks(*_searched(topic_field)[text_keys.index(None)])
         numbered = key is None if row == 0 else numbered
         if numbered != (key is None):
             raise fields.refuse("some queries have an id and some have none; give all of them one, or none")
@@ -197,7 +196,7 @@ def _questions(path: Path, topic_field: str | None) -> Iterator[tuple[int, Query
             raise fields.refuse("'answers_are_regex' must be true or false")
         query = Query(
             str(row) if key is None else fields.id(key),
-            " ".join(_text(fields, name) for name in text_keys if name),
+            " ".join([_text(fields, name) for name in text_keys if name]),
             _answers(fields, answers_key) if answers_key else (),
             regex,
             {name: value[name] for name in others},
@@ -232,7 +231,7 @@ def _searched(topic_field: str | None) -> list[tuple[str, tuple[str, ...]]]:
 
 def _text(fields: Fields, key: str) -> str:
     value = fields.record[key]
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else fields.text(key)
+    return str(value) if type(value) is int else fields.text(key)
 
 
 def _answers(fields: Fields, key: str) -> tuple[str, ...]:
