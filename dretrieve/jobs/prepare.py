@@ -19,14 +19,14 @@ from dretrieve.store.stage import Planned, Stage, replaces_stale
 from dretrieve.store.state import read_state
 from dretrieve.text import pydocs, remote
 from dretrieve.text.archives import unzipped
-from dretrieve.text.assemble import CollectionWriter
 from dretrieve.text.beir import Query
 from dretrieve.text.collection import Collection
+from dretrieve.text.collection_writer import CollectionWriter
 from dretrieve.text.files import exists
 from dretrieve.text.forms import detect
 from dretrieve.text.join import EQUALS, Joiner, JoinOptions, open_sets, parse_sets
-from dretrieve.text.local import Sources, check_local, content_sha256, parse_qrels_option, write_local
 from dretrieve.text.records import check_topic_field
+from dretrieve.text.sources import Sources, check_sources, content_sha256, parse_qrels_option, write_sources
 from dretrieve.types import Progress, Silent
 
 __all__ = ["PrepareConfig", "PrepareResult", "run"]
@@ -86,7 +86,7 @@ def run(config: PrepareConfig, progress: Progress | None = None) -> PrepareResul
     elif config.mirror:
         raise UsageError("--mirror goes with beir:NAME, dpr:KEY, entityquestions:SPLIT and hf:NAME only")
     else:
-        source = _local(config, progress)
+        source = _files(config, progress)
     return _execute(config, source, progress)
 
 
@@ -130,7 +130,7 @@ def _joined(config: PrepareConfig) -> _Source:
     )
 
 
-def _local(config: PrepareConfig, progress: Progress) -> _Source:
+def _files(config: PrepareConfig, progress: Progress) -> _Source:
     path = Path(config.source)
     if not exists(path):
         known = "pydocs, beir:NAME, dpr:KEY, entityquestions:SPLIT, hf:NAME, or an existing file or folder"
@@ -167,8 +167,8 @@ def _of_files(config: PrepareConfig, sources: Sources, options: dict[str, Any]) 
     return _Source(
         options=options,
         inputs=sources.inputs(),
-        write=partial(write_local, sources),
-        plan=f"read {sources.main} as {check_local(sources).name}, write {config.output}",
+        write=partial(write_sources, sources),
+        plan=f"read {sources.main} as {check_sources(sources).name}, write {config.output}",
     )
 
 

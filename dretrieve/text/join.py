@@ -18,9 +18,9 @@ from hashlib import blake2b
 from pathlib import Path
 
 from dretrieve.errors import DataError, PreconditionError, UsageError
-from dretrieve.text.assemble import CollectionWriter
 from dretrieve.text.beir import Files, Query, find_file
 from dretrieve.text.collection import files_of
+from dretrieve.text.collection_writer import CollectionWriter
 from dretrieve.text.entities import asked_entities, folded
 from dretrieve.text.qrels import read_qrels
 from dretrieve.text.records import read_corpus, read_queries

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dretrieve.errors import PreconditionError
-from dretrieve.text.assemble import CollectionWriter
 from dretrieve.text.beir import Query
+from dretrieve.text.collection_writer import CollectionWriter
 from dretrieve.types import Record
 
 SKIPPED_FOLDERS = frozenset(

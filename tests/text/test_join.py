@@ -11,8 +11,8 @@ import pytest
 from dretrieve.errors import DataError, PreconditionError, UsageError
 from dretrieve.metrics.answers import Answers
 from dretrieve.store.stage import Stage
-from dretrieve.text.assemble import CollectionWriter
 from dretrieve.text.collection import Collection
+from dretrieve.text.collection_writer import CollectionWriter
 from dretrieve.text.join import Joiner, JoinOptions, content_key, parse_sets
 from dretrieve.types import Record
 

@@ -10,9 +10,9 @@ import pytest
 from dretrieve.errors import DataError
 from dretrieve.jobs.prepare import PrepareConfig, run
 from dretrieve.store.stage import Stage
-from dretrieve.text.assemble import CollectionWriter
 from dretrieve.text.beir import Query
 from dretrieve.text.collection import Collection
+from dretrieve.text.collection_writer import CollectionWriter
 from dretrieve.types import Record
 
 

@@ -1,4 +1,4 @@
-"""Local files in any known form written as one collection."""
+"""The files that together become one collection, in whatever forms they are, and how they are written as one."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 from dretrieve.errors import DataError, PreconditionError, UsageError, quoted
 from dretrieve.store.fingerprint import canonical_json, sha256_bytes, sha256_file
-from dretrieve.text.assemble import CollectionWriter
 from dretrieve.text.beir import Files, Query, collection_files
+from dretrieve.text.collection_writer import CollectionWriter
 from dretrieve.text.examples import Example, read_examples, read_triples
 from dretrieve.text.fields import Side
 from dretrieve.text.files import exists, is_file, sha256_of
@@ -96,11 +96,11 @@ def parse_qrels_option(words: tuple[str, ...]) -> dict[str, Path]:
     return found
 
 
-def check_local(sources: Sources) -> Form:
-    """Return the form of the main file; refuse what `write_local` would, as far as first records show it.
+def check_sources(sources: Sources) -> Form:
+    """Return the form of the main file; refuse what `write_sources` would, as far as first records show it.
 
     Raises:
-        PreconditionError, DataError, UsageError: as `write_local`.
+        PreconditionError, DataError, UsageError: as `write_sources`.
     """
     sources.check_beside()
     form = detect(sources.main)
@@ -112,7 +112,7 @@ def check_local(sources: Sources) -> Form:
     return form
 
 
-def write_local(sources: Sources, writer: CollectionWriter, tick: Tick) -> None:
+def write_sources(sources: Sources, writer: CollectionWriter, tick: Tick) -> None:
     """Write what the sources hold; ``tick`` is called for every record.
 
     Raises:
