@@ -1,4 +1,4 @@
-"""The files that together become one collection, in whatever forms they are, and how they are written as one."""
+"""The files that together become one collection, whatever their forms, and how they are written as one."""
 
 from __future__ import annotations
 
