@@ -79,6 +79,12 @@ METHODS: dict[str, Entry] = {
         example="--backbone minilm --data work/hard.jsonl --router det --layer-decay 0.8 --output model",
         explanation="dretrieve.jobs.explain_routing:explain",
     ),
+    "sb_moe": _ours(
+        "sb_moe",
+        "SbMoe",
+        "one encoder, and a block of experts behind its vectors",
+        example="--backbone minilm --data work/squad:train --learning-rate 1e-4 --output model",
+    ),
 }
 
 

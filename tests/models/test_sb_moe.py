@@ -1,0 +1,163 @@
+"""`sb-moe`: where it is its encoder, its two sides, its folder, what is trained, what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from dretrieve.encoding.pipeline import encode_records
+from dretrieve.errors import PreconditionError, UsageError
+from dretrieve.models.base import TokenBatch
+from dretrieve.models.config import ONE_PHASE
+from dretrieve.models.loading import load_model
+from dretrieve.models.model_folder import save_model
+from dretrieve.models.sb_moe import SbMoe
+from dretrieve.models.sb_moe_config import SbMoeConfig
+from dretrieve.models.shared import Shared
+from dretrieve.models.shared_config import SharedConfig
+from dretrieve.models.taser import Taser
+from dretrieve.models.taser_config import TaserConfig
+from dretrieve.store.card import ModelCard
+from dretrieve.types import Record
+
+MEAN = {"pooling": "mean", "normalize": "no"}
+RECORDS = [
+    Record(str(row), "", f"{word} hive ocean") for row, word in enumerate(("bees", "moon", "lava", "rook"))
+]
+
+
+def batch(lengths=(7, 3, 12), seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.zeros(len(lengths), max(lengths), dtype=torch.int64)
+    for row, length in enumerate(lengths):
+        ids[row, :length] = torch.randint(5, 60, (length,), generator=generator)
+    return TokenBatch(ids, ids > 0, tuple(f"{seed}-{row}" for row in range(len(lengths))))
+
+
+def build(folder, **options):
+    torch.manual_seed(1)
+    return SbMoe.build(SbMoeConfig(**(MEAN | options)), str(folder)).eval()
+
+
+def vectors(method, of=None, side="query"):
+    with torch.no_grad():
+        return method.encode_side(of or batch(), side).vectors
+
+
+def silence(method):
+    with torch.no_grad():
+        for name, parameter in method.named_parameters():
+            if "experts." in name and ".1." in name:
+                parameter.zero_()
+    return method
+
+
+@pytest.mark.parametrize("normalize", ["yes", "no"])
+@pytest.mark.parametrize("options", [{}, {"gate": "soft"}, {"block": "sides"}, {"num_experts": 1}])
+def test_experts_that_give_zeros_are_the_encoder_bit_for_bit(deep_model, options, normalize):
+    method = silence(build(deep_model, **options, normalize=normalize))
+    plain = Shared.build(SharedConfig(pooling="mean", normalize=normalize), str(deep_model)).eval()
+    for side in ("query", "passage"):
+        found, expected = vectors(method, side=side), vectors(plain, side=side)
+        if normalize == "no":
+            assert torch.equal(found, expected)
+        else:  # divided by its length once more
+            torch.testing.assert_close(found, expected, atol=1e-7, rtol=0)
+
+
+@pytest.mark.parametrize("options", [{}, {"block": "sides"}, {"gate": "random"}])
+def test_one_forward_of_both_sides_is_two(deep_model, options):
+    method = build(deep_model, **options)
+    query, passage = batch(), batch((5, 9), seed=2)
+    with torch.no_grad():
+        both = method.encode_pair(query, passage)
+    for found, of, side in zip(both, (query, passage), ("query", "passage"), strict=True):
+        torch.testing.assert_close(found.vectors, vectors(method, of, side), atol=1e-5, rtol=1e-5)
+
+
+def test_what_is_kept_follows_the_gate_and_set(deep_model):
+    assert build(deep_model).choices.activated == 1
+    assert build(deep_model, gate="soft").choices.activated == 0
+    method = build(deep_model)
+    one = vectors(method)
+    method.choose({"activated": 0})
+    assert not torch.allclose(vectors(method), one)
+    with pytest.raises(UsageError, match="activated=9: this model has 6 experts"):
+        method.choose({"activated": 9})
+
+
+def test_saved_and_loaded_are_the_same_bytes(deep_model, tmp_path):
+    method = build(deep_model, gate="scaled", balance_weight=0.1)
+    card = save_model(method, tmp_path / "model")
+    assert (card.inference, set(card.query.parts)) == ({"activated": 1}, {"method.safetensors"})
+    model = load_model(tmp_path / "model", "cpu", "fp32")
+    again = model.encoder.eval()
+    again.to("cpu")
+    first, second = method.state_dict(), again.state_dict()
+    assert set(first) == set(second)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    found = encode_records(model, "passage", RECORDS, dtype="float32")
+    assert found.values.shape == (len(RECORDS), method.dim)
+
+
+def test_a_block_for_each_side_leaves_the_other_sides_fingerprint(deep_model, tmp_path):
+    method = build(deep_model, block="sides")
+    before = save_model(method, tmp_path / "one")
+    with torch.no_grad():
+        method.query_block.experts[0][0].weight.add_(1)
+    after = save_model(method, tmp_path / "two")
+    assert after.fingerprint("passage") == before.fingerprint("passage")
+    assert after.fingerprint("query") != before.fingerprint("query")
+
+
+def test_the_encoder_has_its_share_of_the_rate_and_the_noise_none(deep_model):
+    (phase,) = ONE_PHASE
+    method = build(deep_model)
+    block, encoder = method.parameter_groups(phase)
+    assert (block.name, block.scale, encoder.name, encoder.scale) == ("block", 1.0, "encoder", 0.01)
+    trained = {id(of) for group in (block, encoder) for of in group.parameters}
+    left = {name for name, of in method.named_parameters() if id(of) not in trained}
+    assert left == {"block.noise.weight", "block.noise.bias"}
+    frozen = build(deep_model, encoder_scale=0.0).train()
+    assert [group.name for group in frozen.parameter_groups(phase)] == ["block"]
+    assert not frozen.encoder.training
+    assert frozen.block.training
+
+
+def test_it_stands_on_a_shared_model_and_a_taser_of_one_expert(deep_model, tmp_path):
+    shared = Shared.build(SharedConfig(**MEAN), str(deep_model))
+    save_model(shared, tmp_path / "shared")
+    save_model(Taser.build(TaserConfig(num_experts=1, **MEAN), str(deep_model)), tmp_path / "taser")
+    expected = vectors(build(deep_model))
+    for name in ("shared", "taser"):
+        assert torch.equal(vectors(build(tmp_path / name)), expected)
+    save_model(Taser.build(TaserConfig(every=2, **MEAN), str(deep_model)), tmp_path / "experts")
+    with pytest.raises(PreconditionError, match="sb_moe would drop"):
+        build(tmp_path / "experts")
+
+
+@pytest.mark.parametrize("other", [{"num_experts": 3}, {"expert_hidden": 7}, {"gate": "soft"}])
+def test_a_model_of_another_block_is_not_trained_further(deep_model, tmp_path, other):
+    save_model(build(deep_model), tmp_path / "model")
+    assert torch.equal(vectors(build(tmp_path / "model")), vectors(build(deep_model)))
+    with pytest.raises(PreconditionError, match="num_experts"):
+        build(tmp_path / "model", **other)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"num_experts": 0}, {"gate": "best"}, {"gate": "uniform", "gate_layers": 3}, {"encoder_scale": 2.0}],
+)
+def test_options_that_mean_nothing_are_refused(options):
+    with pytest.raises(UsageError, match="--" + next(reversed(options)).replace("_", "-")):
+        SbMoeConfig(**options)
+
+
+def test_a_card_of_more_kept_experts_than_there_are_is_refused(deep_model, tmp_path):
+    card = save_model(build(deep_model), tmp_path / "model")
+    replace(card, inference={"activated": 7}).save(tmp_path / "model")
+    assert ModelCard.load(tmp_path / "model").inference == {"activated": 7}
+    with pytest.raises(UsageError, match="6 experts"):
+        load_model(tmp_path / "model", "cpu", "fp32")
