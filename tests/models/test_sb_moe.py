@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import replace
 
 import pytest
 import torch
 
 from dretrieve.encoding.pipeline import encode_records
-from dretrieve.errors import PreconditionError, UsageError
+from dretrieve.errors import Interrupted, PreconditionError, UsageError
+from dretrieve.jobs.train import TrainConfig, run
 from dretrieve.models.base import TokenBatch
 from dretrieve.models.config import ONE_PHASE
 from dretrieve.models.loading import load_model
@@ -20,7 +22,8 @@ from dretrieve.models.shared_config import SharedConfig
 from dretrieve.models.taser import Taser
 from dretrieve.models.taser_config import TaserConfig
 from dretrieve.store.card import ModelCard
-from dretrieve.types import Record
+from dretrieve.training.options import TrainOptions
+from dretrieve.types import Record, Silent
 
 MEAN = {"pooling": "mean", "normalize": "no"}
 RECORDS = [
@@ -161,3 +164,86 @@ def test_a_card_of_more_kept_experts_than_there_are_is_refused(deep_model, tmp_p
     assert ModelCard.load(tmp_path / "model").inference == {"activated": 7}
     with pytest.raises(UsageError, match="6 experts"):
         load_model(tmp_path / "model", "cpu", "fp32")
+
+
+class StopAfter(Silent):
+    """Sends a signal to the training after some steps."""
+
+    def __init__(self, steps):
+        self.left = steps
+
+    def advance(self, units):
+        self.left -= 1
+        if self.left == 0:
+            signal.raise_signal(signal.SIGTERM)
+
+
+def training(backbone, collection, output, **own):
+    options = {"max_steps": 6, "per_device_train_batch_size": 4, "learning_rate": 1e-2, "save_steps": 2}
+    return TrainConfig(
+        method="sb_moe",
+        method_config=SbMoeConfig(**({"pooling": "mean", "normalize": "yes"} | own)),
+        backbone=str(backbone),
+        data=(f"{collection}:train",),
+        output=output,
+        options=TrainOptions(**options, device="cpu", precision="fp32", grad_cache=64),
+    )
+
+
+@pytest.mark.parametrize(
+    "own", [{}, {"gate": "random", "encoder_scale": 0.0}, {"gate": "straight", "block": "sides"}]
+)
+def test_interrupted_and_resumed_is_the_unbroken_model(deep_model, tiny_collection, tmp_path, own):
+    run(training(deep_model, tiny_collection, tmp_path / "unbroken", **own))
+    broken = training(deep_model, tiny_collection, tmp_path / "broken", **own)
+    with pytest.raises(Interrupted):
+        run(broken, StopAfter(3))
+    run(broken)
+    names = sorted(
+        path.relative_to(tmp_path / "broken") for path in (tmp_path / "broken").rglob("*.safetensors")
+    )
+    assert len(names) >= 2
+    for name in names:
+        assert (tmp_path / "unbroken" / name).read_bytes() == (tmp_path / "broken" / name).read_bytes(), name
+
+
+def test_training_moves_neither_the_noise_nor_a_frozen_encoder(deep_model, tiny_collection, tmp_path):
+    for steps in (2, 6):
+        config = training(deep_model, tiny_collection, tmp_path / str(steps), encoder_scale=0.0)
+        run(replace(config, options=replace(config.options, max_steps=steps)))
+    few, many = (load_model(tmp_path / name, "cpu", "fp32").encoder.state_dict() for name in ("2", "6"))
+    moved = {name for name in few if not torch.equal(few[name], many[name])}
+    assert moved
+    assert all(name.startswith("block.") and ".noise." not in name for name in moved)
+
+
+def test_the_pipeline_with_all_experts_and_its_refusals(cli_here, deep_model, tiny_collection, tmp_path):
+    model, top, every, queries = (tmp_path / name for name in ("m", "top", "all", "queries"))
+    cli_here(
+        "train", "sb-moe", "--backbone", deep_model, "--data", f"{tiny_collection}:train", "--pooling", "mean",
+        "--output", model, "--max-steps", 2, "--batch-size", 4, "--device", "cpu",
+    )  # fmt: skip
+    cli_here("encode", "--model", model, "--corpus", tiny_collection, "--output", top)
+    cli_here(
+        "encode", "--model", model, "--corpus", tiny_collection, "--output", every, "--set", "activated=0"
+    )
+    cli_here(
+        "encode",
+        "--model",
+        model,
+        "--queries",
+        f"{tiny_collection}:train",
+        "--output",
+        queries,
+        "--set",
+        "activated=0",
+    )
+    cli_here("validate", every)
+    cli_here("search", "--index", every, "--query-embeddings", queries, "--output", tmp_path / "run.trec")
+    done = cli_here(
+        "search", "--index", top, "--query-embeddings", queries, "--output", tmp_path / "b.trec", code=None
+    )
+    assert done.code in (3, 5), done
+    words = ["encode", "--model", model, "--corpus", tiny_collection, "--output", tmp_path / "x"]
+    assert "activated=9" in cli_here(*words, "--set", "activated=9", code=2).err
+    assert "activated" in cli_here(*words, "--set", "mode=ALL", code=2).err
