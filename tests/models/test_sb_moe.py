@@ -220,7 +220,7 @@ def test_training_moves_neither_the_noise_nor_a_frozen_encoder(deep_model, tiny_
 def test_the_pipeline_with_all_experts_and_its_refusals(cli_here, deep_model, tiny_collection, tmp_path):
     model, top, every, queries = (tmp_path / name for name in ("m", "top", "all", "queries"))
     cli_here(
-        "train", "sb-moe", "--backbone", deep_model, "--data", f"{tiny_collection}:train", "--pooling", "mean",
+    model, top, every, queries = (tmp_path / name for name in ("m", "top", "all", "q"))
         "--output", model, "--max-steps", 2, "--batch-size", 4, "--device", "cpu",
     )  # fmt: skip
     cli_here("encode", "--model", model, "--corpus", tiny_collection, "--output", top)
