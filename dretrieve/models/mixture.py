@@ -33,7 +33,7 @@ from dretrieve.models.sb_moe_config import NO_NETWORK
 from dretrieve.store.seeds import generator
 
 Gate = Literal["noisy", "soft", "scaled", "straight", "random", "uniform"]
-ACTIVATIONS = {"relu": functional.relu, "gelu": functional.gelu, "tanh": torch.tanh}
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "tanh": nn.Tanh}
 SMALLEST = 1e-6  # m is divided by its length, or by this: experts that give zeros leave x as it is
 DRAWS = 2412  # the seed of the draws of ``random`` in use
 
@@ -69,17 +69,12 @@ class Mixture(nn.Module):
         self, dim: int, num_experts: int, *, hidden: int, gate: Gate, gate_layers: int, activation: str
     ) -> None:
         super().__init__()
-        self.num_experts, self.gate, self.activation = num_experts, gate, ACTIVATIONS[activation]
-        self.experts = nn.ModuleList(
-            nn.ModuleList([nn.Linear(dim, hidden), nn.Linear(hidden, dim)]) for _ in range(num_experts)
-        )
-        self.network, self.noise = nn.ModuleList(), None
-        if gate in NO_NETWORK:
-            return
-        widths = [dim, *[dim // 2] * (gate_layers - 1), num_experts]
-        self.network.extend(nn.Linear(*pair) for pair in pairwise(widths))
-        if gate in ("noisy", "scaled"):
-            self.noise = nn.Linear(dim, num_experts)
+        self.num_experts, self.gate = num_experts, gate
+        self.experts = nn.ModuleList(_network((dim, hidden, dim), activation) for _ in range(num_experts))
+        inside = (dim // 2,) * (gate_layers - 1)
+        has_network = gate not in NO_NETWORK
+        self.network = _network((dim, *inside, num_experts), activation) if has_network else None
+        self.noise = nn.Linear(dim, num_experts) if gate in ("noisy", "scaled") else None
 
     def forward(self, vectors: Tensor, activated: int, text_ids: Sequence[str] = ()) -> Mixed:
         """Return y of vectors [B, d], with the weights that were used.
@@ -91,19 +86,13 @@ class Mixture(nn.Module):
         """
         with torch.autocast(vectors.device.type, enabled=False):
             x = vectors.float()
-            logits = self._logits(x)
+            logits: Tensor | None = None if self.network is None else self.network(x)  # g(x) [B, N]
             weights = self._weights(x, logits, activated, text_ids)
             mixed = self._mixed(x, weights)
             length = mixed.norm(dim=1, keepdim=True).clamp_min(SMALLEST)
             scale = weights.sum(dim=1, keepdim=True) if self.gate == "scaled" else 1.0
             soft = None if logits is None else logits.softmax(dim=1)
             return Mixed(x + scale * mixed / length, weights, soft)
-
-    def _logits(self, x: Tensor) -> Tensor | None:
-        """Return g(x) [B, N]."""
-        for number, layer in enumerate(self.network):
-            x = layer(x if number == 0 else self.activation(x))
-        return x if len(self.network) else None
 
     def _weights(self, x: Tensor, logits: Tensor | None, activated: int, text_ids: Sequence[str]) -> Tensor:
         kept = activated or self.num_experts
@@ -129,15 +118,22 @@ class Mixture(nn.Module):
         found = torch.zeros_like(x)
         # A one-hot with a gradient needs the outputs of all experts: they are what the gradient points to.
         everywhere = weights.requires_grad and self.gate == "straight"
-        for number, (inner, outer) in enumerate(self.experts):
+        for number, expert in enumerate(self.experts):
             weight = weights[:, number : number + 1]
             rows = torch.nonzero(weight[:, 0]).flatten()
             if everywhere or len(rows) == len(x):
-                found = found + weight * outer(self.activation(inner(x)))
+                found = found + weight * expert(x)
             elif len(rows):
-                part = outer(self.activation(inner(x[rows])))
-                found = found.index_add(0, rows, weight[rows] * part)
+                found = found.index_add(0, rows, weight[rows] * expert(x[rows]))
         return found
+
+
+def _network(widths: Sequence[int], activation: str) -> nn.Sequential:
+    """Return linear layers of those widths with the activation between them."""
+    parts: list[nn.Module] = []
+    for width, following in pairwise(widths):
+        parts += [ACTIVATIONS[activation](), nn.Linear(width, following)]
+    return nn.Sequential(*parts[1:])
 
 
 def largest(weights: Tensor, count: int) -> Tensor:

@@ -62,7 +62,8 @@ class SbMoe(BiEncoder):
 
     def mixture(self, side: Side) -> Mixture:
         """Return the block that a side's vectors go through."""
-        found: Mixture = self.block if self.config.block == "shared" else getattr(self, f"{side}_block")
+        found = getattr(self, "block" if self.config.block == "shared" else f"{side}_block")
+        assert isinstance(found, Mixture)
         return found
 
     @classmethod
@@ -109,7 +110,8 @@ class SbMoe(BiEncoder):
 
     def mixed(self, vectors: Tensor, side: Side, text_ids: tuple[str, ...] = ()) -> Mixed:
         """Return what the block makes of x [B, dim]; y has length 1 where x has."""
-        return self.mixture(side)(vectors, self.choices.activated, text_ids)
+        found: Mixed = self.mixture(side)(vectors, self.choices.activated, text_ids)
+        return found
 
     def _encoded(self, vectors: Tensor, side: Side, text_ids: tuple[str, ...]) -> Encoded:
         mixed = self.mixed(vectors, side, text_ids)

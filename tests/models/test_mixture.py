@@ -26,12 +26,12 @@ def rows(count=9, dim=DIM):
 
 def by_hand(of, x, kept):
     """Return y of every row, expert by expert, as the paper's formula says."""
-    (first, last) = of.network
+    first, _, last = of.network
     probabilities = functional.softmax(last(torch.relu(first(x))), dim=1)
     found = []
     for row, p in zip(x, probabilities, strict=True):
         chosen = p.argsort(descending=True)[:kept].tolist()
-        m = sum(p[i] * of.experts[i][1](torch.relu(of.experts[i][0](row))) for i in chosen)
+        m = sum(p[i] * of.experts[i][2](torch.relu(of.experts[i][0](row))) for i in chosen)
         found.append(row + m / m.norm())
     return torch.stack(found)
 
@@ -49,8 +49,8 @@ def test_experts_that_give_zeros_leave_the_vector_bit_for_bit(gate):
     of, x = block(gate), rows()
     with torch.no_grad():
         for expert in of.experts:
-            expert[1].weight.zero_()
-            expert[1].bias.zero_()
+            expert[2].weight.zero_()
+            expert[2].bias.zero_()
         for mode in (True, False):
             assert torch.equal(of.train(mode)(x, 1, IDS).vectors, x)
 
@@ -91,7 +91,7 @@ def test_random_draws_by_the_texts_id_whatever_the_batch(kept):
 def test_uniform_is_the_plain_mean_and_has_no_gate():
     of, x = block("uniform").eval(), rows()
     assert not [name for name, _ in of.named_parameters() if not name.startswith("experts.")]
-    mean = sum(outer(torch.relu(inner(x))) for inner, outer in of.experts) / EXPERTS
+    mean = sum(outer(torch.relu(inner(x))) for inner, _, outer in of.experts) / EXPERTS
     torch.testing.assert_close(of(x, 0).vectors, x + functional.normalize(mean, dim=1))
 
 
