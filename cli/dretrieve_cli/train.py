@@ -85,7 +85,7 @@ def _own_fields(config: type) -> Iterator[dataclasses.Field[Any]]:
 
 def _parameter(field: dataclasses.Field[Any], fallback: str) -> inspect.Parameter:
     """Return the command line's option for a field of a config dataclass."""
-    kind = KINDS[str(field.type)]
+    kind = KINDS[field.type if isinstance(field.type, str) else field.type.__name__]
     known = field.metadata["option"]
     text = known.text + (f" One of {', '.join(map(str, known.legal))}." if known.legal else "")
     names = [f"--{field.name.replace('_', '-')}", *known.aliases]

@@ -24,6 +24,7 @@ def test_two_processes_give_the_bytes_of_one(tiny_model, model, records):
     seen: list[int] = []
     found = list(encode_over(request, ["cpu", "cpu"], reads(records), Never(), seen.append))
     expected = list(encode_chunks(model, "passage", reads(records)))
+    assert {chunk.engine for chunk in found} == {expected[0].engine}, "what ran in the other processes"
     assert len(found) == len(expected) == 10
     for one, other in zip(found, expected, strict=True):
         assert np.array_equal(one.vectors, other.vectors)
