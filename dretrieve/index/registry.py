@@ -49,7 +49,7 @@ KINDS: dict[str, IndexKind] = {
     "ivf": IndexKind("dretrieve.index.ann", "embeddings", "approximate, cells; as large as the embeddings"),
     "ivfpq": IndexKind("dretrieve.index.ann", "embeddings", "approximate, cells of short codes; small"),
     "token": IndexKind("dretrieve.index.token", "embeddings", "exact, over a vector per token", many=True),
-    "bm25": IndexKind("dretrieve.index.words", "corpus", "exact BM25 over words, scores as Lucene's"),
+    "bm25": IndexKind("dretrieve.bm25.backends", "corpus", "exact BM25 over words, scores as Lucene's"),
 }
 
 

@@ -78,7 +78,7 @@ def _over_embeddings(config: IndexConfig, progress: Progress, signals: Signals) 
 
 
 def _over_corpus(config: IndexConfig, progress: Progress, signals: Signals) -> Manifest | Planned:
-    from dretrieve.index.words import build_words, stage_of
+    from dretrieve.bm25.backends import build_words, plan_words
     from dretrieve.text.collection import Collection
     from dretrieve.text.corpus_spec import parse_corpus
 
@@ -86,9 +86,7 @@ def _over_corpus(config: IndexConfig, progress: Progress, signals: Signals) -> M
     texts = Collection.open(parse_corpus(config.corpus), "corpus").corpus(
         progress, hashed=True, full=config.verify
     )
-    stage = stage_of(texts, config.output, config.settings, force=config.force)
+    stage = plan_words(texts, config.output, config.settings, force=config.force)
     if config.dry_run:
         return stage.planned(f"would index {len(texts):,} passages", {"passages": len(texts)})
-    return build_words(
-        texts, config.output, config.settings, force=config.force, progress=progress, signals=signals
-    )
+    return build_words(stage, texts, progress=progress, signals=signals)

@@ -6,8 +6,8 @@ import time
 
 import numpy as np
 
+from dretrieve.bm25.backends import open_words
 from dretrieve.errors import UsageError
-from dretrieve.index.words import open_words
 from dretrieve.jobs.configs.search import SearchConfig
 from dretrieve.jobs.search_config import SearchResult
 from dretrieve.jobs.search_output import search_stage, write_search

@@ -26,8 +26,7 @@ import bm25s
 import numpy as np
 import Stemmer
 
-from dretrieve.index.bm25 import Bm25Index
-from dretrieve.index.bm25_build import build_bm25
+from dretrieve.bm25.backends import build_words, open_words, plan_words
 from dretrieve.types import Record
 
 K = 100
@@ -110,9 +109,9 @@ def main() -> None:
     seconds: dict[str, list[float]] = {"index": [], "search": [], "their index": [], "their search": []}
     for turn in range(arguments.rounds + 1):
         shutil.rmtree(folder, ignore_errors=True)
-        ours_index, _ = timed(lambda: build_bm25(memory, folder))
+        ours_index, _ = timed(lambda: build_words(plan_words(memory, folder, {}), memory))
         their_index, peer = timed(lambda: theirs(texts))
-        index = Bm25Index.open(folder)
+        index = open_words(folder)
         ours_search, run = timed(lambda index=index: index.search(names, queries, K))
         their_time, found = timed(lambda peer=peer: their_search(peer, queries))
         if turn:  # the first round compiles

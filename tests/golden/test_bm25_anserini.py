@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dretrieve.index.bm25 import Bm25Index
-from dretrieve.index.bm25_build import build_bm25
+from dretrieve.bm25.backends import WordIndex, build_words, open_words, plan_words
 from dretrieve.metrics.registry import parse_measures
 from dretrieve.metrics.relevance import RelevanceOptions, score_relevance
 from dretrieve.text.collection import Collection
@@ -38,18 +37,19 @@ def topics(data_dir: Path, name: str) -> tuple[list[str], list[str]]:
 @pytest.fixture(scope="module", params=["scifact", "nfcorpus", "arguana"])
 def searched(
     request: pytest.FixtureRequest, data_dir: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[str, dict, Bm25Index, Run]:
+) -> tuple[str, dict, WordIndex, Run]:
     name = request.param
     truth = json.loads((data_dir / "eval-truth" / "anserini-bm25-regressions.json").read_text())
     folder = tmp_path_factory.mktemp(name) / "index"
-    build_bm25(Collection.open(data_dir / name).corpus(), folder)
-    index = Bm25Index.open(folder)
+    corpus = Collection.open(data_dir / name).corpus()
+    build_words(plan_words(corpus, folder, {}), corpus)
+    index = open_words(folder)
     query_ids, texts = topics(data_dir, name)
     run = index.search(query_ids, texts, 1001, threads=2)
     return name, truth["regressions"][f"beir-v1.0.0-{name}.flat"], index, run
 
 
-def test_the_index_holds_what_anserinis_holds(searched: tuple[str, dict, Bm25Index, Run]) -> None:
+def test_the_index_holds_what_anserinis_holds(searched: tuple[str, dict, WordIndex, Run]) -> None:
     _, truth, index, _ = searched
     counts, expected = index.manifest.counts, truth["index_stats"]
     assert counts["passages"] == expected["documents"]
@@ -57,7 +57,7 @@ def test_the_index_holds_what_anserinis_holds(searched: tuple[str, dict, Bm25Ind
     assert counts["total_terms"] == expected["total terms"]
 
 
-def test_the_measures_are_anserinis(data_dir: Path, searched: tuple[str, dict, Bm25Index, Run]) -> None:
+def test_the_measures_are_anserinis(data_dir: Path, searched: tuple[str, dict, WordIndex, Run]) -> None:
     name, truth, _, run = searched
     qrels = read_qrels(data_dir / "eval-truth" / "topics-qrels" / f"qrels.beir-v1.0.0-{name}.test.txt")
     means = score_relevance(name, run, qrels, MEASURES, RelevanceOptions(drop_self=True)).means()

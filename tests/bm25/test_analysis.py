@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dretrieve.tokens.lucene_english import STOP_WORDS, normalize, plain_words, words
+from dretrieve.bm25.analysis import STOP_WORDS, normalize, plain_words, words
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "data" / "lucene_english_terms.json").read_text())
 

@@ -2,9 +2,33 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+
+
+class Postings(NamedTuple):
+    """Postings in the order of passages.
+
+    Attributes:
+        terms: [P] term number of each.
+        frequencies: [P] how often the term stands in the passage.
+        offsets: [N + 1] where each passage's begin.
+        norms: [N] length byte of each passage.
+    """
+
+    terms: NDArray[np.int32]
+    frequencies: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    norms: NDArray[np.uint8]
+
+    def of_passages(self, rows: slice) -> Postings:
+        """Return the postings of some passages."""
+        own = self.offsets[rows.start : rows.stop + 1]
+        place = slice(int(own[0]), int(own[-1]))
+        return Postings(self.terms[place], self.frequencies[place], own - own[0], self.norms[rows])
 
 
 @njit(cache=True, nogil=True)
@@ -50,52 +74,46 @@ def count_terms(
 
 
 @njit(cache=True, nogil=True)
-def mark_pairs(
-    frequencies: NDArray[np.int32],
-    offsets: NDArray[np.int64],
-    norms: NDArray[np.uint8],
-    seen: NDArray[np.bool_],
-) -> None:
-    """Set ``seen[norm, frequency]`` for every posting of the passages ``offsets`` bounds."""
-    for passage in range(len(offsets) - 1):
-        norm = norms[passage]
-        for place in range(offsets[passage], offsets[passage + 1]):
-            seen[norm, frequencies[place]] = True
+def mark_pairs(postings: Postings, seen: NDArray[np.bool_]) -> None:
+    """Set ``seen[norm, frequency]`` for every posting."""
+    for passage in range(len(postings.norms)):
+        norm = postings.norms[passage]
+        for place in range(postings.offsets[passage], postings.offsets[passage + 1]):
+            seen[norm, postings.frequencies[place]] = True
 
 
 @njit(cache=True, nogil=True)
 def invert(
-    postings: tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]],
+    postings: Postings,
     first_passage: int,
-    norms: NDArray[np.uint8],
-    codes: NDArray[np.int32],
-    final_terms: NDArray[np.int32],
-    target: tuple[int, int, NDArray[np.int64]],
-    columns: tuple[NDArray[np.int32], NDArray[np.uint16]],
+    pair_of: NDArray[np.int32],
+    row_of: NDArray[np.int32],
+    first_term: int,
+    free: NDArray[np.int64],
+    passages: NDArray[np.int32],
+    pairs: NDArray[np.uint16],
 ) -> None:
     """Place a block of passages' postings under their terms.
 
     Args:
-        postings: terms, frequencies, offsets by passage.
+        postings: of the block.
         first_passage: row of the block's first passage.
-        norms: length byte of each of its passages.
-        codes: [256, F] pair of (norm, frequency).
-        final_terms: row of each term number in the index.
-        target: first and last (exclusive) term row to place, and the next free place of each term row of
-            these, counted from the columns' start; advanced here.
-        columns: passages and pairs to fill.
+        pair_of: [256, F] pair of (length byte, frequency).
+        row_of: row of each term number in the index.
+        first_term: row of the first term that is placed.
+        free: [terms placed] next free place of each in the columns; advanced here.
+        passages: filled.
+        pairs: filled.
     """
-    terms, frequencies, offsets = postings
-    low, high, free = target
-    for passage in range(len(offsets) - 1):
-        norm = norms[passage]
-        for place in range(offsets[passage], offsets[passage + 1]):
-            term = final_terms[terms[place]]
-            if low <= term < high:
-                at = free[term - low]
-                free[term - low] = at + 1
-                columns[0][at] = first_passage + passage
-                columns[1][at] = codes[norm, frequencies[place]]
+    for passage in range(len(postings.norms)):
+        norm = postings.norms[passage]
+        for place in range(postings.offsets[passage], postings.offsets[passage + 1]):
+            term = row_of[postings.terms[place]] - first_term
+            if 0 <= term < len(free):
+                at = free[term]
+                free[term] = at + 1
+                passages[at] = first_passage + passage
+                pairs[at] = pair_of[norm, postings.frequencies[place]]
 
 
 @njit(cache=True, nogil=True)

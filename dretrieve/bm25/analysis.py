@@ -14,7 +14,7 @@ import re
 
 import regex
 
-from dretrieve.tokens.porter import stem
+from dretrieve.bm25.porter import stem
 
 MAX_TOKEN_LENGTH = 255
 

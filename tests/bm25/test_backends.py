@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from dretrieve.bm25.backends import build_words, open_words, plan_words
+from dretrieve.bm25.scores import Bm25Options
 from dretrieve.errors import PreconditionError, UsageError, VerificationError
-from dretrieve.index.bm25_formula import Bm25Options
-from dretrieve.index.words import build_words, check_settings, open_words, word_options
 from dretrieve.store.stage import Stage
 from dretrieve.store.text_store import TextStore
 from dretrieve.types import Record
@@ -29,33 +29,48 @@ def texts(tmp_path: Path) -> TextStore:
 def test_the_embedded_index_opens_with_its_own_or_other_settings(
     tmp_path: Path, texts: TextStore, backend: str
 ) -> None:
-    build_words(texts, tmp_path / "index", {"k1": 1.5, "backend": backend})
+    build_words(plan_words(texts, tmp_path / "index", {"k1": 1.5, "backend": backend}), texts)
     index = open_words(tmp_path / "index")
     assert (index.options.k1, index.options.b, len(index)) == (1.5, 0.4, 2)
     assert open_words(tmp_path / "index", {"b": 0}).options == Bm25Options(k1=1.5, b=0)
     assert next(index.search(["q"], ["bee hive"], 5).hits(0))[0] == "p1"
 
 
-def test_unknown_backends_and_settings_are_refused(tmp_path: Path, texts: TextStore) -> None:
-    with pytest.raises(UsageError, match="choose one of embedded, bm25s, lucene"):
-        build_words(texts, tmp_path / "index", {"backend": "tantivy"})
-    with pytest.raises(UsageError, match=r"BM25 takes k1 \(a number from 0 to 100\), b"):
-        check_settings({"nprobe": 3})
-    with pytest.raises(UsageError, match="--set k1=many: expected a number from 0 to 100"):
-        word_options({"k1": "many"}, Bm25Options())
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"backend": "tantivy"}, "--set backend=tantivy: expected embedded or bm25s or lucene"),
+        ({"nprobe": 3}, r"type bm25 takes k1 \(a number from 0 to 100\), b \(.*\), backend"),
+        ({"k1": "many"}, "--set k1=many: expected a number from 0 to 100"),
+        ({"k1": -1}, "--set k1=-1: expected"),
+        ({"b": 1.5}, r"--set b=1\.5: expected a number from 0 to 1"),
+        ({"k1": float("nan")}, "--set k1=nan: expected"),
+    ],
+)
+def test_unknown_and_impossible_settings_are_refused(tmp_path: Path, texts, settings, message) -> None:
+    with pytest.raises(UsageError, match=message):
+        plan_words(texts, tmp_path / "index", settings)
+
+
+def test_a_search_takes_k1_and_b_alone(tmp_path: Path, texts: TextStore) -> None:
+    build_words(plan_words(texts, tmp_path / "index", {}), texts)
+    with pytest.raises(UsageError, match="--set backend: searching a BM25 index takes k1 .*, b "):
+        open_words(tmp_path / "index", {"backend": "lucene"})
+    with pytest.raises(UsageError, match="--set k1=-1: expected"):
+        open_words(tmp_path / "index", {"k1": -1})
 
 
 @pytest.mark.skipif(HAS_LUCENE, reason="pyserini is installed")
 def test_lucene_is_asked_for_by_its_extra(tmp_path: Path, texts: TextStore) -> None:
     with pytest.raises(PreconditionError, match=r"pip install 'dretrieve\[lucene\]'"):
-        build_words(texts, tmp_path / "index", {"backend": "lucene"})
+        build_words(plan_words(texts, tmp_path / "index", {"backend": "lucene"}), texts)
 
 
 @pytest.mark.skipif(not HAS_LUCENE, reason="needs pyserini")
 def test_lucene_finds_the_same(tmp_path: Path, texts: TextStore, capfd: pytest.CaptureFixture[str]) -> None:
     runs = []
     for backend in ("lucene", "embedded"):
-        build_words(texts, tmp_path / backend, {"backend": backend})
+        build_words(plan_words(texts, tmp_path / backend, {"backend": backend}), texts)
         run = open_words(tmp_path / backend).search(["q", "none"], ["honey bee", "zeppelin"], 5)
         runs.append(dict(run.hits(0)))
         assert run.offsets.tolist() == [0, 2, 2]

@@ -8,18 +8,16 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from dretrieve.bm25.analysis import MAX_TOKEN_LENGTH, normalize, plain_words, words
+from dretrieve.bm25.max_score import Index, Queries, search
+from dretrieve.bm25.postings import strongest
+from dretrieve.bm25.scores import Bm25Options, idf, pair_factors
 from dretrieve.errors import UsageError
-from dretrieve.index.bm25_formula import STAGE, Bm25Options, idf, pair_factors
-from dretrieve.kernels import bm25 as kernels
-from dretrieve.kernels.bm25_postings import strongest
 from dretrieve.store.ids import IdTable
 from dretrieve.store.manifest import Manifest
 from dretrieve.store.npy import map_array
-from dretrieve.store.stage import open_artefact
-from dretrieve.tokens.lucene_english import MAX_TOKEN_LENGTH, normalize, plain_words, words
-from dretrieve.types import Run
+from dretrieve.types import Run, offsets_of
 
 _IN_MEMORY = 2_000_000  # terms; above, they are found by bisection in the file
 
@@ -30,37 +28,20 @@ class Bm25Index:
     Args:
         folder: where it stands.
         manifest: its manifest, verified.
-        options: k1 and b to search with; those it was built with by default.
+        options: k1 and b to search with.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, options: Bm25Options | None = None) -> None:
-        built = Bm25Options(k1=manifest.options["k1"], b=manifest.options["b"])
-        self.folder, self.manifest, self.options = folder, manifest, options or built
+    def __init__(self, folder: Path, manifest: Manifest, options: Bm25Options) -> None:
+        self.manifest, self.options = manifest, options
         self.passage_ids = IdTable.open(folder / "ids.txt")
         self._terms = IdTable.open(folder / "terms.txt")
-        names = ("offsets", "passages", "pairs", "id_ranks")
-        self._postings = kernels.Postings(*(map_array(folder / f"{name}.npy") for name in names))
+        names = ("offsets", "passages", "pairs", "id_ranks", "pair_frequencies", "pair_norms")
+        offsets, passages, pairs, ranks, *columns = (map_array(folder / f"{name}.npy") for name in names)
         filled = manifest.counts["filled"]
         average = manifest.counts["total_terms"] / filled if filled else 1.0
-        columns = (map_array(folder / "pair_frequencies.npy"), map_array(folder / "pair_norms.npy"))
-        self._factors = pair_factors(*columns, average, self.options.k1, self.options.b)
-        self._strongest = strongest(self._postings.offsets, self._postings.pairs, self._factors)
+        factors = pair_factors(columns[0], columns[1], average, options.k1, options.b)
+        self._index = Index(offsets, passages, pairs, ranks, factors, strongest(offsets, pairs, factors))
         self._words = _Words(self._terms)
-
-    @classmethod
-    def open(cls, folder: Path, options: Bm25Options | None = None, *, full: bool = False) -> Bm25Index:
-        """Return the index at ``folder``.
-
-        Args:
-            folder: what `build_bm25` wrote.
-            options: other k1 and b than those of the build.
-            full: hash every file again instead of those whose size or time changed.
-
-        Raises:
-            PreconditionError: there is none, or it is not finished.
-            VerificationError: it is something else, or its bytes changed.
-        """
-        return cls(folder, open_artefact(folder, (STAGE,), full=full), options)
 
     def __len__(self) -> int:
         return len(self.passage_ids)
@@ -78,26 +59,18 @@ class Bm25Index:
 
         A passage that shares no term with the query is no hit. Scores equal Lucene's BM25Similarity to the
         last bit of a 32-bit float but for the order of its sum. Memory: 8 bytes x k x queries and postings
-        as the page cache keeps them; give the queries in blocks.
-
-        Args:
-            query_ids: one per query.
-            query_texts: their texts; a word said twice counts twice.
-            k: at least 1.
-            threads: threads to spread the queries over; the result is the same for any number.
-            tag: the run's name.
+        as the page cache keeps them; give the queries in blocks. Arguments: see `WordIndex.search`.
         """
         if k < 1:
             raise UsageError(f"--hits is {k}; it must be at least 1")
         k = min(k, max(len(self), 1))
-        offsets, rows, weights = self._queries(query_texts)
+        queries = self._queries(query_texts)
         passages = np.empty((len(query_texts), k), dtype=np.int32)
         scores = np.empty((len(query_texts), k), dtype=np.float32)
         counts = np.zeros(len(query_texts), dtype=np.int64)
 
         def part(span: tuple[int, int]) -> None:
-            model = (self._factors, self._strongest)
-            kernels.search((offsets, rows, weights), self._postings, model, (passages, scores), span, counts)
+            search(queries, self._index, *span, passages, scores, counts)
 
         spans = _spans(len(query_texts), threads)
         if len(spans) == 1:
@@ -109,16 +82,14 @@ class Bm25Index:
         return Run(
             query_ids=list(query_ids),
             passage_ids=self.passage_ids,
-            offsets=np.concatenate([np.zeros(1, np.int64), counts]).cumsum(),
+            offsets=offsets_of(counts),
             passages=passages[kept],
             scores=scores[kept],
             tag=tag,
         )
 
-    def _queries(
-        self, texts: Sequence[str]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-        """Return offsets [Q + 1], distinct term rows and weights (repetitions times idf) of all queries."""
+    def _queries(self, texts: Sequence[str]) -> Queries:
+        """Return the terms of all queries, each once, weighted by repetitions times idf."""
         rows: list[int] = []
         lengths = np.empty(len(texts), dtype=np.int64)
         for query, text in enumerate(texts):
@@ -132,9 +103,9 @@ class Bm25Index:
         )
         owners, terms = np.divmod(keys, len(self._terms) + 1)
         offsets = np.searchsorted(owners, np.arange(len(texts) + 1))
-        bounds = self._postings.offsets
+        bounds = self._index.offsets
         rarity = idf(bounds[terms + 1] - bounds[terms], self.manifest.counts["filled"])
-        return offsets.astype(np.int64), terms, repetitions.astype(np.float32) * rarity
+        return Queries(offsets.astype(np.int64), terms, repetitions.astype(np.float32) * rarity)
 
 
 class _Words(dict[str, int]):

@@ -1,4 +1,4 @@
-"""BM25 over postings, compiled: the exact top k of a query.
+"""BM25 over postings, compiled: the exact top k of a query by MaxScore.
 
 A posting is a passage row and a *pair*: the code of (term frequency, length byte). Pairs are few (some
 thousand) and everything of a posting's score but the term's weight hangs on its pair:
@@ -20,23 +20,42 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dretrieve.kernels.bm25_found import BUCKETS, Found, collect, make_room, select
-from dretrieve.kernels.heap import unheap
+from dretrieve.kernels.heap import push, unheap
 
-WINDOW = 16384
+WINDOW = 16384  # passages; their sums stay in the second-level cache
+BUCKETS = 2048
 _LOOKUP = 16  # postings that are read in the time of one look-up
 _ROOM = 1 << 16
 # Above the relative error of any 64-bit sum here, far below half a unit of a 32-bit score.
 _SLACK = 1.0 + 1e-12
 
 
-class Postings(NamedTuple):
-    """Where a term's postings begin [T + 1]; passages [P] ascending under it; pairs [P]; id ranks [N]."""
+class Index(NamedTuple):
+    """What is searched.
+
+    Attributes:
+        offsets: [T + 1] where a term's postings begin.
+        passages: [P] ascending under each term.
+        pairs: [P] of each posting.
+        ranks: [N] id ranks of the passages.
+        factors: [C] of each pair.
+        strongest: [T] largest factor among each term's postings.
+    """
 
     offsets: NDArray[np.int64]
     passages: NDArray[np.int32]
     pairs: NDArray[np.uint16]
     ranks: NDArray[np.int32]
+    factors: NDArray[np.float32]
+    strongest: NDArray[np.float32]
+
+
+class Queries(NamedTuple):
+    """Where each query's terms begin [Q + 1]; its distinct terms; their weights (repetitions times idf)."""
+
+    offsets: NDArray[np.int64]
+    terms: NDArray[np.int64]
+    weights: NDArray[np.float32]
 
 
 class Query(NamedTuple):
@@ -57,6 +76,22 @@ class Scratch(NamedTuple):
     sums: NDArray[np.float64]
     slots: NDArray[np.int32]
     tables: NDArray[np.float32]
+
+
+class Found(NamedTuple):
+    """What may be a hit: passages and scores as they came, and how many scores fall into each bucket.
+
+    ``state`` holds the numbers named by `COUNT` (how many are found), `BUCKET` (the one with the k-th best),
+    `ABOVE` (how many stand in higher ones) and `WANTED` (k).
+    """
+
+    passages: NDArray[np.int32]
+    scores: NDArray[np.float32]
+    buckets: NDArray[np.int32]
+    state: NDArray[np.int64]
+
+
+COUNT, BUCKET, ABOVE, WANTED = 0, 1, 2, 3
 
 
 @njit(cache=True, nogil=True)
@@ -82,7 +117,7 @@ def _first_at_least(passages: NDArray[np.int32], start: int, stop: int, passage:
 
 @njit(cache=True, nogil=True)
 def _scan(
-    postings: Postings,
+    index: Index,
     span: tuple[int, int],
     window: tuple[int, int],
     table: NDArray[np.float32],
@@ -94,7 +129,7 @@ def _scan(
     Returns:
         The place behind the window, and how many passages have been found.
     """
-    passages, pairs, sums, slots = postings.passages, postings.pairs, scratch.sums, scratch.slots
+    passages, pairs, sums, slots = index.passages, index.pairs, scratch.sums, scratch.slots
     place, stop = span
     first, end = window
     while place < stop:
@@ -105,6 +140,8 @@ def _scan(
         before = sums[slot]
         after = before + table[pairs[place]]
         sums[slot] = after
+        # without a branch, which would be guessed wrong: the slot is always written down, and stays only if
+        # the count moves on, for a passage met for the first time
         slots[count] = slot
         count += (before == 0.0) & (after > 0.0)
         place += 1
@@ -115,8 +152,8 @@ def _scan(
 def _keep(scratch: Scratch, count: int, rest: float, least: np.float32) -> int:
     """Drop the passages of a window that cannot reach the least score any more; return how many stay."""
     kept = 0
-    for index in range(count):
-        slot = scratch.slots[index]
+    for i in range(count):
+        slot = scratch.slots[i]
         if np.float32(scratch.sums[slot] + rest) < least:
             scratch.sums[slot] = 0.0
         else:
@@ -127,7 +164,7 @@ def _keep(scratch: Scratch, count: int, rest: float, least: np.float32) -> int:
 
 @njit(cache=True, nogil=True)
 def _add_to_found(
-    postings: Postings,
+    index: Index,
     span: tuple[int, int],
     first: int,
     table: NDArray[np.float32],
@@ -138,7 +175,7 @@ def _add_to_found(
 
     Few passages are looked up one by one; for many, the term's postings in the window (``span``) are read.
     """
-    passages, pairs, sums = postings.passages, postings.pairs, scratch.sums
+    passages, pairs, sums = index.passages, index.pairs, scratch.sums
     place, stop = span
     if stop - place <= _LOOKUP * count:
         for at in range(place, stop):
@@ -147,30 +184,25 @@ def _add_to_found(
             after = before + table[pairs[at]]
             sums[slot] = after if before > 0.0 else before
         return
-    for index in range(count):
-        slot = scratch.slots[index]
+    for i in range(count):
+        slot = scratch.slots[i]
         at = _first_at_least(passages, place, stop, first + slot)
         if at < stop and passages[at] == first + slot:
             sums[slot] += table[pairs[at]]
 
 
 @njit(cache=True, nogil=True)
-def _prepare(
-    terms: NDArray[np.int64],
-    weights: NDArray[np.float32],
-    offsets: NDArray[np.int64],
-    strongest: NDArray[np.float32],
-) -> Query:
+def _prepare(terms: NDArray[np.int64], weights: NDArray[np.float32], index: Index) -> Query:
     """Return the query with its terms in order of what they can add at most."""
     bounds = np.empty(len(terms), dtype=np.float64)
-    for index in range(len(terms)):
-        weight = weights[index]
-        bounds[index] = weight - weight / strongest[terms[index]]
+    for i in range(len(terms)):
+        weight = weights[i]
+        bounds[i] = weight - weight / index.strongest[terms[i]]
     order = np.argsort(-bounds, kind="mergesort")
     rest = np.zeros(len(terms) + 1, dtype=np.float64)
-    for index in range(len(terms) - 1, -1, -1):
-        rest[index] = (rest[index + 1] + bounds[order[index]]) * _SLACK
-    return Query(weights[order], offsets[terms[order]], offsets[terms[order] + 1], rest)
+    for i in range(len(terms) - 1, -1, -1):
+        rest[i] = (rest[i + 1] + bounds[order[i]]) * _SLACK
+    return Query(weights[order], index.offsets[terms[order]], index.offsets[terms[order] + 1], rest)
 
 
 @njit(cache=True, nogil=True)
@@ -178,7 +210,7 @@ def _window(
     query: Query,
     essential: int,
     window: tuple[int, int],
-    postings: Postings,
+    index: Index,
     scratch: Scratch,
     least: np.float32,
 ) -> int:
@@ -191,90 +223,167 @@ def _window(
     tables = scratch.tables
     for i in range(essential):
         span = (query.places[i], query.stops[i])
-        query.places[i], count = _scan(postings, span, window, tables[i], scratch, count)
+        query.places[i], count = _scan(index, span, window, tables[i], scratch, count)
     for i in range(essential, len(query.weights)):
         count = _keep(scratch, count, query.rest[i], least)
         if count == 0:
             break
-        place = _first_at_least(postings.passages, query.places[i], query.stops[i], window[0])
-        query.places[i] = _first_at_least(postings.passages, place, query.stops[i], window[1])
-        _add_to_found(postings, (place, query.places[i]), window[0], tables[i], scratch, count)
+        place = _first_at_least(index.passages, query.places[i], query.stops[i], window[0])
+        query.places[i] = _first_at_least(index.passages, place, query.stops[i], window[1])
+        _add_to_found(index, (place, query.places[i]), window[0], tables[i], scratch, count)
     return count
+
+
+@njit(cache=True, nogil=True)
+def select(
+    found: Found,
+    passages: NDArray[np.int32],
+    scores: NDArray[np.float32],
+    ranks: NDArray[np.int32],
+    least: np.float32,
+) -> int:
+    """Fill passages and scores with a heap of the best found that reach ``least``; return how many."""
+    size = 0
+    for i in range(found.state[COUNT]):
+        if found.scores[i] >= least:
+            size = push(scores, passages, ranks, size, found.scores[i], found.passages[i])
+    return size
+
+
+@njit(cache=True, nogil=True)
+def make_room(
+    found: Found,
+    passages: NDArray[np.int32],
+    scores: NDArray[np.float32],
+    ranks: NDArray[np.int32],
+    least: np.float32,
+    room: int,
+) -> None:
+    """Make room for so many: reduce what has been found to what may still be a hit."""
+    kept = 0
+    for i in range(found.state[COUNT]):
+        if found.scores[i] >= least:
+            found.passages[kept], found.scores[kept] = found.passages[i], found.scores[i]
+            kept += 1
+    found.state[COUNT] = kept
+    if kept + room > len(found.scores):
+        kept = select(found, passages, scores, ranks, least)
+        found.passages[:kept] = passages[:kept]
+        found.scores[:kept] = scores[:kept]
+        found.state[COUNT] = kept
+
+
+@njit(cache=True, nogil=True)
+def collect(
+    found: Found,
+    scratch: Scratch,
+    count: int,
+    first: int,
+    least: np.float32,
+    scale: float,
+) -> np.float32:
+    """Take a window's scores over; return the score that a later passage must reach.
+
+    Scores fall into buckets; once k are in the buckets above, lower buckets hold no hits, and the score to
+    reach is a bucket's lower edge.
+    """
+    sums, slots = scratch.sums, scratch.slots
+    number, bucket, above, k = found.state
+    for i in range(count):
+        slot = slots[i]
+        score = np.float32(sums[slot])
+        sums[slot] = 0.0
+        if score >= least:
+            found.passages[number] = first + slot
+            found.scores[number] = score
+            number += 1
+            own = int(score * scale)
+            found.buckets[own] += 1
+            above += own > bucket
+    while above >= k:
+        bucket += 1
+        above -= found.buckets[bucket]
+    found.state[COUNT], found.state[BUCKET], found.state[ABOVE] = number, bucket, above
+    return np.float32(bucket / scale * (1.0 - 1e-6))
 
 
 @njit(cache=True, nogil=True)
 def _search_one(
     query: Query,
-    postings: Postings,
-    factors: NDArray[np.float32],
-    hits: tuple[NDArray[np.int32], NDArray[np.float32]],
+    index: Index,
+    passages: NDArray[np.int32],
+    scores: NDArray[np.float32],
     scratch: Scratch,
     found: Found,
 ) -> int:
     """Fill one query's hits, best first; return their number."""
     for i in range(len(query.weights)):
         weight = query.weights[i]
-        for pair in range(len(factors)):
-            scratch.tables[i, pair] = weight - weight / factors[pair]
+        for pair in range(len(index.factors)):
+            scratch.tables[i, pair] = weight - weight / index.factors[pair]
     found.buckets[:] = 0
     found.state[:] = 0
-    found.state[3] = len(hits[0])
+    found.state[WANTED] = len(scores)
     scale = BUCKETS / (query.rest[0] * 1.001 + 1e-30)
     essential, least, first = len(query.weights), np.float32(0.0), 0
-    end = len(postings.ranks)
+    end = len(index.ranks)
     while first < end:
-        count = _window(query, essential, (first, first + WINDOW), postings, scratch, least)
-        if found.state[0] + count > len(found.scores):
-            make_room(found, hits, postings.ranks, least, WINDOW)
-        least = collect(found, (scratch.sums, scratch.slots), count, first, least, scale)
+        count = _window(query, essential, (first, first + WINDOW), index, scratch, least)
+        if found.state[COUNT] + count > len(found.scores):
+            make_room(found, passages, scores, index.ranks, least, WINDOW)
+        least = collect(found, scratch, count, first, least, scale)
+        # the last terms that together stay below the k-th best find nothing new any more
         while essential > 0 and np.float32(query.rest[essential - 1]) < least:
             essential -= 1
+        # windows in which no essential term stands are jumped over
         nearest = end
         for i in range(essential):
             if query.places[i] < query.stops[i]:
-                nearest = min(nearest, int(postings.passages[query.places[i]]))
+                nearest = min(nearest, int(index.passages[query.places[i]]))
         first = nearest if nearest == end else nearest // WINDOW * WINDOW
-    size = select(found, hits, postings.ranks, least)
-    unheap(hits[1], hits[0], postings.ranks, size)
+    size = select(found, passages, scores, index.ranks, least)
+    unheap(scores, passages, index.ranks, size)
     return size
 
 
 @njit(cache=True, nogil=True)
 def search(
-    queries: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]],
-    postings: Postings,
-    model: tuple[NDArray[np.float32], NDArray[np.float32]],
-    hits: tuple[NDArray[np.int32], NDArray[np.float32]],
-    span: tuple[int, int],
+    queries: Queries,
+    index: Index,
+    start: int,
+    stop: int,
+    passages: NDArray[np.int32],
+    scores: NDArray[np.float32],
     counts: NDArray[np.int64],
 ) -> None:
     """Search a slice of queries; each slice may run in its own thread.
 
     Args:
-        queries: offsets [Q + 1]; distinct term rows and their weights (repetitions times idf).
-        postings: the index.
-        model: factor of each pair, strongest factor of each term.
-        hits: passages [Q, k] and scores [Q, k], filled from the left, best first.
-        span: first and last (exclusive) query.
+        queries: all of them.
+        index: what is searched.
+        start: first query.
+        stop: last query (exclusive).
+        passages: [Q, k], filled from the left, best first.
+        scores: [Q, k], the same.
         counts: [Q] number of hits, filled.
     """
-    offsets, terms, weights = queries
+    offsets = queries.offsets
     longest = np.int64(0)
-    for q in range(span[0], span[1]):
+    for q in range(start, stop):
         longest = max(longest, offsets[q + 1] - offsets[q])
     scratch = Scratch(
         np.zeros(WINDOW, dtype=np.float64),
         np.empty(WINDOW + 1, dtype=np.int32),
-        np.empty((longest, len(model[0])), dtype=np.float32),
+        np.empty((longest, len(index.factors)), dtype=np.float32),
     )
-    room = max(_ROOM, 2 * hits[0].shape[1]) + WINDOW
+    room = max(_ROOM, 2 * scores.shape[1]) + WINDOW
     found = Found(
         np.empty(room, dtype=np.int32),
         np.empty(room, dtype=np.float32),
         np.empty(BUCKETS + 1, dtype=np.int32),
         np.empty(4, dtype=np.int64),
     )
-    for q in range(span[0], span[1]):
+    for q in range(start, stop):
         own = slice(offsets[q], offsets[q + 1])
-        query = _prepare(terms[own], weights[own], postings.offsets, model[1])
-        counts[q] = _search_one(query, postings, model[0], (hits[0][q], hits[1][q]), scratch, found)
+        query = _prepare(queries.terms[own], queries.weights[own], index)
+        counts[q] = _search_one(query, index, passages[q], scores[q], scratch, found)
