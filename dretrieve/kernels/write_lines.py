@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dretrieve.kernels.parse_lines import POWERS, SURE, product_error, quotient
 
-SPACE, NEWLINE, ZERO, MINUS, POINT = 32, 10, 48, 45, 46
+ZERO, MINUS, POINT = 48, 45, 46
 LONGEST_SCORE = 26  # of a double: sign, 17 digits, point, e-308, and ".0"
 AS_TEXT = 99  # instead of a decimal exponent
 

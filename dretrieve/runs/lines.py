@@ -16,8 +16,9 @@ score``) is a header; it says what three columns hold. Scores are doubles, as in
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from dretrieve.errors import DataError, PreconditionError, UsageError, quoted
@@ -105,11 +106,8 @@ def sniff(path: Path, form: str = "auto") -> Sniffed:
     """Return what the beginning of the file tells; arguments and errors as `dretrieve.runs.read.read_run`."""
     (form,) = forms_for([form], 1)
     blocks = read_blocks(path)
-    first = block = next(blocks, b"")
-    head, number = _first_line(first)
-    while not head and block:
-        block, before = next(blocks, b""), block.count(b"\n")
-        head, number = _first_line(block, number + before)
+    first = next(blocks, b"")
+    head, number = _first_line(chain([first], blocks))
     if not head:
         return Sniffed(first)
     if form not in FORMS and (form != "auto" or head[:1] in (b"{", b"[")):
@@ -120,20 +118,20 @@ def sniff(path: Path, form: str = "auto") -> Sniffed:
     if form == "auto" and known.columns == 3 and not titles:
         ranks = None if WHOLE.fullmatch(cells[2]) or parse_score(cells[2], path, number) == 1 else False
     tag = cells[5].decode() if known.name == "trec" and len(cells) > 5 and not titles else "dretrieve"
-    large = block is not first or len(first) >= SMALL or next(blocks, None) is not None
+    large = len(first) >= SMALL or number > first.count(b"\n") or next(blocks, None) is not None
     return Sniffed(first, known, ranks, tag, is_large=large)
 
 
-def _first_line(block: bytes, number: int = 1) -> tuple[bytes, int]:
-    """Return the first line with columns and its number, the block's first being ``number``; or b"", that."""
-    start, first = 0, number
-    while start < len(block):
-        stop = block.index(b"\n", start)
-        line = block[start:stop].strip(b" \t\r")
-        if line and not line.startswith(b"#"):
-            return line, number
-        start, number = stop + 1, number + 1
-    return b"", first
+def _first_line(blocks: Iterable[bytes]) -> tuple[bytes, int]:
+    """Return the first line with columns, b"" if there is none, and its number."""
+    number = 0
+    for block in blocks:
+        for line in block.split(b"\n")[:-1]:
+            number += 1
+            line = line.strip(b" \t\r")
+            if line and not line.startswith(b"#"):
+                return line, number
+    return b"", number
 
 
 def detect_form(line: bytes, path: Path, number: int) -> LineForm:

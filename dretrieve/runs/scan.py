@@ -6,7 +6,6 @@ makes a run of them; `dretrieve.runs.locate` lets nearly all go as soon as it ha
 
 from __future__ import annotations
 
-import mmap
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -20,13 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dretrieve.kernels.hits import find_repeated, rank_hits, sort_hits
-from dretrieve.kernels.interning import NEWLINE, Interned, empty_table, find_all, intern_all, with_room
+from dretrieve.kernels.interning import Interned, empty_table, find_all, intern_all, with_room
 from dretrieve.kernels.parse_lines import Scan, Shape, parse_lines, room_for
 from dretrieve.runs.build import Column, HashedIds, holds_ranks, score_of_ranks
 from dretrieve.runs.lines import (
     LineForm,
     Sniffed,
-    check_utf8,
     line_number,
     parse_line,
     parse_score,
@@ -34,7 +32,6 @@ from dretrieve.runs.lines import (
     repeated_hit,
 )
 from dretrieve.store.ids import IdTable
-from dretrieve.text.files import LONGEST_LINE, is_mappable, too_long
 from dretrieve.types import Run
 
 Kind = TypeVar("Kind", bound=np.generic)
@@ -77,7 +74,7 @@ class Scanner:
     form: LineForm
     wanted: Interned | None = None
 
-    def scan(self, block: memoryview | bytes, done: int, out: Scan) -> Part:
+    def scan(self, block: bytes, done: int, out: Scan) -> Part:
         """Return the part of a block that begins at byte ``done`` of the file, its columns in ``out``.
 
         Raises:
@@ -86,18 +83,17 @@ class Scanner:
         shape = Shape(self.form.columns, self.form.passage, self.form.score)
         rows, changes, unsure, fractions, bad = parse_lines(np.frombuffer(block, np.uint8), shape, out)
         while bad >= 0:
-            block = bytes(block)
             number = line_number(self.path, done + bad)
             if parse_line(block[bad : block.index(b"\n", bad)], self.form, self.path, number) is not None:
                 raise AssertionError(f"{self.path}, line {number}: refused by the compiled parser alone")
             block = block[:bad] + b"#" + block[bad + 1 :]  # a header: as good as a comment
             rows, changes, unsure, fractions, bad = parse_lines(np.frombuffer(block, np.uint8), shape, out)
         for row, start, stop in out.unsure[:unsure].tolist():
-            token = bytes(block[start:stop])
+            token = block[start:stop]
             out.scores[row] = value = float(token)
             if not isfinite(value):
                 parse_score(token, self.path, line_number(self.path, done + start))
-        query_ids = [bytes(block[start:stop]) for _, start, stop in out.changes[:changes].tolist()]
+        query_ids = [block[start:stop] for _, start, stop in out.changes[:changes].tolist()]
         bounds = np.append(out.changes[:changes, 0], rows)
         found = np.empty(0, np.int64)
         if self.wanted is not None:
@@ -130,13 +126,13 @@ class Scanner:
         Raises:
             DataError: as `scan`.
         """
-        is_plain, threads = is_mappable(self.path), _threads()
+        threads = _threads()
         waiting: deque[Future[Part]] = deque()
         spare: list[Scan] = []
         done = 0
         with ThreadPoolExecutor(threads) as pool:
             try:
-                for block in _mapped_blocks(self.path) if is_plain else read_blocks(self.path, BLOCK):
+                for block in read_blocks(self.path, BLOCK):
                     if len(waiting) >= 2 * threads:
                         part = waiting.popleft().result()
                         yield part
@@ -158,27 +154,6 @@ def _threads() -> int:
     if given.isdigit() and int(given) > 0:
         return int(given)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _mapped_blocks(path: Path) -> Iterator[memoryview | bytes]:
-    """Yield what `dretrieve.runs.lines.read_blocks` yields, without copying the file."""
-    if not path.stat().st_size:
-        return
-    with open(path, "rb") as file:
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # closed with its last block
-    view, start = memoryview(mapped), 0
-    while start < len(mapped):
-        stop = mapped.rfind(b"\n", start, start + BLOCK) + 1
-        stop = stop or mapped.find(b"\n", start + BLOCK) + 1 or len(mapped)
-        if stop - start > LONGEST_LINE:
-            raise too_long(path, line_number(path, start))
-        block: memoryview | bytes = view[start:stop]
-        if stop == len(mapped) and mapped[stop - 1] != NEWLINE:
-            block = bytes(block) + b"\n"
-        if np.frombuffer(block, np.uint8).max() > 127:
-            check_utf8(bytes(block), start, path)
-        yield block
-        start = stop
 
 
 def rank_and_find(

@@ -156,15 +156,6 @@ def open_bytes(path: Path) -> io.BufferedReader:
     return file
 
 
-def is_mappable(path: Path) -> bool:
-    """Return whether the stored bytes of the file are the lines that `open_bytes` gives."""
-    if is_stream(path):
-        return False
-    with open_bytes(path) as file:
-        as_stored = isinstance(file.raw, io.FileIO)
-        return as_stored and not file.peek(1).startswith(BYTE_ORDER_MARK)
-
-
 def _ends_in_cr(path: Path) -> bool:
     r"""Return whether the text has ``\r`` and no ``\n``, as far as one line may go."""
     seen = read = 0

@@ -144,7 +144,8 @@ def test_wanted_ids_are_found_with_their_places(path):
     assert found == [(997.0, 2), (850.0, 0)]
 
 
-def test_ranks_obey_the_scores_and_not_the_lines(path):
+def test_ranks_obey_the_scores_and_not_the_lines(path, monkeypatch):
+    monkeypatch.setattr("dretrieve.runs.scan.BLOCK", 1 << 16)
     lines = LINES.copy()
     lines[73] = "q10 Q0 d73 1 5000 t"
     path.write_bytes(("\n".join(lines) + "\n").encode())

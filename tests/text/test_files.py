@@ -25,7 +25,6 @@ from dretrieve.text import files, json_files
 from dretrieve.text.files import (
     exists,
     is_file,
-    is_mappable,
     open_bytes,
     read_lines,
     sha256_of,
@@ -207,7 +206,6 @@ def test_lines_that_end_in_cr_alone_are_lines(tmp_path: Path) -> None:
     path = tmp_path / "old"
     path.write_bytes(b"q1 Q0 d1 1 3.5 t\rq1 Q0 d2 2 2.5 t\r")
     assert list(read_lines(path)) == [(1, "q1 Q0 d1 1 3.5 t"), (2, "q1 Q0 d2 2 2.5 t")]
-    assert not is_mappable(path)
     path.write_bytes(gzip.compress(b"a\rb\rc"))
     assert [line for _, line in read_lines(path)] == ["a", "b", "c"]
     path.write_bytes(b"x" * (3 << 20) + b"\ry")
@@ -250,7 +248,6 @@ def test_a_pipe_is_read_once_and_kept() -> None:
     path = Path(f"/dev/fd/{handle}")
     assert exists(path)
     assert is_file(path)
-    assert not is_mappable(path)
     first, second = read_lines(path), read_lines(path)
     assert next(first) == next(second) == (1, "line 0")
     assert sum(1 for _ in first) == sum(1 for _ in second) == 49_999
