@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -68,37 +68,24 @@ class _Decompressor(Protocol):
     def decompress(self, data: bytes, /) -> bytes: ...
 
 
-class _Unpacked(io.RawIOBase):
-    """The decompressed bytes of all streams that a file holds; raises `Damaged` where the last one is cut."""
+def reader_of(blocks: Iterator[bytes], file: IO[bytes]) -> io.BufferedReader:
+    """Return the blocks as one file; closing it closes the file that they are made from."""
+    return io.BufferedReader(_Blocks(blocks, file), buffer_size=BUFFER)
 
-    def __init__(self, kind: str, file: IO[bytes], path: Path) -> None:
-        self._fresh, self._errors = _decompressor(kind, path)
-        self._kind, self._file, self._path = kind, file, path
-        self._stream, self._begun = self._fresh(), False
-        self._pending = memoryview(b"")
+
+class _Blocks(io.RawIOBase):
+    def __init__(self, blocks: Iterator[bytes], file: IO[bytes]) -> None:
+        self._blocks, self._file, self._pending = blocks, file, memoryview(b"")
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        while not len(self._pending):
-            rest = b""
-            if self._stream.eof:
-                rest = self._stream.unused_data
-                self._stream, self._begun = self._fresh(), False
-            data = rest or self._file.read(STEP)
-            if not data:
-                if self._begun:
-                    reason = "the compressed data end in the middle (cut download?); fetch the file again"
-                    raise Damaged(self._path, reason)
+        while not self._pending:
+            block = next(self._blocks, None)
+            if block is None:
                 return 0
-            data = data if self._begun else data.lstrip(b"\0")  # padding between streams
-            try:
-                self._pending = memoryview(self._stream.decompress(data) if data else b"")
-            except self._errors as error:
-                reason = f"the compressed data are damaged ({self._kind}: {error}); fetch the file again"
-                raise Damaged(self._path, reason) from error
-            self._begun = self._begun or bool(data)
+            self._pending = memoryview(block)
         count = min(len(buffer), len(self._pending))
         buffer[:count] = self._pending[:count]
         self._pending = self._pending[count:]
@@ -107,6 +94,27 @@ class _Unpacked(io.RawIOBase):
     def close(self) -> None:
         self._file.close()
         super().close()
+
+
+def _decompressed(kind: str, file: IO[bytes], path: Path) -> Iterator[bytes]:
+    """Yield the decompressed bytes of all streams that a file holds."""
+    fresh, errors = _decompressor(kind, path)
+    stream, begun, rest = fresh(), False, b""
+    while data := rest or file.read(STEP):
+        data, rest = data if begun else data.lstrip(b"\0"), b""  # padding between streams
+        if not data:
+            continue
+        try:
+            block = stream.decompress(data)
+        except errors as error:
+            reason = f"the compressed data are damaged ({kind}: {error}); fetch the file again"
+            raise Damaged(path, reason) from error
+        begun = not stream.eof
+        if stream.eof:
+            rest, stream = stream.unused_data, fresh()
+        yield block
+    if begun:
+        raise Damaged(path, "the compressed data end in the middle (cut download?); fetch the file again")
 
 
 def _decompressor(kind: str, path: Path) -> tuple[Callable[[], _Decompressor], tuple[type[Exception], ...]]:
@@ -143,7 +151,7 @@ def unpacked(file: io.BufferedReader, path: Path) -> io.BufferedReader:
         head = file.peek(1)
         kind = next((name for name, magic in COMPRESSED if magic.match(head)), None)
         if kind is not None:
-            file = io.BufferedReader(_Unpacked(kind, file, path), buffer_size=BUFFER)
+            file = reader_of(_decompressed(kind, file, path), file)
             head = file.peek(1)
             if any(magic.match(head) for _, magic in COMPRESSED):
                 raise DataError(f"{path} is compressed twice; decompress it once")

@@ -21,10 +21,10 @@ from contextlib import ExitStack
 from functools import partial
 from hashlib import file_digest
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from dretrieve.errors import DataError, PreconditionError, UsageError
-from dretrieve.text.compression import BUFFER, Damaged, unpacked
+from dretrieve.text.compression import BUFFER, Damaged, reader_of, unpacked
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 LONGEST_LINE = 1 << 28  # bytes
@@ -152,7 +152,8 @@ def open_bytes(path: Path) -> io.BufferedReader:
     """
     file = unpacked(open_stored(path), path)
     if b"\n" not in (head := file.peek(1)) and head and _ends_in_cr(path):
-        return io.BufferedReader(_CrLines(file), buffer_size=BUFFER)
+        blocks = (block.replace(b"\r", b"\n") for block in iter(partial(file.read, BUFFER), b""))
+        return reader_of(blocks, file)
     return file
 
 
@@ -165,25 +166,6 @@ def _ends_in_cr(path: Path) -> bool:
                 return False
             seen, read = seen + block.count(b"\r"), read + len(block)
     return seen > 0
-
-
-class _CrLines(io.RawIOBase):
-    r"""The bytes of a file with ``\n`` for ``\r``."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._file.read(len(buffer)).replace(b"\r", b"\n")
-        buffer[: len(data)] = data
-        return len(data)
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
 
 
 def read_pieces(path: Path, most: int) -> Iterator[tuple[int, bytes]]:
