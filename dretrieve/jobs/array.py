@@ -344,13 +344,12 @@ def rows_of(stage: str, values: Mapping[str, Any]) -> tuple[int, str] | None:
         values: its parameters by name; ``corpus`` or ``queries`` names a collection.
     """
     from dretrieve.text.collection import Collection
-    from dretrieve.text.corpus_spec import parse_corpus
 
     if stage != "encode":
         return None
     corpus, queries = values.get("corpus"), values.get("queries")
     if corpus:
-        texts: Texts = Collection.open(parse_corpus(corpus), "corpus").corpus()
+        texts: Texts = Collection.open(corpus, "corpus").corpus()
     else:
         texts = Collection.open(str(queries), "queries").queries()
     return len(texts), texts.sha256

@@ -29,7 +29,6 @@ from dretrieve.store.shards import Shard, array_tasks, parse_shard, shard_rows
 from dretrieve.store.stage import Planned, Standing, planned
 from dretrieve.store.state import recorded_state
 from dretrieve.text.collection import Collection
-from dretrieve.text.corpus_spec import parse_corpus
 from dretrieve.tokens.tokenizer import SideTokenizer
 from dretrieve.types import Engine, Progress, Side, Silent, Texts
 
@@ -222,9 +221,7 @@ def _resolved(config: EncodeConfig, progress: Progress) -> _Work:
     if note:
         progress.note(f"{config.model}: {note}")
     choices = check_choices(card, config.settings)
-    collection = (
-        Collection.open(spec, "queries") if side == "query" else Collection.open(parse_corpus(spec), "corpus")
-    )
+    collection = Collection.open(spec, "queries") if side == "query" else Collection.open(spec, "corpus")
     texts: Texts = (
         collection.corpus(progress, hashed=config.shard is None, full=config.verify)
         if side == "passage"

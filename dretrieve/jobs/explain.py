@@ -23,7 +23,6 @@ from dretrieve.store.card import CARD, Choice, ModelCard
 from dretrieve.store.manifest import manifest_path
 from dretrieve.store.seeds import generator
 from dretrieve.text.collection import Collection
-from dretrieve.text.corpus_spec import parse_corpus
 from dretrieve.types import Progress, Record, Side, Silent, Texts
 
 MADE_BY = "dretrieve explain"
@@ -154,7 +153,7 @@ def _nothing(model: str, why: str) -> UsageError:
 
 def _samples(config: ExplainConfig, progress: Progress) -> dict[Side, Sample]:
     """Return the texts to read, drawn by the seed, queries first."""
-    corpus = Collection.open(parse_corpus(config.corpus), "corpus")
+    corpus = Collection.open(config.corpus, "corpus")
     samples: dict[Side, Sample] = {}
     if config.queries is not None:
         samples["query"] = _sample(config, "query", Collection.open(config.queries, "queries").queries())

@@ -80,12 +80,9 @@ def _over_embeddings(config: IndexConfig, progress: Progress, signals: Signals) 
 def _over_corpus(config: IndexConfig, progress: Progress, signals: Signals) -> Manifest | Planned:
     from dretrieve.bm25.backends import build_words, plan_words
     from dretrieve.text.collection import Collection
-    from dretrieve.text.corpus_spec import parse_corpus
 
     assert config.corpus is not None
-    texts = Collection.open(parse_corpus(config.corpus), "corpus").corpus(
-        progress, hashed=True, full=config.verify
-    )
+    texts = Collection.open(config.corpus, "corpus").corpus(progress, hashed=True, full=config.verify)
     stage = plan_words(texts, config.output, config.settings, force=config.force)
     if config.dry_run:
         return stage.planned(f"would index {len(texts):,} passages", {"passages": len(texts)})

@@ -13,7 +13,6 @@ from dretrieve.store.manifest import manifest_path
 from dretrieve.store.stage import open_artefact
 from dretrieve.store.text_store import TextStore
 from dretrieve.text.collection import Collection, parse_spec
-from dretrieve.text.corpus_spec import parse_corpus
 from dretrieve.text.files import is_file, is_stream, sha256_of
 from dretrieve.text.queries import QuerySet
 from dretrieve.types import Progress
@@ -65,9 +64,7 @@ def open_corpus(corpus: str | None, questions: str, progress: Progress) -> TextS
     Raises:
         UsageError: it has none.
     """
-    collection = (
-        Collection.open(parse_corpus(corpus), "corpus") if corpus else Collection.open(questions, "queries")
-    )
+    collection = Collection.open(corpus, "corpus") if corpus else Collection.open(questions, "queries")
     if collection.files.corpus is None:
         raise UsageError(f"{collection.path} has no passages; name those that were searched: --corpus DIR")
     return collection.corpus(progress)

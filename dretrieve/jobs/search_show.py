@@ -12,7 +12,6 @@ from dretrieve.jobs.search_queries import recorded_collection
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.text_store import TextStore
 from dretrieve.text.collection import Collection
-from dretrieve.text.corpus_spec import parse_corpus
 from dretrieve.types import Run
 
 PASSAGES = 3
@@ -88,7 +87,7 @@ def passage_texts(corpus: str | None, embeddings: Embeddings) -> TextStore:
     Raises:
         PreconditionError: they are not found.
     """
-    spec = parse_corpus(corpus) if corpus else recorded_collection(embeddings)
+    spec = corpus or recorded_collection(embeddings)
     if spec is None:
         raise PreconditionError(
             f"--show needs the passages' texts, and the collection that {embeddings.folder} names is not "

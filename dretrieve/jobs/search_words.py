@@ -16,7 +16,6 @@ from dretrieve.runs.read import read_run
 from dretrieve.store.interrupt import Signals
 from dretrieve.store.stage import Planned
 from dretrieve.text.collection import Collection
-from dretrieve.text.corpus_spec import parse_corpus
 from dretrieve.types import Progress, Run
 
 QUERIES_AT_ONCE = 256
@@ -69,7 +68,7 @@ def _shown(config: SearchConfig, found: Run | None) -> tuple[Example, ...]:
     if config.show < 1 or found is None or config.queries is None:
         return ()
     passages = (
-        Collection.open(parse_corpus(config.corpus), "corpus")
+        Collection.open(config.corpus, "corpus")
         if config.corpus
         else Collection.open(config.queries, "queries")
     ).corpus()

@@ -121,9 +121,14 @@ class Collection:
         Raises:
             PreconditionError: it does not exist.
             DataError: it is no collection.
-            UsageError: it has no such split; the message lists those it has.
+            UsageError: it has no such split, the message lists those it has; a split is named where passages
+                are wanted, of which there are none.
         """
         path, split = parse_spec(spec)
+        if side == "corpus" and split is not None:
+            raise UsageError(
+                f"--corpus {spec}: passages have no splits, all of them are taken; write --corpus {path}"
+            )
         collection = cls(path, split, side, topic_field)
         if split is not None and split not in collection.files.qrels and split not in collection.splits:
             raise collection.unknown_split(split)

@@ -247,3 +247,16 @@ def test_a_cache_that_cannot_be_written_is_named_with_its_cure(tmp_path: Path, m
     ) as caught:
         Collection(tmp_path / "corpus.jsonl").corpus()
     assert "--output" not in str(caught.value)
+
+
+@pytest.mark.parametrize("split", ["test", "no-such-split"])
+def test_a_split_of_passages_is_refused_with_what_to_type(tiny_collection, split):
+    with pytest.raises(UsageError, match="passages have no splits, all of them are taken; write") as found:
+        Collection.open(f"{tiny_collection}:{split}", "corpus")
+    assert str(found.value).endswith(f"write --corpus {tiny_collection}")
+
+
+def test_a_colon_in_a_name_is_no_split(tiny_collection, tmp_path):
+    (tmp_path / "a:test").symlink_to(tiny_collection)
+    (tmp_path / "a").symlink_to(tiny_collection)
+    assert Collection.open(str(tmp_path / "a:test"), "corpus").path == tmp_path / "a:test"
