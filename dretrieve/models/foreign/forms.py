@@ -37,6 +37,7 @@ class Form:
 FORMS: dict[str, Form] = {
     "dpr": Form("dpr", "facebookresearch/DPR, an encoder for each side"),
     "taser": Form("taser", "microsoft/taser, one encoder with fixed experts"),
+    "sb-moe": Form("sb_moe", "FaySokli/SB-MoE, one encoder and a block of experts"),
 }
 
 
