@@ -13,8 +13,7 @@ from typing import Any
 from dretrieve.errors import DataError, UsageError
 from dretrieve.jobs.inputs import run_fingerprint
 from dretrieve.metrics.answers import Answers
-from dretrieve.mining.examples import Examples
-from dretrieve.mining.negatives import FILTERS, SAMPLINGS, Miner, MiningOptions
+from dretrieve.mining.negatives import FILTERS, SAMPLINGS, Examples, Miner, MiningOptions
 from dretrieve.runs.lines import forms_for
 from dretrieve.runs.read import read_run, refuse_ranks
 from dretrieve.store.fingerprint import sha256_file

@@ -1,4 +1,4 @@
-"""Hard negatives of one query: the hits that are near, and are not answers after all.
+"""Hard negatives out of a run: the hits that are near, and are not answers after all.
 
 A hit is dropped by the first filter that it meets, in this order: rank window, positives, copies of a
 positive's text, margins, answers. What stays is sampled with a seed folded from the query's id, so that
@@ -8,16 +8,28 @@ neither the order of queries nor shards change a query's negatives.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from dretrieve.store.seeds import generator
-from dretrieve.types import Record
+from dretrieve.store.shards import Shard
+from dretrieve.text.examples import Example
+from dretrieve.text.queries import QuerySet
+from dretrieve.types import Record, Run
 
 Sampling = Literal["random", "top"]
 SAMPLINGS: tuple[Sampling, ...] = ("random", "top")
 FILTERS = ("rank_window", "positive", "copy_of_positive", "margin", "answer")
+COUNTS = (
+    "queries",
+    "queries_without_positives",
+    "queries_without_hits",
+    "examples",
+    "examples_without_negatives",
+    "negatives",
+    *(f"dropped_{kind}" for kind in FILTERS),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,43 +85,26 @@ class Miner:
 
     def mine(self, query_id: str, hits: Sequence[tuple[str, float]], positives: Sequence[str]) -> Mined:
         """Return the negatives among ``hits`` (best first, all of the query's) given its positives."""
-        dropped: Counter[str] = Counter(dict.fromkeys(FILTERS, 0))
         first, depth = self.options.first_rank, self.options.depth
         window = hits[first - 1 : depth]
-        dropped["rank_window"] = len(hits) - len(window)
+        dropped = Counter(dict.fromkeys(FILTERS, 0) | {"rank_window": len(hits) - len(window)})
         known = set(positives)
         copies = {same_text_key(self.passage(passage_id)) for passage_id in positives}
         limit = self._limit(hits, known)
         kept: list[tuple[str, float]] = []
         for passage_id, score in window:
-            reason = self._reason(query_id, passage_id, score, known, copies, limit)
-            if reason is None:
-                kept.append((passage_id, score))
+            if passage_id in known:
+                dropped["positive"] += 1
+            elif same_text_key(record := self.passage(passage_id)) in copies:
+                dropped["copy_of_positive"] += 1
+            elif score > limit:
+                dropped["margin"] += 1
+            elif self.holds_answer is not None and self.holds_answer(query_id, record):
+                dropped["answer"] += 1
             else:
-                dropped[reason] += 1
+                kept.append((passage_id, score))
         chosen = self._sample(query_id, kept)
         return Mined(tuple(hit for hit, _ in chosen), tuple(score for _, score in chosen), dropped)
-
-    def _reason(
-        self,
-        query_id: str,
-        passage_id: str,
-        score: float,
-        known: set[str],
-        copies: set[str],
-        limit: float,
-    ) -> str | None:
-        """Return the filter that drops the hit, None when it stays."""
-        if passage_id in known:
-            return "positive"
-        record = self.passage(passage_id)
-        if same_text_key(record) in copies:
-            return "copy_of_positive"
-        if score > limit:
-            return "margin"
-        if self.holds_answer is not None and self.holds_answer(query_id, record):
-            return "answer"
-        return None
 
     def _limit(self, hits: Sequence[tuple[str, float]], known: set[str]) -> float:
         """Return the highest score that the margins allow.
@@ -134,3 +129,43 @@ class Miner:
             return kept[:number]
         rows = generator(self.options.seed, "negatives", query_id).choice(len(kept), number, replace=False)
         return [kept[row] for row in sorted(rows.tolist())]
+
+
+class Examples:
+    """Iterates over the examples of a shard's queries; ``counts`` is complete after the last.
+
+    A query without positives gives no example. One whose hits were all dropped gives an example without
+    negatives, which still trains with the batch's other passages.
+    """
+
+    def __init__(
+        self,
+        miner: Miner,
+        queries: QuerySet,
+        positives: Mapping[str, Sequence[str]],
+        run: Run,
+        shard: Shard,
+    ) -> None:
+        self.counts: Counter[str] = Counter(dict.fromkeys(COUNTS, 0))
+        self._miner, self._queries, self._positives = miner, queries, positives
+        self._run, self._shard = run, shard
+        self._rows = {query_id: row for row, query_id in enumerate(run.query_ids)}
+
+    def __iter__(self) -> Iterator[Example]:
+        for row in range(self._shard.start, self._shard.stop):
+            query = self._queries[row]
+            self.counts["queries"] += 1
+            positives = self._positives.get(query.id)
+            if not positives:
+                self.counts["queries_without_positives"] += 1
+                continue
+            place = self._rows.get(query.id)
+            hits = list(self._run.hits(place)) if place is not None else []
+            self.counts["queries_without_hits"] += not hits
+            mined = self._miner.mine(query.id, hits, positives)
+            self.counts["examples"] += 1
+            self.counts["examples_without_negatives"] += not mined.negatives
+            self.counts["negatives"] += len(mined.negatives)
+            self.counts.update({f"dropped_{kind}": number for kind, number in mined.dropped.items()})
+            scores = None if self._run.by_rank else mined.scores
+            yield Example(query.id, query.text, tuple(positives), mined.negatives, None, scores)

@@ -32,7 +32,6 @@ from dretrieve.text.forms import detect
 from dretrieve.types import Progress
 
 EXAMPLES = "examples.jsonl"
-Found = tuple[list[Example], TextStore, str, Path]  # with the fingerprint, and the file that messages name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +77,7 @@ class ExampleSet:
         examples: those with a positive, in file order.
         corpus: the passages.
         fingerprint: of the examples and their passages.
-        without_positives: queries left out.
+        source: the file that messages name.
         taught: whether every example has a teacher's scores, to learn from.
         columns: the examples' fields that the method reads.
     """
@@ -87,7 +86,7 @@ class ExampleSet:
     examples: Sequence[Example]
     corpus: TextStore
     fingerprint: str
-    without_positives: int
+    source: Path
     taught: bool = False
     columns: Sequence[str] = ()
 
@@ -145,13 +144,13 @@ def open_set(
             f"{quote(str(spec.path))}{beside} --output DIR, then --data DIR:train"
         )
     found = (_from_examples if role == "examples" else _from_split)(spec, word, progress)
-    examples, corpus, fingerprint, source = found
-    usable = [example for example in examples if example.positive_document_ids]
+    source, fingerprint = found.source, found.fingerprint
+    usable = [example for example in found.examples if example.positive_document_ids]
     if not usable:
         raise DataError(
             f"{word} has no query with a positive (a grade above 0); training needs a passage for every query"
         )
-    dropped = len(examples) - len(usable)
+    dropped = len(found.examples) - len(usable)
     if dropped:
         progress.note(f"{spec.name}: {dropped:,} queries without a positive are left out")
     if taught:
@@ -167,15 +166,7 @@ def open_set(
         usable = [_with_fields(example, spec, source) for example in usable]
         read = [[example.fields.get(name) for name in columns] for example in usable]
         fingerprint = f"{fingerprint}:{sha256_bytes(canonical_json([list(columns), read]))}"
-    return ExampleSet(
-        spec=spec,
-        examples=usable,
-        corpus=corpus,
-        fingerprint=fingerprint,
-        without_positives=dropped,
-        taught=taught,
-        columns=columns,
-    )
+    return replace(found, examples=usable, fingerprint=fingerprint, taught=taught, columns=columns)
 
 
 def _with_fields(example: Example, spec: DataSpec, source: Path) -> Example:
@@ -216,7 +207,7 @@ def _check_taught(examples: Sequence[Example], source: Path) -> None:
     )
 
 
-def _from_split(spec: DataSpec, word: str, progress: Progress) -> Found:
+def _from_split(spec: DataSpec, word: str, progress: Progress) -> ExampleSet:
     if spec.corpus and not Path(spec.path).exists():
         raise PreconditionError(
             f"--data {word} does not exist; make it with `dretrieve mine-negatives`, or correct the path"
@@ -241,26 +232,19 @@ def _from_split(spec: DataSpec, word: str, progress: Progress) -> Found:
     if lost:
         progress.note(f"{spec.name}: {lost:,} judged passages are not in the collection and are left out")
     fingerprint = f"{corpus.sha256}:{queries.sha256}:{sha256_of(collection.qrels_file())}"
+    source = collection.path
     own = find_file(collection.path, EXAMPLES) if collection.path.is_dir() else None
-    if own is None:
-        return examples, corpus, fingerprint, collection.path
-    hard = _by_query(own)
+    hard: dict[str, list[Example]] = {}
+    for example in read_examples(own) if own is not None else ():
+        hard.setdefault(example.query_id, []).append(example)
     brought = sum(example.query_id in hard for example in examples)
-    if not brought:
-        return examples, corpus, fingerprint, collection.path
-    progress.note(
-        f"{spec.name}: {own.name} brings hard negatives for {brought:,} of {len(examples):,} queries"
-    )
-    examples = [_with_hard(example, hard.get(example.query_id, [])) for example in examples]
-    return examples, corpus, f"{fingerprint}:{sha256_of(own)}", own
-
-
-def _by_query(path: Path) -> dict[str, list[Example]]:
-    """Return the examples of a file by query."""
-    found: dict[str, list[Example]] = {}
-    for example in read_examples(path):
-        found.setdefault(example.query_id, []).append(example)
-    return found
+    if own is not None and brought:
+        progress.note(
+            f"{spec.name}: {own.name} brings hard negatives for {brought:,} of {len(examples):,} queries"
+        )
+        examples = [_with_hard(example, hard.get(example.query_id, [])) for example in examples]
+        fingerprint, source = f"{fingerprint}:{sha256_of(own)}", own
+    return ExampleSet(spec=spec, examples=examples, corpus=corpus, fingerprint=fingerprint, source=source)
 
 
 def _with_hard(example: Example, hard: Sequence[Example]) -> Example:
@@ -283,7 +267,7 @@ def _with_hard(example: Example, hard: Sequence[Example]) -> Example:
     )
 
 
-def _from_examples(spec: DataSpec, word: str, progress: Progress) -> Found:
+def _from_examples(spec: DataSpec, word: str, progress: Progress) -> ExampleSet:
     path = Path(spec.path)
     if spec.split:
         raise UsageError(f"--data {spec.path}: split= belongs to a collection; examples are one set")
@@ -315,4 +299,6 @@ def _from_examples(spec: DataSpec, word: str, progress: Progress) -> Found:
             f"({described['sha256'][:12]}), {place} is another one ({corpus.sha256[:12]}); give the "
             "collection of the examples, or mine again"
         )
-    return list(read_examples(path)), corpus, f"{corpus.sha256}:{sha256_of(path)}", path
+    fingerprint = f"{corpus.sha256}:{sha256_of(path)}"
+    examples = list(read_examples(path))
+    return ExampleSet(spec=spec, examples=examples, corpus=corpus, fingerprint=fingerprint, source=path)

@@ -55,8 +55,8 @@ class Surroundings:
         checkpoints: where state goes and comes from.
         dev: the measure on dev, higher is better; None chooses the last weights.
         dev_name: for the log.
-        trackers: get every point of the curve.
-        progress: for the user.
+        trackers: get every point of the curve; none but in the first process.
+        progress: for the user; silent but in the first process.
         signals: looked at after every step.
         deadline: the value of ``time.monotonic()`` after which no further step begins; None is no limit.
             One step is always done, so that a call that comes late still gets on.
@@ -111,7 +111,7 @@ class Loop:
         if found is not None:
             self._state, restored = found.state, dict(found.optimizer)
             self._load(found.model, self._around.checkpoints.folder)
-            self._note(f"resuming after step {self._state.total:,}")
+            self._around.progress.note(f"resuming after step {self._state.total:,}")
         elif self._around.dev is not None:
             self._look(before=True)
         for index in range(self._state.phase, len(self._phases)):
@@ -119,6 +119,8 @@ class Loop:
             restored = {}
             self._state.phase, self._state.step, self._state.stopped = index + 1, 0, False
             self._state.worse = 0
+            if index + 1 < len(self._phases):  # weights of this phase are not the model: the last one's are
+                self._state.best = None
         if self._around.dev is not None and self._state.best is not None:
             self._load(load_file(self._best_file), self._best_file)
         self._method.eval()
@@ -167,7 +169,9 @@ class Loop:
             self._look()
             state.stopped = rhythm.patience > 0 and state.worse >= rhythm.patience
             if state.stopped:
-                self._note(f"no better {self._around.dev_name} in {state.worse} looks: the phase ends here")
+                self._around.progress.note(
+                    f"no better {self._around.dev_name} in {state.worse} looks: the phase ends here"
+                )
         received = self._around.processes.any(self._around.signals.received is not None)
         late = self._is_late() and not self._is_over(plan)
         if received or late or last or state.stopped or _due(state.step, rhythm.save_steps):
@@ -202,7 +206,7 @@ class Loop:
         point |= {name: float(part) for name, part in value.parts.items()}
         state.curve.append(point)
         state.window = []
-        self._note(
+        self._around.progress.note(
             f"step {state.total:,}: loss {loss:.4f}, rate {rate:.2e}, "
             f"{clock.examples / seconds:,.1f} examples/s, data wait {100 * clock.waited / seconds:.1f} %"
         )
@@ -218,7 +222,7 @@ class Loop:
         self._method.train()
         state.curve.append({"step": state.total, "dev": value})
         self._track({"dev": value})
-        self._note(f"step {state.total:,}: dev {self._around.dev_name} {value:.4f}")
+        self._around.progress.note(f"step {state.total:,}: dev {self._around.dev_name} {value:.4f}")
         if before:
             return
         if state.best is None or value > state.best:
@@ -267,12 +271,8 @@ class Loop:
         )
 
     def _track(self, values: dict[str, float]) -> None:
-        for tracker in self._around.trackers if self._around.processes.first else ():
+        for tracker in self._around.trackers:
             tracker.log(self._state.total, values)
-
-    def _note(self, text: str) -> None:
-        if self._around.processes.first:
-            self._around.progress.note(text)
 
 
 def _due(step: int, every: int) -> bool:

@@ -6,58 +6,20 @@ Each tracker is a library that the user installed; it is imported when it is ask
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from dretrieve.errors import PreconditionError, UsageError
 
 
-class Tracker(Protocol):
-    """Takes numbers by name at a step."""
+@dataclass(frozen=True, slots=True)
+class Tracker:
+    """``log`` takes numbers by name at a step, ``close`` flushes."""
 
-    def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Record them."""
-        ...
-
-    def close(self) -> None:
-        """Flush."""
-        ...
-
-
-class TensorBoard:
-    """Event files in ``<output>/tensorboard``."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        module = _library("torch.utils.tensorboard", "tensorboard")
-        self._writer: Any = module.SummaryWriter(str(folder / "tensorboard"))
-
-    def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Record them."""
-        for key, value in values.items():
-            self._writer.add_scalar(key, value, step)
-
-    def close(self) -> None:
-        """Flush."""
-        self._writer.close()
-
-
-class WeightsAndBiases:
-    """A run named after the output folder, in the project and mode that wandb's own variables say."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        self._run: Any = _library("wandb", "wandb").init(name=name, dir=str(folder), resume="allow", id=name)
-
-    def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Record them."""
-        self._run.log(dict(values), step=step)
-
-    def close(self) -> None:
-        """Flush."""
-        self._run.finish()
-
-
-TRACKERS: dict[str, Callable[[Path, str], Tracker]] = {"tensorboard": TensorBoard, "wandb": WeightsAndBiases}
+    log: Callable[[int, Mapping[str, float]], None]
+    close: Callable[[], None]
 
 
 def open_trackers(names: Sequence[str], folder: Path) -> list[Tracker]:
@@ -71,7 +33,24 @@ def open_trackers(names: Sequence[str], folder: Path) -> list[Tracker]:
     for name in wanted:
         if name not in TRACKERS:
             raise UsageError(f"--report-to {name} is unknown; choose from {', '.join(TRACKERS)} or none")
-    return [TRACKERS[name](folder, folder.name) for name in wanted]
+    return [TRACKERS[name](folder) for name in wanted]
+
+
+def _tensorboard(folder: Path) -> Tracker:
+    """Write event files in ``<output>/tensorboard``."""
+    writer = _library("torch.utils.tensorboard", "tensorboard").SummaryWriter(str(folder / "tensorboard"))
+
+    def log(step: int, values: Mapping[str, float]) -> None:
+        for key, value in values.items():
+            writer.add_scalar(key, value, step)
+
+    return Tracker(log, writer.close)
+
+
+def _wandb(folder: Path) -> Tracker:
+    """Begin a run named after the output folder, in the project and mode that wandb's own variables say."""
+    run = _library("wandb", "wandb").init(name=folder.name, dir=str(folder), resume="allow", id=folder.name)
+    return Tracker(lambda step, values: run.log(dict(values), step=step), run.finish)
 
 
 def _library(module: str, package: str) -> Any:
@@ -82,3 +61,6 @@ def _library(module: str, package: str) -> Any:
             f"--report-to {package} needs the package {package}, which is not installed; "
             f"pip install {package}, or leave the option out"
         ) from error
+
+
+TRACKERS: dict[str, Callable[[Path], Tracker]] = {"tensorboard": _tensorboard, "wandb": _wandb}

@@ -44,6 +44,20 @@ def test_the_best_on_dev_is_chosen_not_the_last(toys, tmp_path):
     assert not method.training
 
 
+def test_weights_of_an_earlier_phase_are_never_chosen(toys, tmp_path):
+    class TwoPhases(toys.Packed):
+        def phases(self):
+            return toys.Phase(name="first"), toys.Phase(name="second")
+
+    values = iter([0.1, 0.9, 0.8, 0.2, 0.3])
+    run = toys.ToyRun(
+        tmp_path, method=lambda: TwoPhases.build(toys.ToyConfig(), ""), steps=(8, 8), rate=(0.01, 0.01)
+    )
+    run.dev = lambda method: next(values)
+    _, state, _ = run.go()
+    assert (state.best, state.best_step) == (0.3, 16)
+
+
 def test_patience_ends_the_phase(toys, tmp_path):
     values = iter([0.1, 0.5, 0.4, 0.3, 0.6, 0.6, 0.6])
     run = toys.ToyRun(tmp_path, dev=lambda method: next(values), steps=24, rhythm=rhythm(patience=2))
