@@ -19,7 +19,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from dretrieve.encoding.numerics import resolve_precision
 from dretrieve.errors import PreconditionError
 
 State = Literal["ok", "missing", "absent", "note"]
@@ -233,6 +232,8 @@ def look_at_torch() -> Iterator[Finding]:
     if find_spec("torch") is None:
         return
     import torch
+
+    from dretrieve.encoding.numerics import resolve_precision
 
     checks = {
         "AMX": getattr(torch.cpu, "_is_amx_tile_supported", None),

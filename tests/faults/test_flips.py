@@ -72,7 +72,7 @@ def work(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
     model = str(folder / "plain")
     encode.run(encode.EncodeConfig(model=model, corpus=str(data), output=folder / "vectors"))
     index.run(index.IndexConfig(type="flat", embeddings=folder / "vectors", output=folder / "flat"))
-    index.run(index.IndexConfig(type="bm25", corpus=data, output=folder / "bm25"))
+    index.run(index.IndexConfig(type="bm25", corpus=str(data), output=folder / "bm25"))
     run = folder / "run.trec"
     search.run(search.SearchConfig(index=folder / "bm25", queries=f"{data}:test", output=run, hits=10))
     mine_negatives.run(
@@ -142,7 +142,7 @@ def test_a_large_text_store_is_hashed_where_all_of_it_is_read(work: Path, monkey
     assert problems(data, full=False) == []
     assert len(problems(data)) == 1
     for again in (
-        index.IndexConfig(type="bm25", corpus=data, output=work / "again"),
+        index.IndexConfig(type="bm25", corpus=str(data), output=work / "again"),
         encode.EncodeConfig(model=str(work / "plain"), corpus=str(data), output=work / "again-encoded"),
     ):
         (index if isinstance(again, index.IndexConfig) else encode).run(again)
