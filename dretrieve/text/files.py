@@ -210,12 +210,15 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def first_line(path: Path) -> str:
-    """Return the first line that is not blank, without white space around it.
+    """Return the first line that is not blank; of a JSON array the bracket alone, for it may have any length.
 
     Raises:
         DataError: there is none; as `read_lines`.
     """
-    line = next((line.strip() for _, line in read_lines(path) if line.strip()), None)
+    start = next((piece.lstrip() for _, piece in read_pieces(path, BUFFER) if not piece.isspace()), b"")
+    if start.startswith(b"["):
+        return "["
+    line = next((line for _, line in read_lines(path) if line.strip()), None)
     if line is None:
         raise DataError(f"{path} is empty; write it again, or name the file that holds the records")
     return line

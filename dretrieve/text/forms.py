@@ -198,6 +198,6 @@ def headerless(path: Path, side: Side) -> list[str]:
     """Return what the columns of a file without header are taken for; none for other forms."""
     if path.is_dir():
         return []
-    line = next((line for _, line in read_lines(path) if line), "")
-    is_other = line.lstrip()[:1] in ("{", "[", "") or is_markup(line) or header_of(line, side)
+    line = first_line(path)
+    is_other = line.lstrip()[0] in "{[" or is_markup(line) or header_of(line, side)
     return [] if is_other else bare_columns(line, side) or []

@@ -192,8 +192,8 @@ def read_objects(path: Path, *, split: bool = True) -> Iterator[tuple[int, dict[
         path: the file.
         split: give each of the objects by id for itself, with its ``id``.
     """
-    head = first_line(path)
-    if head.startswith("["):
+    head = first_line(path).strip()
+    if head == "[":
         for number, value in read_json_array(path):
             if not isinstance(value, dict):
                 raise DataError.at(path, number, f"expected an array of objects, found {json_type(value)}")

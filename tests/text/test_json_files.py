@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dretrieve.errors import DataError
+from dretrieve.text.forms import detect, headerless
 from dretrieve.text.json_files import read_json_array
+from dretrieve.text.records import read_corpus
 
 JSON_VALUES = st.recursive(
     st.none()
@@ -103,3 +105,8 @@ def test_an_array_on_one_line_may_be_longer_than_a_line(
     (tmp_path / "file.json").write_text(json.dumps([1, "x" * 500]), encoding="utf-8")
     with pytest.raises(DataError, match="line 1: an element of the array is longer than 0 MB"):
         list(read_json_array(tmp_path / "file.json"))
+    rows = [{"_id": str(row), "title": "", "text": "x"} for row in range(9)]
+    (tmp_path / "file.json").write_text(json.dumps(rows), encoding="utf-8")
+    assert detect(tmp_path / "file.json").name == "json-passages"
+    assert headerless(tmp_path / "file.json", "corpus") == []
+    assert len(list(read_corpus(tmp_path / "file.json"))) == 9
