@@ -10,6 +10,7 @@ bytes are kept at the first reading, and all later ones read what was kept.
 
 from __future__ import annotations
 
+import atexit
 import errno
 import io
 import os
@@ -138,6 +139,7 @@ def _keep(path: Path) -> IO[bytes]:
                 "TMPDIR names another place)"
             ) from error
         undo.pop_all()
+    atexit.register(kept.close)
     return kept
 
 
