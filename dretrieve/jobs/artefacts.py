@@ -75,8 +75,10 @@ class Artefact:
 
     @cached_property
     def kind(self) -> Kind:
-        """What it is: the first of `KINDS` that knows it, else the kind of its text."""
-        return next((kind for knows, kind in KINDS if knows(self)), None) or TEXTS[self.form.role]
+        """What it is: the first of `KINDS` that knows it, by its first bytes, or by its text."""
+        told = [kind for knows, kind in KINDS if knows(self)]
+        told += [kind for start, kind in BEGINNINGS.items() if self.head.startswith(start)]
+        return told[0] if told else TEXTS[self.form.role]
 
     @property
     def name(self) -> str:
@@ -402,7 +404,7 @@ def _triple_facts(it: Artefact) -> Facts:
 
 
 def _next(text: str) -> Callable[[Artefact], Facts]:
-    return lambda it: {"next": text.format(path=quote(str(it.path)), hf=quote(f"hf:{it.path}"))}
+    return lambda it: {"next": text.format(hf=quote(f"hf:{it.path}"))}
 
 
 def _stage(it: Artefact) -> str:
@@ -414,8 +416,6 @@ def _collection_kind(name: str, facts: Callable[[Artefact], Facts]) -> Kind:
 
 
 _PLAIN = "model (plain folder, used as it is)"
-_PICKLE = "have the tool that wrote it write .npy or safetensors"
-_ZIP = "unpack it; for a checkpoint of another tool see dretrieve convert --help"
 KINDS: tuple[tuple[Callable[[Artefact], bool], Kind], ...] = (
     (
         lambda it: (it.path / CARD).exists(),
@@ -441,24 +441,25 @@ KINDS: tuple[tuple[Callable[[Artefact], bool], Kind], ...] = (
         lambda it: it.manifest is None and it.state is not None,
         Kind("unfinished output of {stage}", _state_facts),
     ),
-    (lambda it: it.head[:6] == b"\x93NUMPY", Kind("numpy array", _array_facts)),
-    (
-        lambda it: it.head[:1] == b"\x80" and it.head[1:2] in b"\x02\x03\x04\x05",
-        Kind("Python pickle (not opened: a pickle can run any program)", _next(_PICKLE)),
-    ),
-    (
-        lambda it: it.head[:4] == b"PAR1",
-        Kind("Parquet file", _next("dretrieve prepare {hf} --output DIR")),
-    ),
-    (
-        lambda it: it.head[:4] in (b"PK\x03\x04", b"PK\x05\x06"),
-        Kind("zip archive (or torch checkpoint)", _next(_ZIP)),
-    ),
     (
         lambda it: it.path.suffix == ".safetensors" and 0 < int.from_bytes(it.head, "little") < 1 << 28,
         Kind("weights (safetensors)", _weights_facts),
     ),
 )
+_PICKLE = Kind(
+    "Python pickle (not opened: a pickle can run any program)",
+    _next("have the tool that wrote it write .npy or safetensors"),
+)
+_ZIP = Kind(
+    "zip archive (or torch checkpoint)",
+    _next("unpack it; for a checkpoint of another tool see dretrieve convert --help"),
+)
+BEGINNINGS = {
+    b"\x93NUMPY": Kind("numpy array", _array_facts),
+    b"PAR1": Kind("Parquet file", _next("dretrieve prepare {hf} --output DIR")),
+    **dict.fromkeys((b"PK\x03\x04", b"PK\x05\x06"), _ZIP),
+    **dict.fromkeys((b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"), _PICKLE),
+}
 _EITHER = {"note": "an id and a text may be a passage or a query; both read them"}
 TEXTS = {
     "collection": _collection_kind("collection (BEIR folder)", _collection_facts),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from itertools import takewhile
 from pathlib import Path
@@ -16,6 +17,7 @@ from dretrieve.errors import DataError, DretrieveError, PreconditionError, Usage
 from dretrieve.jobs.artefacts import Artefact, checked_manifest, relevant_counts
 from dretrieve.runs.lines import forms_for
 from dretrieve.runs.locate import rows_of
+from dretrieve.store.card import ModelCard
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.manifest import Manifest
 from dretrieve.store.text_store import TextStore
@@ -23,6 +25,9 @@ from dretrieve.text.collection import Collection, parse_spec
 from dretrieve.text.examples import read_examples
 from dretrieve.types import Progress, Qrels, Run, Silent
 
+State = Literal["ok", "note", "problem"]
+Said = Iterator[tuple[State, str]]
+Named = Mapping[str, Any]  # what was opened, by the word that names it
 BAD_INPUT, UNVERIFIED = DataError.exit_code, VerificationError.exit_code
 COUNTED = ("rows", "passages", "queries", "judgements", "hits")
 SAMPLE = 500
@@ -55,7 +60,7 @@ class Finding:
         code: the exit code that it asks for.
     """
 
-    state: Literal["ok", "note", "problem"]
+    state: State
     about: str
     text: str
     code: int = 0
@@ -70,7 +75,7 @@ class ValidateResult:
     @property
     def exit_code(self) -> int:
         """0, or the highest code that a problem asks for (3 missing, 4 bad input, 5 does not belong)."""
-        return max((finding.code for finding in self.findings if finding.state == "problem"), default=0)
+        return max((finding.code for finding in self.findings), default=0)
 
     def as_json(self) -> dict[str, Any]:
         """Return the findings as plain data."""
@@ -82,9 +87,6 @@ class ValidateResult:
         problems = sum(finding.state == "problem" for finding in self.findings)
         verdict = f"{problems} problem{'s' * (problems != 1)}" if problems else "everything fits"
         return "\n".join([*lines, "", verdict])
-
-
-Named = Mapping[str, Any]  # what was opened, by the word that names it
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +120,10 @@ def run(config: ValidateConfig, progress: Progress | None = None) -> ValidateRes
             findings.append(Finding("ok", word, f"{it.name} of {counts}" if counts else it.name))
         except DretrieveError as error:
             findings.append(Finding("problem", word, str(error), error.exit_code))
-    for about, found in _comparisons(given, manifests):
+    for about, code, check in _checks(given, manifests):
         try:
-            findings += found
+            for state, text in check:
+                findings.append(Finding(state, about, text, code if state == "problem" else 0))
         except DretrieveError as error:
             findings.append(Finding("problem", about, str(error), error.exit_code))
     return ValidateResult(findings=tuple(findings))
@@ -142,38 +145,47 @@ def _open(word: str, config: ValidateConfig, progress: Progress) -> Artefact:
     return it
 
 
-def _comparisons(
-    given: Mapping[str, Named], manifests: Mapping[str, Manifest]
-) -> Iterator[tuple[str, Iterable[Finding]]]:
+def _checks(given: Mapping[str, Named], manifests: Mapping[str, Manifest]) -> Iterator[tuple[str, int, Said]]:
+    """Yield what each check is about, the exit code of its problems, and what it says."""
     collections, embeddings = given["collection"], dict(given["embeddings"])
     with_passages = {word: found for word, found in collections.items() if found.files.corpus}
     judged = [Judgements(word, qrels) for word, qrels in given["qrels"].items()]
     for word, found in collections.items():
-        yield word, check_collection(word, found)
+        yield word, BAD_INPUT, check_collection(found)
         judged += _judgements(found, [found.split] if found.split else found.files.qrels)
     for part in judged:
         own = part.collection if part.collection and part.collection.files.corpus else None
         only = next(iter(with_passages.values())) if len(with_passages) == 1 else None
-        yield part.name, check_qrels(part, own or only)
+        yield part.name, BAD_INPUT, check_qrels(part, own or only)
     folders = {found.folder.resolve() for found in embeddings.values()}
-    for word, vectors in given["index"].items():
-        if vectors is not None and vectors.folder.resolve() not in folders:
-            embeddings[f"{word} (its vectors)"] = vectors
-    yield "fingerprints", check_origins(given, manifests, embeddings)
-    yield "embeddings", check_models(embeddings, given["model"])
-    yield "embeddings", check_sides(embeddings)
+    read = {f"{word} (its vectors)": found for word, found in given["index"].items() if found is not None}
+    embeddings |= {word: found for word, found in read.items() if found.folder.resolve() not in folders}
+    for word, recorded, known, fits, otherwise in _origins(given, manifests, embeddings):
+        yield word, UNVERIFIED, check_origin(recorded, known, fits, otherwise)
+    for word, vectors in embeddings.items():
+        for model, (card, _) in given["model"].items():
+            yield word, UNVERIFIED, check_model(vectors, model, card)
+        for other, theirs in embeddings.items():
+            if (vectors.side, theirs.side) == ("query", "passage"):
+                yield f"{word} with {other}", UNVERIFIED, check_sides(vectors, theirs)
     for word, path in given["examples"].items():
         for name, found in with_passages.items():
-            yield word, check_examples(word, path, name, found.corpus())
-    named = {f"{found.path}:{found.split}" for found in collections.values() if found.split}
+            yield f"{word} with {name}", BAD_INPUT, check_examples(path, found.corpus())
+    yield from _run_checks(given, with_passages, judged)
+
+
+def _run_checks(
+    given: Mapping[str, Named], with_passages: Named, judged: Sequence[Judgements]
+) -> Iterator[tuple[str, int, Said]]:
+    named = {f"{found.path}:{found.split}" for found in given["collection"].values() if found.split}
     chosen = [part for part in judged if part.collection is None or part.name in named]
     others = [part for part in judged if part not in chosen]
     for word, hits in given["run"].items():
         fitting = [part for part in others if set(hits.query_ids) & set(part.qrels.query_ids)]
         for part in chosen + (fitting or others):
-            yield word, check_run_queries(word, hits, part, judged)
+            yield f"{word} with {part.name}", BAD_INPUT, check_run_queries(hits, part, judged)
         for name, found in with_passages.items():
-            yield word, check_run_corpus(f"{word} with {name}", hits, found)
+            yield f"{word} with {name}", BAD_INPUT, check_run_corpus(hits, found)
 
 
 def _judgements(found: Collection, splits: Iterable[str]) -> list[Judgements]:
@@ -187,19 +199,17 @@ def _judgements(found: Collection, splits: Iterable[str]) -> list[Judgements]:
 # By content: judgements, hits and examples with texts and with each other
 
 
-def check_collection(name: str, collection: Collection) -> Iterator[Finding]:
+def check_collection(collection: Collection) -> Said:
     """Empty texts; query ids that are passage ids."""
-    empty = collection.corpus().num_empty if collection.files.corpus else 0
-    if empty:
-        text = f"{empty:,} passages are empty; they keep their ids and are never good hits"
-        yield Finding("note", name, text)
+    if collection.files.corpus and (empty := collection.corpus().num_empty):
+        yield "note", f"{empty:,} passages are empty; they keep their ids and are never good hits"
     if collection.files.queries:
         queries = collection.queries()
         if queries.num_empty:
-            yield Finding("note", name, f"{queries.num_empty:,} queries are empty")
+            yield "note", f"{queries.num_empty:,} queries are empty"
         if count := queries_that_are_passages(collection):
-            text = f"{count:,} of {len(queries):,} queries are passages themselves: evaluate with --drop-self"
-            yield Finding("note", name, text)
+            text = f"{count:,} of {len(queries):,} queries are passages themselves"
+            yield "note", f"{text}: evaluate with --drop-self"
 
 
 def queries_that_are_passages(collection: Collection) -> int:
@@ -219,15 +229,12 @@ def queries_that_are_passages(collection: Collection) -> int:
     return count
 
 
-def check_qrels(part: Judgements, collection: Collection | None) -> Iterator[Finding]:
+def check_qrels(part: Judgements, collection: Collection | None) -> Said:
     """Judged passages that do not exist; queries without a relevant passage."""
     qrels = part.qrels
-    without = int((relevant_counts(qrels) == 0).sum())
-    if without:
-        text = (
-            f"{without:,} of {len(qrels):,} queries have no relevant passage; they score 0 whatever is found"
-        )
-        yield Finding("note", part.name, text)
+    if without := int((relevant_counts(qrels) == 0).sum()):
+        share = f"{without:,} of {len(qrels):,} queries have no relevant passage"
+        yield "note", f"{share}; they score 0 whatever is found"
     if part.collection is not None and part.collection.files.queries:
         part.collection.queries(part.split)  # refuses judged queries that are not there
     if collection is None or not len(qrels.grades):
@@ -235,42 +242,35 @@ def check_qrels(part: Judgements, collection: Collection | None) -> Iterator[Fin
     lost, judged = collection.unknown_passages(qrels), len(np.unique(qrels.passages))
     if len(lost) == judged:
         why = _why("judged", lost, "corpus", collection.corpus())
-        text = f"no judged passage is in the corpus, every score will be 0: {why}"
-        yield Finding("problem", part.name, text, BAD_INPUT)
+        yield "problem", f"no judged passage is in the corpus, every score will be 0: {why}"
     elif lost:
-        share = f"{len(lost):,} of {judged:,} judged passages"
-        text = f"{share} are not in the corpus (first: {lost[0]}); no run can find them"
-        yield Finding("note", part.name, text)
+        share = f"{len(lost):,} of {judged:,} judged passages are not in the corpus"
+        yield "note", f"{share} (first: {lost[0]}); no run can find them"
     else:
-        yield Finding("ok", part.name, f"all {judged:,} judged passages are in the corpus")
+        yield "ok", f"all {judged:,} judged passages are in the corpus"
 
 
-def check_run_queries(
-    name: str, run: Run, part: Judgements, judged: Sequence[Judgements]
-) -> Iterator[Finding]:
+def check_run_queries(run: Run, part: Judgements, judged: Sequence[Judgements]) -> Said:
     """The run's queries against the judged ones, and whether anything relevant is among the hits."""
-    about, asked, wanted = f"{name} with {part.name}", set(run.query_ids), set(part.qrels.query_ids)
+    asked, wanted = set(run.query_ids), set(part.qrels.query_ids)
     if not len(run.scores):
-        yield Finding("note", about, "the run holds no hits at all; every measure is 0")
+        yield "note", "the run holds no hits at all; every measure is 0"
     elif not asked & wanted:
-        yield Finding("problem", about, _no_shared_queries(run, part, judged), BAD_INPUT)
+        yield "problem", _no_shared_queries(run, part, judged)
     else:
         if missing := len(wanted - asked):
-            text = f"{missing:,} of {len(wanted):,} judged queries have no hits; each counts 0 in the mean"
-            yield Finding("note", about, text)
+            share = f"{missing:,} of {len(wanted):,} judged queries"
+            yield "note", f"{share} have no hits; each counts 0 in the mean"
         if strange := len(asked - wanted):
-            text = f"{strange:,} queries of the run are not judged and are left out"
-            yield Finding("note", about, text)
-        yield from _check_hits(about, run, part.qrels, len(asked & wanted))
+            yield "note", f"{strange:,} queries of the run are not judged and are left out"
+        yield from _check_hits(run, part.qrels, len(asked & wanted))
 
 
 def _no_shared_queries(run: Run, part: Judgements, judged: Sequence[Judgements]) -> str:
     """Say whose judgements the run would fit, or how its ids differ."""
-    splits = (
-        [split for split in part.collection.files.qrels if split != part.split] if part.collection else []
-    )
     others = [other for other in judged if other is not part]
-    others += _judgements(part.collection, splits) if part.collection else []
+    if part.collection:
+        others += _judgements(part.collection, set(part.collection.files.qrels) - {part.split})
     for other in others:
         if len(set(run.query_ids) & set(other.qrels.query_ids)) > len(run) / 2:
             return f"no query of the run is judged there: it is a run of {other.name}; evaluate it with that"
@@ -278,7 +278,7 @@ def _no_shared_queries(run: Run, part: Judgements, judged: Sequence[Judgements])
     return f"no query of the run is judged: {why}"
 
 
-def _check_hits(about: str, run: Run, qrels: Qrels, shared: int) -> Iterator[Finding]:
+def _check_hits(run: Run, qrels: Qrels, shared: int) -> Said:
     rows = {query_id: row for row, query_id in enumerate(run.query_ids)}
     places = np.array([rows.get(query_id, -1) for query_id in qrels.query_ids], dtype=np.int64)
     queries = np.repeat(places, np.diff(qrels.offsets))
@@ -287,60 +287,54 @@ def _check_hits(about: str, run: Run, qrels: Qrels, shared: int) -> Iterator[Fin
     hit = passages >= 0
     width = len(run.passage_ids)  # a pair of query and passage is one number
     pairs = np.repeat(np.arange(len(run), dtype=np.int64), np.diff(run.offsets)) * width + run.passages
-    found = int(np.isin(queries[wanted][hit] * width + passages[hit], pairs).sum())
-    if found:
-        text = f"{found:,} of {len(passages):,} relevant passages of {shared:,} queries are among the hits"
-        yield Finding("ok", about, text)
+    if found := int(np.isin(queries[wanted][hit] * width + passages[hit], pairs).sum()):
+        share = f"{found:,} of {len(passages):,} relevant passages of {shared:,} queries"
+        yield "ok", f"{share} are among the hits"
     elif hit.any():
-        text = (
-            "every score is 0: the ids fit, yet no query has a relevant passage among its hits "
-            f"({int(hit.sum()):,} are hits of other queries); the query ids are mixed up, or the "
-            "queries were encoded by another model than the passages"
+        yield (
+            "problem",
+            (
+                "every score is 0: the ids fit, yet no query has a relevant passage among its hits "
+                f"({int(hit.sum()):,} are hits of other queries); the query ids are mixed up, or the "
+                "queries were encoded by another model than the passages"
+            ),
         )
-        yield Finding("problem", about, text, BAD_INPUT)
     else:
         ids = [run.passage_ids[int(row)] for row in run.passages[:SAMPLE]]
         why = _why("hits are", ids, "judged are", qrels.passage_ids)
         if why.endswith(UNRELATED):
             why += "; or, where they are passages of the corpus, the search is no better than chance"
-        text = f"every score is 0: no relevant passage is among the hits; {why}"
-        yield Finding("problem", about, text, BAD_INPUT)
+        yield "problem", f"every score is 0: no relevant passage is among the hits; {why}"
 
 
-def check_run_corpus(about: str, run: Run, collection: Collection) -> Iterator[Finding]:
+def check_run_corpus(run: Run, collection: Collection) -> Said:
     """Hits that are no passages of the corpus; hits that are the query itself."""
     store = collection.corpus()
     hit = [run.passage_ids[row] for row in np.unique(run.passages).tolist()]
-    strangers = [passage_id for passage_id in hit if store.row_of(passage_id) is None]
-    if strangers:
-        why = _why("run", strangers, "corpus", store)
-        text = f"{len(strangers):,} of {len(hit):,} passages in the run are not in the corpus: {why}"
-        yield Finding("problem", about, text, BAD_INPUT)
+    if strangers := [passage_id for passage_id in hit if store.row_of(passage_id) is None]:
+        share = f"{len(strangers):,} of {len(hit):,} passages in the run are not in the corpus"
+        yield "problem", f"{share}: {_why('run', strangers, 'corpus', store)}"
     else:
-        yield Finding("ok", about, f"all {len(hit):,} passages of the run are in the corpus")
+        yield "ok", f"all {len(hit):,} passages of the run are in the corpus"
     own = rows_of(run, run.query_ids)
     itself = int((np.repeat(own, np.diff(run.offsets)) == run.passages).sum())
     if itself and queries_that_are_passages(collection):
-        text = f"{itself:,} queries have themselves as a hit; evaluate with --drop-self drops these"
-        yield Finding("note", about, text)
+        yield "note", f"{itself:,} queries have themselves as a hit; evaluate with --drop-self drops these"
 
 
-def check_examples(word: str, path: Path, name: str, store: TextStore) -> Iterator[Finding]:
+def check_examples(path: Path, store: TextStore) -> Said:
     """Whether the examples' passages are in the corpus."""
     named, without = [], 0
     for example in read_examples(path):
         without += not example.positive_document_ids
         named += [*example.positive_document_ids, *example.negative_document_ids]
-    strangers = [passage_id for passage_id in dict.fromkeys(named) if store.row_of(passage_id) is None]
     if without:
-        yield Finding("note", word, f"{without:,} examples have no positive passage")
-    if strangers:
-        text = (
-            f"{len(strangers):,} passages are not in the corpus: {_why('first', strangers, 'corpus', store)}"
-        )
-        yield Finding("problem", f"{word} with {name}", text, BAD_INPUT)
+        yield "note", f"{without:,} examples have no positive passage"
+    if strangers := [passage for passage in dict.fromkeys(named) if store.row_of(passage) is None]:
+        why = _why("first", strangers, "corpus", store)
+        yield "problem", f"{len(strangers):,} passages are not in the corpus: {why}"
     else:
-        yield Finding("ok", f"{word} with {name}", f"all {len(named):,} passages named are in the corpus")
+        yield "ok", f"all {len(named):,} passages named are in the corpus"
 
 
 # Why no id of one side is known to the other: the usual ways in which two id spaces differ
@@ -400,13 +394,13 @@ def _prefix(ids: Sequence[str]) -> str:
 
 # By fingerprint: vectors, indexes and runs with what they were made from
 
+Origin = tuple[str, str | None, Mapping[str, str], str, str]
 
-def check_origins(
-    given: Mapping[str, Named],
-    manifests: Mapping[str, Manifest],
-    embeddings: Mapping[str, Embeddings],
-) -> Iterator[Finding]:
-    """Whether what was made from something of a kind that is given was made from one of those."""
+
+def _origins(
+    given: Mapping[str, Named], manifests: Mapping[str, Manifest], embeddings: Mapping[str, Embeddings]
+) -> Iterator[Origin]:
+    """Yield what was made from something of a kind that is given, for `check_origin`."""
     collections = given["collection"].items()
     corpora = {found.corpus().sha256: word for word, found in collections if found.files.corpus}
     queries = {sha256: word for word, found in collections for sha256 in queries_sha256(found)}
@@ -415,75 +409,65 @@ def check_origins(
     for word, found in embeddings.items():
         side, known = ("passages", corpora) if found.side == "passage" else ("queries", queries)
         wrong = f"was not encoded from the {side} of {changed}; encode again"
-        yield from _made_from(word, found.collection_sha256, known, f"encodes the {side} of", wrong)
+        yield word, found.collection_sha256, known, f"encodes the {side} of", wrong
     for word, manifest in over_words.items():
         wrong = f"was not built over {changed}; index again"
-        yield from _made_from(word, manifest.inputs.get("corpus"), corpora, "was built over", wrong)
-    sides = {
-        side: {found.fingerprint: word for word, found in embeddings.items() if found.side == side}
+        yield word, manifest.inputs.get("corpus"), corpora, "was built over", wrong
+    passages, asked = (
+        {found.fingerprint: word for word, found in embeddings.items() if found.side == side}
         for side in ("passage", "query")
-    }
+    )
     indexes = {manifest.fingerprint: word for word, manifest in over_words.items()}
-    wrong = "was not searched in {}, which changed since or is another; search again"
+    with_these, wrong = "was searched with", "was not searched in {}, which changed since or is another"
     strange = "was not searched with queries of {} (or another split of it); search again"
     for word in given["run"]:
         inputs = manifests[word].inputs
-        yield from _made_from(word, inputs.get("passages"), sides["passage"], "was searched with", wrong)
-        yield from _made_from(word, inputs.get("index"), indexes, "was searched with", wrong)
+        yield word, inputs.get("passages"), passages, with_these, f"{wrong}; search again"
+        yield word, inputs.get("index"), indexes, with_these, f"{wrong}; search again"
         # Queries that were encoded on the spot have another fingerprint and are right.
-        yield from _made_from(word, inputs.get("queries"), sides["query"], "was searched with", "")
+        yield word, inputs.get("queries"), asked, with_these, ""
         if "index" in inputs:
-            with_queries = "was searched with the queries of"
-            yield from _made_from(word, inputs["queries"], queries, with_queries, strange)
+            yield word, inputs["queries"], queries, f"{with_these} the queries of", strange
 
 
-def _made_from(
-    name: str, recorded: str | None, known: Mapping[str, str], fits: str, otherwise: str
-) -> Iterator[Finding]:
+def check_origin(recorded: str | None, known: Mapping[str, str], fits: str, otherwise: str) -> Said:
+    """Whether what a manifest records is one of the fingerprints that are known by name."""
     if recorded is not None and recorded in known:
-        yield Finding("ok", name, f"{fits} {known[recorded]}")
+        yield "ok", f"{fits} {known[recorded]}"
     elif recorded is not None and known and otherwise:
-        text = otherwise.format(" or ".join(dict.fromkeys(known.values())))
-        yield Finding("problem", name, text, UNVERIFIED)
+        yield "problem", otherwise.format(" or ".join(dict.fromkeys(known.values())))
 
 
 def queries_sha256(collection: Collection) -> set[str]:
     """Return the hashes of the named split's queries, or of all queries and of every split."""
     if not collection.files.queries or collection.files.queries == collection.files.corpus:
         return set()
-    names = [collection.split] if collection.split else [None, *collection.splits]
-    return {collection.queries(split).sha256 for split in names}
+    found = set()
+    for split in [collection.split] if collection.split else [None, *collection.splits]:
+        with suppress(DataError):  # said of its judgements
+            found.add(collection.queries(split).sha256)
+    return found
 
 
-def check_models(embeddings: Mapping[str, Embeddings], models: Named) -> Iterator[Finding]:
-    """Whether the given models made the given vectors, with the inference choices that the vectors record."""
-    for name, vectors in embeddings.items():
-        recorded = {"passage": vectors.passage_fingerprint, "query": vectors.query_fingerprint}
-        for model, (card, _) in models.items():
-            chosen = vectors.shards[0].manifest.options.get("inference", {})
-            known = {key: value for key, value in chosen.items() if key in card.inference}
-            passages_fit = card.fingerprint("passage", known) == recorded["passage"]
-            if passages_fit and card.fingerprint(vectors.side, known) == recorded[vectors.side]:
-                yield Finding("ok", name, f"was encoded by {model}")
-            elif passages_fit:
-                yield Finding("note", name, f"fits the passages of {model}, whose query side is another")
-            else:
-                text = f"was encoded by another model than {model}, or with other templates or lengths"
-                yield Finding("problem", name, text, UNVERIFIED)
+def check_model(vectors: Embeddings, model: str, card: ModelCard) -> Said:
+    """Whether the model made the vectors, with the inference choices that they record."""
+    recorded = {"passage": vectors.passage_fingerprint, "query": vectors.query_fingerprint}
+    chosen = vectors.shards[0].manifest.options.get("inference", {})
+    known = {key: value for key, value in chosen.items() if key in card.inference}
+    if card.fingerprint("passage", known) != recorded["passage"]:
+        yield "problem", f"was encoded by another model than {model}, or with other templates or lengths"
+    elif card.fingerprint(vectors.side, known) != recorded[vectors.side]:
+        yield "note", f"fits the passages of {model}, whose query side is another"
+    else:
+        yield "ok", f"was encoded by {model}"
 
 
-def check_sides(embeddings: Mapping[str, Embeddings]) -> Iterator[Finding]:
+def check_sides(queries: Embeddings, passages: Embeddings) -> Said:
     """Whether query vectors belong to passage vectors."""
-    for name, mine in embeddings.items():
-        for other, theirs in embeddings.items():
-            about = f"{name} with {other}"
-            if (mine.side, theirs.side) != ("query", "passage"):
-                continue
-            if mine.vectors != theirs.vectors:
-                text = f"vectors differ: {mine.vectors} and {theirs.vectors}; encode both with one model"
-                yield Finding("problem", about, text, UNVERIFIED)
-            elif mine.passage_fingerprint != theirs.passage_fingerprint:
-                text = "queries and passages were encoded by different models; encode one of them again"
-                yield Finding("problem", about, text, UNVERIFIED)
-            else:
-                yield Finding("ok", about, "queries and passages were encoded by one model")
+    if queries.vectors != passages.vectors:
+        both = f"{queries.vectors} and {passages.vectors}"
+        yield "problem", f"vectors differ: {both}; encode both with one model"
+    elif queries.passage_fingerprint != passages.passage_fingerprint:
+        yield "problem", "queries and passages were encoded by different models; encode one of them again"
+    else:
+        yield "ok", "queries and passages were encoded by one model"

@@ -189,6 +189,7 @@ def test_judged_queries_missing(tiny_collection: Path) -> None:
     found = check(f"{tiny_collection}:test")
     assert found.exit_code == 4
     assert "judges 1 queries that are not in queries.jsonl (first: 'lost')" in problems(found)[0]
+    assert check(tiny_collection).exit_code == 4
 
 
 def test_empty_texts_and_queries_that_are_passages(tmp_path: Path) -> None:
