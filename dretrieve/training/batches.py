@@ -100,18 +100,11 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choosing:
-    """How an example's passages are chosen.
+    """How an example's passages are chosen."""
 
-    Attributes:
-        negatives: hard negatives per query; a query with fewer takes all it has.
-        positives: ``sample`` draws one of the query's positives at each turn, ``first`` takes the first
-            (DPR, Tevatron).
-        seed: of the run.
-    """
-
-    negatives: int
-    positives: PositiveChoice
-    seed: int
+    negatives: int  # hard negatives per query; a query with fewer takes all it has
+    positives: PositiveChoice  # sample: another of the query's at each turn; first: the first (DPR, Tevatron)
+    seed: int  # of the run
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,29 +34,17 @@ Point = dict[str, float | int | str]
 
 @dataclass(slots=True)
 class Progressed:
-    """How far training is: everything but the tensors.
+    """How far training is: everything but the tensors."""
 
-    Attributes:
-        phase: index of the phase that goes on.
-        step: steps done in that phase.
-        total: steps done in all phases.
-        window: losses since the last point of the curve.
-        curve: one point per logged step and per dev evaluation.
-        best: the best dev value so far, None before the first.
-        best_step: total steps at the best value.
-        worse: dev evaluations since the best.
-        stopped: patience ran out: the phase is over.
-    """
-
-    phase: int = 0
-    step: int = 0
-    total: int = 0
-    window: list[float] = field(default_factory=list)
-    curve: list[Point] = field(default_factory=list)
-    best: float | None = None
-    best_step: int = 0
-    worse: int = 0
-    stopped: bool = False
+    phase: int = 0  # index of the phase that goes on
+    step: int = 0  # steps done in that phase
+    total: int = 0  # steps done in all phases
+    window: list[float] = field(default_factory=list)  # losses since the last point of the curve
+    curve: list[Point] = field(default_factory=list)  # one point per logged step and per dev evaluation
+    best: float | None = None  # the best dev value so far, None before the first
+    best_step: int = 0  # total steps at the best value
+    worse: int = 0  # dev evaluations since the best
+    stopped: bool = False  # patience ran out: the phase is over
 
 
 @dataclass(frozen=True, slots=True)

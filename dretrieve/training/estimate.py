@@ -42,31 +42,18 @@ TIMED, FEWEST = 8, 2  # queries of the steps that are done
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """The cost of a training.
+    """The cost of a training; bytes are those of one process."""
 
-    Attributes:
-        steps: of all phases.
-        queries: in a step of the largest phase, over all processes.
-        tokens: in a step of one process, with padding, on average.
-        seconds: expected, at the speed of the measured step.
-        timed_queries: in the measured step.
-        weights_bytes: of the model, in one process (like the rest).
-        gradients_bytes: of the parameters that learn; the most of any phase.
-        optimizer_bytes: AdamW's averages of them.
-        activations_bytes: kept for the backward pass in the largest step looked at.
-        recomputed: whether gradient checkpointing makes the activations less than that.
-    """
-
-    steps: int
-    queries: int
-    tokens: int
-    seconds: float
-    timed_queries: int
-    weights_bytes: int
-    gradients_bytes: int
-    optimizer_bytes: int
-    activations_bytes: int
-    recomputed: bool
+    steps: int  # of all phases
+    queries: int  # in a step of the largest phase, over all processes
+    tokens: int  # in a step of one process, with padding, on average
+    seconds: float  # expected, at the speed of the measured step
+    timed_queries: int  # in the measured step
+    weights_bytes: int  # of the model, in one process (like the rest)
+    gradients_bytes: int  # of the parameters that learn; the most of any phase
+    optimizer_bytes: int  # AdamW's averages of them
+    activations_bytes: int  # kept for the backward pass in the largest step looked at
+    recomputed: bool  # whether gradient checkpointing makes the activations less than that
 
     @property
     def memory_bytes(self) -> int:

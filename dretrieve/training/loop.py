@@ -30,47 +30,27 @@ SHOWN_IDS = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rhythm:
-    """When the loop does what, in steps; 0 means never.
+    """When the loop does what, in steps; 0 means never."""
 
-    Attributes:
-        logging_steps: a point of the curve.
-        save_steps: a checkpoint.
-        eval_steps: a look at dev; the end of a phase is always one.
-        patience: looks without a better value before the phase ends; 0 goes on to the end.
-    """
-
-    logging_steps: int
-    save_steps: int
-    eval_steps: int
-    patience: int
+    logging_steps: int  # a point of the curve
+    save_steps: int  # a checkpoint
+    eval_steps: int  # a look at dev; the end of a phase is always one
+    patience: int  # looks without a better value before the phase ends; 0 goes on to the end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What the loop talks to.
+    """What the loop talks to."""
 
-    Attributes:
-        device: where the method is.
-        processes: who takes part.
-        checkpoints: where state goes and comes from.
-        dev: the measure on dev, higher is better; None chooses the last weights.
-        dev_name: for the log.
-        trackers: get every point of the curve; none but in the first process.
-        progress: for the user; silent but in the first process.
-        signals: looked at after every step.
-        deadline: the value of ``time.monotonic()`` after which no further step begins; None is no limit.
-            One step is always done, so that a call that comes late still gets on.
-    """
-
-    device: torch.device
-    processes: Processes
-    checkpoints: Checkpoints
-    dev: Callable[[Method], float] | None
-    dev_name: str
-    progress: Progress
-    signals: Signals
-    deadline: float | None = None
-    trackers: Sequence[Tracker] = ()
+    device: torch.device  # where the method is
+    processes: Processes  # who takes part
+    checkpoints: Checkpoints  # where state goes and comes from
+    dev: Callable[[Method], float] | None  # higher is better; None chooses the last weights
+    dev_name: str  # for the log
+    progress: Progress  # for the user; silent but in the first process
+    signals: Signals  # looked at after every step
+    deadline: float | None = None  # of `time.monotonic`: no step begins after it, but the first always does
+    trackers: Sequence[Tracker] = ()  # get every point of the curve; none but in the first process
 
 
 @dataclass(slots=True)

@@ -21,21 +21,13 @@ from dretrieve.types import Side
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhasePlan:
-    """What one phase does.
+    """What one phase does."""
 
-    Attributes:
-        phase: of the method.
-        feed: its batches.
-        steps: how many.
-        step_options: how a step is computed.
-        options: of training, as this phase has them.
-    """
-
-    phase: Phase
-    feed: Feed
-    steps: int
-    step_options: StepOptions
-    options: TrainOptions
+    phase: Phase  # of the method
+    feed: Feed  # its batches
+    steps: int  # how many
+    step_options: StepOptions  # how a step is computed
+    options: TrainOptions  # of training, as this phase has them
 
 
 def plan_phases(

@@ -40,26 +40,15 @@ Cut = Literal["sides", "both", "queries"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepOptions:
-    """How a step is computed; none of it is the method's business.
+    """How a step is computed; none of it is the method's business."""
 
-    Attributes:
-        seed: of the run.
-        precision: ``fp32``, or ``bf16`` by autocast over fp32 weights; the loss is always fp32.
-        cache_tokens: 0 keeps every piece's graph; above 0 the gradient cache runs, with at most so many
-            padded tokens a piece.
-        overhead: what one more piece costs, in tokens.
-        pad: side to the padding id.
-        distillation: how a teacher's scores teach; None where the labels alone do.
-        phase: its name, for a method with a step of its own.
-    """
-
-    seed: int
-    precision: Precision
-    cache_tokens: int
-    overhead: int
-    pad: Mapping[Side, int]
-    distillation: Distillation | None = None
-    phase: str = ""
+    seed: int  # of the run
+    precision: Precision  # ``fp32``, or ``bf16`` by autocast over fp32 weights; the loss is always fp32
+    cache_tokens: int  # the gradient cache, with so many padded tokens a piece at most; 0: none
+    overhead: int  # what one more piece costs, in tokens
+    pad: Mapping[Side, int]  # side to the padding id
+    distillation: Distillation | None = None  # how a teacher's scores teach; None where the labels alone do
+    phase: str = ""  # its name, for a method with a step of its own
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,3 +137,12 @@ def test_two_processes_train_the_model_of_one(root, tiny_collection, tiny_model,
         weights.append(load_file(output / "model.safetensors"))
     one, two = weights
     assert all(allclose(one[name], two[name], atol=2e-5) for name in one)
+
+
+def test_a_phase_takes_options_of_its_own(cli_here, tiny_collection, tiny_model, tmp_path):
+    line = words(tiny_collection, tiny_model, tmp_path)
+    own = ["--phase", "name=train,max-steps=7,learning_rate=1e-3"]
+    found = json.loads(cli_here(*line, *own, "--dry-run", "--json").out)
+    assert found["estimate"]["steps"] == 7
+    said = cli_here(*line, "--phase", "name=domain,max_steps=7", "--dry-run", code=2).err
+    assert "--phase name=domain: shared has the phases train" in said
