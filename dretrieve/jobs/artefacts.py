@@ -220,7 +220,6 @@ def _embeddings_facts(it: Artefact) -> Facts:
         "query model": found.query_fingerprint,
         "fingerprint": found.fingerprint,
         "option precision": options.get("precision"),
-        "option inference": options.get("inference"),
         **found.extra,
     }
     return {name: value for name, value in facts.items() if value is not None}

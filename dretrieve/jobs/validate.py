@@ -452,7 +452,7 @@ def queries_sha256(collection: Collection) -> set[str]:
 def check_model(vectors: Embeddings, model: str, card: ModelCard) -> Said:
     """Whether the model made the vectors, with the inference choices that they record."""
     recorded = {"passage": vectors.passage_fingerprint, "query": vectors.query_fingerprint}
-    chosen = vectors.shards[0].manifest.options.get("inference", {})
+    chosen = vectors.extra.get("inference", {})
     known = {key: value for key, value in chosen.items() if key in card.inference}
     if card.fingerprint("passage", known) != recorded["passage"]:
         yield "problem", f"was encoded by another model than {model}, or with other templates or lengths"
