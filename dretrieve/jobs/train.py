@@ -40,6 +40,7 @@ from dretrieve.training.device import (
     training_precision,
 )
 from dretrieve.training.estimate import estimate
+from dretrieve.training.given_vectors import check_vectors
 from dretrieve.training.loop import Loop, Rhythm, Surroundings
 from dretrieve.training.options import TrainOptions
 from dretrieve.training.phases import PhasePlan, plan_phases
@@ -197,6 +198,7 @@ def _train(
     method = _built(config, device)
     if options.gradient_checkpointing:
         save_activation_memory(method)
+    _check_vectors(opened, method)
     tokenizers = open_tokenizers(config.backbone, method)
     checkpoints.card = _checkpoint_card(method, config.backbone, opened.stage.inputs, options.seed)
     sets = _sets_in_rows(opened, tokenizers, checkpoints.folder / "tokens", progress)
@@ -229,6 +231,12 @@ def _train(
 def _built(config: TrainConfig, device: torch.device) -> Method:
     """Return the method as it is before its first step."""
     return fresh(config.method, config.method_config, config.backbone, config.options.seed).to(device)
+
+
+def _check_vectors(opened: Opened, method: Method) -> None:
+    known, _ = read_card(find_model(opened.config.backbone))
+    brought = {of.spec.name: of.vectors for of in opened.sets}
+    check_vectors(brought, method, known, opened.config.backbone)
 
 
 def _rhythm(options: TrainOptions, plans: list[PhasePlan]) -> Rhythm:
@@ -331,6 +339,7 @@ def _planned(opened: Opened) -> Planned:
     config, device = opened.config, opened.place.device
     with own_generators(), repeatable(device):
         method = _built(config, device)
+        _check_vectors(opened, method)
         tokenizers = open_tokenizers(config.backbone, method)
         cost = estimate(method, opened.sets, tokenizers, config.options, opened.place)
     said = f"would train {config.method} on {config.backbone} with {queries:,} queries into {config.output}"

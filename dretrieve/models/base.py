@@ -34,12 +34,15 @@ class TokenBatch:
         text_ids: the texts' ids, for randomness that is seeded per text; empty where there are none.
         columns: what else is known of the texts, by name, one value a text: those of the data's fields that
             the method asks for (`Method.columns`).
+        vectors: [B, D] float32, what the backbone gives for the texts, where that was computed before
+            (`Method.takes_vectors`); there are no tokens then.
     """
 
     input_ids: Tensor
     mask: Tensor
     text_ids: tuple[str, ...] = ()
     columns: Columns = field(default_factory=dict)
+    vectors: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -54,6 +57,7 @@ class TokenBatch:
                 name: of.to(device, non_blocking=True) if isinstance(of, Tensor) else of
                 for name, of in self.columns.items()
             },
+            None if self.vectors is None else self.vectors.to(device, non_blocking=True),
         )
 
     def rows(self, start: int, stop: int) -> TokenBatch:
@@ -66,6 +70,7 @@ class TokenBatch:
             mask[:, left:right],
             self.text_ids[start:stop],
             {name: of[start:stop] for name, of in self.columns.items()},
+            None if self.vectors is None else self.vectors[start:stop],
         )
 
 
@@ -257,6 +262,10 @@ class Method(nn.Module, ABC):
     @abstractmethod
     def spec(self) -> VectorSpec:
         """Return dim, kind and score of the vectors."""
+
+    def takes_vectors(self) -> bool:
+        """Return whether the backbone's vectors may stand in the place of texts: it is frozen."""
+        return False
 
     @abstractmethod
     def encode_side(self, batch: TokenBatch, side: Side) -> Encoded:

@@ -96,12 +96,19 @@ class SbMoe(BiEncoder):
             self.encoder.eval()
         return self
 
+    def takes_vectors(self) -> bool:
+        """Return whether the encoder is frozen."""
+        return self.config.encoder_scale == 0
+
     def encode_side(self, batch: TokenBatch, side: Side) -> Encoded:
-        """Return y [B, dim]."""
-        return self._encoded(self.encoder(batch), side, batch.text_ids)
+        """Return y [B, dim] of texts, or of their x."""
+        vectors = self.encoder(batch) if batch.vectors is None else batch.vectors
+        return self._encoded(vectors, side, batch.text_ids)
 
     def encode_pair(self, query: TokenBatch, passage: TokenBatch) -> tuple[Encoded, Encoded]:
-        """Return both sides from one forward of the encoder."""
+        """Return both sides from one forward of the encoder, where both are texts."""
+        if query.vectors is not None or passage.vectors is not None:
+            return self.encode_side(query, "query"), self.encode_side(passage, "passage")
         vectors = self.encoder(pack_pair(query, passage))
         return (
             self._encoded(vectors[: len(query)], "query", query.text_ids),

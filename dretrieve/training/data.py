@@ -5,7 +5,8 @@ folder holds (`prepare` of a training file writes it). ``EX.jsonl`` (or ``path=E
 negatives of its own; its collection is the one in its manifest, or ``corpus=DIR``, which must be the same.
 A teacher's scores (`text.examples`) are kept where they are asked for, and named where they are not.
 Longer: ``name=nq,path=DIR,split=train,weight=4,sample=1000,phase=general``, and ``FIELD=VALUE`` for a field
-of queries that the method reads (`models.base.Method.columns`) and the data do not have.
+of queries that the method reads (`models.base.Method.columns`) and the data do not have;
+``query_vectors=EMB`` and ``passage_vectors=EMB`` for what a frozen backbone gives (`training.given_vectors`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 
 from dretrieve.errors import DataError, DretrieveError, PreconditionError, UsageError, VerificationError
 from dretrieve.options import REQUIRED, option, options, read_pairs
+from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.fingerprint import canonical_json, sha256_bytes
 from dretrieve.store.manifest import manifest_path, read_manifest
 from dretrieve.store.seeds import generator
@@ -29,7 +31,8 @@ from dretrieve.text.collection import Collection
 from dretrieve.text.examples import Example, read_examples
 from dretrieve.text.files import is_file, sha256_of
 from dretrieve.text.forms import detect
-from dretrieve.types import Progress
+from dretrieve.training.given_vectors import open_vectors
+from dretrieve.types import Progress, Side
 
 EXAMPLES = "examples.jsonl"
 
@@ -45,6 +48,8 @@ class DataSpec:
     corpus: str = option("", "Collection of examples, when their manifest does not say or has moved.")
     sample: int = option(0, "Take so many of the queries, drawn by the seed; 0 takes all.", least=0)
     phase: str = option("", "Only that phase of training uses the set.")
+    query_vectors: str = option("", "What the frozen backbone gives for the queries, from encode.")
+    passage_vectors: str = option("", "The same for the passages.")
     columns: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -80,6 +85,8 @@ class ExampleSet:
         source: the file that messages name.
         taught: whether every example has a teacher's scores, to learn from.
         columns: the examples' fields that the method reads.
+        query_texts: the hash of all queries of the split; None of examples.
+        vectors: by side, what the frozen backbone gives for all its texts, where that was given.
     """
 
     spec: DataSpec
@@ -89,6 +96,8 @@ class ExampleSet:
     source: Path
     taught: bool = False
     columns: Sequence[str] = ()
+    query_texts: str | None = None
+    vectors: Mapping[Side, Embeddings] = field(default_factory=dict)
 
     def passage_rows(self) -> dict[str, int]:
         """Return the passages that some example names, with their rows of the corpus.
@@ -166,7 +175,13 @@ def open_set(
         usable = [_with_fields(example, spec, source) for example in usable]
         read = [[example.fields.get(name) for name in columns] for example in usable]
         fingerprint = f"{fingerprint}:{sha256_bytes(canonical_json([list(columns), read]))}"
-    return replace(found, examples=usable, fingerprint=fingerprint, taught=taught, columns=columns)
+    places: dict[Side, str] = {"query": spec.query_vectors, "passage": spec.passage_vectors}
+    texts: dict[Side, str | None] = {"query": found.query_texts, "passage": found.corpus.sha256}
+    vectors = open_vectors(places, texts, word)
+    fingerprint = ":".join([fingerprint, *(of.fingerprint for of in vectors.values())])
+    return replace(
+        found, examples=usable, fingerprint=fingerprint, taught=taught, columns=columns, vectors=vectors
+    )
 
 
 def _with_fields(example: Example, spec: DataSpec, source: Path) -> Example:
@@ -244,7 +259,14 @@ def _from_split(spec: DataSpec, word: str, progress: Progress) -> ExampleSet:
         )
         examples = [_with_hard(example, hard.get(example.query_id, [])) for example in examples]
         fingerprint, source = f"{fingerprint}:{sha256_of(own)}", own
-    return ExampleSet(spec=spec, examples=examples, corpus=corpus, fingerprint=fingerprint, source=source)
+    return ExampleSet(
+        spec=spec,
+        examples=examples,
+        corpus=corpus,
+        fingerprint=fingerprint,
+        source=source,
+        query_texts=queries.sha256,
+    )
 
 
 def _with_hard(example: Example, hard: Sequence[Example]) -> Example:

@@ -23,6 +23,7 @@ from dretrieve.store.fingerprint import sha256_bytes
 from dretrieve.store.manifest import Manifest, commit, read_verified
 from dretrieve.store.npy import map_array, write_array
 from dretrieve.training.data import ExampleSet
+from dretrieve.training.given_vectors import rows_of
 from dretrieve.training.processes import Processes
 from dretrieve.types import Progress, Record, Side, offsets_of
 
@@ -89,6 +90,38 @@ class TokenTable:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class VectorTable:
+    """The backbone's vectors of many texts, computed before; it answers as `TokenTable` does.
+
+    Attributes:
+        values: [texts, D] float16 or float32.
+        text_ids: the texts' ids.
+        columns: what else is known of each text, by name.
+    """
+
+    values: NDArray[Any]
+    text_ids: Sequence[str] = ()
+    columns: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def lengths(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return 1 for each of those texts: what they cost."""
+        return np.ones(len(rows), dtype=np.int64)
+
+    def batch(self, rows: NDArray[np.int64], *, pad: int) -> TokenBatch:
+        """Return those texts, without tokens; ``pad`` is not needed."""
+        return TokenBatch(
+            torch.empty((len(rows), 0), dtype=torch.int64),
+            torch.empty((len(rows), 0), dtype=torch.bool),
+            tuple(self.text_ids[row] for row in rows),
+            {name: tuple(of[row] for row in rows) for name, of in self.columns.items()},
+            torch.from_numpy(self.values[rows].astype(np.float32)),
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingSet:
     """One set in rows: queries with positives and hard negatives, all texts tokenised.
@@ -107,8 +140,8 @@ class TrainingSet:
     name: str
     positives: Ragged
     negatives: Ragged
-    queries: TokenTable
-    passages: TokenTable
+    queries: TokenTable | VectorTable
+    passages: TokenTable | VectorTable
     weight: float = 1.0
     teacher: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
 
@@ -178,26 +211,37 @@ def in_rows(
     rows = sorted(names.values())
     place = {row: position for position, row in enumerate(rows)}
     at = {name: place[row] for name, row in names.items()}
-    key = sha256_bytes(f"{cache.key}|{examples.fingerprint}|{spec.name}|{spec.sample}".encode())[:16]
-    stems: dict[Side, Path] = {
-        "query": cache.folder / f"{key}.query",
-        "passage": cache.folder / f"{key}.passage",
+    columns = {name: [of.fields.get(name) for of in listed] for name in examples.columns}
+    ids: dict[Side, list[str]] = {
+        "query": [of.query_id for of in listed],
+        "passage": sorted(at, key=at.__getitem__),
     }
+    key = sha256_bytes(f"{cache.key}|{examples.fingerprint}|{spec.name}|{spec.sample}".encode())[:16]
+    stems = {side: cache.folder / f"{key}.{side}" for side in ids if side not in examples.vectors}
     if cache.processes.first and any(open_table(stem) is None for stem in stems.values()):
         progress.note(f"{spec.name}: tokenising {len(listed):,} queries and {len(rows):,} passages")
-        queries = (Record(example.query_id, "", example.query_text) for example in listed)
-        save_table(tokenise(queries, tokenize["query"]), stems["query"])
-        save_table(tokenise(map(examples.corpus.record, rows), tokenize["passage"]), stems["passage"])
+        texts: dict[Side, Iterable[Record]] = {
+            "query": (Record(example.query_id, "", example.query_text) for example in listed),
+            "passage": map(examples.corpus.record, rows),
+        }
+        for side, stem in stems.items():
+            save_table(tokenise(texts[side], tokenize[side]), stem)
     cache.processes.wait()
-    tables = [open_table(stems["query"]), open_table(stems["passage"])]
-    assert tables[0] is not None and tables[1] is not None, "the first process has written them"  # noqa: PT018
-    columns = {name: [of.fields.get(name) for of in listed] for name in examples.columns}
+
+    def table(side: Side) -> TokenTable | VectorTable:
+        own = columns if side == "query" else {}
+        if side in examples.vectors:
+            return VectorTable(rows_of(examples.vectors[side], ids[side], rows), ids[side], own)
+        found = open_table(stems[side])
+        assert found is not None, "the first process has written it"
+        return replace(found, text_ids=ids[side], columns=own)
+
     return TrainingSet(
         name=spec.name,
         positives=Ragged.of([at[name] for name in of.positive_document_ids] for of in listed),
         negatives=Ragged.of([at[name] for name in of.negative_document_ids] for of in listed),
-        queries=replace(tables[0], text_ids=[of.query_id for of in listed], columns=columns),
-        passages=replace(tables[1], text_ids=sorted(at, key=at.__getitem__)),
+        queries=table("query"),
+        passages=table("passage"),
         weight=spec.weight,
         teacher=_teacher(examples) if examples.taught else None,
     )
