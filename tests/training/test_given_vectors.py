@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
@@ -26,8 +28,9 @@ def place(cli_here, tiny_collection, tiny_model, tmp_path):
 
 def train(cli_here, place, data, output, *more, code=0):
     return cli_here(
-        "train", "sb-moe", "--backbone", place / "base", "--data", data, "--output", place / output, "--max-steps", 5,
-        "--batch-size", 6, "--learning-rate", "1e-2", "--encoder-scale", 0, "--device", "cpu", "--precision", "fp32",
+        "train", "sb-moe", "--backbone", place / "base", "--data", data, "--output", place / output,
+        "--max-steps", 5, "--batch-size", 6, "--learning-rate", "1e-2", "--encoder-scale", 0,
+        "--device", "cpu", "--precision", "fp32",
         *more, code=code,
     )  # fmt: skip
 
@@ -75,9 +78,8 @@ def test_of_another_side_or_other_texts(write_embeddings, tiny_collection, tmp_p
 
 def test_queries_of_examples_have_none(tiny_collection, tmp_path):
     path = tmp_path / "x.jsonl"
-    path.write_text(
-        '{"query_id": "1", "query_text": "a", "positive_document_ids": ["bees-0"], "negative_document_ids": []}\n'
-    )
+    example = {"query_id": "1", "query_text": "a", "positive_document_ids": ["bees-0"]}
+    path.write_text(json.dumps(example | {"negative_document_ids": []}) + "\n")
     word = f"path={path},corpus={tiny_collection},query_vectors={tmp_path}"
     with pytest.raises(UsageError, match="query_vectors= are of a collection's split"):
         open_set(parse_data(word), 1, Silent())
