@@ -143,8 +143,9 @@ class VectorIndex(Protocol):
 
 def contents(embeddings: Embeddings) -> str:
     """Return a hash over the stored vectors' bytes: what an index that copies from them depends on."""
+    names = ("vectors", "offsets", "salience") if embeddings.vectors.kind == "many" else ("vectors",)
     files = [
-        (entry.shard.start, entry.manifest.files[f"{entry.shard.stem}.vectors.npy"]["sha256"])
+        (entry.shard.start, *(file["sha256"] for name in names if (file := entry.file(name))))
         for entry in embeddings.shards
     ]
     return sha256_bytes(canonical_json(sorted(files)))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dretrieve.errors import UsageError, VerificationError
-from dretrieve.jobs.search_output import STAGE, VERSION
+from dretrieve.jobs.search import STAGE, VERSION
 from dretrieve.runs.lines import forms_for
 from dretrieve.runs.merge import merge_runs
 from dretrieve.runs.read import read_run

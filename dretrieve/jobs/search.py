@@ -3,35 +3,113 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from shlex import quote
+from typing import Any, Literal
 
 import numpy as np
 
-from dretrieve.errors import UsageError
+from dretrieve.errors import UsageError, VerificationError
 from dretrieve.index.base import VectorIndex, contents
 from dretrieve.index.exact import FIRST_BLOCK, LARGEST_BLOCK, ExactOptions
 from dretrieve.index.registry import kind_at, open_vector_index, search_settings
 from dretrieve.index.top_k import TopK
 from dretrieve.jobs.configs.search import SearchConfig
-from dretrieve.jobs.search_config import SearchResult
-from dretrieve.jobs.search_output import STAGE, search_stage, write_search
-from dretrieve.jobs.search_queries import QuerySource, encoded_queries, given_queries, resolved_device
-from dretrieve.jobs.search_show import Example, examples, passage_texts
+from dretrieve.jobs.examples import Example, examples, passage_texts, recorded_collection, render_examples
+from dretrieve.models.places import PACKAGED
 from dretrieve.runs.checkpoint import Checkpoint, checkpoint_path, discard_checkpoint
 from dretrieve.runs.read import read_run
-from dretrieve.runs.search import QueryVectors, check_model, check_queries, search_run
+from dretrieve.runs.search import Queries, as_run, check_model, check_queries, joined
+from dretrieve.runs.write import compression, write_run
 from dretrieve.store.atomic import make_folder
-from dretrieve.store.fingerprint import sha256_bytes
+from dretrieve.store.embeddings import Embeddings
+from dretrieve.store.fingerprint import fingerprint, sha256_bytes
 from dretrieve.store.interrupt import Signals, interruptible
 from dretrieve.store.shards import Shard, shard_rows
-from dretrieve.store.stage import Planned
+from dretrieve.store.stage import Planned, Stage
 from dretrieve.store.state import recorded_state
-from dretrieve.types import Progress, Run, Silent
+from dretrieve.store.text_store import TextStore
+from dretrieve.text.collection import Collection
+from dretrieve.types import Progress, Run, Silent, Vectors
 
 __all__ = ["SearchConfig", "SearchResult", "run"]
 
+STAGE, VERSION = "search", 1
 PRODUCTS_PER_BLOCK = 4e11  # a few seconds on one slow core, so that a signal is heard in time
+WORDED_QUERIES_AT_ONCE = 256  # for the same, and so that memory is bounded
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchResult:
+    """What stands in the output now.
+
+    Attributes:
+        output: the run.
+        state: ``written`` or ``up to date``.
+        counts: queries, passages, hits.
+        seconds: spent searching.
+        examples: the questions to show.
+        is_part: whether the run holds the hits of one shard only.
+    """
+
+    output: Path
+    state: str
+    counts: Mapping[str, int]
+    seconds: float = 0.0
+    examples: tuple[Example, ...] = ()
+    is_part: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        """Return everything as plain data."""
+        return {
+            "output": str(self.output),
+            "state": self.state,
+            **self.counts,
+            "seconds": round(self.seconds, 3),
+            "examples": [asdict(example) for example in self.examples],
+        }
+
+    def render(self) -> Any:
+        """Return a few lines for people, the shown questions first."""
+        counts = self.counts
+        line = (
+            f"{self.output}: {self.state}; {counts['queries']:,} queries, {counts['hits']:,} hits "
+            f"from {counts['passages']:,} passages"
+        )
+        if self.seconds:
+            line += f", {self.seconds:.1f} s ({counts['queries'] / max(self.seconds, 1e-9):,.0f} queries/s)"
+        if self.state == "written" and self.is_part:
+            line += "\nnext: the other parts, then dretrieve merge PART… --output RUN"
+        elif self.state == "written":
+            line += f"\nnext: dretrieve evaluate --run {quote(str(self.output))} --qrels DIR:split"
+        return render_examples(self.examples, line) if self.examples else line
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Search:
+    """A search that was checked and not yet done.
+
+    Attributes:
+        stage: of the run; says whether it stands already.
+        queries: how many.
+        passages: how many.
+        plan: what would be done.
+        find: searches; returns the run and the seconds spent searching.
+        questions: ``DIR:split`` with the queries' texts, where it is known.
+        texts: opens the passages' texts.
+        extra: for the manifest.
+    """
+
+    stage: Stage
+    queries: int
+    passages: int
+    plan: str
+    find: Callable[[], tuple[Run, float]]
+    questions: str | None
+    texts: Callable[[], TextStore]
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 def run(config: SearchConfig, progress: Progress | None = None) -> SearchResult | Planned:
@@ -41,99 +119,162 @@ def run(config: SearchConfig, progress: Progress | None = None) -> SearchResult 
         UsageError: options that do not fit the index.
         PreconditionError: an input is missing; the output holds something else.
         VerificationError: queries and passages of different models; changed bytes.
-        Interrupted: a signal came; the same command continues.
+        Interrupted: a signal came; the same command continues (over words it begins again).
     """
     progress = progress or Silent()
     with interruptible() as signals:
-        if kind_at(config.index) == "bm25":
-            from dretrieve.jobs.search_words import search_words
+        over = _over_words if kind_at(config.index) == "bm25" else _over_vectors
+        search = over(config, progress, signals)
+        stage, counts = search.stage, {"queries": search.queries, "passages": search.passages}
+        if config.dry_run:
+            return stage.planned(search.plan, counts)
+        state, seconds, found = "up to date", 0.0, None
+        if stage.up_to_date():
+            counts = dict(stage.existing().counts)
+            found = read_run(config.output, config.form) if config.show else None
+        else:
+            state = "written"
+            make_folder(stage.folder)
+            with recorded_state(stage.manifest_file, STAGE, stage.fingerprint):
+                found, seconds = search.find()
+                with stage.write() as file:
+                    counts["hits"] = write_run(file, found, form=config.form, name=config.output.name)
+                speed = {"search_seconds": round(seconds, 3), "threads": config.threads}
+                stage.commit(counts, search.extra, speed | {"device": config.device})
+        discard_checkpoint(config.output)
+        shown: tuple[Example, ...] = ()
+        if found is not None and config.show:
+            given = config.corpus
+            texts = Collection.open(given, "corpus").corpus() if given else search.texts()
+            shown = examples(found, config.show, texts, search.questions)
+        return SearchResult(
+            output=config.output,
+            state=state,
+            counts=counts,
+            seconds=seconds,
+            examples=shown,
+            is_part=config.shard is not None,
+        )
 
-            return search_words(config, progress, signals)
-        return _search_vectors(config, progress, signals)
+
+def _stage(
+    config: SearchConfig, options: Mapping[str, Any], inputs: Mapping[str, str], shard: Shard | None
+) -> Stage:
+    """Return the stage of a search; only what can change the run's bytes is in it."""
+    known = {"hits": config.hits, "form": config.form + compression(config.output), **options}
+    if config.shard is not None and shard is not None:
+        rows = {"start": shard.start, "stop": shard.stop, "total": shard.total}
+        known["shard"] = {"index": shard.index, "count": shard.count, **rows}
+    return Stage(config.output, "file", STAGE, VERSION, known, inputs, config.force)
 
 
-def _search_vectors(config: SearchConfig, progress: Progress, signals: Signals) -> SearchResult | Planned:
-    names = search_settings(config.index)
-    settings = {name: value for name, value in config.settings.items() if name in names}
-    config = replace(
-        config, settings={name: value for name, value in config.settings.items() if name not in settings}
+def _over_words(config: SearchConfig, progress: Progress, signals: Signals) -> _Search:
+    """Return the search of a BM25 index."""
+    from dretrieve.bm25.backends import open_words
+
+    if config.queries is None or config.model is not None:
+        raise UsageError(f"{config.index} is a BM25 index: search it with --queries DIR:split and no --model")
+    if config.shard is not None:
+        raise UsageError("a BM25 index is searched whole; leave --shard away")
+    index = open_words(config.index, config.settings, full=config.verify)
+    collection = Collection.open(config.queries, "queries", config.topic_field)
+    queries = collection.queries(collection.split)
+
+    def find() -> tuple[Run, float]:
+        started, parts = time.monotonic(), []
+        progress.start("search", len(queries), "queries")
+        for start in range(0, len(queries), WORDED_QUERIES_AT_ONCE):
+            some = queries.records(start, start + WORDED_QUERIES_AT_ONCE)
+            ids, texts = [record.id for record in some], [record.text for record in some]
+            parts.append(index.search(ids, texts, config.hits, threads=config.threads, tag="dretrieve"))
+            progress.advance(len(some))
+            signals.check()
+        progress.finish()
+        return joined(parts), time.monotonic() - started
+
+    options = {"k1": index.options.k1, "b": index.options.b}
+    inputs = {"index": index.manifest.fingerprint, "queries": queries.sha256}
+    return _Search(
+        stage=_stage(config, options, inputs, None),
+        queries=len(queries),
+        passages=len(index),
+        plan=f"would search {len(index):,} passages with {len(queries):,} queries; output {config.output}",
+        find=find,
+        questions=config.queries,
+        texts=collection.corpus,
     )
-    if config.settings and config.query_embeddings is not None:
+
+
+def _over_vectors(config: SearchConfig, progress: Progress, signals: Signals) -> _Search:
+    """Return the search of an index over vectors, or of embeddings."""
+    names = search_settings(config.index)
+    of_index = {name: value for name, value in config.settings.items() if name in names}
+    of_model = {name: value for name, value in config.settings.items() if name not in names}
+    if of_model and config.query_embeddings is not None:
         raise UsageError(
-            f"--set {next(iter(config.settings))}: a search with --query-embeddings encodes nothing, and an "
+            f"--set {next(iter(of_model))}: a search with --query-embeddings encodes nothing, and an "
             f"index of type {kind_at(config.index)} takes {', '.join(names) or 'no settings'}"
         )
-    index = open_vector_index(config.index, full=config.verify, settings=settings)
-    queries = _queries(config, index, progress, signals)
-    check_model(queries.name, queries.passage_model, index.passages)
-    if config.shard is not None and not index.exact:
-        raise UsageError(f"{config.index} is approximate and searched whole; leave --shard away")
-    rows = index.passages.rows
-    shard = shard_rows(rows, *(config.shard or (0, 1)))
-    stage = search_stage(config, index.search_options, described(index, queries), shard)
-    counts = {"queries": len(queries.ids), "passages": rows}
-    if config.dry_run:
-        return stage.planned(_plan(config, counts, shard), counts)
-    if stage.up_to_date():
-        discard_checkpoint(config.output)
-        counts = dict(stage.existing().counts)
-        shown = _shown(config, index, queries.texts, None)
-        return SearchResult(output=config.output, state="up to date", counts=counts, examples=shown)
-    make_folder(stage.folder)
-    with recorded_state(stage.manifest_file, STAGE, stage.fingerprint):
-        asked = queries.vectors()
-        check_queries(asked, index.passages)
-        started = time.monotonic()
-        found = _found(config, index, asked, (shard, stage.fingerprint), (progress, signals))
-        seconds = time.monotonic() - started
-        counts["hits"] = write_search(stage, found, config, counts, seconds, queries.extra)
-    discard_checkpoint(config.output)
-    shown = _shown(config, index, queries.texts, found)
-    return SearchResult(
-        output=config.output,
-        state="written",
-        counts=counts,
-        seconds=seconds,
-        examples=shown,
-        is_part=config.shard is not None,
-    )
-
-
-def described(index: VectorIndex, queries: QuerySource) -> dict[str, str]:
-    """Return the inputs of a search: the passages' vectors, not the index that makes them quick.
-
-    The query side's model stands beside the queries: their fingerprint alone leads to no card.
-    """
-    inputs = {"passages": index.passages.embeddings.fingerprint, "queries": queries.fingerprint}
-    return inputs | ({"query_model": queries.query_model} if queries.query_model else {})
-
-
-def _queries(config: SearchConfig, index: VectorIndex, progress: Progress, signals: Signals) -> QuerySource:
+    index: VectorIndex = open_vector_index(config.index, full=config.verify, settings=of_index)
+    passages = index.passages
     if config.query_embeddings is not None:
-        return given_queries(config.query_embeddings, full=config.verify)
-    if config.model is None:
+        queries = _given_queries(config.query_embeddings, full=config.verify)
+    elif config.model is not None:
+        queries = _encoded_queries(
+            config, config.model, of_model, passages.embeddings.dtype, progress, signals
+        )
+    else:
         raise UsageError(
             f"{config.index} holds vectors: name the model that encodes --queries with --model, or give "
             "--query-embeddings"
         )
-    return encoded_queries(config, index.passages.embeddings, progress, signals)
+    check_model(queries, passages)
+    if config.shard is not None and not index.exact:
+        raise UsageError(f"{config.index} is approximate and searched whole; leave --shard away")
+    shard = shard_rows(passages.rows, *(config.shard or (0, 1)))
+    # the passages' vectors, not the index that makes them quick; the query side's model stands beside the
+    # queries, for their fingerprint alone leads to no card
+    inputs = {"passages": passages.embeddings.fingerprint, "queries": queries.fingerprint}
+    inputs |= {"query_model": queries.query_model} if queries.query_model else {}
+    stage = _stage(config, index.search_options, inputs, shard)
+
+    def find() -> tuple[Run, float]:
+        vectors = queries.load()
+        check_queries(queries, vectors, passages)
+        started = time.monotonic()
+        kept = _found(config, index, vectors, shard, stage.fingerprint, progress, signals)
+        return as_run(queries.ids, kept, passages), time.monotonic() - started
+
+    hits = len(queries.ids) * min(config.hits, max(1, len(shard)))
+    return _Search(
+        stage=stage,
+        queries=len(queries.ids),
+        passages=passages.rows,
+        plan=f"would search rows {shard.start:,} to {shard.stop:,} of {passages.rows:,} with "
+        f"{len(queries.ids):,} queries for {config.hits:,} hits each on {_resolved_device(config.device)} "
+        f"({config.threads} threads); memory for the hits {hits * 12 / 1e6:,.0f} MB; output {config.output}",
+        find=find,
+        questions=queries.texts,
+        texts=lambda: passage_texts(passages.embeddings),
+        extra=queries.extra,
+    )
 
 
 def _found(
     config: SearchConfig,
     index: VectorIndex,
-    queries: QueryVectors,
-    task: tuple[Shard, str],
-    watch: tuple[Progress, Signals],
-) -> Run:
+    queries: Vectors,
+    shard: Shard,
+    stage_fingerprint: str,
+    progress: Progress,
+    signals: Signals,
+) -> TopK:
     """Search the rows of the shard, saving what was found from time to time."""
-    shard, fingerprint = task
-    progress, signals = watch
-    parts = (queries.vectors.values, queries.vectors.offsets, queries.vectors.weights)
-    asked = [sha256_bytes(np.ascontiguousarray(part).tobytes()) for part in parts if part is not None]
-    key = " ".join((fingerprint, contents(index.passages.embeddings), *asked))
+    parts = [part for part in (queries.values, queries.offsets, queries.weights) if part is not None]
+    asked = [sha256_bytes(np.ascontiguousarray(part).tobytes()) for part in parts]
+    key = " ".join((stage_fingerprint, contents(index.passages.embeddings), *asked))
     checkpoint = Checkpoint(checkpoint_path(config.output), key)
-    empty = TopK.empty(len(queries.ids), min(config.hits, len(shard)))
+    empty = TopK.empty(len(queries), min(config.hits, len(shard)))
     kept, row = checkpoint.load(empty, shard.start) if index.exact else (empty, shard.start)
     progress.start("search", len(shard), "passages", row - shard.start)
     reached = row
@@ -146,30 +287,25 @@ def _found(
             checkpoint.save(kept, row, now=signals.received is not None and row < shard.stop)
         signals.check()
 
-    device = resolved_device(config.device)
+    device = _resolved_device(config.device)
     options = ExactOptions(
         threads=config.threads,
         device=device,
-        largest_block=largest_block(len(queries.ids), index.passages.dim) if device == "cpu" else None,
+        largest_block=largest_block(len(queries), index.passages.dim) if device == "cpu" else None,
         after_block=after_block,
     )
-    found = search_run(index, queries, kept, (row, shard.stop), options)
+    index.search(queries, kept, (row, shard.stop), options)
     progress.finish()
     wanted = kept.scores.shape[1]
-    full = int(np.count_nonzero(np.diff(found.offsets) >= wanted))
-    short = 0 if index.exact else len(queries.ids) - full
+    short = 0 if index.exact else int(np.count_nonzero(kept.sizes < wanted))
     if short:
+        wider = next(name for name in ("ef_search", "probes") if name in index.search_options)
         progress.note(
-            f"{short:,} of {len(queries.ids):,} queries have fewer than the {wanted:,} hits wanted: the "
-            f"index proposed no more; search wider (--set {_wider(index)}) or an exact index"
+            f"{short:,} of {len(queries):,} queries have fewer than the {wanted:,} hits wanted: the index "
+            f"proposed no more; search wider (--set {wider}=N, now {index.search_options[wider]}) or an "
+            "exact index"
         )
-    return found
-
-
-def _wider(index: VectorIndex) -> str:
-    """Return the setting of an approximate index that makes it look at more passages."""
-    name = next(name for name in ("ef_search", "probes") if name in index.search_options)
-    return f"{name}=N, now {index.search_options[name]}"
+    return kept
 
 
 def largest_block(num_queries: int, dim: int) -> int | None:
@@ -178,21 +314,94 @@ def largest_block(num_queries: int, dim: int) -> int | None:
     return max(FIRST_BLOCK, rows) if rows < LARGEST_BLOCK else None
 
 
-def _shown(
-    config: SearchConfig, index: VectorIndex, texts: str | None, found: Run | None
-) -> tuple[Example, ...]:
-    if config.show < 1:
-        return ()
-    if found is None:
-        found = read_run(config.output, config.form)
-    passages = passage_texts(config.corpus, index.passages.embeddings)
-    return examples(found, config.show, passages, texts)
-
-
-def _plan(config: SearchConfig, counts: Mapping[str, int], shard: Shard) -> str:
-    state = counts["queries"] * min(config.hits, max(1, len(shard))) * 12 / 1e6
-    return (
-        f"would search rows {shard.start:,} to {shard.stop:,} of {counts['passages']:,} with "
-        f"{counts['queries']:,} queries for {config.hits:,} hits each on {resolved_device(config.device)} "
-        f"({config.threads} threads); memory for the hits {state:,.0f} MB; output {config.output}"
+def _given_queries(folder: Path, *, full: bool) -> Queries:
+    """Return the queries of an embeddings folder."""
+    embeddings = Embeddings.open(folder, full=full)
+    if embeddings.side != "query":
+        raise VerificationError(
+            f"{folder} holds vectors of passages, queries are wanted; give it as --index, and encode the "
+            "queries with `dretrieve encode --queries`"
+        )
+    return Queries(
+        ids=embeddings.ids(),
+        passage_model=embeddings.passage_fingerprint,
+        fingerprint=embeddings.fingerprint,
+        name=str(folder),
+        load=embeddings.all_vectors,
+        texts=recorded_collection(embeddings),
+        query_model=embeddings.query_fingerprint,
+        extra=_places(embeddings.extra.get("model"), embeddings.extra.get("inference")),
     )
+
+
+def _encoded_queries(
+    config: SearchConfig,
+    name: str,
+    choices: Mapping[str, Any],
+    dtype: str,
+    progress: Progress,
+    signals: Signals,
+) -> Queries:
+    """Return the queries of a split, to be encoded here as `encode --queries` would.
+
+    Args:
+        config: names the split.
+        name: of the model.
+        choices: inference choices of the model.
+        dtype: of the passages; the queries take it.
+        progress: is told when they are encoded.
+        signals: checked between chunks.
+    """
+    from dretrieve.encoding.numerics import resolve_precision
+    from dretrieve.models.cards import read_card
+    from dretrieve.models.places import find_model
+    from dretrieve.models.registry import check_choices
+
+    assert config.queries is not None
+    card, _ = read_card(find_model(name))
+    check_choices(card, choices)
+    collection = Collection.open(config.queries, "queries", config.topic_field)
+    queries = collection.queries(collection.split)
+    device = _resolved_device(config.device)
+    precision = resolve_precision(config.precision, device)
+    models = {f"{side}_model": card.fingerprint(side, choices) for side in ("passage", "query")}
+    stored: Literal["float16", "float32"] = "float16" if dtype == "float16" else "float32"
+
+    def load() -> Vectors:
+        from dretrieve.encoding.pipeline import encode_records  # torch and the model's libraries only now
+        from dretrieve.models.loading import load_model
+
+        progress.note(f"encoding {len(queries):,} queries with {name} in {precision} on {device}")
+        model = load_model(name, device, precision, choices)
+        return encode_records(model, "query", queries.records(0, len(queries)), stored, signals)
+
+    options, inputs = {"precision": precision, "dtype": dtype}, {"collection": queries.sha256, **models}
+    return Queries(
+        ids=queries.ids(),
+        passage_model=models["passage_model"],
+        fingerprint=fingerprint("queries", 1, options, inputs),
+        name=f"{config.queries} by {name}",
+        load=load,
+        texts=config.queries,
+        query_model=models["query_model"],
+        extra=_places(name, choices),
+    )
+
+
+def _places(model: object, inference: object) -> dict[str, Any]:
+    """Return what a manifest must say so that its model's card is found by its fingerprint.
+
+    A card in the work folder needs nothing; a packaged model is found by its name, and a side under
+    inference choices by these. No path is written: equal runs have equal manifests.
+    """
+    found: dict[str, Any] = {"model": model} if model in PACKAGED else {}
+    return found | ({"inference": dict(inference)} if isinstance(inference, Mapping) and inference else {})
+
+
+def _resolved_device(device: str) -> str:
+    """Return ``cpu`` or the accelerator to use; ``auto`` loads torch only where a driver is to be found."""
+    if device == "auto" and not Path("/proc/driver/nvidia/version").exists():
+        return "cpu"
+    from dretrieve.encoding.numerics import resolve_device
+
+    return resolve_device(device)

@@ -3,65 +3,87 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dretrieve.errors import DataError, VerificationError
-from dretrieve.index.base import Passages, VectorIndex
+from dretrieve.index.base import Passages
 from dretrieve.index.exact import ArraySource, ExactOptions, check_finite, search_exact
 from dretrieve.index.token import search_tokens
 from dretrieve.index.top_k import TopK
 from dretrieve.order import id_ranks
 from dretrieve.scoring.token_scores import token_score
 from dretrieve.store.ids import IdTable
-from dretrieve.types import Run, ScoreName, Vectors
+from dretrieve.types import Run, ScoreName, Vectors, offsets_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QueryVectors:
-    """Queries ready to search with.
+class Queries:
+    """Queries before their vectors are at hand: enough to know whether the run stands already.
 
     Attributes:
         ids: one per query, in the order of the run.
-        vectors: of the kind of the passages'; taken as float32.
         passage_model: fingerprint of the passage side that these queries belong to.
         fingerprint: of what the vectors are a function of.
         name: for messages: a folder, or a collection and a model.
+        load: returns the vectors, of the kind of the passages'; taken as float32.
+        texts: ``DIR:split`` with the queries' texts, where it is known and there.
+        query_model: fingerprint of the query side that made them; None where vectors came without it.
+        extra: what finds that model's card again (a packaged name, inference choices), for the manifest.
     """
 
     ids: Sequence[str]
-    vectors: Vectors
     passage_model: str
     fingerprint: str
     name: str
+    load: Callable[[], Vectors]
+    texts: str | None = None
+    query_model: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
-def check_queries(queries: QueryVectors, passages: Passages) -> None:
-    """Refuse queries that do not fit the passages.
+def check_model(queries: Queries, passages: Passages) -> None:
+    """Refuse queries of another model.
 
     Raises:
-        VerificationError: they come from another model, have another dim, or are of the other kind.
+        VerificationError: names both fingerprints and the cure.
+    """
+    folder, stored = passages.embeddings.folder, passages.embeddings.passage_fingerprint
+    if queries.passage_model != stored:
+        raise VerificationError(
+            f"the queries {queries.name} belong to the passage side {queries.passage_model[:12]} of a model, "
+            f"the passages in {folder} were encoded by {stored[:12]}; encode both with the same model"
+        )
+
+
+def check_queries(queries: Queries, vectors: Vectors, passages: Passages) -> None:
+    """Refuse query vectors that do not fit the passages.
+
+    Raises:
+        VerificationError: they have another dim, or are of the other kind.
         DataError: a vector with NaN or infinity, or an id twice (names the query).
     """
-    check_model(queries.name, queries.passage_model, passages)
-    if queries.vectors.many != (passages.embeddings.vectors.kind == "many"):
-        kinds = ("per token", "per passage") if queries.vectors.many else ("per query", "per token")
+    folder = passages.embeddings.folder
+    if vectors.many != (passages.embeddings.vectors.kind == "many"):
+        mine, theirs = ("per token", "per passage") if vectors.many else ("per query", "per token")
         raise VerificationError(
-            f"the queries {queries.name} hold one vector {kinds[0]}, the passages in "
-            f"{passages.embeddings.folder} one {kinds[1]}; encode both with one model"
+            f"the queries {queries.name} hold one vector {mine}, the passages in {folder} one {theirs}; "
+            "encode both with one model"
         )
-    if queries.vectors.dim != passages.dim:
+    if vectors.dim != passages.dim:
         raise VerificationError(
-            f"the queries {queries.name} have {queries.vectors.dim} dimensions, the passages in "
-            f"{passages.embeddings.folder} have {passages.dim}; encode both with one model"
+            f"the queries {queries.name} have {vectors.dim} dimensions, the passages in {folder} have "
+            f"{passages.dim}; encode both with one model"
         )
-    bad = check_finite(np.asarray(queries.vectors.values, dtype=np.float32))
+    bad = check_finite(np.asarray(vectors.values, dtype=np.float32))
     if bad >= 0:
-        offsets = queries.vectors.offsets
-        owner = bad if offsets is None else int(np.searchsorted(offsets, bad, side="right")) - 1
+        owner = (
+            bad if vectors.offsets is None else int(np.searchsorted(vectors.offsets, bad, side="right")) - 1
+        )
         raise DataError(
             f"the vector of query '{queries.ids[owner]}' in {queries.name} holds NaN or infinity; encode the "
             "queries again (--precision fp32)"
@@ -69,40 +91,6 @@ def check_queries(queries: QueryVectors, passages: Passages) -> None:
     if len(set(queries.ids)) != len(queries.ids):
         twice = next(text_id for text_id, count in Counter(queries.ids).items() if count > 1)
         raise DataError(f"query id '{twice}' stands twice in {queries.name}; ids must be unique")
-
-
-def check_model(name: str, passage_model: str, passages: Passages) -> None:
-    """Refuse queries of another model.
-
-    Raises:
-        VerificationError: names both fingerprints and the cure.
-    """
-    folder, stored = passages.embeddings.folder, passages.embeddings.passage_fingerprint
-    if passage_model != stored:
-        raise VerificationError(
-            f"the queries {name} belong to the passage side {passage_model[:12]} of a model, the passages in "
-            f"{folder} were encoded by {stored[:12]}; encode both with the same model"
-        )
-
-
-def search_run(
-    index: VectorIndex,
-    queries: QueryVectors,
-    kept: TopK,
-    rows: tuple[int, int],
-    options: ExactOptions,
-) -> Run:
-    """Return the run of the best passages among some rows.
-
-    Args:
-        index: what is searched.
-        queries: checked by `check_queries`.
-        kept: empty, or what an interrupted search left behind.
-        rows: start and stop; start is where the interrupted search stopped.
-        options: threads, device, what to call after each block.
-    """
-    index.search(queries.vectors, kept, rows, options)
-    return as_run(queries.ids, kept, index.passages)
 
 
 def as_run(query_ids: Sequence[str], kept: TopK, passages: Passages) -> Run:
@@ -121,8 +109,7 @@ def as_run(query_ids: Sequence[str], kept: TopK, passages: Passages) -> Run:
 def _columns(
     kept: TopK, ranks: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-    offsets = np.zeros(len(kept.sizes) + 1, dtype=np.int64)
-    np.cumsum(kept.sizes, out=offsets[1:])
+    offsets = offsets_of(kept.sizes)
     rows = np.empty(int(offsets[-1]), dtype=np.int64)
     scores = np.empty(int(offsets[-1]), dtype=np.float32)
     for query, (found, values) in enumerate(kept.best_first(ranks)):
@@ -162,3 +149,23 @@ def search_in_memory(
         search_exact(source, queries.values, kept, ranks, rows, options)
     offsets, found, scores = _columns(kept, ranks)
     return Run(list(query_ids), passage_ids, offsets, found.astype(np.int32), scores)
+
+
+def joined(parts: Sequence[Run]) -> Run:
+    """Return the runs of consecutive queries as one; each may have a table of ids of its own."""
+    if not parts:
+        return Run([], [], offsets_of(np.empty(0, np.int64)), np.empty(0, np.int32), np.empty(0, np.float32))
+    table, passages = parts[0].passage_ids, [part.passages for part in parts]
+    if any(part.passage_ids is not table for part in parts):
+        places: dict[str, int] = {}
+        for number, part in enumerate(parts):
+            own = [places.setdefault(passage_id, len(places)) for passage_id in part.passage_ids]
+            passages[number] = np.asarray(own, dtype=np.int32)[part.passages]
+        table = list(places)
+    return Run(
+        query_ids=[query_id for part in parts for query_id in part.query_ids],
+        passage_ids=table,
+        offsets=offsets_of(np.concatenate([np.diff(part.offsets) for part in parts])),
+        passages=np.concatenate(passages),
+        scores=np.concatenate([part.scores for part in parts]),
+    )

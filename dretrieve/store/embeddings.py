@@ -99,6 +99,11 @@ class EmbeddingShard:
             self._check(f"{name}.npy", len(found), len(self.shard))
         return found
 
+    def file(self, name: str) -> Mapping[str, Any] | None:
+        """Return what the manifest says of ``NAME.npy`` (sha256, bytes); None where the shard has none."""
+        found: Mapping[str, Any] | None = self.manifest.files.get(f"{self.shard.stem}.{name}.npy")
+        return found
+
     def vectors(self) -> Vectors:
         """Return the shard's vectors, memory-mapped as they are stored.
 

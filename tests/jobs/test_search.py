@@ -16,8 +16,8 @@ from dretrieve.errors import DataError, Interrupted, PreconditionError, UsageErr
 from dretrieve.index import exact
 from dretrieve.jobs import index as index_job
 from dretrieve.jobs import merge, search
+from dretrieve.jobs.examples import Example, Hit, render_examples
 from dretrieve.jobs.search import SearchConfig
-from dretrieve.jobs.search_show import Example, Hit, render_examples
 from dretrieve.order import id_ranks, top_k
 from dretrieve.runs.checkpoint import checkpoint_path
 from dretrieve.runs.read import read_run

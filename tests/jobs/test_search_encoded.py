@@ -59,7 +59,7 @@ def test_another_model_is_refused_before_anything_is_encoded(
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
     weights.write_bytes(bytes(data))
-    monkeypatch.setattr("dretrieve.jobs.search_queries._encode", lambda *rest: pytest.fail("encoded"))
+    monkeypatch.setattr("dretrieve.models.loading.load_model", lambda *rest: pytest.fail("encoded"))
     with pytest.raises(VerificationError, match="encode both with the same model"):
         search.run(config(encoded, "run.trec", queries=f"{tiny_collection}:test", model=str(other)))
 

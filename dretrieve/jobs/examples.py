@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from dretrieve.errors import PreconditionError, visible
-from dretrieve.jobs.search_queries import recorded_collection
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.text_store import TextStore
 from dretrieve.text.collection import Collection
@@ -36,10 +35,6 @@ class Example:
     query_id: str
     text: str
     hits: tuple[Hit, ...]
-
-    def as_json(self) -> dict[str, Any]:
-        """Return it as plain data."""
-        return asdict(self)
 
 
 def examples(
@@ -81,19 +76,27 @@ def shortened(text: str) -> str:
     return line if len(line) <= CHARACTERS else line[:CHARACTERS].rsplit(" ", 1)[0] + " …"
 
 
-def passage_texts(corpus: str | None, embeddings: Embeddings) -> TextStore:
-    """Return the texts of the passages.
+def passage_texts(embeddings: Embeddings) -> TextStore:
+    """Return the texts that were encoded.
 
     Raises:
-        PreconditionError: they are not found.
+        PreconditionError: they are not where they were.
     """
-    spec = corpus or recorded_collection(embeddings)
+    spec = recorded_collection(embeddings)
     if spec is None:
         raise PreconditionError(
             f"--show needs the passages' texts, and the collection that {embeddings.folder} names is not "
             "there; say where it is with --corpus DIR"
         )
     return Collection.open(spec, "corpus").corpus()
+
+
+def recorded_collection(embeddings: Embeddings) -> str | None:
+    """Return the collection as ``DIR`` or ``DIR:split`` as the embeddings name it, if it is still there."""
+    name, split = embeddings.extra.get("collection"), embeddings.extra.get("split")
+    if not isinstance(name, str) or not (embeddings.folder / name).exists():
+        return None
+    return f"{embeddings.folder / name}:{split}" if split else str(embeddings.folder / name)
 
 
 def query_texts(spec: str | None) -> dict[str, str]:
