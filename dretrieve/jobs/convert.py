@@ -9,7 +9,7 @@ from shlex import quote
 from typing import Any
 
 from dretrieve.errors import PreconditionError, UsageError
-from dretrieve.jobs.model_output import listed, model_files
+from dretrieve.jobs.model_output import model_files
 from dretrieve.models.base import Method
 from dretrieve.models.bi_encoder_config import POOLINGS
 from dretrieve.models.cards import read_card
@@ -20,7 +20,7 @@ from dretrieve.models.places import find_model
 from dretrieve.store.card import ModelCard
 from dretrieve.store.fingerprint import sha256_file
 from dretrieve.store.stage import Planned, Stage
-from dretrieve.store.state import read_state, recorded_state
+from dretrieve.store.state import recorded_state
 from dretrieve.types import Progress, Side, Silent
 
 STAGE, VERSION = "convert", 1
@@ -50,43 +50,39 @@ class ConvertConfig:
     dry_run: bool = False
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class ConvertResult:
     """What stands in the output now.
 
     Attributes:
         output: the folder.
-        state: ``converted``, ``up to date`` or ``would convert``.
-        method: of the model.
+        state: ``converted`` or ``up to date``.
+        card: of the model.
         parameters: how many numbers it has.
-        settings: what the method's configuration says.
     """
 
     output: Path
     state: str
-    method: str
+    card: ModelCard
     parameters: int
-    settings: dict[str, Any]
 
     def as_json(self) -> dict[str, Any]:
         """Return everything as plain data."""
         return {
             "output": str(self.output),
             "state": self.state,
-            "method": self.method,
+            "method": self.card.method,
             "parameters": self.parameters,
-            "method_config": self.settings,
+            "method_config": dict(self.card.method_config),
         }
 
     def render(self) -> str:
         """Return a few lines for people, with the next command."""
-        told = ", ".join(f"{name} {value}" for name, value in self.settings.items() if value != "")
-        lines = [f"{self.state}: {self.method}, {self.parameters:,} parameters -> {self.output}", f"  {told}"]
-        if self.state != "would convert":
-            lines.append(
-                f"next: dretrieve encode --model {quote(str(self.output))} --corpus DIR --output EMB"
-            )
-        return "\n".join(lines)
+        settings = self.card.method_config.items()
+        told = ", ".join(f"{name} {value}" for name, value in settings if value != "")
+        what = f"{self.card.method}, {self.parameters:,} parameters"
+        then = f"dretrieve encode --model {quote(str(self.output))} --corpus DIR --output EMB"
+        return f"{self.state}: {what} -> {self.output}\n  {told}\nnext: {then}"
 
 
 def run(config: ConvertConfig, progress: Progress | None = None) -> ConvertResult | Planned:
@@ -99,12 +95,12 @@ def run(config: ConvertConfig, progress: Progress | None = None) -> ConvertResul
     """
     options, inputs, made = _of_folder(config) if config.checkpoint.is_dir() else _of_file(config)
     stage = Stage(config.output, "folder", STAGE, VERSION, options, inputs, config.force)
-    old = listed(stage)
+    old = stage.standing_files()
     if stage.up_to_date(look=config.dry_run):
         if config.dry_run:
             return stage.planned("")
         parameters = stage.existing().counts["parameters"]
-        return _result(config.output, "up to date", ModelCard.load(config.output), parameters)
+        return ConvertResult(config.output, "up to date", ModelCard.load(config.output), parameters)
     (progress or Silent()).note(f"reading {config.checkpoint}")
     method = made()
     parameters = sum(parameter.numel() for parameter in method.parameters())
@@ -113,7 +109,7 @@ def run(config: ConvertConfig, progress: Progress | None = None) -> ConvertResul
             f"would convert {config.checkpoint} to a model of the method {method.card().method}",
             {"parameters": parameters},
         )
-    _refuse_foreign(config, bool(old))
+    stage.refuse_strangers()
     for path in old:
         path.unlink(missing_ok=True)
     author = find(config.form).text if config.form else "a folder that did not say its pooling"
@@ -123,7 +119,7 @@ def run(config: ConvertConfig, progress: Progress | None = None) -> ConvertResul
         for name in model_files(config.output):
             stage.add(name)
         stage.commit(counts={"parameters": parameters}, details={"checkpoint": str(config.checkpoint)})
-    return _result(config.output, "converted", card, parameters)
+    return ConvertResult(config.output, "converted", card, parameters)
 
 
 Parts = tuple[dict[str, Any], dict[str, str], Callable[[], Method]]
@@ -168,26 +164,3 @@ def _of_folder(config: ConvertConfig) -> Parts:
     known, _ = read_card(find_model(folder))
     inputs = {f"folder {side}": known.fingerprint(side) for side in SIDES}
     return {"from": "folder", **config.said}, inputs, lambda: Shared.build(chosen, folder)
-
-
-def _result(output: Path, state: str, card: ModelCard, parameters: int) -> ConvertResult:
-    return ConvertResult(
-        output=output,
-        state=state,
-        method=card.method,
-        parameters=parameters,
-        settings=dict(card.method_config),
-    )
-
-
-def _refuse_foreign(config: ConvertConfig, has_result: bool) -> None:
-    """Refuse a folder with files that no conversion wrote: they would become part of the model."""
-    if has_result or config.force or not config.output.is_dir():
-        return
-    ours = (read_state(config.output / "manifest.json") or {}).get("stage") == STAGE
-    files = [] if ours else model_files(config.output)
-    if files:
-        raise PreconditionError(
-            f"{config.output} holds other files ({files[0]}) that would become part of the model; "
-            "choose an --output that is new or empty"
-        )

@@ -16,20 +16,11 @@ from dretrieve.models.base import Method, TokenBatch
 from dretrieve.models.loading import load_model
 from dretrieve.store.atomic import make_folder
 from dretrieve.store.card import CARD
-from dretrieve.store.manifest import read_manifest
-from dretrieve.store.stage import Stage
 from dretrieve.tokens.tokenizer import SideTokenizer
 from dretrieve.types import Record, Side
 
 SAME = 1e-3  # of a vector's length: two engines differ by 1e-6 or so, other weights by far more
 RECORDS = ("manifest.json", "provenance.json", "state.json")
-
-
-def listed(stage: Stage) -> list[Path]:
-    """Return the files of the finished result that stands in the output, whatever made it."""
-    if not stage.manifest_file.exists():
-        return []
-    return [stage.output / name for name in read_manifest(stage.manifest_file).files]
 
 
 def model_files(folder: Path, skipped: Collection[str] = ()) -> list[str]:

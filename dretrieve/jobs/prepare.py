@@ -14,9 +14,8 @@ from dretrieve.errors import DataError, PreconditionError, UsageError
 from dretrieve.jobs.prepare_config import PrepareConfig, PrepareResult
 from dretrieve.metrics.answers import Answers
 from dretrieve.store.interrupt import interruptible
-from dretrieve.store.manifest import Manifest, manifest_path, read_manifest
+from dretrieve.store.manifest import Manifest
 from dretrieve.store.stage import Planned, Stage, replaces_stale
-from dretrieve.store.state import read_state
 from dretrieve.text import pydocs, remote
 from dretrieve.text.archives import unzipped
 from dretrieve.text.beir import Query
@@ -194,8 +193,8 @@ def _reading(config: PrepareConfig) -> dict[str, Any]:
 
 def _execute(config: PrepareConfig, source: _Source, progress: Progress) -> PrepareResult | Planned:
     stage = Stage(config.output, "folder", STAGE, source.version, source.options, source.inputs, config.force)
-    _refuse_foreign(stage)
-    before = _files_of(stage)
+    stage.refuse_strangers()
+    before = stage.standing_files()
     if config.dry_run:
         return stage.planned(source.plan)
     if stage.up_to_date():
@@ -213,13 +212,6 @@ def _execute(config: PrepareConfig, source: _Source, progress: Progress) -> Prep
     return _result(config, manifest, "written")
 
 
-def _files_of(stage: Stage) -> list[Path]:
-    try:
-        return [stage.output / name for name in read_manifest(stage.manifest_file).files]
-    except PreconditionError:
-        return []
-
-
 def _refuse_standing(config: PrepareConfig, options: dict[str, Any]) -> Stage:
     """Return the stage with the inputs of what stands there, before anything is fetched.
 
@@ -227,25 +219,12 @@ def _refuse_standing(config: PrepareConfig, options: dict[str, Any]) -> Stage:
         PreconditionError: the output would be refused whatever the fetched files hold.
     """
     stage = Stage(config.output, "folder", STAGE, VERSION, options, {}, config.force)
-    _refuse_foreign(stage)
+    stage.refuse_strangers()
     if stage.manifest_file.exists():
         stage.inputs = stage.existing().inputs
     if not (config.force or replaces_stale()):
         stage.up_to_date(look=True)
     return stage
-
-
-def _refuse_foreign(stage: Stage) -> None:
-    folder = stage.output
-    if not folder.is_dir() or manifest_path(folder).exists() or stage.force:
-        return
-    state = read_state(stage.manifest_file) or {}
-    strangers = [path.name for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
-    if strangers and state.get("stage") != STAGE:
-        raise PreconditionError(
-            f"{folder} holds {strangers[0]} and was not made by prepare; choose another --output, "
-            "or --force to write into it"
-        )
 
 
 @contextmanager

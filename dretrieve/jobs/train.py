@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from dretrieve.errors import PreconditionError, UsageError
-from dretrieve.jobs.model_output import alone_in, check_saved, listed, model_files
+from dretrieve.jobs.model_output import alone_in, check_saved, model_files
 from dretrieve.models.base import Method
 from dretrieve.models.cards import read_card
 from dretrieve.models.config import MethodConfig
@@ -151,7 +151,7 @@ def run(config: TrainConfig, progress: Progress | None = None) -> TrainResult | 
         with ExitStack() as stack:
             if processes.first and not config.output.is_file():
                 stack.enter_context(alone_in(config.output))
-            old = listed(opened.stage)
+            old = opened.stage.standing_files()
             checkpoints = _checkpoints(opened, shown)
             if opened.stage.up_to_date():
                 if processes.first:

@@ -277,6 +277,27 @@ class Stage:
         """Return the manifest of the finished output."""
         return read_manifest(self.manifest_file)
 
+    def standing_files(self) -> list[Path]:
+        """Return the files of the finished result that stands in the output, whatever made it."""
+        if not self.manifest_file.exists():
+            return []
+        return [self.folder / name for name in self.existing().files]
+
+    def refuse_strangers(self) -> None:
+        """Refuse a folder with files that no stage of that name wrote: they would become part of the output.
+
+        Raises:
+            PreconditionError: names one of them.
+        """
+        if self.force or not self.output.is_dir() or self.manifest_file.exists():
+            return
+        names = sorted(path.name for path in self.output.iterdir() if not path.name.startswith("."))
+        if names and (read_state(self.manifest_file) or {}).get("stage") != self.name:
+            raise PreconditionError(
+                f"{self.output} holds {names[0]} and was not made by {self.name}; choose another --output, "
+                "or --force to write into it"
+            )
+
     @contextmanager
     def write(self, name: str | None = None, *, text: bool = False) -> Iterator[IO[Any]]:
         """Yield an open file that becomes ``name`` in the folder (or the single file) when the block ends."""
