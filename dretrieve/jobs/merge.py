@@ -119,18 +119,16 @@ def _opened(config: MergeConfig) -> list[tuple[Path, Manifest]]:
         raise UsageError("name the partial runs to merge: dretrieve merge part-*.trec --output RUN")
     if config.output.resolve() in [path.resolve() for path in config.partials]:
         raise UsageError(f"--output {config.output} is one of the partial runs; choose another name")
-    found = []
-    for path in config.partials:
-        manifest = open_artefact(path, (STAGE,), full=config.verify)
+    found = [(path, open_artefact(path, (STAGE,), full=config.verify)) for path in config.partials]
+    first_path, first = found[0]
+    for path, manifest in found:
         if "shard" not in manifest.options:
             raise VerificationError(f"{path} is a whole run, not a part made by search --shard I/N")
-        found.append((path, manifest))
-    first_path, first = found[0]
-    for path, manifest in found[1:]:
-        if _searched(manifest) != _searched(first):
-            detail = differences(_without_shard(first), _without_shard(manifest))
+        ours, theirs = _without_shard(first), _without_shard(manifest)
+        if ours.fingerprint != theirs.fingerprint:
             raise VerificationError(
-                f"{first_path} and {path} are parts of different searches ({detail}); merge the parts of one"
+                f"{first_path} and {path} are parts of different searches ({differences(ours, theirs)}); "
+                "merge the parts of one"
             )
     shards = [Shard(**manifest.options["shard"]) for _, manifest in found]
     check_tiling(shards, shards[0].total, "the list of partial runs")
@@ -140,7 +138,3 @@ def _opened(config: MergeConfig) -> list[tuple[Path, Manifest]]:
 def _without_shard(manifest: Manifest) -> Manifest:
     options = {name: value for name, value in manifest.options.items() if name not in ("shard", "form")}
     return Manifest(stage=manifest.stage, version=manifest.version, options=options, inputs=manifest.inputs)
-
-
-def _searched(manifest: Manifest) -> str:
-    return _without_shard(manifest).fingerprint

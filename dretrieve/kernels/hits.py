@@ -13,6 +13,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from dretrieve.kernels.interning import id_start, same_bytes
+
 Scores = NDArray[np.floating[Any]]
 Columns = tuple[NDArray[np.int32], Scores]  # passages as rows of an id table, scores
 Ids = tuple[NDArray[np.uint8], NDArray[np.int64]]  # bytes, newline-terminated, and where the newlines stand
@@ -114,11 +116,6 @@ def rank_hits(offsets: NDArray[np.int64], columns: Columns, ids: Ids, ranks: NDA
 
 
 @njit(cache=True, nogil=True)
-def _same_id(data: NDArray[np.uint8], ends: NDArray[np.int64], left: int, right: int) -> bool:
-    return not larger_id(data, ends, left, right) and not larger_id(data, ends, right, left)
-
-
-@njit(cache=True, nogil=True)
 def find_repeated(
     offsets: NDArray[np.int64], hashes: NDArray[np.uint64], data: NDArray[np.uint8], ends: NDArray[np.int64]
 ) -> tuple[int, int]:
@@ -146,8 +143,10 @@ def find_repeated(
             place = hashes[hit] & last
             while places[place] >= start:
                 other = places[place]
-                if hashes[other] == hashes[hit] and _same_id(data, ends, other, hit):
-                    return query, int(hit)
+                if hashes[other] == hashes[hit]:
+                    begin, first = id_start(ends, hit), id_start(ends, other)
+                    if same_bytes(data, begin, ends[hit], data, first):
+                        return query, int(hit)
                 place = (place + np.uint64(1)) & last
             places[place] = hit
     return -1, -1

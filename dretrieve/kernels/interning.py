@@ -71,6 +71,12 @@ def _longer(array: NDArray[Kind], least: int) -> NDArray[Kind]:
 
 
 @njit(cache=True, nogil=True)
+def id_start(ends: NDArray[np.int64], row: int) -> int:
+    """Return where the id of a row begins: behind the newline of the one before."""
+    return int(ends[row - 1]) + 1 if row > 0 else 0
+
+
+@njit(cache=True, nogil=True)
 def refill(slots: NDArray[np.uint64], hashes: NDArray[np.uint64], held: int) -> None:
     """Enter the first ``held`` rows into empty ``slots``."""
     last = np.uint64(len(slots) - 1)
@@ -119,7 +125,7 @@ def find(table: Interned, buffer: NDArray[np.uint8], start: int, stop: int, key:
         slot = table.slots[place]
         if slot & np.uint64(0xFFFFFFFF00000000) == tag:
             row = np.int64(slot & np.uint64(0xFFFFFFFF))
-            begin = table.ends[row - 1] + 1 if row > 0 else 0
+            begin = id_start(table.ends, int(row))
             if same_bytes(buffer, start, stop, table.data, begin):
                 return int(row)
         place = (place + np.uint64(1)) & last

@@ -13,6 +13,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from dretrieve.kernels.interning import id_start
 from dretrieve.kernels.parse_lines import POWERS, SURE, product_error, quotient
 
 ZERO, MINUS, POINT = 48, 45, 46
@@ -202,12 +203,12 @@ def write_lines(
     place, next_unusual = 0, 0
     before, ids, unusual = pieces.before, pieces.passages, pieces.unusual
     for query in range(len(offsets) - 1):
-        first = before.ends[query - 1] + 1 if query > 0 else 0
+        first = id_start(before.ends, query)
         # A line: what stands before, the passage's bytes, rank, score, tail, each copied behind the last.
         for row in range(offsets[query], offsets[query + 1]):
             place = _copy(out, place, before.data, first, before.ends[query])
             passage = passages[row]
-            begin = ids.ends[passage - 1] + 1 if passage > 0 else 0
+            begin = id_start(ids.ends, passage)
             place = _copy(out, place, ids.data, begin, ids.ends[passage])
             out[place] = pieces.blank
             place += 1
@@ -218,7 +219,7 @@ def write_lines(
                     place += 1
             if pieces.has_score:
                 if marks[row]:
-                    begin = unusual.ends[next_unusual - 1] + 1 if next_unusual > 0 else 0
+                    begin = id_start(unusual.ends, next_unusual)
                     place = _copy(out, place, unusual.data, begin, unusual.ends[next_unusual])
                     next_unusual += 1
                 else:
