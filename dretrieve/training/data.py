@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shlex import quote
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,7 @@ from dretrieve.store.manifest import manifest_path, read_manifest
 from dretrieve.store.seeds import generator
 from dretrieve.store.stage import open_artefact
 from dretrieve.store.text_store import TextStore
-from dretrieve.text.beir import find_file
+from dretrieve.text.beir import Query, find_file
 from dretrieve.text.collection import Collection
 from dretrieve.text.examples import Example, read_examples
 from dretrieve.text.files import is_file, sha256_of
@@ -152,7 +153,10 @@ def open_set(
             f"{spec.path} is a training file of another tool; make it a collection first: dretrieve prepare "
             f"{quote(str(spec.path))}{beside} --output DIR, then --data DIR:train"
         )
-    found = (_from_examples if role == "examples" else _from_split)(spec, word, progress)
+    if role == "examples":
+        found = _from_examples(spec, progress, columns)
+    else:
+        found = _from_split(spec, word, progress)
     source, fingerprint = found.source, found.fingerprint
     usable = [example for example in found.examples if example.positive_document_ids]
     if not usable:
@@ -239,7 +243,7 @@ def _from_split(spec: DataSpec, word: str, progress: Progress) -> ExampleSet:
             query.id,
             query.text,
             tuple(name for name in positives.get(query.id, ()) if name in known),
-            fields={**query.fields, "answers": query.answers} if query.answers else query.fields,
+            fields=_fields_of(query),
         )
         for query in queries.queries
     ]
@@ -289,7 +293,11 @@ def _with_hard(example: Example, hard: Sequence[Example]) -> Example:
     )
 
 
-def _from_examples(spec: DataSpec, word: str, progress: Progress) -> ExampleSet:
+def _fields_of(query: Query) -> Mapping[str, Any]:
+    return {**query.fields, "answers": query.answers} if query.answers else query.fields
+
+
+def _from_examples(spec: DataSpec, progress: Progress, columns: Sequence[str]) -> ExampleSet:
     path = Path(spec.path)
     if spec.split:
         raise UsageError(f"--data {spec.path}: split= belongs to a collection; examples are one set")
@@ -308,7 +316,8 @@ def _from_examples(spec: DataSpec, word: str, progress: Progress) -> ExampleSet:
         )
     place = spec.corpus or str(path.resolve().parent / described["path"])
     try:
-        corpus = Collection.open(place, "corpus").corpus(progress)
+        collection = Collection.open(place, "corpus")
+        corpus = collection.corpus(progress)
     except DretrieveError as error:
         if spec.corpus:
             raise
@@ -323,4 +332,7 @@ def _from_examples(spec: DataSpec, word: str, progress: Progress) -> ExampleSet:
         )
     fingerprint = f"{corpus.sha256}:{sha256_of(path)}"
     examples = list(read_examples(path))
+    if columns and collection.files.queries is not None:  # mined examples do not repeat what queries say
+        known = {query.id: _fields_of(query) for query in collection.queries().queries}
+        examples = [replace(of, fields={**known.get(of.query_id, {}), **of.fields}) for of in examples]
     return ExampleSet(spec=spec, examples=examples, corpus=corpus, fingerprint=fingerprint, source=path)

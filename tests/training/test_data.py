@@ -203,6 +203,10 @@ def test_fields_that_the_method_reads_come_from_the_lines_or_the_word(tiny_colle
     word = f"path={path},corpus={tiny_collection}"
     own = open_set(parse_data(word, ("domain",)), 1, Silent(), columns=("domain",))
     assert own.examples[0].fields == {"domain": "own"}
+    path.write_text(json.dumps(example | {"query_id": "q-bees-0"}) + "\n")
+    own = open_set(parse_data(word), 1, Silent(), columns=read)
+    assert [own.examples[0].fields[name] for name in read] == [("wax",), "own", "law"]
+    path.write_text(json.dumps(example) + "\n")
     with pytest.raises(UsageError, match=r"domain=law: .*hard.jsonl gives query 'q' a 'domain' of its own"):
         open_set(parse_data(f"{word},domain=law", ("domain",)), 1, Silent(), columns=("domain",))
     with pytest.raises(UsageError, match="'domain=law' is not KEY=VALUE"):
