@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from dretrieve.errors import UsageError
-from dretrieve.options import NoChoices, option, read_settings
+from dretrieve.options import NoChoices, option, parse_settings, read_settings
 
 
 @dataclass(frozen=True)
@@ -53,3 +53,18 @@ def test_what_is_wrong_is_said_with_what_is_legal(settings: dict, message: str) 
 def test_an_owner_without_choices_says_so() -> None:
     with pytest.raises(UsageError, match="--set ef_search: a flat index takes no settings"):
         read_settings(NoChoices, {"ef_search": 3}, "a flat index")
+
+
+def test_settings_are_typed():
+    words = ["mode=top1", "k=3", "weight=0.5", "on=true", "names=[a, b]", "text=a=b", "empty="]
+    assert parse_settings(words) == {
+        "mode": "top1", "k": 3, "weight": 0.5, "on": True, "names": ["a", "b"], "text": "a=b", "empty": None,
+    }  # fmt: skip
+    assert parse_settings([]) == {}
+    assert parse_settings(["odd=[1"]) == {"odd": "[1"}
+
+
+@pytest.mark.parametrize("word", ["mode", "=3"])
+def test_a_setting_without_a_name_or_value(word):
+    with pytest.raises(UsageError, match=r"--set takes name=value, not "):
+        parse_settings([word])

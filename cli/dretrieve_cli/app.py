@@ -1,34 +1,16 @@
-"""The front door: which commands there are, what a word on the command line means, which code comes back.
-
-The table below is all that ``dretrieve --help`` needs; a command's module is imported when it is called.
-A command module holds one function named like the command (see `dretrieve_cli.common`), or
-
-* ``build(arguments) -> function``: the function whose options depend on the first words (``train METHOD``);
-* ``COMMANDS``: a dict of sub-command name to function (``modules list``, ``modules add``).
-"""
+"""The front door: which commands there are, what a word on the command line means, which code comes back."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from types import ModuleType
 from typing import Any
 
 from dretrieve import __version__
-from dretrieve_cli.streams import (
-    PROGRAM,
-    beyond,
-    fail,
-    is_beyond,
-    no_room,
-    open_streams,
-    refused,
-    say,
-    unexpected,
-)
+from dretrieve_cli.streams import PROGRAM, fail, failure, no_room, open_streams, say, trace
 
-# command -> (group, one line). The module is dretrieve_cli.<command with underscores>.
+# command -> (group, one line); all that ``dretrieve --help`` needs. Each is made from the config of its job.
 COMMANDS: dict[str, tuple[str, str]] = {
     "prepare": ("Data", "Turn a source of text into a collection: passages, queries, judgements."),
     "encode": ("Retrieve", "Turn the texts of a collection into vectors, in shards."),
@@ -48,8 +30,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "array": ("Operate", "Run a stage as a Slurm job array: plan, submit, re-queue what is missing."),
     "doctor": ("Operate", "Say whether this machine is able, and cure what is not."),
 }
-
-FROM_CONFIGS = {"index", "search"}  # those without a module of their own
 
 STAGE_MAP = """\
 text --> vectors --> index --> run --> metrics --> table
@@ -103,114 +83,57 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run_command(name: str, words: list[str]) -> int:
-    """Import the command's module, parse ``words`` with its options, run it; return its exit code."""
+    """Parse ``words`` with the command's options, run it; return its exit code."""
+    path = f"{PROGRAM} {name}"
+
+    def work() -> int:
+        parser = parser_of(name, words)
+        try:
+            context = parser.make_context(path, list(words))
+        except OSError as error:
+            if error.errno and error.filename is None:  # the page of --help finds no room
+                return no_room(error)
+            raise
+        with context:
+            return int(parser.invoke(context))
+
+    return guarded(work, path, verbose=bool({"--verbose", "-v"} & set(words)))
+
+
+def guarded(work: Callable[[], int], path: str = PROGRAM, *, verbose: bool = False) -> int:
+    """Do the work and return its exit code; an error is one line on stderr (``verbose``: after its trace)."""
     import typer
 
-    from dretrieve.errors import DretrieveError
     from dretrieve_cli.parsing import explain_usage_error
 
-    usage_error: Any = typer.BadParameter.__bases__[0]
-    path = f"{PROGRAM} {name}"
     try:
-        command, words, path = parser_of(name, words)
-        outcome = command.main(words, prog_name=path, standalone_mode=False)
+        return work()
     except typer.Exit as stop:
         return int(stop.exit_code)
-    except typer.Abort:
-        return fail("interrupted", 130)
-    except usage_error as error:
-        return fail(explain_usage_error(error, path), 2)
-    except DretrieveError as error:
-        return fail(str(error), error.exit_code)
-    except ModuleNotFoundError as error:
-        return fail(
-            f"{path} needs {error.name}, which is not installed; {PROGRAM} doctor says how to get it", 3
-        )
-    except Exception as error:  # the machine's refusal, or a bug of ours: one line, its trace if asked for
-        if is_beyond(error) and not {"--verbose", "-v"} & set(words):
-            return fail(beyond(error), 3)
-        if (
-            isinstance(error, OSError) and error.errno and error.filename is None
-        ):  # the page of --help finds no room
-            return no_room(error)
-        if {"--verbose", "-v"} & set(words):
-            raise
-        if isinstance(error, OSError) and error.strerror:
-            return fail(refused(error), 3)
-        return fail(unexpected(error), 1)
-    return outcome if isinstance(outcome, int) else 0
+    except KeyboardInterrupt:
+        return fail("interrupted; run the same command again", 130)
+    except Exception as error:  # whatever it is, one line says it
+        if isinstance(error, typer.BadParameter.__bases__[0]):  # all mistakes in the flags
+            return fail(explain_usage_error(error, path), 2)
+        if verbose:
+            trace()
+        return fail(*failure(error))
 
 
-def parser_of(name: str, words: list[str]) -> tuple[Any, list[str], str]:
-    """Return the command's parser, the words left for it, and its full name.
-
-    It is made from the config of the job of that name, or built by the command's own module.
+def parser_of(name: str, words: Sequence[str]) -> Any:
+    """Return the command's parser, made from the config of the job of that name.
 
     Raises:
-        typer.BadParameter: no such sub-command.
+        UsageError: the words ask for options that nothing has.
     """
-    file, path = name.replace("-", "_"), f"{PROGRAM} {name}"
-    if name not in FROM_CONFIGS:
-        function, words, path = choose(import_module(f"dretrieve_cli.{file}"), name, words)
-        return command_of(function, path), words, path
     from dretrieve_cli.command import command_from, run_job
 
+    file, path, purpose = name.replace("-", "_"), f"{PROGRAM} {name}", COMMANDS[name][1]
+    if name in ("array", "report"):
+        return import_module(f"dretrieve_cli.{file}").build(path, purpose, words)
     config = "".join(part.title() for part in name.split("-")) + "Config"
     kind = getattr(import_module(f"dretrieve.jobs.configs.{file}"), config)
-    return command_from(path, COMMANDS[name][1], kind, run_job(file)), words, path
-
-
-def choose(module: ModuleType, name: str, words: list[str]) -> tuple[Callable[..., Any], list[str], str]:
-    """Return the function that the words ask for, the words left for it, and its full name.
-
-    Raises:
-        typer.BadParameter: no such sub-command.
-    """
-    table: dict[str, Callable[..., Any]] | None = getattr(module, "COMMANDS", None)
-    if table is None:
-        build = getattr(module, "build", None)
-        function = build(words) if build is not None else getattr(module, name.replace("-", "_"))
-        return function, words, f"{PROGRAM} {name}"
-    import typer
-
-    word = words[0].replace("_", "-") if words else "--help"
-    if word in ("-h", "--help"):
-        lines = [f"  {part:<16}{(inner.__doc__ or '').splitlines()[0]}" for part, inner in table.items()]
-        raise typer.Exit(
-            say(
-                "\n".join(
-                    [f"{COMMANDS[name][1]}", "", f"Usage: {PROGRAM} {name} COMMAND [OPTIONS]", "", *lines]
-                )
-            )
-        )
-    if word not in table:
-        raise typer.BadParameter(
-            f"no sub-command {word!r}; there are {', '.join(table)}{did_you_mean(word, table)}"
-        )
-    return table[word], words[1:], f"{PROGRAM} {name} {word}"
-
-
-def command_of(function: Callable[..., Any], path: str) -> Any:
-    """Return the parser made from the function's annotated parameters.
-
-    A module may hold ``CONTEXT_SETTINGS`` for its parser (``array`` lets words through to the stage).
-    """
-    import typer
-    from typer.main import get_command
-
-    from dretrieve_cli.parsing import Command
-
-    app = typer.Typer(
-        add_completion=False,
-        rich_markup_mode=None,
-        pretty_exceptions_enable=False,
-        context_settings={
-            "help_option_names": ["-h", "--help"],
-            **getattr(sys.modules.get(function.__module__), "CONTEXT_SETTINGS", {}),
-        },
-    )
-    app.command(name=path, cls=Command)(function)
-    return get_command(app)
+    return command_from(path, purpose, kind, run_job, words)
 
 
 def unknown_command(word: str) -> str:

@@ -5,74 +5,28 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from dataclasses import dataclass, field
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
-from dretrieve_cli.common import DryRun, Json, Quiet, Verbose, execute
+from dretrieve.jobs.configs.base import COMMON, Config
+from dretrieve.jobs.slurm import Resources
+from dretrieve.options import REQUIRED, option
+from dretrieve_cli.command import Seen, command_from
+from dretrieve_cli.streams import PROGRAM
 
-# Words that are not ours belong to the stage; they are checked with its own parser before anything runs.
-CONTEXT_SETTINGS = {"ignore_unknown_options": True, "allow_extra_args": True}
-RESOURCES = "Resources of one task"
-QUEUE = "Queue"
 # Stages whose every shard is a file of its own, joined by a later command.
 ONE_FILE_A_SHARD = {"search": "merge {outputs} --output RUN"}
+_queue = partial(option, panel="Queue")
 
 
-def array(
-    context: typer.Context,
-    stage: Annotated[str, typer.Argument(help="The command to shard: encode, search, mine-negatives …")],
-    shards: Annotated[int, typer.Option("--shards", min=1, help="Number of tasks.")],
-    plan: Annotated[Path | None, typer.Option(help="Plan folder; default: OUTPUT.array.")] = None,
-    submit: Annotated[
-        bool, typer.Option("--submit", help="Hand it to Slurm.", rich_help_panel=QUEUE)
-    ] = False,
-    requeue: Annotated[
-        bool, typer.Option("--requeue", help="Submit exactly what is missing.", rich_help_panel=QUEUE)
-    ] = False,
-    after: Annotated[
-        list[str] | None,
-        typer.Option(help="Job number or plan folder that must end well before.", rich_help_panel=QUEUE),
-    ] = None,
-    then: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Command to run when all ended well: 'merge {outputs} --output RUN'.", rich_help_panel=QUEUE
-        ),
-    ] = None,
-    replan: Annotated[
-        bool, typer.Option("--replan", help="Replace a plan of other options.", rich_help_panel=QUEUE)
-    ] = False,
-    time: Annotated[str | None, typer.Option(help="Limit, as 2:00:00.", rich_help_panel=RESOURCES)] = None,
-    partition: Annotated[str | None, typer.Option(help="Partition.", rich_help_panel=RESOURCES)] = None,
-    account: Annotated[str | None, typer.Option(help="Account.", rich_help_panel=RESOURCES)] = None,
-    memory: Annotated[
-        str | None, typer.Option("--memory", "--mem", help="As 16G.", rich_help_panel=RESOURCES)
-    ] = None,
-    cpus: Annotated[
-        int | None, typer.Option("--cpus", "--cpus-per-task", min=1, help="Cores.", rich_help_panel=RESOURCES)
-    ] = None,
-    gpus: Annotated[int | None, typer.Option(min=1, help="GPUs.", rich_help_panel=RESOURCES)] = None,
-    at_once: Annotated[
-        int | None, typer.Option(min=1, help="Most tasks running at a time.", rich_help_panel=RESOURCES)
-    ] = None,
-    sbatch: Annotated[
-        list[str] | None,
-        typer.Option(help="Further sbatch options, quoted as for a shell.", rich_help_panel=RESOURCES),
-    ] = None,
-    setup: Annotated[
-        list[str] | None, typer.Option(help="A shell line before the command.", rich_help_panel=RESOURCES)
-    ] = None,
-    dry_run: DryRun = False,
-    json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-) -> None:
-    r"""Plan a stage as a Slurm job array, submit it, and re-queue exactly the shards that are missing.
-
-    All options that are not listed below are the stage's own and are checked before anything is written.
+@dataclass(frozen=True, kw_only=True)
+class ArrayOptions(Config):
+    r"""The options that are not listed below are the stage's own and are checked before anything is written.
 
     Examples:
         dretrieve array encode --model minilm --corpus work/wiki --output work/emb --shards 16 --submit
@@ -80,49 +34,56 @@ def array(
         dretrieve array search --index EMB --query-embeddings Q --output run.{shard}.trec --shards 8 \
             --after EMB.array --then 'merge {outputs} --output run.trec' --submit
     """
-    from dretrieve.jobs import array as job
-    from dretrieve.jobs.slurm import Resources
 
-    words = list(context.args)
-    values = stage_values(stage, words, shards)
+    stage: str = option(REQUIRED, "The command to shard: encode, search, mine-negatives …", argument=True)
+    shards: int = option(REQUIRED, "Number of tasks.", least=1)
+    plan: Path | None = option(None, "Plan folder; default: OUTPUT.array.")
+    submit: bool = _queue(False, "Hand it to Slurm.")
+    requeue: bool = _queue(False, "Submit exactly what is missing.")
+    after: tuple[str, ...] = _queue((), "Job number or plan folder that must end well before.")
+    then: tuple[str, ...] = _queue((), "Command to run when all ended well: 'merge {outputs} --output RUN'.")
+    replan: bool = _queue(False, "Replace a plan of other options.")
+    resources: Resources = field(default_factory=Resources)
+    dry_run: bool = option(False, "Say what would be done and what it costs.", panel=COMMON)
+
+
+def build(name: str, purpose: str, words: list[str]) -> Any:
+    """Return the command's parser; words that are not ours are the stage's."""
+    context = {"ignore_unknown_options": True, "allow_extra_args": True}
+    return command_from(name, purpose, ArrayOptions, plan_stage, words, front=Seen, context=context)
+
+
+def plan_stage(config: ArrayOptions, progress: Any, words: list[str]) -> Any:
+    """Check the stage's words with its own parser, then run the job."""
+    from dretrieve.jobs import array as job
+
+    values = stage_values(config.stage, words, config.shards)
     output = Path(values["output"])
-    following = tuple(tuple(shlex.split(line)) for line in then or [])
+    following = tuple(tuple(shlex.split(line)) for line in config.then)
     for command in following:
         check_command(command)
-
-    def work(progress: Any) -> job.ArrayResult:
-        config = job.ArrayConfig(
-            stage=stage,
-            words=(*words, *job.resolved_precision(values, gpus)),
+    folder = output.with_name(output.name.replace(".{shard}", "").replace("{shard}", "") + ".array")
+    return job.run(
+        job.ArrayConfig(
+            stage=config.stage,
+            words=(*words, *job.resolved_precision(values, config.resources.gpus)),
             output=output,
-            shards=shards,
-            folder=plan
-            or output.with_name(output.name.replace(".{shard}", "").replace("{shard}", "") + ".array"),
+            shards=config.shards,
+            folder=config.plan or folder,
             program=(sys.executable, "-m", "dretrieve_cli"),
             working_folder=Path.cwd(),
             environment=python_path(),
-            rows=job.rows_of(stage, values),
+            rows=job.rows_of(config.stage, values),
             then=following,
-            after=tuple(after or ()),
-            resources=Resources(
-                time=time,
-                partition=partition,
-                account=account,
-                memory=memory,
-                cpus=cpus,
-                gpus=gpus,
-                at_once=at_once,
-                more=tuple(sbatch or ()),
-                setup=tuple(setup or ()),
-            ),
-            submit=submit,
-            requeue=requeue,
-            force=replan,
-            dry_run=dry_run,
-        )
-        return job.run(config, progress)
-
-    execute(work, json=json, quiet=quiet, verbose=verbose)
+            after=config.after,
+            resources=config.resources,
+            submit=config.submit,
+            requeue=config.requeue,
+            force=config.replan,
+            dry_run=config.dry_run,
+        ),
+        progress,
+    )
 
 
 def stage_values(stage: str, words: list[str], shards: int) -> dict[str, Any]:
@@ -155,10 +116,11 @@ def check_command(words: tuple[str, ...], sharded: bool = False) -> dict[str, An
     name = words[0].replace("_", "-")
     if name not in COMMANDS or name == "array":
         raise typer.BadParameter(unknown_command(words[0]) if name != "array" else "array cannot run array")
-    command, rest, path = parser_of(name, list(words[1:]))
+    path = f"{PROGRAM} {name}"
+    command = parser_of(name, words[1:])
     if sharded and "shard" not in {param.name for param in command.params}:
         raise typer.BadParameter(f"{name} has no --shard, so it cannot run as an array")
-    return dict(command.make_context(path, rest).params)
+    return dict(command.make_context(path, list(words[1:])).params)
 
 
 def python_path() -> dict[str, str]:

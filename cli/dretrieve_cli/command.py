@@ -6,66 +6,114 @@ the table in app.py. Fields of the config that are dataclasses themselves give t
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from importlib import import_module
 from pathlib import Path
-from types import MappingProxyType
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, Protocol, get_args, get_origin
 
 import typer
 from typer.main import get_command
 
-from dretrieve.errors import UsageError
+from dretrieve.errors import ChangedWarning, UsageError
+from dretrieve.jobs.configs.base import COMMON, Config, Inner
 from dretrieve.options import Option, flag_of, legal_values, option, option_of, types_of
-from dretrieve_cli.common import COMMON, Result, apply_threads, execute
 from dretrieve_cli.parsing import Command
+from dretrieve_cli.progress import choose_progress
+from dretrieve_cli.streams import said, show
 
-Kinds = Mapping[str, type]  # of a config's field that is a dataclass, which one it is
-NONE: Kinds = MappingProxyType({})
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "RAYON_NUM_THREADS",
+)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Front:
-    """What every command takes for itself: not the job's."""
+class Result(Protocol):
+    """What a job returns: data for ``--json``, and a text or rich renderable for people.
+
+    It may have an ``exit_code``, and ``beside(json)``: notes for stderr.
+    """
+
+    def as_json(self) -> Any:
+        """Return what ``json.dumps`` takes."""
+        ...
+
+    def render(self) -> Any:
+        """Return a string or a rich renderable."""
+        ...
+
+
+Work = Callable[[Any, Any, list[str]], Result]  # config, progress, words that are no options
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen(Config):
+    """What every command takes for itself, of what is seen of its work."""
 
     json: bool = option(False, "Print the result as JSON.", panel=COMMON)
     quiet: bool = option(False, "No progress, no notes.", panel=COMMON, aliases=("-q",))
     verbose: bool = option(False, "Show libraries' warnings, and tracebacks.", panel=COMMON, aliases=("-v",))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Front(Seen):
+    """The same of a command that works here (``array`` lets them through to its stage)."""
+
     config: tuple[Path, ...] = option((), "Options from YAML; flags win.", panel=COMMON, metavar="FILE")
     threads: int = option(0, "CPU threads; 0 takes what the scheduler allots.", panel=COMMON, least=0)
 
 
-def command_from(path: str, purpose: str, kind: type, work: Callable[..., Result], **more: Any) -> Any:
+def run_job(config: Config, progress: Any, words: list[str]) -> Result:
+    """Import the job that the config is for, named as the config's module is, and run it."""
+    name = type(config).__module__.rpartition(".")[2]
+    result: Result = import_module(f"dretrieve.jobs.{name}").run(config, progress)
+    return result
+
+
+def command_from(
+    path: str,
+    purpose: str,
+    kind: type[Config],
+    work: Work,
+    words: Sequence[str],
+    *,
+    front: type[Seen] = Front,
+    context: Mapping[str, Any] | None = None,
+) -> Any:
     """Return the parser of a command.
 
     Args:
         path: the command with the program's name.
         purpose: the first line of its help; the config's own text follows.
         kind: the config's dataclass.
-        work: takes the config and the progress, returns the result.
-        more: ``kinds`` for the config's fields that are dataclasses; ``shown``, whether this process prints;
-            ``text`` for the help instead of the config's; ``context`` for the parser.
+        work: what is to be done with the config.
+        words: of the command line; a config's options may depend on them.
+        front: what it takes beside the config.
+        context: settings of the parser.
     """
-    kinds: Kinds = more.get("kinds", NONE)
+    inner = kind.inner(words)
 
-    def call(context: typer.Context, **values: Any) -> None:
-        front = make(Front, values)
-        values["threads"] = apply_threads(front.threads)
+    def call(context: typer.Context, **values: Any) -> int:
+        seen = make(front, values)
+        values["threads"] = apply_threads(getattr(seen, "threads", 0))
+        return execute(lambda progress: work(make(kind, values, inner), progress, list(context.args)), seen)
 
-        def job(progress: Any) -> Result:
-            given = {"words": list(context.args)} if more.get("context") else {}
-            return work(make(kind, values, kinds), progress, **given)
-
-        execute(job, json=front.json, quiet=front.quiet, verbose=front.verbose, shown=more.get("shown", True))
-
-    keyword = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
-    parameters = [keyword, *parameters_of(kind, kinds), *parameters_of(Front)]
-    call.__doc__ = f"{purpose}\n\n{more.get('text', inspect.getdoc(kind))}"
+    parameters = [
+        _keyword("context", typer.Context, None, ...),
+        *parameters_of(kind, inner),
+        *parameters_of(front),
+    ]
+    call.__doc__ = f"{purpose}\n\n{kind.help(words)}"
     call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # typer reads it
     call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    settings = {"help_option_names": ["-h", "--help"], **more.get("context", {})}
+    settings = {"help_option_names": ["-h", "--help"], **(context or {})}
     app = typer.Typer(
         add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, context_settings=settings
     )
@@ -73,58 +121,112 @@ def command_from(path: str, purpose: str, kind: type, work: Callable[..., Result
     return get_command(app)
 
 
-def run_job(name: str) -> Callable[..., Result]:
-    """Return what imports the job of that name and runs it."""
+def execute(work: Callable[[Any], Result], seen: Seen | None = None) -> int:
+    """Do the work, print its result, return the exit code: the result's own, where it has one.
 
-    def work(config: Any, progress: Any) -> Result:
-        result: Result = import_module(f"dretrieve.jobs.{name}").run(config, progress)
-        return result
+    Of several processes that torchrun starts only the first prints.
+    """
+    seen = seen or Seen()
+    if not seen.verbose and not sys.warnoptions:
+        warnings.simplefilter("ignore")
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    warnings.simplefilter("once", ChangedWarning)
+    warnings.showwarning = said
+    from dretrieve.text.files import forget_streams
 
-    return work
+    progress = choose_progress(seen.quiet)
+    try:
+        result = work(progress)
+        for note in result.beside(seen.json) if hasattr(result, "beside") else ():
+            progress.note(note)
+    finally:
+        progress.close()
+        forget_streams()
+    several = os.environ.get("WORLD_SIZE", "1") != "1"  # torchrun's variables
+    code = 0 if several and os.environ.get("RANK", "0") != "0" else show(result, seen.json)
+    return code or int(getattr(result, "exit_code", 0))
 
 
-def parameters_of(kind: type, kinds: Kinds = NONE) -> Iterator[inspect.Parameter]:
+def allotted_threads() -> int:
+    """Return how many threads this process may use: the scheduler's allotment, else the CPU affinity."""
+    for name in ("SLURM_CPUS_PER_TASK", "PBS_NUM_PPN", "NSLOTS", "LSB_DJOB_NUMPROC"):
+        if os.environ.get(name, "").isdigit() and int(os.environ[name]) > 0:
+            return int(os.environ[name])
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def apply_threads(value: int) -> int:
+    """Return the number of threads and put it where the numeric libraries look when they are imported.
+
+    Without ``--threads`` a variable that the user set stays: then its number is taken for OpenMP.
+    """
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    chosen = value or (int(given) if given.isdigit() and int(given) > 0 else allotted_threads())
+    for name in THREAD_VARIABLES:
+        if value:
+            os.environ[name] = str(value)
+        else:
+            os.environ.setdefault(name, str(chosen))
+    return chosen
+
+
+def parameters_of(kind: type, inner: Inner | None = None, panel: str = "") -> Iterator[inspect.Parameter]:
     """Yield the command line's parameters: what is required first, what the config's bases have last."""
     hints, own = types_of(kind), vars(kind).get("__annotations__", {})
 
-    def place(field: dataclasses.Field[Any]) -> tuple[bool, bool]:
-        required = field.default is field.default_factory is dataclasses.MISSING
-        return not required, field.name not in own
+    def place(field: Field[Any]) -> tuple[bool, bool]:
+        return not _is_required(field), field.name not in own
 
-    for field in sorted(dataclasses.fields(kind), key=place):
-        known, inner = option_of(field), kinds.get(field.name, hints[field.name])
-        if dataclasses.is_dataclass(inner):
-            yield from parameters_of(inner)  # type: ignore[arg-type]  # a class
+    for field in sorted(fields(kind), key=place):
+        known, (part, group) = option_of(field), _part(field, hints, inner)
+        if is_dataclass(part):
+            yield from parameters_of(part, None, group)  # type: ignore[arg-type]  # a class
         elif known is not None:
-            yield _parameter(field, known, hints[field.name])
+            if known.parse is not None or not known.shorthands:
+                yield _parameter(field, known, hints[field.name], known.panel or panel)
             for name, (type_, text) in known.shorthands.items():
-                yield _keyword(name, type_ | None, typer.Option(f"--{name}", help=text), None)
+                about = typer.Option(_spelled(name), help=text, rich_help_panel=known.panel or None)
+                yield _keyword(name, type_ | None, about, None)
 
 
-def make(kind: type, values: Mapping[str, Any], kinds: Kinds = NONE) -> Any:
+def make(kind: type[Any], values: Mapping[str, Any], inner: Inner | None = None) -> Any:
     """Return the config of what the command line gave.
 
     Raises:
         UsageError: a value that is not legal.
     """
     hints, given = types_of(kind), {}
-    for field in dataclasses.fields(kind):
-        known, inner = option_of(field), kinds.get(field.name, hints[field.name])
-        if dataclasses.is_dataclass(inner):
-            given[field.name] = make(inner, values)  # type: ignore[arg-type]  # a class
+    for field in fields(kind):
+        known, (part, _) = option_of(field), _part(field, hints, inner)
+        if is_dataclass(part):
+            given[field.name] = make(part, values)  # type: ignore[arg-type]  # a class
             continue
-        value = values.get(field.name)
-        if value is not None:
+        if (value := values.get(field.name)) is not None:
             given[field.name] = _read(value, field, known, hints[field.name])
-        shorts = {
-            name: values[name] for name in (known.shorthands if known else ()) if values[name] is not None
-        }
-        if shorts:
+        names = known.shorthands if known is not None else ()
+        if shorts := {name: values[name] for name in names if values[name] is not None}:
             given[field.name] = given.get(field.name, {}) | shorts
-    return kind(**given)
+    return kind.from_words(given) if issubclass(kind, Config) else kind(**given)
 
 
-def _read(value: Any, field: dataclasses.Field[Any], known: Option | None, hint: Any) -> Any:
+def _part(field: Field[Any], hints: Mapping[str, Any], inner: Inner | None) -> tuple[Any, str]:
+    """Return the dataclass that a field of a config is, and the group of its options."""
+    return (inner or {}).get(field.name, (hints[field.name], ""))
+
+
+def _is_required(field: Field[Any]) -> bool:
+    return field.default is MISSING and field.default_factory is MISSING
+
+
+def _spelled(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _read(value: Any, field: Field[Any], known: Option | None, hint: Any) -> Any:
     """Return a field's value of the words that the command line gave."""
     if known is not None and known.words:
         if value not in known.words:
@@ -135,40 +237,33 @@ def _read(value: Any, field: dataclasses.Field[Any], known: Option | None, hint:
     return tuple(value) if get_origin(hint) is tuple else value
 
 
-def _parameter(field: dataclasses.Field[Any], known: Option, hint: Any) -> inspect.Parameter:
+def _parameter(field: Field[Any], known: Option, hint: Any, panel: str) -> inspect.Parameter:
     legal = list(known.words) or [str(value) for value in legal_values(hint, known)]
     metavar = known.metavar or (f"<{'|'.join(legal)}>" if legal else None)
-    shared: dict[str, Any] = {"help": known.text, "metavar": metavar, "hidden": known.hidden}
-    shared |= {"rich_help_panel": known.panel or None, "min": known.least, "max": known.most}
-    default = field.default
-    if default is dataclasses.MISSING:
-        default = ... if field.default_factory is dataclasses.MISSING else None
+    about: dict[str, Any] = {"help": known.text, "metavar": metavar, "hidden": known.hidden}
+    about |= {"rich_help_panel": panel or None, "min": known.least, "max": known.most}
+    default = ... if _is_required(field) else field.default
     if known.words:
         default = next(word for word, value in known.words.items() if value == default)
-    if default == ():
+    if default in ((), MISSING) or known.repeated:
         default = None
-    type_ = _typed(hint, known)
     if known.argument:
-        return _keyword(field.name, type_, typer.Argument(show_default=False, **shared), default)
+        return _keyword(field.name, _typed(hint, known), typer.Argument(show_default=False, **about), default)
     flag = flag_of(field)
     names = [f"{flag}/--no-{flag[2:]}" if default is True else flag, *known.aliases]
-    return _keyword(field.name, type_, typer.Option(*names, **shared), default)
+    return _keyword(field.name, _typed(hint, known), typer.Option(*names, **about), default)
 
 
 def _typed(hint: Any, known: Option) -> Any:
-    """Return the type that typer reads: of a part of a union, of a repeated option's list."""
+    """Return the type that typer reads."""
     if known.parse is not None:
         return list[str] | None if known.repeated else str | None
-    parts = [part for part in get_args(hint) if part is not type(None)]
     if get_origin(hint) is tuple:
-        return list[parts[0]] | None  # type: ignore[valid-type]  # of the field
-    if known.words or legal_values(hint, known):
-        return str
-    return hint
+        return list[get_args(hint)[0]] | None  # type: ignore[misc]  # of the field
+    return str if known.words or legal_values(hint, known) else hint
 
 
 def _keyword(name: str, type_: Any, about: Any, default: Any) -> inspect.Parameter:
     given = inspect.Parameter.empty if default is ... else default
-    return inspect.Parameter(
-        name, inspect.Parameter.KEYWORD_ONLY, default=given, annotation=Annotated[type_, about]
-    )
+    annotation = type_ if about is None else Annotated[type_, about]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=given, annotation=annotation)

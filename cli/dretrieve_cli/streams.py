@@ -6,11 +6,12 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from errno import EBADF
 from io import TextIOWrapper
-from typing import IO
+from typing import IO, Any
 
-from dretrieve.errors import visible
+from dretrieve.errors import ChangedWarning, DretrieveError, visible
 
 PROGRAM = "dretrieve"
 
@@ -82,39 +83,89 @@ def fail(sentence: str, code: int) -> int:
     return code
 
 
+def trace() -> None:
+    """Write the traceback of the error that is being handled to stderr."""
+    import traceback
+
+    with suppress(OSError):
+        sys.stderr.write(visible(traceback.format_exc()))
+
+
 def drop(stream: IO[str]) -> None:
     """Send what the stream still holds nowhere, also when Python ends."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def not_installed(error: ModuleNotFoundError) -> str:
-    """Return the sentence about a library that is absent."""
-    return f"this needs {error.name}, which is not installed; {PROGRAM} doctor says how to get it"
-
-
-def refused(error: OSError) -> str:
-    """Return the sentence about what the machine did not let us do, where nobody knew more to say."""
-    place = f"{error.filename}: " if error.filename else ""
-    return f"{place}{error.strerror}; check the disk and your rights there, then run the same command again"
-
-
-def is_beyond(error: Exception) -> bool:
-    """Return whether memory or depth ran out, in the words of Python, the system, numpy, torch or faiss."""
-    words = "allocate memory|map segment|start new thread|bad_alloc|out of memory|Unable to allocate"
-    return isinstance(error, MemoryError | RecursionError) or (
-        isinstance(error, OSError | RuntimeError | ImportError | SystemError)
-        and re.search(words, f"{error} {error.__cause__ or error.__context__}", re.IGNORECASE) is not None
+def said(message: Warning | str, category: type[Warning], *place: Any, **named: Any) -> None:
+    """Print a warning as one line on stderr, also with ``--quiet``."""
+    sys.stderr.write(
+        f"dretrieve: {'' if category is ChangedWarning else category.__name__ + ': '}{message}\n"
     )
 
 
-def beyond(error: Exception) -> str:
-    """Return the sentence about memory or depth that ran out."""
+def show(result: Any, as_json: bool) -> int:
+    """Print the result to stdout and return the exit code, not 0 when stdout does not take it.
+
+    It is JSON, plain text, or a rich renderable (without colour when piped).
+    """
+
+    def write() -> None:
+        if as_json:
+            import json
+
+            write_rendered(json.dumps(result.as_json(), indent=1, ensure_ascii=False))
+        else:
+            write_rendered(result.render())
+
+    return put(write)
+
+
+def write_rendered(rendered: Any) -> None:
+    """Write a text with its line end, and a rich renderable through a console; no terminal obeys either."""
+    if isinstance(rendered, str):
+        _note_escapes(rendered)
+        sys.stdout.write(visible(rendered) + ("\n" if rendered and not rendered.endswith("\n") else ""))
+        return
+    from rich.console import Console
+
+    Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160, highlight=False).print(rendered)
+
+
+def _note_escapes(text: str) -> None:
+    """Say on stderr when stdout's encoding lacks characters of the text."""
+    encoding = sys.stdout.encoding or "utf-8"
+    try:
+        text.encode(encoding, "strict" if "utf" not in encoding.lower() else "surrogatepass")
+    except UnicodeEncodeError:
+        sys.stderr.write(
+            f"standard output is {encoding}: what it lacks is written as \\u and four digits; set "
+            "PYTHONIOENCODING=utf-8 to get it as it is\n"
+        )
+
+
+def failure(error: Exception) -> tuple[str, int]:
+    """Return the sentence about an error, and its exit code."""
+    if isinstance(error, DretrieveError):
+        return str(error), error.exit_code
     if isinstance(error, RecursionError):
-        return "the data are nested too deeply to be records; flatten them"
-    return "out of memory; use more shards (--shard I/N), or a machine with more memory (see ulimit -v)"
-
-
-def unexpected(error: Exception) -> str:
-    """Return the sentence about a failure that nobody foresaw."""
+        return "the data are nested too deeply to be records; flatten them", 3
+    if is_beyond(error):
+        cure = "use more shards (--shard I/N), or a machine with more memory (see ulimit -v)"
+        return f"out of memory; {cure}", 3
+    if isinstance(error, ModuleNotFoundError):
+        return f"this needs {error.name}, which is not installed; {PROGRAM} doctor says how to get it", 3
+    if isinstance(error, OSError) and error.strerror:
+        place = f"{error.filename}: " if error.filename else ""
+        cure = "check the disk and your rights there, then run the same command again"
+        return f"{place}{error.strerror}; {cure}", 3
     text = " ".join(str(error).split())[:400]
-    return f"unexpected {type(error).__name__}: {text}; run again with --verbose for the traceback"
+    return f"unexpected {type(error).__name__}: {text}; run again with --verbose for the traceback", 1
+
+
+def is_beyond(error: Exception) -> bool:
+    """Return whether memory ran out, in the words of Python, the system, numpy, torch or faiss."""
+    words = "allocate memory|map segment|start new thread|bad_alloc|out of memory|Unable to allocate"
+    return isinstance(error, MemoryError) or (
+        isinstance(error, OSError | RuntimeError | ImportError | SystemError)
+        and re.search(words, f"{error} {error.__cause__ or error.__context__}", re.IGNORECASE) is not None
+    )

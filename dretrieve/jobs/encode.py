@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shlex import quote
-from typing import Any, Literal
+from typing import Any
 
 from dretrieve.encoding.devices import ModelRequest, encode_over
 from dretrieve.encoding.estimate import estimate
@@ -15,12 +15,12 @@ from dretrieve.encoding.numerics import numerics_key, resolve_devices, threads
 from dretrieve.encoding.pieces import ChunkVectors
 from dretrieve.encoding.pipeline import Read, StopCheck, encode_chunks
 from dretrieve.errors import UsageError
+from dretrieve.jobs.configs.encode import EncodeConfig
 from dretrieve.jobs.encode_plan import Source, agreed_precision, check_company, embedding_plan
 from dretrieve.models.cards import read_card
 from dretrieve.models.loading import load_model
 from dretrieve.models.places import find_model
 from dretrieve.models.registry import check_choices
-from dretrieve.store.card import Choice
 from dretrieve.store.embeddings import STAGE, EmbeddingPlan
 from dretrieve.store.interrupt import interruptible
 from dretrieve.store.manifest import Manifest, read_manifest
@@ -33,41 +33,6 @@ from dretrieve.tokens.tokenizer import SideTokenizer
 from dretrieve.types import Engine, Progress, Side, Silent, Texts
 
 UNITS: dict[Side, str] = {"passage": "passages", "query": "queries"}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EncodeConfig:
-    """What to encode.
-
-    Attributes:
-        model: a folder (ours or plain), ``minilm``, or a hub name.
-        output: folder of the embeddings.
-        corpus: ``DIR`` whose passages are encoded; or
-        queries: ``DIR[:split]`` whose queries are.
-        shard: ``I/N`` or ``array/N``; None for everything.
-        device: auto, cpu, cuda or cuda:N.
-        devices: ``all`` or a list with commas, instead of ``device``; one process each.
-        precision: auto, fp32, bf16 or fp16.
-        dtype: of the stored numbers.
-        settings: inference choices (``--set``).
-        verify: hash the collection's text store, and compare it with the corpus.
-        force: replace shards of other options.
-        dry_run: only estimate.
-    """
-
-    model: str
-    output: Path
-    corpus: str | None = None
-    queries: str | None = None
-    shard: str | None = None
-    device: str = "auto"
-    devices: str | None = None
-    precision: str = "auto"
-    dtype: Literal["float16", "float32"] = "float16"
-    settings: Mapping[str, Choice] = field(default_factory=dict)
-    verify: bool = False
-    force: bool = False
-    dry_run: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

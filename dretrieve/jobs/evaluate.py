@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from dretrieve.errors import UsageError
+from dretrieve.jobs.configs.evaluate import EvaluateConfig
 from dretrieve.jobs.inputs import find_qrels, open_corpus, questions_fingerprint, run_fingerprint, text_reader
+from dretrieve.metrics.options import RelevanceOptions
 from dretrieve.metrics.qa import (
     group_labels,
     groups_of,
@@ -19,7 +21,7 @@ from dretrieve.metrics.qa import (
     score_predictions,
 )
 from dretrieve.metrics.registry import parse_measures
-from dretrieve.metrics.relevance import RelevanceOptions, score_relevance
+from dretrieve.metrics.relevance import score_relevance
 from dretrieve.metrics.scores import Scores
 from dretrieve.metrics.significance import Comparison, compare
 from dretrieve.metrics.top_k import parse_top_k
@@ -44,47 +46,6 @@ DEFAULT_TOP = "top1 top5 top20 top100"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class EvaluateConfig:
-    """What to measure.
-
-    Attributes:
-        runs: run files; with several and ``compare`` the first is the baseline.
-        run_format: forms of the runs, as `dretrieve.runs.read.forms_for` takes them.
-        predictions: a reader's answers, instead of runs.
-        qrels: ``DIR[:split]`` or a qrels file.
-        answers: ``DIR[:split]`` of questions with answers.
-        corpus: the passages searched, where ``answers`` has none.
-        metrics: names parted by blanks; empty for the defaults.
-        output: the JSON file, None for none.
-        options: how runs are prepared.
-        by: a field of the queries; values also by its groups, and macro-averaged.
-        compare: test every run against the first.
-        seed: of the randomisation test.
-        per_query: show every query's values too.
-        form: how the table is printed.
-        force: replace a result of other options.
-        dry_run: check and say what would be read.
-    """
-
-    runs: tuple[Path, ...] = ()
-    run_format: tuple[str, ...] = ()
-    predictions: tuple[Path, ...] = ()
-    qrels: str | None = None
-    answers: str | None = None
-    corpus: str | None = None
-    metrics: str = ""
-    output: Path | None = None
-    options: RelevanceOptions = field(default_factory=RelevanceOptions)
-    by: str | None = None
-    compare: bool = False
-    seed: int = 0
-    per_query: bool = False
-    form: str = "terminal"
-    force: bool = False
-    dry_run: bool = False
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluateResult:
     """The values of every run, and the tests between them."""
 
@@ -100,6 +61,10 @@ class EvaluateResult:
     def all_notes(self) -> list[str]:
         """What a reader of the numbers must know, of the evaluation and of each run."""
         return notes_of(self.scores, self.notes)
+
+    def beside(self, json: bool) -> list[str]:
+        """Return the notes that are not part of what is printed: on a terminal they stand below the table."""
+        return self.all_notes if json or self.config.form != "terminal" else []
 
     def as_json(self, per_query: bool | None = None) -> dict[str, Any]:
         """Return everything as plain data; each query's values if ``per_query`` (default: as configured)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from dretrieve.encoding.numerics import resolve_device, resolve_precision
 from dretrieve.errors import PreconditionError, UsageError
+from dretrieve.jobs.configs.explain import ExplainConfig
 from dretrieve.models.cards import read_card
 from dretrieve.models.loading import LoadedModel, load_model
 from dretrieve.models.places import find_model
@@ -19,7 +20,7 @@ from dretrieve.models.registry import METHODS, find, load
 from dretrieve.reports.html import Page, Section
 from dretrieve.reports.pages import shown, write_page
 from dretrieve.store.atomic import make_folder, write_json
-from dretrieve.store.card import CARD, Choice, ModelCard
+from dretrieve.store.card import CARD, ModelCard
 from dretrieve.store.manifest import manifest_path
 from dretrieve.store.seeds import generator
 from dretrieve.text.collection import Collection
@@ -62,37 +63,6 @@ class Explanation:
 
 # What a method's registry line names: None where this model has nothing to say.
 Explain = Callable[[LoadedModel, Mapping[Side, Sample], Progress], Explanation | None]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ExplainConfig:
-    """What to explain.
-
-    Attributes:
-        model: a folder of ours, or a hub name.
-        corpus: ``DIR`` whose passages are read.
-        queries: ``DIR[:split]`` whose queries are read; None for passages only.
-        limit: texts of each side at most; 0 takes all.
-        seed: of the drawing of the texts.
-        output: folder for the page and the JSON file; None writes nothing.
-        device: auto, cpu, cuda or cuda:N.
-        precision: auto, fp32, bf16 or fp16.
-        settings: inference choices (``--set``).
-        force: replace files that ``explain`` did not write.
-        dry_run: only say what would be read and written.
-    """
-
-    model: str
-    corpus: str
-    queries: str | None = None
-    limit: int = 1000
-    seed: int = 42
-    output: Path | None = None
-    device: str = "auto"
-    precision: str = "auto"
-    settings: Mapping[str, Choice] = field(default_factory=dict)
-    force: bool = False
-    dry_run: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from dretrieve.errors import DataError, PreconditionError, UsageError, quoted
+from dretrieve.jobs.configs.fuse_bm25 import DevConfig, FuseBm25Config
 from dretrieve.jobs.inputs import find_qrels, open_corpus, questions_fingerprint, run_fingerprint, text_reader
 from dretrieve.metrics.answers import Answers
 from dretrieve.metrics.judged import judge
@@ -15,7 +16,7 @@ from dretrieve.metrics.measure import Measure
 from dretrieve.metrics.qa import judge_by_answers, prepare_answers
 from dretrieve.metrics.registry import parse_measures
 from dretrieve.metrics.top_k import parse_top_k
-from dretrieve.runs.fuse import FuseOptions, Pair, align, fuse
+from dretrieve.runs.fuse import Pair, align, fuse
 from dretrieve.runs.lines import forms_for
 from dretrieve.runs.read import RunFile, refuse_ranks
 from dretrieve.runs.tune import DevSet, parse_alphas, tune_alpha
@@ -32,60 +33,6 @@ from dretrieve.text.queries import QuerySet
 from dretrieve.types import Progress, Qrels, Run, Silent
 
 STAGE, VERSION = "fuse-bm25", 1
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DevConfig:
-    """What names the dev sets.
-
-    Attributes:
-        qrels: sets with judgements, ``DIR:split`` or a file.
-        answers: or sets of questions with answers, ``DIR:split``.
-        corpus: where ``answers`` have no passages: one collection for all, or one each.
-        runs: dense runs of the sets, in their order; none when the runs to fuse are the one set's.
-        bm25_runs: their BM25 runs.
-        metric: what is tuned; by default nDCG@10 with judgements and top20 with answers.
-    """
-
-    qrels: tuple[str, ...] = ()
-    answers: tuple[str, ...] = ()
-    corpus: tuple[str, ...] = ()
-    runs: tuple[Path, ...] = ()
-    bm25_runs: tuple[Path, ...] = ()
-    metric: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FuseConfig:
-    """What to fuse.
-
-    Attributes:
-        run: the dense run.
-        bm25_run: the BM25 run.
-        run_format: forms of the dense runs and of the BM25 runs, one for both or one for each.
-        output: the fused run.
-        options: the rule; its alpha holds unless tuned or taken.
-        tune: candidates ``start:stop:step``, None to tune nothing.
-        dev: the dev sets.
-        alpha_from: a fused run whose tuned alpha is taken.
-        shard: (index, count), a part of the queries; None does all, or joins the parts that stand there.
-        threads: at least 1.
-        force: replace a result of other options.
-        dry_run: only say what would be done.
-    """
-
-    run: Path
-    bm25_run: Path
-    output: Path
-    run_format: tuple[str, ...] = ()
-    options: FuseOptions = field(default_factory=FuseOptions)
-    tune: str | None = None
-    dev: DevConfig = field(default_factory=DevConfig)
-    alpha_from: Path | None = None
-    shard: tuple[int, int] | None = None
-    threads: int = 1
-    force: bool = False
-    dry_run: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -128,7 +75,7 @@ class FuseResult:
         return "\n".join(lines)
 
 
-def run(config: FuseConfig, progress: Progress | None = None) -> FuseResult | Planned:
+def run(config: FuseBm25Config, progress: Progress | None = None) -> FuseResult | Planned:
     """Fuse; an output of the same options and inputs is up to date.
 
     Raises:
@@ -168,7 +115,7 @@ def run(config: FuseConfig, progress: Progress | None = None) -> FuseResult | Pl
     return _result(stage, "written", counts, extra)
 
 
-def _check(config: FuseConfig) -> list[float]:
+def _check(config: FuseBm25Config) -> list[float]:
     """Refuse options that do not fit together; return the alphas to try."""
     if config.output.resolve() in (config.run.resolve(), config.bm25_run.resolve()):
         raise UsageError("--output is one of the runs to fuse; choose another name")
@@ -194,7 +141,7 @@ def _alpha_of(path: Path) -> float:
     return float(alpha)
 
 
-def _stage(config: FuseConfig, files: RunFiles, tuning: Tuning | None) -> Stage:
+def _stage(config: FuseBm25Config, files: RunFiles, tuning: Tuning | None) -> Stage:
     rule = config.options
     options: dict[str, Any] = {
         "method": rule.method,
@@ -225,7 +172,7 @@ def _result(stage: Stage, state: str, counts: Mapping[str, int], extra: Mapping[
     return FuseResult(output=stage.output, state=state, alpha=alpha, counts=dict(counts), curve=curve)
 
 
-def _fuse(config: FuseConfig, files: RunFiles, stage: Stage, progress: Progress) -> dict[str, int]:
+def _fuse(config: FuseBm25Config, files: RunFiles, stage: Stage, progress: Progress) -> dict[str, int]:
     """Write the fused run of the shard's queries; return the counts."""
     pair = files.aligned(weighed=config.options.method != "rrf")
     _note_absent(pair, config, progress)
@@ -236,7 +183,7 @@ def _fuse(config: FuseConfig, files: RunFiles, stage: Stage, progress: Progress)
     return {"queries": len(fused), "hits": hits}
 
 
-def _note_absent(pair: Pair, config: FuseConfig, progress: Progress) -> None:
+def _note_absent(pair: Pair, config: FuseBm25Config, progress: Progress) -> None:
     if not pair.query_ids:
         progress.note("neither run holds any hits; nor does the fused run")
     both = len(pair.query_ids) - sum(pair.absent())
@@ -345,7 +292,7 @@ class Tuning:
     measure: Measure
 
     @classmethod
-    def open(cls, config: FuseConfig, alphas: list[float], fused: RunFiles, progress: Progress) -> Tuning:
+    def open(cls, config: FuseBm25Config, alphas: list[float], fused: RunFiles, progress: Progress) -> Tuning:
         """Return the dev sets that the options name.
 
         Raises:
@@ -368,7 +315,7 @@ class Tuning:
             sets = _question_sets(dev, runs, progress)
         return cls(alphas, sets, measure)
 
-    def best(self, config: FuseConfig, progress: Progress) -> dict[str, Any]:
+    def best(self, config: FuseBm25Config, progress: Progress) -> dict[str, Any]:
         """Return the best alpha, and what was tried, for the manifest."""
         options, measure, alphas = config.options, self.measure, self.alphas
         sets = [files.read(measure, options.depth) for files in self.sets]
@@ -388,7 +335,7 @@ class Tuning:
         return {"alpha": curve.best, "tuned": curve.as_json()}
 
 
-def _dev_runs(config: FuseConfig, fused: RunFiles) -> list[RunFiles]:
+def _dev_runs(config: FuseBm25Config, fused: RunFiles) -> list[RunFiles]:
     """Return the two runs of each dev set: those named, or the runs to fuse, which are the one set's."""
     dev = config.dev
     count = len(dev.qrels or dev.answers)

@@ -11,25 +11,11 @@ from typing import Any
 
 from dretrieve.errors import DretrieveError
 from dretrieve.jobs.artefacts import SHARDS, Artefact, Facts
+from dretrieve.jobs.configs.inspect import InspectConfig
 from dretrieve.store.manifest import Manifest, manifest_path, provenance_path, read_manifest, verify_files
 from dretrieve.text.collection import parse_spec
 from dretrieve.text.files import is_stream
 from dretrieve.types import Progress, Silent
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class InspectConfig:
-    """What to look at.
-
-    Attributes:
-        path: a file or folder; a split after the last colon is ignored.
-        verify: hash every file that a manifest names, whatever its time says.
-        run_format: of a run; ``auto`` to tell what stands there.
-    """
-
-    path: str
-    verify: bool = False
-    run_format: str = "auto"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dretrieve.errors import UsageError, VerificationError
+from dretrieve.jobs.configs.merge import MergeConfig
 from dretrieve.jobs.search import STAGE, VERSION
 from dretrieve.runs.lines import forms_for
 from dretrieve.runs.merge import merge_runs
@@ -18,27 +19,6 @@ from dretrieve.store.manifest import Manifest
 from dretrieve.store.shards import Shard, check_tiling
 from dretrieve.store.stage import Planned, Stage, differences, open_artefact
 from dretrieve.types import Progress, Run, Silent
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MergeConfig:
-    """What to join.
-
-    Attributes:
-        partials: runs of ``search --shard I/N``, in any order.
-        output: the run.
-        run_format: form of the partial runs; not ``msmarco``, whose ranks say nothing between runs.
-        verify: hash every partial run again.
-        force: replace a result of other options.
-        dry_run: only check that the parts fit.
-    """
-
-    partials: Sequence[Path]
-    output: Path
-    run_format: str = "trec"
-    verify: bool = False
-    force: bool = False
-    dry_run: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

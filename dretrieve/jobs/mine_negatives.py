@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from dretrieve.errors import DataError, UsageError
+from dretrieve.jobs.configs.mine_negatives import MineNegativesConfig
 from dretrieve.jobs.inputs import run_fingerprint
 from dretrieve.metrics.answers import Answers
-from dretrieve.mining.negatives import FILTERS, SAMPLINGS, Examples, Miner, MiningOptions
+from dretrieve.mining.negatives import FILTERS, Examples, Miner
+from dretrieve.mining.options import MiningOptions
 from dretrieve.runs.lines import forms_for
 from dretrieve.runs.read import read_run, refuse_ranks
 from dretrieve.store.fingerprint import sha256_file
@@ -28,48 +30,6 @@ from dretrieve.text.queries import QuerySet
 from dretrieve.types import Progress, Record, Silent
 
 STAGE, VERSION = "mine-negatives", 1
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MineNegativesConfig:
-    """What to mine.
-
-    Attributes:
-        data: collection with the queries' split, ``DIR:split``.
-        run: hits of these queries over the collection's passages.
-        run_format: its form, ``auto`` to tell.
-        output: the examples, JSONL.
-        mining: which hits become negatives.
-        drop_answers: drop passages that hold one of the query's answers.
-        shard: (index, count), a part of the queries; None does all, or joins the parts that stand there.
-        force: replace a result of other options.
-        dry_run: only say what would be done.
-    """
-
-    data: str
-    run: Path
-    output: Path
-    mining: MiningOptions = field(default_factory=MiningOptions)
-    run_format: str = "auto"
-    drop_answers: bool = False
-    shard: tuple[int, int] | None = None
-    force: bool = False
-    dry_run: bool = False
-
-    def __post_init__(self) -> None:
-        forms_for([self.run_format], 1)
-        options = self.mining
-        if not 1 <= options.first_rank <= options.depth:
-            raise UsageError(
-                f"the rank window {options.first_rank} to {options.depth} is empty; --first-rank is at least "
-                "1 and at most --depth"
-            )
-        if options.num_negatives < 1:
-            raise UsageError(f"--num-negatives {options.num_negatives} keeps nothing; give 1 or more")
-        if options.sampling not in SAMPLINGS:
-            raise UsageError(
-                f"--sampling {options.sampling} is unknown; choose one of {', '.join(SAMPLINGS)}"
-            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,6 +65,7 @@ def run(config: MineNegativesConfig, progress: Progress | None = None) -> MineNe
         UsageError: answers are to be dropped and the split has none.
     """
     progress = progress or Silent()
+    forms_for([config.run_format], 1)
     collection = Collection.open(config.data)
     queries, positives = collection.queries(), collection.qrels().positives()
     if not any(query_id in positives for query_id in queries.ids()):

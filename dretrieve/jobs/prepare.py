@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from dretrieve.errors import DataError, PreconditionError, UsageError
-from dretrieve.jobs.prepare_config import PrepareConfig, PrepareResult
+from dretrieve.jobs.configs.prepare import PrepareConfig
+from dretrieve.jobs.prepare_config import PrepareResult
 from dretrieve.metrics.answers import Answers
 from dretrieve.store.interrupt import interruptible
 from dretrieve.store.manifest import Manifest
@@ -23,7 +24,8 @@ from dretrieve.text.collection import Collection
 from dretrieve.text.collection_writer import CollectionWriter
 from dretrieve.text.files import exists
 from dretrieve.text.forms import detect
-from dretrieve.text.join import EQUALS, Joiner, JoinOptions, open_sets, parse_sets
+from dretrieve.text.join import Joiner, open_sets, parse_sets
+from dretrieve.text.join_options import JoinOptions
 from dretrieve.text.records import check_topic_field
 from dretrieve.text.sources import Sources, check_sources, content_sha256, parse_qrels_option, write_sources
 from dretrieve.types import Progress, Silent
@@ -108,8 +110,6 @@ def _pydocs(config: PrepareConfig) -> _Source:
 
 def _joined(config: PrepareConfig) -> _Source:
     _refuse_files(config, "collections are joined as they are")
-    if config.join.equal not in EQUALS:
-        raise UsageError(f"--equal {config.join.equal!r} is unknown; there are {', '.join(EQUALS)}")
     sets = parse_sets((config.source, *config.others))
     if any(path.resolve() == config.output.resolve() for path in sets.values()):
         raise UsageError(f"--output {config.output} is one of the joined collections; choose another folder")

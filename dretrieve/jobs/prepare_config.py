@@ -6,44 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dretrieve.text.join import JoinOptions
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PrepareConfig:
-    """What to make a collection from.
-
-    Attributes:
-        source: ``pydocs``, ``beir:NAME``, ``dpr:KEY``, ``entityquestions:SPLIT``, ``hf:NAME``, or a local
-            path in a known form.
-        output: the collection's folder.
-        others: with ``source``, as ``[NAME=]DIR`` each: collections to be joined over one corpus.
-        join: how they are joined.
-        corpus: passages for a source of queries or ids; the source itself, to say what it holds.
-        queries: queries for a source of passages or ids; the source itself likewise.
-        qrels: ``[SPLIT=]FILE`` words.
-        topic_field: what of TREC's topics is kept as a query's text.
-        split: the split of training rows, and of queries that name none.
-        mirror: another base address for downloads, or a folder that holds the files.
-        unchecked: take a mirror's files though they are not those whose checksums are published.
-        force: replace a collection made from something else.
-        dry_run: only say what would be read and written.
-    """
-
-    source: str
-    output: Path
-    others: tuple[str, ...] = ()
-    join: JoinOptions = field(default_factory=JoinOptions)
-    corpus: Path | None = None
-    queries: Path | None = None
-    qrels: tuple[str, ...] = ()
-    topic_field: str | None = None
-    split: str | None = None
-    mirror: str | None = None
-    unchecked: bool = False
-    force: bool = False
-    dry_run: bool = False
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PrepareResult:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
 from dretrieve.errors import PreconditionError, UsageError
-from dretrieve.jobs.report_recipe import RecipeOptions, recipe_report
+from dretrieve.jobs.configs.report import RecipeOptions, ReportConfig
+from dretrieve.jobs.report_recipe import recipe_report
 from dretrieve.reports.compared_page import compared_page
 from dretrieve.reports.comparison import Comparison, System, compare_systems
 from dretrieve.reports.expected_file import FILE
@@ -22,33 +23,6 @@ from dretrieve.store.stage import open_artefact
 from dretrieve.types import Progress, Silent
 
 SUFFIX = ".manifest.json"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ReportConfig:
-    """What to report.
-
-    Attributes:
-        target: a recipe (folder with expected.yaml, or that file), or a work folder; None with ``rows``.
-        rows: ``NAME=FILE`` or ``NAME=FILE#RUN``: the rows of a plain comparison, in order.
-        title: of a plain comparison.
-        form: how it is printed: ``terminal``, ``markdown``, ``html``, ``latex``.
-        output: a file (by its ending), or a folder for all forms and the figures; None writes nothing.
-        recipe: what only recipes know: profile, work folder, README block, recording.
-        verify: hash every file of every chain again.
-        force: replace files that no report wrote.
-        dry_run: only say what would be read and written.
-    """
-
-    target: Path | None = None
-    rows: tuple[str, ...] = ()
-    title: str = ""
-    form: str = "terminal"
-    output: Path | None = None
-    recipe: RecipeOptions = field(default_factory=RecipeOptions)
-    verify: bool = False
-    force: bool = False
-    dry_run: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,6 +44,11 @@ class ReportResult:
     failed: bool = False
     form: str = "terminal"
     plan: str = ""
+
+    @property
+    def exit_code(self) -> int:
+        """5 when a cell failed its check."""
+        return 5 if self.failed else 0
 
     def as_json(self) -> dict[str, Any]:
         """Return everything as plain data."""

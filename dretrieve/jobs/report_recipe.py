@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dretrieve.errors import PreconditionError, UsageError
+from dretrieve.jobs.configs.report import RecipeOptions
 from dretrieve.reports.claims import Finding, find_all
 from dretrieve.reports.claims_table import outcome_text
 from dretrieve.reports.expected import Expected, Profile
@@ -21,25 +22,6 @@ from dretrieve.reports.readme import readme_block, write_block
 from dretrieve.reports.recipe_page import recipe_page
 from dretrieve.reports.recorded import with_measured, write_recorded
 from dretrieve.reports.verdicts import Judged, judge_all, recorded_all, tally
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RecipeOptions:
-    """What only recipes know.
-
-    Attributes:
-        profile: empty for the first.
-        work: where it ran; None for ``work/<recipe>/<profile>``.
-        readme: file with markers between which the tables are written.
-        record: write our values into expected.yaml.
-        hardware: what they were measured on, where the embeddings do not say.
-    """
-
-    profile: str = ""
-    work: Path | None = None
-    readme: Path | None = None
-    record: bool = False
-    hardware: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,40 +8,39 @@ import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from dretrieve.errors import DretrieveError, PreconditionError, UsageError
+from dretrieve.options import check, option
 
 SIGNAL_SECONDS = 90
 SHARD = "{shard}"
 PLAIN = re.compile(r"[\w@%+=:,./\[\]*-]+")  # what stands in a line of Slurm's without quotes
 
 
+_task = partial(option, panel="Resources of one task")
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Resources:
     """What one task asks of the cluster; none of it can change a byte of the result.
 
-    Attributes:
-        time: limit in Slurm's form (``2:00:00``); a task is told `SIGNAL_SECONDS` before it ends.
-        partition: Slurm's partition.
-        account: Slurm's account.
-        memory: per task (``16G``).
-        cpus: cores per task, which are also the threads that the task uses.
-        gpus: GPUs per task.
-        at_once: most tasks that run at a time.
-        more: further ``sbatch`` options, quoted as for a shell.
-        setup: shell lines before the command (``module load python``).
+    A task is told `SIGNAL_SECONDS` before its time ends.
     """
 
-    time: str | None = None
-    partition: str | None = None
-    account: str | None = None
-    memory: str | None = None
-    cpus: int | None = None
-    gpus: int | None = None
-    at_once: int | None = None
-    more: tuple[str, ...] = ()
-    setup: tuple[str, ...] = ()
+    time: str | None = _task(None, "Limit, as 2:00:00.")
+    partition: str | None = _task(None, "Partition.")
+    account: str | None = _task(None, "Account.")
+    memory: str | None = _task(None, "As 16G.", aliases=("--mem",))
+    cpus: int | None = _task(None, "Cores, also the threads.", least=1, aliases=("--cpus-per-task",))
+    gpus: int | None = _task(None, "GPUs.", least=1)
+    at_once: int | None = _task(None, "Most tasks running at a time.", least=1)
+    more: tuple[str, ...] = _task((), "Further sbatch options, quoted as for a shell.", flag="--sbatch")
+    setup: tuple[str, ...] = _task((), "A shell line before the command (module load python).")
+
+    def __post_init__(self) -> None:
+        check(self)
 
     def options(self) -> list[str]:
         """Return the ``sbatch`` options.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from dretrieve.jobs.configs.tokens import TokensConfig
 from dretrieve.models.cards import read_card
 from dretrieve.models.places import find_model
 from dretrieve.store.card import SideCard
@@ -12,23 +13,6 @@ from dretrieve.tokens.tokenizer import Shown, SideTokenizer
 from dretrieve.types import Progress, Record, Side, Silent
 
 SHOWN_IDS = 32
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TokensConfig:
-    """What to show.
-
-    Attributes:
-        model: a folder (ours or plain), ``minilm``, or a hub name.
-        text: the text.
-        title: the title, for a passage.
-        side: whose template and length.
-    """
-
-    model: str
-    text: str
-    title: str = ""
-    side: Side = "passage"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,17 +6,17 @@ import json
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from dretrieve.errors import PreconditionError, UsageError
+from dretrieve.jobs.configs.train import TrainConfig
 from dretrieve.jobs.model_output import alone_in, check_saved, model_files
 from dretrieve.models.base import Method
 from dretrieve.models.cards import read_card
-from dretrieve.models.config import MethodConfig
 from dretrieve.models.loading import fresh
 from dretrieve.models.model_folder import beyond_sentence_transformers, save_model
 from dretrieve.models.places import find_model
@@ -53,31 +53,6 @@ STAGE, VERSION = "train", 1
 SIDES: tuple[Side, Side] = ("query", "passage")
 CURVES = "curves.json"
 CHECKED = 4  # queries, and as many passages, whose vectors are compared with those of the saved model
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TrainConfig:
-    """What to train.
-
-    Attributes:
-        method: a name of `dretrieve.models.registry`.
-        method_config: its own options.
-        backbone: what it stands on: a folder, a packaged or a hub name.
-        data: ``--data`` words (`dretrieve.training.data`).
-        output: the model's folder.
-        options: everything else.
-        force: replace a result or checkpoints of another training.
-        dry_run: only say what would be done.
-    """
-
-    method: str
-    method_config: MethodConfig
-    backbone: str
-    data: tuple[str, ...]
-    output: Path
-    options: TrainOptions = field(default_factory=TrainOptions)
-    force: bool = False
-    dry_run: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,6 +15,7 @@ import numpy as np
 
 from dretrieve.errors import DataError, DretrieveError, PreconditionError, UsageError, VerificationError
 from dretrieve.jobs.artefacts import Artefact, checked_manifest, relevant_counts
+from dretrieve.jobs.configs.validate import ValidateConfig
 from dretrieve.runs.lines import forms_for
 from dretrieve.runs.locate import rows_of
 from dretrieve.store.card import ModelCard
@@ -32,21 +33,6 @@ BAD_INPUT, UNVERIFIED = DataError.exit_code, VerificationError.exit_code
 COUNTED = ("rows", "passages", "queries", "judgements", "hits")
 SAMPLE = 500
 UNRELATED = "they come from another collection, or another release of it"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ValidateConfig:
-    """What to look at.
-
-    Attributes:
-        paths: collections (``DIR[:split]``), judgements, runs, examples, embeddings, indexes, models.
-        full: hash every file that a manifest names, whatever its time says.
-        run_format: of the runs, ``auto`` to tell.
-    """
-
-    paths: tuple[str, ...]
-    full: bool = False
-    run_format: str = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +118,8 @@ def run(config: ValidateConfig, progress: Progress | None = None) -> ValidateRes
 def _open(word: str, config: ValidateConfig, progress: Progress) -> Artefact:
     """Return what the word names, where it can be held against others."""
     path, split = parse_spec(word)
-    manifest = checked_manifest(path, full=config.full)
-    it = Artefact(word, path, split, "auto", config.full, progress, manifest)
+    manifest = checked_manifest(path, full=config.verify)
+    it = Artefact(word, path, split, "auto", config.verify, progress, manifest)
     if it.kind.role == "run" and config.run_format != "auto":
         it = replace(it, run_format=config.run_format)
     if not it.kind.role:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,28 +11,11 @@ from numpy.typing import NDArray
 from dretrieve.errors import DataError, quoted
 from dretrieve.metrics.judged import Values, count_in_group, grades_of, judge
 from dretrieve.metrics.measure import Measure
+from dretrieve.metrics.options import RelevanceOptions
 from dretrieve.metrics.scores import Scores
 from dretrieve.runs.locate import Located, locate, locate_file
 from dretrieve.runs.read import RunFile
 from dretrieve.types import Qrels, Run
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RelevanceOptions:
-    """How a run is prepared before it is measured.
-
-    Attributes:
-        depth: only the first hits count (trec_eval's ``-M``); None for all.
-        drop_self: drop the hit whose passage id is the query id.
-        judged_only: drop hits without judgement (trec_eval's ``-J``).
-        retrieved_only: average over the queries that the run holds; otherwise over all judged queries, those
-            that the run lacks counting as 0 (trec_eval's ``-c``).
-    """
-
-    depth: int | None = None
-    drop_self: bool = False
-    judged_only: bool = False
-    retrieved_only: bool = False
 
 
 def score_relevance(

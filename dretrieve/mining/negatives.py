@@ -10,16 +10,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
+from dretrieve.mining.options import MiningOptions
 from dretrieve.store.seeds import generator
 from dretrieve.store.shards import Shard
 from dretrieve.text.examples import Example
 from dretrieve.text.queries import QuerySet
 from dretrieve.types import Record, Run
 
-Sampling = Literal["random", "top"]
-SAMPLINGS: tuple[Sampling, ...] = ("random", "top")
 FILTERS = ("rank_window", "positive", "copy_of_positive", "margin", "answer")
 COUNTS = (
     "queries",
@@ -30,29 +28,6 @@ COUNTS = (
     "negatives",
     *(f"dropped_{kind}" for kind in FILTERS),
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MiningOptions:
-    """Which hits become negatives.
-
-    Attributes:
-        first_rank: hits above it are left out (from 1); above 1 skips likely positives without a label.
-        depth: hits below that rank are left out.
-        num_negatives: at most so many a query.
-        margin: a hit stays only when its score is at most the positive's score minus ``margin``.
-        relative_margin: … at most the positive's score minus ``relative_margin`` times its absolute value.
-        sampling: ``random`` from all that stay, or the ``top`` ones.
-        seed: of the sampling.
-    """
-
-    first_rank: int = 1
-    depth: int = 100
-    num_negatives: int = 8
-    margin: float | None = None
-    relative_margin: float | None = None
-    sampling: Sampling = "random"
-    seed: int = 42
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,62 +18,15 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dretrieve.errors import UsageError
 from dretrieve.runs.build import one_table
+from dretrieve.runs.options import FuseOptions
 from dretrieve.store.ids import IdTable
 from dretrieve.types import Run
-
-METHODS = ("linear", "rrf")
-MISSING = ("min", "zero")
-SIDES = ("bm25", "dense")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FuseOptions:
-    """How two runs become one.
-
-    Attributes:
-        method: ``linear`` or ``rrf``.
-        alpha: the weight, at least 0.
-        missing: ``min`` or ``zero``.
-        depth: hits of each list that are looked at.
-        hits: hits written per query.
-        weight_on: whose score alpha multiplies, ``bm25`` or ``dense`` (as DPR's paper does).
-        rrf_k: the constant of the reciprocal ranks.
-    """
-
-    method: Literal["linear", "rrf"] = "linear"
-    alpha: float = 1.0
-    missing: Literal["min", "zero"] = "min"
-    depth: int = 100
-    hits: int = 100
-    weight_on: Literal["bm25", "dense"] = "bm25"
-    rrf_k: float = 60.0
-
-    def __post_init__(self) -> None:
-        legal = {"method": METHODS, "missing": MISSING, "weight_on": SIDES}
-        for name, values in legal.items():
-            if getattr(self, name) not in values:
-                flag = f"--{name.replace('_', '-')}"
-                raise UsageError(f"{flag} {getattr(self, name)} is unknown; choose {' or '.join(values)}")
-        if not (0 <= self.alpha < float("inf")):
-            raise UsageError(f"--alpha is {self.alpha:g}; it must be a finite number from 0")
-        for name in ("depth", "hits"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"--{name} is {getattr(self, name)}; it must be at least 1")
-        if not (0 <= self.rrf_k < float("inf")):
-            raise UsageError(f"--rrf-k is {self.rrf_k:g}; it must be a finite number from 0")
-
-    @property
-    def weights(self) -> tuple[float, float]:
-        """What the dense and the BM25 score are multiplied with."""
-        alpha = float(self.alpha)
-        return (1.0, alpha) if self.weight_on == "bm25" else (alpha, 1.0)
 
 
 @dataclass(frozen=True, slots=True)

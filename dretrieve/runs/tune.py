@@ -12,7 +12,8 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from dretrieve.errors import DataError, UsageError, quoted
-from dretrieve.runs.fuse import FuseOptions, Pair, fuse
+from dretrieve.runs.fuse import Pair, fuse
+from dretrieve.runs.options import FuseOptions
 from dretrieve.types import Progress, Run, Silent
 
 LARGEST_GRID = 10_000

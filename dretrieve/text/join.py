@@ -22,30 +22,16 @@ from dretrieve.text.beir import Files, Query, find_file
 from dretrieve.text.collection import files_of
 from dretrieve.text.collection_writer import CollectionWriter
 from dretrieve.text.entities import asked_entities, folded
+from dretrieve.text.join_options import JoinOptions
 from dretrieve.text.qrels import read_qrels
 from dretrieve.text.records import read_corpus, read_queries
 from dretrieve.types import Record
 
-EQUALS = ("exact", "letters")
 Tick = Callable[[], None]
 # Given a question, whether a text holds one of its answers.
 Holds = Callable[[Query], Callable[[str], bool]]
 EXAMPLES = "examples.jsonl"
 SET_NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JoinOptions:
-    """How collections are joined.
-
-    Attributes:
-        equal: when two passages are one: ``exact`` (title and text are), ``letters`` (their letters and
-            digits are, whatever the case, spaces and punctuation: one passage cut into words in two ways).
-        entities: names of the sets of which only questions about titles stay.
-    """
-
-    equal: str = "exact"
-    entities: tuple[str, ...] = ()
 
 
 def parse_sets(words: Sequence[str]) -> dict[str, Path]:

@@ -29,7 +29,8 @@ import numpy as np  # noqa: E402
 import ranx  # noqa: E402
 
 from dretrieve.runs.build import HitColumns, build_run  # noqa: E402
-from dretrieve.runs.fuse import FuseOptions, align, fuse  # noqa: E402
+from dretrieve.runs.fuse import align, fuse  # noqa: E402
+from dretrieve.runs.options import FuseOptions  # noqa: E402
 from dretrieve.runs.read import read_run  # noqa: E402
 from dretrieve.runs.write import write_run  # noqa: E402
 from dretrieve.types import Run  # noqa: E402

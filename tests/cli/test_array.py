@@ -4,44 +4,38 @@ from __future__ import annotations
 
 import json
 import sys
-import types
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import pytest
-import typer
 
-from dretrieve_cli import app
+from dretrieve.jobs.configs.base import Sharded, Writing
+from dretrieve.options import REQUIRED, option
 from dretrieve_cli import array as command
-from dretrieve_cli.common import Force, Json, Output, ShardOption
 
 
-def toy(
-    rows: Annotated[int, typer.Option(help="Rows.")],
-    output: Output,
-    query_prefix: Annotated[str, typer.Option()] = "",
-    shard: ShardOption = None,
-    force: Force = False,
-    json: Json = False,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class ToyConfig(Writing, Sharded):
     """A stage that can be cut."""
 
+    rows: int = option(REQUIRED, "Rows.")
+    query_prefix: str = option("")
 
-def whole(output: Output) -> None:
+
+@dataclass(frozen=True, kw_only=True)
+class WholeConfig(Writing):
     """A stage that cannot be cut."""
 
 
-def silent(shard: ShardOption = None) -> None:
+@dataclass(frozen=True, kw_only=True)
+class SilentConfig(Sharded):
     """A stage without output."""
 
 
 @pytest.fixture(autouse=True)
-def stages(monkeypatch):
-    for function in (toy, whole, silent):
-        module = types.ModuleType(f"dretrieve_cli.{function.__name__}")
-        setattr(module, function.__name__, function)
-        monkeypatch.setitem(sys.modules, module.__name__, module)
-        monkeypatch.setitem(app.COMMANDS, function.__name__, ("Look", "Try."))
+def stages(new_command):
+    for kind in (ToyConfig, WholeConfig, SilentConfig):
+        new_command(kind)
 
 
 def test_words_of_the_stage_reach_the_plan_and_the_script(cli_here, tmp_path):

@@ -46,7 +46,7 @@ def test_retrieved_only_and_depth_and_formats(cli_here, tiny_collection, run):
     [
         (["--metrics", "wibble wobble@3"], 2, "wibble, wobble@3 are no measures"),
         (["--complete", "--retrieved-only"], 2, "--complete and --retrieved-only exclude each other"),
-        (["--format", "html"], 2, "unknown format 'html'"),
+        (["--format", "html"], 2, "--format html: expected terminal or markdown"),
         (["-l", "2"], 2, "write AP(rel=2) or P(rel=2)@10 instead of -l 2"),
         (["--topk", "5"], 2, 'there is no option --topk: write --metrics "top5 top20 top100" with --answers'),
         (["q.txt", "a b.trec"], 2, "trec_eval's QRELS RUN is written --qrels q.txt --run 'a b.trec'"),

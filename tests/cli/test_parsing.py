@@ -3,83 +3,47 @@
 from __future__ import annotations
 
 import re
-import sys
-import types
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
 
 import pytest
-import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dretrieve_cli import app, parsing
-from dretrieve_cli.common import (
-    ConfigFile,
-    Force,
-    Json,
-    Output,
-    Settings,
-    ShardOption,
-    execute,
-    parse_settings,
-)
+from dretrieve.jobs.configs.base import Choosing, Sharded, Writing
+from dretrieve.options import REQUIRED, option
+from dretrieve_cli import app, command, parsing
 
 
-class Echo:
-    """A result that repeats what arrived."""
-
-    def __init__(self, **values: object) -> None:
-        self.values = values
-
-    def as_json(self) -> object:
-        return self.values
-
-    def render(self) -> str:
-        return str(self.values)
-
-
-def sample(
-    index: Annotated[Path, typer.Option(help="Index.", rich_help_panel="Input")],
-    output: Output,
-    hits: Annotated[int, typer.Option("--hits", "--depth", min=1, help="Passages per query.")] = 1000,
-    alpha: Annotated[float, typer.Option()] = 1.0,
-    names: Annotated[list[str] | None, typer.Option("--name")] = None,
-    query_prefix: Annotated[str, typer.Option()] = "",
-    settings: Settings = None,
-    shard: ShardOption = None,
-    force: Force = False,
-    json: Json = False,
-    config: ConfigFile = None,
-) -> None:
-    """Try the parser.
+@dataclass(frozen=True, kw_only=True)
+class SampleConfig(Writing, Sharded, Choosing):
+    """The help's second line.
 
     Examples:
         dretrieve sample --index a --output b
         dretrieve sample --index c --output d
     """
-    execute(
-        lambda progress: Echo(
-            index=str(index),
-            output=str(output),
-            hits=hits,
-            alpha=alpha,
-            names=names,
-            query_prefix=query_prefix,
-            settings=parse_settings(settings),
-            shard=shard,
-            force=force,
-        ),
-        json=json,
-    )
+
+    index: Path = option(REQUIRED, "Index.", panel="Input")
+    hits: int = option(1000, "Passages per query.", least=1, aliases=("--depth",))
+    alpha: float = option(1.0)
+    names: tuple[str, ...] = option((), flag="--name")
+    query_prefix: str = option("")
+
+
+class Arrived:
+    """A result that says what arrived."""
+
+    def __init__(self, config):
+        self.config = config
+
+    def as_json(self):
+        return asdict(self.config) | {"index": str(self.config.index), "output": str(self.config.output)}
 
 
 @pytest.fixture
-def run(monkeypatch, cli_here):
-    module = types.ModuleType("dretrieve_cli.sample")
-    module.sample = sample
-    monkeypatch.setitem(sys.modules, "dretrieve_cli.sample", module)
-    monkeypatch.setitem(app.COMMANDS, "sample", ("Look", "Try."))
+def run(new_command, cli_here):
+    new_command(SampleConfig, lambda config, progress: Arrived(config))
     return lambda *words, code=0: cli_here("sample", *words, code=code)
 
 
@@ -116,7 +80,7 @@ def test_a_value_that_looks_like_a_flag_stays_as_it_is(run):
     ],
 )
 def test_every_spelling_of_a_shard(run, words):
-    assert run("--index", "a", "--output", "b", *words, "--json").json()["shard"] == "3/4"
+    assert run("--index", "a", "--output", "b", *words, "--json").json()["shard"] == [3, 4]
 
 
 def test_configuration_file_and_flags_that_win(run, tmp_path):
@@ -205,9 +169,7 @@ def test_memory_and_depth_that_run_out_are_one_sentence(error, capsys):
     def work(progress):
         raise error
 
-    with pytest.raises(typer.Exit) as stop:
-        execute(work, quiet=True)
-    assert stop.value.exit_code == 3
+    assert app.guarded(lambda: command.execute(work)) == 3
     assert re.search("^dretrieve: (out of memory|the data are nested too deeply)", capsys.readouterr().err)
 
 

@@ -20,6 +20,6 @@ def test_explained_commands_are_not_ours():
 def test_what_the_sentences_name_exists():
     options: set[str] = set()
     for name in COMMANDS:
-        options |= {spelling for param in parser_of(name, ["shared"])[0].params for spelling in param.opts}
+        options |= {spelling for param in parser_of(name, ["shared"]).params for spelling in param.opts}
     for text in (*FLAG_RENAMES.values(), *COMMAND_RENAMES.values()):
         assert set(re.findall(r"--[a-z][a-z0-9-]*", text)) - {"--version"} <= options, text

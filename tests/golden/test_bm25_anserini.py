@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from dretrieve.bm25.backends import WordIndex, build_words, open_words, plan_words
+from dretrieve.metrics.options import RelevanceOptions
 from dretrieve.metrics.registry import parse_measures
-from dretrieve.metrics.relevance import RelevanceOptions, score_relevance
+from dretrieve.metrics.relevance import score_relevance
 from dretrieve.text.collection import Collection
 from dretrieve.text.qrels import read_qrels
 from dretrieve.types import Run

@@ -19,7 +19,8 @@ import pytest
 from dretrieve.metrics.judged import judge
 from dretrieve.metrics.registry import parse_measures
 from dretrieve.runs.build import HitColumns, build_run
-from dretrieve.runs.fuse import FuseOptions, align, fuse
+from dretrieve.runs.fuse import align, fuse
+from dretrieve.runs.options import FuseOptions
 from dretrieve.runs.read import read_run
 from dretrieve.text.qrels import read_qrels
 from dretrieve.types import Qrels, Run

@@ -29,7 +29,7 @@ def config(tiny_model, tmp_path):
         {"model_dict": tensors, "encoder_params": {"sequence_length": 20}}, tmp_path / "dpr_biencoder.3"
     )
     return ConvertConfig(
-        checkpoint=tmp_path / "dpr_biencoder.3",
+        source=tmp_path / "dpr_biencoder.3",
         form="dpr",
         backbone=str(tiny_model),
         output=tmp_path / "model",
@@ -62,9 +62,9 @@ def test_a_checkpoint_becomes_a_model_once(config, tmp_path):
 
 def test_another_checkpoint_is_refused_and_forced(config):
     run(config)
-    tensors = torch.load(config.checkpoint, weights_only=True)
+    tensors = torch.load(config.source, weights_only=True)
     tensors["model_dict"]["ctx_model.embeddings.LayerNorm.bias"] += 1
-    torch.save(tensors, config.checkpoint)
+    torch.save(tensors, config.source)
     with pytest.raises(
         PreconditionError, match=r"holds the result of other options \(input checkpoint.*--force"
     ):
@@ -98,9 +98,9 @@ def test_a_dry_run_compares_everything_and_writes_nothing(config):
     assert result.state == "to do"
     assert result.text.endswith("to a model of the method dpr")
     assert not config.output.exists()
-    tensors = torch.load(config.checkpoint, weights_only=True)
+    tensors = torch.load(config.source, weights_only=True)
     del tensors["model_dict"]["ctx_model.embeddings.LayerNorm.bias"]
-    torch.save(tensors, config.checkpoint)
+    torch.save(tensors, config.source)
     with pytest.raises(DataError, match="lacks 1 tensor"):
         run(replace(config, dry_run=True))
 
@@ -116,7 +116,7 @@ def test_what_cannot_be_converted(config, tmp_path):
     with pytest.raises(UsageError, match="--from reatt is unknown"):
         run(replace(config, form="reatt"))
     with pytest.raises(PreconditionError, match="none.bin does not exist"):
-        run(replace(config, checkpoint=tmp_path / "none.bin"))
+        run(replace(config, source=tmp_path / "none.bin"))
     with pytest.raises(PreconditionError, match="model 'nobody' does not exist"):
         run(replace(config, backbone="nobody"))
     config.output.mkdir()

@@ -5,7 +5,7 @@ import pytest
 
 from dretrieve.errors import DataError, PreconditionError, UsageError, VerificationError
 from dretrieve.jobs.evaluate import EvaluateConfig, open_inputs, run, run_names
-from dretrieve.metrics.relevance import RelevanceOptions
+from dretrieve.metrics.options import RelevanceOptions
 from dretrieve.store.manifest import manifest_path, read_manifest
 from dretrieve.store.stage import Stage, open_artefact
 from dretrieve.text.collection import Collection

@@ -6,7 +6,7 @@ import pytest
 
 from dretrieve.errors import DataError, PreconditionError, UsageError, VerificationError
 from dretrieve.jobs.mine_negatives import MineNegativesConfig, run
-from dretrieve.mining.negatives import MiningOptions
+from dretrieve.mining.options import MiningOptions
 from dretrieve.store.manifest import manifest_path, read_manifest
 from dretrieve.text.examples import read_examples
 

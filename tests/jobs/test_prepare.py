@@ -21,7 +21,7 @@ from dretrieve.jobs.prepare import PrepareConfig, run
 from dretrieve.store.manifest import commit, read_manifest
 from dretrieve.text import download
 from dretrieve.text.collection import Collection
-from dretrieve.text.join import JoinOptions
+from dretrieve.text.join_options import JoinOptions
 
 
 def make(source: object, output: Path, **options: object) -> dict:

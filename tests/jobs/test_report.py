@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from dretrieve.errors import PreconditionError, UsageError, VerificationError
+from dretrieve.jobs.configs.report import RecipeOptions
 from dretrieve.jobs.report import ReportConfig, run
-from dretrieve.jobs.report_recipe import RecipeOptions
 
 
 @pytest.fixture

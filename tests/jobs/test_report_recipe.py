@@ -9,8 +9,9 @@ import shutil
 import pytest
 
 from dretrieve.errors import PreconditionError, UsageError
+from dretrieve.jobs.configs.report import RecipeOptions
 from dretrieve.jobs.report import ReportConfig, run
-from dretrieve.jobs.report_recipe import RecipeOptions, commit_of
+from dretrieve.jobs.report_recipe import commit_of
 from dretrieve.reports.expected_file import read_expected
 from dretrieve_cli.plan import ask
 

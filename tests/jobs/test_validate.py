@@ -41,7 +41,7 @@ def save(card: ModelCard, folder: Path) -> None:
 
 def check(*paths: object, full: bool = False) -> ValidateResult:
     """Validate paths."""
-    return run(ValidateConfig(paths=tuple(map(str, paths)), full=full))
+    return run(ValidateConfig(paths=tuple(map(str, paths)), verify=full))
 
 
 def problems(result: ValidateResult) -> list[str]:
@@ -241,7 +241,7 @@ def test_a_run_without_hits_is_told_by_its_manifest_and_is_a_note(
 ) -> None:
     (tmp_path / "none.trec").write_text("")
     fuse_bm25.run(
-        fuse_bm25.FuseConfig(
+        fuse_bm25.FuseBm25Config(
             run=tmp_path / "none.trec", bm25_run=tmp_path / "none.trec", output=tmp_path / "run.trec"
         )
     )

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from dretrieve.errors import UsageError
 from dretrieve.metrics.judged import judge
 from dretrieve.metrics.measure import GAINS, Measure, Parameters
+from dretrieve.metrics.options import RelevanceOptions
 from dretrieve.metrics.registry import LEFT_OUT, MODULES, SETS, definition, names, parse_measures
-from dretrieve.metrics.relevance import RelevanceOptions, prepared
+from dretrieve.metrics.relevance import prepared
 from dretrieve.text.qrels import qrels_of
 
 CUTS = (5, 10, 15, 20, 30, 100, 200, 500, 1000)

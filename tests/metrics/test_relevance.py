@@ -1,8 +1,9 @@
 import pytest
 
 from dretrieve.errors import DataError
+from dretrieve.metrics.options import RelevanceOptions
 from dretrieve.metrics.registry import parse_measures
-from dretrieve.metrics.relevance import RelevanceOptions, score_relevance
+from dretrieve.metrics.relevance import score_relevance
 from dretrieve.runs.read import RunFile
 from dretrieve.runs.write import write_run
 from dretrieve.text.qrels import qrels_of

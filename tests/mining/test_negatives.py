@@ -5,7 +5,8 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as some
 
-from dretrieve.mining.negatives import FILTERS, Miner, MiningOptions
+from dretrieve.mining.negatives import FILTERS, Miner
+from dretrieve.mining.options import MiningOptions
 from dretrieve.types import Record
 
 TEXTS = {f"p{number}": f"text number {number}" for number in range(30)}

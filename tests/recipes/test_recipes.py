@@ -57,9 +57,8 @@ def refusal(call: list[str]) -> str:
     name, words = call[0], call[1:]
     if name not in COMMANDS:
         return f"there is no command {name!r}"
-    command, rest, path = parser_of(name, words)
     try:
-        command.make_context(path, list(rest))
+        parser_of(name, words).make_context(name, list(words))
     except Exception as error:
         return f"{name}: {getattr(error, 'message', '') or error}"
     return ""

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from dretrieve.errors import UsageError
 from dretrieve.order import best_first, id_ranks
 from dretrieve.runs.build import HitColumns, build_run
-from dretrieve.runs.fuse import FuseOptions, align, fuse
+from dretrieve.runs.fuse import align, fuse
+from dretrieve.runs.options import FuseOptions
 from dretrieve.types import Run
 
 
@@ -167,14 +168,14 @@ def test_tables_larger_than_what_is_hit_are_cut() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"method": "max"}, "--method max is unknown; choose linear or rrf"),
-        ({"missing": "mean"}, "--missing mean is unknown"),
-        ({"weight_on": "both"}, "--weight-on both is unknown"),
-        ({"alpha": -0.1}, "--alpha is -0.1"),
-        ({"alpha": float("nan")}, "--alpha is nan"),
-        ({"depth": 0}, "--depth is 0"),
-        ({"hits": 0}, "--hits is 0"),
-        ({"rrf_k": -1}, "--rrf-k is -1"),
+        ({"method": "max"}, "--method max: expected linear or rrf"),
+        ({"missing": "mean"}, "--missing mean: expected min or zero"),
+        ({"weight_on": "both"}, "--weight-on both: expected bm25 or dense"),
+        ({"alpha": -0.1}, "--alpha -0.1: expected a number from 0"),
+        ({"alpha": float("nan")}, "--alpha nan: expected a number from 0"),
+        ({"depth": 0}, "--depth 0: expected a whole number from 1"),
+        ({"hits": 0}, "--hits 0: expected a whole number from 1"),
+        ({"rrf_k": -1}, "--rrf-k -1: expected a number from 0"),
     ],
 )
 def test_impossible_options_are_refused(wrong: dict, message: str) -> None:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from dretrieve.errors import DataError, UsageError
-from dretrieve.runs.fuse import FuseOptions, Pair, align
+from dretrieve.runs.fuse import Pair, align
+from dretrieve.runs.options import FuseOptions
 from dretrieve.runs.tune import Curve, DevSet, parse_alphas, tune_alpha
 from dretrieve.types import Run
 

@@ -13,7 +13,8 @@ from dretrieve.metrics.answers import Answers
 from dretrieve.store.stage import Stage
 from dretrieve.text.collection import Collection
 from dretrieve.text.collection_writer import CollectionWriter
-from dretrieve.text.join import Joiner, JoinOptions, content_key, parse_sets
+from dretrieve.text.join import Joiner, content_key, parse_sets
+from dretrieve.text.join_options import JoinOptions
 from dretrieve.types import Record
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,32 @@ QUERIES = ("--topics",)
 TOPIC_FIELD = "Of TREC's topics: title (as is), description, narrative, or title+description."
 
 
+Inner = Mapping[
+    str, tuple[type, str]
+]  # of a field that is a config itself: which one, and its options' group
+
+
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Checked when it is made."""
+    """Checked when it is made; its docstring is the command's help below the first line."""
 
     def __post_init__(self) -> None:
         check(self)
+
+    @classmethod
+    def inner(cls, words: Sequence[str]) -> Inner:
+        """Return the configs within that depend on the words of the command line."""
+        return {}
+
+    @classmethod
+    def help(cls, words: Sequence[str]) -> str:
+        """Return the help, purpose and ``Examples:``."""
+        return inspect.getdoc(cls) or ""
+
+    @classmethod
+    def from_words(cls, given: dict[str, Any]) -> Config:
+        """Return the config of the fields that the command line gave."""
+        return cls(**given)
 
 
 @dataclass(frozen=True, kw_only=True)

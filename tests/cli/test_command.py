@@ -1,4 +1,4 @@
-"""Jobs behind the command line: results, errors and their exit codes, threads, settings."""
+"""Jobs behind the command line: results, errors and their exit codes, threads."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ import sys
 import warnings
 
 import pytest
-import typer
 from rich.table import Table
 
 from dretrieve import errors
-from dretrieve_cli import common
+from dretrieve_cli import app, command, streams
 
 
 class Answer:
@@ -36,6 +35,10 @@ def failing(error: BaseException):
     return work
 
 
+def outcome(work, verbose=False):
+    return app.guarded(lambda: command.execute(work), verbose=verbose)
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [
@@ -52,32 +55,28 @@ def failing(error: BaseException):
     ],
 )
 def test_errors_become_one_line_and_their_exit_code(error, code, capsys):
-    with pytest.raises(typer.Exit) as stopped:
-        common.execute(failing(error))
+    assert outcome(failing(error)) == code
     captured = capsys.readouterr()
-    assert stopped.value.exit_code == code
     assert captured.out == ""
     assert len(captured.err.splitlines()) == 1
     assert "Traceback" not in captured.err
 
 
 def test_an_unexpected_error_says_how_to_see_more(capsys):
-    with pytest.raises(typer.Exit):
-        common.execute(failing(RuntimeError("two\nlines")))
+    outcome(failing(RuntimeError("two\nlines")))
     assert "unexpected RuntimeError: two lines; run again with --verbose" in capsys.readouterr().err
-    with pytest.raises(typer.Exit):
-        common.execute(failing(RuntimeError("deep")), verbose=True)
+    outcome(failing(RuntimeError("deep")), verbose=True)
     assert "in work" in capsys.readouterr().err
 
 
 def test_results_go_to_stdout_as_text_json_or_table(capsys):
-    common.execute(lambda progress: Answer())
+    command.execute(lambda progress: Answer())
     assert capsys.readouterr().out == "forty-two\n"
-    common.execute(lambda progress: Answer(), json=True)
+    command.execute(lambda progress: Answer(), command.Seen(json=True))
     assert capsys.readouterr().out == '{\n "answer": 42,\n "name": "é"\n}\n'
     table = Table("metric")
     table.add_row("nDCG@10")
-    common.execute(lambda progress: Answer(table))
+    command.execute(lambda progress: Answer(table))
     shown = capsys.readouterr().out
     assert "nDCG@10" in shown
     assert "\x1b" not in shown
@@ -91,11 +90,11 @@ def test_progress_and_notes_go_to_stderr_and_quiet_silences_them(capsys):
         progress.finish()
         return Answer()
 
-    common.execute(work)
+    command.execute(work)
     loud = capsys.readouterr()
     assert "encode: 10 passages" in loud.err
     assert "a default was taken" in loud.err
-    common.execute(work, quiet=True)
+    command.execute(work, command.Seen(quiet=True))
     silent = capsys.readouterr()
     assert silent.err == ""
     assert silent.out == loud.out == "forty-two\n"
@@ -103,10 +102,10 @@ def test_progress_and_notes_go_to_stderr_and_quiet_silences_them(capsys):
 
 def test_libraries_warnings_are_hidden_unless_asked_for(root):
     program = (
-        "import warnings; from dretrieve_cli import common\n"
+        "import warnings; from dretrieve_cli import command\n"
         "class A:\n def as_json(self): return 1\n def render(self): return 'x'\n"
         "def work(progress):\n warnings.warn('library talk'); return A()\n"
-        "common.execute(work, verbose={})"
+        "command.execute(work, command.Seen(verbose={}))"
     )
     for verbose in (False, True):
         done = subprocess.run(
@@ -121,9 +120,9 @@ def test_libraries_warnings_are_hidden_unless_asked_for(root):
 
 def test_a_reader_that_goes_away_is_no_error(root):
     program = (
-        "from dretrieve_cli import common\n"
+        "from dretrieve_cli import command\n"
         "class A:\n def render(self): return 'x' * 1000000\n"
-        "common.execute(lambda progress: A())"
+        "command.execute(lambda progress: A())"
     )
     line = f'set -o pipefail; {sys.executable} -c "{program}" | head -c 1'
     done = subprocess.run(
@@ -138,7 +137,7 @@ def test_a_reader_that_goes_away_is_no_error(root):
 @pytest.fixture
 def clean(monkeypatch):
     for name in (
-        *common.THREAD_VARIABLES,
+        *command.THREAD_VARIABLES,
         "SLURM_CPUS_PER_TASK",
         "PBS_NUM_PPN",
         "NSLOTS",
@@ -152,35 +151,20 @@ def clean(monkeypatch):
 def test_threads_come_from_the_flag_the_user_the_scheduler_the_machine(clean):
     import os
 
-    assert common.apply_threads(0) == len(os.sched_getaffinity(0))
+    assert command.apply_threads(0) == len(os.sched_getaffinity(0))
     clean.delenv("OMP_NUM_THREADS")
     clean.setenv("SLURM_CPUS_PER_TASK", "3")
-    assert common.apply_threads(0) == 3
+    assert command.apply_threads(0) == 3
     assert os.environ["OMP_NUM_THREADS"] == "3"
     clean.setenv("OMP_NUM_THREADS", "5")
-    assert common.apply_threads(0) == 5
-    assert common.apply_threads(2) == 2
-    assert {os.environ[name] for name in common.THREAD_VARIABLES} == {"2"}
-
-
-def test_settings_are_typed():
-    words = ["mode=top1", "k=3", "weight=0.5", "on=true", "names=[a, b]", "text=a=b", "empty="]
-    assert common.parse_settings(words) == {
-        "mode": "top1", "k": 3, "weight": 0.5, "on": True, "names": ["a", "b"], "text": "a=b", "empty": None,
-    }  # fmt: skip
-    assert common.parse_settings(None) == {}
-    assert common.parse_settings(["odd=[1"]) == {"odd": "[1"}
-
-
-@pytest.mark.parametrize("word", ["mode", "=3"])
-def test_a_setting_without_a_name_or_value(word):
-    with pytest.raises(errors.UsageError, match=r"--set takes name=value, not "):
-        common.parse_settings([word])
+    assert command.apply_threads(0) == 5
+    assert command.apply_threads(2) == 2
+    assert {os.environ[name] for name in command.THREAD_VARIABLES} == {"2"}
 
 
 def test_execute_leaves_the_tests_own_warnings_filter_alone():
     with warnings.catch_warnings():
-        common.execute(lambda progress: Answer(""))
+        command.execute(lambda progress: Answer(""))
 
 
 def test_no_rendering_and_no_note_reaches_a_terminal_unread(capsys):
@@ -196,23 +180,22 @@ def test_no_rendering_and_no_note_reaches_a_terminal_unread(capsys):
         progress.note(hostile)
         return Hostile(f"text {hostile}")
 
-    common.execute(work)
+    command.execute(work)
     shown = capsys.readouterr()
     assert shown.out == f"text {seen}\n"
     assert shown.err.splitlines()[:2] == [f"{seen}: 1 x", seen]
-    common.execute(work, json=True)
+    command.execute(work, command.Seen(json=True))
     written = capsys.readouterr().out
     assert not set("\x1b\x07\x9b\u202e") & set(written)
     assert json.loads(written) == {"answer": hostile}
 
 
 def test_blanks_in_a_sentence_stay_as_they_are(capsys):
-    with pytest.raises(typer.Exit):
-        common.execute(failing(errors.PreconditionError("no  'two  blanks.trec';\n  correct it")))
+    outcome(failing(errors.PreconditionError("no  'two  blanks.trec';\n  correct it")))
     assert capsys.readouterr().err == "dretrieve: no  'two  blanks.trec'; correct it\n"
 
 
 def test_an_encoding_that_lacks_a_character_is_said(monkeypatch, capsys):
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "ascii", errors="backslashreplace"))
-    common.write_rendered("é")
+    streams.write_rendered("é")
     assert "standard output is ascii" in capsys.readouterr().err

@@ -1,0 +1,76 @@
+"""What ``convert`` is told of a checkpoint, or of a folder that names no pooling."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dretrieve.errors import UsageError
+from dretrieve.jobs.configs.base import Writing
+from dretrieve.jobs.configs.convert_run import ConvertRunConfig, InOtherForm
+from dretrieve.models.foreign.forms import FORMS
+from dretrieve.options import REQUIRED, option
+
+WRITERS = "; ".join(f"{name}: {form.text}" for name, form in FORMS.items())
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertConfig(Writing, InOtherForm):
+    """Or a run into another form of run; no code inside a checkpoint is run.
+
+    Every tensor that a vector depends on must be there and fit. A Hugging Face folder that names no pooling
+    gets a card that does. Runs are read in every form; MS MARCO's holds ranks, from which 1 / rank becomes
+    the score.
+
+    Examples:
+        dretrieve convert hf_bert_base.cp --from dpr --backbone google-bert/bert-base-uncased --output dpr
+        dretrieve convert pytorch_model.bin --from taser --backbone Luyu/co-condenser-wiki --output taser
+        dretrieve convert bert-base --pooling mean --normalize yes --output encoder
+        dretrieve convert run.trec --output-format msmarco --output run.tsv
+        dretrieve convert run.trec --output-format dpr --queries nq:test --corpus wiki --output nq.json
+    """
+
+    source: Path = option(
+        REQUIRED,
+        "A checkpoint (.bin, .cp, .pt, .safetensors), a Hugging Face folder, or a run.",
+        argument=True,
+    )
+    form: str = option("", f"Who wrote it. {WRITERS}.", flag="--from", metavar="FORM", panel="Checkpoints")
+    backbone: str = option(
+        "",
+        "What it was trained from (its sizes and tokenizer): a folder or hub name.",
+        aliases=("-b",),
+        panel="Checkpoints",
+    )
+    said: Mapping[str, Any] = option(
+        {},
+        panel="Folders that do not say it",
+        shorthands={
+            "pooling": (
+                str,
+                "How token states become one vector: cls, mean, last, max, weightedmean or mean_sqrt_len.",
+            ),
+            "normalize": (str, "Whether vectors get length 1: yes or no."),
+            "query_max_len": (int, "Longest query in tokens."),
+            "passage_max_len": (int, "Longest passage in tokens."),
+            "query_template": (str, "Form of a query, for example 'query: {text}'."),
+            "passage_template": (str, "Form of a passage, for example '{title} {text}'."),
+        },
+    )
+
+    @classmethod
+    def from_words(cls, given: dict[str, Any]) -> ConvertConfig | ConvertRunConfig:
+        """Return the config of what was given: of a run when the form to write it in is named.
+
+        Raises:
+            UsageError: options of both.
+        """
+        if "output_format" not in given:
+            return cls(**given)
+        if given.pop("form") or given.pop("backbone"):
+            raise UsageError("--from and --backbone are for checkpoints, --output-format is for runs")
+        if said := given.pop("said", {}):
+            raise UsageError(f"--{min(said).replace('_', '-')} is for a model's folder, not for a run")
+        return ConvertRunConfig(run=given.pop("source"), **given)

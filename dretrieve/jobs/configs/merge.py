@@ -1,0 +1,30 @@
+"""What ``merge`` is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dretrieve.jobs.configs.base import FORMS_OF_RUNS, Verifying, Writing
+from dretrieve.options import REQUIRED, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergeConfig(Writing, Verifying):
+    """The bytes are those of the run that one process writes.
+
+    Gaps, overlaps and parts of different searches are refused.
+
+    Examples:
+        dretrieve merge part-0.trec part-1.trec part-2.trec part-3.trec --output run.trec
+        dretrieve merge work/run.shard-*.trec --output work/run.trec
+    """
+
+    partials: tuple[Path, ...] = option(
+        REQUIRED, "Runs of search --shard I/N, in any order.", argument=True, metavar="PARTIAL…"
+    )
+    run_format: str = option(
+        "trec",
+        f"What they are: {FORMS_OF_RUNS}; not msmarco, whose ranks say nothing between runs.",
+        metavar="FORM",
+    )

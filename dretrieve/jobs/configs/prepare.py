@@ -1,0 +1,64 @@
+"""What ``prepare`` is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from dretrieve.errors import UsageError
+from dretrieve.jobs.configs.base import TOPIC_FIELD, Writing
+from dretrieve.options import option
+from dretrieve.text.join_options import JoinOptions
+
+_input = partial(option, panel="Input")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareConfig(Writing):
+    """A collection made of the same source with the same options is up to date.
+
+    Examples:
+        dretrieve prepare pydocs --output work/pydocs
+        dretrieve prepare beir:scifact --output work/scifact
+        dretrieve prepare collection.tsv --queries dev.tsv --qrels dev=qrels.dev.tsv --output work/marco
+        dretrieve prepare nq-train.json.gz --split train --output work/nq
+        dretrieve prepare entityquestions:test --output work/eq
+        dretrieve prepare nq=work/nq eq=work/eq --equal letters --entities eq --output work/joined
+    """
+
+    source: str = option(
+        "",
+        "pydocs, beir:NAME, dpr:KEY, entityquestions:SPLIT, hf:NAME, or a file or folder in any known form "
+        "(or none, and --corpus, --queries); several collections ([NAME=]DIR …) are joined over one corpus.",
+        argument=True,
+        repeated=True,
+        parse=tuple,
+    )
+    others: tuple[str, ...] = ()
+    join: JoinOptions = field(default_factory=JoinOptions)
+    corpus: Path | None = _input(None, "Passages, beside a source of queries or ids, or alone.")
+    queries: Path | None = _input(None, "Queries, beside a source of passages or ids, or alone.")
+    qrels: tuple[str, ...] = _input((), "Judgements; repeatable.", metavar="[SPLIT=]FILE")
+    topic_field: str | None = _input(None, TOPIC_FIELD)
+    split: str | None = _input(None, "Split of training rows and of queries that name none.")
+    mirror: str | None = _input(
+        None, "Fetch from this base address, or copy from this folder.", metavar="URL"
+    )
+    unchecked: bool = _input(
+        False, "With --mirror: its files need not be those whose checksums are published."
+    )
+
+    @classmethod
+    def from_words(cls, given: dict[str, Any]) -> PrepareConfig:
+        """Return the config; the words are a source and others, and without one what it is to hold is it.
+
+        Raises:
+            UsageError: there is none at all.
+        """
+        named = [str(given[name]) for name in ("corpus", "queries") if given.get(name)]
+        sources = given.get("source") or named[:1]
+        if not sources:
+            raise UsageError("name a SOURCE, or what it holds: --corpus FILE, --queries FILE")
+        return cls(**given | {"source": sources[0], "others": tuple(sources[1:])})
