@@ -119,8 +119,9 @@ def check(config: Any) -> None:
         if known is None or value is field.default:
             continue
         hint = types_of(type(config))[field.name]
-        if not _fits(value, hint, known):
-            raise UsageError(f"{flag_of(field)} {value}: expected {expected(hint, known)}")
+        for each in value if isinstance(value, tuple) else (value,):
+            if not _fits(each, hint, known):
+                raise UsageError(f"{flag_of(field)} {each}: expected {expected(hint, known)}")
 
 
 def expected(hint: Any, known: Option) -> str:

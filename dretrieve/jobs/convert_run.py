@@ -12,7 +12,6 @@ from dretrieve.jobs.configs.convert_run import NEEDS_PASSAGES, NEEDS_QUERIES, Co
 from dretrieve.jobs.inputs import open_corpus, questions_fingerprint, run_fingerprint
 from dretrieve.metrics.answers import Answers
 from dretrieve.runs.json_forms import write_json_run
-from dretrieve.runs.lines import forms_for
 from dretrieve.runs.read import read_run
 from dretrieve.runs.write import WRITTEN_FORMS, compressed, write_run
 from dretrieve.store.stage import Planned, Stage
@@ -51,7 +50,6 @@ def run(config: ConvertRunConfig, progress: Progress | None = None) -> ConvertRu
         DataError: a broken run, an id that the form cannot carry, a query or passage without text.
     """
     progress = progress or Silent()
-    forms_for([config.run_format], 1)
     inputs = {"run": run_fingerprint(config.run)}
     queries, corpus = None, None
     if config.output_format in NEEDS_QUERIES and config.queries is not None:

@@ -16,7 +16,6 @@ from dretrieve.jobs.inputs import run_fingerprint
 from dretrieve.metrics.answers import Answers
 from dretrieve.mining.negatives import FILTERS, Examples, Miner
 from dretrieve.mining.options import MiningOptions
-from dretrieve.runs.lines import forms_for
 from dretrieve.runs.read import read_run, refuse_ranks
 from dretrieve.store.fingerprint import sha256_file
 from dretrieve.store.interrupt import interruptible
@@ -65,7 +64,6 @@ def run(config: MineNegativesConfig, progress: Progress | None = None) -> MineNe
         UsageError: answers are to be dropped and the split has none.
     """
     progress = progress or Silent()
-    forms_for([config.run_format], 1)
     collection = Collection.open(config.data)
     queries, positives = collection.queries(), collection.qrels().positives()
     if not any(query_id in positives for query_id in queries.ids()):

@@ -95,7 +95,7 @@ def test_what_was_written_is_said(work, cli_here, tmp_path):
 def test_mistakes_are_one_line(work, cli_here):
     for words, code, sentence in (
         (("--verify", "some"), 2, "--verify some: expected quick or full"),
-        (("--format", "pdf"), 2, "unknown format 'pdf'"),
+        (("--format", "pdf"), 2, "--format pdf: expected terminal or markdown or html"),
         (("--work", "x"), 2, "has no expected.yaml"),
     ):
         outcome = cli_here("report", work, *words, code=code)

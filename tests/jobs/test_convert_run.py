@@ -6,8 +6,13 @@ import json
 import pytest
 
 from dretrieve.errors import DataError, UsageError
-from dretrieve.jobs.convert_run import FORMS, ConvertRunConfig, run
+from dretrieve.jobs.configs import base
+from dretrieve.jobs.configs.convert_run import FORMS
+from dretrieve.jobs.convert_run import ConvertRunConfig, run
+from dretrieve.runs.json_forms import DIALECTS
+from dretrieve.runs.lines import RUN_FORMATS
 from dretrieve.runs.read import read_run
+from dretrieve.runs.write import WRITTEN_FORMS
 
 TREC = "q1 Q0 d1 1 0.500000022 t\nq1 Q0 d2 2 0.500000021 t\nq2 Q0 d3 1 -7 t\n"
 
@@ -44,6 +49,11 @@ def convert(source, target, form, **changes):
 def hits(path, form="auto"):
     found = read_run(path, form)
     return {query: list(found.hits(row)) for row, query in enumerate(found.query_ids)}
+
+
+def test_every_form_that_can_be_written_is_offered():
+    assert (*WRITTEN_FORMS, *DIALECTS) == FORMS
+    assert base.FORMS == RUN_FORMATS
 
 
 @pytest.mark.parametrize("form", [form for form in FORMS if form != "msmarco"])
@@ -90,9 +100,7 @@ def test_ranks_are_written_as_scores_only_with_a_note(tmp_path):
 
 
 def test_what_cannot_be_converted(trec, tmp_path):
-    with pytest.raises(
-        UsageError, match="--output-format 'kilt' is unknown; there are trec, msmarco, tevatron, dpr"
-    ):
+    with pytest.raises(UsageError, match="--output-format kilt: expected trec or msmarco or tevatron or dpr"):
         convert(trec, tmp_path / "o", "kilt")
     with pytest.raises(
         UsageError, match="--output-format dpr holds the questions' texts and answers; add --queries"

@@ -266,7 +266,7 @@ RUN = Path("r.trec")
             {"runs": (RUN,), "answers": "x", "options": RelevanceOptions(drop_self=True)},
             "--depth, --drop-self, --judged-only and --retrieved-only go with --qrels",
         ),
-        ({"runs": (RUN,), "qrels": "x", "form": "html"}, "unknown format 'html'"),
+        ({"runs": (RUN,), "qrels": "x", "form": "html"}, "--format html: expected terminal or markdown"),
         ({"runs": (RUN,), "qrels": "x", "metrics": "wibble top20"}, "wibble, top20 are no measures"),
         ({"runs": (RUN,), "answers": "x", "metrics": "nDCG@10"}, "nDCG@10 is no measure of answers"),
     ],

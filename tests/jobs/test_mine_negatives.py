@@ -136,8 +136,8 @@ def test_answers_to_drop_but_none_there(collection):
     ("options", "message"),
     [
         ({"first_rank": 9, "depth": 8}, "rank window 9 to 8 is empty"),
-        ({"num_negatives": 0}, "keeps nothing"),
-        ({"sampling": "best"}, "choose one of random, top"),
+        ({"num_negatives": 0}, "--num-negatives 0: expected a whole number from 1"),
+        ({"sampling": "best"}, "--sampling best: expected random or top"),
     ],
 )
 def test_options_that_make_no_sense(collection, options, message):
@@ -191,5 +191,5 @@ def test_ranks_do_for_mining_but_not_for_a_margin(collection):
             DataError, match=r"holds ranks and no scores, and a margin compares scores; leave"
         ):
             run(config)
-    with pytest.raises(UsageError, match="unknown --run-format 'csv'"):
+    with pytest.raises(UsageError, match="--run-format csv: expected auto or trec"):
         config_of(collection, run_format="csv")

@@ -268,7 +268,7 @@ def test_joining_takes_no_other_sources_and_its_options_need_several(tmp_path: P
     two = {"others": (str(tmp_path / "b"),)}
     with pytest.raises(UsageError, match="collections are joined as they are: leave --corpus"):
         make(tmp_path / "a", tmp_path / "out", split="dev", **two)
-    with pytest.raises(UsageError, match="--equal 'similar' is unknown; there are exact, letters"):
+    with pytest.raises(UsageError, match="--equal similar: expected exact or letters"):
         make(tmp_path / "a", tmp_path / "out", join=JoinOptions(equal="similar"), **two)
     with pytest.raises(UsageError, match="--equal and --entities join collections; name several"):
         make(tmp_path / "a", tmp_path / "out", join=JoinOptions(entities=("eq",)))

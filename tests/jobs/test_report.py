@@ -75,7 +75,6 @@ def test_an_edited_metrics_file_is_refused(measured):
         (ReportConfig(), UsageError, "name what to report: a recipe, a work folder, or --row NAME=FILE"),
         (ReportConfig(rows=("x.json",)), UsageError, "--row takes NAME=FILE, not 'x.json'"),
         (ReportConfig(rows=("A=x.json",)), PreconditionError, "x.json does not exist"),
-        (ReportConfig(form="pdf"), UsageError, "unknown format 'pdf'"),
     ],
 )
 def test_what_does_not_fit(config, error, sentence):

@@ -12,7 +12,8 @@ from dretrieve.options import REQUIRED, check, option, parse_settings
 from dretrieve.store.shards import parse_shard
 
 COMMON, COMPUTE = "Common", "Compute"
-FORMS_OF_RUNS = "auto, trec, msmarco, tevatron, colbert, dpr, pyserini-json or ranx"
+FORMS = ("auto", "trec", "msmarco", "tevatron", "colbert", "dpr", "pyserini-json", "ranx")  # of runs
+NAMED = f"{', '.join(FORMS[:-1])} or {FORMS[-1]}"
 MODEL = ("--model-name-or-path",)
 QUERIES = ("--topics",)
 TOPIC_FIELD = "Of TREC's topics: title (as is), description, narrative, or title+description."
@@ -114,7 +115,7 @@ class Sharded(Config):
 class ReadingRun(Config):
     """Of jobs that read one form of runs."""
 
-    run_format: str = option("auto", f"What the run is: {FORMS_OF_RUNS}.", metavar="FORM")
+    run_format: str = option("auto", f"What the run is: {NAMED}.", metavar="FORM", legal=FORMS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,5 +123,5 @@ class ReadingRuns(Config):
     """Of jobs that read several runs, each perhaps in a form of its own."""
 
     run_format: tuple[str, ...] = option(
-        (), f"What the runs are, once or for each: {FORMS_OF_RUNS}.", metavar="FORM"
+        (), f"What the runs are, once or for each: {NAMED}.", metavar="FORM", legal=FORMS
     )

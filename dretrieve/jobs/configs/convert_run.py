@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dretrieve.errors import UsageError
-from dretrieve.jobs.configs.base import FORMS_OF_RUNS, Config, Writing
+from dretrieve.jobs.configs.base import ReadingRun, Writing
 from dretrieve.options import REQUIRED, check, option
 
 FORMS = ("trec", "msmarco", "tevatron", "dpr", "contriever", "pyserini-json", "ranx")
@@ -17,7 +17,7 @@ _run: Any = partial(option, panel="Runs")
 
 
 @dataclass(frozen=True, kw_only=True)
-class InOtherForm(Config):
+class InOtherForm(ReadingRun):
     """How a run is read and written."""
 
     output_format: str | None = _run(
@@ -26,7 +26,6 @@ class InOtherForm(Config):
         metavar="FORM",
         legal=FORMS,
     )
-    run_format: str = option("auto", f"What the run is: {FORMS_OF_RUNS}.", metavar="FORM")
     queries: str | None = _run(None, "Questions and answers for dpr and its like.", metavar="DIR[:SPLIT]")
     corpus: str | None = _run(None, "Passages, where --queries has none.", metavar="DIR")
 

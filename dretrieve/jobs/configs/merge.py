@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from dretrieve.jobs.configs.base import FORMS_OF_RUNS, Verifying, Writing
+from dretrieve.jobs.configs.base import FORMS, NAMED, Verifying, Writing
 from dretrieve.options import REQUIRED, option
 
 
@@ -25,6 +25,7 @@ class MergeConfig(Writing, Verifying):
     )
     run_format: str = option(
         "trec",
-        f"What they are: {FORMS_OF_RUNS}; not msmarco, whose ranks say nothing between runs.",
+        f"What they are: {NAMED}; not msmarco, whose ranks say nothing between runs.",
         metavar="FORM",
+        legal=FORMS,
     )
