@@ -9,7 +9,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,6 +45,7 @@ INSIDE = {
 ANSWER_KEYS = (*ANSWERS, "output")
 LOOKS = {"corpus": "passages", "training": "training rows", "run": "a run", "qrels": "judgements"}
 Item = TypeVar("Item", Record, Query)
+Reader = Callable[[Path], Iterator[tuple[int, Item]]]  # of one file: lines and what stands there
 
 
 def read_corpus(path: Path, left: dict[str, None] | None = None) -> Iterator[Record]:
@@ -60,7 +61,7 @@ def read_corpus(path: Path, left: dict[str, None] | None = None) -> Iterator[Rec
         PreconditionError: nothing stands there.
         DataError: the file is no corpus; broken lines; an id that occurs twice (found at the end).
     """
-    return _unique(lambda: _placed(path, "corpus", lambda file: _passages(file, left)), "id")
+    return _unique(path, "corpus", partial(_passages, left=left))
 
 
 def read_queries(path: Path, topic_field: str | None = None) -> Iterator[Query]:
@@ -77,7 +78,7 @@ def read_queries(path: Path, topic_field: str | None = None) -> Iterator[Query]:
         DataError: the file holds no queries; a record without text or without that field; an id for some
             only, or twice (found at the end).
     """
-    return _unique(lambda: _placed(path, "queries", lambda file: _questions(file, topic_field)), "query id")
+    return _unique(path, "queries", partial(_questions, topic_field=topic_field))
 
 
 def is_row(path: Path, side: Side) -> bool:
@@ -87,33 +88,30 @@ def is_row(path: Path, side: Side) -> bool:
     return False
 
 
-def _unique(read: Callable[[], Iterator[tuple[Path, int, Item]]], what: str) -> Iterator[Item]:
+def _unique(path: Path, side: Side, read: Reader[Item]) -> Iterator[Item]:
     """Yield the items; refuse an id that stands twice.
 
     Memory is eight bytes an item: ids are remembered as hashes; when two hashes are equal at the end, the
     file is read again to compare the ids themselves.
     """
     hashes = array("q")
-    for _, _, item in read():
+    for _, _, item in _placed(path, side, read):
         hashes.append(hash(item.id))
         yield item
     ordered = np.sort(np.frombuffer(hashes, dtype=np.int64)) if hashes else np.empty(0, np.int64)
     suspects = set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
     seen: dict[str, tuple[Path, int]] = {}
-    for file, line, item in read() if suspects else ():
+    for file, line, item in _placed(path, side, read) if suspects else ():
         if hash(item.id) in suspects:
             if item.id in seen:
                 before, at = seen[item.id]
                 place = f"line {at}" if before == file else f"{before}, line {at}"
-                raise DataError.at(
-                    file, line, f"the {what} {quoted(item.id)} stands on {place} already; ids must be unique"
-                )
+                what = f"the {'id' if side == 'corpus' else 'query id'} {quoted(item.id)}"
+                raise DataError.at(file, line, f"{what} stands on {place} already; ids must be unique")
             seen[item.id] = (file, line)
 
 
-def _placed(
-    path: Path, side: Side, read: Callable[[Path], Iterator[tuple[int, Item]]]
-) -> Iterator[tuple[Path, int, Item]]:
+def _placed(path: Path, side: Side, read: Reader[Item]) -> Iterator[tuple[Path, int, Item]]:
     """Yield ``(file, line, item)``; where already a file's first row fails, say what the file looks like."""
     for file in _files_of(path, side):
         is_first = True
