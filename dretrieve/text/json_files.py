@@ -147,10 +147,13 @@ def read_json_array(path: Path) -> Iterator[tuple[int, Any]]:
                     raise DataError.at(path, line, f"expected a JSON array […], found {found}")
                 if depth == 1:
                     start, size = line, 0
-                depth += DEEPER.get(event, 0)
-                if depth > DEEPEST:
-                    raise RecursionError
-                builder.event(event, float(value) if isinstance(value, Decimal) else value)
+                if event in DEEPER:
+                    depth += DEEPER[event]
+                    if depth > DEEPEST:
+                        raise RecursionError
+                elif event == "number" and isinstance(value, Decimal):
+                    value = float(value)
+                builder.event(event, value)
                 if depth == 1 and builder.value:
                     yield start, builder.value.pop()
             events.clear()
