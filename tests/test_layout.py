@@ -101,7 +101,6 @@ def test_everything_has_a_caller(root):
     """A function, class or method that only tests name is deleted with them; what stays says why."""
     library = {"readable", "readinto", "format_help"}  # called by the library whose class is extended
     plain = {"dot_matrix"}  # like `…_numpy`: the plain twin that tests compare a kernel with
-    plain |= {"ReadingRun", "ReadingRuns"}  # of the commands whose options are not made from a config yet
     defined: dict[str, str] = {}
     named: set[str] = set()
     for source, _ in modules(root):

@@ -5,85 +5,44 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from dretrieve.jobs.configs.base import COMMON, Config
-from dretrieve.jobs.slurm import Resources
-from dretrieve.options import REQUIRED, option
+from dretrieve.jobs.configs.array import ArrayConfig
 from dretrieve_cli.command import Seen, command_from
 from dretrieve_cli.streams import PROGRAM
 
 # Stages whose every shard is a file of its own, joined by a later command.
 ONE_FILE_A_SHARD = {"search": "merge {outputs} --output RUN"}
-_queue = partial(option, panel="Queue")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ArrayOptions(Config):
-    r"""The options that are not listed below are the stage's own and are checked before anything is written.
-
-    Examples:
-        dretrieve array encode --model minilm --corpus work/wiki --output work/emb --shards 16 --submit
-        dretrieve array encode --model minilm --corpus work/wiki --output work/emb --shards 16 --requeue
-        dretrieve array search --index EMB --query-embeddings Q --output run.{shard}.trec --shards 8 \
-            --after EMB.array --then 'merge {outputs} --output run.trec' --submit
-    """
-
-    stage: str = option(REQUIRED, "The command to shard: encode, search, mine-negatives …", argument=True)
-    shards: int = option(REQUIRED, "Number of tasks.", least=1)
-    plan: Path | None = option(None, "Plan folder; default: OUTPUT.array.")
-    submit: bool = _queue(False, "Hand it to Slurm.")
-    requeue: bool = _queue(False, "Submit exactly what is missing.")
-    after: tuple[str, ...] = _queue((), "Job number or plan folder that must end well before.")
-    then: tuple[str, ...] = _queue((), "Command to run when all ended well: 'merge {outputs} --output RUN'.")
-    replan: bool = _queue(False, "Replace a plan of other options.")
-    resources: Resources = field(default_factory=Resources)
-    dry_run: bool = option(False, "Say what would be done and what it costs.", panel=COMMON)
 
 
 def build(name: str, purpose: str, words: list[str]) -> Any:
     """Return the command's parser; words that are not ours are the stage's."""
     context = {"ignore_unknown_options": True, "allow_extra_args": True}
-    return command_from(name, purpose, ArrayOptions, plan_stage, words, front=Seen, context=context)
+    return command_from(name, purpose, ArrayConfig, plan_stage, words, front=Seen, context=context)
 
 
-def plan_stage(config: ArrayOptions, progress: Any, words: list[str]) -> Any:
+def plan_stage(config: ArrayConfig, progress: Any, words: list[str]) -> Any:
     """Check the stage's words with its own parser, then run the job."""
     from dretrieve.jobs import array as job
 
     values = stage_values(config.stage, words, config.shards)
-    output = Path(values["output"])
-    following = tuple(tuple(shlex.split(line)) for line in config.then)
-    for command in following:
-        check_command(command)
-    folder = output.with_name(output.name.replace(".{shard}", "").replace("{shard}", "") + ".array")
-    return job.run(
-        job.ArrayConfig(
-            stage=config.stage,
-            words=(*words, *job.resolved_precision(values, config.resources.gpus)),
-            output=output,
-            shards=config.shards,
-            folder=config.plan or folder,
-            program=(sys.executable, "-m", "dretrieve_cli"),
-            working_folder=Path.cwd(),
-            environment=python_path(),
-            rows=job.rows_of(config.stage, values),
-            then=following,
-            after=config.after,
-            resources=config.resources,
-            submit=config.submit,
-            requeue=config.requeue,
-            force=config.replan,
-            dry_run=config.dry_run,
-        ),
-        progress,
+    for line in config.then:
+        check_command(tuple(shlex.split(line)))
+    resolved = job.Array(
+        **{of.name: getattr(config, of.name) for of in fields(config)},
+        words=(*words, *job.resolved_precision(values, config.resources.gpus)),
+        output=Path(values["output"]),
+        program=(sys.executable, "-m", "dretrieve_cli"),
+        working_folder=Path.cwd(),
+        environment=python_path(),
+        rows=job.rows_of(config.stage, values),
     )
+    return job.run(resolved, progress)
 
 
 def stage_values(stage: str, words: list[str], shards: int) -> dict[str, Any]:

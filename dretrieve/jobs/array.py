@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from dretrieve.errors import PreconditionError, UsageError, VerificationError
-from dretrieve.jobs.slurm import SHARD, Resources, Script, most_tasks, queued_tasks, submit, task_numbers
+from dretrieve.jobs.configs.array import ArrayConfig
+from dretrieve.jobs.slurm import SHARD, Script, most_tasks, queued_tasks, submit, task_numbers
 from dretrieve.store.atomic import make_folder, write_bytes, write_json
 from dretrieve.store.manifest import manifest_path, read_verified
 from dretrieve.store.shards import shard_rows, shard_stem
@@ -30,46 +31,41 @@ OUTPUTS = "{outputs}"
 USUAL_TASKS = 1001  # Slurm's MaxArraySize where nobody sets it
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ArrayConfig:
-    """What `run` needs.
+@dataclass(frozen=True, kw_only=True)
+class Array(ArrayConfig):
+    """An array whose command is resolved.
 
     Attributes:
-        stage: the command (``encode``).
-        words: its options as typed, with the precision resolved, without ``--shard``.
+        words: the stage's options as typed, with the precision resolved, without ``--shard``.
         output: the stage's ``--output``; with ``{shard}`` in it where each shard is a file of its own.
-        shards: number of tasks.
-        folder: where the plan goes.
         program: the words that start dretrieve (``python -m dretrieve_cli``).
         working_folder: where relative paths of ``words`` start.
         environment: variables that the tasks need (``PYTHONPATH`` of a checkout).
         rows: rows of the collection side that is cut, and its sha256; None where a run is cut instead.
-        then: commands to run once all tasks ended well, one after the other; the word ``{outputs}`` becomes
-            the outputs of all shards.
-        after: job numbers, or plan folders of other arrays, that must have ended well before.
-        resources: what a task asks of the cluster.
-        submit: hand the array to Slurm.
-        requeue: submit only the shards that are neither finished nor queued.
-        force: replace a plan of other options.
-        dry_run: write nothing, submit nothing.
     """
 
-    stage: str
     words: tuple[str, ...]
     output: Path
-    shards: int
-    folder: Path
     program: tuple[str, ...]
     working_folder: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     rows: tuple[int, str] | None = None
-    then: tuple[tuple[str, ...], ...] = ()
-    after: tuple[str, ...] = ()
-    resources: Resources = field(default_factory=Resources)
-    submit: bool = False
-    requeue: bool = False
-    force: bool = False
-    dry_run: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """Where the plan goes."""
+        name = self.output.name.replace(f".{SHARD}", "").replace(SHARD, "")
+        return self.plan or self.output.with_name(f"{name}.array")
+
+    @property
+    def following(self) -> list[list[str]]:
+        """The words of the commands to run once all tasks ended well, one after the other."""
+        return [shlex.split(line) for line in self.then]
+
+    @property
+    def command(self) -> list[str]:
+        """The words of one task."""
+        return [self.stage, *self.words, "--shard", f"array/{self.shards}"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +82,7 @@ class ArrayResult:
         submitted: job numbers by script name, empty when nothing was submitted.
     """
 
-    config: ArrayConfig
+    config: Array
     script: Path
     text: str
     finished: list[int]
@@ -126,12 +122,12 @@ class ArrayResult:
         return "\n".join(lines)
 
 
-def run(config: ArrayConfig, progress: Progress = Silent()) -> ArrayResult:  # noqa: B008  # it has no state
+def run(config: Array, progress: Progress = Silent()) -> ArrayResult:  # noqa: B008  # it has no state
     """Write the plan and the scripts; submit all, or what is missing; return the state.
 
     Raises:
-        UsageError: ``shards`` below 1, or more than an array of this cluster holds; a value that no line of
-            a script can hold.
+        UsageError: more shards than an array of this cluster holds; a value that no line of a script can
+            hold.
         PreconditionError: the folder holds the plan of other options; the array was submitted before;
             ``requeue`` without a plan; no ``sbatch`` here.
         VerificationError: a finished shard has changed bytes.
@@ -163,8 +159,6 @@ def run(config: ArrayConfig, progress: Progress = Silent()) -> ArrayResult:  # n
 
 
 def _check_count(shards: int, progress: Progress) -> None:
-    if shards < 1:
-        raise UsageError(f"--shards must be at least 1, not {shards}")
     most = most_tasks()
     if most is not None and shards > most:
         raise UsageError(
@@ -178,7 +172,7 @@ def _check_count(shards: int, progress: Progress) -> None:
 
 
 def submit_missing(
-    config: ArrayConfig, scripts: list[Path], missing: list[int], queued: list[int]
+    config: Array, scripts: list[Path], missing: list[int], queued: list[int]
 ) -> dict[str, str]:
     """Submit the missing shards and what follows them; return job numbers by script name.
 
@@ -246,7 +240,7 @@ def shard_finished(output: Path, index: int, count: int) -> bool:
     return bool(places)
 
 
-def write_plan(config: ArrayConfig) -> None:
+def write_plan(config: Array) -> None:
     """Write ``plan.json`` with its manifest, or find it up to date.
 
     Raises:
@@ -262,11 +256,11 @@ def write_plan(config: ArrayConfig) -> None:
             "stage": config.stage,
             "words": list(config.words),
             "shards": config.shards,
-            "then": [list(words) for words in config.then],
+            "then": config.following,
             "folder": str(config.working_folder),
         },
         inputs={} if config.rows is None else {"texts": config.rows[1]},
-        force=config.force,
+        force=config.replan,
     )
     try:
         if stage.up_to_date():
@@ -280,7 +274,7 @@ def write_plan(config: ArrayConfig) -> None:
     stage.commit(counts={"shards": config.shards})
 
 
-def plan_of(config: ArrayConfig) -> dict[str, Any]:
+def plan_of(config: Array) -> dict[str, Any]:
     """Return the plan: the command and, by shard, what it does and where its result will stand."""
     tasks = []
     for index in range(config.shards):
@@ -290,26 +284,22 @@ def plan_of(config: ArrayConfig) -> dict[str, Any]:
             shard = shard_rows(config.rows[0], index, config.shards)
             tasks[-1] |= {"start": shard.start, "stop": shard.stop}
     return {
-        "command": _command(config),
+        "command": config.command,
         "folder": str(config.working_folder),
         "output": str(config.output),
         "rows": config.rows[0] if config.rows is not None else None,
         "tasks": tasks,
-        "then": [list(words) for words in config.then],
+        "then": config.following,
     }
 
 
-def _command(config: ArrayConfig) -> list[str]:
-    return [config.stage, *config.words, "--shard", f"array/{config.shards}"]
-
-
-def make_scripts(config: ArrayConfig) -> dict[Path, Script]:
+def make_scripts(config: Array) -> dict[Path, Script]:
     """Return the array's script and those of the commands after it, by file."""
     folder = config.folder.resolve()
     logs = Path(str(folder / "logs").replace("%", "%%"))
     array = Script(
         name=f"dretrieve-{config.stage}",
-        command=(*config.program, *_command(config)),
+        command=(*config.program, *config.command),
         folder=config.working_folder,
         log=logs / "%A_%a.log",
         environment=config.environment,
@@ -320,7 +310,7 @@ def make_scripts(config: ArrayConfig) -> dict[Path, Script]:
     )
     scripts = {folder / "array.sh": array}
     outputs = [str(shard_output(config.output, index, config.shards)) for index in range(config.shards)]
-    for number, words in enumerate(config.then):
+    for number, words in enumerate(config.following):
         given = [part for word in words for part in (outputs if word == OUTPUTS else [word])]
         command, log = (*config.program, *given), logs / "%j.log"
         scripts[folder / f"then-{number}.sh"] = replace(

@@ -8,59 +8,14 @@ import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from dretrieve.errors import DretrieveError, PreconditionError, UsageError
-from dretrieve.options import check, option
+from dretrieve.jobs.configs.array import Resources
 
 SIGNAL_SECONDS = 90
 SHARD = "{shard}"
 PLAIN = re.compile(r"[\w@%+=:,./\[\]*-]+")  # what stands in a line of Slurm's without quotes
-
-
-_task = partial(option, panel="Resources of one task")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Resources:
-    """What one task asks of the cluster; none of it can change a byte of the result.
-
-    A task is told `SIGNAL_SECONDS` before its time ends.
-    """
-
-    time: str | None = _task(None, "Limit, as 2:00:00.")
-    partition: str | None = _task(None, "Partition.")
-    account: str | None = _task(None, "Account.")
-    memory: str | None = _task(None, "As 16G.", aliases=("--mem",))
-    cpus: int | None = _task(None, "Cores, also the threads.", least=1, aliases=("--cpus-per-task",))
-    gpus: int | None = _task(None, "GPUs.", least=1)
-    at_once: int | None = _task(None, "Most tasks running at a time.", least=1)
-    more: tuple[str, ...] = _task((), "Further sbatch options, quoted as for a shell.", flag="--sbatch")
-    setup: tuple[str, ...] = _task((), "A shell line before the command (module load python).")
-
-    def __post_init__(self) -> None:
-        check(self)
-
-    def options(self) -> list[str]:
-        """Return the ``sbatch`` options.
-
-        Raises:
-            UsageError: a quote of a further option is not closed.
-        """
-        named = {
-            "time": self.time,
-            "partition": self.partition,
-            "account": self.account,
-            "mem": self.memory,
-            "cpus-per-task": self.cpus,
-            "gres": f"gpu:{self.gpus}" if self.gpus else None,
-        }
-        given = [f"--{name}={value}" for name, value in named.items() if value is not None]
-        try:
-            return given + [word for words in self.more for word in shlex.split(words)]
-        except ValueError as error:
-            raise UsageError(f"--sbatch {' '.join(self.more)!r} cannot be read as words: {error}") from error
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,22 +15,21 @@ import pytest
 
 from dretrieve.errors import DretrieveError, PreconditionError, UsageError, VerificationError
 from dretrieve.jobs import array
-from dretrieve.jobs.array import ArrayConfig
-from dretrieve.jobs.slurm import Resources
+from dretrieve.jobs.array import Array
+from dretrieve.jobs.configs.array import Resources
 from dretrieve.types import Silent
 
 ROWS = 4 * 1024 + 5
 TOY = Path(__file__).resolve().parent.parent / "slurm" / "toy_stage.py"
 
 
-def config(folder: Path, **changes: object) -> ArrayConfig:
+def config(folder: Path, **changes: object) -> Array:
     output = folder / "out"
-    plain = ArrayConfig(
+    plain = Array(
         stage="toy",
         words=("--output", str(output), "--rows", str(ROWS)),
         output=output,
         shards=4,
-        folder=folder / "out.array",
         program=(sys.executable, str(TOY)),
         working_folder=folder,
         environment={"PYTHONPATH": str(TOY.parent.parent.parent)},
@@ -39,7 +38,7 @@ def config(folder: Path, **changes: object) -> ArrayConfig:
     return replace(plain, **changes)
 
 
-def run_task(settings: ArrayConfig, index: int) -> None:
+def run_task(settings: Array, index: int) -> None:
     script = settings.folder / "array.sh"
     environment = os.environ | {"SLURM_ARRAY_TASK_ID": str(index)}
     subprocess.run(["bash", str(script)], env=environment, check=True, timeout=60)
@@ -98,7 +97,7 @@ def test_a_plan_of_other_options_is_refused_unless_replaced(tmp_path):
     other = config(tmp_path, shards=8)
     with pytest.raises(PreconditionError, match="holds the result of other options .shards 4 -> 8"):
         array.run(other)
-    assert len(array.run(replace(other, force=True)).missing) == 8
+    assert len(array.run(replace(other, replan=True)).missing) == 8
 
 
 def test_more_memory_or_time_is_the_same_plan(tmp_path):
@@ -131,7 +130,7 @@ def test_words_with_spaces_and_quotes_reach_the_stage(tmp_path):
 def test_each_shard_a_file_of_its_own_and_their_list_for_what_follows(tmp_path):
     output = tmp_path / "part[1].{shard}.txt"
     settings = config(tmp_path, output=output, words=("--output", str(output), "--rows", str(ROWS)))
-    settings = replace(settings, then=(("merge", "{outputs}", "--output", "x"),))
+    settings = replace(settings, then=("merge {outputs} --output x",))
     array.run(settings)
     follow = (settings.folder / "then-0.sh").read_text()
     assert all(f"part[1].shard-0000{index}-of-00004.txt" in follow for index in range(4))
@@ -141,8 +140,8 @@ def test_each_shard_a_file_of_its_own_and_their_list_for_what_follows(tmp_path):
 
 
 def test_mistakes(tmp_path, monkeypatch):
-    with pytest.raises(UsageError, match="--shards must be at least 1, not 0"):
-        array.run(config(tmp_path, shards=0))
+    with pytest.raises(UsageError, match="--shards 0: expected a whole number from 1"):
+        config(tmp_path, shards=0)
     with pytest.raises(PreconditionError, match="holds no plan to re-queue; run with --submit first"):
         array.run(config(tmp_path, requeue=True))
     with pytest.raises(PreconditionError, match="--after nowhere: give a job number, or the plan folder"):
@@ -161,7 +160,7 @@ def wait_for(condition, seconds: float = 240) -> None:
 
 def test_an_array_of_four_with_one_task_killed_and_requeued(slurm, tmp_path):
     words = ("--output", str(tmp_path / "out"), "--rows", str(ROWS), "--slow", "2")
-    settings = config(tmp_path, words=words, then=(("join", "--output", str(tmp_path / "out")),))
+    settings = config(tmp_path, words=words, then=(f"join --output {tmp_path / 'out'}",))
     first = array.run(replace(settings, submit=True))
     assert first.submitted.keys() == {"array", "then-0"}
     assert first.queued == [0, 1, 2, 3]
@@ -216,7 +215,7 @@ def test_a_plan_of_other_options_names_the_options_of_array(tmp_path):
     (settings.folder / "plan.json").write_text("{}")
     with pytest.raises(VerificationError, match="again with --replan"):
         array.run(settings)
-    assert len(array.run(replace(settings, shards=5, force=True)).missing) == 5
+    assert len(array.run(replace(settings, shards=5, replan=True)).missing) == 5
 
 
 def test_more_tasks_than_slurm_takes(tmp_path, monkeypatch):
@@ -233,9 +232,9 @@ def test_more_tasks_than_slurm_takes(tmp_path, monkeypatch):
 
 def test_a_plan_folder_that_no_script_can_name(tmp_path):
     with pytest.raises(UsageError, match="another --plan"):
-        array.run(replace(config(tmp_path), folder=tmp_path / "a\n#SBATCH --exclusive"))
+        array.run(replace(config(tmp_path), plan=tmp_path / "a\n#SBATCH --exclusive"))
     assert not list(tmp_path.iterdir())
-    text = array.run(replace(config(tmp_path), folder=tmp_path / "50% of it")).text
+    text = array.run(replace(config(tmp_path), plan=tmp_path / "50% of it")).text
     assert f'#SBATCH --output="{tmp_path}/50%% of it/logs/%A_%a.log"\n' in text
 
 
@@ -252,12 +251,12 @@ def test_rows_are_those_of_the_side_that_is_cut(tiny_collection):
 
 
 def test_a_plan_without_rows_still_names_every_shard(tmp_path):
-    config = array.ArrayConfig(
+    config = array.Array(
         stage="fuse-bm25",
         words=("--run", "a"),
         output=tmp_path / "run",
         shards=2,
-        folder=tmp_path / "plan",
+        plan=tmp_path / "plan",
         program=(sys.executable,),
         working_folder=Path("/x"),
     )

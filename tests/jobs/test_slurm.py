@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from dretrieve.errors import DretrieveError, UsageError
 from dretrieve.jobs import slurm
+from dretrieve.jobs.configs.array import Resources
 
 
 @pytest.mark.parametrize(
@@ -42,7 +43,7 @@ def test_a_single_jobs_script_is_no_array():
         folder=Path("/x"),
         log=Path("/x/%j.log"),
         environment={"PYTHONPATH": "/c d"},
-        resources=slurm.Resources(),
+        resources=Resources(),
     ).text()
     assert text.startswith("#!/bin/bash\n#SBATCH --job-name=dretrieve-merge\n")
     assert "--array" not in text
@@ -76,7 +77,7 @@ def test_a_word_with_the_shard_in_it(tmp_path):
         folder=tmp_path,
         log=tmp_path / "%A.log",
         environment={},
-        resources=slurm.Resources(),
+        resources=Resources(),
         array="0-15",
         shards=16,
     )
@@ -124,7 +125,7 @@ def test_the_scripts_options_are_the_words_that_were_given(place, partition, tim
         folder=Path("/w") / place.replace("/", "_"),
         log=Path("/logs") / place.replace("/", "_") / "%A_%a.log",
         environment={"PYTHONPATH": time},
-        resources=slurm.Resources(partition=partition, time=time, more=(shlex.join([f"--comment={place}"]),)),
+        resources=Resources(partition=partition, time=time, more=(shlex.join([f"--comment={place}"]),)),
         array="0-3",
         note="by hand: bash " + shlex.quote(place),
     )
@@ -154,17 +155,17 @@ def test_a_line_break_in_an_option_is_refused(name, bad):
         folder=Path(),
         log=Path("l"),
         environment={},
-        resources=slurm.Resources(**{name: bad}),
+        resources=Resources(**{name: bad}),
     )
     with pytest.raises(UsageError, match="line break or a control character"):
         script.text()
 
 
 def test_further_options_are_words_as_a_shell_reads_them():
-    options = slurm.Resources(more=("--exclude=n1 --mail-type=END", "--comment='a b'")).options()
+    options = Resources(more=("--exclude=n1 --mail-type=END", "--comment='a b'")).options()
     assert options == ["--exclude=n1", "--mail-type=END", "--comment=a b"]
     with pytest.raises(UsageError, match="No closing quotation"):
-        slurm.Resources(more=("--comment='a b",)).options()
+        Resources(more=("--comment='a b",)).options()
 
 
 def test_the_largest_array_of_the_cluster(tmp_path, monkeypatch):
