@@ -12,7 +12,6 @@ from typing import Any
 
 from dretrieve.errors import DataError, PreconditionError, UsageError
 from dretrieve.jobs.configs.prepare import PrepareConfig
-from dretrieve.jobs.prepare_config import PrepareResult
 from dretrieve.metrics.answers import Answers
 from dretrieve.store.interrupt import interruptible
 from dretrieve.store.manifest import Manifest
@@ -30,12 +29,46 @@ from dretrieve.text.records import check_topic_field
 from dretrieve.text.sources import Sources, check_sources, content_sha256, parse_qrels_option, write_sources
 from dretrieve.types import Progress, Silent
 
-__all__ = ["PrepareConfig", "PrepareResult", "run"]
-
 STAGE = "prepare"
 VERSION = 1
 # Of joined collections. 2: what a set judges but does not hold is nothing of another set's.
 JOIN_VERSION = 2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PrepareResult:
+    """What stands in the output now."""
+
+    output: Path
+    source: str
+    state: str
+    counts: dict[str, int] = field(default_factory=dict)
+    splits: dict[str, int] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return everything as plain data."""
+        return {
+            "output": str(self.output),
+            "source": self.source,
+            "state": self.state,
+            "counts": self.counts,
+            "splits": self.splits,
+            **self.extra,
+        }
+
+    def render(self) -> str:
+        """Return a few lines for people."""
+        lines = [f"{self.source}: {self.state}, {self.output}"]
+        if self.splits:
+            listed = ", ".join(f"{split} {count:,}" for split, count in self.splits.items())
+            lines.append(f"  judged queries  {listed}")
+        lines += [f"  {name.replace('_', ' '):<15} {count:,}" for name, count in self.counts.items() if count]
+        names = {"sha256": "sha256", "queries_sha256": "sha256 queries", "licence": "licence"}
+        lines += [
+            f"  {label:<15} {self.extra[name]}" for name, label in names.items() if self.extra.get(name)
+        ]
+        return "\n".join(lines + [f"  note: {note}" for note in self.extra.get("notes", [])])
 
 
 @dataclass(frozen=True, kw_only=True)
