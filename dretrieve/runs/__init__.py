@@ -1,1 +1,1 @@
-"""Search over an index, merging, fusion: everything between vectors and a run."""
+"""All that is a run: its forms read and written, search over an index, merging, fusion; no model."""

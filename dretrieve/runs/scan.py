@@ -81,13 +81,14 @@ class Scanner:
             DataError: a broken line; when ids are looked for also a passage twice in a stretch.
         """
         shape = Shape(self.form.columns, self.form.passage, self.form.score)
-        rows, changes, unsure, fractions, bad = parse_lines(np.frombuffer(block, np.uint8), shape, out)
-        while bad >= 0:
+        while True:
+            rows, changes, unsure, fractions, bad = parse_lines(np.frombuffer(block, np.uint8), shape, out)
+            if bad < 0:
+                break
             number = line_number(self.path, done + bad)
             if parse_line(block[bad : block.index(b"\n", bad)], self.form, self.path, number) is not None:
                 raise AssertionError(f"{self.path}, line {number}: refused by the compiled parser alone")
             block = block[:bad] + b"#" + block[bad + 1 :]  # a header: as good as a comment
-            rows, changes, unsure, fractions, bad = parse_lines(np.frombuffer(block, np.uint8), shape, out)
         for row, start, stop in out.unsure[:unsure].tolist():
             token = block[start:stop]
             out.scores[row] = value = float(token)
@@ -137,9 +138,9 @@ class Scanner:
                         part = waiting.popleft().result()
                         yield part
                         spare.append(part.scan)
-                    room = spare.pop() if spare else room_for(BLOCK, self.form.columns)
-                    if len(room.data) < len(block):
-                        room = room_for(len(block), self.form.columns)
+                    room = spare.pop() if spare else None
+                    if room is None or len(room.data) < len(block):  # a block is longer by a line cut before
+                        room = room_for(max(len(block), BLOCK + BLOCK // 8), self.form.columns)
                     waiting.append(pool.submit(self.scan, block, done, room))
                     done += len(block)
                 while waiting:
