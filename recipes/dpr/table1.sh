@@ -13,8 +13,15 @@
 # Needs    smoke: nothing; mini-cpu, mini: the collections in $DATA, 5 GB of memory, 3 GB of disk; paper: a cluster
 # Takes    smoke 1 min and mini-cpu an hour on 2 cores, mini some minutes on a GPU, paper days
 # Call     PROFILE=smoke bash recipes/dpr/table1.sh
-# shellcheck source=recipes/taser/steps.sh
-source "$(dirname "${BASH_SOURCE[0]}")/../taser/steps.sh"
+HERE=$(dirname "${BASH_SOURCE[0]}")
+# shellcheck source=recipes/lib.sh
+source "$HERE/../lib.sh"
+# shellcheck source=recipes/rows.sh
+source "$HERE/../rows.sh"
+# shellcheck source=recipes/dpr/profiles.sh
+source "$HERE/profiles.sh"
+# shellcheck source=recipes/dpr/text.sh
+source "$HERE/text.sh"
 recipe dpr "BM25, DPR, DPR mined, DPR mined + BM25" smoke mini-cpu mini paper
 settle
 [[ $PROFILE != smoke ]] || learning+=(--epochs 3) # two encoders learn more slowly than TASER's one
@@ -33,4 +40,4 @@ mined_rows dpr-mined
 step "With BM25: one weight for all sets, chosen on dev questions"
 fused_rows dpr-mined-bm25
 
-report dpr
+report

@@ -1,7 +1,7 @@
 """Seconds of a training step of Det-R and of DPR, round for round in turn, as an artefact for the report.
 
     python recipes/taser/speed.py OUTPUT --texts COLLECTION [--device cpu] [--precision fp32]
-        [--batch 16] [--rounds 12]
+        [--batch 16] [--rounds 12] [--dry-run --json]
 
 MiniLM on the collection's passages, measured by tests/bench/bench_taser.py: CPU seconds of one thread, or
 seconds on a GPU that is waited for. ``--device auto`` is the GPU where torch sees one. Exit code 3 where
@@ -30,8 +30,8 @@ from dretrieve.text.collection import Collection  # noqa: E402
 ROWS = {"dpr": "dpr", "det": "Det-R"}  # the report's names, and the bench's
 
 
-def read_words(words: list[str]) -> tuple[Path, bench_taser.Setting]:
-    """Return the output and what to measure.
+def read_words(words: list[str]) -> argparse.Namespace:
+    """Return what to measure; ``--device auto`` is resolved.
 
     Raises:
         PreconditionError: no such collection, no GPU.
@@ -41,52 +41,45 @@ def read_words(words: list[str]) -> tuple[Path, bench_taser.Setting]:
     parser.add_argument("--texts", type=Path, required=True)
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="cpu")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
-    parser.add_argument("--batch", type=bench_taser.positive, default=16)
-    parser.add_argument("--rounds", type=bench_taser.positive, default=12)
+    for name, default in (("batch", 16), ("rounds", 12)):
+        parser.add_argument(f"--{name}", type=bench_taser.positive, default=default)
+    for name in ("--dry-run", "--json"):
+        parser.add_argument(name, action="store_true")
     given = parser.parse_args(words)
     if not given.texts.is_dir():
         raise PreconditionError(
             f"{given.texts} is not there, and its texts are what steps are timed on; "
             "set DATA to the folder that holds it"
         )
-    setting = bench_taser.Setting(
-        device=bench_taser.places(given.device)[-1],  # of auto's the GPU, where there is one
-        precision=given.precision,
-        batch=given.batch,
-        rounds=given.rounds,
-        texts=given.texts,
-    )
-    return given.output, setting
+    given.device = bench_taser.places(given.device)[-1]  # of auto's the GPU, where there is one
+    return given
 
 
-def stage_of(output: Path, setting: bench_taser.Setting) -> Stage:
+def stage_of(given: argparse.Namespace) -> Stage:
     """Return the artefact, whose fingerprint holds what decides the seconds: words, texts, bench, machine."""
-    assert setting.texts is not None
-    options = {
-        "device": device_model(setting.device),
-        "torch": torch.__version__,
-        "precision": setting.precision,
-        "batch": setting.batch,
-        "rounds": setting.rounds,
-    }
+    options = {name: getattr(given, name) for name in ("precision", "batch", "rounds")}
+    options |= {"device": device_model(given.device), "torch": torch.__version__}
     inputs = {name: sha256_file(BENCH / f"{name}.py") for name in ("bench_taser", "bench_train")}
-    inputs["texts"] = Collection.open(str(setting.texts)).sha256
-    return Stage(output, "file", "bench", 2, options, inputs)
+    inputs["texts"] = Collection.open(str(given.texts)).sha256
+    return Stage(given.output, "file", "bench", 2, options, inputs)
 
 
 def main(words: list[str]) -> int:
     """Measure, unless the output stands there; return the exit code."""
     try:
-        output, setting = read_words(words)
-        stage = stage_of(output, setting)
-        if stage.up_to_date():
-            return 0
-        torch.set_num_threads(1)
-        spent = bench_taser.rounds(setting, ROWS.values())
-        seconds = {row: [round(value, 6) for value in spent[name]] for row, name in ROWS.items()}
-        with stage.write(text=True) as file:
-            file.write(json.dumps(seconds) + "\n")
-        stage.commit(counts={"methods": len(seconds), "rounds": setting.rounds}, extra={"seconds": seconds})
+        given = read_words(words)
+        stage = stage_of(given)
+        if given.dry_run:
+            sys.stdout.write(json.dumps(stage.planned("would time training steps").as_json()) + "\n")
+        elif not stage.up_to_date():
+            torch.set_num_threads(1)
+            names = ("device", "precision", "batch", "rounds", "texts")
+            setting = bench_taser.Setting(**{name: getattr(given, name) for name in names})
+            spent = bench_taser.rounds(setting, ROWS.values())
+            seconds = {row: [round(value, 6) for value in spent[name]] for row, name in ROWS.items()}
+            with stage.write(text=True) as file:
+                file.write(json.dumps(seconds) + "\n")
+            stage.commit(counts={"methods": len(seconds), "rounds": given.rounds}, extra={"seconds": seconds})
     except DretrieveError as error:
         sys.stderr.write(f"speed.py: {error}\n")
         return error.exit_code

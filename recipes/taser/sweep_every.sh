@@ -4,8 +4,8 @@
 # Needs    as table1.sh
 # Takes    what table1.sh says; alone a part of that
 # Call     PROFILE=smoke bash recipes/taser/sweep_every.sh
-# shellcheck source=recipes/taser/steps.sh
-source "$(dirname "${BASH_SOURCE[0]}")/steps.sh"
+# shellcheck source=recipes/taser/rows.sh
+source "$(dirname "${BASH_SOURCE[0]}")/rows.sh"
 recipe taser "T: experts in every 2nd, 3rd, 6th layer" smoke mini-cpu mini paper
 settle
 text

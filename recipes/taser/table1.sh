@@ -10,8 +10,8 @@
 # Takes    all tables together: smoke 1.5 min and mini-cpu 2 h 20 min on 2 cores, mini an hour
 #          or two on a GPU (not run yet), paper days
 # Call     PROFILE=smoke bash recipes/taser/table1.sh
-# shellcheck source=recipes/taser/steps.sh
-source "$(dirname "${BASH_SOURCE[0]}")/steps.sh"
+# shellcheck source=recipes/taser/rows.sh
+source "$(dirname "${BASH_SOURCE[0]}")/rows.sh"
 recipe taser "Table 1: R@20 in domain, and with BM25" smoke mini-cpu mini paper
 settle
 text
@@ -21,7 +21,7 @@ bm25_row
 first_negatives
 
 step "The backbone as it is"
-[[ $PROFILE == paper || -n ${ONLY:-} ]] || measure_in_domain untuned ""
+[[ $PROFILE == paper || -n ${ONLY:-} ]] || measure_row untuned ""
 
 step "First round: DPR and TASER on BM25's negatives"
 first_rows dpr-nosquad dpr det dpr-co det-co

@@ -5,8 +5,8 @@
 # Needs    as table1.sh
 # Takes    what table1.sh says; alone a part of that
 # Call     PROFILE=smoke bash recipes/taser/table2.sh
-# shellcheck source=recipes/taser/steps.sh
-source "$(dirname "${BASH_SOURCE[0]}")/steps.sh"
+# shellcheck source=recipes/taser/rows.sh
+source "$(dirname "${BASH_SOURCE[0]}")/rows.sh"
 recipe taser "Table 2: EntityQuestions and BEIR" smoke mini-cpu mini paper
 settle
 text

@@ -1,14 +1,13 @@
 #!/usr/bin/env bash
 # TASER's Table A1: the variants of routing, R@20 on NQ's dev and test questions. In `paper` every row is trained
 # on NQ alone, as the authors did; in the small profiles on NQ and SQuAD, as the rows of Table 1 are.
-#
 # seq2-all is ours: Eq. 3 lets all entries of a gate learn, which needs the experts that were not chosen too.
 #
 # Needs    as table1.sh
 # Takes    what table1.sh says; alone a part of that
 # Call     PROFILE=smoke bash recipes/taser/tableA1.sh
-# shellcheck source=recipes/taser/steps.sh
-source "$(dirname "${BASH_SOURCE[0]}")/steps.sh"
+# shellcheck source=recipes/taser/rows.sh
+source "$(dirname "${BASH_SOURCE[0]}")/rows.sh"
 recipe taser "Table A1: variants of routing" smoke mini-cpu mini paper
 settle
 text
@@ -23,10 +22,8 @@ first_rows "${single}dpr" "${single}shared" "${single}det" "${single}seq2" "${si
 step "Second round: DPR and Det-R"
 mined_rows "${single}dpr-mined" "${single}det-mined"
 
-step "Measures"
+step "Measures, and which expert reads what"
 single_set dpr shared det seq2 seq2-all seq4 tok2 tok4 dpr-mined det-mined
-
-step "Which expert reads what"
 explain_rows det seq2 seq2-all seq4 tok2 tok4
 
 report

@@ -1,12 +1,11 @@
 #!/usr/bin/env bash
-# TASER's Table A2: the rows of Table 1, is there an answer in the first 100 passages? The models, runs and
-# measures are Table 1's.
+# TASER's Table A2: is there an answer in the first 100 passages? The rows, models, runs and measures of Table 1.
 #
 # Needs    as table1.sh
 # Takes    what table1.sh says; alone a part of that
 # Call     PROFILE=smoke bash recipes/taser/tableA2.sh
-# shellcheck source=recipes/taser/steps.sh
-source "$(dirname "${BASH_SOURCE[0]}")/steps.sh"
+# shellcheck source=recipes/taser/rows.sh
+source "$(dirname "${BASH_SOURCE[0]}")/rows.sh"
 recipe taser "Table A2: R@100 in domain" smoke mini-cpu mini paper
 settle
 text
@@ -15,11 +14,9 @@ step "BM25"
 bm25_row
 first_negatives
 
-step "The models: those of Table 1"
+step "The models: those of Table 1, and with BM25"
 first_rows dpr-nosquad dpr det dpr-co det-co
 mined_rows dpr-mined det-mined dpr-co-mined det-co-mined
-
-step "With BM25"
 fused_rows dpr-mined-bm25 det-mined-bm25 det-co-mined-bm25
 
 report

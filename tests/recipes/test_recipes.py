@@ -19,10 +19,10 @@ from dretrieve_cli.app import COMMANDS, parser_of
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted((ROOT / "recipes").rglob("*.sh"))
 # What recipes source: no recipes themselves.
-PARTS = ("lib.sh", "steps.sh", "profiles.sh", "text.sh", "models.sh")
+PARTS = ("lib.sh", "rows.sh", "profiles.sh", "text.sh", "compile.sh")
 RECIPES = [path for path in SCRIPTS if path.name not in PARTS]
 EXPECTED = sorted((ROOT / "recipes").glob("*/expected.yaml"))
-# Those that share the profiles of taser/profiles.sh.
+# Those that share the profiles of dpr/profiles.sh.
 PAPER_RECIPES = [path for path in RECIPES if path.parent.name in ("taser", "dpr")]
 # Raise these with every recipe that is added: a walk that visits nothing passes everything.
 NUM_RECIPES, NUM_EXPECTED = 9, 2
@@ -144,7 +144,7 @@ def test_a_variable_that_means_nothing_is_refused_before_anything_is_done(words,
 
 @pytest.mark.parametrize("path", EXPECTED, ids=lambda path: path.parent.name)
 def test_a_profile_trains_the_seeds_that_its_report_reads(path, tmp_path):
-    steps = ROOT / "recipes" / "taser" / "steps.sh"
+    steps = ROOT / "recipes" / "taser" / "rows.sh"
     for name, profile in read_expected(path).profiles.items():
         script = tmp_path / "seeds.sh"
         lines = (

@@ -36,7 +36,9 @@ def test_real_steps_are_timed_round_for_round(speed, tiny_collection, tmp_path):
     assert json.loads(output.read_text()) == found
 
 
-def test_it_is_measured_again_when_what_decides_it_changed(speed, tiny_collection, tmp_path, monkeypatch):
+def test_it_is_measured_again_when_what_decides_it_changed(
+    speed, tiny_collection, tmp_path, monkeypatch, capsys
+):
     calls = []
 
     def rounds(setting, names):
@@ -47,8 +49,11 @@ def test_it_is_measured_again_when_what_decides_it_changed(speed, tiny_collectio
     monkeypatch.setenv("DRETRIEVE_STALE", "replace")
     output = tmp_path / "speed.json"
     words = [str(output), "--texts", str(tiny_collection), "--rounds", "2"]
-    for _ in range(2):
+    for state in ("to do", "up to date"):
+        assert speed.main([*words, "--dry-run", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["state"] == state
         assert speed.main(words) == 0
+    assert speed.main(words) == 0
     assert (len(calls), seconds_of(output)) == (1, {"dpr": [1.0, 1.0], "det": [1.0, 1.0]})
     assert speed.main([*words, "--batch", "4"]) == 0
     monkeypatch.setattr(speed, "device_model", lambda device: "another processor")
@@ -82,5 +87,4 @@ def test_the_devices_are_those_that_torch_sees(speed, monkeypatch, tmp_path, tin
     assert capsys.readouterr().err == "speed.py: --device cuda: torch sees no GPU here; give auto or cpu\n"
     monkeypatch.setattr(speed.torch.cuda, "is_available", lambda: True)
     assert (places("auto"), places("cuda")) == (["cpu", "cuda"], ["cuda"])
-    _, setting = speed.read_words([*words[:3], "--device", "auto"])
-    assert setting.device == "cuda"
+    assert speed.read_words([*words[:3], "--device", "auto"]).device == "cuda"

@@ -252,7 +252,7 @@ def test_a_call_whose_minutes_are_over_does_not_wait_for_the_queue(tmp_path):
         program.chmod(0o755)
         lines = tmp_path / "lines.sh"
         lines.write_text(
-            f"source {ROOT}/recipes/taser/steps.sh\nrecipe taser late paper\nSHARDS=2 QUEUE=slurm\n"
+            f"source {ROOT}/recipes/taser/rows.sh\nrecipe taser late paper\nSHARDS=2 QUEUE=slurm\n"
             "in_shards encode --model m --corpus c --output parts\n"
         )
         variables = {"DRETRIEVE": str(program), "MINUTES": "1", "BEGAN": str(round(time.time() - 99))}
@@ -266,7 +266,7 @@ def test_a_call_whose_minutes_are_over_does_not_wait_for_the_queue(tmp_path):
 
 
 def test_tables_with_one_header_become_one(tmp_path):
-    files = script("recipes/taser/files.py")
+    files = script("recipes/files.py")
     for name, rows in (("a", "q1\td1\t1\n"), ("b", "q2\td2\t1\n")):
         (tmp_path / name).write_text("query-id\tcorpus-id\tscore\n" + rows)
     files.concatenate(tmp_path / "out", tmp_path / "a", tmp_path / "b")
@@ -277,7 +277,7 @@ def test_tables_with_one_header_become_one(tmp_path):
 
 
 def test_the_best_on_dev_is_taken_and_of_equal_ones_the_first(tmp_path, capsys):
-    files = script("recipes/taser/files.py")
+    files = script("recipes/files.py")
     for name, value in (("slow", 0.5), ("fast", 0.7), ("other", 0.7)):
         (tmp_path / name).mkdir()
         extra = {"best": value, "best_step": 3, "metric": "RR@10"}
@@ -290,7 +290,7 @@ def test_the_best_on_dev_is_taken_and_of_equal_ones_the_first(tmp_path, capsys):
 
 
 def test_a_linked_collection_moves_with_its_folder(tmp_path):
-    files = script("recipes/taser/files.py")
+    files = script("recipes/files.py")
     for path in ("wiki/corpus.jsonl", "nq/queries.jsonl", "nq/qrels/train.tsv"):
         (tmp_path / "work" / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "work" / path).write_text(path)

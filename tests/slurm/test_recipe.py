@@ -20,7 +20,7 @@ def test_a_recipe_waits_for_its_arrays_and_finds_them_again(
     asked = ["--model", tiny_model, "--queries", f"{tiny_collection}:train", "--hits", "10"]
     cli("search", "--index", "whole", *asked, "--output", "whole.trec")
     steps = (
-        f"source {ROOT}/recipes/taser/steps.sh; SHARDS=2 QUEUE=slurm POLL=1\n"
+        f"source {ROOT}/recipes/taser/rows.sh; SHARDS=2 QUEUE=slurm POLL=1\n"
         f"in_shards encode --model {tiny_model} --corpus {tiny_collection} --output parts\n"
         f"search_shards parts.trec --index parts {' '.join(str(word) for word in asked)}\n"
     )

@@ -1,8 +1,8 @@
-"""What the recipes of TASER do with files besides dretrieve's commands.
+"""What recipes do with files besides dretrieve's commands.
 
-python recipes/taser/files.py concatenate OUTPUT FILE...          tables with one header line become one
-python recipes/taser/files.py link PASSAGES QUESTIONS OUTPUT      a collection of two others' files
-python recipes/taser/files.py best LINK MODEL...                  the model that was best on dev
+python recipes/files.py concatenate OUTPUT FILE...          tables with one header line become one
+python recipes/files.py link PASSAGES QUESTIONS OUTPUT      a collection of two others' files
+python recipes/files.py best LINK MODEL...                  the model that was best on dev
 """
 
 from __future__ import annotations
@@ -14,11 +14,7 @@ from pathlib import Path
 
 
 def concatenate(output: Path, *files: Path) -> None:
-    """Write the files' lines after one another, the header line once.
-
-    Raises:
-        ValueError: two headers differ.
-    """
+    """Write the files' lines after one another, the header line once."""
     tables = [file.read_text(encoding="utf-8").splitlines(keepends=True) for file in files]
     if len({lines[0] for lines in tables}) != 1:
         raise ValueError(f"{', '.join(map(str, files))} begin with different header lines")
@@ -30,9 +26,9 @@ def concatenate(output: Path, *files: Path) -> None:
 def link(passages: Path, questions: Path, output: Path) -> None:
     """Make a collection of the one's passages and the other's training questions; nothing is copied."""
     (output / "qrels").mkdir(parents=True, exist_ok=True)
-    for source in (passages / "corpus.jsonl", questions / "queries.jsonl", questions / "qrels" / "train.tsv"):
-        place = output / "qrels" if source.parent.name == "qrels" else output
-        lead(place / source.name, source)
+    lead(output / "corpus.jsonl", passages / "corpus.jsonl")
+    for name in ("queries.jsonl", "qrels/train.tsv"):
+        lead(output / name, questions / name)
 
 
 def best(name: Path, *models: Path) -> None:

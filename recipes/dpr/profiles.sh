@@ -1,0 +1,100 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2034,SC2154  # rows.sh reads them
+# Everything in which the profiles of DPR's and TASER's tables differ; both are trained and tested on the same texts.
+#
+#   smoke      an invented world and a random encoder: shows that the chain runs and learns
+#   mini-cpu   MiniLM on 37,000 real passages, 1,024 questions a training; three seeds for det and shared, one for
+#              the others, the rest NOT RUN. Measured on 2 cores: 2 h 20 min, 4 GB of disk, 5 GB of memory
+#   mini       the same, every row: all questions of NQ, 20,000 of SQuAD's, three seeds; for a GPU, not run yet
+#   paper      DPR's data, backbones, rates and schedule, on a cluster
+#
+# README.md explains the variables DATA, MIRROR, BACKBONE, BATCH, GPUS, SHARDS, QUEUE, BESIDE, POLL, ANSWERS, ONLY.
+
+# settle: set the profile's variables. After `recipe`.
+settle() {
+    wiki=$WORK/wiki runs=$WORK/runs models=$WORK/models negatives=$WORK/negatives metrics=$WORK/metrics
+    local tiny=
+    [[ ${BACKBONE:-} != tiny ]] || tiny=yes
+    declare -gA share=() # of a set, behind its --data
+    sets=(nq squad) mined_sets=(nq) dev_sets=(nq squad) coco="" single="" decays=(1) numbers=() words_index=()
+    first_depth=100 # hits of BM25 in which the first round's negatives are looked for
+    from=() drop=(--drop-answers)
+    [[ -z ${MIRROR:-} ]] || from=(--mirror "$MIRROR")
+    [[ -z ${MIRROR:-} || -z $tiny ]] || from+=(--unchecked) # a miniature's files are not the published ones
+    [[ ${ANSWERS:-drop} == drop ]] || drop=()
+    [[ ${ONLY:-bm25} == bm25 ]] || refuse "ONLY=$ONLY is not known; ONLY=bm25 makes everything that needs no model"
+    [[ ${ANSWERS:-drop} =~ ^(drop|keep)$ ]] || refuse "ANSWERS=$ANSWERS is not known; give drop or keep"
+    [[ ${QUEUE:-slurm} == slurm ]] || refuse "QUEUE=$QUEUE is not known; QUEUE=slurm makes job arrays"
+    check_words BATCH BESIDE GPUS SHARDS POLL
+    local name
+    for name in BACKBONE BATCH MIRROR; do
+        [[ $PROFILE == paper || -z ${!name:-} ]] ||
+            refuse "$name=${!name}: only PROFILE=paper asks for that, not $PROFILE"
+    done
+    case $PROFILE in
+    smoke) settle_smoke ;;
+    mini-cpu | mini) settle_mini ;;
+    paper) settle_paper "$tiny" ;;
+    esac
+    GPUS=${GPUS:-1} SHARDS=${SHARDS:-1}
+    shown_shards=$SHARDS
+    [[ -z ${DRY_RUN:-} || -n ${PLAN:-} ]] || shown_shards=1 # a plan to be read shows the first
+    [[ -z ${PLAN:-} ]] || QUEUE=
+}
+
+# A random encoder needs a higher rate, and the mean of all its tokens. More steps would learn everything, and
+# then all rows were equal.
+settle_smoke() {
+    DATA=$WORK/world backbone=$WORK/world/deep elsewhere=(elsewhere)
+    learning=(--epochs 1 --batch-size 32 --logging-steps 3 --pooling mean --normalize yes)
+    rates=(4e-4) dev=(--dev-queries 100 --dev-pool 300) alphas=0.00:0.60:0.05 tuned_by=top1
+    choose_seeds 1
+    # Two threads wait for each other longer than so small a model computes: one each, and two rows at once.
+    export OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1
+    [[ -n ${DRETRIEVE:-}${DRY_RUN:-} ]] || at_once=2
+    one_python
+}
+
+settle_mini() {
+    DATA=${DATA:-${DRETRIEVE_DATA:-$ROOT/../shared/data}} backbone=minilm
+    # MiniLM's cosines lie below 1, BM25's scores below 60; R@20 saturates on so few passages.
+    alphas=0.000:0.060:0.002 tuned_by=top1
+    dev=(--dev-queries 500 --dev-pool 1000) rates=(3e-5)
+    choose_seeds 1 2 3
+    if [[ $PROFILE == mini ]]; then
+        share=([squad]=",sample=20000") elsewhere=(scifact nfcorpus arguana medquad)
+        learning=(--epochs 2 --batch-size 128) dev+=(--eval-steps 50)
+        [[ -n ${DRETRIEVE:-}${DRY_RUN:-} ]] || at_once=${BESIDE:-1}
+    else
+        # Few steps, so the higher of the paper's rates.
+        share=([nq]=",sample=512" [squad]=",sample=512") elsewhere=(scifact nfcorpus) first_depth=20
+        learning=(--epochs 1 --batch-size 32) numbers=(--precision bf16) rates=(5e-5)
+        dev=(--dev-queries 300 --dev-pool 600 --eval-steps 16)
+        [[ $recipe_name != dpr ]] || choose_seeds 1 # all that its rows have here, see seeds_of
+        one_python
+    fi
+}
+
+settle_paper() {
+    local batch=128 epochs=40 warmup=1237 gpus=8 shards=16
+    backbone=${BACKBONE:-google-bert/bert-base-uncased} coco=Luyu/co-condenser-wiki
+    words_index=(--backend lucene) rates=(3e-5 5e-5) decays=(1 .8) first_depth="" # DPR's files bring their own
+    if [[ -n $1 ]]; then # a miniature of this profile: a random backbone, a hundred rows of every file
+        backbone=$WORK/world/deep coco=$WORK/world/deep words_index=() rates=(5e-5)
+        batch=8 epochs=1 warmup=2 gpus=1 shards=2
+    fi
+    GPUS=${GPUS:-$gpus} SHARDS=${SHARDS:-$shards} batch=${BATCH:-$batch}
+    ((batch % GPUS == 0)) ||
+        refuse "BATCH=$batch cannot be dealt to GPUS=$GPUS processes in equal parts; give a multiple of $GPUS"
+    sets=(nq trivia webquestions curatedtrec squad) mined_sets=(nq trivia webquestions) dev_sets=(nq trivia)
+    share=([webquestions]=",weight=4" [curatedtrec]=",weight=4") # DPR shows these two four times
+    single=single- alphas=0.5:2.0:0.1 tuned_by=top20 elsewhere=(arguana dbpedia-entity fever hotpotqa)
+    # Here the whole batch's gradient is cut; the authors' is the mean over their processes, cut at 2.
+    learning=(--epochs "$epochs" --batch-size $((batch / GPUS)) --warmup-steps "$warmup" --positives first
+        --max-grad-norm $((2 * GPUS)) --pooling cls --normalize no --pair yes
+        --query-max-len 256 --passage-max-len 256)
+    # The authors choose by dev loss for 30 epochs, then start anew by pooled MRR: in 40 epochs the first never
+    # counts. Here pooled RR@10 is looked at from the start.
+    dev=(--dev-queries 10000 --dev-pool 0)
+    choose_seeds 1
+}
