@@ -18,7 +18,7 @@ from dretrieve.reports.expected_file import read_expected
 from dretrieve.reports.html import Page
 from dretrieve.reports.plan import Ask, Plan, recorded_plan
 from dretrieve.reports.readings import Place
-from dretrieve.reports.readme import readme_block, write_block
+from dretrieve.reports.readme import picture, readme_block, write_block
 from dretrieve.reports.recipe_page import recipe_page
 from dretrieve.reports.recorded import with_measured, write_recorded
 from dretrieve.reports.verdicts import Judged, judge_all, recorded_all, tally
@@ -96,17 +96,17 @@ def _write(
     if options.record:
         today = time.strftime("%Y-%m-%d", time.gmtime())
         ours = with_measured(expected, profile.name, judged, options.hardware, commit_of(file), today)
-        outcomes = {name: dict(texts) for name, texts in expected.outcomes.items()}
-        outcomes.setdefault(profile.name, {}).update(_outcomes(expected, findings))
-        write_recorded(file, ours, outcomes)
+        kept = {name: dict(texts) for name, texts in expected.outcomes.items()}
+        kept.setdefault(profile.name, {}).update(_outcomes(expected, findings))
+        write_recorded(file, ours, kept)
         written.append(file)
     if options.readme is not None:
-        if any(one.readings for one in judged.values()):
-            block = readme_block(expected, profile, judged, _outcomes(expected, findings, all_of=True))
-        else:  # nothing stands in the work folder: the page of what was recorded
-            texts = expected.outcomes.get(profile.name) or _outcomes(expected, findings, all_of=True)
-            block = readme_block(expected, profile, recorded_all(expected, profile), texts)
-        write_block(options.readme, file.resolve().parent.name, block)
+        outcomes = _outcomes(expected, findings, all_of=True)
+        if not any(one.readings for one in judged.values()):  # the page of what was recorded
+            judged = recorded_all(expected, profile)
+            outcomes = dict(expected.outcomes.get(profile.name) or outcomes)
+        block = readme_block(expected, profile, judged, outcomes)
+        write_block(options.readme, file.resolve().parent.name, block, picture(expected, judged))
         written.append(options.readme)
     return written
 

@@ -166,7 +166,8 @@ class Plan:
         shown = ", ".join(self._shown(file) for file in files)
         if absent := [file for file in files if not file.exists()]:
             return f"{self._shown(absent[0])} is not there, and stands behind it"
-        if not command.is_ours and not manifest_path(files[0]).exists():
+        # Another program is asked only where it makes an artefact of its own, not a link to one of ours.
+        if not command.is_ours and (files[0].is_symlink() or not manifest_path(files[0]).exists()):
             return ""
         answer = self.ask(command.words) if command.is_ours else _asked(command.words)
         free = MACHINE if "--precision" in command.words else MACHINE | {"precision"}

@@ -39,7 +39,7 @@ def _table_section(
     expected: Expected, profile: Profile, table: PaperTable, judged: Mapping[str, Judged]
 ) -> Section:
     cells = [judged[cell.name] for row in table.rows.values() for cell in row.cells.values()]
-    figures = _figures(table, judged) if any(one.value is not None for one in cells) else []
+    figures = [dots_of(table, judged)] if any(one.value is not None for one in cells) else []
     return Section(
         title=table.title,
         text=[f"Source: {table.source}."] if table.source else [],
@@ -100,8 +100,8 @@ def _paper_text(one: Judged, table: PaperTable) -> str:
     return text + ("*" if one.cell.corrected is not None else "")
 
 
-def _figures(table: PaperTable, judged: Mapping[str, Judged]) -> list[Figure]:
-    """Return one plot of the paper's numbers and ours, a panel for each column."""
+def dots_of(table: PaperTable, judged: Mapping[str, Judged]) -> Figure:
+    """Return one plot of the paper's numbers and ours, a panel for each column that has one of ours."""
     panels: dict[str, list[PaperPoint]] = {}
     for key, column in table.columns.items():
         points = [
@@ -113,4 +113,4 @@ def _figures(table: PaperTable, judged: Mapping[str, Judged]) -> list[Figure]:
             panels[column.title] = points
     names = [row.title for row in table.rows.values()]
     svg = paper_and_ours(names, panels, table.unit)
-    return [Figure(name=table.name, svg=svg, caption="○ the paper's number, ● ours.")]
+    return Figure(name=table.name, svg=svg, caption="○ the paper's number, ● ours.")

@@ -14,6 +14,7 @@ from dretrieve.jobs.report import ReportConfig
 from dretrieve.jobs.report import run as report
 from dretrieve.jobs.report_recipe import RecipeOptions
 from dretrieve.reports.expected_file import read_expected
+from dretrieve.reports.readme import PICTURE
 from dretrieve_cli.app import COMMANDS, parser_of
 
 ROOT = Path(__file__).parents[2]
@@ -208,8 +209,11 @@ def test_the_page_of_a_paper_is_made_of_what_was_recorded(tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     for path in EXPECTED:
         page = path.with_name("README.md")
-        made = tmp_path / page.parent.name
+        made = tmp_path / page.parent.name / "README.md"
+        made.parent.mkdir()
         made.write_text(page.read_text())
         options = RecipeOptions(profile="mini-cpu", readme=made)
         report(ReportConfig(target=path.parent, recipe=options), ask=lambda words: pytest.fail("asked"))
         assert made.read_text() == page.read_text(), path
+        shown = made.with_name(PICTURE)
+        assert shown.exists() == page.with_name(PICTURE).exists() == (f"({PICTURE})" in page.read_text())

@@ -46,15 +46,14 @@ class Folder:
         self.asked.append(words[0])
         return self.answers.get(words[0], Answer(state="up to date"))
 
-    def make(self, command: str, output: str, *words: str, stage: str = "", there: bool = True) -> Path:
+    def make(self, command: str, output: str, *words: str, stage: str = "", kind: str = "file") -> Path:
         path = self.work / output
         named = [str(self.work / word) for word in words]
         self.plan.enter("call", [command, *named, "--output", str(path)])
-        if there:
-            made = Stage(path, "file", stage or command)
-            with made.write(text=True) as file:
-                file.write(output)
-            made.commit()
+        made = Stage(path, kind, stage or command)
+        with made.write("file" if kind == "folder" else None, text=True) as file:
+            file.write(output)
+        made.commit()
         return path
 
 
@@ -136,6 +135,18 @@ def test_what_another_program_makes_need_only_be_there(tmp_path: Path) -> None:
     folder.plan.enter("other", [str(world), "python", "make.py"])
     folder.plan.enter("call", ["prepare", str(world / "nq"), "--output", str(text)])
     assert folder.plan.behind(text).problems == ()
+
+
+def test_a_link_to_the_best_of_several_models_is_followed(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    for rate in ("slow", "fast"):
+        folder.make(rate, f"model.{rate}", stage="train", kind="folder")
+    link = tmp_path / "model"
+    link.symlink_to("model.fast")
+    folder.plan.enter("other", [str(link), "false", str(link), f"{link}.slow", f"{link}.fast"])
+    behind = folder.plan.behind(folder.make("search", "run.trec", "model"))
+    assert (behind.problems, [item.name for item in behind.near]) == ((), ["run.trec", "model"])
+    assert folder.asked == ["slow", "fast", "search"]
 
 
 def test_a_script_that_fails_and_files_that_are_no_recipes(tmp_path: Path) -> None:

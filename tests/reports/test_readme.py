@@ -8,7 +8,7 @@ from dretrieve.errors import DataError, PreconditionError
 from dretrieve.reports.claims import find_all
 from dretrieve.reports.claims_table import outcome_text
 from dretrieve.reports.expected_file import read_expected
-from dretrieve.reports.readme import readme_block, write_block
+from dretrieve.reports.readme import picture, readme_block, write_block
 from dretrieve.reports.verdicts import judge_all
 
 TEXT = "# Title\n\n<!-- report tiny -->\nold\n<!-- /report tiny -->\n\nrest\n"
@@ -54,3 +54,19 @@ def test_the_claims_stand_before_what_was_measured_and_that_before_the_papers_sc
     )
     places = [lines.index(line) for line in shown]
     assert places == sorted(places)
+
+
+def test_the_picture_is_of_the_first_table_that_was_run(recipe, work, tmp_path):
+    expected = read_expected(recipe / "expected.yaml")
+    place = work.place(expected, "mini")
+    assert picture(expected, judge_all(expected, place)) is None
+    work.system("dpr", "dpr", [1.0, 0.0])
+    judged = judge_all(expected, place)
+    shown = picture(expected, judged)
+    assert (shown.name, shown.caption) == ("t1", "Table 1")
+    assert "Shared" not in shown.svg  # it was not run
+    path = tmp_path / "README.md"
+    path.write_text(TEXT)
+    write_block(path, "tiny", readme_block(expected, place.profile, judged, {}), shown)
+    assert "![Table 1](picture.svg)" in path.read_text()
+    assert path.with_name("picture.svg").read_text() == shown.svg
