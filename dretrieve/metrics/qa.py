@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from dretrieve.metrics.exact_match import exact_match, f1
 from dretrieve.metrics.scores import Scores
 from dretrieve.metrics.top_k import first_answer_ranks, known_text, top_k
 from dretrieve.text.files import read_lines
-from dretrieve.text.json_files import parse_json
+from dretrieve.text.json_files import UNIQUE, parse_json, read_json
 from dretrieve.text.qrels import qrels_of
 from dretrieve.text.queries import QuerySet
 from dretrieve.types import Qrels, Run
@@ -197,46 +197,43 @@ def read_predictions(path: Path) -> dict[str, str]:
     Raises:
         DataError: another form, a query twice, nothing at all.
     """
+    found: dict[str, str] = {}
+    for line, query_id, answer in _predictions(path):
+        if query_id in found:
+            raise DataError.at(path, line, f"query {quoted(query_id)} has two predictions; keep one")
+        if not isinstance(answer, str):
+            raise DataError.at(path, line, f"the prediction for {quoted(query_id)} is not a string")
+        found[query_id] = answer
+    return found
+
+
+def _predictions(path: Path) -> Iterator[tuple[int | None, str, object]]:
+    """Yield line, query id and answer of each prediction."""
     lines = [(number, line) for number, line in read_lines(path) if line.strip()]
     if not lines:
         raise DataError.at(path, None, "the file holds no predictions")
-    if lines[0][1].lstrip().startswith("{"):
-        return _json_predictions(path, lines)
-    found: dict[str, str] = {}
-    for number, line in lines:
-        query_id, tab, answer = line.partition("\t")
-        if not tab:
-            raise DataError.at(path, number, "expected a query id, a tab and an answer")
-        _add(found, query_id, answer, path, number)
-    return found
-
-
-def _json_predictions(path: Path, lines: Sequence[tuple[int, str]]) -> dict[str, str]:
-    found: dict[str, str] = {}
+    first = lines[0][1]
+    if not first.lstrip().startswith("{"):
+        for number, line in lines:
+            query_id, tab, answer = line.partition("\t")
+            if not tab:
+                raise DataError.at(path, number, "expected a query id, a tab and an answer")
+            yield number, query_id, answer
+        return
     try:
-        whole = json.loads("\n".join(line for _, line in lines))
-    except ValueError:
-        whole = None
-    if isinstance(whole, dict) and not any(key in whole for key in ID_KEYS):
-        for query_id, answer in whole.items():
-            _add(found, query_id, answer, path, None)
-        return found
+        record = json.loads(first)
+    except (ValueError, RecursionError):  # an object over several lines
+        record = None
+    if record is None or (len(lines) == 1 and not any(key in record for key in ID_KEYS)):
+        for query_id, answer in read_json(path, UNIQUE).items():
+            yield None, query_id, answer
+        return
     for number, line in lines:
         value = parse_json(line, path, number)
-        query_id = next((value[key] for key in ID_KEYS if isinstance(value, dict) and key in value), None)
-        answer = next(
-            (value[key] for key in PREDICTION_KEYS if isinstance(value, dict) and key in value), None
-        )
-        if query_id is None or answer is None:
-            keys = f"one of {', '.join(ID_KEYS)} and one of {', '.join(PREDICTION_KEYS)}"
-            raise DataError.at(path, number, f"a prediction needs {keys}")
-        _add(found, str(query_id), answer, path, number)
-    return found
-
-
-def _add(found: dict[str, str], query_id: str, answer: object, path: Path, line: int | None) -> None:
-    if query_id in found:
-        raise DataError.at(path, line, f"query {quoted(query_id)} has two predictions; keep one")
-    if not isinstance(answer, str):
-        raise DataError.at(path, line, f"the prediction for {quoted(query_id)} is not a string")
-    found[query_id] = answer
+        given = value if isinstance(value, dict) else {}
+        id_key = next((key for key in ID_KEYS if given.get(key) is not None), None)
+        answer_key = next((key for key in PREDICTION_KEYS if given.get(key) is not None), None)
+        if id_key is None or answer_key is None:
+            needed = f"one of {', '.join(ID_KEYS)} and one of {', '.join(PREDICTION_KEYS)}"
+            raise DataError.at(path, number, f"a prediction needs {needed}")
+        yield number, str(given[id_key]), given[answer_key]

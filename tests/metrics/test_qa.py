@@ -126,6 +126,7 @@ def test_forms_of_predictions(tmp_path, text):
         ("", "the file holds no predictions"),
         ("q1 Nile\n", "line 1: expected a query id, a tab and an answer"),
         ("q1\tNile\nq1\tRhine\n", "line 2: query 'q1' has two predictions; keep one"),
+        ('{"q1": "Nile", "q1": "Rhine"}', "the key 'q1' stands twice"),
         ('{"q1": 5}', "the prediction for 'q1' is not a string"),
         (
             '{"id": "q1"}\n',
