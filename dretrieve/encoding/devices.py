@@ -22,7 +22,7 @@ from dretrieve.store.card import Choice
 from dretrieve.types import Record, Side
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class ModelRequest:
     """What a process needs to load the model.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -11,24 +12,26 @@ from typing import Any
 
 from dretrieve.encoding.devices import ModelRequest, encode_over
 from dretrieve.encoding.estimate import estimate
-from dretrieve.encoding.numerics import numerics_key, resolve_devices, threads
+from dretrieve.encoding.numerics import numerics_key, resolve_devices, resolve_precision, threads
 from dretrieve.encoding.pieces import ChunkVectors
 from dretrieve.encoding.pipeline import Read, StopCheck, encode_chunks
-from dretrieve.errors import UsageError
+from dretrieve.errors import PreconditionError, UsageError
 from dretrieve.jobs.configs.encode import EncodeConfig
-from dretrieve.jobs.encode_plan import Source, agreed_precision, check_company, embedding_plan
+from dretrieve.models import packed
 from dretrieve.models.cards import read_card
 from dretrieve.models.loading import load_model
 from dretrieve.models.places import find_model
 from dretrieve.models.registry import check_choices
-from dretrieve.store.embeddings import STAGE, EmbeddingPlan
+from dretrieve.store.card import Choice
+from dretrieve.store.embeddings import ENGINE_ENTRY, STAGE, EmbeddingPlan
 from dretrieve.store.interrupt import interruptible
 from dretrieve.store.manifest import Manifest, read_manifest
 from dretrieve.store.shard_writer import ShardWriter
 from dretrieve.store.shards import Shard, array_tasks, parse_shard, shard_rows
-from dretrieve.store.stage import Planned, Standing, planned
+from dretrieve.store.stage import Planned, Standing, differences, planned, replaces_stale
 from dretrieve.store.state import recorded_state
 from dretrieve.text.collection import Collection
+from dretrieve.text.files import is_stream
 from dretrieve.tokens.tokenizer import SideTokenizer
 from dretrieve.types import Engine, Progress, Side, Silent, Texts
 
@@ -116,7 +119,7 @@ def run(config: EncodeConfig, progress: Progress | None = None) -> EncodeResult 
         VerificationError: files changed.
         Interrupted: a signal came; the same command continues.
     """
-    work = _resolved(config, progress or Silent())
+    work = _Work(config, progress or Silent())
     if config.dry_run:
         return _planned(work)
     writer = ShardWriter(config.output, work.shard, work.plan, force=config.force)
@@ -132,13 +135,13 @@ def run(config: EncodeConfig, progress: Progress | None = None) -> EncodeResult 
 
 def _planned(work: _Work) -> Planned:
     """Return what stands there, and what the rest would cost: a few texts are encoded for that."""
-    config, unit = work.config, UNITS[work.source.side]
+    config, unit = work.config, UNITS[work.side]
     file = config.output / f"{work.shard.stem}.manifest.json"
     found = planned(file, work.plan.manifest(work.shard), config.output, "")
     if found.state == "up to date" and not config.force:
         return found
-    model = load_model(config.model, work.devices[0], work.precision, config.settings)
-    cost = estimate(model, work.source.side, work.source.texts, work.shard, config.dtype)
+    model = load_model(config.model, work.devices[0], work.precision, work.settings)
+    cost = estimate(model, work.side, work.texts, work.shard, config.dtype)
     numerics = numerics_key(work.devices[0], model.engine)
     part = f", shard {work.shard.index}/{work.shard.count}" if work.shard.count > 1 else ""
     lines = [f"{len(work.shard):,} {unit}{part} -> {config.output}", *cost.lines(unit)]
@@ -147,27 +150,67 @@ def _planned(work: _Work) -> Planned:
     return replace(found, state=state, text=text, details={"estimate": cost.as_json(), "numerics": numerics})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Work:
     """A config with everything in it resolved and checked, before weights are loaded."""
 
-    config: EncodeConfig
-    progress: Progress
-    source: Source
-    devices: list[str]
-    precision: str
-    shard: Shard
-    plan: EmbeddingPlan
+    def __init__(self, config: EncodeConfig, progress: Progress) -> None:
+        spec = config.corpus if config.corpus is not None else config.queries
+        if spec is None or (config.corpus is not None and config.queries is not None):
+            raise UsageError("encode needs exactly one of --corpus DIR and --queries DIR:split")
+        self.config, self.progress = config, progress
+        self.side: Side = "passage" if config.corpus is not None else "query"
+        self.card, note = read_card(find_model(config.model))
+        if note:
+            progress.note(f"{config.model}: {note}")
+        choices = check_choices(self.card, config.settings)
+        self.settings: dict[str, Choice] = {name: choices[name] for name in config.settings}
+        self.texts: Texts
+        if self.side == "passage":
+            self.collection = Collection.open(spec, "corpus")
+            self.texts = self.collection.corpus(progress, hashed=config.shard is None, full=config.verify)
+        else:
+            self.collection = Collection.open(spec, "queries")
+            self.texts = self.collection.queries()
+        self.devices = resolve_devices(config.devices or config.device)
+        self.shard = shard_rows(len(self.texts), *(parse_shard(config.shard) if config.shard else (0, 1)))
+        if not config.shard and array_tasks():
+            progress.note("this is a task of a job array, but without --shard array/N it encodes everything")
+        others = _other_shards(config.output, self.shard)
+        self.precision = _agreed_precision(config, self.devices[0], next(others, None))
+        self.plan = self._plan()
+        _check_company(self)
 
-    @property
-    def texts(self) -> Texts:
-        return self.source.texts
+    def _plan(self) -> EmbeddingPlan:
+        """Return what the output will hold; paths in it are relative to it."""
+        card, side, folder = self.card, self.side, self.config.output
+        inputs = {
+            "collection": self.texts.sha256,
+            "passage_model": card.fingerprint("passage", self.settings),
+            **({"query_model": card.fingerprint("query", self.settings)} if side == "query" else {}),
+        }
+        path = self.collection.path
+        extra = {
+            "collection": None if is_stream(path) else os.path.relpath(path.resolve(), folder.resolve()),
+            "split": self.collection.split,
+            "model": self.config.model,
+            "inference": card.chosen(self.settings, side),
+            ENGINE_ENTRY: packed.ENGINE_VERSION,
+        }
+        return EmbeddingPlan(
+            side=side,
+            vectors=card.vectors,
+            dtype=self.config.dtype,
+            options={"precision": self.precision},
+            inputs=inputs,
+            salience=bool(card.side(side).settings.get("salience")),
+            extra=extra,
+        )
 
     def result(self, state: str, manifest: Manifest | None, **more: Any) -> EncodeResult:
         return EncodeResult(
             output=self.config.output,
             state=state,
-            side=self.source.side,
+            side=self.side,
             shard=self.shard,
             dim=self.plan.vectors.dim,
             counts=dict(manifest.counts) if manifest else {},
@@ -176,47 +219,79 @@ class _Work:
         )
 
 
-def _resolved(config: EncodeConfig, progress: Progress) -> _Work:
-    """Return the work, after the checks that need no weights."""
-    spec = config.corpus if config.corpus is not None else config.queries
-    if spec is None or (config.corpus is not None and config.queries is not None):
-        raise UsageError("encode needs exactly one of --corpus DIR and --queries DIR:split")
-    side: Side = "passage" if config.corpus is not None else "query"
-    card, note = read_card(find_model(config.model))
-    if note:
-        progress.note(f"{config.model}: {note}")
-    choices = check_choices(card, config.settings)
-    collection = Collection.open(spec, "queries") if side == "query" else Collection.open(spec, "corpus")
-    texts: Texts = (
-        collection.corpus(progress, hashed=config.shard is None, full=config.verify)
-        if side == "passage"
-        else collection.queries()
+def _other_shards(folder: Path, shard: Shard) -> Iterator[Path]:
+    """Yield the manifests of the folder's finished shards other than this one."""
+    for file in sorted(folder.glob("shard-*-of-*.manifest.json")):
+        if not file.name.startswith(f"{shard.stem}."):
+            yield file
+
+
+def _agreed_precision(config: EncodeConfig, device: str, other: Path | None) -> str:
+    """Return the precision; ``auto`` must come out as it did for the shards that stand there.
+
+    Raises:
+        PreconditionError: it comes out otherwise.
+    """
+    mine = resolve_precision(config.precision, device)
+    theirs = mine
+    if config.precision == "auto" and other is not None:
+        theirs = read_manifest(other).options.get("precision", mine)
+    if theirs == mine:
+        return mine
+    raise PreconditionError(
+        f"{config.output} holds shards of precision {theirs}, and auto means {mine} on this "
+        f"{device.upper()}; give --precision {theirs} to go on with theirs"
     )
-    settings = {name: choices[name] for name in config.settings}
-    source = Source(
-        model=config.model, card=card, side=side, texts=texts, collection=collection, settings=settings
+
+
+def _check_company(work: _Work) -> None:
+    """Refuse to add a shard to those of another model, collection, precision, cut or version of our engine.
+
+    In a recipe's own folder (`dretrieve.store.stage`) such shards are stale, and are removed. A shard that
+    stands finished was computed by the version that it records, unless ``--force`` computes it again.
+
+    Raises:
+        PreconditionError: says what differs.
+    """
+    folder, shard = work.config.output, work.shard
+    own = folder / f"{shard.stem}.manifest.json"
+    recorded = read_manifest(own).extra if own.exists() and not work.config.force else work.plan.extra or {}
+    for file in _other_shards(folder, shard):
+        problem = _unfit(read_manifest(file), work, recorded.get(ENGINE_ENTRY))
+        if problem and replaces_stale():
+            for path in [file, *folder.glob(f"{file.name.partition('.')[0]}.*")]:  # the manifest first
+                path.unlink(missing_ok=True)
+        elif problem:
+            raise PreconditionError(f"{folder} holds {problem}; choose another --output, or remove those")
+
+
+def _unfit(other: Manifest, work: _Work, engine: int | None) -> str:
+    """Return why that finished shard and this one cannot be of one folder; nothing when they can."""
+    cut, shard = other.options.get("shard", {}), work.shard
+    if (cut.get("count"), cut.get("total")) != (shard.count, shard.total):
+        return (
+            f"shards cut as N={cut.get('count')} of {cut.get('total'):,} rows, this one is "
+            f"N={shard.count} of {shard.total:,}"
+        )
+    theirs, mine = _without_shard(other), _without_shard(work.plan.manifest(shard))
+    if theirs.fingerprint != mine.fingerprint:
+        return f"shards of other options ({differences(theirs, mine)})"
+    version = other.extra.get(ENGINE_ENTRY)
+    if None in (version, engine) or version == engine:  # before it was recorded, versions are not told apart
+        return ""
+    return (
+        f"shards computed by version {version} of the engine, this one is by version {engine} with other bits"
     )
-    devices = resolve_devices(config.devices or config.device)
-    shard = shard_rows(len(texts), *(parse_shard(config.shard) if config.shard else (0, 1)))
-    if not config.shard and array_tasks():
-        progress.note("this is a task of a job array, but without --shard array/N it encodes everything")
-    precision = agreed_precision(config.output, shard, config.precision, devices[0])
-    plan = embedding_plan(source, config.output, precision, config.dtype)
-    check_company(config.output, shard, plan, force=config.force)
-    return _Work(
-        config=config,
-        progress=progress,
-        source=source,
-        devices=devices,
-        precision=precision,
-        shard=shard,
-        plan=plan,
-    )
+
+
+def _without_shard(manifest: Manifest) -> Manifest:
+    options = {name: value for name, value in manifest.options.items() if name != "shard"}
+    return Manifest(stage=manifest.stage, version=manifest.version, options=options, inputs=manifest.inputs)
 
 
 def _execute(work: _Work, writer: ShardWriter, stop: StopCheck) -> EncodeResult:
     """Encode the chunks that are not durable yet, and commit the shard."""
-    chunks, side, texts = work.shard.chunks(), work.source.side, work.texts
+    chunks, side, texts = work.shard.chunks(), work.side, work.texts
     done, left = chunks[: writer.done_chunks], chunks[writer.done_chunks :]
     counts = {"rows": len(work.shard), "tokens": 0, "truncated": 0, "empty": 0}
     vectors = _vectors(work, left, stop) if left else iter(())
@@ -241,18 +316,16 @@ def _execute(work: _Work, writer: ShardWriter, stop: StopCheck) -> EncodeResult:
 
 
 def _vectors(work: _Work, chunks: list[tuple[int, int]], stop: StopCheck) -> Iterator[ChunkVectors]:
-    config, side = work.config, work.source.side
+    config, side = work.config, work.side
 
     def reading(start: int, end: int) -> Read:
         return lambda: work.texts.records(start, end)
 
     reads = [reading(start, end) for start, end in chunks]
     if len(work.devices) > 1:
-        request = ModelRequest(
-            name=config.model, precision=work.precision, side=side, settings=work.source.settings
-        )
+        request = ModelRequest(config.model, work.precision, side, work.settings)
         return encode_over(request, work.devices, reads, stop, work.progress.advance)
-    model = load_model(config.model, work.devices[0], work.precision, work.source.settings)
+    model = load_model(config.model, work.devices[0], work.precision, work.settings)
     return encode_chunks(model, side, reads, stop, work.progress.advance)
 
 
@@ -266,7 +339,7 @@ def _count_again(work: _Work, chunks: list[tuple[int, int]], counts: dict[str, i
     """Count the tokens of chunks that an earlier call encoded, so that the manifest comes out the same."""
     if not chunks:
         return
-    card = work.source.card.side(work.source.side)
+    card = work.card.side(work.side)
     tokenizer = SideTokenizer.open(find_model(work.config.model) / card.folder, card)
     for rows in chunks:
         tokens = tokenizer.tokenize(work.texts.records(*rows))
@@ -274,7 +347,7 @@ def _count_again(work: _Work, chunks: list[tuple[int, int]], counts: dict[str, i
 
 
 def _note_counts(work: _Work, counts: Mapping[str, int]) -> None:
-    unit, limit = UNITS[work.source.side], work.source.card.side(work.source.side).max_tokens
+    unit, limit = UNITS[work.side], work.card.side(work.side).max_tokens
     if counts["truncated"]:
         share = f"{counts['truncated']:,} {unit} ({counts['truncated'] / counts['rows']:.1%})"
         work.progress.note(f"{share} had more than {limit} tokens and were cut")

@@ -101,8 +101,8 @@ class ModelCard:
         """Return the card of one side."""
         return self.query if side == "query" else self.passage
 
-    def chosen(self, overrides: Mapping[str, Choice]) -> dict[str, Choice]:
-        """Return the inference choices with ``overrides`` (``--set``) over the defaults.
+    def chosen(self, overrides: Mapping[str, Choice], side: Side | None = None) -> dict[str, Choice]:
+        """Return the inference choices, or a side's, with ``overrides`` (``--set``) over the defaults.
 
         Raises:
             UsageError: a name that the method does not have.
@@ -113,16 +113,17 @@ class ModelCard:
             raise UsageError(
                 f"--set {unknown[0]}: the method '{self.method}' has no such choice; it has {legal}"
             )
-        return {**self.inference, **overrides}
+        return {
+            name: value
+            for name, value in {**self.inference, **overrides}.items()
+            if side in (None, *self.inference_sides.get(name, ("query", "passage")))
+        }
 
     def fingerprint(self, side: Side, overrides: Mapping[str, Choice] | None = None) -> str:
         """Return the hash of exactly what that side's vectors depend on.
 
         The folder's name is not in it: a copied model is the same model.
         """
-        chosen = self.chosen(overrides or {})
-        both: tuple[Side, ...] = ("query", "passage")
-        mine = {name: value for name, value in chosen.items() if side in self.inference_sides.get(name, both)}
         described = {name: value for name, value in asdict(self.side(side)).items() if name != "folder"}
         if not described["parts"]:  # which the cards of earlier releases do not name
             del described["parts"]
@@ -130,7 +131,7 @@ class ModelCard:
             "method": self.method,
             "side": described,
             "vectors": asdict(self.vectors),
-            "inference": mine,
+            "inference": self.chosen(overrides or {}, side),
         }
         return sha256_bytes(canonical_json(content))
 
