@@ -21,7 +21,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPI
 from dretrieve.errors import DataError, PreconditionError
 from dretrieve.models.plain import ADAPTER, ADAPTER_WEIGHTS, ENCODER_ONLY, adapter_base, transformer_settings
 from dretrieve.models.plain import read_json as _json
-from dretrieve.models.weights import check_weights
+from dretrieve.models.weights import check_weights, counted, refuse_broken
 
 WEIGHTS = "model.safetensors"
 
@@ -154,12 +154,10 @@ def _adapted(place: Path) -> nn.Module:
     for names, what in ((lacking, "lacks"), (list(result.unexpected_keys), "has left over")):
         if names:
             raise DataError(
-                f"{place / ADAPTER_WEIGHTS} {what} {len(names):,} tensors for its base "
+                f"{place / ADAPTER_WEIGHTS} {what} {counted(names)} for its base "
                 f"{adapter_base(place)}, the first is {names[0]}; give the base that it was trained on"
             )
-    broken = [name for name, of in tensors.items() if not bool(of.isfinite().all())]
-    if broken:
-        raise DataError(f"{place / ADAPTER_WEIGHTS} holds NaN or infinity, first in {broken[0]}")
+    refuse_broken(tensors, place / ADAPTER_WEIGHTS)
     merged: nn.Module = model.merge_and_unload()
     return merged.eval()
 

@@ -29,7 +29,7 @@ from dretrieve.models.head import load_head
 from dretrieve.models.model_folder import save_encoder, save_modules
 from dretrieve.models.places import find_model
 from dretrieve.models.pooling import Pooling
-from dretrieve.models.weights import heeds_padding, takes
+from dretrieve.models.weights import heeds_padding, lay_in, takes
 from dretrieve.options import options
 from dretrieve.store.atomic import filling, make_folder
 from dretrieve.store.card import ModelCard, SideCard
@@ -275,7 +275,8 @@ class EncoderMethod(Method):
         """Take these parts.
 
         Raises:
-            PreconditionError: others than the method has.
+            PreconditionError: the model's structure is another.
+            DataError: other parts than the method has.
         """
         for side in SIDES:
             mine = self.structure(self.config, side)
@@ -285,19 +286,7 @@ class EncoderMethod(Method):
                     f"{folder} is a {self.name} model with {_in_words(theirs)}; {_in_words(mine)} was asked "
                     "for: give its options, or the plain encoder that it was trained from as --backbone"
                 )
-        own = self._parts()
-        odd = sorted(set(parts) ^ set(own)) or [
-            name for name, of in own.items() if of.shape != parts[name].shape
-        ]
-        if odd:
-            raise PreconditionError(
-                f"{folder} does not hold the parts of this {self.name} model ({len(own):,} tensors beside "
-                f"its backbone); the first missing, left over or of another shape is {odd[0]}; weights "
-                "and card are of different models, or other options were given than it was trained with"
-            )
-        with torch.no_grad():
-            for name, of in own.items():
-                of.copy_(parts[name])
+        lay_in(self._parts(), parts, folder, "give the options that it was trained with, or save it again")
 
     @property
     def dim(self) -> int:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dretrieve.errors import DataError, quoted
 from dretrieve.models.plain import read_json
+from dretrieve.models.weights import lay_in
 from dretrieve.store.atomic import explained, make_folder, write_json
 
 ACTIVATIONS = ("Identity", "Tanh", "ReLU", "GELU", "SiLU", "Sigmoid", "Softplus", "ELU", "Mish", "Hardtanh")
@@ -73,15 +74,12 @@ def load_head(place: Path, paths: Sequence[str], width: int) -> nn.Sequential:
         entering = part.norm.normalized_shape[0] if isinstance(part, LayerNorm) else part.linear.in_features
         if entering != width:
             raise DataError(f"{folder} takes vectors of {entering} numbers, but gets {width}")
+        file = folder / "model.safetensors"
         try:
-            part.load_state_dict(load_file(folder / "model.safetensors"))
-        except (RuntimeError, OSError, SafetensorError) as error:
-            reason = " ".join(str(error).split())[:300]
-            raise DataError(
-                f"{folder / 'model.safetensors'} does not fit its config.json: {reason}"
-            ) from error
-        if not all(bool(of.isfinite().all()) for of in part.parameters()):
-            raise DataError(f"{folder / 'model.safetensors'} holds NaN or infinity; take another checkpoint")
+            tensors = load_file(file)
+        except (OSError, SafetensorError) as error:
+            raise DataError(f"{file} cannot be read: {' '.join(str(error).split())[:300]}") from error
+        lay_in(part.state_dict(), tensors, file, "fetch it and its config.json again")
         width = part.linear.out_features if isinstance(part, Dense) else width
         parts.append(part)
     return parts.float()

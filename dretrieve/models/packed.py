@@ -27,7 +27,6 @@ from dretrieve.kernels.softmax import softmax_squares
 from dretrieve.models.base import TokenBatch
 from dretrieve.models.hooks import Hooks, KeysValues, Layout
 from dretrieve.models.packed_linear import PackedLinear, Workspace
-from dretrieve.models.packing import pack
 
 # Raised when a change here, in the kernels or in the cutting into batches gives the same texts other bits.
 # 3: norms by torch.
@@ -334,6 +333,23 @@ class PackedEncoder:
             found = torch.bmm(scores, value, out=query).view(some, heads, square, dim)[:, :, :length]
             context[rows].view(some, length, heads, dim).copy_(found.transpose(1, 2))
             first += some
+
+
+def pack(batch: TokenBatch) -> tuple[Tensor, Tensor, list[int], Tensor]:
+    """Return the real tokens of a batch, longest texts first.
+
+    Returns:
+        ids [N] int64; positions [N] from 0 within each text; the texts' lengths in packed order; the batch's
+        rows in that order [B].
+    """
+    mask = batch.mask.cpu().numpy()
+    lengths = mask.sum(axis=1)
+    order = np.argsort(-lengths, kind="stable")
+    sizes = lengths[order]
+    ids = batch.input_ids.cpu().numpy()[order][mask[order]]
+    starts = np.cumsum(sizes) - sizes
+    positions = np.arange(len(ids)) - np.repeat(starts, sizes)
+    return torch.from_numpy(ids), torch.from_numpy(positions), sizes.tolist(), torch.from_numpy(order)
 
 
 def _find_varlen_attn() -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -54,32 +54,89 @@ def check_weights(place: Path, model: Any, module: nn.Module, report: Mapping[st
     if shapes:
         name, there, ours = shapes[0]
         raise DataError(
-            f"the weights in {place} hold {_counted(shapes)} of another shape than config.json says, the "
+            f"the weights in {place} hold {counted(shapes)} of another shape than config.json says, the "
             f"first is {name}: {_shape(there)} in the file, {_shape(ours)} expected; fetch both again"
         )
     missing = _needed(model, module, sorted(map(str, report["missing_keys"])))
     if missing:
         raise DataError(
-            f"the weights in {place} lack {_counted(missing)} of the {model.config.model_type} encoder that "
+            f"the weights in {place} lack {counted(missing)} of the {model.config.model_type} encoder that "
             f"config.json describes, the first is {missing[0]}; fetch or save the model again"
         )
     left = sorted(name for name in map(str, report["unexpected_keys"]) if not COMPUTED.search(name))
     left = _unexplained(model, module, left)
     if left:
         raise DataError(
-            f"the weights in {place} hold {_counted(left)} for which the {model.config.model_type} encoder "
+            f"the weights in {place} hold {counted(left)} for which the {model.config.model_type} encoder "
             f"has no place, the first is {left[0]}; config.json describes another model than the file holds"
         )
-    broken = [name for name, of in model.named_parameters() if not _finite(of)]
-    if broken:
+    refuse_broken(dict(model.named_parameters()), f"the model in {place}")
+
+
+def lay_in(places: Mapping[str, Tensor], tensors: Mapping[str, Tensor], where: object, cure: str) -> None:
+    """Copy every tensor to its place: nothing missing, nothing left over.
+
+    Args:
+        places: by the names that the file has.
+        tensors: of the file.
+        where: the file.
+        cure: end of the sentences.
+
+    Raises:
+        DataError: missing, unexpected or wrongly shaped tensors, or numbers that are none (NaN, infinity);
+            names the first and how many.
+    """
+    refuse_lacking(places, tensors, where, cure)
+    left = [name for name in tensors if name not in places]
+    if left:
         raise DataError(
-            f"the weights in {place} hold NaN or infinity in {_counted(broken)}, the first is {broken[0]}; "
-            "the training went astray or the file is damaged: take another checkpoint"
+            f"{where} has {counted(left)} for which this method on this backbone has no place, the first is "
+            f"{left[0]}; {cure}"
+        )
+    other = [name for name, of in places.items() if of.shape != tensors[name].shape]
+    if other:
+        there, ours = (_shape(of[other[0]].shape) for of in (tensors, places))
+        raise DataError(
+            f"{where} has {counted(other)} of another shape than this method on this backbone, the first is "
+            f"{other[0]}: {there} in the file, {ours} there; {cure}"
+        )
+    with torch.no_grad():
+        for name, of in places.items():
+            of.copy_(tensors[name])
+    refuse_broken(places, where)
+
+
+def refuse_lacking(wanted: Iterable[str], tensors: Container[str], where: object, cure: str) -> None:
+    """Refuse a file that lacks one of these.
+
+    Raises:
+        DataError: names the first and their number.
+    """
+    missing = [name for name in wanted if name not in tensors]
+    if missing:
+        raise DataError(
+            f"{where} lacks {counted(missing)} that this method on this backbone has, the first is "
+            f"{missing[0]}; {cure}"
         )
 
 
-def _counted(names: Sequence[object]) -> str:
-    return "1 tensor" if len(names) == 1 else f"{len(names):,} tensors"
+def refuse_broken(tensors: Mapping[str, Tensor], where: object) -> None:
+    """Refuse numbers that are none.
+
+    Raises:
+        DataError: names the first tensor with NaN or infinity, and how many there are.
+    """
+    broken = [name for name, of in tensors.items() if not _finite(of)]
+    if broken:
+        raise DataError(
+            f"{where} holds NaN or infinity in {counted(broken)}, the first is {broken[0]}; the training "
+            "went astray or the file is damaged: take another checkpoint"
+        )
+
+
+def counted(names: Sequence[object], unit: str = "tensor") -> str:
+    """Return how many there are in words: ``1 tensor``, ``3 tensors``."""
+    return f"1 {unit}" if len(names) == 1 else f"{len(names):,} {unit}s"
 
 
 def _shape(shape: Sequence[int]) -> str:

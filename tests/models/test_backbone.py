@@ -205,7 +205,7 @@ def test_adapters_are_merged_into_the_base_that_they_name(family):
     tensors = load_file(folder / "adapter_model.safetensors")
     tensors.popitem()
     save_file(tensors, folder / "adapter_model.safetensors")
-    with pytest.raises(DataError, match="lacks 1 tensors for its base"):
+    with pytest.raises(DataError, match="lacks 1 tensor for its base"):
         load_module(folder)
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoModel, BertConfig, BertModel, DistilBertConfig, DistilBertModel
 
-from dretrieve.errors import PreconditionError, UsageError
+from dretrieve.errors import DataError, PreconditionError, UsageError
 from dretrieve.models.base import TokenBatch
 from dretrieve.models.config import ONE_PHASE
 from dretrieve.models.dpr import Dpr
@@ -349,7 +349,7 @@ def test_weights_that_lack_an_expert(deep_model, tmp_path):
     file = tmp_path / "m" / "method.safetensors"
     tensors = load_file(file)
     save_file({name: of for name, of in tensors.items() if "experts.1" not in name}, file)
-    with pytest.raises(PreconditionError, match=r"does not hold the parts of this taser model.*experts.1"):
+    with pytest.raises(DataError, match=r"m lacks 6 tensors that this method .*experts.1"):
         Taser.load(tmp_path / "m", card)
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from dretrieve.errors import DataError
 from dretrieve.models.cards import read_card
 from dretrieve.models.foreign.checkpoint import ForeignCheckpoint
 from dretrieve.models.places import find_model
+from dretrieve.models.weights import lay_in, refuse_lacking
+
+CURE = "give the backbone that it was trained from, or another --from"
 
 
 def fill(
@@ -31,33 +33,8 @@ def fill(
     """
     places = module.state_dict()
     assert set(names) == set(places), "the form names every tensor of the method"
-    refuse_missing(checkpoint, names.values())
-    theirs = checkpoint.tensors
-    known = {*names.values(), *unused}
-    unexpected = [name for name in theirs if name not in known]
-    if unexpected:
-        raise DataError(
-            f"{checkpoint.path} has {counted(unexpected)} for which this method on this backbone has no "
-            f"place, the first is {unexpected[0]}; give the backbone that it was trained from, or another "
-            "--from"
-        )
-    other = [ours for ours, name in names.items() if places[ours].shape != theirs[name].shape]
-    if other:
-        first = names[other[0]]
-        raise DataError(
-            f"{checkpoint.path} has {counted(other)} of another shape than the backbone, the first is "
-            f"{first}: {_shape(theirs[first])} in the checkpoint, {_shape(places[other[0]])} there; "
-            "give the backbone that it was trained from"
-        )
-    with torch.no_grad():
-        for ours, name in names.items():
-            places[ours].copy_(theirs[name])
-    broken = [name for ours, name in names.items() if not bool(places[ours].isfinite().all())]
-    if broken:
-        raise DataError(
-            f"{checkpoint.path} holds NaN or infinity in {counted(broken)}, the first is {broken[0]}; its "
-            "training went astray or the file is damaged: take another checkpoint"
-        )
+    tensors = {name: of for name, of in checkpoint.tensors.items() if name not in unused}
+    lay_in({theirs: places[ours] for ours, theirs in names.items()}, tensors, checkpoint.path, CURE)
 
 
 def refuse_missing(checkpoint: ForeignCheckpoint, names: Iterable[str]) -> None:
@@ -66,12 +43,7 @@ def refuse_missing(checkpoint: ForeignCheckpoint, names: Iterable[str]) -> None:
     Raises:
         DataError: names the first and their number.
     """
-    missing = [name for name in names if name not in checkpoint.tensors]
-    if missing:
-        raise DataError(
-            f"{checkpoint.path} lacks {counted(missing)} that this method on this backbone has, "
-            f"the first is {missing[0]}; give the backbone that it was trained from, or another --from"
-        )
+    refuse_lacking(names, checkpoint.tensors, checkpoint.path, CURE)
 
 
 def check_sizes(checkpoint: ForeignCheckpoint, prefix: str, backbone: str) -> None:
@@ -111,12 +83,3 @@ def depth(checkpoint: ForeignCheckpoint, prefix: str) -> int:
 
 def _sizes(sizes: Sequence[int | None]) -> str:
     return "{} words, {} positions, {} dimensions, {} layers".format(*sizes)
-
-
-def counted(names: Sequence[str], unit: str = "tensor") -> str:
-    """Return how many there are in words: ``1 tensor``, ``3 tensors``."""
-    return f"1 {unit}" if len(names) == 1 else f"{len(names):,} {unit}s"
-
-
-def _shape(tensor: Tensor) -> str:
-    return " x ".join(map(str, tensor.shape)) or "a number"

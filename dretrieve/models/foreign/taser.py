@@ -18,9 +18,10 @@ import torch
 from dretrieve.errors import DataError
 from dretrieve.models.foreign.checkpoint import ForeignCheckpoint
 from dretrieve.models.foreign.dpr import CONTEXT, QUESTION, UNUSED, ask_as_dpr, side_options
-from dretrieve.models.foreign.layout import counted, depth, fill, refuse_missing
+from dretrieve.models.foreign.layout import depth, fill, refuse_missing
 from dretrieve.models.taser import Taser
 from dretrieve.models.taser_config import DETERMINISTIC_EXPERTS, TaserConfig
+from dretrieve.models.weights import counted
 
 INNER = "encoder."
 OURS = "encoder.backbone."

@@ -66,7 +66,7 @@ def test_weights_that_are_no_numbers_are_refused_by_name(tiny_model, dpr_tensors
     for name in names:
         dpr_tensors[name] = dpr_tensors[name].double()  # 1e300 is a number only there
         dpr_tensors[name].view(-1)[3] = value
-    message = f"holds NaN or infinity in 2 tensors, the first is {names[0]}; its training went astray or the"
+    message = f"holds NaN or infinity in 2 tensors, the first is {names[0]}; the training went astray or the"
     with pytest.raises(DataError, match=message) as found:
         convert(ForeignCheckpoint(tmp_path, dpr_tensors, PARAMS), str(tiny_model))
     assert found.value.exit_code == 4
@@ -97,7 +97,7 @@ def changed(tensors, *, drop="", add="", shape=""):
         ),
         (
             {"shape": "intermediate.dense.weight"},
-            r"has 4 tensors of another shape .*intermediate\.dense\.weight: 3 x 5 in the checkpoint, 64 x 32",
+            r"has 4 tensors of another shape .*intermediate\.dense\.weight: 3 x 5 in the file, 64 x 32",
         ),
         ({"add": "question_model.encode_proj.weight"}, r"a projection \(encode_proj\), which has no counter"),
         (

@@ -8,7 +8,7 @@ import torch
 
 from dretrieve.models.base import TokenBatch
 from dretrieve.models.hooks import Layout
-from dretrieve.models.packing import pack
+from dretrieve.models.packed import pack
 
 
 def batch_of(lengths, side="right", width=None):
