@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
@@ -83,7 +83,7 @@ def run(config: MineNegativesConfig, progress: Progress | None = None) -> MineNe
         with stage.write() as file:
             counts = join_parts(file, parts)
     else:
-        counts = _mine(config, stage, (collection, queries, positives), progress)
+        counts = _mine(config, stage, collection, positives, progress)
     if config.shard is None and counts["negatives"] == 0:
         stage.output.unlink(missing_ok=True)
         with recorded_state(stage.manifest_file, STAGE, stage.fingerprint):
@@ -122,11 +122,12 @@ def _described(collection: Collection, output: Path) -> dict[str, Any]:
 def _mine(
     config: MineNegativesConfig,
     stage: Stage,
-    sources: tuple[Collection, QuerySet, dict[str, list[str]]],
+    collection: Collection,
+    positives: Mapping[str, Sequence[str]],
     progress: Progress,
 ) -> Counter[str]:
     """Write the examples of the shard's queries; return the counts."""
-    collection, queries, positives = sources
+    queries = collection.queries()
     shard = shard_rows(len(queries), *(config.shard or (0, 1)))
     miner = Miner(config.mining, _passages(collection, config.run), _answers(config, queries))
     found = read_run(config.run, config.run_format)

@@ -84,9 +84,10 @@ class Prepared:
 
     @property
     def tokens(self) -> int:
-        """Padded tokens of this process."""
+        """Padded tokens of this process; a text whose vector is given counts as one."""
         groups = ((group.queries, group.passages) for group in self.groups)
-        return sum(of.input_ids.numel() for of in chain(*self.pieces, *groups) if of is not None)
+        texts = chain(*self.pieces, *groups)
+        return sum(of.input_ids.numel() or len(of) for of in texts if of is not None)
 
 
 def cut_of(method: Method) -> Cut:

@@ -48,6 +48,12 @@ def test_the_block_learns_what_it_learns_from_texts(cli_here, place, tiny_collec
     assert moved > 0.01
 
 
+def test_a_training_on_vectors_alone_is_planned(cli_here, place, tiny_collection):
+    data = f"path={tiny_collection},split=train,query_vectors={place / 'q'},passage_vectors={place / 'p'}"
+    found = json.loads(train(cli_here, place, data, "planned", "--dry-run", "--json").out)["estimate"]
+    assert (found["steps"], found["tokens"]) == (5, 12)
+
+
 def test_vectors_that_are_not_the_encoders_are_refused(cli_here, place, tiny_collection, tiny_model):
     data = f"path={tiny_collection},split=train"
     given = f"{data},passage_vectors={place / 'p'}"
