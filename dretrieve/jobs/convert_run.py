@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, Any
+from collections.abc import Callable
+from typing import IO
 
 from dretrieve.jobs.configs.convert_run import NEEDS_PASSAGES, NEEDS_QUERIES, ConvertRunConfig
 from dretrieve.jobs.inputs import open_corpus, questions_fingerprint, run_fingerprint
@@ -14,7 +12,7 @@ from dretrieve.metrics.answers import Answers
 from dretrieve.runs.json_forms import write_json_run
 from dretrieve.runs.read import read_run
 from dretrieve.runs.write import WRITTEN_FORMS, compressed, write_run
-from dretrieve.store.stage import Planned, Stage
+from dretrieve.store.stage import Made, Planned, Stage
 from dretrieve.store.text_store import TextStore
 from dretrieve.text.collection import Collection
 from dretrieve.text.queries import QuerySet
@@ -23,26 +21,7 @@ from dretrieve.types import Progress, Record, Run, Silent
 STAGE, VERSION = "convert-run", 1
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ConvertRunResult:
-    """What stands in the output now."""
-
-    output: Path
-    state: str
-    form: str
-    counts: Mapping[str, int]
-
-    def as_json(self) -> dict[str, Any]:
-        """Return everything as plain data."""
-        return {"output": str(self.output), "state": self.state, "form": self.form, **self.counts}
-
-    def render(self) -> str:
-        """Return a line for people."""
-        counts = ", ".join(f"{count:,} {name}" for name, count in self.counts.items())
-        return f"{self.output}: {self.state}; {self.form}, {counts}"
-
-
-def run(config: ConvertRunConfig, progress: Progress | None = None) -> ConvertRunResult | Planned:
+def run(config: ConvertRunConfig, progress: Progress | None = None) -> Made | Planned:
     """Read the run, write it in the other form; an output of the same options and run is up to date.
 
     Raises:
@@ -60,8 +39,10 @@ def run(config: ConvertRunConfig, progress: Progress | None = None) -> ConvertRu
             inputs["corpus"] = corpus.sha256
     options = {"form": config.output_format, "run_format": config.run_format}
     stage = Stage(config.output, "file", STAGE, VERSION, options, inputs, config.force)
+    told = config.output_format, {"form": config.output_format}
     if stage.up_to_date(look=config.dry_run):
-        return stage.planned("") if config.dry_run else _result(config, "up to date", stage.existing().counts)
+        counts = stage.existing().counts
+        return stage.planned("") if config.dry_run else Made(config.output, "up to date", counts, *told)
     found = read_run(config.run, config.run_format)
     counts = {"queries": len(found), "hits": len(found.scores)}
     if found.by_rank and config.output_format != "msmarco":
@@ -74,11 +55,7 @@ def run(config: ConvertRunConfig, progress: Progress | None = None) -> ConvertRu
     with stage.write() as file:
         _write(file, found, config, queries, corpus)
     stage.commit(counts=counts)
-    return _result(config, "converted", counts)
-
-
-def _result(config: ConvertRunConfig, state: str, counts: Mapping[str, int]) -> ConvertRunResult:
-    return ConvertRunResult(output=config.output, state=state, form=config.output_format, counts=dict(counts))
+    return Made(config.output, "converted", counts, *told)
 
 
 def _write(

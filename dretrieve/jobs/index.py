@@ -2,41 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
 from dretrieve.errors import UsageError
 from dretrieve.index.registry import build_index, kind_named, plan_index
 from dretrieve.jobs.configs.index import IndexConfig
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.interrupt import Signals, interruptible
 from dretrieve.store.manifest import Manifest, manifest_path
-from dretrieve.store.stage import Planned
+from dretrieve.store.stage import Made, Planned
 from dretrieve.types import Progress, Silent
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class IndexResult:
-    """What stands in the output now."""
-
-    output: Path
-    type: str
-    state: str
-    counts: Mapping[str, int]
-
-    def as_json(self) -> dict[str, Any]:
-        """Return everything as plain data."""
-        return {"output": str(self.output), "type": self.type, "state": self.state, **self.counts}
-
-    def render(self) -> str:
-        """Return a line for people."""
-        counts = ", ".join(f"{count:,} {name}" for name, count in sorted(self.counts.items()))
-        return f"{self.output}: {self.type} index {self.state}; {counts}"
-
-
-def run(config: IndexConfig, progress: Progress | None = None) -> IndexResult | Planned:
+def run(config: IndexConfig, progress: Progress | None = None) -> Made | Planned:
     """Build the index, or say that it stands already.
 
     Raises:
@@ -55,7 +31,7 @@ def run(config: IndexConfig, progress: Progress | None = None) -> IndexResult | 
     if isinstance(made, Planned):
         return made
     state = "up to date" if before else "written"
-    return IndexResult(output=config.output, type=config.type, state=state, counts=dict(made.counts))
+    return Made(config.output, state, made.counts, f"{config.type} index", {"type": config.type})
 
 
 def _check_source(config: IndexConfig, source: str) -> None:

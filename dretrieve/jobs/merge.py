@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from dretrieve.errors import UsageError, VerificationError
 from dretrieve.jobs.configs.merge import MergeConfig
@@ -17,30 +14,11 @@ from dretrieve.runs.write import compression, write_run
 from dretrieve.store.interrupt import interruptible
 from dretrieve.store.manifest import Manifest
 from dretrieve.store.shards import Shard, check_tiling
-from dretrieve.store.stage import Planned, Stage, differences, open_artefact
+from dretrieve.store.stage import Made, Planned, Stage, differences, open_artefact
 from dretrieve.types import Progress, Run, Silent
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MergeResult:
-    """What stands in the output now."""
-
-    output: Path
-    state: str
-    counts: Mapping[str, int]
-    parts: int
-
-    def as_json(self) -> dict[str, Any]:
-        """Return everything as plain data."""
-        return {"output": str(self.output), "state": self.state, "parts": self.parts, **self.counts}
-
-    def render(self) -> str:
-        """Return a line for people."""
-        counts = ", ".join(f"{count:,} {name}" for name, count in sorted(self.counts.items()))
-        return f"{self.output}: {self.state}; {self.parts} partial runs, {counts}"
-
-
-def run(config: MergeConfig, progress: Progress | None = None) -> MergeResult | Planned:
+def run(config: MergeConfig, progress: Progress | None = None) -> Made | Planned:
     """Join the partial runs, or say that the output stands already.
 
     Raises:
@@ -63,12 +41,11 @@ def run(config: MergeConfig, progress: Progress | None = None) -> MergeResult | 
         force=config.force,
     )
     counts = {name: count for name, count in first.counts.items() if name != "hits"}
+    told = f"{len(parts)} partial runs", {"parts": len(parts)}
     if config.dry_run:
         return stage.planned(f"would join {len(parts)} partial runs, which fit", counts)
     if stage.up_to_date():
-        return MergeResult(
-            output=config.output, state="up to date", counts=dict(stage.existing().counts), parts=len(parts)
-        )
+        return Made(config.output, "up to date", stage.existing().counts, *told)
     with interruptible() as signals:
         progress.start("merge", len(parts), "partial runs")
 
@@ -84,7 +61,7 @@ def run(config: MergeConfig, progress: Progress | None = None) -> MergeResult | 
             counts["hits"] = write_run(file, merged, name=config.output.name)
         stage.commit(counts=counts, extra=first.extra, details={"parts": [str(path) for path, _ in parts]})
         progress.finish()
-    return MergeResult(output=config.output, state="written", counts=counts, parts=len(parts))
+    return Made(config.output, "written", counts, *told)
 
 
 def _opened(config: MergeConfig) -> list[tuple[Path, Manifest]]:

@@ -150,6 +150,34 @@ class Planned:
         return f"{self.state}{changed}: {self.text}"
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a command that made something answers.
+
+    Attributes:
+        output: the file or folder.
+        state: ``up to date``, or what was done.
+        counts: whole numbers by name.
+        told: what else a line for people says.
+        details: further entries for ``--json``.
+    """
+
+    output: Path
+    state: str
+    counts: Mapping[str, int]
+    told: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return everything as plain data."""
+        return {"output": str(self.output), "state": self.state, **self.details, **self.counts}
+
+    def render(self) -> str:
+        """Return a line for people."""
+        counts = [f"{count:,} {name.replace('_', ' ')}" for name, count in sorted(self.counts.items())]
+        return f"{self.output}: {self.state}; {', '.join([self.told] * bool(self.told) + counts)}"
+
+
 def planned(
     file: Path, wanted: Manifest, output: Path, text: str, details: Mapping[str, Any] | None = None
 ) -> Planned:

@@ -24,7 +24,7 @@ def test_flat(embeddings: Path, tmp_path: Path) -> None:
     first = run(config)
     assert (first.state, first.counts) == ("written", {"rows": 50, "dim": 6})
     assert run(config).state == "up to date"
-    assert "flat index up to date" in run(config).render()
+    assert "up to date; flat index" in run(config).render()
     assert first.as_json()["rows"] == 50
 
 

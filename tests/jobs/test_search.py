@@ -24,6 +24,7 @@ from dretrieve.runs.read import read_run
 from dretrieve.scoring.dot import dot_matrix
 from dretrieve.store.interrupt import Signals
 from dretrieve.store.manifest import manifest_path, read_manifest
+from dretrieve.store.stage import Made
 
 ROWS, QUERIES, DIM, HITS = 5000, 15, 12, 40
 
@@ -243,7 +244,7 @@ def partials(work: Path, count: int, **changes) -> list[Path]:
     return paths
 
 
-def merged(work: Path, parts: list[Path]) -> merge.MergeResult:
+def merged(work: Path, parts: list[Path]) -> Made:
     return merge.run(merge.MergeConfig(partials=parts, output=work / "merged.trec"))
 
 
