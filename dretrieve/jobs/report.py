@@ -3,65 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
 from dretrieve.errors import PreconditionError, UsageError
 from dretrieve.jobs.configs.report import RecipeOptions, ReportConfig
-from dretrieve.jobs.report_recipe import recipe_report
+from dretrieve.jobs.report_recipe import ReportResult, recipe_report
 from dretrieve.reports.compared_page import compared_page
 from dretrieve.reports.comparison import Comparison, System, compare_systems
 from dretrieve.reports.expected_file import FILE
-from dretrieve.reports.html import Page
 from dretrieve.reports.metrics_file import one_run, read_metrics, split_name
-from dretrieve.reports.pages import check_form, form_of, shown, write_page
+from dretrieve.reports.pages import check_form, form_of, write_page
 from dretrieve.reports.plan import Ask
 from dretrieve.store.manifest import read_manifest
-from dretrieve.store.stage import open_artefact
+from dretrieve.store.stage import Planned, open_artefact
 from dretrieve.types import Progress, Silent
 
 SUFFIX = ".manifest.json"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ReportResult:
-    """The page, the same as data, and what was written.
-
-    Attributes:
-        page: in sections.
-        data: for ``--json``.
-        written: files.
-        failed: whether a cell failed its check: the command then ends with exit code 5.
-        form: how the page is printed.
-        plan: instead of everything else, for a dry run.
-    """
-
-    page: Page
-    data: dict[str, Any]
-    written: Sequence[Path] = ()
-    failed: bool = False
-    form: str = "terminal"
-    plan: str = ""
-
-    @property
-    def exit_code(self) -> int:
-        """5 when a cell failed its check."""
-        return 5 if self.failed else 0
-
-    def as_json(self) -> dict[str, Any]:
-        """Return everything as plain data."""
-        if self.plan:
-            return {"plan": self.plan}
-        return {**self.data, "written": [str(path) for path in self.written]}
-
-    def render(self) -> Any:
-        """Return the page in its form."""
-        return self.plan or shown(self.page, self.form)
-
-
-def run(config: ReportConfig, progress: Progress | None = None, ask: Ask | None = None) -> ReportResult:
+def run(
+    config: ReportConfig, progress: Progress | None = None, ask: Ask | None = None
+) -> ReportResult | Planned:
     """Gather, judge, print, write; ``ask`` asks a command of a recipe whether what it makes is up to date.
 
     Raises:
@@ -75,18 +40,12 @@ def run(config: ReportConfig, progress: Progress | None = None, ask: Ask | None 
     if config.output is not None and config.output.suffix and not config.output.is_dir():
         form_of(config.output)
     result = _recipe(config, ask) if _is_recipe(config) else _comparison(config)
-    if config.dry_run or config.output is None:
+    if isinstance(result, Planned):
         return result
-    written = write_page(result.page, config.output, force=config.force)
+    written = write_page(result.page, config.output, force=config.force) if config.output is not None else ()
     for path in written:
         progress.note(f"wrote {path}")
-    return ReportResult(
-        page=result.page,
-        data=result.data,
-        written=[*result.written, *written],
-        failed=result.failed,
-        form=result.form,
-    )
+    return replace(result, written=[*result.written, *written], form=config.form)
 
 
 def _is_recipe(config: ReportConfig) -> bool:
@@ -104,30 +63,21 @@ def _is_recipe(config: ReportConfig) -> bool:
     return found
 
 
-def _recipe(config: ReportConfig, ask: Ask | None) -> ReportResult:
+def _recipe(config: ReportConfig, ask: Ask | None) -> ReportResult | Planned:
     assert config.target is not None
     assert ask is not None
     file = config.target if config.target.name == FILE else config.target / FILE
-    found = recipe_report(file, config.recipe, ask, full=config.verify, dry_run=config.dry_run)
-    return ReportResult(
-        page=found.page,
-        data=found.data,
-        written=found.written,
-        failed=found.failed,
-        form=config.form,
-        plan=found.plan if config.dry_run else "",
-    )
+    return recipe_report(file, config.recipe, ask, full=config.verify, dry_run=config.dry_run)
 
 
-def _comparison(config: ReportConfig) -> ReportResult:
+def _comparison(config: ReportConfig) -> ReportResult | Planned:
     systems = _named(config.rows) if config.rows else _found(config.target)
     if config.dry_run:
-        plan = f"would compare {', '.join(system.title for system in systems)}"
-        return ReportResult(page=Page(title=""), data={}, plan=plan)
+        return Planned(text=f"would compare {', '.join(system.title for system in systems)}")
     comparison = compare_systems(systems)
     title = config.title or (config.target.resolve().name if config.target else "Comparison")
     page = compared_page(comparison, title)
-    return ReportResult(page=page, data=_data(comparison), form=config.form)
+    return ReportResult(page=page, data=_data(comparison))
 
 
 def _named(rows: Sequence[str]) -> list[System]:

@@ -16,28 +16,51 @@ from dretrieve.reports.claims_table import outcome_text
 from dretrieve.reports.expected import Expected, Profile
 from dretrieve.reports.expected_file import read_expected
 from dretrieve.reports.html import Page
+from dretrieve.reports.pages import shown
 from dretrieve.reports.plan import Ask, Plan, recorded_plan
 from dretrieve.reports.readings import Place
 from dretrieve.reports.readme import picture, readme_block, write_block
 from dretrieve.reports.recipe_page import recipe_page
 from dretrieve.reports.recorded import with_measured, write_recorded
 from dretrieve.reports.verdicts import Judged, judge_all, recorded_all, tally
+from dretrieve.store.stage import Planned
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RecipeReport:
-    """A recipe's page, the same as data, files written, whether a cell failed."""
+class ReportResult:
+    """The page, the same as data, and what was written.
+
+    Attributes:
+        page: in sections.
+        data: for ``--json``.
+        written: files.
+        failed: whether a cell failed its check: the command then ends with exit code 5.
+        form: how the page is printed.
+    """
 
     page: Page
     data: dict[str, Any]
-    written: Sequence[Path]
-    failed: bool
-    plan: str = ""
+    written: Sequence[Path] = ()
+    failed: bool = False
+    form: str = "terminal"
+
+    @property
+    def exit_code(self) -> int:
+        """5 when a cell failed its check."""
+        return 5 if self.failed else 0
+
+    def as_json(self) -> dict[str, Any]:
+        """Return everything as plain data."""
+        return {**self.data, "written": [str(path) for path in self.written]}
+
+    def render(self) -> Any:
+        """Return the page in its form."""
+        return shown(self.page, self.form)
 
 
 def recipe_report(
     file: Path, options: RecipeOptions, ask: Ask, *, full: bool = False, dry_run: bool = False
-) -> RecipeReport:
+) -> ReportResult | Planned:
     """Judge everything that expected.yaml speaks of.
 
     Args:
@@ -60,15 +83,15 @@ def recipe_report(
         raise PreconditionError(f"{work} does not exist; run the recipe first, or correct --work")
     if dry_run:
         cells = sum(len(row.cells) for table in expected.tables.values() for row in table.rows.values())
-        plan = f"would look for {cells} cells of {file} (profile {profile.name}) in {work}"
-        return RecipeReport(page=Page(title=expected.title), data={}, written=[], failed=False, plan=plan)
+        where = f"{cells} cells of {file} (profile {profile.name}) in {work}"
+        return Planned(text=f"would look for {where}")
     commands = Plan(work=work)
     if work.is_dir():
         commands = recorded_plan(file.parent, profile.name, work, ask, full=full)
     judged = judge_all(expected, Place(work=work, profile=profile, behind=commands.behind))
     findings = find_all(expected, judged, profile.name)
     written = _write(file, options, expected, profile, (judged, findings))
-    return RecipeReport(
+    return ReportResult(
         page=recipe_page(expected, profile, judged, findings),
         data=_data(expected, profile, judged, findings),
         written=written,

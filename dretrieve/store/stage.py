@@ -143,7 +143,9 @@ class Planned:
         }
 
     def render(self) -> str:
-        """Return the state, and what would be done."""
+        """Return the state, and what would be done; of what is no stage that alone."""
+        if not self.stage:
+            return self.text
         if self.state == "up to date":
             return f"up to date: {', '.join(map(str, self.outputs))}"
         changed = f" ({', '.join(self.changed)})" if self.changed else ""
