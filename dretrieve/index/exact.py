@@ -201,7 +201,7 @@ class _Search:
 
     def _add(self, block: Block, queries: slice, found: Found) -> None:
         asked = self.queries.part(queries)
-        self.kept.part(queries).add(self.ranks, (block.first, block.vectors), asked, found)
+        self.kept.part(queries).add(self.ranks, block.first, block.vectors, asked, found)
 
     def _spread(self, work: Callable[[int, int], Any], total: int, step: int) -> list[Any]:
         starts = range(0, total, max(1, step))

@@ -19,6 +19,7 @@ from dretrieve.kernels import codes as packed
 from dretrieve.kernels import simd
 from dretrieve.kernels.dot import SMALLEST, rounding_margin
 from dretrieve.kernels.scan import scan
+from dretrieve.types import offsets_of
 
 Spread = Callable[[Callable[[int, int], Any], int, int], list[Any]]
 """``spread(work, total, step)`` calls ``work(start, stop)`` over ``range(total)`` on the search's threads."""
@@ -74,7 +75,7 @@ class ByteProposer:
     def find(self, block: Any, queries: slice, floors: NDArray[np.float64], k: int) -> Found:
         """Return the rows whose byte score comes within the margin of the floor."""
         capacity = max(8 * k, 1024)
-        return scan(block, self._queries.part(queries), floors, k, capacity)
+        return Found(*scan(block, self._queries.part(queries), floors, k, capacity))
 
     def part(self, block: Any, start: int, stop: int) -> Any:
         """Return some panels."""
@@ -92,9 +93,7 @@ def within_margin(
     # one step down, since the comparison is made in float32
     bars = np.nextafter((lowest - margins).astype(np.float32), np.float32(-np.inf))
     found = ~(scores < bars[:, None])  # so that no NaN of an overflow is lost
-    offsets = np.zeros(len(scores) + 1, dtype=np.int64)
-    np.cumsum(np.count_nonzero(found, axis=1), out=offsets[1:])
-    return offsets, np.nonzero(found)[1].astype(np.int32)
+    return Found(offsets_of(np.count_nonzero(found, axis=1)), np.nonzero(found)[1].astype(np.int32))
 
 
 class EveryRow:
@@ -107,7 +106,7 @@ class EveryRow:
     def find(self, block: Any, queries: slice, floors: NDArray[np.float64], k: int) -> Found:
         """Return all rows for each query."""
         offsets = np.arange(len(floors) + 1, dtype=np.int64) * len(block)
-        return offsets, np.tile(np.arange(len(block), dtype=np.int32), len(floors))
+        return Found(offsets, np.tile(np.arange(len(block), dtype=np.int32), len(floors)))
 
     def part(self, block: Any, start: int, stop: int) -> Any:
         """Return as many rows."""
@@ -175,8 +174,7 @@ class TorchProposer:
         bars = torch.nextafter((lowest - margins).float(), torch.full_like(lowest, -torch.inf).float())
         owners, rows = torch.nonzero(scores >= bars[:, None], as_tuple=True)
         counts = torch.bincount(owners, minlength=len(exact)).cpu().numpy()
-        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
-        return offsets, rows.int().cpu().numpy()
+        return Found(offsets_of(counts), rows.int().cpu().numpy())
 
     def part(self, block: Any, start: int, stop: int) -> Any:
         """Return some rows."""

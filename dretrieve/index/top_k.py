@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dretrieve import order
 from dretrieve.errors import DataError
-from dretrieve.kernels.dot import rounding_margin
+from dretrieve.kernels.dot import frozen, rounding_margin, stored_bits
 from dretrieve.kernels.top_k import keep_best
 from dretrieve.scoring.dot import widened
 
-Found = tuple[NDArray[np.int64], NDArray[np.int32]]
-"""Candidates of Q queries: offsets [Q + 1] and rows [H]; query q has ``rows[offsets[q]:offsets[q + 1]]``."""
+
+class Found(NamedTuple):
+    """Candidates of Q queries: query q has ``rows[offsets[q]:offsets[q + 1]]`` of a block, each once."""
+
+    offsets: NDArray[np.int64]
+    rows: NDArray[np.int32]
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """Queries in the forms that scoring takes.
 
     Attributes:
@@ -45,8 +47,7 @@ class Asked:
         return Asked(self.wide[queries], self.single[queries], self.slacks[queries])
 
 
-@dataclass(frozen=True, slots=True)
-class TopK:
+class TopK(NamedTuple):
     """The best hits of Q queries so far, at most k each, as heaps.
 
     Attributes:
@@ -78,28 +79,19 @@ class TopK:
         return np.where(full, self.scores[:, 0].astype(np.float64), -np.inf)
 
     def add(
-        self,
-        ranks: NDArray[np.int64],
-        block: tuple[int, NDArray[Any]],
-        queries: Asked,
-        found: Found,
+        self, ranks: NDArray[np.int64], first: int, vectors: NDArray[Any], asked: Asked, found: Found
     ) -> None:
         """Score candidates of a block and keep those that are good enough; none may have been added before.
 
         Args:
             ranks: of all passages.
-            block: row of its first vector, and its vectors.
-            queries: as many as heaps.
-            found: offsets and rows of the block.
+            first: row of the block's first vector.
+            vectors: the block, [N, dim] float16 or float32.
+            asked: as many queries as heaps.
+            found: the candidates.
         """
-        keep_best(
-            (self.scores, self.rows, self.sizes),
-            ranks,
-            block,
-            (queries.wide, queries.single),
-            queries.slacks,
-            found,
-        )
+        if self.scores.shape[1] and len(found.rows):
+            keep_best(self, frozen(ranks), stored_bits(vectors), first, asked, found)
 
     def offer(
         self, query: int, rows: NDArray[np.int64], scores: NDArray[np.float32], ranks: NDArray[np.int64]

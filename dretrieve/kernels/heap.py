@@ -1,19 +1,23 @@
 """A heap of one query's best hits, the worst on top, compiled; the order is that of `dretrieve.order`.
 
+A newcomer is compared with one number, the top; only if it is better does the heap move, log k places.
+
 Ids are looked at for equal scores only, so that a list of ranks far larger than the caches costs nothing.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+Rows = NDArray[np.integer[Any]]
+
 
 @njit(cache=True, nogil=True)
-def worse(
-    score: np.float32, passage: int, other_score: np.float32, other: int, ranks: NDArray[np.int32]
-) -> bool:
+def worse(score: np.float32, passage: int, other_score: np.float32, other: int, ranks: Rows) -> bool:
     """Tell whether a hit stands behind another; ids are looked at for equal scores only."""
     if score != other_score:
         return bool(score < other_score)
@@ -21,9 +25,7 @@ def worse(
 
 
 @njit(cache=True, nogil=True)
-def sink(
-    scores: NDArray[np.float32], passages: NDArray[np.int32], ranks: NDArray[np.int32], size: int
-) -> None:
+def sink(scores: NDArray[np.float32], passages: Rows, ranks: Rows, size: int) -> None:
     """Let the root of a heap (the worst hit on top) sink to its place."""
     score, passage = scores[0], passages[0]
     place = 0
@@ -44,8 +46,8 @@ def sink(
 @njit(cache=True, nogil=True)
 def push(
     scores: NDArray[np.float32],
-    passages: NDArray[np.int32],
-    ranks: NDArray[np.int32],
+    passages: Rows,
+    ranks: Rows,
     size: int,
     score: np.float32,
     passage: int,
@@ -68,9 +70,7 @@ def push(
 
 
 @njit(cache=True, nogil=True)
-def unheap(
-    scores: NDArray[np.float32], passages: NDArray[np.int32], ranks: NDArray[np.int32], size: int
-) -> None:
+def unheap(scores: NDArray[np.float32], passages: Rows, ranks: Rows, size: int) -> None:
     """Turn the heap into a list, best first."""
     for last in range(size - 1, 0, -1):
         score, passage = scores[last], passages[last]

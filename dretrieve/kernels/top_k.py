@@ -1,7 +1,9 @@
-"""The k best hits of many queries, kept while scores arrive in any order: compiled heaps.
+"""The k best hits of many queries, kept while candidates arrive in any order, compiled.
 
-The order is that of `dretrieve.order`: score descending, ties by id rank descending. Each query's hits
-form a heap with the worst hit on top, so a newcomer is compared with one number.
+One candidate at a time: a float32 product that may be off by a known slack says whether it can enter at all;
+only then is the canonical score of `dretrieve.kernels.dot` computed and offered to the query's heap, whose
+worst hit stands on top. Faster than scoring all and sorting, since nearly every candidate ends at the cheap
+product, and since the vectors of coming candidates, which lie anywhere in the block, are on their way.
 """
 
 from __future__ import annotations
@@ -10,48 +12,13 @@ from typing import Any
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
 from dretrieve.kernels import simd
-from dretrieve.kernels.dot import SMALLEST, finish, frozen, stored_bits
+from dretrieve.kernels.dot import SMALLEST, finish
+from dretrieve.kernels.heap import push
 
 AHEAD = 8
 """Candidates whose vectors are asked for before they are needed."""
-
-
-@njit(nogil=True, cache=True)
-def _worse(score: Any, row: Any, other_score: Any, other_row: Any, ranks: Any) -> Any:
-    """Return whether the first hit stands behind the second."""
-    if score != other_score:
-        return score < other_score
-    return ranks[row] < ranks[other_row]
-
-
-@njit(nogil=True, cache=True)
-def _sink(scores: Any, rows: Any, size: Any, ranks: Any, score: Any, row: Any) -> None:
-    """Put a hit in the place of the top and restore the heap."""
-    place = 0
-    while 2 * place + 1 < size:
-        child = 2 * place + 1
-        if child + 1 < size and _worse(scores[child + 1], rows[child + 1], scores[child], rows[child], ranks):
-            child += 1
-        if not _worse(scores[child], rows[child], score, row, ranks):
-            break
-        scores[place], rows[place] = scores[child], rows[child]
-        place = child
-    scores[place], rows[place] = score, row
-
-
-@njit(nogil=True, cache=True)
-def _rise(scores: Any, rows: Any, place: Any, ranks: Any, score: Any, row: Any) -> None:
-    """Put a hit in the place behind the last and restore the heap."""
-    while place > 0:
-        parent = (place - 1) // 2
-        if not _worse(score, row, scores[parent], rows[parent], ranks):
-            break
-        scores[place], rows[place] = scores[parent], rows[parent]
-        place = parent
-    scores[place], rows[place] = score, row
 
 
 @njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
@@ -80,53 +47,28 @@ def _canonical(vectors: Any, row: Any, queries: Any, q: Any, lanes: Any) -> Any:
 
 
 @njit(nogil=True, cache=True)
-def _keep_best(
-    kept: Any, ranks: Any, vectors: Any, first: Any, queries: Any, slacks: Any, found: Any
-) -> None:
-    scores, rows, sizes = kept
-    offsets, candidates = found
-    wide, single = queries
-    k, width = scores.shape[1], vectors.shape[1] * vectors.itemsize
-    base, stride = vectors.ctypes.data, vectors.strides[0]
-    lanes = np.zeros(simd.LANES)
-    for q in range(len(sizes)):
-        for h in range(offsets[q], offsets[q + 1]):
-            if h + AHEAD < offsets[q + 1]:
-                for line in range(0, width, 64):
-                    simd.prefetch(np.uintp(base + candidates[h + AHEAD] * stride + line))
-            row = candidates[h]
-            if sizes[q] == k and _at_most(vectors, row, single, q, slacks[q]) < scores[q, 0]:
-                continue
-            score = _canonical(vectors, row, wide, q, lanes)
-            if sizes[q] < k:
-                _rise(scores[q], rows[q], sizes[q], ranks, score, first + row)
-                sizes[q] += 1
-            elif _worse(scores[q, 0], rows[q, 0], score, first + row, ranks):
-                _sink(scores[q], rows[q], k, ranks, score, first + row)
-
-
-def keep_best(
-    kept: tuple[NDArray[Any], NDArray[Any], NDArray[Any]],
-    ranks: NDArray[Any],
-    block: tuple[int, NDArray[Any]],
-    queries: tuple[NDArray[np.float64], NDArray[np.float32]],
-    slacks: NDArray[np.float64],
-    found: tuple[NDArray[np.int64], NDArray[np.int32]],
-) -> None:
+def keep_best(kept: Any, ranks: Any, vectors: Any, first: Any, asked: Any, found: Any) -> None:
     """Score candidates canonically and merge them into the kept hits, in place.
 
-    A candidate whose float32 product, with all that it may be off, stays below the worst kept hit is skipped.
-
     Args:
-        kept: scores [Q, k] float32, rows [Q, k] int64 and sizes [Q] int64 of the heaps.
+        kept: ``scores`` [Q, k], ``rows`` [Q, k] and ``sizes`` [Q] of the heaps.
         ranks: id rank of each row.
-        block: the row of the first vector, and the vectors, [N, dim] float16 or float32.
-        queries: [Q, dim], float32 numbers as float64 and as float32.
-        slacks: [Q], `rounding_margin` times the query's length.
-        found: offsets [Q + 1] and rows [H] of the block; no row may come twice for one query.
+        vectors: [N, dim], the block, from `dretrieve.kernels.dot.stored_bits`.
+        first: the row of its first vector.
+        asked: ``wide`` and ``single`` [Q, dim], the queries in float64 and float32; ``slacks`` [Q],
+            `rounding_margin` times the query's length.
+        found: ``offsets`` [Q + 1] and ``rows`` [H] of the block; no row may come twice for one query.
     """
-    first, vectors = block
-    if kept[0].shape[1] == 0 or len(found[1]) == 0:
-        return
-    vectors = stored_bits(vectors)
-    _keep_best(kept, frozen(ranks), vectors, first, queries, slacks, found)
+    scores, k, width = kept.scores, kept.scores.shape[1], vectors.shape[1] * vectors.itemsize
+    base, stride = vectors.ctypes.data, vectors.strides[0]
+    lanes = np.zeros(simd.LANES)
+    for q in range(len(kept.sizes)):
+        for h in range(found.offsets[q], found.offsets[q + 1]):
+            if h + AHEAD < found.offsets[q + 1]:
+                for line in range(0, width, 64):
+                    simd.prefetch(np.uintp(base + found.rows[h + AHEAD] * stride + line))
+            row, size = found.rows[h], kept.sizes[q]
+            if size == k and _at_most(vectors, row, asked.single, q, asked.slacks[q]) < scores[q, 0]:
+                continue
+            score = _canonical(vectors, row, asked.wide, q, lanes)
+            kept.sizes[q] = push(scores[q], kept.rows[q], ranks, size, score, first + row)

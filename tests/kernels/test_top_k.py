@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dretrieve.index.top_k import Asked, TopK
+from dretrieve.index.top_k import Asked, Found, TopK
 from dretrieve.order import top_k
 from dretrieve.scoring.dot import dot_matrix
 
@@ -37,7 +37,7 @@ def test_same_hits_in_any_order_of_arrival(
     for start, stop in blocks:
         rows = np.tile(chance.permutation(stop - start).astype(np.int32), queries)
         offsets = np.arange(queries + 1) * (stop - start)
-        kept.add(ranks, (start, passages[start:stop]), Asked.of(asked), (offsets, rows))
+        kept.add(ranks, start, passages[start:stop], Asked.of(asked), Found(offsets, rows))
     scores = dot_matrix(asked, passages)
     for query, (rows, values) in enumerate(kept.best_first(ranks)):
         expected = top_k(scores[query], ranks, k)
@@ -48,10 +48,10 @@ def test_same_hits_in_any_order_of_arrival(
 def test_floor_is_the_worst_kept_score_once_the_heap_is_full() -> None:
     kept = TopK.empty(1, 2)
     passages = np.array([[3.0], [1.0], [2.0]], dtype=np.float32)
-    add = (Asked.of(np.ones((1, 1))), (np.array([0, 1]), np.array([0], np.int32)))
-    kept.add(np.arange(3), (0, passages), *add)
+    asked = Asked.of(np.ones((1, 1)))
+    kept.add(np.arange(3), 0, passages, asked, Found(np.array([0, 1]), np.array([0], np.int32)))
     assert kept.floors().tolist() == [-np.inf]
-    kept.add(np.arange(3), (0, passages), add[0], (np.array([0, 2]), np.array([1, 2], np.int32)))
+    kept.add(np.arange(3), 0, passages, asked, Found(np.array([0, 2]), np.array([1, 2], np.int32)))
     assert kept.floors().tolist() == [2.0]
 
 
@@ -60,11 +60,11 @@ def test_vanishing_and_huge_vectors_are_not_skipped() -> None:
     for scale in (1e-20, 1.0):
         kept = TopK.empty(1, 1)
         for row in range(3):
-            found = (np.array([0, 1]), np.array([row], np.int32))
-            kept.add(np.arange(5), (0, passages), Asked.of(np.full((1, 1), scale)), found)
+            found = Found(np.array([0, 1]), np.array([row], np.int32))
+            kept.add(np.arange(5), 0, passages, Asked.of(np.full((1, 1), scale)), found)
         assert kept.rows[0, 0] == 1 or kept.scores[0, 0] == 0
     kept = TopK.empty(1, 1)
     for row in (3, 4, 0):
-        found = (np.array([0, 1]), np.array([row], np.int32))
-        kept.add(np.arange(5), (0, passages), Asked.of(np.ones((1, 1))), found)
+        found = Found(np.array([0, 1]), np.array([row], np.int32))
+        kept.add(np.arange(5), 0, passages, Asked.of(np.ones((1, 1))), found)
     assert kept.rows[0, 0] == 4
