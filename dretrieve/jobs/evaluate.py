@@ -291,8 +291,8 @@ def _compare(config: EvaluateConfig, scores: Sequence[Scores], notes: list[str])
     others = [name for name in scores[0].values if scores[0].aggregates.get(name, "mean") != "mean"]
     if others:
         notes.append(f"{', '.join(others)}: not compared, only means over queries are")
-    means = {
-        one.name: {name: values for name, values in one.values.items() if name not in others}
+    means = [
+        (one.name, {name: values for name, values in one.values.items() if name not in others})
         for one in scores
-    }
+    ]
     return compare(means, config.seed)

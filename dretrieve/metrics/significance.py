@@ -101,14 +101,14 @@ def randomization_test(differences: NDArray[np.float64], seed: int = 0, resample
     return float(min(result.pvalue, 1.0))
 
 
-def compare(runs: Mapping[str, Mapping[str, NDArray[np.float64]]], seed: int = 0) -> list[Comparison]:
+def compare(runs: Sequence[tuple[str, Mapping[str, NDArray[np.float64]]]], seed: int = 0) -> list[Comparison]:
     """Return every other run against the first in every measure, corrected together.
 
     Args:
-        runs: name to measure to per-query values ([Q] each), over the same queries in the same order.
+        runs: name, and measure to per-query values ([Q] each), over the same queries in the same order.
         seed: of the randomisation.
     """
-    (baseline, before), *others = runs.items()
+    (baseline, before), *others = runs
     found = []
     for name, values in others:
         for measure, base in before.items():

@@ -367,3 +367,12 @@ def test_what_is_opened(tiny_collection, tmp_path):
     assert sorted(inputs.fingerprints) == ["qrels", "run 1"]
     assert inputs.queries is None
     assert inputs.corpus is None
+
+
+def test_a_run_compared_with_itself_differs_nowhere(tmp_path):
+    path = tmp_path / "r.trec"
+    path.write_text("q1 Q0 d1 1 1 t\n")
+    qrels = tmp_path / "qrels.tsv"
+    qrels.write_text("q1\td1\t1\nq2\td1\t1\n")
+    found = run(EvaluateConfig(runs=(path, path), qrels=str(qrels), metrics="RR", compare=True))
+    assert [(one.ties, one.difference) for one in found.comparisons] == [(2, 0.0)]

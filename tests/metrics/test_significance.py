@@ -56,7 +56,7 @@ def test_compare_counts_and_corrects_together():
     rng = np.random.default_rng(0)
     base = rng.random(60)
     better = np.minimum(base + 0.2, 1.0)
-    rows = compare({"base": {"RR": base, "AP": base}, "new": {"RR": better, "AP": base}})
+    rows = compare([("base", {"RR": base, "AP": base}), ("new", {"RR": better, "AP": base})])
     first, second = rows
     assert (first.measure, first.baseline, first.run) == ("RR", "base", "new")
     assert first.wins + first.losses + first.ties == 60

@@ -47,7 +47,7 @@ def test_significant_differences_are_marked():
     rng = np.random.default_rng(0)
     base = rng.random(80) / 2
     first, second = scores("base", base), scores("new", base + 0.2 + rng.random(80) / 10)
-    comparisons = compare({"base": first.values, "new": second.values})
+    comparisons = compare([("base", first.values), ("new", second.values)])
     table = means_table([first, second], comparisons)
     assert table.marks == {(1, 1): "†"}
     assert table.notes[-1] == "† differs from base: randomisation test, Holm-corrected p < 0.05"
