@@ -12,6 +12,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle
 from typing import Any
 
 from dretrieve.encoding.pieces import ChunkVectors
@@ -53,51 +54,34 @@ def encode_over(
     """
     context = multiprocessing.get_context("spawn")
     workers = [_Worker(context, request, device) for device in devices]
-    dealt = _Dealer(workers, iter(chunks))
+    reads, turns, answers = iter(chunks), cycle(workers), cycle(workers)
+
+    def deal() -> None:
+        """Send the next chunk in turn; when there is none tell all, for each waits for one more."""
+        if (read := next(reads, None)) is not None:
+            next(turns).send(read())
+        else:
+            for worker in workers:
+                worker.send(None)
+
     try:
         for _ in range(AHEAD * len(workers)):
-            dealt.deal()
-        turn = 0
-        while (worker := workers[turn % len(workers)]).owing:
+            deal()
+        while (worker := next(answers)).owing:
             vectors = worker.receive(stop)
-            dealt.deal()
+            deal()
             advance(len(vectors.vectors))
             yield vectors
-            turn += 1
     finally:
         for worker in workers:
             worker.close()
-
-
-class _Dealer:
-    """Sends chunks to the processes in turn, and tells all when there are no more."""
-
-    def __init__(self, workers: Sequence[_Worker], chunks: Iterator[Read]) -> None:
-        self._workers, self._chunks, self._turn, self._over = workers, chunks, 0, False
-
-    def deal(self) -> None:
-        """Send the next chunk, if there is one.
-
-        A process waits for its next chunk before it gives back the ones that it has, so the end must be told
-        at once.
-        """
-        if self._over:
-            return
-        read = next(self._chunks, None)
-        if read is not None:
-            self._workers[self._turn % len(self._workers)].send(read())
-            self._turn += 1
-            return
-        self._over = True
-        for worker in self._workers:
-            worker.send(None)
 
 
 class _Worker:
     """The parent's end of one process."""
 
     def __init__(self, context: Any, request: ModelRequest, device: str) -> None:
-        self.device, self.owing = device, 0
+        self.device, self.owing, self._told = device, 0, False
         self._requests, self._results = context.Queue(), context.Queue()
         self._process = context.Process(
             target=_serve, args=(request, device, self._requests, self._results), daemon=True
@@ -105,8 +89,9 @@ class _Worker:
         self._process.start()
 
     def send(self, records: Sequence[Record] | None) -> None:
-        self._requests.put(records)
-        self.owing += records is not None
+        if not self._told:
+            self._requests.put(records)
+        self._told, self.owing = records is None, self.owing + (records is not None)
 
     def receive(self, stop: StopCheck) -> ChunkVectors:
         while True:

@@ -22,5 +22,4 @@ def read_card(folder: Path) -> tuple[ModelCard, str | None]:
         check_method(folder / CARD, card)
         card.verify(folder)
         return card, None
-    plain = read_plain(folder)
-    return plain.card, plain.note
+    return read_plain(folder)

@@ -19,7 +19,7 @@ from dretrieve.errors import PreconditionError
 from dretrieve.models.backbone import WEIGHTS, quiet
 from dretrieve.models.base import Method
 from dretrieve.models.head import save_head
-from dretrieve.models.plain import LEGACY_POOLINGS, head_files, side_files
+from dretrieve.models.plain import LEGACY_POOLINGS, side_files
 from dretrieve.store.atomic import filling, make_folder, write_json
 from dretrieve.store.card import ModelCard, SideCard
 from dretrieve.store.fingerprint import sha256_file
@@ -205,10 +205,9 @@ def save_model(method: Method, folder: Path, training: dict[str, Any] | None = N
     card = replace(method.card(), training=training or {})
 
     def side(of: SideCard, name: Side) -> SideCard:
-        place = folder / of.folder
-        behind = [file for path in of.settings.get("head", ()) for file in head_files(place, path)]
+        files = side_files(folder / of.folder, of.settings.get("head", ()))
         parts = {file: sha256_file(folder / file) for file in method.files(name)}
-        return replace(of.with_hashes(folder, (*side_files(place), *behind)), parts=parts)
+        return replace(of.with_hashes(folder, files), parts=parts)
 
     card = replace(card, query=side(card.query, "query"), passage=side(card.passage, "passage"))
     card.save(folder)

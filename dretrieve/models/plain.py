@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dretrieve.errors import DataError, PreconditionError, quoted
 from dretrieve.models.places import find_model
@@ -63,14 +63,8 @@ UNSAID = "unsaid"  # in a card's source: what the folder does not say
 POINTER = b"version https://git-lfs.github.com/spec/"
 
 
-@dataclass(frozen=True, slots=True)
-class PlainModel:
-    """What was read.
-
-    Attributes:
-        card: the card that the folder would have.
-        note: one line for the user: the settings and where they come from.
-    """
+class PlainModel(NamedTuple):
+    """The card that the folder would have, and one line for the user: its settings, where they come from."""
 
     card: ModelCard
     note: str
@@ -107,7 +101,6 @@ def read_plain(folder: Path) -> PlainModel:
         )
     place = folder / settings.place
     config = _model_config(place)
-    files = (*side_files(place), *(name for path in settings.head for name in head_files(place, path)))
     extra: dict[str, Any] = {"lowercase": True} if settings.lowercase else {}
     if read_json(place / CONFIG_FILE).get("truncation_side") == "left":
         extra["truncation_side"] = "left"
@@ -122,7 +115,7 @@ def read_plain(folder: Path) -> PlainModel:
         pooling=settings.pooling,  # type: ignore[arg-type]  # checked against POOLINGS
         normalize=settings.normalize,
         settings=extra,
-    ).with_hashes(folder, files)
+    ).with_hashes(folder, side_files(place, settings.head))
     others = [file for pattern in SETTINGS_FILES for base in {folder, place} for file in base.glob(pattern)]
     remember(
         {file: sha256_file(file) for file in others}
@@ -143,8 +136,8 @@ def read_plain(folder: Path) -> PlainModel:
     return PlainModel(card, _note(settings))
 
 
-def side_files(place: Path) -> tuple[str, ...]:
-    """Return the names of the files that an encoder's vectors depend on.
+def side_files(place: Path, head: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return the names of the files that an encoder's vectors depend on, those of its head's folders too.
 
     Raises:
         PreconditionError: there are no safetensors weights, or a file is a git-lfs pointer.
@@ -165,10 +158,10 @@ def side_files(place: Path) -> tuple[str, ...]:
         named += [name for name in OTHER_FILES if (place / name).exists()]
     for name in named:
         _refuse_pointer(place / name)
-    return tuple(named)
+    return (*named, *(name for path in head for name in _head_files(place, path)))
 
 
-def head_files(place: Path, path: str) -> tuple[str, ...]:
+def _head_files(place: Path, path: str) -> tuple[str, ...]:
     """Return the files of one module behind the pooling, relative to the side's folder.
 
     Raises:

@@ -7,15 +7,12 @@ rounded to float32 first, passages are taken as stored (float16 or float32).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dretrieve.kernels.dot import score_pairs
-
-if TYPE_CHECKING:
-    pass
 
 
 def widened(queries: NDArray[Any]) -> NDArray[np.float64]:

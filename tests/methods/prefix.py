@@ -48,6 +48,7 @@ class Prefix(BiEncoder):
     config_class = PrefixConfig
     columns = ("domain",)
     part_sides: ClassVar = {"domains": ("query",)}
+    may_drop = ("late_interaction",)
     config: PrefixConfig
     encoder: PooledEncoder
 

@@ -26,8 +26,8 @@ from dretrieve.jobs.search import SearchConfig
 from dretrieve.jobs.search import run as search
 from dretrieve.jobs.train import TrainConfig
 from dretrieve.jobs.train import run as train
+from dretrieve.models.cards import read_card
 from dretrieve.models.loading import load_model
-from dretrieve.models.places import read_card
 from dretrieve.models.registry import find
 from dretrieve.models.shared import Shared
 from dretrieve.models.shared_config import SharedConfig
@@ -191,6 +191,15 @@ def test_what_a_method_has_beside_its_encoder_is_not_dropped_without_a_word(trai
         again = find(method).method().build(load_model(str(folder)).encoder.config, str(folder))
         for name, of in load_model(str(folder)).encoder.state_dict().items():
             assert torch.equal(again.state_dict()[name], of), "training goes on with it"
+
+
+def test_a_method_may_take_anothers_encoder_alone(trained):
+    folder, _ = trained("late_interaction")
+    method = find("prefix").method().build(find("prefix").config()(pooling="mean"), str(folder))
+    ours = load_file(folder / "backbone" / "model.safetensors")
+    assert all(torch.equal(of, ours[name]) for name, of in method.encoder.backbone.state_dict().items())
+    with pytest.raises(PreconditionError, match="late_interaction model with a vector for each token"):
+        find("prefix").method().build(find("prefix").config()(), str(folder))
 
 
 def test_a_prefix_of_another_length_is_refused(trained):
