@@ -34,7 +34,7 @@ def flip(path: Path, place: float = 0.5) -> None:
 
 def problems(*words: object, full: bool = True) -> list[str]:
     """Return what validate finds wrong."""
-    found = validate.run(validate.ValidateConfig(paths=tuple(map(str, words)), full=full))
+    found = validate.run(validate.ValidateConfig(paths=tuple(map(str, words)), verify=full))
     return [finding.text for finding in found.findings if finding.state == "problem"]
 
 
