@@ -85,5 +85,5 @@ time_steps() {
     local how=(--device cpu --precision fp32 --batch 16 --rounds 12)
     [[ $PROFILE == mini* && -z ${ONLY:-} ]] || return 0
     [[ $PROFILE != mini ]] || how=(--device auto --precision bf16 --batch 64 --rounds 24)
-    other "$WORK/speed.json" "$PYTHON" "$ROOT/recipes/taser/speed.py" "$WORK/speed.json" --texts "$DATA/squad" "${how[@]}"
+    other "$WORK/speed.json" "$PYTHON" "$ROOT/tests/bench/step_seconds.py" "$WORK/speed.json" --texts "$DATA/squad" "${how[@]}"
 }

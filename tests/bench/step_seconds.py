@@ -1,9 +1,9 @@
 """Seconds of a training step of Det-R and of DPR, round for round in turn, as an artefact for the report.
 
-    python recipes/taser/speed.py OUTPUT --texts COLLECTION [--device cpu] [--precision fp32]
+    python tests/bench/step_seconds.py OUTPUT --texts COLLECTION [--device cpu] [--precision fp32]
         [--batch 16] [--rounds 12] [--dry-run --json]
 
-MiniLM on the collection's passages, measured by tests/bench/bench_taser.py: CPU seconds of one thread, or
+MiniLM on the collection's passages, measured by bench_taser.py: CPU seconds of one thread, or
 seconds on a GPU that is waited for. ``--device auto`` is the GPU where torch sees one. Exit code 3 where
 the collection or the device is not there: on other texts it would be another number.
 """
@@ -15,7 +15,7 @@ import json
 import sys
 from pathlib import Path
 
-BENCH = Path(__file__).resolve().parents[2] / "tests" / "bench"
+BENCH = Path(__file__).resolve().parent
 sys.path.insert(0, str(BENCH))
 
 import bench_taser  # noqa: E402
@@ -81,7 +81,7 @@ def main(words: list[str]) -> int:
                 file.write(json.dumps(seconds) + "\n")
             stage.commit(counts={"methods": len(seconds), "rounds": given.rounds}, extra={"seconds": seconds})
     except DretrieveError as error:
-        sys.stderr.write(f"speed.py: {error}\n")
+        sys.stderr.write(f"step_seconds.py: {error}\n")
         return error.exit_code
     return 0
 

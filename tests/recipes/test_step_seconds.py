@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def speed() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("speed", ROOT / "recipes" / "taser" / "speed.py")
+    spec = importlib.util.spec_from_file_location("speed", ROOT / "tests" / "bench" / "step_seconds.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -69,7 +69,7 @@ def test_nothing_is_measured_on_other_texts(speed, tiny_collection, tmp_path, ca
     absent = tmp_path / "data" / "squad"
     assert speed.main([str(tmp_path / "speed.json"), "--texts", str(absent)]) == 3
     assert capsys.readouterr().err == (
-        f"speed.py: {absent} is not there, and its texts are what steps are timed on; "
+        f"step_seconds.py: {absent} is not there, and its texts are what steps are timed on; "
         "set DATA to the folder that holds it\n"
     )
     words = [str(tmp_path / "speed.json"), "--texts", str(tiny_collection), "--rounds", "40"]
@@ -84,7 +84,10 @@ def test_the_devices_are_those_that_torch_sees(speed, monkeypatch, tmp_path, tin
     assert (places("auto"), places("cpu")) == (["cpu"], ["cpu"])
     words = [str(tmp_path / "speed.json"), "--texts", str(tiny_collection), "--device", "cuda"]
     assert speed.main(words) == 3
-    assert capsys.readouterr().err == "speed.py: --device cuda: torch sees no GPU here; give auto or cpu\n"
+    assert (
+        capsys.readouterr().err
+        == "step_seconds.py: --device cuda: torch sees no GPU here; give auto or cpu\n"
+    )
     monkeypatch.setattr(speed.torch.cuda, "is_available", lambda: True)
     assert (places("auto"), places("cuda")) == (["cpu", "cuda"], ["cuda"])
     assert speed.read_words([*words[:3], "--device", "auto"]).device == "cuda"
