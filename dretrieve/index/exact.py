@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,45 +37,6 @@ class Block:
     codes: Codes | None = None
 
 
-class VectorSource(Protocol):
-    """Passages with one vector each, by row."""
-
-    @property
-    def rows(self) -> int:
-        """How many passages there are."""
-        ...
-
-    @property
-    def dim(self) -> int:
-        """Numbers per vector."""
-        ...
-
-    def block(self, start: int, stop: int) -> Block:
-        """Return rows ``start`` to ``stop`` or fewer, at least one; ``start < stop``."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class ArraySource:
-    """Passages in memory: [N, dim] float16 or float32."""
-
-    vectors: NDArray[Any]
-
-    @property
-    def rows(self) -> int:
-        """How many passages there are."""
-        return len(self.vectors)
-
-    @property
-    def dim(self) -> int:
-        """Numbers per vector."""
-        return int(self.vectors.shape[1])
-
-    def block(self, start: int, stop: int) -> Block:
-        """Return rows ``start`` to ``stop``."""
-        return Block(start, self.vectors[start:stop])
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExactOptions:
     """How an exact search runs; none of it changes the result.
@@ -98,7 +59,7 @@ class ExactOptions:
 
 
 def search_exact(
-    source: VectorSource,
+    block_of: Callable[[int, int], Block],
     queries: NDArray[Any],
     kept: TopK,
     ranks: NDArray[np.int64],
@@ -108,10 +69,10 @@ def search_exact(
     """Add the best passages of a range of rows to ``kept`` and return it.
 
     Args:
-        source: the passages.
+        block_of: ``block_of(start, stop)`` returns those passages or fewer, at least one; ``start < stop``.
         queries: [Q, dim], finite; taken as float32.
         kept: hits of other rows (`TopK.empty` at first); k is the width of its heaps, at least 1.
-        ranks: [source.rows] id ranks (`dretrieve.order.id_ranks`).
+        ranks: id ranks of all passages (`dretrieve.order.id_ranks`).
         rows: start and stop (exclusive).
         options: threads, device, blocks.
 
@@ -120,7 +81,7 @@ def search_exact(
     """
     options = options or ExactOptions()
     asked = Asked.of(queries)
-    assert asked.wide.shape == (len(kept.sizes), source.dim)
+    assert len(asked.wide) == len(kept.sizes)
     make = options.proposer or (lambda wide: proposer_for(wide, options.device))
     with ThreadPoolExecutor(options.threads) as pool:
         search = _Search(asked, kept, ranks, make(asked.wide), options, pool)
@@ -130,7 +91,7 @@ def search_exact(
             _panels(_largest_block(options, len(queries))),
         )
         while row < rows[1]:
-            block = source.block(row, min(row + size, rows[1]))
+            block = block_of(row, min(row + size, rows[1]))
             search.visit(block)
             row += len(block.vectors)
             size = min(2 * size, largest)

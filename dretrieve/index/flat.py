@@ -46,16 +46,6 @@ class FlatIndex:
     exact: bool = True
     search_options: dict[str, Any] = field(default_factory=dict)
 
-    @property
-    def rows(self) -> int:
-        """How many passages there are."""
-        return self.passages.rows
-
-    @property
-    def dim(self) -> int:
-        """Numbers per vector."""
-        return self.passages.dim
-
     def block(self, start: int, stop: int) -> Block:
         """Return rows ``start`` to ``stop``, or as many as the first row's shard holds."""
         vectors = self.passages.block(start, stop).values
@@ -68,7 +58,7 @@ class FlatIndex:
 
     def search(self, queries: Vectors, kept: TopK, rows: tuple[int, int], options: ExactOptions) -> TopK:
         """Add the best passages among ``rows`` to ``kept`` and return it (see `search_exact`)."""
-        return search_exact(self, queries.values, kept, self.passages.ranks, rows, options)
+        return search_exact(self.block, queries.values, kept, self.passages.ranks, rows, options)
 
 
 def over_embeddings(embeddings: Embeddings) -> FlatIndex:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dretrieve.errors import DataError, VerificationError
 from dretrieve.index.base import Passages
-from dretrieve.index.exact import ArraySource, ExactOptions, check_finite, search_exact
+from dretrieve.index.exact import Block, ExactOptions, check_finite, search_exact
 from dretrieve.index.token import search_tokens
 from dretrieve.index.top_k import TopK
 from dretrieve.order import id_ranks
@@ -145,8 +145,12 @@ def search_in_memory(
         by = token_score(score, weighted=passages.weights is not None)
         search_tokens(lambda start, stop: passages[start:stop], by, queries, kept, ranks, rows, options)
     else:
-        source = ArraySource(np.ascontiguousarray(passages.values))
-        search_exact(source, queries.values, kept, ranks, rows, options)
+        values = np.ascontiguousarray(passages.values)
+
+        def block_of(start: int, stop: int) -> Block:
+            return Block(start, values[start:stop])
+
+        search_exact(block_of, queries.values, kept, ranks, rows, options)
     offsets, found, scores = _columns(kept, ranks)
     return Run(list(query_ids), passage_ids, offsets, found.astype(np.int32), scores)
 

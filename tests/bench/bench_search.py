@@ -76,7 +76,7 @@ def timed(work: Callable[[], object]) -> tuple[float, object]:
 def ours(index: flat.FlatIndex, queries: np.ndarray, k: int, threads: int) -> np.ndarray:
     """Return the k best rows of every query, best first."""
     kept = TopK.empty(len(queries), k)
-    index.search(Vectors(queries), kept, (0, index.rows), ExactOptions(threads=threads))
+    index.search(Vectors(queries), kept, (0, index.passages.rows), ExactOptions(threads=threads))
     return np.stack([rows for rows, _ in kept.best_first(index.passages.ranks)])
 
 

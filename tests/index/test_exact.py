@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dretrieve.errors import DataError, PreconditionError
-from dretrieve.index.exact import ArraySource, ExactOptions, check_finite, search_exact
+from dretrieve.index.exact import Block, ExactOptions, check_finite, search_exact
 from dretrieve.index.propose import ByteProposer, EveryRow, MatrixProposer, TorchProposer
 from dretrieve.index.top_k import TopK
 from dretrieve.kernels import simd
@@ -42,6 +44,10 @@ def make(seed: int, shape: tuple[int, int, int], kind: str) -> tuple[np.ndarray,
     return passages, asked, chance.permutation(count).astype(np.int64)
 
 
+def blocks_of(passages: np.ndarray) -> Callable[[int, int], Block]:
+    return lambda start, stop: Block(start, passages[start:stop])
+
+
 def hits(kept: TopK, ranks: np.ndarray) -> list[tuple[list[int], list[float]]]:
     return [(rows.tolist(), scores.tolist()) for rows, scores in kept.best_first(ranks)]
 
@@ -69,7 +75,7 @@ def test_hits_are_the_best_by_the_canonical_score(
         threads=threads, first_block=first, largest_block=first * 2, proposer=PROPOSERS[name]
     )
     kept = TopK.empty(len(queries), min(k, len(passages)))
-    search_exact(ArraySource(passages), queries, kept, ranks, (0, len(passages)), options)
+    search_exact(blocks_of(passages), queries, kept, ranks, (0, len(passages)), options)
     assert hits(kept, ranks) == expected(passages, queries, ranks, k)
 
 
@@ -82,7 +88,7 @@ def test_rows_may_be_searched_in_parts_and_in_any_order(seed: int, kind: str, cu
     passages, queries, ranks = make(seed, (300, 7, 12), kind)
     kept = TopK.empty(7, 25)
     for rows in ((cut, 300), (0, cut)):
-        search_exact(ArraySource(passages), queries, kept, ranks, rows)
+        search_exact(blocks_of(passages), queries, kept, ranks, rows)
     assert hits(kept, ranks) == expected(passages, queries, ranks, 25)
 
 
@@ -91,22 +97,22 @@ def test_a_query_does_not_see_its_batch(batch: int) -> None:
     passages, queries, ranks = make(4, (900, 1000, 32), "random")
     whole = expected(passages, queries[:40], ranks, 10)
     kept = TopK.empty(batch, 10)
-    search_exact(ArraySource(passages), queries[:batch], kept, ranks, (0, 900), ExactOptions(threads=3))
+    search_exact(blocks_of(passages), queries[:batch], kept, ranks, (0, 900), ExactOptions(threads=3))
     assert hits(kept, ranks)[:40] == whole[:batch]
 
 
 def test_more_hits_than_passages_gives_all_of_them() -> None:
     passages, queries, ranks = make(2, (5, 2, 4), "random")
-    kept = search_exact(ArraySource(passages), queries, TopK.empty(2, 9), ranks, (0, 5))
+    kept = search_exact(blocks_of(passages), queries, TopK.empty(2, 9), ranks, (0, 5))
     assert kept.sizes.tolist() == [5, 5]
     assert hits(kept, ranks) == expected(passages, queries, ranks, 9)
 
 
 def test_no_passages_and_no_queries_are_legal() -> None:
-    source = ArraySource(np.empty((0, 4), dtype=np.float16))
+    source = blocks_of(np.empty((0, 4), dtype=np.float16))
     none = np.empty(0, dtype=np.int64)
     assert search_exact(source, np.ones((2, 4)), TopK.empty(2, 0), none, (0, 0)).sizes.tolist() == [0, 0]
-    some = ArraySource(np.ones((3, 4), dtype=np.float16))
+    some = blocks_of(np.ones((3, 4), dtype=np.float16))
     assert len(search_exact(some, np.ones((0, 4)), TopK.empty(0, 2), np.arange(3), (0, 3)).sizes) == 0
 
 
@@ -117,14 +123,14 @@ def test_passages_that_are_not_numbers_are_refused_by_row(queries: int, bad: flo
     passages[150, 2] = bad
     with pytest.raises(DataError, match=r"passage 150 .* NaN or infinity"):
         search_exact(
-            ArraySource(passages), np.ones((queries, 4)), TopK.empty(queries, 3), np.arange(200), (0, 200)
+            blocks_of(passages), np.ones((queries, 4)), TopK.empty(queries, 3), np.arange(200), (0, 200)
         )
 
 
 def test_a_score_beyond_float32_is_refused() -> None:
     passages = np.full((3, 4), 1e30, dtype=np.float32)
     with pytest.raises(DataError, match="too large for float32"):
-        search_exact(ArraySource(passages), np.full((1, 4), 1e30), TopK.empty(1, 2), np.arange(3), (0, 3))
+        search_exact(blocks_of(passages), np.full((1, 4), 1e30), TopK.empty(1, 2), np.arange(3), (0, 3))
 
 
 def test_check_finite_names_the_first_row() -> None:
@@ -139,7 +145,7 @@ def test_blocks_are_told_and_never_reach_past_the_end() -> None:
     told: list[int] = []
     passages, queries, ranks = make(6, (1000, 3, 8), "random")
     options = ExactOptions(first_block=64, largest_block=256, after_block=lambda row, kept: told.append(row))
-    search_exact(ArraySource(passages), queries, TopK.empty(3, 5), ranks, (0, 1000), options)
+    search_exact(blocks_of(passages), queries, TopK.empty(3, 5), ranks, (0, 1000), options)
     assert told == [64, 192, 448, 704, 960, 1000]
 
 
@@ -155,7 +161,7 @@ def test_gpu_gives_the_hits_of_the_cpu(half: bool) -> None:
     for device in ("cpu", "cuda"):
         kept = TopK.empty(300, 100)
         options = ExactOptions(threads=2, device=device)
-        search_exact(ArraySource(passages), queries, kept, ranks, (0, 50_000), options)
+        search_exact(blocks_of(passages), queries, kept, ranks, (0, 50_000), options)
         found.append(hits(kept, ranks))
     assert found[0] == found[1]
 

@@ -56,7 +56,7 @@ def search(
     index: flat.FlatIndex, queries: np.ndarray, k: int, **options
 ) -> list[tuple[list[int], list[float]]]:
     kept = index.search(
-        Vectors(queries), TopK.empty(len(queries), k), (0, index.rows), ExactOptions(**options)
+        Vectors(queries), TopK.empty(len(queries), k), (0, index.passages.rows), ExactOptions(**options)
     )
     return [(rows.tolist(), scores.tolist()) for rows, scores in kept.best_first(index.passages.ranks)]
 
@@ -106,7 +106,7 @@ def test_index_and_embeddings_move_together(write_embeddings, vectors, ids, tmp_
     (tmp_path / "elsewhere").mkdir()
     for name in ("emb", "index"):
         shutil.move(tmp_path / name, tmp_path / "elsewhere" / name)
-    assert flat.open_index(tmp_path / "elsewhere" / "index").rows == ROWS
+    assert flat.open_index(tmp_path / "elsewhere" / "index").passages.rows == ROWS
 
 
 def test_missing_embeddings_are_named(write_embeddings, vectors, ids, tmp_path) -> None:
