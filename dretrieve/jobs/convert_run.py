@@ -29,15 +29,17 @@ def run(config: ConvertRunConfig, progress: Progress | None = None) -> Made | Pl
         DataError: a broken run, an id that the form cannot carry, a query or passage without text.
     """
     progress = progress or Silent()
-    inputs = {"run": run_fingerprint(config.run)}
+    inputs = {"run": run_fingerprint(config.run, full=config.verify)}
     queries, corpus = None, None
     if config.output_format in NEEDS_QUERIES and config.queries is not None:
-        queries = Collection.open(config.queries, "queries").queries()
+        queries = Collection.open(config.queries, "queries", config.topic_field).queries()
         inputs["queries"] = questions_fingerprint(queries)
         if config.output_format in NEEDS_PASSAGES or any(queries.answers):
-            corpus = open_corpus(config.corpus, config.queries, progress)
+            corpus = open_corpus(config.corpus, config.queries, progress, full=config.verify)
             inputs["corpus"] = corpus.sha256
     options = {"form": config.output_format, "run_format": config.run_format}
+    if config.topic_field:
+        options["topic_field"] = config.topic_field
     stage = Stage(config.output, "file", STAGE, VERSION, options, inputs, config.force)
     told = config.output_format, {"form": config.output_format}
     if stage.up_to_date(look=config.dry_run):

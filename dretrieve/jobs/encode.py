@@ -169,7 +169,7 @@ class _Work:
             self.collection = Collection.open(spec, "corpus")
             self.texts = self.collection.corpus(progress, hashed=config.shard is None, full=config.verify)
         else:
-            self.collection = Collection.open(spec, "queries")
+            self.collection = Collection.open(spec, "queries", config.topic_field)
             self.texts = self.collection.queries()
         self.devices = resolve_devices(config.devices or config.device)
         self.shard = shard_rows(len(self.texts), *(parse_shard(config.shard) if config.shard else (0, 1)))

@@ -168,7 +168,7 @@ def open_inputs(config: EvaluateConfig, progress: Progress) -> Inputs:
     """
     inputs = Inputs()
     for number, path in enumerate(config.runs or config.predictions, 1):
-        inputs.fingerprints[f"run {number}"] = run_fingerprint(path)
+        inputs.fingerprints[f"run {number}"] = run_fingerprint(path, full=config.verify)
         inputs.sources.append(str(path))
     if config.qrels is not None:
         inputs.qrels_file = find_qrels(config.qrels)
@@ -179,11 +179,11 @@ def open_inputs(config: EvaluateConfig, progress: Progress) -> Inputs:
             inputs.queries = Collection.open(config.qrels).queries()
             inputs.fingerprints["queries"] = questions_fingerprint(inputs.queries)
     if config.answers is not None:
-        inputs.queries = Collection.open(config.answers, "queries").queries()
+        inputs.queries = Collection.open(config.answers, "queries", config.topic_field).queries()
         inputs.fingerprints["answers"] = questions_fingerprint(inputs.queries)
         inputs.sources.append(config.answers)
         if config.runs:
-            inputs.corpus = open_corpus(config.corpus, config.answers, progress)
+            inputs.corpus = open_corpus(config.corpus, config.answers, progress, full=config.verify)
             inputs.fingerprints["corpus"] = inputs.corpus.sha256
             inputs.sources.append(config.corpus or config.answers)
     return inputs

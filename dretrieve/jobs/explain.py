@@ -127,7 +127,7 @@ def _samples(config: ExplainConfig, progress: Progress) -> dict[Side, Sample]:
     samples: dict[Side, Sample] = {}
     if config.queries is not None:
         samples["query"] = _sample(config, "query", Collection.open(config.queries, "queries").queries())
-    samples["passage"] = _sample(config, "passage", corpus.corpus(progress))
+    samples["passage"] = _sample(config, "passage", corpus.corpus(progress, full=config.verify))
     return samples
 
 

@@ -86,7 +86,7 @@ def run(config: FuseBm25Config, progress: Progress | None = None) -> FuseResult 
     """
     progress = progress or Silent()
     alphas = _check(config)
-    files = RunFiles.of(config.run, config.bm25_run, config.run_format)
+    files = RunFiles.of(config.run, config.bm25_run, config.run_format, full=config.verify)
     if config.alpha_from is not None:
         config = replace(config, options=replace(config.options, alpha=_alpha_of(config.alpha_from)))
     tuning = Tuning.open(config, alphas, files, progress) if alphas else None
@@ -205,17 +205,18 @@ class RunFiles:
 
     dense: RunFile
     bm25: RunFile
+    full: bool = False
 
     @classmethod
-    def of(cls, dense: Path, bm25: Path, forms: Sequence[str]) -> RunFiles:
+    def of(cls, dense: Path, bm25: Path, forms: Sequence[str], *, full: bool = False) -> RunFiles:
         """Return them with their forms, none, one for both, or one for each."""
         dense_form, bm25_form = forms_for(forms, 2)
-        return cls(RunFile(dense, dense_form), RunFile(bm25, bm25_form))
+        return cls(RunFile(dense, dense_form), RunFile(bm25, bm25_form), full)
 
     def fingerprints(self, role: str = "{}") -> dict[str, str]:
         """Return role to fingerprint; ``role`` has a place for which of the two it is."""
         files = {"dense": self.dense, "bm25": self.bm25}
-        return {role.format(name): run_fingerprint(file.path) for name, file in files.items()}
+        return {role.format(name): run_fingerprint(file.path, full=self.full) for name, file in files.items()}
 
     def aligned(self, *, weighed: bool) -> Pair:
         """Return the two runs, read.
@@ -346,7 +347,8 @@ def _dev_runs(config: FuseBm25Config, fused: RunFiles) -> list[RunFiles]:
             f"{count} dev sets need as many --dev-run and --dev-bm25-run, in the same order; "
             f"there are {len(dev.runs)} and {len(dev.bm25_runs)}"
         )
-    return [RunFiles.of(*pair, config.run_format) for pair in zip(dev.runs, dev.bm25_runs, strict=True)]
+    pairs = zip(dev.runs, dev.bm25_runs, strict=True)
+    return [RunFiles.of(*pair, config.run_format, full=config.verify) for pair in pairs]
 
 
 def _question_sets(dev: DevConfig, runs: Sequence[RunFiles], progress: Progress) -> list[DevFiles]:
@@ -366,7 +368,7 @@ def _question_sets(dev: DevConfig, runs: Sequence[RunFiles], progress: Progress)
         answers = prepare_answers(queries, notes)
         for note in notes:
             progress.note(f"{Path(spec).name}: {note}")
-        store = open_corpus(corpus, spec, progress)
+        store = open_corpus(corpus, spec, progress, full=pair.full)
         found.append(DevFiles(Path(spec).name, pair, queries=queries, answers=answers, corpus=store))
     return found
 

@@ -18,8 +18,10 @@ from dretrieve.text.queries import QuerySet
 from dretrieve.types import Progress
 
 
-def run_fingerprint(path: Path) -> str:
+def run_fingerprint(path: Path, *, full: bool = False) -> str:
     """Return the fingerprint of a run of ours (verified), or the SHA-256 of a file made elsewhere.
+
+    ``full`` hashes its bytes again, whatever their time says.
 
     Raises:
         PreconditionError: it is missing, or one part of a sharded stage: its numbers would be too low.
@@ -31,7 +33,7 @@ def run_fingerprint(path: Path) -> str:
         reason = "is a folder; name the file in it" if path.is_dir() else "does not exist; correct the path"
         raise PreconditionError(f"{path} {reason}")
     if manifest_path(path).exists():
-        manifest = open_artefact(path)
+        manifest = open_artefact(path, full=full)
         if "shard" in manifest.options:
             cure = (
                 "join all parts with `dretrieve merge`"
@@ -58,8 +60,10 @@ def questions_fingerprint(queries: QuerySet) -> str:
     return digest.hexdigest()
 
 
-def open_corpus(corpus: str | None, questions: str, progress: Progress) -> TextStore:
+def open_corpus(corpus: str | None, questions: str, progress: Progress, *, full: bool = False) -> TextStore:
     """Return the passages of ``corpus``, or, where none is named, those beside the questions.
+
+    ``full`` reads the corpus again and compares.
 
     Raises:
         UsageError: it has none.
@@ -67,7 +71,7 @@ def open_corpus(corpus: str | None, questions: str, progress: Progress) -> TextS
     collection = Collection.open(corpus, "corpus") if corpus else Collection.open(questions, "queries")
     if collection.files.corpus is None:
         raise UsageError(f"{collection.path} has no passages; name those that were searched: --corpus DIR")
-    return collection.corpus(progress)
+    return collection.corpus(progress, full=full)
 
 
 def text_reader(corpus: TextStore) -> Callable[[str], str | None]:

@@ -107,7 +107,7 @@ def _stage(config: MineNegativesConfig, collection: Collection, queries: QuerySe
         "collection": collection.sha256,
         "queries": queries.sha256,
         "qrels": sha256_file(collection.qrels_file()),
-        "run": run_fingerprint(config.run),
+        "run": run_fingerprint(config.run, full=config.verify),
     }
     output = part_path(config.output, config.shard)
     return Stage(output, "file", STAGE, VERSION, options, inputs, config.force)
@@ -129,7 +129,7 @@ def _mine(
     """Write the examples of the shard's queries; return the counts."""
     queries = collection.queries()
     shard = shard_rows(len(queries), *(config.shard or (0, 1)))
-    miner = Miner(config.mining, _passages(collection, config.run), _answers(config, queries))
+    miner = Miner(config.mining, _passages(collection, config), _answers(config, queries))
     found = read_run(config.run, config.run_format)
     if config.mining.margin is not None or config.mining.relative_margin is not None:
         refuse_ranks(found, config.run, "a margin compares scores", "leave the margin out")
@@ -144,15 +144,15 @@ def _mine(
     return examples.counts
 
 
-def _passages(collection: Collection, run_path: Path) -> Callable[[str], Record]:
-    store = collection.corpus()
+def _passages(collection: Collection, config: MineNegativesConfig) -> Callable[[str], Record]:
+    store = collection.corpus(full=config.verify)
 
     def passage(passage_id: str) -> Record:
         row = store.row_of(passage_id)
         if row is None:
             raise DataError(
-                f"passage {passage_id!r} of {run_path} or of the judgements is not in {collection.path}; the "
-                "run belongs to another collection: search this one, or name the run's own"
+                f"passage {passage_id!r} of {config.run} or of the judgements is not in {collection.path}; "
+                "the run belongs to another collection: search this one, or name the run's own"
             )
         return store.record(row)
 

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import os
 
 import pytest
 
@@ -38,3 +39,42 @@ def test_answers_change_the_fingerprint(tiny_collection):
     (tiny_collection / "queries.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     after = questions_fingerprint(Collection.open(f"{tiny_collection}:dev").queries())
     assert before != after
+
+
+TOPICS = "<top>\n<num> Number: 7\n<title> bees\n<desc> Description:\nwho makes honey\n</top>\n"
+
+
+@pytest.fixture
+def searched(cli_here, tiny_collection, tmp_path):
+    """The collection, and a run over it one of whose bytes is flipped under its old size and time."""
+    cli_here("index", "--corpus", tiny_collection, "--type", "bm25", "--output", tmp_path / "bm25", "-q")
+    run = tmp_path / "run.trec"
+    cli_here("search", "--index", tmp_path / "bm25", "--queries", f"{tiny_collection}:dev", "--output", run)
+    was, text = run.stat(), run.read_text()
+    run.write_text(text[:-2] + ("x" if text[-2] != "x" else "y") + "\n")
+    os.utime(run, ns=(was.st_atime_ns, was.st_mtime_ns))
+    return tiny_collection, run
+
+
+@pytest.mark.parametrize("command", ["evaluate", "fuse-bm25", "mine-negatives", "convert"])
+def test_every_reader_of_a_run_verifies_its_bytes_where_asked(cli_here, searched, tmp_path, command):
+    collection, run = searched
+    words = {
+        "evaluate": ["--run", run, "--qrels", f"{collection}:dev"],
+        "fuse-bm25": ["--run", run, "--bm25-run", run, "--output", tmp_path / "fused.trec"],
+        "mine-negatives": ["--data", f"{collection}:dev", "--run", run, "--output", tmp_path / "hard.jsonl"],
+        "convert": [run, "--output-format", "tevatron", "--output", tmp_path / "other.tsv"],
+    }[command]
+    cli_here(command, *words)
+    again = cli_here(command, *words, "--verify", "full", code=5)
+    assert "run.trec" in again.err
+
+
+def test_encode_reads_the_field_of_a_topic_that_is_asked_for(cli_here, tiny_model, tmp_path):
+    (tmp_path / "topics.txt").write_text(TOPICS)
+    line = ["encode", "--model", tiny_model, "--queries", tmp_path / "topics.txt", "--output"]
+    title = cli_here(*line, tmp_path / "title", "--json").json()
+    asked = cli_here(*line, tmp_path / "desc", "--topic-field", "description", "--json").json()
+    assert title["fingerprint"] != asked["fingerprint"]
+    no_queries = [*line[:3], "--corpus", tmp_path, "--output", tmp_path / "c", "--topic-field", "title"]
+    assert "--topic-field goes with --queries" in cli_here(*no_queries, code=2).err

@@ -16,7 +16,6 @@ FORMS = ("auto", "trec", "msmarco", "tevatron", "colbert", "dpr", "pyserini-json
 NAMED = f"{', '.join(FORMS[:-1])} or {FORMS[-1]}"
 MODEL = ("--model-name-or-path",)
 QUERIES = ("--topics",)
-TOPIC_FIELD = "Of TREC's topics: title (as is), description, narrative, or title+description."
 
 
 Inner = Mapping[
@@ -108,6 +107,17 @@ class Sharded(Config):
         panel=COMPUTE,
         parse=parse_shard,
         free=True,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadingTopics(Config):
+    """Of jobs that read queries, which TREC's topics may be."""
+
+    topic_field: str | None = option(
+        None,
+        "Of TREC's topics: title (as is), description, narrative, or title+description.",
+        panel="Input",
     )
 
 

@@ -11,7 +11,7 @@ from dretrieve.errors import UsageError
 from dretrieve.jobs.configs.base import Writing
 from dretrieve.jobs.configs.convert_run import ConvertRunConfig, InOtherForm
 from dretrieve.models.foreign.forms import FORMS
-from dretrieve.options import REQUIRED, option
+from dretrieve.options import REQUIRED, check, option
 
 WRITERS = "; ".join(f"{name}: {form.text}" for name, form in FORMS.items())
 
@@ -59,6 +59,13 @@ class ConvertConfig(Writing, InOtherForm):
             "passage_template": (str, "Form of a passage, for example '{title} {text}'."),
         },
     )
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.queries or self.corpus or self.topic_field:
+            raise UsageError(
+                "--queries, --corpus and --topic-field go with --output-format: they are for runs"
+            )
 
     @classmethod
     def from_words(cls, given: dict[str, Any]) -> ConvertConfig | ConvertRunConfig:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dretrieve.errors import UsageError
-from dretrieve.jobs.configs.base import ReadingRun, Writing
+from dretrieve.jobs.configs.base import ReadingRun, ReadingTopics, Verifying, Writing
 from dretrieve.options import REQUIRED, check, option
 
 FORMS = ("trec", "msmarco", "tevatron", "dpr", "contriever", "pyserini-json", "ranx")
@@ -17,7 +17,7 @@ _run: Any = partial(option, panel="Runs")
 
 
 @dataclass(frozen=True, kw_only=True)
-class InOtherForm(ReadingRun):
+class InOtherForm(ReadingRun, ReadingTopics, Verifying):
     """How a run is read and written."""
 
     output_format: str | None = _run(

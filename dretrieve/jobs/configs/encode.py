@@ -5,14 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from dretrieve.jobs.configs.base import COMPUTE, MODEL, QUERIES, Choosing, Computing, Verifying, Writing
-from dretrieve.options import REQUIRED, option
+from dretrieve.errors import UsageError
+from dretrieve.jobs.configs.base import (
+    COMPUTE,
+    MODEL,
+    QUERIES,
+    Choosing,
+    Computing,
+    ReadingTopics,
+    Verifying,
+    Writing,
+)
+from dretrieve.options import REQUIRED, check, option
 
 INPUT = "Input"
 
 
 @dataclass(frozen=True, kw_only=True)
-class EncodeConfig(Writing, Computing, Choosing, Verifying):
+class EncodeConfig(Writing, ReadingTopics, Computing, Choosing, Verifying):
     """Finished shards are found up to date, an interrupted one goes on where it was.
 
     Examples:
@@ -40,3 +50,8 @@ class EncodeConfig(Writing, Computing, Choosing, Verifying):
     )
     devices: str | None = option(None, "all, or cuda:0,cuda:1: one process each.", panel=COMPUTE, free=True)
     dtype: Literal["float16", "float32"] = option("float16", "Numbers on disk.", panel=COMPUTE)
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.topic_field and self.queries is None:
+            raise UsageError("--topic-field goes with --queries: passages have their text")

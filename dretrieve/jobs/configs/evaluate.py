@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from dretrieve.errors import UsageError
-from dretrieve.jobs.configs.base import Careful, ReadingRuns
+from dretrieve.jobs.configs.base import Careful, ReadingRuns, ReadingTopics, Verifying
 from dretrieve.metrics.options import RelevanceOptions
 from dretrieve.options import check, option
 
@@ -17,7 +17,7 @@ _shown = partial(option, panel="Output")
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateConfig(Careful, ReadingRuns):
+class EvaluateConfig(Careful, ReadingRuns, ReadingTopics, Verifying):
     """Values are trec_eval's; queries that the run lacks count as 0.
 
     Measures of judgements: AP, Bpref, ERR, GMAP, IPrec, Judged, nDCG, NumQ, NumRel, NumRelRet, NumRet, P, R,
@@ -66,6 +66,8 @@ class EvaluateConfig(Careful, ReadingRuns):
         check(self)
         if self.complete and self.options.retrieved_only:
             raise UsageError("--complete and --retrieved-only exclude each other; leave one out")
+        if self.topic_field and self.answers is None:
+            raise UsageError("--topic-field goes with --answers: judgements are by id")
         if self.level is not None:
             raise UsageError(
                 "the lowest relevant grade belongs to the measure, as in ir_measures: write "

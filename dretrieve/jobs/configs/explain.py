@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from dretrieve.jobs.configs.base import MODEL, QUERIES, Careful, Choosing, Computing
+from dretrieve.jobs.configs.base import MODEL, QUERIES, Careful, Choosing, Computing, Verifying
 from dretrieve.options import REQUIRED, option
 
 INPUT = "Input"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExplainConfig(Careful, Computing, Choosing):
+class ExplainConfig(Careful, Computing, Choosing, Verifying):
     """For taser: queries beside passages.
 
     Examples:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from dretrieve.jobs.configs.base import ReadingRuns, Sharded, Writing
+from dretrieve.jobs.configs.base import ReadingRuns, Sharded, Verifying, Writing
 from dretrieve.options import REQUIRED, option
 from dretrieve.runs.options import FuseOptions
 
@@ -28,7 +28,7 @@ class DevConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FuseBm25Config(Writing, ReadingRuns, Sharded):
+class FuseBm25Config(Writing, ReadingRuns, Sharded, Verifying):
     """With --tune one alpha is chosen for all dev sets together.
 
     It is written, with the curve, into the run's manifest. Without --shard, finished parts beside the output

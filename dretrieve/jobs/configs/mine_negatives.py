@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dretrieve.jobs.configs.base import ReadingRun, Sharded, Writing
+from dretrieve.jobs.configs.base import ReadingRun, Sharded, Verifying, Writing
 from dretrieve.mining.options import MiningOptions
 from dretrieve.options import REQUIRED, option
 
 
 @dataclass(frozen=True, kw_only=True)
-class MineNegativesConfig(Writing, ReadingRun, Sharded):
+class MineNegativesConfig(Writing, ReadingRun, Sharded, Verifying):
     """Positives and copies of their text are always dropped.
 
     Without --shard, finished parts beside the output are joined.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dretrieve.errors import UsageError
-from dretrieve.jobs.configs.base import TOPIC_FIELD, Writing
+from dretrieve.jobs.configs.base import ReadingTopics, Writing
 from dretrieve.options import option
 from dretrieve.text.join_options import JoinOptions
 
@@ -16,7 +16,7 @@ _input = partial(option, panel="Input")
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrepareConfig(Writing):
+class PrepareConfig(Writing, ReadingTopics):
     """A collection made of the same source with the same options is up to date.
 
     Examples:
@@ -41,7 +41,6 @@ class PrepareConfig(Writing):
     corpus: Path | None = _input(None, "Passages, beside a source of queries or ids, or alone.")
     queries: Path | None = _input(None, "Queries, beside a source of passages or ids, or alone.")
     qrels: tuple[str, ...] = _input((), "Judgements; repeatable.", metavar="[SPLIT=]FILE")
-    topic_field: str | None = _input(None, TOPIC_FIELD)
     split: str | None = _input(None, "Split of training rows and of queries that name none.")
     mirror: str | None = _input(
         None, "Fetch from this base address, or copy from this folder.", metavar="URL"

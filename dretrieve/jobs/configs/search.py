@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dretrieve.errors import UsageError
-from dretrieve.jobs.configs.base import MODEL, QUERIES, TOPIC_FIELD, Computing, Sharded, Verifying, Writing
+from dretrieve.jobs.configs.base import MODEL, QUERIES, Computing, ReadingTopics, Sharded, Verifying, Writing
 from dretrieve.options import REQUIRED, check, option, parse_settings
 
 INPUT = "Input"
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchConfig(Writing, Sharded, Computing, Verifying):
+class SearchConfig(Writing, ReadingTopics, Sharded, Computing, Verifying):
     """Scores and order do not depend on shards, threads or interruptions.
 
     With --shard I/N the passages are cut into N parts; merge joins the partial runs.
@@ -29,7 +29,6 @@ class SearchConfig(Writing, Sharded, Computing, Verifying):
         REQUIRED, "An index, or embeddings as they are.", panel=INPUT, aliases=("--passage-reps",)
     )
     queries: str | None = option(None, "DIR:split, the questions.", panel=INPUT, aliases=QUERIES)
-    topic_field: str | None = option(None, TOPIC_FIELD, panel=INPUT)
     model: str | None = option(None, "Encodes --queries.", panel=INPUT, aliases=MODEL)
     query_embeddings: Path | None = option(
         None,
