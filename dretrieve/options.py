@@ -114,11 +114,11 @@ def check(config: Any) -> None:
     Raises:
         UsageError: names the option, the value and what is legal.
     """
-    for field in dataclasses.fields(config):
-        known, value = option_of(field), getattr(config, field.name)
-        if known is None or value is field.default:
+    hints = types_of(type(config))
+    for field, known in options(config):
+        value, hint = getattr(config, field.name), hints[field.name]
+        if value is field.default:
             continue
-        hint = types_of(type(config))[field.name]
         for each in value if isinstance(value, tuple) else (value,):
             if not _fits(each, hint, known):
                 raise UsageError(f"{flag_of(field)} {each}: expected {expected(hint, known)}")
@@ -130,9 +130,13 @@ def expected(hint: Any, known: Option) -> str:
         return " or ".join(str(value) for value in legal)
     kinds = _numbers(hint)
     words = NUMBERS[kinds[0]] if kinds else "another value"
-    limits = ((known.least, "from"), (known.above, "above"), (known.most, "to"), (known.below, "below"))
-    named = [f"{word} {limit:,}" for limit, word in limits if limit is not None]
-    return " ".join([words, " and ".join(named) if known.below is not None else " ".join(named)]).rstrip()
+    return f"{words} {limits(known)}".rstrip()
+
+
+def limits(known: Option) -> str:
+    """Return the bounds of a number in words; nothing where there are none."""
+    bounds = ((known.least, "from"), (known.above, "above"), (known.most, "to"), (known.below, "and below"))
+    return " ".join(f"{word} {bound:,}" for bound, word in bounds if bound is not None)
 
 
 def read_settings(kind: type[Kind], given: Mapping[str, Any], owner: str) -> Kind:
@@ -241,7 +245,7 @@ def _fits(value: Any, hint: Any, known: Option) -> bool:
         return True
     number: Any = value
     return (
-        (isinstance(number, int) or math.isfinite(number))
+        (abs(number) < 1 << 63 if isinstance(number, int) else math.isfinite(number))  # what arrays count
         and (known.least is None or number >= known.least)
         and (known.most is None or number <= known.most)
         and (known.above is None or number > known.above)

@@ -21,7 +21,7 @@ from typer.main import get_command
 
 from dretrieve.errors import ChangedWarning, UsageError
 from dretrieve.jobs.configs.base import COMMON, Config, Inner
-from dretrieve.options import Option, flag_of, legal_values, option, option_of, types_of
+from dretrieve.options import Option, flag_of, legal_values, limits, option, option_of, types_of
 from dretrieve_cli.parsing import Command
 from dretrieve_cli.progress import choose_progress
 from dretrieve_cli.streams import said, show
@@ -240,8 +240,10 @@ def _read(value: Any, field: Field[Any], known: Option | None, hint: Any) -> Any
 def _parameter(field: Field[Any], known: Option, hint: Any, panel: str) -> inspect.Parameter:
     legal = list(known.words) or [str(value) for value in legal_values(hint, known)]
     metavar = known.metavar or (f"<{'|'.join(legal)}>" if legal else None)
-    about: dict[str, Any] = {"help": known.text, "metavar": metavar, "hidden": known.hidden}
-    about |= {"rich_help_panel": panel or None, "min": known.least, "max": known.most}
+    bounds = limits(known)
+    text = f"{known.text.removesuffix('.')} ({bounds})." if bounds not in ("", "from 0") else known.text
+    about: dict[str, Any] = {"help": text, "metavar": metavar, "hidden": known.hidden}
+    about |= {"rich_help_panel": panel or None}
     default = ... if _is_required(field) else field.default
     if known.words:
         default = next(word for word, value in known.words.items() if value == default)

@@ -46,7 +46,6 @@ class Command(TyperCommand):
         rest = super().parse_args(ctx, words)
         if ctx.args and not takes_more:
             ctx.fail(words_of_no_option(ctx.command_path, list(ctx.args)))
-        refuse_huge_numbers(ctx.params)
         refuse_shared_streams(ctx.params)
         return rest
 
@@ -74,17 +73,6 @@ class Command(TyperCommand):
             groups.setdefault(title if param.name != "help" else "Common", []).append(record)
         common = groups.pop("Common", [])
         return groups | {"Common": common}
-
-
-def refuse_huge_numbers(params: Mapping[str, Any]) -> None:
-    """Refuse whole numbers that no array can count.
-
-    Raises:
-        typer.BadParameter: names the option.
-    """
-    for name, value in params.items():
-        if isinstance(value, int) and abs(value) >= 1 << 63:
-            raise typer.BadParameter(f"--{name.replace('_', '-')} is beyond 64 bits; give a smaller number")
 
 
 def refuse_shared_streams(params: Mapping[str, Any]) -> None:

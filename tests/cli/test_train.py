@@ -92,8 +92,7 @@ def test_max_minutes_ends_with_75_and_says_how_to_go_on(cli_here, tiny_collectio
 )
 def test_optimizer_numbers_out_of_range(cli_here, tiny_collection, tiny_model, tmp_path, flag, value):
     line = [*words(tiny_collection, tiny_model, tmp_path), flag, value, "--dry-run"]
-    err = cli_here(*line, code=2).err
-    assert f"{flag} {float(value)}: expected a number" in err or f"{flag}': Input should be greater" in err
+    assert f"{flag} {float(value)}: expected a number" in cli_here(*line, code=2).err
 
 
 def test_accumulation_is_refused_with_the_cure(cli_here, tiny_collection, tiny_model, tmp_path):

@@ -222,7 +222,7 @@ def test_reciprocal_ranks_have_no_alpha(cli_here: Callable, runs: tuple[Path, Pa
         (["--tune", "0:1:0.5", "--qrels", "ONE:test"], 2, "test"),
         (["--tune", "0:1:0.5", "--answers", "TWO-NO-ANSWERS:dev"], 4, "no query of"),
         (["--missing", "mean"], 2, "--missing mean: expected min or zero"),
-        (["--alpha", "-1"], 2, "greater than or equal to 0"),
+        (["--alpha", "-1"], 2, "--alpha -1.0: expected a number from 0"),
         (["--run", "nowhere.trec"], 3, "does not exist"),
     ],
 )

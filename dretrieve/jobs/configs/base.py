@@ -50,15 +50,15 @@ class Config:
 class Careful(Config):
     """Of jobs that write or replace: what they would do, and whether they may."""
 
-    force: bool = option(False, "Replace a result of other options.", panel=COMMON, free=True)
-    dry_run: bool = option(False, "Say what would be done and what it costs.", panel=COMMON, free=True)
+    force: bool = option(False, "Replace a result of other options.", panel=COMMON)
+    dry_run: bool = option(False, "Say what would be done and what it costs.", panel=COMMON)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Writing(Careful):
     """Of jobs that must be told where the result goes."""
 
-    output: Path = option(REQUIRED, "Where the result goes.", aliases=("-o",), free=True)
+    output: Path = option(REQUIRED, "Where the result goes.", aliases=("-o",))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,6 @@ class Verifying(Config):
         "full hashes every file again.",
         panel=COMMON,
         words={"quick": False, "full": True},
-        free=True,
     )
 
 
@@ -106,7 +105,6 @@ class Sharded(Config):
         metavar="I/N",
         panel=COMPUTE,
         parse=parse_shard,
-        free=True,
     )
 
 

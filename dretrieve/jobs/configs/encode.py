@@ -46,9 +46,8 @@ class EncodeConfig(Writing, ReadingTopics, Computing, Choosing, Verifying):
         "Do part I (from 0) of N only; array/N takes I from the job array.",
         panel=COMPUTE,
         metavar="I/N",
-        free=True,
     )
-    devices: str | None = option(None, "all, or cuda:0,cuda:1: one process each.", panel=COMPUTE, free=True)
+    devices: str | None = option(None, "all, or cuda:0,cuda:1: one process each.", panel=COMPUTE)
     dtype: Literal["float16", "float32"] = option("float16", "Numbers on disk.", panel=COMPUTE)
 
     def __post_init__(self) -> None:
