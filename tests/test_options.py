@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import pytest
 
 from dretrieve.errors import UsageError
-from dretrieve.options import NoChoices, option, parse_settings, read_settings
+from dretrieve.options import NoChoices, check, option, parse_settings, read_settings
 
 
 @dataclass(frozen=True)
@@ -68,3 +69,40 @@ def test_settings_are_typed():
 def test_a_setting_without_a_name_or_value(word):
     with pytest.raises(UsageError, match=r"--set takes name=value, not "):
         parse_settings([word])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    share: float = option(0.5, "How much.", above=0, most=1)
+    beta: float = option(0.9, "How long.", least=0, below=1)
+    side: Literal["query", "passage"] = option("query", "Which.")
+    forms: tuple[str, ...] = option((), "Of which.", legal=("a", "b"))
+    rows: int | None = option(None, "How many.", least=1, flag="--num-rows")
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"share": 0.0}, r"--share 0.0: expected a number above 0 to 1$"),
+        ({"share": float("nan")}, "--share nan: expected a number"),
+        ({"beta": 1.0}, r"--beta 1.0: expected a number from 0 and below 1$"),
+        ({"side": "both"}, r"--side both: expected query or passage$"),
+        ({"forms": ("a", "c")}, r"--forms c: expected a or b$"),
+        ({"rows": 0}, r"--num-rows 0: expected a whole number from 1$"),
+        ({"rows": True}, "--num-rows True: expected a whole number"),
+        ({"rows": 1 << 63}, "--num-rows 9223372036854775808: expected a whole number"),
+        ({"rows": "3"}, "--num-rows 3: expected a whole number"),
+    ],
+)
+def test_a_value_that_is_not_legal_is_refused_with_what_is(given: dict, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Told(**given)
+
+
+def test_what_is_legal_passes() -> None:
+    told = Told(share=1, beta=0.0, side="passage", forms=("b", "a"), rows=7)
+    assert (told.share, told.rows) == (1, 7)
+    assert Told().rows is None

@@ -7,11 +7,17 @@ import json
 import subprocess
 import sys
 import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 from rich.table import Table
 
 from dretrieve import errors
+from dretrieve.jobs.configs.base import Verifying, Writing
+from dretrieve.options import REQUIRED, option, parse_settings
 from dretrieve_cli import app, command, streams
 
 
@@ -199,3 +205,96 @@ def test_an_encoding_that_lacks_a_character_is_said(monkeypatch, capsys):
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "ascii", errors="backslashreplace"))
     streams.write_rendered("é")
     assert "standard output is ascii" in capsys.readouterr().err
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inner:
+    """A part of a config."""
+
+    depth: int = option(100, "How deep.", least=1, panel="Part")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToyConfig(Writing, Verifying):
+    """What a command is made from.
+
+    Examples:
+        dretrieve toy a b --output o
+    """
+
+    paths: tuple[Path, ...] = option(REQUIRED, "Read.", argument=True)
+    part: Inner = field(default_factory=Inner)
+    mode: Literal["fast", "slow"] = option("fast", "How.", aliases=("-m",))
+    measures: str = option("", "What.", repeated=True, parse=" ".join)
+    settings: Mapping[str, Any] = option(
+        {}, flag="--set", repeated=True, parse=parse_settings, shorthands={"k1": (float, "A part of it.")}
+    )
+    share: bool = option(True, "Whether.")
+    level: int = option(0, "Old.", hidden=True)
+    note: str = "not of the command line"
+
+
+def toy(**more):
+    """The parser, which keeps the configs that it makes."""
+    made = []
+
+    def work(config, progress, words):
+        made.append(config)
+        return Answer()
+
+    return command.command_from("toy", "Try.", ToyConfig, work, [], **more), made
+
+
+def test_a_config_is_made_of_the_words():
+    parser, made = toy()
+    line = "a b -o out --depth 7 -m slow --measures x --measures y --set c=2 --k1 0.5 --no-share"
+    parser.main([*line.split(), "--verify", "full", "--force"], standalone_mode=False)
+    parser.main(["a", "--output", "out"], standalone_mode=False)
+    assert made == [
+        ToyConfig(
+            paths=(Path("a"), Path("b")), output=Path("out"), part=Inner(depth=7), mode="slow",
+            measures="x y", settings={"c": 2, "k1": 0.5}, share=False, verify=True, force=True,
+        ),
+        ToyConfig(paths=(Path("a"),), output=Path("out")),
+    ]  # fmt: skip
+
+
+def test_its_help_is_made_of_the_fields():
+    parser, _ = toy()
+    shown = " ".join(parser.get_help(parser.make_context("toy", [], resilient_parsing=True)).split())
+    assert shown.startswith("Try. What a command is made from.")
+    for part in (
+        "How deep (from 1). [default: 100]",
+        "-m, --mode <fast|slow> How. [default: fast]",
+        "--k1 <float> A part",
+        "--share / --no-share",
+        "--verify <quick|full>",
+        "{paths}...",
+        "-o, --output <path> Where the result goes. [required]",
+    ):
+        assert part in shown
+    assert "--level" not in shown
+    assert "--note" not in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--mode", "x"], "--mode x: expected fast or slow"),
+        (["--verify", "x"], "--verify x: expected quick or full"),
+        (["--set", "x"], "--set takes name=value"),
+    ],
+)
+def test_illegal_words_are_refused_by_their_option(words, message):
+    parser, made = toy()
+    with pytest.raises(errors.UsageError, match=message):
+        parser.main(["a", "--output", "o", *words], standalone_mode=False)
+    assert not made
+
+
+def test_of_several_processes_the_first_prints(clean, capsys):
+    clean.setenv("WORLD_SIZE", "2")
+    for rank, printed in (("0", "forty-two\n"), ("1", "")):
+        clean.setenv("RANK", rank)
+        assert command.execute(lambda progress: Answer()) == 0
+        assert capsys.readouterr().out == printed
