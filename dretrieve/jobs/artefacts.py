@@ -43,7 +43,6 @@ class Artefact:
     """What stands at a path.
 
     Attributes:
-        word: as the user named it.
         path: its place.
         split: of a collection, where the user named one.
         run_format: the form of a run, ``auto`` to tell.
@@ -52,7 +51,6 @@ class Artefact:
         manifest: where it has one.
     """
 
-    word: str
     path: Path
     split: str | None
     run_format: str
@@ -275,7 +273,7 @@ def relevant_counts(qrels: Qrels) -> NDArray[np.int64]:
 
 
 def _open_collection(it: Artefact) -> Collection:
-    collection = Collection(it.path) if it.split is None else Collection.open(it.word)
+    collection = Collection(it.path) if it.split is None else Collection.open(f"{it.path}:{it.split}")
     if it.path.is_dir():
         collection.verify(full=it.full)
     return collection

@@ -64,7 +64,7 @@ def run(config: InspectConfig, progress: Progress | None = None) -> InspectResul
     path, _ = parse_spec(config.path)
     problems: list[DretrieveError] = []
     manifest, origin = _origin(path, config.verify, problems)
-    it = Artefact(config.path, path, None, config.run_format, config.verify, progress or Silent(), manifest)
+    it = Artefact(path, None, config.run_format, config.verify, progress or Silent(), manifest)
     kind, facts = manifest.stage if manifest else "file", Facts()
     try:
         kind = it.kind.broken or kind

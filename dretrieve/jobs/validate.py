@@ -119,7 +119,7 @@ def _open(word: str, config: ValidateConfig, progress: Progress) -> Artefact:
     """Return what the word names, where it can be held against others."""
     path, split = parse_spec(word)
     manifest = checked_manifest(path, full=config.verify)
-    it = Artefact(word, path, split, "auto", config.verify, progress, manifest)
+    it = Artefact(path, split, "auto", config.verify, progress, manifest)
     if it.kind.role == "run" and config.run_format != "auto":
         it = replace(it, run_format=config.run_format)
     if not it.kind.role:
