@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from dretrieve.errors import PreconditionError
-from dretrieve.jobs.model_output import alone_in, listed, model_files
+from dretrieve.jobs.model_output import alone_in, model_files
 from dretrieve.store.stage import Stage
 
 
@@ -20,11 +20,11 @@ def test_files_of_a_model_without_records_and_parts(tmp_path):
 
 def test_files_of_a_finished_result(tmp_path):
     stage = Stage(tmp_path / "out", "folder", "train")
-    assert listed(stage) == []
+    assert stage.standing_files() == []
     with stage.write("card.json", text=True) as file:
         file.write("{}")
     stage.commit()
-    assert listed(stage) == [tmp_path / "out" / "card.json"]
+    assert stage.standing_files() == [tmp_path / "out" / "card.json"]
 
 
 HOLDER = """
