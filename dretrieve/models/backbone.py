@@ -16,7 +16,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 from transformers import AutoConfig
-from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING, MODEL_MAPPING
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
+    MODEL_FOR_TEXT_ENCODING_MAPPING,
+    MODEL_MAPPING,
+)
 
 from dretrieve.errors import DataError, PreconditionError
 from dretrieve.models.plain import ADAPTER, ADAPTER_WEIGHTS, ENCODER_ONLY, adapter_base, transformer_settings
@@ -43,11 +47,12 @@ def quiet() -> Iterator[None]:
             their_logging.enable_progress_bar()
 
 
-def load_module(place: Path) -> nn.Module:
+def load_module(place: Path, *, whole: bool = False) -> nn.Module:
     """Return the encoder saved in a folder: float32, evaluation mode, of an encoder-decoder the encoder.
 
     Adapters of peft are merged into the base model that they name. An encoder-decoder whose decoder states
-    sentence-transformers pools (BART, where its files do not say otherwise) is returned whole.
+    sentence-transformers pools (BART, where its files do not say otherwise) is returned whole; with ``whole``
+    any is, as the model that generates.
 
     Raises:
         PreconditionError: transformers cannot read it; code of its own, which is never run.
@@ -60,7 +65,7 @@ def load_module(place: Path) -> nn.Module:
         config = AutoConfig.from_pretrained(
             str(place), trust_remote_code=False, use_safetensors=True, local_files_only=True
         )
-        kind = _class_of(config)
+        kind: Any = MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING[type(config)] if whole else _class_of(config)
         wanted: dict[str, Any] = {"attn_implementation": "sdpa" if kind._supports_sdpa else "eager"}
         if "add_pooling_layer" in inspect.signature(kind.__init__).parameters:
             wanted["add_pooling_layer"] = False
@@ -77,11 +82,13 @@ def load_module(place: Path) -> nn.Module:
         )
     model.eval()
     encoder, decoder = getattr(model, "encoder", None), getattr(model, "decoder", None)
-    module: nn.Module = model if encoder is None or decoder is None or _pools_decoder(place) else encoder
+    alone = not whole and None not in (encoder, decoder) and not _pools_decoder(place)
+    module: Any = encoder if alone else model
     check_weights(place, model, module, report)
     if hasattr(config, "use_cache"):
         model.config.use_cache = False  # of generation; a text is read once
-    return module
+    found: nn.Module = module
+    return found
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from torch.nn import functional
 from dretrieve.jobs.train import TrainConfig
 from dretrieve.jobs.train import run as train
 from dretrieve.models import registry
+from dretrieve.models.backbone import load_module
 from dretrieve.models.base import (
     Encoded,
     Group,
@@ -69,11 +70,11 @@ class Reader(Method):
     seen: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, config: ReaderConfig, folder: Path, known: ModelCard, backbone: str) -> None:
-        from transformers import AutoTokenizer, T5ForConditionalGeneration
+        from transformers import AutoTokenizer
 
         super().__init__()
         self.config, self._known, self._folder, self._backbone = config, known, folder, backbone
-        self.t5: Any = T5ForConditionalGeneration.from_pretrained(folder)
+        self.t5: Any = load_module(folder, whole=True)
         self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
 
     @classmethod
