@@ -143,7 +143,7 @@ class Plan:
             return Behind(
                 problems=(f"{self._shown(file)} is made by no command of the recipe at this profile",)
             )
-        found, todo = set[int](), [makers[-1]]
+        found, todo = set[int](), list(makers)
         while todo:
             number = todo.pop()
             if number not in found:
@@ -171,16 +171,15 @@ class Plan:
             return ""
         answer = self.ask(command.words) if command.is_ours else _asked(command.words)
         free = MACHINE if "--precision" in command.words else MACHINE | {"precision"}
-        if answer.state == "stale" and answer.changed and free.issuperset(answer.changed):
-            answer = Answer(state="up to date")
+        elsewhere = answer.state == "stale" and answer.changed and free.issuperset(answer.changed)
         if answer.state == "refused":
             return answer.text
-        if answer.state != "up to date":
+        if answer.state != "up to date" and not elsewhere:
             changed = f" (other: {', '.join(answer.changed)})" if answer.changed else ""
             return f"{shown} is {answer.state}{changed}: the recipe would make it anew"
         try:
-            for file in files if self.full else ():
-                verify_files(manifest_path(file), read_manifest(manifest_path(file)), full=True)
+            for item in self._artefacts(command) if self.full or elsewhere else ():
+                verify_files(item.path, item.manifest, full=self.full)
         except DretrieveError as error:
             return str(error)
         return ""

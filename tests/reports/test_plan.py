@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,30 @@ def test_a_training_on_another_machine_is_the_same(
     path = folder.make("train", "model")
     folder.plan.commands[0] = folder.plan.enter("call", ["train", *words, "--output", str(path)])
     assert (folder.plan.behind(path).problems == ()) == fits
+    if fits:  # its files must be those that it wrote all the same
+        path.write_text("other")
+        again = Plan(work=tmp_path, ask=folder.ask)
+        again.enter("call", ["train", *words, "--output", str(path)])
+        assert "changed" in again.behind(path).problems[0]
+
+
+def test_every_shard_is_hashed_by_full_verification(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    for number in range(2):
+        path = tmp_path / "vectors" / f"shard-0000{number}-of-00002"
+        stage = Stage(path, "file", "encode")
+        with stage.write(text=True) as file:
+            file.write("vectors")
+        stage.commit()
+        folder.plan.enter("call", ["encode", "--output", str(path.parent), "--shard", f"{number}/2"])
+    assert len(folder.plan.behind(path.parent).near) == 2
+    before = path.stat()
+    path.write_text("VECTORS")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    for full in (False, True):
+        plan = Plan(work=tmp_path, ask=folder.ask, full=full)
+        plan.enter("call", ["encode", "--output", str(path.parent), "--shard", "1/2"])
+        assert bool(plan.behind(path.parent).problems) == full
 
 
 def test_what_another_program_makes_need_only_be_there(tmp_path: Path) -> None:
