@@ -1,1 +1,1 @@
-"""The command line of dretrieve: flags only, one file a command; the library is imported inside it."""
+"""The command line of dretrieve: a command is made from its job's config and imports the job when it runs."""

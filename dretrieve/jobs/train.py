@@ -337,7 +337,10 @@ def _open(config: TrainConfig, processes: Processes, device: torch.device, progr
     if twice is not None:
         raise UsageError(f"two sets are called {twice}; name them: --data name=…,path=…")
     taught = options.distil_weight > 0
-    sets = [open_set(spec, options.seed, progress, taught=taught, columns=columns) for spec in specs]
+    sets = [
+        open_set(spec, options.seed, progress, taught=taught, columns=columns, full=config.verify)
+        for spec in specs
+    ]
     dev = open_dev(options, progress) if options.dev else None
     known, _ = read_card(find_model(config.backbone))
     precision = training_precision(options.precision, device)

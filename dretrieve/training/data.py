@@ -36,6 +36,7 @@ from dretrieve.training.given_vectors import open_vectors
 from dretrieve.types import Progress, Side
 
 EXAMPLES = "examples.jsonl"
+STAGES = ("mine-negatives", "prepare", "convert")  # that write examples
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +130,7 @@ def open_set(
     *,
     taught: bool = False,
     columns: Sequence[str] = (),
+    full: bool = False,
 ) -> ExampleSet:
     """Return the set of that specification.
 
@@ -138,6 +140,7 @@ def open_set(
         progress: for notes.
         taught: whether a teacher's scores are learned from.
         columns: the queries' fields that the method reads.
+        full: whether every file that a manifest names is hashed again.
 
     Raises:
         DataError: no example has a positive; some have no scores of a teacher where they are asked for.
@@ -154,9 +157,9 @@ def open_set(
             f"{quote(str(spec.path))}{beside} --output DIR, then --data DIR:train"
         )
     if role == "examples":
-        found = _from_examples(spec, progress, columns)
+        found = _from_examples(spec, progress, columns, full=full)
     else:
-        found = _from_split(spec, word, progress)
+        found = _from_split(spec, word, progress, full=full)
     source, fingerprint = found.source, found.fingerprint
     usable = [example for example in found.examples if example.positive_document_ids]
     if not usable:
@@ -226,7 +229,7 @@ def _check_taught(examples: Sequence[Example], source: Path) -> None:
     )
 
 
-def _from_split(spec: DataSpec, word: str, progress: Progress) -> ExampleSet:
+def _from_split(spec: DataSpec, word: str, progress: Progress, *, full: bool) -> ExampleSet:
     if spec.corpus and not Path(spec.path).exists():
         raise PreconditionError(
             f"--data {word} does not exist; make it with `dretrieve mine-negatives`, or correct the path"
@@ -236,7 +239,7 @@ def _from_split(spec: DataSpec, word: str, progress: Progress) -> ExampleSet:
     collection = Collection.open(word)
     queries, qrels = collection.queries(), collection.qrels()
     positives = qrels.positives()
-    corpus = collection.corpus(progress)
+    corpus = collection.corpus(progress, full=full)
     known = {name for names in positives.values() for name in names if corpus.row_of(name) is not None}
     examples = [
         Example(
@@ -297,15 +300,13 @@ def _fields_of(query: Query) -> Mapping[str, Any]:
     return {**query.fields, "answers": query.answers} if query.answers else query.fields
 
 
-def _from_examples(spec: DataSpec, progress: Progress, columns: Sequence[str]) -> ExampleSet:
+def _from_examples(spec: DataSpec, progress: Progress, columns: Sequence[str], *, full: bool) -> ExampleSet:
     path = Path(spec.path)
     if spec.split:
         raise UsageError(f"--data {spec.path}: split= belongs to a collection; examples are one set")
     described: dict[str, str] = {}
     if manifest_path(path).exists():
-        described = dict(
-            open_artefact(path, ("mine-negatives", "prepare", "convert")).extra.get("collection", {})
-        )
+        described = dict(open_artefact(path, STAGES, full=full).extra.get("collection", {}))
     elif (path.parent / "manifest.json").exists():
         manifest = read_manifest(path.parent / "manifest.json")
         described = dict(manifest.extra.get("collection", {"path": "."}))
@@ -317,7 +318,7 @@ def _from_examples(spec: DataSpec, progress: Progress, columns: Sequence[str]) -
     place = spec.corpus or str(path.resolve().parent / described["path"])
     try:
         collection = Collection.open(place, "corpus")
-        corpus = collection.corpus(progress)
+        corpus = collection.corpus(progress, full=full)
     except DretrieveError as error:
         if spec.corpus:
             raise

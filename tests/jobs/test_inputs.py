@@ -70,6 +70,29 @@ def test_every_reader_of_a_run_verifies_its_bytes_where_asked(cli_here, searched
     assert "run.trec" in again.err
 
 
+def test_train_verifies_its_examples_where_asked(cli_here, searched, tiny_model, tmp_path):
+    collection, run = searched
+    hard = tmp_path / "hard.jsonl"
+    cli_here("mine-negatives", "--data", f"{collection}:dev", "--run", run, "--output", hard)
+    was, text = hard.stat(), hard.read_text()
+    hard.write_text(text.replace('"query_text": "', '"query_text":"', 1).rstrip("\n") + " \n")
+    os.utime(hard, ns=(was.st_atime_ns, was.st_mtime_ns))
+    line = [
+        "train",
+        "shared",
+        "--backbone",
+        tiny_model,
+        "--data",
+        hard,
+        "--output",
+        tmp_path / "m",
+        "--dry-run",
+    ]
+    assert hard.stat().st_size == was.st_size
+    cli_here(*line)
+    assert "hard.jsonl" in cli_here(*line, "--verify", "full", code=5).err
+
+
 def test_encode_reads_the_field_of_a_topic_that_is_asked_for(cli_here, tiny_model, tmp_path):
     (tmp_path / "topics.txt").write_text(TOPICS)
     line = ["encode", "--model", tiny_model, "--queries", tmp_path / "topics.txt", "--output"]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dretrieve.jobs.configs.base import MODEL, Inner, Writing
+from dretrieve.jobs.configs.base import MODEL, Inner, Verifying, Writing
 from dretrieve.models.config import MethodConfig
 from dretrieve.models.registry import METHODS, find, methods
 from dretrieve.options import REQUIRED, option
@@ -23,7 +23,7 @@ Examples:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig(Writing):
+class TrainConfig(Writing, Verifying):
     """A method (by its name in `dretrieve.models.registry`) with its own options and those of all."""
 
     method: str = option(REQUIRED, "What to train.", argument=True, metavar="METHOD")
