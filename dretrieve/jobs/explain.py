@@ -94,8 +94,6 @@ def run(config: ExplainConfig, progress: Progress | None = None) -> ExplainResul
         DataError: a collection that cannot be read, or has no texts.
     """
     progress = progress or Silent()
-    if config.limit < 0:
-        raise UsageError(f"--limit {config.limit} must be 0 (all texts) or more")
     card, note = read_card(find_model(config.model))
     place = find(card.method).explanation
     if note is not None or not place:

@@ -168,7 +168,7 @@ def test_what_cannot_be_explained(config, model_of, tiny_model, tiny_collection)
         run(replace(config, model=str(tiny_model)))
     with pytest.raises(UsageError, match=r"this taser model leaves nothing to choose \(one expert\)"):
         run(replace(config, model=model_of("none", 1)))
-    with pytest.raises(UsageError, match="--limit -1 must be 0"):
+    with pytest.raises(UsageError, match="--limit -1: expected a whole number from 0"):
         run(replace(config, limit=-1))
     with pytest.raises(PreconditionError, match="model 'nobody' does not exist"):
         run(replace(config, model="nobody"))

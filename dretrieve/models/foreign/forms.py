@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from dretrieve.errors import UsageError
 
 if TYPE_CHECKING:
     from dretrieve.models.base import Method
     from dretrieve.models.foreign.checkpoint import ForeignCheckpoint
-
-
-class Convert(Protocol):
-    """What a form's module has as ``convert``."""
-
-    def __call__(self, checkpoint: ForeignCheckpoint, backbone: str) -> Method:
-        """Return the method with the checkpoint's weights; configuration and tokenizer are the backbone's."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +21,12 @@ class Form:
     module: str
     text: str
 
-    def convert(self) -> Convert:
-        """Return the function (imports torch)."""
-        found: Convert = import_module(f"dretrieve.models.foreign.{self.module}").convert
+    def convert(self) -> Callable[[ForeignCheckpoint, str], Method]:
+        """Return the function (imports torch) from a checkpoint and a backbone's name to the method.
+
+        Weights are the checkpoint's, configuration and tokenizer the backbone's.
+        """
+        found: Callable[..., Method] = import_module(f"dretrieve.models.foreign.{self.module}").convert
         return found
 
 
