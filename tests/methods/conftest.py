@@ -14,6 +14,7 @@ from dretrieve.models import registry
 HERE = Path(__file__).parent
 LINES = """[dretrieve.methods]
 late_interaction = late_interaction:LateInteraction
+reader = encoder_decoder:Reader
 prefix = prefix:Prefix
 """
 
@@ -34,5 +35,5 @@ def installed(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Iterator[
         registry.methods.cache_clear()
         yield os.environ | {"PYTHONPATH": os.pathsep.join([*paths, str(root), str(root / "cli")])}
     registry.methods.cache_clear()
-    for name in ("late_interaction", "prefix"):
+    for name in ("late_interaction", "prefix", "encoder_decoder"):
         sys.modules.pop(name, None)

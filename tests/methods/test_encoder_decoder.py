@@ -1,190 +1,34 @@
-"""An encoder-decoder method with a loss of its own, through the whole pipeline: the seam for a reader.
-
-Queries are encoded, answered by a decoder that reads all of a query's own passages at once, and compared with
-the passages of the batch. Two phases of other lengths and rates; with ``frozen`` only the decoder learns.
-"""
+"""An encoder-decoder method with a loss of its own, through the whole pipeline: the seam for a reader."""
 
 from __future__ import annotations
 
+import importlib
 import json
-import os
 import random
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Any, ClassVar, Self
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
-from torch.nn import functional
 
 from dretrieve.jobs.train import TrainConfig
 from dretrieve.jobs.train import run as train
-from dretrieve.models import registry
-from dretrieve.models.backbone import load_module
-from dretrieve.models.base import (
-    Encoded,
-    Group,
-    Loss,
-    Method,
-    Outcome,
-    ParameterGroup,
-    Step,
-    Targets,
-    TokenBatch,
-)
-from dretrieve.models.cards import read_card
-from dretrieve.models.config import MethodConfig, Phase
-from dretrieve.models.contrastive import in_batch_loss
+from dretrieve.models.base import TokenBatch
 from dretrieve.models.loading import load_model
-from dretrieve.models.model_folder import save_tokenizer
-from dretrieve.models.places import find_model
-from dretrieve.options import option
-from dretrieve.store.card import ModelCard
 from dretrieve.training.checkpoint import Checkpoints
 from dretrieve.training.options import TrainOptions
-from dretrieve.types import Side, VectorSpec
-
-SIDES: tuple[Side, Side] = ("query", "passage")
-ANSWER_TOKENS = 6
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReaderConfig:
-    frozen: bool = option(False, "The encoder does not learn.")
-    answer_weight: float = option(1.0, "Factor on the answers' loss.")
-
-
-class Reader(Method):
-    """A T5: the mean of the encoder's states is a text's vector, the decoder answers."""
-
-    name = "reader"
-    config_class = ReaderConfig
-    columns = ("answers", "domain")
-    seen: ClassVar[dict[str, Any]] = {}
-
-    def __init__(self, config: ReaderConfig, folder: Path, known: ModelCard, backbone: str) -> None:
-        from transformers import AutoTokenizer
-
-        super().__init__()
-        self.config, self._known, self._folder, self._backbone = config, known, folder, backbone
-        self.t5: Any = load_module(folder, whole=True)
-        self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-
-    @classmethod
-    def build(cls, config: MethodConfig, backbone: str) -> Self:
-        folder = find_model(backbone)
-        return cls(config, folder, read_card(folder)[0], backbone)
-
-    @classmethod
-    def load(cls, folder: Path, card: ModelCard) -> Self:
-        return cls(ReaderConfig(**card.method_config), folder, card, str(card.source["backbone"]))
-
-    def save(self, folder: Path) -> None:
-        self.t5.save_pretrained(folder)
-        save_tokenizer(folder, self._folder, self.card().query)
-
-    def card(self) -> ModelCard:
-        query, passage = (
-            replace(self._known.side(side), pooling="mean", normalize=False, files={}) for side in SIDES
-        )
-        return ModelCard(
-            method=self.name,
-            vectors=self.spec,
-            query=query,
-            passage=passage,
-            method_config=asdict(self.config),
-            source={"backbone": self._backbone},
-        )
-
-    @property
-    def spec(self) -> VectorSpec:
-        return VectorSpec(self.t5.config.d_model, "one", "dot")
-
-    def phases(self) -> tuple[Phase, ...]:
-        return Phase(name="warm-up", options={"max_steps": 5}), Phase(name="joint")
-
-    def parameter_groups(self, phase: Phase) -> list[ParameterGroup]:
-        part = self.t5.decoder.block if self.config.frozen else self.t5
-        return [ParameterGroup(phase.name, tuple(part.parameters()))]
-
-    def states(self, batch: TokenBatch) -> Tensor:
-        return self.t5.encoder(input_ids=batch.input_ids, attention_mask=batch.mask).last_hidden_state
-
-    def encode_side(self, batch: TokenBatch, side: Side) -> Encoded:
-        return Encoded(mean(self.states(batch), batch.mask))
-
-    def loss(self, query: Encoded, passage: Encoded, targets: Targets) -> Loss:
-        return in_batch_loss(query.vectors @ passage.vectors.T, targets, temperature=1.0)
-
-    def training_step(self, step: Step) -> Loss:
-        rows = step.gather(torch.cat([group.query_rows for group in step.groups]))
-        columns = step.gather(torch.cat([group.passage_rows for group in step.groups]))
-        order = columns.argsort(stable=True)
-        first = order[columns[order].diff(prepend=columns.new_tensor([-1])) > 0]
-
-        def loss(leaves: list[tuple[Tensor, ...]]) -> Loss:
-            if step.phase == "warm-up":
-                return Loss(leaves[0][0].new_zeros(()))
-            query, passage = (step.gather(torch.cat(part)) for part in zip(*leaves, strict=True))
-            return self.loss(Encoded(query[rows.argsort()]), Encoded(passage[first]), step.targets)
-
-        return step.backward([self.piece(group, step) for group in step.groups], loss)
-
-    def piece(self, group: Group, step: Step) -> Callable[[], Outcome]:
-        self.seen.update(zip(group.queries.text_ids, group.queries.columns["domain"], strict=True))
-
-        def forward() -> Outcome:
-            query, passage = self.states(group.queries), self.states(group.passages)
-            answers = self.answer_loss(group, passage).sum() * self.config.answer_weight
-            vectors = mean(query, group.queries.mask), mean(passage, group.passages.mask)
-            return Outcome(vectors, answers / step.num_queries)
-
-        return forward
-
-    def answer_loss(self, group: Group, passage: Tensor) -> Tensor:
-        """Return [q], the answer's loss while the decoder reads all states of the query's own passages."""
-        parts = [passage[group.owners == row] for row in range(len(group.queries))]
-        masks = [group.passages.mask[group.owners == row] for row in range(len(group.queries))]
-        read = [part[mask] for part, mask in zip(parts, masks, strict=True)]
-        states = torch.nn.utils.rnn.pad_sequence(read, batch_first=True)
-        lengths = torch.tensor([len(part) for part in read])
-        mask = torch.arange(states.shape[1]) < lengths[:, None]
-        texts = [answers[0] for answers in group.queries.columns["answers"]]
-        ids = self._tokenizer(texts, padding="max_length", truncation=True, max_length=ANSWER_TOKENS)
-        labels = torch.tensor(ids["input_ids"])
-        logits = self.t5(encoder_outputs=(states,), attention_mask=mask, labels=labels).logits
-        return functional.cross_entropy(logits.transpose(1, 2), labels, reduction="none").mean(dim=1)
-
-
-def mean(states: Tensor, mask: Tensor) -> Tensor:
-    real = mask.unsqueeze(-1)
-    return (states * real).sum(1) / real.sum(1)
-
-
-class Entry:
-    """The registry's line, of a method that stands in no package."""
-
-    text, module = "reads what it finds", "reader"
-    method = staticmethod(lambda: Reader)
-    config = staticmethod(lambda: ReaderConfig)
-    choices = staticmethod(lambda: registry.NoChoices)
-
-
-def register() -> None:
-    registry.METHODS["reader"] = Entry()
 
 
 @pytest.fixture
-def reader(monkeypatch):
-    monkeypatch.setitem(registry.METHODS, "reader", Entry())
-    monkeypatch.setattr(Reader, "seen", {})
+def reader(installed, monkeypatch):
+    """The method's module."""
+    module = importlib.import_module("encoder_decoder")
+    monkeypatch.setattr(module.Reader, "seen", {})
+    return module
 
 
 @pytest.fixture(scope="session")
@@ -226,7 +70,7 @@ def answered(tiny_collection):
 
 
 @pytest.fixture
-def config_of(answered, tiny_t5, tmp_path):
+def config_of(reader, answered, tiny_t5, tmp_path):
     def config(own=None, options=None, **changes):
         fast = {
             "max_steps": 8, "per_device_train_batch_size": 3, "learning_rate": 1e-3, "logging_steps": 1,
@@ -234,7 +78,7 @@ def config_of(answered, tiny_t5, tmp_path):
         }  # fmt: skip
         values = {
             "method": "reader",
-            "method_config": ReaderConfig(**(own or {})),
+            "method_config": reader.ReaderConfig(**(own or {})),
             "backbone": str(tiny_t5),
             "data": (f"name=tiny,path={answered},split=train,domain=garden",),
             "output": tmp_path / "model",
@@ -262,10 +106,10 @@ def test_it_trains_in_two_phases_encodes_and_is_searched(reader, config_of, answ
     assert len(warm) == 40
     assert warm[-1] < 0.9 * warm[0]
     assert joint[-1] < joint[0]
-    assert set(Reader.seen) == {
+    assert set(reader.Reader.seen) == {
         f"q-{topic}-0" for topic in ("bees", "bread", "chess", "printing", "tides", "volcano")
     }
-    assert set(Reader.seen.values()) == {"garden"}
+    assert set(reader.Reader.seen.values()) == {"garden"}
     model = load_model(str(config.output))
     assert model.card.method == "reader"
     encode(EncodeConfig(model=str(config.output), corpus=str(answered), output=tmp_path / "vectors"))
@@ -368,21 +212,8 @@ def test_a_phase_that_the_method_does_not_have(reader, config_of):
         train(config)
 
 
-CHILD = """
-import importlib.util, sys
-spec = importlib.util.spec_from_file_location("reader_method", {file!r})
-module = importlib.util.module_from_spec(spec)
-sys.modules["reader_method"] = module
-spec.loader.exec_module(module)
-module.register()
-from dretrieve_cli.__main__ import main
-sys.argv = ["dretrieve", *sys.argv[1:]]
-main()
-"""
-
-
 @pytest.mark.slow
-def test_killed_in_both_phases_gives_the_unbroken_bits(root, answered, tiny_t5, tmp_path):
+def test_killed_in_both_phases_gives_the_unbroken_bits(installed, answered, tiny_t5, tmp_path):
     def start(output):
         words = [
             "train", "reader", "--backbone", tiny_t5, "--data",
@@ -391,8 +222,8 @@ def test_killed_in_both_phases_gives_the_unbroken_bits(root, answered, tiny_t5, 
             "name=warm-up,max_steps=30,learning_rate=2e-3,lr_scheduler_type=constant", "--lr", 5e-4,
             "--grad-cache", 60, "--save-steps", 2, "--logging-steps", 7, "--device", "cpu",
         ]  # fmt: skip
-        environment = os.environ | {"PYTHONPATH": f"{root}:{root / 'cli'}", "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-c", CHILD.format(file=__file__), *map(str, words)]
+        command = [sys.executable, "-m", "dretrieve_cli", *map(str, words)]
+        environment = installed | {"OMP_NUM_THREADS": "1"}
         return subprocess.Popen(
             command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
