@@ -77,17 +77,8 @@ def test_train_verifies_its_examples_where_asked(cli_here, searched, tiny_model,
     was, text = hard.stat(), hard.read_text()
     hard.write_text(text.replace('"query_text": "', '"query_text":"', 1).rstrip("\n") + " \n")
     os.utime(hard, ns=(was.st_atime_ns, was.st_mtime_ns))
-    line = [
-        "train",
-        "shared",
-        "--backbone",
-        tiny_model,
-        "--data",
-        hard,
-        "--output",
-        tmp_path / "m",
-        "--dry-run",
-    ]
+    line = ["train", "shared", "--backbone", tiny_model, "--data", hard, "--output", tmp_path / "m"]
+    line += ["--batch-size", "4", "--dry-run"]
     assert hard.stat().st_size == was.st_size
     cli_here(*line)
     assert "hard.jsonl" in cli_here(*line, "--verify", "full", code=5).err
