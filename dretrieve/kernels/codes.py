@@ -161,6 +161,12 @@ def first_not_finite(vectors: Any, exponent: Any) -> Any:
 
 @njit(nogil=True, cache=True, fastmath={"nnan", "ninf", "nsz", "reassoc", "contract"})
 def _pack(vectors: Any, centre: Any, words: Any, scales: Any, errors: Any, lengths: Any) -> None:
+    """Turn one vector after the other into bytes, and note how far the panel's worst is off.
+
+    The vector stays in the first-level cache for all three passes over it (largest number, codes and errors,
+    placing), where numpy would write a matrix of float32 for each. Four codes of a row make a word: ``words``
+    [P, steps, 32] is the panel as the scan reads it, step by step for all its rows.
+    """
     dim = vectors.shape[1]
     vector = np.zeros(dim, dtype=np.float32)
     codes = np.full(words.shape[1] * 4, 128, dtype=np.uint8)
@@ -180,7 +186,7 @@ def _pack(vectors: Any, centre: Any, words: Any, scales: Any, errors: Any, lengt
         error, length = np.float32(0), np.float32(0)
         for d in range(dim):
             exact = vector[d] * inverse
-            code = np.int32(exact + np.float32(128.5))
+            code = np.int32(exact + np.float32(128.5))  # cutting a positive number off rounds it
             codes[d] = np.uint8(code)
             back = np.float32(code - np.int32(128))
             error += (exact - back) * (exact - back)

@@ -89,6 +89,12 @@ def score_pairs_numpy(
 
 @njit(nogil=True, cache=True)
 def _score_pairs(vectors: Any, queries: Any, offsets: Any, rows: Any, scores: Any) -> None:
+    """Score each query's rows, four at a time.
+
+    Faster than the twin: four rows share each number of the query that is read, float16 is widened in
+    registers, no product is written down, and the rows, which lie anywhere in the block, are asked for before
+    they are needed.
+    """
     whole, stride, base = vectors.shape[1] // 8, vectors.strides[0], vectors.ctypes.data
     lanes = np.zeros((4, 8))
     out = lanes.ctypes.data

@@ -9,14 +9,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from dretrieve.errors import ChangedWarning, PreconditionError, VerificationError
 from dretrieve.jobs import encode, index, inspect, mine_negatives, prepare, search, train, validate
 from dretrieve.models.shared_config import SharedConfig
+from dretrieve.store.embeddings import EmbeddingPlan
+from dretrieve.store.shard_writer import ShardWriter
+from dretrieve.store.shards import shard_rows
 from dretrieve.store.text_store import TextStore
 from dretrieve.text.collection import Collection
 from dretrieve.training.options import TrainOptions
+from dretrieve.types import Vectors, VectorSpec
 
 # Who, where, when: hashed by nobody, and no result depends on it.
 RECORDS = ("provenance.json",)
@@ -55,6 +60,20 @@ def missed(artefact: Path, *words: object) -> list[str]:
     return found
 
 
+def write_tokens(folder: Path) -> None:
+    """Write embeddings with a vector per token."""
+    plan = EmbeddingPlan(
+        side="passage",
+        vectors=VectorSpec(4, "many", "maxsim_sum"),
+        dtype="float16",
+        options={},
+        inputs={"collection": "c", "passage_model": "m"},
+    )
+    writer = ShardWriter(folder, shard_rows(12, 0, 1), plan)
+    writer.write([f"d{row}" for row in range(12)], Vectors(np.ones((24, 4)), np.arange(13) * 2))
+    writer.commit({})
+
+
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
     """A folder with one artefact of each kind, beside the files that they were made from."""
@@ -72,6 +91,8 @@ def work(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
     model = str(folder / "plain")
     encode.run(encode.EncodeConfig(model=model, corpus=str(data), output=folder / "vectors"))
     index.run(index.IndexConfig(type="flat", embeddings=folder / "vectors", output=folder / "flat"))
+    write_tokens(folder / "tokens")
+    index.run(index.IndexConfig(type="token", embeddings=folder / "tokens", output=folder / "token"))
     index.run(index.IndexConfig(type="bm25", corpus=str(data), output=folder / "bm25"))
     run = folder / "run.trec"
     search.run(search.SearchConfig(index=folder / "bm25", queries=f"{data}:test", output=run, hits=10))
@@ -92,7 +113,7 @@ def work(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "name", ["vectors", "flat", "bm25", "run.trec", "examples.jsonl", "trained", "plain"]
+    "name", ["vectors", "flat", "tokens", "token", "bm25", "run.trec", "examples.jsonl", "trained", "plain"]
 )
 def test_every_file_of_an_artefact(work: Path, name: str) -> None:
     assert missed(work / name, work / name) == []
