@@ -28,7 +28,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 def place() -> str:
     """Return the socket of this user, Python and state of the code, in a folder of the user's own."""
-    folder = os.path.join(os.environ.get("TMPDIR") or "/tmp", f"dretrieve-warm-{os.getuid()}")
+    temporary = os.environ.get("TMPDIR") or "/tmp"
+    # A socket's name has at most 107 bytes.
+    folder = os.path.join(temporary if len(temporary) < 64 else "/tmp", f"dretrieve-warm-{os.getuid()}")
     with suppress(FileExistsError):
         os.mkdir(folder, 0o700)
     found = os.stat(folder, follow_symlinks=False)
