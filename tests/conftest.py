@@ -30,6 +30,12 @@ settings.register_profile(
 )
 settings.load_profile("dretrieve")
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the recipes: their files take minutes, and the last file of one process is not shared."""
+    items.sort(key=lambda item: "recipes" not in item.path.parts)
+
+
 TOPICS = {
     "bees": "honey bee hive nectar pollen queen swarm wax colony flower",
     "tides": "moon tide ocean gravity shore wave current harbour sea ebb",

@@ -94,7 +94,7 @@ def methods() -> dict[str, Entry]:
     from importlib.metadata import entry_points
 
     found = {of.name: Entry(of.value, text=f"of {of.module}") for of in entry_points(group=GROUP)}
-    return found | METHODS
+    return METHODS | {name: entry for name, entry in found.items() if name not in METHODS}
 
 
 def find(name: str) -> Entry:

@@ -19,7 +19,7 @@ prefix = prefix:Prefix
 """
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Iterator[dict[str, str]]:
     """Put the methods on the path of this process; return the environment that does it for another."""
     place = tmp_path_factory.mktemp("installed")

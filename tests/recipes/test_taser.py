@@ -169,6 +169,7 @@ def filled(cells: dict[str, dict]) -> set[str]:
     return {name for name, cell in cells.items() if cell["ours"] is not None}
 
 
+@pytest.mark.slow
 def test_the_papers_profile_runs_unchanged_in_miniature(miniature):
     work, make, cells_of = miniature
     assert "det-mined.1 is det-mined.1.5e-5." in make("table1")
