@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 
@@ -54,4 +55,4 @@ def test_one_file_and_one_registry_line(root, tiny_collection, tiny_model, tmp_p
     told = dretrieve("encode", "--model", model, "--corpus", tiny_collection, "--output", tmp_path / "emb")
     assert "encoded: 30 passages" in told
     told = dretrieve("train", "turnd", "--backbone", tiny_model, *common, code=2)
-    assert "there is no method 'turnd'; there are turned, shared, dpr, taser" in told
+    assert re.search("there is no method 'turnd'; there are shared, dpr, .*turned", told)
