@@ -84,18 +84,13 @@ def connected(path: str) -> socket.socket:
 def serve(path: str) -> None:
     """Load everything, then fork for every call until nobody calls any more."""
     import glob
-    import pickle
     import socketserver
     import threading
-    from importlib import import_module
 
-    from dretrieve_cli.app import COMMANDS, main, open_streams
+    from dretrieve_cli.app import main, open_streams
 
     open_streams()  # a copy cannot: its streams are pipes by then, and were not when Python opened them
-    names = [name.replace("-", "_") for name in COMMANDS]
-    more = ("transformers.models.bert.modeling_bert", "dretrieve.models.loading", "matplotlib.figure")
-    # Nothing here may compute, for threads do not survive a fork.
-    load([f"{package}.{name}" for name in names for package in ("dretrieve_cli", "dretrieve.jobs")] + [*more])
+    load(everything())
 
     class Copy(socketserver.StreamRequestHandler):
         """Takes over the caller's streams, folder and variables, runs the command, sends its exit code."""
@@ -114,8 +109,8 @@ def serve(path: str) -> None:
             code = main(asked["words"])
             sys.stdout.flush()
             sys.stderr.flush()
-            with suppress(Exception), open(f"{path}.{os.getpid()}", "wb") as file:  # else the next is slower
-                pickle.dump((sorted(set(sys.modules) - known[0]), compiled() - known[1]), file)
+            with suppress(Exception):  # else the next is slower
+                teach(f"{path}.{os.getpid()}", *known)
             with suppress(OSError):  # the caller is gone
                 self.wfile.write(f"{code}\n".encode())
 
@@ -136,12 +131,7 @@ def serve(path: str) -> None:
 
         def process_request(self, request: object, address: object) -> None:
             for left in glob.glob(f"{path}.*"):
-                with suppress(OSError, EOFError, pickle.UnpicklingError), open(left, "rb") as file:
-                    modules, kernels = pickle.load(file)  # noqa: S301  # it lies in this user's own folder
-                    load(modules)
-                    for name, word, types in kernels:  # from numba's cache
-                        getattr(import_module(name), word).compile(types)
-                    os.unlink(left)
+                learn(left)
             super().process_request(request, address)
 
     with suppress(FileNotFoundError):
@@ -155,13 +145,44 @@ def serve(path: str) -> None:
             os.unlink(path)
 
 
+def everything() -> list[str]:
+    """Return the modules that the commands need."""
+    from dretrieve_cli.app import COMMANDS
+
+    names = [name.replace("-", "_") for name in COMMANDS]
+    more = ["transformers.models.bert.modeling_bert", "dretrieve.models.loading", "matplotlib.figure"]
+    return [f"{package}.{name}" for name in names for package in ("dretrieve_cli", "dretrieve.jobs")] + more
+
+
 def load(names: list[str]) -> None:
-    """Import what can be imported of these modules."""
+    """Import what can be imported of them; nothing may compute there, for threads do not survive a fork."""
     from importlib import import_module
 
     for name in names:
         with suppress(ImportError):
             import_module(name)
+
+
+def teach(path: str, modules: set[str], kernels: set[tuple[str, str, object]]) -> None:
+    """Leave word of what was loaded and compiled beyond these."""
+    import pickle
+
+    with open(path, "wb") as file:
+        pickle.dump((sorted(set(sys.modules) - modules), compiled() - kernels), file)
+
+
+def learn(path: str) -> None:
+    """Load what an ended copy has left word of, if it has: modules, and compiled kernels from their cache."""
+    import pickle
+    from importlib import import_module
+
+    with suppress(OSError, EOFError, pickle.UnpicklingError):
+        with open(path, "rb") as file:
+            modules, kernels = pickle.load(file)  # noqa: S301  # it lies in this user's own folder
+        os.unlink(path)
+        load(modules)
+        for name, word, types in kernels:
+            getattr(import_module(name), word).compile(types)
 
 
 def compiled() -> set[tuple[str, str, object]]:

@@ -27,7 +27,7 @@ def test_two_processes_give_the_bytes_of_one(tiny_model, model, records):
     assert {chunk.engine for chunk in found} == {expected[0].engine}, "what ran in the other processes"
     assert len(found) == len(expected) == 10
     for one, other in zip(found, expected, strict=True):
-        assert np.array_equal(one.vectors, other.vectors)
+        assert np.array_equal(one.vectors.values, other.vectors.values)
         assert (one.tokens, one.truncated) == (other.tokens, other.truncated)
     assert sum(seen) == len(records)
 

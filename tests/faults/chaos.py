@@ -422,7 +422,7 @@ def start(folder: Path, words: argparse.Namespace) -> list[Any]:
     import warm
 
     os.environ["MPLCONFIGDIR"] = str(folder / "matplotlib")
-    warm.load()
+    warm.load(warm.everything())
     first = Worker(folder / "first", Path(words.library), "")
     first.unbroken(learn=True)
     names = words.stages.split(",") if words.stages else list(first.stages)
