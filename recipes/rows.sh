@@ -204,7 +204,7 @@ in_shards() {
     elif [[ ${QUEUE:-} == slurm ]]; then
         job_array "$@"
     else
-        for ((shard = 0; shard < shown_shards; shard++)); do dretrieve "$@" --shard "$shard/$SHARDS"; done
+        for ((shard = 0; shard < ${shown_shards:-SHARDS}; shard++)); do dretrieve "$@" --shard "$shard/$SHARDS"; done
     fi
 }
 
@@ -215,7 +215,7 @@ search_shards() {
         dretrieve search "${@:2}" --output "$1"
         return
     fi
-    for ((shard = 0; shard < shown_shards; shard++)); do
+    for ((shard = 0; shard < ${shown_shards:-SHARDS}; shard++)); do
         parts+=("$(printf '%s.shard-%05d-of-%05d' "$1" "$shard" "$SHARDS")")
         [[ ${QUEUE:-} == slurm ]] || dretrieve search "${@:2}" --shard "$shard/$SHARDS" --output "${parts[shard]}"
     done
