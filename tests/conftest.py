@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shutil
@@ -243,6 +244,42 @@ def slurm() -> Iterator[None]:
     subprocess.run([str(cluster), "stop", folder], check=True, timeout=60)
     patch.undo()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def dpr_file() -> Callable[[Path], Path]:
+    """A DPR training file: a passage used twice, a negative that is a positive, a row without positives."""
+
+    def write(path: Path) -> Path:
+        gold = {"title": "Dune", "text": "Dune is a novel", "passage_id": "1"}
+        hard = {"title": "Arrakis", "text": "A planet", "passage_id": "2"}
+        rows = [
+            {
+                "question": "who",
+                "answers": ["F"],
+                "positive_ctxs": [gold],
+                "negative_ctxs": [],
+                "hard_negative_ctxs": [hard, gold],
+            },
+            {
+                "question": "what",
+                "answers": [],
+                "positive_ctxs": [hard],
+                "negative_ctxs": [gold],
+                "hard_negative_ctxs": [],
+            },
+            {
+                "question": "none",
+                "answers": [],
+                "positive_ctxs": [],
+                "negative_ctxs": [gold],
+                "hard_negative_ctxs": [],
+            },
+        ]
+        path.write_bytes(gzip.compress(json.dumps(rows).encode()))
+        return path
+
+    return write
 
 
 @pytest.fixture

@@ -285,7 +285,7 @@ class Method(nn.Module, ABC):
         A method that overrides it gets whole queries with their own passages, and `loss` is its own
         business. Training does not ask others: theirs is the contrastive step, over `encode_pair` and `loss`.
         """
-        raise NotImplementedError
+        raise NotImplementedError  # only of those that override it is it asked
 
     def phases(self) -> tuple[Phase, ...]:
         """Return the parts of training in order."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 import shutil
@@ -75,38 +74,7 @@ def test_a_collection_again(tiny_collection: Path, tmp_path: Path) -> None:
     assert made["counts"]["judgements"] == 18
 
 
-def dpr_file(path: Path) -> Path:
-    """A DPR training file: a passage used twice, a negative that is a positive, a row without positives."""
-    gold = {"title": "Dune", "text": "Dune is a novel", "passage_id": "1"}
-    hard = {"title": "Arrakis", "text": "A planet", "passage_id": "2"}
-    rows = [
-        {
-            "question": "who",
-            "answers": ["F"],
-            "positive_ctxs": [gold],
-            "negative_ctxs": [],
-            "hard_negative_ctxs": [hard, gold],
-        },
-        {
-            "question": "what",
-            "answers": [],
-            "positive_ctxs": [hard],
-            "negative_ctxs": [gold],
-            "hard_negative_ctxs": [],
-        },
-        {
-            "question": "none",
-            "answers": [],
-            "positive_ctxs": [],
-            "negative_ctxs": [gold],
-            "hard_negative_ctxs": [],
-        },
-    ]
-    path.write_bytes(gzip.compress(json.dumps(rows).encode()))
-    return path
-
-
-def test_what_does_not_fit(tiny_collection: Path, tmp_path: Path) -> None:
+def test_what_does_not_fit(dpr_file: Callable[[Path], Path], tiny_collection: Path, tmp_path: Path) -> None:
     run_file = lines(tmp_path / "run.trec", "q1 Q0 d1 1 0.5 t")
     qrels = lines(tmp_path / "qrels.txt", "q1 0 d1 1")
     corpus = lines(tmp_path / "c.tsv", "0\tbees\tBees")

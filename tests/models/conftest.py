@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+
+from dretrieve.models.base import TokenBatch
 
 
 @pytest.fixture(scope="session")
 def deep_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Hugging Face folder as `tiny_model`, with 4 layers and weights that are not near zero."""
-    import torch
     from transformers import BertConfig, BertModel
 
     folder = tmp_path_factory.mktemp("deep-model") / "model"
@@ -22,3 +25,21 @@ def deep_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
         torch.manual_seed(4)
         BertModel(config, add_pooling_layer=False).eval().save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def batch_of() -> Callable[..., TokenBatch]:
+    """``batch_of(lengths, side="right", width=None)``: texts of those lengths, padded on one side."""
+
+    def make(lengths, side="right", width=None):
+        generator = torch.Generator().manual_seed(sum(lengths))
+        width = width or max(lengths)
+        ids = torch.full((len(lengths), width), 1)
+        mask = torch.zeros(len(lengths), width, dtype=torch.bool)
+        for row, length in enumerate(lengths):
+            place = slice(0, length) if side == "right" else slice(width - length, width)
+            ids[row, place] = torch.randint(2, 60, (length,), generator=generator)
+            mask[row, place] = True
+        return TokenBatch(ids, mask)
+
+    return make

@@ -6,24 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from dretrieve.models.base import TokenBatch
 from dretrieve.models.hooks import Layout
 from dretrieve.models.packed import pack
 
 
-def batch_of(lengths, side="right", width=None):
-    generator = torch.Generator().manual_seed(sum(lengths))
-    width = width or max(lengths)
-    ids = torch.full((len(lengths), width), 1)
-    mask = torch.zeros(len(lengths), width, dtype=torch.bool)
-    for row, length in enumerate(lengths):
-        place = slice(0, length) if side == "right" else slice(width - length, width)
-        ids[row, place] = torch.randint(2, 60, (length,), generator=generator)
-        mask[row, place] = True
-    return TokenBatch(ids, mask)
-
-
-def test_pack_sorts_by_length_and_says_where_each_text_went():
+def test_pack_sorts_by_length_and_says_where_each_text_went(batch_of):
     batch = batch_of([2, 5, 1, 5])
     ids, positions, lengths, order = pack(batch)
     assert lengths == [5, 5, 2, 1]
@@ -35,7 +22,7 @@ def test_pack_sorts_by_length_and_says_where_each_text_went():
 
 
 @pytest.mark.parametrize("side", ["right", "left"])
-def test_a_layout_says_the_same_of_packed_and_padded_states(side):
+def test_a_layout_says_the_same_of_packed_and_padded_states(batch_of, side):
     batch = batch_of([2, 5, 1, 5], side, width=7)
     ids, _, lengths, order = pack(batch)
     packed, whole = Layout(batch.mask, lengths, order), Layout(batch.mask)

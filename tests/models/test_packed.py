@@ -16,7 +16,6 @@ from transformers import (
 )
 
 from dretrieve.models import packed_linear
-from dretrieve.models.base import TokenBatch
 from dretrieve.models.experts import Experts, by_tokens
 from dretrieve.models.hooks import Hooks
 from dretrieve.models.packed import PackedEncoder, supported
@@ -45,18 +44,6 @@ def make(family, **more):
     return module
 
 
-def batch_of(lengths, side="right", width=None):
-    generator = torch.Generator().manual_seed(sum(lengths))
-    width = width or max(lengths)
-    ids = torch.full((len(lengths), width), 1)
-    mask = torch.zeros(len(lengths), width, dtype=torch.bool)
-    for row, length in enumerate(lengths):
-        place = slice(0, length) if side == "right" else slice(width - length, width)
-        ids[row, place] = torch.randint(2, 60, (length,), generator=generator)
-        mask[row, place] = True
-    return TokenBatch(ids, mask)
-
-
 def rows_of(found):
     """Split the engine's answer into the states of each text, in the batch's order."""
     states, layout, _ = found
@@ -65,7 +52,7 @@ def rows_of(found):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_float32_states_are_those_of_transformers(family):
+def test_float32_states_are_those_of_transformers(batch_of, family):
     module = make(family)
     assert supported(module)
     batch = batch_of([7, 1, 12, 7, 30, 2])
@@ -78,7 +65,7 @@ def test_float32_states_are_those_of_transformers(family):
 
 @pytest.mark.parametrize("lengths", [[3], [40, 40], [5, 9, 9, 9, 1], [33] * 7 + [32, 31, 1]])
 @pytest.mark.parametrize("blocks", [True, False])
-def test_bfloat16_states_keep_their_direction(lengths, blocks, monkeypatch):
+def test_bfloat16_states_keep_their_direction(batch_of, lengths, blocks, monkeypatch):
     if not blocks:  # a torch without oneDNN's blocks; all results stand in kept buffers then
         monkeypatch.setattr(packed_linear, "_blocks", lambda weight: None)
     module = make("bert")
@@ -90,7 +77,7 @@ def test_bfloat16_states_keep_their_direction(lengths, blocks, monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_text_does_not_depend_on_its_company(dtype):
+def test_a_text_does_not_depend_on_its_company(batch_of, dtype):
     engine = PackedEncoder(make("bert"), torch.device("cpu"), dtype)
     lengths = [7, 1, 12, 7, 30]
     batch = batch_of(lengths)
@@ -102,7 +89,7 @@ def test_a_text_does_not_depend_on_its_company(dtype):
         )
 
 
-def test_padding_side_and_width_change_nothing():
+def test_padding_side_and_width_change_nothing(batch_of):
     engine = PackedEncoder(make("bert"), torch.device("cpu"), torch.float32)
     lengths = [4, 9, 1]
     usual = rows_of(engine(batch_of(lengths)))
@@ -111,7 +98,7 @@ def test_padding_side_and_width_change_nothing():
             assert torch.equal(one, two)
 
 
-def test_scores_above_the_range_of_exp_are_handled():
+def test_scores_above_the_range_of_exp_are_handled(batch_of):
     module = make("bert")
     with torch.no_grad():
         for layer in module.encoder.layer:
@@ -122,7 +109,7 @@ def test_scores_above_the_range_of_exp_are_handled():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_each_token_is_read_by_the_expert_of_its_route(dtype):
+def test_each_token_is_read_by_the_expert_of_its_route(batch_of, dtype):
     """The last layer has three experts: any route mixes the answers of the three alone, token by token."""
     module = make("bert")
     beside = Experts.copies(module.encoder.layer[2], 2)
@@ -173,7 +160,7 @@ def test_a_subclass_may_differ_and_is_left_alone():
     assert not supported(Own(BertConfig(**SIZES), add_pooling_layer=False))
 
 
-def test_variable_length_attention_over_the_whole_batch_is_the_same(monkeypatch):
+def test_variable_length_attention_over_the_whole_batch_is_the_same(batch_of, monkeypatch):
     """On a GPU all texts attend at once; here a plain stand-in is called the way torch's function is."""
 
     def stand_in(query, key, value, bounds, bounds_again, longest, longest_again, *, scale):
@@ -199,7 +186,7 @@ def test_variable_length_attention_over_the_whole_batch_is_the_same(monkeypatch)
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_a_gpu_gives_the_states_of_the_cpu(dtype):
+def test_a_gpu_gives_the_states_of_the_cpu(batch_of, dtype):
     batch = batch_of([7, 1, 12, 7, 30])
     exact = rows_of(PackedEncoder(make("bert"), torch.device("cpu"), torch.float32)(batch))
     found = rows_of(PackedEncoder(make("bert"), torch.device("cuda"), dtype)(batch))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -46,38 +46,7 @@ def test_ms_marco_files(tmp_path: Path) -> None:
     assert collection.unknown_passages(collection.qrels()) == ["77"]
 
 
-def dpr_file(path: Path) -> Path:
-    """A DPR training file: a passage used twice, a negative that is a positive, a row without positives."""
-    gold = {"title": "Dune", "text": "Dune is a novel", "passage_id": "1"}
-    hard = {"title": "Arrakis", "text": "A planet", "passage_id": "2"}
-    rows = [
-        {
-            "question": "who",
-            "answers": ["F"],
-            "positive_ctxs": [gold],
-            "negative_ctxs": [],
-            "hard_negative_ctxs": [hard, gold],
-        },
-        {
-            "question": "what",
-            "answers": [],
-            "positive_ctxs": [hard],
-            "negative_ctxs": [gold],
-            "hard_negative_ctxs": [],
-        },
-        {
-            "question": "none",
-            "answers": [],
-            "positive_ctxs": [],
-            "negative_ctxs": [gold],
-            "hard_negative_ctxs": [],
-        },
-    ]
-    path.write_bytes(gzip.compress(json.dumps(rows).encode()))
-    return path
-
-
-def test_training_rows_with_texts(tmp_path: Path) -> None:
+def test_training_rows_with_texts(dpr_file: Callable[[Path], Path], tmp_path: Path) -> None:
     made = make(dpr_file(tmp_path / "train.json.gz"), tmp_path / "out")
     assert made["splits"] == {"train": 2}
     counts = made["counts"]
