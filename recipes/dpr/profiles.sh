@@ -70,7 +70,6 @@ settle_mini() {
         share=([nq]=",sample=512" [squad]=",sample=512") elsewhere=(scifact nfcorpus) first_depth=20
         learning=(--epochs 1 --batch-size 32) numbers=(--precision bf16) rates=(5e-5)
         dev=(--dev-queries 300 --dev-pool 600 --eval-steps 16)
-        [[ $recipe_name != dpr ]] || choose_seeds 1 # all that its rows have here, see seeds_of
         one_python
     fi
 }

@@ -117,5 +117,3 @@ seeds_of() {
     *) echo "${seeds[@]}" ;;
     esac
 }
-
-method_of() { method=(dpr); }

@@ -55,29 +55,29 @@ def test_help_lists_every_paper_and_table(make):
 
 
 def test_one_table_then_the_report(make, tmp_path):
-    done, calls = make("reproduce-dpr-table1", "PROFILE=mini", "README=x.md")
+    done, calls = make("reproduce-taser-table1", "PROFILE=mini", "README=x.md")
     assert done.returncode == 0, done.stderr
-    assert "dpr (mini)" in done.stderr
+    assert "taser (mini)" in done.stderr
     work = str(tmp_path / "work")
     assert calls[-1] == [
-        *("report", "recipes/dpr", "--profile", "mini", "--work", work, "--output", f"{work}/report"),
+        *("report", "recipes/taser", "--profile", "mini", "--work", work, "--output", f"{work}/report"),
         *("--readme", "x.md"),
     ]
     assert len(calls) > 30
 
 
 def test_a_paper_by_either_name_runs_all_its_tables(make):
-    done, by_variable = make("reproduce", "PAPER=dpr")
+    done, by_variable = make("reproduce", "PAPER=taser")
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("dpr (smoke):") == sum(path.parent.name == "dpr" for path in TABLES)
-    done, both = make("reproduce-dpr")
+    assert done.stderr.count("taser (smoke):") == sum(path.parent.name == "taser" for path in TABLES)
+    done, both = make("reproduce-taser")
     assert both[len(by_variable) :] == by_variable
 
 
 def test_what_does_not_exist_is_said(make, tmp_path):
-    done, calls = make("reproduce-dpr-table9")
+    done, calls = make("reproduce-taser-table9")
     assert (done.returncode, calls) == (2, [])
-    assert "there is no recipe for dpr-table9; make help lists them" in done.stderr
+    assert "there is no recipe for taser-table9; make help lists them" in done.stderr
     # … and before an environment is made for it.
     words = ["make", "reproduce", "PAPER=nothing", f"VENV={tmp_path / 'none'}", "PYTHON=false"]
     said = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120)
@@ -93,7 +93,7 @@ def test_a_recipe_that_stops_ends_it_before_the_report(make, tmp_path):
     stopping = tmp_path / "venv/bin/python"
     stopping.write_text("#!/bin/sh\nexit 75\n")
     stopping.chmod(0o755)
-    done, calls = make("reproduce-dpr-table1", "PROFILE=smoke")
+    done, calls = make("reproduce-taser-table1", "PROFILE=smoke")
     assert done.returncode != 0
     assert "exit code 75" in done.stderr
     assert calls == []
@@ -104,7 +104,7 @@ def test_all_tables_of_a_call_count_their_minutes_from_its_beginning(make, tmp_p
     clock.write_text(f'#!/bin/sh\necho "$BEGAN $MINUTES" >>"{tmp_path}/times"\n')
     clock.chmod(0o755)
     before = int(time.time())
-    done, _ = make("reproduce-dpr-table1", "MINUTES=55", f"DRETRIEVE={clock}")
+    done, _ = make("reproduce-taser-table1", "MINUTES=55", f"DRETRIEVE={clock}")
     assert done.returncode == 0, done.stderr
     told = (tmp_path / "times").read_text().splitlines()
     assert len(told) > 30
@@ -114,7 +114,7 @@ def test_all_tables_of_a_call_count_their_minutes_from_its_beginning(make, tmp_p
 
 
 def test_what_was_asked_is_kept_where_the_caller_says(make, tmp_path):
-    done, first = make("reproduce-dpr-table1", f"ASKED={tmp_path / 'asked'}")
+    done, first = make("reproduce-taser-table1", f"ASKED={tmp_path / 'asked'}")
     assert done.returncode == 0, done.stderr
-    done, both = make("reproduce-dpr-table1", f"ASKED={tmp_path / 'asked'}")
+    done, both = make("reproduce-taser-table1", f"ASKED={tmp_path / 'asked'}")
     assert [call[0] for call in both[len(first) :]] == ["report"]

@@ -31,8 +31,8 @@ class ReportConfig(Careful, Verifying):
     asked what stands behind it, down to the text. Exit code 5 when a cell fails.
 
     Examples:
-        dretrieve report recipes/dpr --profile mini
-        dretrieve report recipes/dpr --profile mini --output work/dpr/report
+        dretrieve report recipes/taser --profile mini
+        dretrieve report recipes/taser --profile mini --output work/taser/report
         dretrieve report --row "BM25=work/bm25.json" --row "dense=work/dense.json" --output work/report.html
         dretrieve report work/quickstart --format markdown
     """
