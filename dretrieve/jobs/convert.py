@@ -1,4 +1,4 @@
-"""``convert``: a checkpoint of other code, or a folder that names no pooling, becomes a model folder."""
+"""``convert``: a checkpoint, a folder that names no pooling, some layers of a model become a model folder."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from dretrieve.models.foreign.checkpoint import read_checkpoint
 from dretrieve.models.foreign.forms import find
 from dretrieve.models.model_folder import save_model
 from dretrieve.models.places import find_model
+from dretrieve.models.plain import UNSAID
 from dretrieve.store.card import ModelCard
 from dretrieve.store.fingerprint import sha256_file
 from dretrieve.store.stage import Planned, Stage
@@ -71,7 +72,9 @@ def run(config: ConvertConfig, progress: Progress | None = None) -> ConvertResul
         PreconditionError: no such checkpoint or backbone; an output that is not ours.
         DataError: a file that is no such checkpoint, tensors that do not fit the backbone.
     """
-    options, inputs, made = _of_folder(config) if config.source.is_dir() else _of_file(config)
+    options, inputs, made = (
+        _of_folder(config) if config.layers or config.source.is_dir() else _of_file(config)
+    )
     stage = Stage(config.output, "folder", STAGE, VERSION, options, inputs, config.force)
     old = stage.standing_files()
     if stage.up_to_date(look=config.dry_run):
@@ -90,7 +93,8 @@ def run(config: ConvertConfig, progress: Progress | None = None) -> ConvertResul
     stage.refuse_strangers()
     for path in old:
         path.unlink(missing_ok=True)
-    author = find(config.form).text if config.form else "a folder that did not say its pooling"
+    kept = f"layers {config.layers} of {config.source}" if config.layers else ""
+    author = find(config.form).text if config.form else kept or "a folder that did not say its pooling"
     made_by = {"from": author, "conversion": stage.fingerprint}
     with recorded_state(stage.manifest_file, STAGE, stage.fingerprint):
         card = save_model(method, config.output, made_by)
@@ -107,8 +111,8 @@ def _of_file(config: ConvertConfig) -> Parts:
     """Return options, inputs and the reading of a checkpoint's file."""
     if not (config.form and config.backbone):
         raise UsageError(
-            "a checkpoint's file needs --from FORM and --backbone MODEL, a model's folder --pooling, a run "
-            "--output-format FORM"
+            "a checkpoint's file needs --from FORM and --backbone MODEL, a model's folder --pooling or "
+            "--layers, a run --output-format FORM"
         )
     if config.said:
         raise UsageError(
@@ -125,18 +129,26 @@ def _of_file(config: ConvertConfig) -> Parts:
 
 
 def _of_folder(config: ConvertConfig) -> Parts:
-    """Return the same of a folder: its encoder stays as it is, what its files do not say is written down."""
+    """Return the same of a model: what its files do not say is written down, layers that are not kept go."""
     from dretrieve.models.shared import Shared
     from dretrieve.models.shared_config import SharedConfig
 
     if config.form or config.backbone:
         raise UsageError(f"{config.source} is a folder; --from and --backbone are for a checkpoint's file")
-    if "pooling" not in config.said:
+    name = str(config.source)
+    known, _ = read_card(find_model(name))
+    if "pooling" not in config.said and (UNSAID in known.source or not config.layers):
         raise UsageError(
-            f"{config.source} is a folder; say by --pooling how the tokens of a text become one vector: "
+            f"{name} is a folder; say by --pooling how the tokens of a text become one vector: "
             f"{', '.join(POOLINGS)}"
         )
-    chosen, folder = SharedConfig(**config.said), str(config.source)
-    known, _ = read_card(find_model(folder))
+    chosen, layers = SharedConfig(**config.said), {"layers": config.layers} if config.layers else {}
+
+    def made() -> Method:
+        method = Shared.build(chosen, name)
+        if config.layers:
+            method.encoder.keep_layers(config.layers)
+        return method
+
     inputs = {f"folder {side}": known.fingerprint(side) for side in SIDES}
-    return {"from": "folder", **config.said}, inputs, lambda: Shared.build(chosen, folder)
+    return {"from": "folder", **config.said, **layers}, inputs, made

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from dretrieve.errors import UsageError
+from dretrieve.errors import UsageError, quoted
 from dretrieve.models import packed
 from dretrieve.models.base import TokenBatch
 from dretrieve.models.experts import Experts
@@ -94,12 +94,30 @@ class Encoder(nn.Module):
         if config.model_type not in BERT_LIKE or getattr(config, "is_decoder", False):
             raise UsageError(
                 "layers are changed as BERT has them (experts in the place of a feed-forward part, keys and "
-                f"values before a layer's own), and a {config.model_type} backbone is laid out otherwise; "
-                f"give an encoder of type {', '.join(BERT_LIKE)}"
+                "values before a layer's own, layers left out), and a "
+                f"{config.model_type} backbone is laid out otherwise; give an encoder of type "
+                f"{', '.join(BERT_LIKE)}"
             )
         backbone: Any = self.backbone
         found: Sequence[Any] = backbone.encoder.layer
         return found
+
+    def keep_layers(self, named: str) -> None:
+        """Drop every layer but those named, "0,2,4", counted from 0.
+
+        Raises:
+            UsageError: names that are no layers, twice or out of order; layers laid out otherwise.
+        """
+        backbone: Any = self.backbone
+        numbers = {str(number): number for number in range(len(self.layers))}
+        kept = [numbers.get(name, -1) for name in named.split(",")]
+        if kept != sorted(set(kept) - {-1}):
+            raise UsageError(
+                f"layers {quoted(named)} of a model of {len(numbers)}: give numbers from 0 to "
+                f"{len(numbers) - 1}, each once and in order, such as 0,{len(numbers) - 1}"
+            )
+        backbone.encoder.layer = nn.ModuleList(self.layers[number] for number in kept)
+        backbone.config.num_hidden_layers = len(kept)
 
     def add_experts(self, layers: Sequence[int], count: int) -> None:
         """Give those layers ``count`` feed-forward parts, the first their own, the others its copies."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -124,3 +125,20 @@ def test_what_cannot_be_converted(config, tmp_path):
     with pytest.raises(PreconditionError, match="holds thesis.txt and was not made by convert"):
         run(config)
     assert (config.output / "thesis.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("layers", ["1,0", "1,1", "one", "0,", "-1"])
+def test_layers_that_cannot_be_kept(layers, tiny_model, tmp_path):
+    with pytest.raises(
+        UsageError, match=f"layers '{layers}' of a model of 2: give numbers from 0 to 1, each"
+    ):
+        run(ConvertConfig(source=tiny_model, layers=layers, output=tmp_path / "cut"))
+
+
+def test_layers_of_a_model_that_does_not_say_its_pooling(tiny_model, tmp_path):
+    bare = tmp_path / "bare"
+    shutil.copytree(tiny_model, bare, ignore=shutil.ignore_patterns("modules.json"))
+    with pytest.raises(UsageError, match="say by --pooling"):
+        run(ConvertConfig(source=bare, layers="0", output=tmp_path / "cut"))
+    result = run(ConvertConfig(source=bare, layers="0", said={"pooling": "mean"}, output=tmp_path / "cut"))
+    assert result.card.passage.pooling == "mean"

@@ -21,20 +21,21 @@ class ConvertConfig(Writing, InOtherForm):
     """Or a run into another form of run; no code inside a checkpoint is run.
 
     Every tensor that a vector depends on must be there and fit. A Hugging Face folder that names no pooling
-    gets a card that does. Runs are read in every form; MS MARCO's holds ranks, from which 1 / rank becomes
-    the score.
+    gets a card that does; of a model some layers may be kept. Runs are read in every form; MS MARCO's holds
+    ranks, from which 1 / rank becomes the score.
 
     Examples:
         dretrieve convert hf_bert_base.cp --from dpr --backbone google-bert/bert-base-uncased --output dpr
         dretrieve convert pytorch_model.bin --from taser --backbone Luyu/co-condenser-wiki --output taser
         dretrieve convert bert-base --pooling mean --normalize yes --output encoder
+        dretrieve convert minilm --layers 0,2,4 --output small
         dretrieve convert run.trec --output-format msmarco --output run.tsv
         dretrieve convert run.trec --output-format dpr --queries nq:test --corpus wiki --output nq.json
     """
 
     source: Path = option(
         REQUIRED,
-        "A checkpoint (.bin, .cp, .pt, .safetensors), a Hugging Face folder, or a run.",
+        "A checkpoint (.bin, .cp, .pt, .safetensors), a model's folder or name, or a run.",
         argument=True,
     )
     form: str = option("", f"Who wrote it. {WRITERS}.", flag="--from", metavar="FORM", panel="Checkpoints")
@@ -43,6 +44,9 @@ class ConvertConfig(Writing, InOtherForm):
         "What it was trained from (its sizes and tokenizer): a folder or hub name.",
         aliases=("-b",),
         panel="Checkpoints",
+    )
+    layers: str = option(
+        "", "Keep these layers alone, counted from 0: 0,2,4.", metavar="I,J,…", panel="Models"
     )
     said: Mapping[str, Any] = option(
         {},
@@ -76,8 +80,8 @@ class ConvertConfig(Writing, InOtherForm):
         """
         if "output_format" not in given:
             return cls(**given)
-        if given.pop("form") or given.pop("backbone"):
-            raise UsageError("--from and --backbone are for checkpoints, --output-format is for runs")
+        if given.pop("form") or given.pop("backbone") or given.pop("layers"):
+            raise UsageError("--from, --backbone and --layers are for models, --output-format is for runs")
         if said := given.pop("said", {}):
             raise UsageError(f"--{min(said).replace('_', '-')} is for a model's folder, not for a run")
         return ConvertRunConfig(run=given.pop("source"), **given)
