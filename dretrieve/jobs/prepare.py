@@ -118,7 +118,9 @@ def run(config: PrepareConfig, progress: Progress | None = None) -> PrepareResul
             return found
         source = found
     elif config.mirror:
-        raise UsageError("--mirror goes with beir:NAME, dpr:KEY, entityquestions:SPLIT and hf:NAME only")
+        raise UsageError(
+            "--mirror goes with beir:NAME, dpr:KEY, entityquestions:SPLIT, mdb:NAME and hf:NAME only"
+        )
     else:
         source = _files(config, progress)
     return _execute(config, source, progress)
@@ -165,8 +167,10 @@ def _joined(config: PrepareConfig) -> _Source:
 def _files(config: PrepareConfig, progress: Progress) -> _Source:
     path = Path(config.source)
     if not exists(path):
-        known = "pydocs, beir:NAME, dpr:KEY, entityquestions:SPLIT, hf:NAME, or an existing file or folder"
-        raise PreconditionError(f"source '{config.source}' does not exist; it may be {known}")
+        known = "pydocs, beir:NAME, dpr:KEY, entityquestions:SPLIT, mdb:NAME, hf:NAME"
+        raise PreconditionError(
+            f"source '{config.source}' does not exist; it may be {known}, or an existing file or folder"
+        )
     sources = _sources(config, unzipped(path, progress))
     return _of_files(config, sources, {"form": detect(sources.main).name, **_reading(config)})
 

@@ -1,7 +1,8 @@
-"""Zip files: opened with a limit to what they unpack to; a BEIR archive unpacked into a folder."""
+"""Zip files: opened with a limit to what they unpack to; an archived collection unpacked into a folder."""
 
 from __future__ import annotations
 
+import re
 import shutil
 import zipfile
 import zlib
@@ -12,11 +13,16 @@ from pathlib import Path
 from dretrieve.errors import DataError
 from dretrieve.store.atomic import make_folder, replacing
 from dretrieve.store.fingerprint import sha256_file
+from dretrieve.text.beir import COLLECTION, QUERY_FOLDERS
 from dretrieve.text.cache import cache_folder
 from dretrieve.text.compression import Damaged
 from dretrieve.text.files import is_stream
 from dretrieve.types import Progress
 
+# What is unpacked: BEIR's files and those of the Multi-Domain Benchmark, whatever stands beside them.
+KNOWN = re.compile(
+    rf"(corpus|queries)\.jsonl|qrels/[^/]*\.tsv|{COLLECTION}|({'|'.join(QUERY_FOLDERS)})/queries\.jsonl"
+)
 MOST_UNPACKED, MOST_SWELLING, LEAST_BOMB = 1 << 36, 200, 1 << 28  # bytes of an archive's members
 
 
@@ -50,7 +56,7 @@ def refuse_swelling(bundle: zipfile.ZipFile, members: list[str]) -> None:
 
 
 def unpack(archive: Path, name: str, folder: Path, progress: Progress) -> None:
-    """Write corpus, queries and qrels of the archive's folder ``name`` to ``folder``, nothing else.
+    """Write the collection in the archive's folder ``name`` to ``folder``, nothing else.
 
     Member names are never used as paths, only compared with those that we know.
 
@@ -60,14 +66,9 @@ def unpack(archive: Path, name: str, folder: Path, progress: Progress) -> None:
     """
     inside = f"{name}/" if name else ""
     with open_archive(archive) as bundle:
-        wanted = {}
-        for member in bundle.namelist():
-            head, _, file = member.rpartition("/")
-            if member in (f"{inside}corpus.jsonl", f"{inside}queries.jsonl"):
-                wanted[member] = folder / file
-            if f"{head}/" == f"{inside}qrels/" and file.endswith(".tsv"):
-                wanted[member] = folder / "qrels" / file
-        if f"{inside}corpus.jsonl" not in wanted:
+        members = (member for member in bundle.namelist() if member.startswith(inside))
+        wanted = {of: folder / of[len(inside) :] for of in members if KNOWN.fullmatch(of[len(inside) :])}
+        if name not in _collections(bundle):
             found = ", ".join(_collections(bundle)) or "none"
             raise DataError(f"{archive} holds no collection '{name}'; it holds: {found}")
         refuse_swelling(bundle, list(wanted))
@@ -81,9 +82,15 @@ def unpack(archive: Path, name: str, folder: Path, progress: Progress) -> None:
 
 
 def _collections(bundle: zipfile.ZipFile) -> list[str]:
-    """Return the folders of an archive that hold a corpus; '' stands for its root."""
-    names = (name.rpartition("/") for name in bundle.namelist())
-    return sorted({folder for folder, _, file in names if file == "corpus.jsonl"})
+    """Return the folders of an archive that hold a collection; '' stands for its root."""
+    names = set(bundle.namelist())
+
+    def holds(folder: str) -> bool:
+        inside = f"{folder}/" if folder else ""
+        judged = any(f"{inside}{of}/queries.jsonl" in names for of in QUERY_FOLDERS)
+        return f"{inside}corpus.jsonl" in names or (judged and f"{inside}{COLLECTION}" in names)
+
+    return sorted(filter(holds, {name.rpartition("/")[0] for name in names}))
 
 
 def unzipped(path: Path, progress: Progress) -> Path:
@@ -99,7 +106,7 @@ def unzipped(path: Path, progress: Progress) -> Path:
         found = _collections(bundle)
     if len(found) != 1:
         raise DataError(
-            f"{path} holds {', '.join(found) or 'no corpus.jsonl beside its queries.jsonl'}; "
+            f"{path} holds {', '.join(found) or f'no corpus.jsonl or {COLLECTION} beside its queries'}; "
             "one collection is read at a time: unpack it and name the folder"
         )
     folder = cache_folder() / "unpacked" / f"{path.stem}-{sha256_file(path)[:16]}"

@@ -1,4 +1,4 @@
-"""Folders of collections: BEIR's ``corpus.jsonl``, ``queries.jsonl``, ``qrels/<split>.tsv``; Anserini's.
+"""Folders of collections: BEIR's ``corpus.jsonl``, ``queries.jsonl``, ``qrels/<split>.tsv``; others'.
 
 Each file may be compressed.
 """
@@ -17,6 +17,8 @@ from dretrieve.types import Record
 SUFFIXES = ("", ".gz", ".zst", ".bz2", ".xz")
 JSON_ENDINGS = tuple(form + suffix for form in (".jsonl", ".json") for suffix in SUFFIXES)
 QRELS_HEADER = "query-id\tcorpus-id\tscore"
+# The Multi-Domain Benchmark (Bassani et al., CIKM 2022): its passages, and split by folder of queries.
+COLLECTION, QUERY_FOLDERS = "collection.jsonl", {"train": "train", "val": "dev", "test": "test"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +42,28 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """The files of a collection: any of them may be missing."""
+    """The files of a collection: any of them may be missing.
+
+    Attributes:
+        corpus: passages.
+        queries: of all splits.
+        qrels: judgements by split.
+        judged: queries by split that name their relevant passages, in the place of the two.
+    """
 
     corpus: Path | None = None
     queries: Path | None = None
     qrels: Mapping[str, Path] = field(default_factory=dict)
+    judged: Mapping[str, Path] = field(default_factory=dict)
+
+    @classmethod
+    def published(cls, folder: Path) -> Files:
+        """Return those of `in_folder`, else of a folder of the Multi-Domain Benchmark."""
+        own = cls.in_folder(folder)
+        found = {split: find_file(folder / name, "queries.jsonl") for name, split in QUERY_FOLDERS.items()}
+        judged = {split: path for split, path in found.items() if path is not None}
+        corpus = find_file(folder, COLLECTION)
+        return own if own.corpus or own.queries or not (corpus and judged) else cls(corpus, judged=judged)
 
     @classmethod
     def in_folder(cls, folder: Path) -> Files:
@@ -68,7 +87,8 @@ class Files:
     @property
     def all(self) -> list[Path]:
         """Those that are there."""
-        return [path for path in (self.corpus, self.queries, *self.qrels.values()) if path is not None]
+        every = (self.corpus, self.queries, *self.qrels.values(), *self.judged.values())
+        return [path for path in every if path is not None]
 
 
 def find_file(folder: Path, stem: str) -> Path | None:

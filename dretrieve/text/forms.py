@@ -39,7 +39,10 @@ class Form:
 
 
 SHAPES: dict[Role, dict[str, str]] = {
-    "collection": {"beir": "folder with corpus.jsonl, queries.jsonl, qrels/<split>.tsv (also compressed)"},
+    "collection": {
+        "beir": "folder with corpus.jsonl, queries.jsonl, qrels/<split>.tsv (also compressed)",
+        "multi-domain": "folder with collection.jsonl, {train,val,test}/queries.jsonl that name rel_doc_ids",
+    },
     "corpus": {
         "json-passages": '{"docid": "d1", "title": "…", "text": "…"} (lines, an array, a folder of them)',
         "passage-columns": "id⇥text⇥title, or a header (docid, title, text) over TSV or CSV",
@@ -99,7 +102,9 @@ def detect(path: Path) -> Form:
     if not exists(path):
         raise PreconditionError(f"{path} does not exist; correct the path")
     if path.is_dir():
-        folder = Files.in_folder(path)
+        folder = Files.published(path)
+        if folder.judged:
+            return FORMS["multi-domain"]
         return FORMS["beir"] if folder.corpus or folder.queries else detect(collection_files(path)[0])
     line = first_line(path)
     head = line.lstrip()

@@ -1,4 +1,4 @@
-"""Collections with a public address: BEIR's archives, DPR's files, EntityQuestions, the Hugging Face hub.
+"""Collections with a public address: files of BEIR, DPR, EntityQuestions, Multi-Domain Benchmark; the hub.
 
 Checksums stand here only where they are published: BEIR's table of data sets and ir_datasets' list of
 downloads. Data keep their makers' licences; a line about it is shown before anything is fetched.
@@ -16,7 +16,7 @@ from typing import Any
 
 from dretrieve.errors import DataError, UsageError
 from dretrieve.store.interrupt import Signals
-from dretrieve.text.archives import unpack
+from dretrieve.text.archives import open_archive, unpack, unzipped
 from dretrieve.text.cache import download_folder
 from dretrieve.text.compression import Damaged
 from dretrieve.text.download import Download, base_address, check, fetch
@@ -28,6 +28,7 @@ BASES = {
     "beir": "https://public.ukp.informatik.tu-darmstadt.de/thakur/BEIR/datasets",
     "dpr": "https://dl.fbaipublicfiles.com/dpr",
     "entityquestions": "https://nlp.cs.princeton.edu/projects/entity-questions",
+    "mdb": "https://zenodo.org/records/6606557/files",
 }
 KINDS = (*BASES, "hf")
 LICENCES = {
@@ -37,6 +38,8 @@ LICENCES = {
     "under https://dl.fbaipublicfiles.com/dpr/nq_license/LICENSE",
     "entityquestions": "EntityQuestions is under the MIT licence "
     "(https://github.com/princeton-nlp/EntityQuestions); it is made from T-REx (MIT) and Wikidata (CC0)",
+    "mdb": "Multi-Domain Benchmark (Bassani et al., CIKM 2022); the licence stands on its page, "
+    "https://doi.org/10.5281/zenodo.6606557",
 }
 BEIR_MD5: dict[str, tuple[str, ...]] = {
     "arguana": ("8ad3e3c2a5867cdced806d6503f29b99",),
@@ -63,6 +66,7 @@ DPR_MD5: dict[str, tuple[str, ...]] = {
     "biencoder-trivia-train": ("5aa4d3577c91425cd20e239ed89a252b",),
     "biencoder-trivia-dev": ("d559dffe09acfe5a6370adea55b8abf2",),
 }
+DOMAINS = ("computer_science", "physics", "political_science", "psychology")
 TRAINING = (
     "nq-train nq-dev nq-adv-hn-train trivia-train trivia-dev squad1-train squad1-dev webquestions-train "
     "webquestions-dev curatedtrec-train curatedtrec-dev"
@@ -120,7 +124,7 @@ class RemoteFile:
             PreconditionError, VerificationError, Interrupted: as `dretrieve.text.download.fetch`.
         """
         if not self.download.md5:
-            progress.note(f"{self.name}: no checksum is published; only the compressed form's own is checked")
+            progress.note(f"{self.name}: no checksum is known; only the compressed form's own is checked")
         path = fetch(self.download, progress, signals)
         try:
             return self.unpack(path, progress) if self.unpack else path
@@ -137,7 +141,7 @@ def find(
     Args:
         kind: one of `KINDS`.
         name: BEIR's name (``cqadupstack/android`` is one of the twelve inside that one), DPR's key, a split
-            of EntityQuestions or ``all``, or a data set of the hub.
+            of EntityQuestions or ``all``, a domain of the Multi-Domain Benchmark, or a data set of the hub.
         mirror: a base address, or a folder, in place of the published one.
         unchecked: the mirror's files need not be those whose checksums are published.
 
@@ -174,6 +178,9 @@ def find(
         return source(
             "dataset.zip", split=None if name == "all" else name, unpack=partial(_questions, splits, name)
         )
+    if kind == "mdb":
+        _refuse_unknown(kind, name, name, DOMAINS)
+        return source(f"{name}.zip", unpack=_only)
     archive, _, inner = name.partition("/")
     if not mirror:
         _refuse_unknown(kind, name, archive, BEIR_MD5)
@@ -184,6 +191,11 @@ def _beir(name: str, inner: str, archive: Path, progress: Progress) -> Path:
     folder = archive.with_suffix("") / inner
     unpack(archive, name, folder, progress)
     return folder
+
+
+def _only(archive: Path, progress: Progress) -> Path:
+    with open_archive(archive):  # what is no zip file would be read as it is
+        return unzipped(archive, progress)
 
 
 def _questions(splits: tuple[str, ...], name: str, archive: Path, progress: Progress) -> Path:

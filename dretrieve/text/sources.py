@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -31,6 +31,7 @@ class Sources:
         corpus: passages, when ``main`` holds queries, examples by id or triples of ids.
         queries: queries, when ``main`` holds passages or triples of ids.
         qrels: split name to judgements.
+        judged: split name to queries that name their relevant passages.
         topic_field: what of a topic is its query's text.
         split: the split of training rows, and of queries that name none.
         answers_are_regex: whether the answers are patterns, where their file cannot say it.
@@ -40,6 +41,7 @@ class Sources:
     corpus: Path | None = None
     queries: Path | None = None
     qrels: dict[str, Path] = field(default_factory=dict)
+    judged: Mapping[str, Path] = field(default_factory=dict)
     split: str | None = None
     topic_field: str | None = None
     answers_are_regex: bool = False
@@ -71,7 +73,7 @@ def content_sha256(path: Path) -> str:
         raise PreconditionError(f"{path} does not exist; correct the path")
     if is_file(path):
         return sha256_of(path)
-    files = Files.in_folder(path).all or collection_files(path)
+    files = Files.published(path).all or collection_files(path)
     return sha256_bytes(canonical_json([[str(file.relative_to(path)), sha256_file(file)] for file in files]))
 
 
@@ -107,8 +109,9 @@ def check_sources(sources: Sources) -> Form:
     arranged = _arranged(sources, form)
     for _ in islice(read_corpus(arranged.corpus), 1) if arranged.corpus else ():
         pass
-    for _ in islice(read_queries(arranged.queries, sources.topic_field), 1) if arranged.queries else ():
-        pass
+    for path in (arranged.queries, *arranged.judged.values()):
+        for _ in islice(read_queries(path, sources.topic_field), 1) if path else ():
+            pass
     return form
 
 
@@ -126,13 +129,9 @@ def write_sources(sources: Sources, writer: CollectionWriter, tick: Tick) -> Non
     for record in read_corpus(sources.corpus, left) if sources.corpus else ():
         tick()
         writer.passage(record)
-    for query in read_queries(sources.queries, sources.topic_field) if sources.queries else ():
+    for query in _queries(sources, writer):
         tick()
         kept.update(dict.fromkeys(query.fields))
-        if sources.split and "split" not in query.fields:
-            query = replace(query, fields={**query.fields, "split": sources.split})
-        if sources.answers_are_regex:
-            query = replace(query, answers_are_regex=bool(query.answers))
         writer.query(query)
     writer.notes += _notes(sources, left, kept)
     for _, row in read_training(sources.main, form.name) if form.role == "training" else ():
@@ -147,6 +146,31 @@ def write_sources(sources: Sources, writer: CollectionWriter, tick: Tick) -> Non
         writer.example(example)
     for name, path in sources.qrels.items():
         writer.qrels(name, read_qrels(path))
+
+
+def _queries(sources: Sources, writer: CollectionWriter) -> Iterator[Query]:
+    """Yield the queries as they are to be written; judge the passages that queries themselves name.
+
+    Raises:
+        DataError: a query of `Sources.judged` names none.
+    """
+    for query in read_queries(sources.queries, sources.topic_field) if sources.queries else ():
+        if sources.split and "split" not in query.fields:
+            query = replace(query, fields={**query.fields, "split": sources.split})
+        yield replace(query, answers_are_regex=bool(query.answers)) if sources.answers_are_regex else query
+    for split, path in sources.judged.items():
+        for query in read_queries(path, sources.topic_field):
+            relevant = query.fields.get("rel_doc_ids")
+            if not (isinstance(relevant, list) and relevant and {*map(type, relevant)} <= {str, int}):
+                raise DataError(
+                    f"{path}: the query {quoted(query.id)} names no relevant passages; give it rel_doc_ids, "
+                    "a list of ids"
+                )
+            for passage_id in relevant:
+                writer.judge(split, query.id, str(passage_id))
+            # Its lists are ids: of those passages, of the user's, of BM25's hits.
+            fields = {key: value for key, value in query.fields.items() if not isinstance(value, list)}
+            yield replace(query, fields=fields)
 
 
 def _examples(sources: Sources, form: Form, writer: CollectionWriter) -> Iterator[Example]:
@@ -233,14 +257,16 @@ def _side(sources: Sources, form: Form) -> Side | None:
 
 
 def _opened(sources: Sources) -> Sources:
-    folder, own = sources.main, Files.in_folder(sources.main)
+    folder, own = sources.main, Files.published(sources.main)
+    if own.judged and sources.split:
+        raise UsageError(f"{folder} has queries of each split; leave --split out")
     for side, file, given in (
         ("corpus", own.corpus, sources.corpus),
-        ("queries", own.queries, sources.queries),
+        ("queries", own.queries or next(iter(own.judged.values()), None), sources.queries),
     ):
         if file is not None and given is not None:
             raise UsageError(f"{folder} holds {file.name} already; leave --{side} out")
-    if both := own.qrels.keys() & sources.qrels.keys():
+    if both := (own.qrels.keys() | own.judged.keys()) & sources.qrels.keys():
         raise UsageError(
             f"{folder} holds judgements of '{min(both)}' already; give --qrels another split name"
         )
@@ -249,4 +275,5 @@ def _opened(sources: Sources) -> Sources:
         corpus=own.corpus or sources.corpus,
         queries=own.queries or sources.queries,
         qrels={**own.qrels, **sources.qrels},
+        judged=own.judged,
     )

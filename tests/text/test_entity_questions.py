@@ -65,7 +65,7 @@ def test_a_split_through_cuts(server, tmp_path: Path) -> None:
     assert made["counts"]["queries"] == 4
     assert len(server.log) == 4
     assert "MIT licence" in made["licence"]
-    assert any("no checksum is published" in line for line in notes.lines)
+    assert any("no checksum is known" in line for line in notes.lines)
     assert any("MIT licence" in line for line in notes.lines)
     found = Collection.open(f"{tmp_path / 'out'}:test").queries().queries
     assert [query.id for query in found] == [

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dretrieve.errors import DataError, UsageError, VerificationError
 from dretrieve.jobs.prepare import PrepareConfig, run
-from dretrieve.text import remote
+from dretrieve.text import download, remote
 from dretrieve.text.collection import Collection
+
+Server = Any  # the fixture `server` of conftest.py
 
 
 def make(source: object, output: Path, **options: object) -> dict:
@@ -25,6 +29,12 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache of this test's own."""
     monkeypatch.setenv("DRETRIEVE_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No pauses between attempts."""
+    monkeypatch.setattr(download, "PAUSE", 0.0)
 
 
 def beir_zip(folder: Path, name: str) -> bytes:
@@ -148,3 +158,108 @@ def test_a_local_mirror_of_other_bytes_is_refused_before_it_is_copied(tmp_path: 
     assert not cache.exists()
     made = make("beir:scifact", tmp_path / "out", mirror=str(tmp_path), unchecked=True, dry_run=True)
     assert made["state"] == "to do"
+
+
+SPLITS = {"train": "train", "val": "dev", "test": "test"}
+
+
+def domain(folder: Path, tiny_collection: Path) -> Path:
+    """Write the tiny collection as the Multi-Domain Benchmark's files stand; return the folder."""
+    collection = Collection(tiny_collection)
+    queries = {query.id: query.text for query in collection.queries().queries}
+    corpus = collection.corpus()
+    rows = [
+        {"id": record.id, "title": record.title, "text": record.text, "keywords": ["k"], "doi": None}
+        for record in corpus.records(0, len(corpus))
+    ]
+    write_lines(folder / "collection.jsonl", rows)
+    write_lines(folder / "authors.jsonl", [{"id": "a", "name": "not ours", "docs": []}])
+    for name, split in SPLITS.items():
+        asked = [
+            {"id": query, "text": queries[query], "rel_doc_ids": [passage], "user_id": "u", "timestamp": 7}
+            | {"bm25_doc_ids": ["x"] * 9, "bm25_doc_scores": [0.5] * 9}
+            for query, passage, _ in collection.qrels(split).rows()
+        ]
+        write_lines(folder / name / "queries.jsonl", asked)
+        (folder / name / "query_ids.txt").write_text("\n".join(query["id"] for query in asked))
+    return folder
+
+
+def write_lines(path: Path, rows: list[dict]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def test_a_domain_of_the_multi_domain_benchmark(
+    tiny_collection: Path, tmp_path: Path, cache: Path, server: Server, at_once: None
+) -> None:
+    """Fetched over broken connections, or read from a folder: the collection that it was made from."""
+    folder = domain(tmp_path / "computer_science", tiny_collection)
+    server.data, server.cut_after, server.cuts = beir_zip(folder, "computer_science"), 1000, 2
+    fetched = make("mdb:computer_science", tmp_path / "fetched", mirror=server.base)
+    assert [asked is None for asked in server.log] == [True, False, False]  # each goes on where one broke
+    assert not list(tmp_path.rglob("evil*"))
+    assert not list(cache.rglob("authors.jsonl"))
+    local = make(folder, tmp_path / "local")
+    for made in (fetched, local):
+        assert made["sha256"] == Collection(tiny_collection).sha256
+        assert made["splits"] == {"dev": 6, "test": 6, "train": 6}
+        assert made["counts"]["judgements"] == 18
+        assert "passages: left out 'keywords', 'doi'" in made["notes"]
+        assert "queries: kept as fields 'user_id', 'timestamp'" in made["notes"]
+    assert "10.5281/zenodo.6606557" in fetched["licence"]
+    for split in SPLITS.values():
+        ours, theirs = (Collection(of).qrels(split) for of in (tmp_path / "local", tiny_collection))
+        assert list(ours.rows()) == list(theirs.rows())
+    zipped = tmp_path / "cs.zip"
+    zipped.write_bytes(server.data)
+    assert make(zipped, tmp_path / "zipped")["counts"] == local["counts"]
+    assert make(folder, tmp_path / "local")["state"] == "up to date"
+
+
+def test_what_is_no_domain(tiny_collection: Path, tmp_path: Path, cache: Path, server: Server) -> None:
+    with pytest.raises(
+        UsageError, match="mdb:biology is not known; there are: computer_science, physics, pol"
+    ):
+        make("mdb:biology", tmp_path / "out")
+    assert "/records/6606557/files/political_science.zip" in remote.find("mdb", "political_science").plan()
+    server.data = b"<html>"
+    with pytest.raises(DataError, match="is no intact zip file .* it is removed: run the command again"):
+        make("mdb:physics", tmp_path / "out", mirror=server.base)
+    server.data = beir_zip(tiny_collection, "physics")[:-200]
+    with pytest.raises(DataError, match="is no intact zip file"):
+        make("mdb:physics", tmp_path / "out", mirror=server.base)
+    empty = tmp_path / "empty"
+    write_lines(empty / "physics" / "journals.jsonl", [{"id": 1}])
+    server.data = beir_zip(empty, "x")
+    with pytest.raises(
+        DataError, match=r"holds no corpus\.jsonl or collection\.jsonl beside its queries; one"
+    ):
+        make("mdb:physics", tmp_path / "out", mirror=server.base)
+    folder = domain(tmp_path / "domain", tiny_collection)
+    for options, message in (
+        ({"split": "dev"}, "has queries of each split; leave --split out"),
+        ({"queries": folder / "val" / "queries.jsonl"}, r"holds queries\.jsonl already; leave --queries out"),
+        ({"qrels": (f"dev={tiny_collection / 'qrels' / 'dev.tsv'}",)}, "holds judgements of 'dev' already"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            make(folder, tmp_path / "out", **options)
+    write_lines(folder / "val" / "queries.jsonl", [{"id": "q", "text": "bees", "rel_doc_ids": []}])
+    with pytest.raises(
+        DataError, match="val/queries.jsonl: the query 'q' names no relevant passages; give it"
+    ):
+        make(folder, tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["nq", "hotpotqa"])
+def test_beirs_archives_over_broken_connections(
+    tiny_collection: Path, tmp_path: Path, cache: Path, server: Server, at_once: None, name: str
+) -> None:
+    server.data, server.cut_after, server.cuts = beir_zip(tiny_collection, name), 1000, 2
+    with pytest.raises(
+        VerificationError, match=rf"{name}\.zip has md5 .* published is {remote.BEIR_MD5[name][0]}"
+    ):
+        make(f"beir:{name}", tmp_path / "out", mirror=server.base)
+    server.cuts = 2
+    made = make(f"beir:{name}", tmp_path / "out", mirror=server.base, unchecked=True)
+    assert (made["sha256"], made["splits"]["test"]) == (Collection(tiny_collection).sha256, 6)

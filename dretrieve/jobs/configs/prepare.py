@@ -25,13 +25,15 @@ class PrepareConfig(Writing, ReadingTopics):
         dretrieve prepare collection.tsv --queries dev.tsv --qrels dev=qrels.dev.tsv --output work/marco
         dretrieve prepare nq-train.json.gz --split train --output work/nq
         dretrieve prepare entityquestions:test --output work/eq
+        dretrieve prepare mdb:political_science --output work/ps
         dretrieve prepare nq=work/nq eq=work/eq --equal letters --entities eq --output work/joined
     """
 
     source: str = option(
         "",
-        "pydocs, beir:NAME, dpr:KEY, entityquestions:SPLIT, hf:NAME, or a file or folder in any known form "
-        "(or none, and --corpus, --queries); several collections ([NAME=]DIR …) are joined over one corpus.",
+        "pydocs, beir:NAME, dpr:KEY, entityquestions:SPLIT, mdb:NAME, hf:NAME, or a file or folder in any "
+        "known form (or none, and --corpus, --queries); several collections ([NAME=]DIR …) are joined over "
+        "one corpus.",
         argument=True,
         repeated=True,
         parse=tuple,
