@@ -7,18 +7,14 @@ values back. recipes/README.md explains every key.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
 
 Kind = Literal["exact", "stochastic", "cited", "unknown"]
 Unit = Literal["percent", "fraction", "number"]
 Target = Literal["ours", "paper"]
 Relation = Literal["above", "not-below", "equal", "most", "at-most", "at-least"]
-KINDS: tuple[Kind, ...] = ("exact", "stochastic", "cited", "unknown")
-UNITS: tuple[Unit, ...] = ("percent", "fraction", "number")
-TARGETS: tuple[Target, ...] = ("ours", "paper")
 BOUNDED: tuple[Relation, ...] = ("at-most", "at-least")
-RELATIONS: tuple[Relation, ...] = ("above", "not-below", "equal", "most", *BOUNDED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,12 +40,13 @@ class Column:
 
     Attributes:
         name: its key.
-        title: its head.
+        title: its head; the whole of a column may stand for it.
         measure: as ``evaluate --metrics`` names it.
     """
 
+    SHORT: ClassVar[str] = "title"
     name: str
-    title: str
+    title: str = ""
     measure: str = ""
 
 
@@ -80,16 +77,16 @@ class Cell:
     table: str
     row: str
     column: str
-    kind: Kind
-    printed: float | None
-    corrected: float | None
-    why: str
-    source: str
+    kind: Kind = "stochastic"
+    printed: float | None = field(default=None, metadata={"key": "paper"})
+    corrected: float | None = None
+    why: str = ""
+    source: str = ""
     tolerance: float
     kind_tolerance: float
-    file: str
-    measure: str
-    key: str
+    file: str = ""
+    measure: str = ""
+    key: str = ""
 
     @property
     def name(self) -> str:
@@ -108,9 +105,7 @@ class Row:
 
     name: str
     title: str
-    kind: Kind
     cells: Mapping[str, Cell]
-    source: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,10 +114,10 @@ class PaperTable:
 
     name: str
     title: str
-    unit: Unit
+    unit: Unit = "fraction"
     decimals: int
-    columns: Mapping[str, Column]
-    rows: Mapping[str, Row]
+    columns: Mapping[str, Column] = field(default_factory=dict)
+    rows: Mapping[str, Row] = field(default_factory=dict)
     source: str = ""
 
     @property
@@ -150,19 +145,21 @@ class Claim:
         bound: of ``at-most`` and ``at-least``.
         others: pairs of cells, of ``most``.
         profiles: at which it is shown and tested; empty for all.
+        over: columns, in the file: a claim for each, its ``{column}`` and ``{title}`` in the texts.
     """
 
     name: str
     says: str
-    source: str
     relation: Relation
     left: str
+    source: str = ""
     right: str = ""
     measure: str = ""
     margin: float = 0.0
     bound: float = 0.0
     others: tuple[tuple[str, str], ...] = ()
     profiles: tuple[str, ...] = ()
+    over: tuple[str, ...] = ()
 
     def shown_at(self, profile: str) -> bool:
         """Return whether the claim belongs to the profile."""
@@ -180,7 +177,7 @@ class Recorded:
 
     value: float
     spread: float
-    seeds: tuple[int, ...]
+    seeds: tuple[int, ...] = (1,)
     hardware: str
     commit: str
     date: str
@@ -204,12 +201,12 @@ class Expected:
 
     paper: str
     title: str
-    reference: str
-    profiles: Mapping[str, Profile]
-    tables: Mapping[str, PaperTable]
-    claims: Mapping[str, Claim]
-    ours: Mapping[str, Mapping[str, Recorded]]
-    outcomes: Mapping[str, Mapping[str, str]]
+    reference: str = ""
+    profiles: Mapping[str, Profile] = field(default_factory=dict)
+    tables: Mapping[str, PaperTable] = field(default_factory=dict)
+    claims: Mapping[str, Claim] = field(default_factory=dict)
+    ours: Mapping[str, Mapping[str, Recorded]] = field(default_factory=dict)
+    outcomes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def cell(self, name: str) -> Cell | None:
         """Return the cell ``table.row.column``, or None."""

@@ -1,12 +1,22 @@
-"""YAML read strictly: duplicate keys, unknown keys and wrong types are errors that name file and key."""
+"""YAML read strictly into dataclasses: unknown keys, keys twice, wrong types are errors that name the key."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from dretrieve.errors import DataError, PreconditionError
+from dretrieve.options import NUMBERS
+
+
+class WrongError(ValueError):
+    """What is wrong with what stands at a place, which is given as dotted keys."""
+
+    def __init__(self, place: str, text: str) -> None:
+        super().__init__(f"{place or 'the file'} {text}")
 
 
 def load_yaml(path: Path) -> Any:
@@ -47,114 +57,87 @@ def load_yaml(path: Path) -> Any:
         raise DataError.at(path, mark.line + 1 if mark else None, f"not YAML: {problem}") from error
 
 
-class Node:
-    """One mapping of the file, with its place, from which keys are taken one by one.
+def read(hint: Any, value: Any, place: str = "") -> Any:
+    """Return a value of the file as the type says: text, number, ``Literal``, list, pair, mapping, dataclass.
 
-    Args:
-        path: the file.
-        place: dotted keys that led here.
-        value: what stands here.
+    The fields of a dataclass are the keys of a mapping, but for ``name``, which is the key that led there; in
+    place of the mapping the value of the field may stand that its ``SHORT`` names. A list is not empty.
+
+    Raises:
+        WrongError: it is no such value; names the place.
     """
-
-    def __init__(self, path: Path, place: str, value: Any) -> None:
-        self.path, self.place = path, place
-        if not isinstance(value, Mapping):
-            raise self.wrong("", f"must be a mapping, not {described(value)}")
-        self.value = value
-
-    def wrong(self, key: str, message: str) -> DataError:
-        """Return the error about a key here."""
-        where = ".".join(part for part in (self.place, key) if part) or "the file"
-        return DataError(f"{self.path}: {where} {message}")
-
-    def only(self, keys: Iterable[str]) -> None:
-        """Raise `DataError` when a key is not one of ``keys``."""
-        from difflib import get_close_matches
-
-        legal = list(keys)
-        for key in self.value:
-            if key not in legal:
-                near = get_close_matches(key, legal, n=1)
-                hint = f"; did you mean {near[0]}?" if near else ""
-                raise self.wrong(key, f"is not a key that is known here ({', '.join(legal)}){hint}")
-
-    def __contains__(self, key: str) -> bool:
-        return key in self.value
-
-    def text(self, key: str, default: str | None = None) -> str:
-        """Return a text; without ``default`` it must be there."""
-        value = self._get(key, default)
-        if not isinstance(value, str):
-            raise self.wrong(key, f"must be text, not {described(value)}")
+    parts = get_args(hint)
+    if is_dataclass(hint):
+        return _record(hint, value, place)
+    if hint is Any or (value is None and NoneType in parts):
         return value
-
-    def number(self, key: str, default: float | None = None) -> float:
-        """Return a number; without ``default`` it must be there."""
-        value = self._get(key, default)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise self.wrong(key, f"must be a number, not {described(value)}")
-        return float(value)
-
-    def maybe_number(self, key: str) -> float | None:
-        """Return a number, or None where there is none."""
-        return None if self.value.get(key) is None else self.number(key)
-
-    def choice(self, key: str, legal: Sequence[str], default: str | None = None) -> Any:
-        """Return one of ``legal``."""
-        value = self._get(key, default)
-        if value not in legal:
-            raise self.wrong(key, f"must be one of {', '.join(legal)}, not {described(value)}")
+    if get_origin(hint) is UnionType:
+        return read(parts[0], value, place)
+    if get_origin(hint) is Literal:
+        if value not in parts:
+            raise WrongError(place, f"must be one of {', '.join(parts)}, not {described(value)}")
         return value
+    if get_origin(hint) is Mapping:
+        return {key: read(parts[1], inner, f"{place}.{key}") for key, inner in mapping(value, place).items()}
+    if get_origin(hint) is tuple:
+        if not isinstance(value, list) or not value or (parts[-1] is not ... and len(value) != len(parts)):
+            raise WrongError(place, f"must be {_named(hint)}, not {described(value)}")
+        return tuple(read(parts[0], inner, f"{place}.{row}") for row, inner in enumerate(value))
+    if not isinstance(value, (int, float) if hint is float else hint) or isinstance(value, bool):
+        raise WrongError(place, f"must be {_named(hint)}, not {described(value)}")
+    return hint(value)
 
-    def whole_numbers(self, key: str, default: tuple[int, ...]) -> tuple[int, ...]:
-        """Return a list of whole numbers, not empty."""
-        value = self.value.get(key, list(default))
-        good = isinstance(value, list) and value and all(type(item) is int for item in value)
-        if not good:
-            raise self.wrong(key, f"must be a list of whole numbers, not {described(value)}")
-        return tuple(value)
 
-    def items(self, key: str) -> list[Any]:
-        """Return a list; empty where there is none."""
-        value = self.value.get(key, [])
-        if not isinstance(value, list):
-            raise self.wrong(key, f"must be a list, not {described(value)}")
-        return value
+def _record(kind: Any, value: Any, place: str) -> Any:
+    if hasattr(kind, "SHORT") and not isinstance(value, Mapping):
+        value = {kind.SHORT: value}
+    hints = get_type_hints(kind)
+    known = {field.metadata.get("key", field.name): field for field in fields(kind) if field.name != "name"}
+    found = {"name": place.rpartition(".")[2]} if "name" in hints else {}
+    given = mapping(value, place, list(known))
+    for key, field in known.items():
+        if key in given:
+            found[field.name] = read(hints[field.name], given[key], below(place, key))
+        elif field.default is field.default_factory is MISSING:
+            raise WrongError(below(place, key), "is missing")
+    return kind(**found)
 
-    def texts(self, key: str) -> list[str]:
-        """Return a list of texts; empty where there is none."""
-        values = self.items(key)
-        if not all(isinstance(value, str) for value in values):
-            raise self.wrong(key, "must be a list of names")
-        return values
 
-    def node(self, key: str) -> Node:
-        """Return the mapping under the key; an empty one where there is none."""
-        value = self.value.get(key)
-        return self.child(key, {} if value is None else value)
+def mapping(value: Any, place: str, legal: Sequence[str] | None = None) -> dict[str, Any]:
+    """Return the value, a mapping with legal keys; an empty one where nothing stands. Errors as `read`."""
+    if value is None and place:
+        return {}
+    if not isinstance(value, dict):
+        raise WrongError(place, f"must be a mapping, not {described(value)}")
+    for key in value:
+        if legal is not None and key not in legal:
+            from difflib import get_close_matches
 
-    def child(self, key: str, value: Any) -> Node:
-        """Return another mapping in the key's place."""
-        return Node(self.path, ".".join(part for part in (self.place, key) if part), value)
+            near = get_close_matches(key, legal, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise WrongError(below(place, key), f"is not a key that is known here ({', '.join(legal)}){hint}")
+    return value
 
-    def like(self, value: Mapping[str, Any]) -> Node:
-        """Return another mapping in this one's place."""
-        return Node(self.path, self.place, value)
 
-    def children(self, key: str) -> dict[str, Node]:
-        """Return name to mapping of everything under the key."""
-        parent = self.node(key)
-        return {name: parent.node(name) for name in parent.value}
+def below(place: str, key: str) -> str:
+    """Return the place of a key."""
+    return f"{place}.{key}" if place else key
 
-    def _get(self, key: str, default: Any) -> Any:
-        if key not in self.value and default is None:
-            raise self.wrong(key, "is missing")
-        return self.value.get(key, default)
+
+def _named(hint: Any, *, many: bool = False) -> str:
+    """Return what a type is called: ``a list of whole numbers``."""
+    inner, of = get_args(hint), ""
+    word = NUMBERS.get(hint, "a mapping").removeprefix("a ")
+    if get_origin(hint) is tuple:
+        word, of = "list" if inner[-1] is ... else "pair", f" of {_named(inner[0], many=True)}"
+    return (f"{word}s" if many else f"a {word}") + of
 
 
 def described(value: Any) -> str:
     """Return how an error names a value."""
     if value is None:
         return "nothing"
-    kind = {dict: "a mapping", list: "a list", str: "the text", bool: "the truth value"}.get(type(value))
-    return f"{kind or 'the number'} {str(value)[:60]!r}" if not isinstance(value, dict | list) else str(kind)
+    if isinstance(value, dict | list):
+        return "a mapping" if isinstance(value, dict) else "a list" if value else "an empty list"
+    kind = {str: "the text", bool: "the truth value"}.get(type(value), "the number")
+    return f"{kind} {str(value)[:60]!r}"

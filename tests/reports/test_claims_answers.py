@@ -12,7 +12,7 @@ from dretrieve.reports.expected import Claim
 
 
 def claim(relation, margin=3.0):
-    return Claim(name="a", says="a", source="", relation=relation, left="t.a.b", margin=margin, bound=2.0)
+    return Claim(name="a", says="a", relation=relation, left="t.a.b", margin=margin, bound=2.0)
 
 
 def sample(mean, **how):

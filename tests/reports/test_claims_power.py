@@ -47,7 +47,7 @@ def test_where_no_query_differs_nothing_is_known():
     ],
 )
 def test_the_distance_is_from_what_must_be_refuted(relation, difference, away):
-    claim = Claim(name="a", says="a", source="", relation=relation, left="t.a.b", margin=1.0)
+    claim = Claim(name="a", says="a", relation=relation, left="t.a.b", margin=1.0)
     assert distance(claim, difference) == away
 
 

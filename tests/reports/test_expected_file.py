@@ -48,7 +48,7 @@ def test_nearer_settings_win(recipe):
     [
         ("paper: TINY", "papr: TINY", r"papr is not a key that is known here .*; did you mean paper\?"),
         ("paper: TINY\n", "", "paper is missing"),
-        ("paper: TINY", "paper: [TINY]", "paper must be text, not a list"),
+        ("paper: TINY", "paper: [TINY]", "paper must be a text, not a list"),
         ("unit: percent", "unit: promille", "tables.t1.unit must be one of percent, fraction, number, not"),
         ("seeds: [1]", "seeds: 1", "profiles.mini.seeds must be a list of whole numbers, not the number '1'"),
         ("seeds: [1]", "seeds: []", "profiles.mini.seeds must be a list of whole numbers"),
@@ -80,19 +80,19 @@ def test_nearer_settings_win(recipe):
         (
             "relation: above",
             "profiles: []\n    relation: above",
-            "profiles must not be empty",
+            "profiles must be a list of texts, not an empty list",
         ),
         (
             "relation: above",
             "profiles: mini\n    relation: above",
-            "profiles must be a list, not the text 'mini'",
+            "profiles must be a list of texts, not the text 'mini'",
         ),
         (
             "relation: above",
             "profiles: [mini, big]\n    relation: above",
             r"claims.shared-above-dpr.profiles names 'big', no profile of this file \(mini, paper\)",
         ),
-        ("relation: above", "others: [t1]\n    relation: most", "others must be a list of pairs"),
+        ("relation: above", "others: [t1]\n    relation: most", "others.0 must be a pair of texts"),
         ("columns:\n      nq: {title: NQ}", "columns: {}", "tables.t1.columns is missing: name at least one"),
         ("cells: {nq: 50.0}", "cells: [50.0, 51.0]", "rows.dpr.cells holds 2 cells for 1 columns"),
         ("claims:", "rows: {dpr: {method: dpr}}\nclaims:", "rows.dpr.method is not a key that is known here"),

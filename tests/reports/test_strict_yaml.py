@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
 import pytest
 
 from dretrieve.errors import DataError
-from dretrieve.reports.strict_yaml import Node, described, load_yaml
+from dretrieve.reports.strict_yaml import WrongError, described, load_yaml, read
 
 
-def node(value):
-    from pathlib import Path
+@dataclass(frozen=True, kw_only=True)
+class Pet:
+    """What a file says of a pet."""
 
-    return Node(Path("x.yaml"), "top", value)
+    SHORT: ClassVar[str] = "kind"
+    name: str
+    kind: Literal["cat", "dog"]
+    weight: float | None = None
+    born: int = field(default=0, metadata={"key": "year"})
+    likes: tuple[str, ...] = ()
+    trips: tuple[tuple[str, str], ...] = ()
 
 
 def test_dates_stay_text_and_keys_are_text(tmp_path):
@@ -42,44 +54,40 @@ def test_a_file_that_is_not_text(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("take", "sentence"),
+    ("value", "sentence"),
     [
-        (lambda top: top.text("number"), "x.yaml: top.number must be text, not the number '3'"),
-        (lambda top: top.number("flag"), "top.flag must be a number, not the truth value 'True'"),
-        (lambda top: top.number("absent"), "top.absent is missing"),
-        (lambda top: top.choice("name", ("a", "b")), "top.name must be one of a, b, not the text 'c'"),
-        (
-            lambda top: top.whole_numbers("flags", (1,)),
-            "top.flags must be a list of whole numbers, not a list",
-        ),
-        (lambda top: top.items("name"), "top.name must be a list, not the text 'c'"),
-        (lambda top: top.node("name"), "top.name must be a mapping, not the text 'c'"),
-        (lambda top: top.only(("number", "flag", "flags")), "top.name is not a key that is known here"),
+        ({}, "pets.rex.kind is missing"),
+        ("cow", "pets.rex.kind must be one of cat, dog, not the text 'cow'"),
+        ({"kind": "dog", "weight": True}, "pets.rex.weight must be a number, not the truth value 'True'"),
+        ({"kind": "dog", "year": 1.5}, "pets.rex.year must be a whole number, not the number '1.5'"),
+        ({"kind": "dog", "likes": "x"}, "pets.rex.likes must be a list of texts, not the text 'x'"),
+        ({"kind": "dog", "likes": []}, "pets.rex.likes must be a list of texts, not an empty list"),
+        ({"kind": "dog", "likes": [3]}, "pets.rex.likes.0 must be a text, not the number '3'"),
+        ({"kind": "dog", "trips": "x"}, "pets.rex.trips must be a list of pairs of texts, not the text 'x'"),
+        ({"kind": "dog", "trips": [["a"]]}, "pets.rex.trips.0 must be a pair of texts, not a list"),
+        ({"kind": "dog", "born": 3}, "pets.rex.born is not a key that is known here (kind, weight, year, "),
     ],
 )
-def test_wrong_types(take, sentence):
-    with pytest.raises(DataError, match=sentence):
-        take(node({"number": 3, "flag": True, "flags": [True], "name": "c"}))
+def test_wrong_types(value, sentence):
+    with pytest.raises(WrongError, match=re.escape(sentence)):
+        read(Mapping[str, Pet], {"rex": value}, "pets")
 
 
 def test_what_is_there_comes_back():
-    top = node({"n": 3, "t": "x", "l": [1, 2], "m": {"k": {}}, "none": None})
-    assert (top.number("n"), top.text("t"), top.whole_numbers("l", (9,)), top.text("u", "d")) == (
-        3.0,
-        "x",
-        (1, 2),
-        "d",
+    full = {"kind": "cat", "weight": 3, "year": 2020, "likes": ["x"], "trips": [["a", "b"]]}
+    found = read(Mapping[str, Pet], {"tom": full, "rex": "dog"}, "pets")
+    assert found["tom"] == Pet(
+        name="tom", kind="cat", weight=3.0, born=2020, likes=("x",), trips=(("a", "b"),)
     )
-    assert list(top.children("m")) == ["k"]
-    assert (top.maybe_number("none"), top.maybe_number("n"), top.items("i")) == (None, 3.0, [])
-    assert top.node("none").value == {}
-    assert ("n" in top, "z" in top) == (True, False)
+    assert found["rex"] == Pet(name="rex", kind="dog")
+    assert read(Mapping[str, Pet], None, "pets") == {}
 
 
 def test_descriptions():
-    assert [described(value) for value in (None, {}, [], "x", 2, False)] == [
+    assert [described(value) for value in (None, {}, [], [1], "x", 2, False)] == [
         "nothing",
         "a mapping",
+        "an empty list",
         "a list",
         "the text 'x'",
         "the number '2'",
