@@ -1,4 +1,4 @@
-"""``explain``: what a model says of how it reads texts, over a sample of a collection."""
+"""``explain``: what a model says of how it reads texts, over a sample of one or more collections."""
 
 from __future__ import annotations
 
@@ -8,42 +8,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from dretrieve.encoding.numerics import resolve_device, resolve_precision
 from dretrieve.errors import PreconditionError, UsageError
 from dretrieve.jobs.configs.explain import ExplainConfig
+from dretrieve.jobs.explain_texts import Part, Reading, read
 from dretrieve.models.cards import read_card
 from dretrieve.models.loading import LoadedModel, load_model
 from dretrieve.models.places import find_model
-from dretrieve.models.registry import METHODS, find, load
+from dretrieve.models.registry import METHODS, check_choices, find, load
 from dretrieve.reports.html import Page, Section
-from dretrieve.reports.pages import shown, write_page
-from dretrieve.store.atomic import make_folder, write_json
+from dretrieve.reports.pages import shown, svg_file, write_page
+from dretrieve.reports.routing_page import NAMES
+from dretrieve.store.atomic import make_folder, write_bytes, write_json
 from dretrieve.store.card import CARD, ModelCard
-from dretrieve.store.manifest import manifest_path
-from dretrieve.store.seeds import generator
-from dretrieve.text.collection import Collection
-from dretrieve.types import Progress, Record, Side, Silent, Texts
+from dretrieve.store.interrupt import interruptible
+from dretrieve.store.manifest import manifest_path, read_manifest
+from dretrieve.store.stage import Made, Planned, Stage
+from dretrieve.store.state import recorded_state
+from dretrieve.types import Progress, Silent
 
+STAGE, VERSION = "explain", 1
 MADE_BY = "dretrieve explain"
 JSON_FILE, PAGE_FILE = "explain.json", "explain.html"
-UNITS: dict[Side, str] = {"query": "queries", "passage": "passages"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """Texts of one side.
-
-    Attributes:
-        records: in the order of the collection.
-        total: how many texts the side has.
-        sha256: of the side's texts.
-    """
-
-    records: Sequence[Record]
-    total: int
-    sha256: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,65 +37,84 @@ class Explanation:
     """What a method says of itself.
 
     Attributes:
-        name: of the page.
+        name: of its kind.
         data: plain, for JSON.
         sections: for people.
+        warnings: a line each, of what nobody would want.
     """
 
     name: str
     data: Mapping[str, Any]
     sections: Sequence[Section]
+    warnings: Sequence[str] = ()
 
 
 # What a method's registry line names: None where this model has nothing to say.
-Explain = Callable[[LoadedModel, Mapping[Side, Sample], Progress], Explanation | None]
+Explain = Callable[[LoadedModel, Reading, Progress], Explanation | None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExplainResult:
-    """The page, the same as data, and what was written; for a dry run only ``plan``."""
+    """The page, the same as data, and what was written."""
 
     page: Page
     data: dict[str, Any]
     written: tuple[Path, ...] = ()
-    plan: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """Return everything as plain data."""
-        if self.plan:
-            return {"plan": self.plan}
         return {**self.data, "written": [str(path) for path in self.written]}
 
     def render(self) -> Any:
         """Return the page for the terminal."""
-        return self.plan or shown(self.page, "terminal")
+        return shown(self.page, "terminal")
 
 
-def run(config: ExplainConfig, progress: Progress | None = None) -> ExplainResult:
-    """Read a sample of each side and say what the method tells about it.
+def run(config: ExplainConfig, progress: Progress | None = None) -> ExplainResult | Made | Planned:
+    """Read a sample of each side and say what the method tells about it, or that the page stands already.
 
     Raises:
-        UsageError: a method, or a model of it, that has nothing to explain; a split of the passages.
+        UsageError: a method, or a model of it, that has nothing to explain; options that do not fit.
         PreconditionError: no such model or collection; what stands at the output is not ours.
         DataError: a collection that cannot be read, or has no texts.
+        Interrupted: a signal came; the same command begins again.
     """
     progress = progress or Silent()
     card, note = read_card(find_model(config.model))
     place = find(card.method).explanation
     if note is not None or not place:
         raise _nothing(config.model, f"{card.method} has nothing to explain")
+    choices = check_choices(card, config.settings)
     _check_output(config)
-    samples = _samples(config, progress)
-    if config.dry_run:
-        return ExplainResult(page=Page(title=""), data={}, plan=_plan(config, samples))
+    with interruptible() as signals:
+        reading = read(config, progress, signals.check)
+        stage = _stage(config, card, {name: choices[name] for name in config.settings}, reading)
+        if config.dry_run:
+            plan = _plan(config, reading)
+            return stage.planned(plan) if stage is not None else Planned(text=plan)
+        if stage is None:
+            return _explained(config, load(place), reading, progress)
+        if stage.up_to_date():
+            return Made(stage.output, "up to date", stage.existing().counts)
+        make_folder(stage.output)
+        with recorded_state(stage.manifest_file, STAGE, stage.fingerprint):
+            result = _explained(config, load(place), reading, progress)
+            for path in result.written:
+                stage.add(path.name)
+            stage.commit(_counts(reading))
+        return result
+
+
+def _explained(
+    config: ExplainConfig, explain: Explain, reading: Reading, progress: Progress
+) -> ExplainResult:
     device = resolve_device(config.device)
     precision = resolve_precision(config.precision, device)
     model = load_model(config.model, device, precision, config.settings)
-    explain: Explain = load(place)
-    found = explain(model, samples, progress)
+    found = explain(model, reading, progress)
     if found is None:
-        raise _nothing(config.model, f"this {card.method} model leaves nothing to choose (one expert)")
-    page, data = _page(config, model, samples, found), _data(config, model, samples, found)
+        raise _nothing(config.model, f"this {model.card.method} model leaves nothing to choose (one expert)")
+    page, data = _page(config, model, reading, found), _data(config, model, reading, found)
     return ExplainResult(page=page, data=data, written=_write(config, page, data))
 
 
@@ -119,37 +124,53 @@ def _nothing(model: str, why: str) -> UsageError:
     return UsageError(f"--model {model}: {why}; methods that have: {known}")
 
 
-def _samples(config: ExplainConfig, progress: Progress) -> dict[Side, Sample]:
-    """Return the texts to read, drawn by the seed, queries first."""
-    corpus = Collection.open(config.corpus, "corpus")
-    samples: dict[Side, Sample] = {}
-    if config.queries is not None:
-        samples["query"] = _sample(config, "query", Collection.open(config.queries, "queries").queries())
-    samples["passage"] = _sample(config, "passage", corpus.corpus(progress, full=config.verify))
-    return samples
+def _stage(
+    config: ExplainConfig, card: ModelCard, settings: Mapping[str, Any], reading: Reading
+) -> Stage | None:
+    """Return what decides the bytes of the output; None where nothing is written."""
+    if config.output is None:
+        return None
+    device = resolve_device(config.device)
+    options = {
+        "precision": resolve_precision(config.precision, device),
+        "collections": [part.name for part in reading.parts],
+        **{name: getattr(config, name) for name in ("limit", "seed", "query", "tsne")},
+    }
+    inputs = {f"{side} model": card.fingerprint(side, settings) for side in NAMES}
+    for number, part in enumerate(reading.parts, 1):
+        inputs |= {f"{NAMES[side]} {number}": sample.sha256 for side, sample in part.samples.items()}
+        inputs |= {f"judgements {number}": part.judgements} if part.judgements else {}
+    return Stage(config.output, "folder", STAGE, VERSION, options, inputs, config.force)
 
 
-def _sample(config: ExplainConfig, side: Side, texts: Texts) -> Sample:
-    total = len(texts)
-    assert total, "a collection without texts is refused when it is opened"
-    rows = np.arange(total)
-    if config.limit and config.limit < total:
-        rows = np.sort(generator(config.seed, "explain", side).permutation(total)[: config.limit])
-    records = [texts.records(row, row + 1)[0] for row in rows.tolist()]
-    return Sample(records=records, total=total, sha256=texts.sha256)
+def _counts(reading: Reading) -> dict[str, int]:
+    samples = [item for part in reading.parts for item in part.samples.items()]
+    return {NAMES[side]: sum(len(of.records) for one, of in samples if one == side) for side in NAMES}
 
 
-def _page(
-    config: ExplainConfig, model: LoadedModel, samples: Mapping[Side, Sample], found: Explanation
-) -> Page:
-    said = [f"{len(sample.records):,} of {sample.total:,} {UNITS[side]}" for side, sample in samples.items()]
-    drawn = any(len(sample.records) < sample.total for sample in samples.values())
+def _said(part: Part) -> str:
+    return " and ".join(
+        f"{len(sample.records):,} of {sample.total:,} {NAMES[side]}" for side, sample in part.samples.items()
+    )
+
+
+def _all_said(reading: Reading) -> str:
+    """Return how many texts of how many are read, by collection where there are several."""
+    if len(reading.parts) == 1:
+        return _said(reading.parts[0])
+    return "; ".join(f"{part.name}: {_said(part)}" for part in reading.parts)
+
+
+def _page(config: ExplainConfig, model: LoadedModel, reading: Reading, found: Explanation) -> Page:
+    samples = [sample for part in reading.parts for sample in part.samples.values()]
+    drawn = any(len(sample.records) < sample.total for sample in samples)
     how = f", drawn with seed {config.seed}" if drawn else ""
     return Page(
         title=f"How {Path(config.model).name} reads",
         lead=[
             f"Method {model.card.method}{_options(model.card)}; {model.precision} on {model.device.type}.",
-            f"Texts: {' and '.join(said)}{how}.",
+            f"Texts: {_all_said(reading)}{how}.",
+            *(f"WARNING: {warning}" for warning in found.warnings),
         ],
         sections=list(found.sections),
         footer=f"Made by {MADE_BY}.",
@@ -164,35 +185,38 @@ def _options(card: ModelCard) -> str:
     return f" ({words})" if words else ""
 
 
-def _data(
-    config: ExplainConfig, model: LoadedModel, samples: Mapping[Side, Sample], found: Explanation
-) -> dict[str, Any]:
+def _data(config: ExplainConfig, model: LoadedModel, reading: Reading, found: Explanation) -> dict[str, Any]:
+    sampled = {
+        part.name: {
+            NAMES[side]: {"texts": len(sample.records), "of": sample.total, "sha256": sample.sha256}
+            for side, sample in part.samples.items()
+        }
+        for part in reading.parts
+    }
+    sides = [side for side in NAMES if any(side in part.samples for part in reading.parts)]
     return {
         "made_by": MADE_BY,
         "method": model.card.method,
         "method_config": dict(model.card.method_config),
-        "fingerprints": {side: model.fingerprint(side) for side in samples},
+        "fingerprints": {side: model.fingerprint(side) for side in sides},
         "precision": model.precision,
         "sample": {
             "seed": config.seed,
             "limit": config.limit,
-            **{
-                UNITS[side]: {"texts": len(sample.records), "of": sample.total, "sha256": sample.sha256}
-                for side, sample in samples.items()
-            },
+            **(next(iter(sampled.values())) if len(sampled) == 1 else sampled),
         },
         "explanations": {found.name: dict(found.data)},
+        **({"warnings": list(found.warnings)} if found.warnings else {}),
     }
 
 
-def _plan(config: ExplainConfig, samples: Mapping[Side, Sample]) -> str:
-    said = [f"{len(sample.records):,} of {sample.total:,} {UNITS[side]}" for side, sample in samples.items()]
+def _plan(config: ExplainConfig, reading: Reading) -> str:
     where = f"write {config.output / PAGE_FILE} and {JSON_FILE}" if config.output else "write no file"
-    return f"would read {' and '.join(said)} with {config.model}, and {where}"
+    return f"would read {_all_said(reading)} with {config.model}, and {where}"
 
 
 def _check_output(config: ExplainConfig) -> None:
-    """Refuse, before anything is computed, what `_write` must not touch.
+    """Refuse, before anything is computed, what `_write` must not touch, forced or not.
 
     Raises:
         PreconditionError: a file, another artefact, or files that ``explain`` did not write stand there.
@@ -201,25 +225,29 @@ def _check_output(config: ExplainConfig) -> None:
         return
     if config.output.is_file():
         raise PreconditionError(f"{config.output} is a file; --output names a folder")
-    if any(path.exists() for path in (config.output / CARD, manifest_path(config.output))):
+    manifest, file = manifest_path(config.output), config.output / JSON_FILE
+    ours = manifest.exists() and read_manifest(manifest).stage == STAGE
+    if not ours and any(path.exists() for path in (config.output / CARD, manifest)):
         raise PreconditionError(
             f"{config.output} is an artefact of another command; give --output a folder of its own"
         )
-    file = config.output / JSON_FILE
-    if file.exists() and not config.force and not _is_ours(file):
+    if not ours and file.exists() and not config.force and not _is_ours(file):
         raise PreconditionError(
             f"{file} was not written by {MADE_BY}; use --force to replace it or choose another --output"
         )
 
 
 def _write(config: ExplainConfig, page: Page, data: dict[str, Any]) -> tuple[Path, ...]:
-    """Write the page and the data into the folder that was checked."""
+    """Write the page, the data and the figures into the folder that was checked."""
     if config.output is None:
         return ()
-    make_folder(config.output)
-    written = write_page(page, config.output / PAGE_FILE, force=config.force)
-    write_json(config.output / JSON_FILE, data)
-    return (*written, config.output / JSON_FILE)
+    folder = make_folder(config.output)
+    written = [*write_page(page, folder / PAGE_FILE, force=config.force), folder / JSON_FILE]
+    write_json(folder / JSON_FILE, data)
+    for figure in page.figures:
+        written.append(folder / f"{figure.name}.svg")
+        write_bytes(written[-1], svg_file(figure).encode())
+    return tuple(written)
 
 
 def _is_ours(file: Path) -> bool:

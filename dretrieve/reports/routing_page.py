@@ -32,12 +32,11 @@ def routing_data(counts: RoutingCounts, pieces: Pieces) -> dict[str, Any]:
     data: dict[str, Any] = {"layers": list(counts.layers), "num_experts": counts.num_experts}
     for unit, of in (("tokens", counts.tokens), ("texts", counts.texts)):
         data[unit] = {
-            side: {"counts": of[side].tolist(), "shares": _rounded(part)}
-            for side, part in found[unit].items()
+            side: {"counts": of[side].tolist(), "shares": rounded(part)} for side, part in found[unit].items()
         }
-    data["experts_in_use"] = {side: _rounded(experts_in_use(of)) for side, of in found["tokens"].items()}
+    data["experts_in_use"] = {side: rounded(experts_in_use(of)) for side, of in found["tokens"].items()}
     if len(found["tokens"]) == len(NAMES):
-        data["overlap_of_sides"] = {unit: _rounded(overlap(*of.values())) for unit, of in found.items()}
+        data["overlap_of_sides"] = {unit: rounded(overlap(*of.values())) for unit, of in found.items()}
     data["attracted"] = [
         [
             [
@@ -90,20 +89,25 @@ def _shaded(maps: Mapping[str, NDArray[np.float64]], counts: RoutingCounts) -> T
     if counts.num_experts <= MOST_BESIDE:
         columns = ["layer", *(f"{name}: expert {expert}" for name in maps for expert in experts)]
         rows = [
-            [str(layer), *(_cell(of[place, expert]) for of in maps.values() for expert in experts)]
+            [str(layer), *(shaded_cell(of[place, expert]) for of in maps.values() for expert in experts)]
             for place, layer in layers
         ]
     else:
         columns = ["layer", "expert", *maps]
         rows = [
-            ["" if expert else str(layer), str(expert), *(_cell(of[place, expert]) for of in maps.values())]
+            [
+                "" if expert else str(layer),
+                str(expert),
+                *(shaded_cell(of[place, expert]) for of in maps.values()),
+            ]
             for place, layer in layers
             for expert in experts
         ]
     return Table(columns=columns, rows=rows, right=frozenset(range(len(columns))))
 
 
-def _cell(share: float) -> str:
+def shaded_cell(share: float) -> str:
+    """Return a share as a shade for the eye, darker for more, with the number in percent beside it."""
     return f"{SHADES[int(np.ceil(share * (len(SHADES) - 1)))] * 3} {100 * share:5.1f}"
 
 
@@ -182,6 +186,7 @@ def _empty(counts: RoutingCounts, place: int, expert: int) -> str:
     return "(reads every token)" if read[expert] == read.sum() else "(none more than others)"
 
 
-def _rounded(values: NDArray[np.float64]) -> list[Any]:
+def rounded(values: NDArray[np.float64]) -> list[Any]:
+    """Return the numbers as lists, as they stand in JSON."""
     found: list[Any] = np.round(values, 6).tolist()
     return found

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from dretrieve.errors import PreconditionError, UsageError
+from dretrieve.errors import Interrupted, PreconditionError, UsageError, VerificationError
 from dretrieve.jobs.explain import ExplainConfig, run
 from dretrieve.models.base import TokenBatch
 from dretrieve.models.loading import load_model
@@ -19,6 +21,7 @@ from dretrieve.models.registry import find
 from dretrieve.models.taser import Taser
 from dretrieve.models.taser_config import TaserConfig
 from dretrieve.text.collection import Collection
+from dretrieve.types import Silent
 
 
 @pytest.fixture
@@ -48,8 +51,8 @@ def model_of(tiny_model, tmp_path):
 def config(model_of, tiny_collection):
     return ExplainConfig(
         model=model_of(),
-        corpus=str(tiny_collection),
-        queries=f"{tiny_collection}:test",
+        corpus=(str(tiny_collection),),
+        queries=(f"{tiny_collection}:test",),
         device="cpu",
         precision="fp32",
     )
@@ -106,33 +109,83 @@ def test_a_sample_is_drawn_by_the_seed_and_said(config):
     assert whole.data["explanations"] == run(config).data["explanations"]
 
 
-def test_page_and_data_are_written_and_replaced(config, tmp_path):
+FILES = ["explain.html", "explain.json", "routing-tokens.svg", "routing-texts.svg"]
+
+
+def test_page_data_and_figures_are_written_and_replaced(config, tmp_path):
     config = replace(config, output=tmp_path / "out")
     result = run(config)
-    assert [path.name for path in result.written] == ["explain.html", "explain.json"]
+    assert [path.name for path in result.written] == FILES
     before = [path.read_bytes() for path in result.written]
-    assert [path.read_bytes() for path in run(config).written] == before
-    data = json.loads(result.written[1].read_text())
+    assert [path.read_bytes() for path in run(replace(config, force=True)).written] == before
+    data = json.loads(before[1])
     assert data == json.loads(json.dumps(result.data))
-    assert "<svg " in result.written[0].read_text()
-    for path in result.written:
-        kept = path.read_bytes()
-        path.write_text("mine")
-        with pytest.raises(PreconditionError, match=f"{path.name} .*not written by"):
-            run(config)
-        assert path.read_text() == "mine"
-        path.write_bytes(kept)
+    assert before[0].count(b"<svg ") == 2
     result.written[1].write_text("mine")
+    with pytest.raises(VerificationError, match="explain.json"):
+        run(config)
     run(replace(config, force=True))
     assert result.written[1].read_bytes() == before[1]
 
 
+@pytest.mark.parametrize("name", FILES[:2])
+def test_what_others_wrote_is_not_replaced(config, tmp_path, name):
+    config = replace(config, output=tmp_path)
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(PreconditionError, match=f"{name} .*not written by"):
+        run(config)
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_what_stands_is_up_to_date_or_of_other_options(config, tmp_path):
+    config = replace(config, output=tmp_path / "out")
+    run(config)
+    again = run(config)
+    assert (again.state, again.counts) == ("up to date", {"queries": 6, "passages": 30})
+    assert run(replace(config, dry_run=True)).state == "up to date"
+    other = replace(config, limit=3)
+    with pytest.raises(PreconditionError, match="of other options .*limit 1000 -> 3.*--force"):
+        run(other)
+    run(replace(other, force=True))
+    assert run(replace(other, dry_run=True)).state == "up to date"
+
+
+def test_a_stopped_call_says_so_and_begins_again(config, tmp_path):
+    config = replace(config, output=tmp_path / "out")
+
+    class Stops(Silent):
+        def advance(self, units):
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(Interrupted, match="SIGTERM"):
+        run(config, Stops())
+    assert run(replace(config, dry_run=True)).state == "interrupted"
+    run(config)
+    assert run(replace(config, dry_run=True)).state == "up to date"
+
+
 def test_a_dry_run_says_what_would_be_read(config, tmp_path):
     result = run(replace(config, output=tmp_path / "page", dry_run=True))
-    assert result.render().startswith("would read ")
-    assert "passages with" in result.render()
-    assert result.as_json() == {"plan": result.plan}
+    assert result.render().startswith("to do: would read 6 of 6 queries and 30 of 30 passages with ")
+    assert result.as_json()["outputs"] == [str(tmp_path / "page")]
     assert not (tmp_path / "page").exists()
+    assert run(replace(config, dry_run=True)).render().endswith(", and write no file")
+
+
+def test_several_collections_are_read_beside_each_other(config, tiny_collection, tmp_path):
+    other = tmp_path / "other" / "tiny"
+    shutil.copytree(tiny_collection, other)
+    both = replace(config, corpus=(*config.corpus, str(other)), queries=(*config.queries, f"{other}:dev"))
+    found = run(both)
+    assert "6 of 6 queries and 30 of 30 passages; " in found.page.lead[1]
+    assert set(found.data["sample"]) == {"seed", "limit", str(tiny_collection), str(other)}
+    texts = found.data["explanations"]["routing"]["texts"]
+    assert [sum(layer) for layer in texts["passage"]["counts"]] == [60, 60]
+    assert [sum(layer) for layer in texts["query"]["counts"]] == [12, 12]
+    with pytest.raises(UsageError, match="--queries stands 1 times and --corpus 2 times"):
+        run(replace(both, queries=config.queries))
+    with pytest.raises(UsageError, match="stands twice"):
+        run(replace(config, corpus=config.corpus * 2, queries=()))
 
 
 def test_an_output_that_is_something_else_is_refused_before_anything_is_computed(config, tmp_path):
@@ -145,11 +198,11 @@ def test_an_output_that_is_something_else_is_refused_before_anything_is_computed
 
 def test_passages_have_no_splits(config, tiny_collection):
     with pytest.raises(UsageError, match=r"--corpus .*:test: passages have no splits, .*; write --corpus "):
-        run(replace(config, corpus=f"{tiny_collection}:test"))
+        run(replace(config, corpus=(f"{tiny_collection}:test",)))
 
 
 def test_passages_alone(config):
-    found = run(replace(config, queries=None)).data
+    found = run(replace(config, queries=())).data
     assert set(found["fingerprints"]) == {"passage"}
     assert "overlap_of_sides" not in found["explanations"]["routing"]
 
@@ -173,6 +226,6 @@ def test_what_cannot_be_explained(config, model_of, tiny_model, tiny_collection)
     with pytest.raises(PreconditionError, match="model 'nobody' does not exist"):
         run(replace(config, model="nobody"))
     with pytest.raises(PreconditionError, match="nowhere"):
-        run(replace(config, corpus=str(tiny_collection / "nowhere")))
+        run(replace(config, corpus=(str(tiny_collection / "nowhere"),)))
     with pytest.raises(UsageError, match="none"):
-        run(replace(config, queries=f"{tiny_collection}:none"))
+        run(replace(config, queries=(f"{tiny_collection}:none",)))

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from dretrieve.encoding import pieces
-from dretrieve.jobs.explain import Sample
 from dretrieve.jobs.explain_routing import explain
+from dretrieve.jobs.explain_texts import Part, Reading, Sample
 from dretrieve.models.loading import load_model
 from dretrieve.models.model_folder import save_model
 from dretrieve.models.registry import METHODS, load
@@ -39,22 +39,25 @@ def sample(texts):
     return Sample(records=records, total=len(records), sha256="")
 
 
+def reading(**sides):
+    return Reading(parts=[Part(name="these", samples={side: sample(of) for side, of in sides.items()})])
+
+
 def test_order_and_batches_change_nothing(tiny_model, tmp_path, monkeypatch):
     model = loaded(tiny_model, tmp_path / "tok", router="tok", num_experts=3)
     units = Units()
-    samples = {"query": sample(TEXTS), "passage": sample(TEXTS * 2)}
-    one = explain(model, samples, units)
+    one = explain(model, reading(query=TEXTS, passage=TEXTS * 2), units)
     assert units.stages == [("routing queries", 5), ("routing passages", 10)]
     assert units.done == 15
     monkeypatch.setitem(pieces.BUDGETS, "cpu", (8, 8))
-    other = explain(model, {"query": sample(TEXTS[::-1]), "passage": sample(TEXTS * 2)}, Silent())
+    other = explain(model, reading(query=TEXTS[::-1], passage=TEXTS * 2), Silent())
     assert other.data == one.data
     assert one.name == "routing"
 
 
 def test_one_expert_has_nothing_to_say(tiny_model, tmp_path):
     model = loaded(tiny_model, tmp_path / "one", router="seq", num_experts=1)
-    assert explain(model, {"passage": sample(TEXTS)}, Silent()) is None
+    assert explain(model, reading(passage=TEXTS), Silent()) is None
 
 
 def test_a_methods_explanation_stands_in_its_registry_line():
@@ -68,6 +71,6 @@ def test_the_engine_that_encodes_is_the_one_explained(tiny_model, tmp_path, prec
     loaded(tiny_model, tmp_path / "tok", router="tok", num_experts=3)
     model = load_model(str(tmp_path / "tok"), precision=precision)
     assert model.engine.name == "packed"
-    found = explain(model, {"passage": sample(TEXTS)}, Silent()).data["tokens"]["passage"]["counts"]
+    found = explain(model, reading(passage=TEXTS), Silent()).data["tokens"]["passage"]["counts"]
     total = int(model.tokenizers["passage"].tokenize(sample(TEXTS).records).offsets[-1])
     assert [sum(layer) for layer in found] == [total, total]

@@ -8,25 +8,47 @@ from pathlib import Path
 from dretrieve.jobs.configs.base import MODEL, QUERIES, Careful, Choosing, Computing, Verifying
 from dretrieve.options import REQUIRED, option
 
-INPUT = "Input"
+INPUT, PICTURE = "Input", "Picture"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExplainConfig(Careful, Computing, Choosing, Verifying):
-    """For taser: queries beside passages.
+    """For taser: which expert reads which tokens, queries beside passages.
+
+    For sb-moe: which expert texts go to, and a query with its best passages, before and after the experts.
 
     Examples:
         dretrieve explain --model work/taser --corpus work/squad --queries work/squad:dev
         dretrieve explain --model work/taser --corpus work/squad --limit 200 --output work/routing
+        dretrieve explain --model work/sb-moe --corpus work/scifact --queries work/scifact:test --limit 0
     """
 
     model: str = option(REQUIRED, "A model's folder.", panel=INPUT, aliases=("-m", *MODEL))
-    corpus: str = option(REQUIRED, "Its passages are read.", panel=INPUT, metavar="DIR")
-    queries: str | None = option(
-        None, "Its queries are read.", panel=INPUT, metavar="DIR[:split]", aliases=QUERIES
+    corpus: tuple[str, ...] = option(
+        REQUIRED, "Its passages are read; repeatable.", panel=INPUT, metavar="DIR"
     )
-    limit: int = option(1000, "Texts of each side, drawn by the seed; 0 all.", panel=INPUT, least=0)
+    queries: tuple[str, ...] = option(
+        (),
+        "Its queries are read, and its judgements; once for each --corpus.",
+        panel=INPUT,
+        metavar="DIR[:split]",
+        aliases=QUERIES,
+    )
+    limit: int = option(
+        1000, "Texts of each side of a collection, drawn by the seed; 0 all.", panel=INPUT, least=0
+    )
     seed: int = option(42, "Of the drawing.", panel=INPUT)
+    query: str | None = option(
+        None,
+        "Draw the query of this id with its 1,000 best of the passages read; else the first that has a "
+        "relevant one.",
+        panel=PICTURE,
+        metavar="ID",
+    )
+    tsne: bool = option(False, "Draw it by t-SNE too (needs scikit-learn).", panel=PICTURE)
     output: Path | None = option(
-        None, "Also write explain.html and explain.json.", metavar="FOLDER", aliases=("-o",)
+        None,
+        "Also write explain.html, explain.json and the figures.",
+        metavar="FOLDER",
+        aliases=("-o",),
     )

@@ -1,0 +1,252 @@
+"""What ``explain`` reads: a sample of each side of one or more collections, judged pairs, a query to draw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dretrieve.encoding.pieces import batches_of, token_batch
+from dretrieve.errors import UsageError
+from dretrieve.jobs.configs.explain import ExplainConfig
+from dretrieve.models.base import TokenBatch
+from dretrieve.models.loading import LoadedModel
+from dretrieve.store.seeds import generator
+from dretrieve.store.shards import CHUNK_ROWS
+from dretrieve.store.text_store import TextStore
+from dretrieve.text.collection import Collection
+from dretrieve.text.files import sha256_of
+from dretrieve.text.queries import QuerySet
+from dretrieve.types import Progress, Record, Side, Texts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """Texts of one side.
+
+    Attributes:
+        records: in the order of the collection.
+        total: how many texts the side has.
+        sha256: of the side's texts.
+    """
+
+    records: Sequence[Record]
+    total: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """What is read of one collection.
+
+    Attributes:
+        name: of the collection.
+        samples: of its sides, queries first.
+        pairs: ids of a query of the sample and of a passage that is relevant to it.
+        judged: how many such pairs there are; those above were drawn from them.
+        beside: passages that the sample lacks: those of the pairs, those relevant to the query to draw.
+        unpaired: why pairs are missing; empty where none is.
+        judgements: the hash of the file they come from; empty where there is none.
+    """
+
+    name: str
+    samples: Mapping[Side, Sample]
+    pairs: Sequence[tuple[str, str]] = ()
+    judged: int = 0
+    beside: Sequence[Record] = ()
+    unpaired: str = ""
+    judgements: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawn:
+    """The query that is drawn with its best passages.
+
+    Attributes:
+        part: the name of its collection.
+        query: its text.
+        relevant: ids of the passages that are relevant to it.
+    """
+
+    part: str
+    query: Record
+    relevant: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """Everything that an explanation is made of, but the model.
+
+    Attributes:
+        parts: one a collection.
+        drawn: None where no queries are read.
+        asked: the options given that only a picture heeds.
+        tsne: whether the picture is made by t-SNE too.
+        seed: of what is drawn at random.
+        check: called between two batches; raises where a signal came.
+    """
+
+    parts: Sequence[Part]
+    drawn: Drawn | None = None
+    asked: Sequence[str] = ()
+    tsne: bool = False
+    seed: int = 42
+    check: Callable[[], None] = lambda: None
+
+
+@dataclass(slots=True, kw_only=True)
+class _Opened:
+    """A collection as it is opened."""
+
+    name: str
+    passages: TextStore
+    queries: QuerySet | None = None
+    positives: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    unpaired: str = ""
+    judgements: str = ""
+
+
+def read(config: ExplainConfig, progress: Progress, check: Callable[[], None]) -> Reading:
+    """Return the texts that the config names, drawn by its seed.
+
+    Raises:
+        UsageError: queries that do not go with the corpora one by one; no such split, no such query.
+        PreconditionError: no such collection.
+        DataError: a collection that cannot be read, or has no texts.
+    """
+    if config.queries and len(config.queries) != len(config.corpus):
+        raise UsageError(
+            f"--queries stands {len(config.queries)} times and --corpus {len(config.corpus)} times; give one "
+            "for each corpus, in the same order, or none"
+        )
+    specs = config.queries or (None,) * len(config.corpus)
+    opened = [
+        _open(config, name, corpus, queries, progress)
+        for name, corpus, queries in zip(_names(config.corpus), config.corpus, specs, strict=True)
+    ]
+    sampled = [_sampled(config, of) for of in opened]
+    drawn = _drawn(config, opened, sampled)
+    parts = [_part(config, of, samples, drawn) for of, samples in zip(opened, sampled, strict=True)]
+    asked = [f"--query {config.query}"] * (config.query is not None) + ["--tsne"] * config.tsne
+    return Reading(parts=parts, drawn=drawn, asked=asked, tsne=config.tsne, seed=config.seed, check=check)
+
+
+def _names(specs: Sequence[str]) -> list[str]:
+    """Return a short name for each collection."""
+    names = [Path(spec).resolve().name for spec in specs]
+    found = names if len(set(names)) == len(names) else list(specs)
+    if len(set(found)) < len(found):
+        twice = next(spec for spec in specs if specs.count(spec) > 1)
+        raise UsageError(f"--corpus {twice} stands twice; give each corpus once")
+    return found
+
+
+def _open(config: ExplainConfig, name: str, corpus: str, queries: str | None, progress: Progress) -> _Opened:
+    """Return a collection opened, with its judgements where it has some."""
+    passages = Collection.open(corpus, "corpus").corpus(progress, full=config.verify)
+    found = _Opened(name=name, passages=passages)
+    if queries is None:
+        return found
+    collection = Collection.open(queries, "queries")
+    found.queries = collection.queries()
+    try:
+        found.positives = collection.qrels().positives()
+        found.judgements = sha256_of(collection.qrels_file())
+    except UsageError as error:  # none for this split, or several and none was named
+        found.unpaired = str(error)
+    return found
+
+
+def _sampled(config: ExplainConfig, of: _Opened) -> dict[Side, Sample]:
+    """Return the texts to read, queries first."""
+    samples: dict[Side, Sample] = {}
+    if of.queries is not None:
+        samples["query"] = _sample(config, "query", of.queries)
+    samples["passage"] = _sample(config, "passage", of.passages)
+    return samples
+
+
+def _sample(config: ExplainConfig, side: Side, texts: Texts) -> Sample:
+    total = len(texts)
+    assert total, "a collection without texts is refused when it is opened"
+    rows = _some(config, side, total)
+    records = [texts.records(row, row + 1)[0] for row in rows.tolist()]
+    return Sample(records=records, total=total, sha256=texts.sha256)
+
+
+def _some(config: ExplainConfig, what: str, total: int) -> NDArray[np.int64]:
+    """Return the numbers below ``total``, ascending; of more than the limit those that the seed draws."""
+    if not config.limit or config.limit >= total:
+        return np.arange(total)
+    return np.sort(generator(config.seed, "explain", what).permutation(total)[: config.limit])
+
+
+def _part(config: ExplainConfig, of: _Opened, samples: Mapping[Side, Sample], drawn: Drawn | None) -> Part:
+    """Return what is read of a collection."""
+    asked = samples["query"].records if "query" in samples else ()
+    every = [(query.id, passage) for query in asked for passage in of.positives.get(query.id, ())]
+    known = {passage for _, passage in every if of.passages.row_of(passage) is not None}
+    judged = [pair for pair in every if pair[1] in known]
+    pairs = [judged[number] for number in _some(config, "pairs", len(judged)).tolist()]
+    unpaired = of.unpaired
+    if len(judged) < len(every):
+        unpaired = f"{len(every) - len(judged):,} of {len(every):,} judged passages are not in the corpus"
+    elif of.queries is not None and not (pairs or unpaired):
+        unpaired = "no query of the sample has a relevant passage"
+    wanted = {passage for _, passage in pairs}
+    if drawn is not None and drawn.part == of.name:
+        wanted |= drawn.relevant
+    lacking = wanted - {record.id for record in samples["passage"].records}
+    rows = sorted(row for passage in lacking if (row := of.passages.row_of(passage)) is not None)
+    return Part(
+        name=of.name,
+        samples=samples,
+        pairs=pairs,
+        judged=len(judged),
+        beside=[of.passages.record(row) for row in rows],
+        unpaired=unpaired,
+        judgements=of.judgements,
+    )
+
+
+def _drawn(
+    config: ExplainConfig, opened: Sequence[_Opened], sampled: Sequence[Mapping[Side, Sample]]
+) -> Drawn | None:
+    """Return the query that is asked for, else the first of the samples with a relevant passage, or at all.
+
+    Raises:
+        UsageError: no collection has the query that is asked for.
+    """
+    if config.query is not None:
+        for of in opened:
+            row = of.queries.row_of(config.query) if of.queries is not None else None
+            if of.queries is not None and row is not None:
+                return _with_relevant(of, of.queries.records(row, row + 1)[0])
+        first = [of.queries.ids(0, 3) for of in opened if of.queries is not None]
+        has = f"the first there are {', '.join(first[0])}" if first else "give --queries DIR:split"
+        raise UsageError(f"--query {config.query}: no such query is read; {has}")
+    every = [(of, query) for of, samples in zip(opened, sampled, strict=True) if "query" in samples
+             for query in samples["query"].records]  # fmt: skip
+    judged = (pair for pair in every if pair[0].positives.get(pair[1].id))
+    chosen = next(judged, every[0] if every else None)
+    return _with_relevant(*chosen) if chosen is not None else None
+
+
+def _with_relevant(of: _Opened, query: Record) -> Drawn:
+    return Drawn(part=of.name, query=query, relevant=frozenset(of.positives.get(query.id, ())))
+
+
+def token_batches(
+    model: LoadedModel, side: Side, records: Sequence[Record]
+) -> Iterator[tuple[NDArray[np.int64], TokenBatch]]:
+    """Yield the texts tokenised, as ``encode`` would cut them, where the engine wants them, with their rows."""
+    tokenizer = model.tokenizers[side]
+    for start in range(0, len(records), CHUNK_ROWS):
+        some = records[start : start + CHUNK_ROWS]
+        tokens, ids = tokenizer.tokenize(some), [record.id for record in some]
+        for rows in batches_of(tokens, model.device):
+            batch = token_batch(tokens, rows, tokenizer.pad_id, ids)
+            yield rows + start, batch if model.engine.name == "packed" else batch.to(model.device)
