@@ -24,7 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "mine-negatives": ("Learn", "Take hard negatives from a run for the next round of training."),
     "convert": ("Learn", "Turn a checkpoint of other people's code into a model."),
     "tokens": ("Look", "Show exactly what is encoded for a text."),
-    "explain": ("Look", "Say how a model reads texts: which expert reads which tokens."),
+    "explain": ("Look", "Say how a model reads texts: which expert reads what."),
     "inspect": ("Look", "Say what a file or folder is and what it was made from."),
     "validate": ("Look", "Check that artefacts are whole and fit together."),
     "array": ("Operate", "Run a stage as a Slurm job array: plan, submit, re-queue what is missing."),

@@ -15,7 +15,7 @@ from dretrieve.jobs.explain_texts import Part, Reading, read
 from dretrieve.models.cards import read_card
 from dretrieve.models.loading import LoadedModel, load_model
 from dretrieve.models.places import find_model
-from dretrieve.models.registry import METHODS, check_choices, find, load
+from dretrieve.models.registry import METHODS, check_choices, find, load, spelled
 from dretrieve.reports.html import Page, Section
 from dretrieve.reports.pages import shown, svg_file, write_page
 from dretrieve.reports.routing_page import NAMES
@@ -83,7 +83,7 @@ def run(config: ExplainConfig, progress: Progress | None = None) -> ExplainResul
     card, note = read_card(find_model(config.model))
     place = find(card.method).explanation
     if note is not None or not place:
-        raise _nothing(config.model, f"{card.method} has nothing to explain")
+        raise _nothing(config.model, f"{spelled(card.method)} has nothing to explain")
     choices = check_choices(card, config.settings)
     _check_output(config)
     with interruptible() as signals:
@@ -113,14 +113,15 @@ def _explained(
     model = load_model(config.model, device, precision, config.settings)
     found = explain(model, reading, progress)
     if found is None:
-        raise _nothing(config.model, f"this {model.card.method} model leaves nothing to choose (one expert)")
+        name = spelled(model.card.method)
+        raise _nothing(config.model, f"this {name} model leaves nothing to choose (one expert)")
     page, data = _page(config, model, reading, found), _data(config, model, reading, found)
     return ExplainResult(page=page, data=data, written=_write(config, page, data))
 
 
 def _nothing(model: str, why: str) -> UsageError:
     """Return the refusal with the methods that explain something."""
-    known = ", ".join(name for name, entry in METHODS.items() if entry.explanation)
+    known = ", ".join(spelled(name) for name, entry in METHODS.items() if entry.explanation)
     return UsageError(f"--model {model}: {why}; methods that have: {known}")
 
 
@@ -165,10 +166,11 @@ def _page(config: ExplainConfig, model: LoadedModel, reading: Reading, found: Ex
     samples = [sample for part in reading.parts for sample in part.samples.values()]
     drawn = any(len(sample.records) < sample.total for sample in samples)
     how = f", drawn with seed {config.seed}" if drawn else ""
+    method = f"{spelled(model.card.method)}{_options(model.card)}"
     return Page(
         title=f"How {Path(config.model).name} reads",
         lead=[
-            f"Method {model.card.method}{_options(model.card)}; {model.precision} on {model.device.type}.",
+            f"Method {method}; {model.precision} on {model.device.type}.",
             f"Texts: {_all_said(reading)}{how}.",
             *(f"WARNING: {warning}" for warning in found.warnings),
         ],

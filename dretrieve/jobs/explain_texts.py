@@ -242,7 +242,7 @@ def _with_relevant(of: _Opened, query: Record) -> Drawn:
 def token_batches(
     model: LoadedModel, side: Side, records: Sequence[Record]
 ) -> Iterator[tuple[NDArray[np.int64], TokenBatch]]:
-    """Yield the texts tokenised, as ``encode`` would cut them, where the engine wants them, with their rows."""
+    """Yield rows and their texts tokenised, as ``encode`` would cut them, where the engine wants them."""
     tokenizer = model.tokenizers[side]
     for start in range(0, len(records), CHUNK_ROWS):
         some = records[start : start + CHUNK_ROWS]

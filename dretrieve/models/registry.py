@@ -84,6 +84,7 @@ METHODS: dict[str, Entry] = {
         "SbMoe",
         "one encoder, and a block of experts behind its vectors",
         example="--backbone minilm --data work/squad:train --learning-rate 1e-4 --output model",
+        explanation="dretrieve.jobs.explain_experts:explain",
     ),
 }
 
@@ -97,16 +98,21 @@ def methods() -> dict[str, Entry]:
     return METHODS | {name: entry for name, entry in found.items() if name not in METHODS}
 
 
+def spelled(name: str) -> str:
+    """Return a method's name as the command line writes it."""
+    return name.replace("_", "-")
+
+
 def find(name: str) -> Entry:
     """Return the method of that name (dashes and underscores are equal).
 
     Raises:
         UsageError: there is none; the message lists them.
     """
-    name = name.replace("-", "_")
-    entry = METHODS.get(name) or methods().get(name)
+    key = name.replace("-", "_")
+    entry = METHODS.get(key) or methods().get(key)
     if entry is None:
-        raise UsageError(f"there is no method '{name}'; there are {', '.join(methods())}")
+        raise UsageError(f"there is no method '{name}'; there are {', '.join(map(spelled, methods()))}")
     return entry
 
 

@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 
 from dretrieve.errors import PreconditionError
 
+# Of groups of points, told apart by eyes of every kind (Okabe and Ito 2008), each with a marker of its own.
+HUES = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9")
+MOST_GROUPS = 12  # with a colour and a name of their own
 INK, ACCENT, PALE = "#1a1a1a", "#0b4f8a", "#d9d9d9"
 TONES = (INK, ACCENT, "#6b6b6b", "#2f7fc1", "#969696")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)), (0, (9, 3)))
@@ -277,6 +280,57 @@ def heat_map(
             for row, name in zip(values, rows, strict=True)
         ]
         return svg_text(figure, f"{about}: {'; '.join(spoken)}")
+
+
+def neighbours(
+    panels: Mapping[str, NDArray[np.float64]],
+    groups: Mapping[str, NDArray[np.int64]],
+    marked: NDArray[np.int64],
+    about: str,
+) -> str:
+    """Return a query among its passages in two dimensions, panels from left to right.
+
+    Each group has a colour and a marker; beyond the `MOST_GROUPS` largest they share one. Groups of points
+    have the ids ``points-PANEL-GROUP``, both counted from 0.
+
+    Args:
+        panels: title to points [N, 2], the query's first.
+        groups: name to rows, without the query's.
+        marked: rows of the relevant passages, which get a ring.
+        about: what is drawn, for the text that is spoken.
+    """
+    sizes = sorted((len(rows) for rows in groups.values()), reverse=True)
+    least = sizes[MOST_GROUPS - 1] if len(sizes) > MOST_GROUPS else 0
+    with drawing(7.2, 4.0, columns=len(panels)) as (figure, plots):
+        for panel, (plot, (title, points)) in enumerate(zip(plots, panels.items(), strict=True)):
+            for number, (name, rows) in enumerate(groups.items()):
+                own = len(rows) > least or least == 0
+                plot.plot(
+                    *points[rows].T,
+                    linestyle="",
+                    color=HUES[number % len(HUES)] if own else PALE,
+                    marker=MARKERS[number % len(MARKERS)] if own else ".",
+                    markersize=3.6,
+                    markeredgewidth=0,
+                    alpha=0.75,
+                    label=name if own else "_",
+                    gid=f"points-{panel}-{number}",
+                    zorder=3 if own else 2,
+                )
+            edge = {"linestyle": "", "markeredgecolor": INK, "markeredgewidth": 1.0}
+            if len(marked):
+                ring = {"marker": "o", "markersize": 7.5, "markerfacecolor": "none", "label": "relevant"}
+                plot.plot(*points[marked].T, gid=f"relevant-{panel}", zorder=4, **edge, **ring)
+            star = {"marker": "*", "markersize": 12, "markerfacecolor": "white", "label": "the query"}
+            plot.plot(*points[:1].T, gid=f"query-{panel}", zorder=5, **edge, **star)
+            plot.set_title(title)
+            plot.set_aspect("equal", adjustable="datalim")
+            plot.set_xticks([])
+            plot.set_yticks([])
+        handles, names = plots[-1].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside lower center", ncols=min(7, len(names)), frameon=False)
+        spoken = ", ".join(f"{name}: {len(rows)}" for name, rows in groups.items())
+        return svg_text(figure, f"{about}; {spoken}")
 
 
 def paper_and_ours(names: Sequence[str], panels: Mapping[str, Sequence[PaperPoint]], unit: str) -> str:

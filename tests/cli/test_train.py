@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from dretrieve.models.registry import METHODS
+from dretrieve.models.registry import METHODS, spelled
 
 
 def test_help_of_a_method_holds_its_own_options_and_loads_nothing_heavy(root):
@@ -41,7 +41,9 @@ def test_help_without_a_method_lists_them(cli_here):
 def test_the_help_of_each_method_shows_how_to_train_it(cli_here, method):
     """And the options in the example are options of the method."""
     out = cli_here("train", method, "--help").out
-    example = next(line for line in out.splitlines() if f"dretrieve train {method} --backbone" in line)
+    example = next(
+        line for line in out.splitlines() if f"dretrieve train {spelled(method)} --backbone" in line
+    )
     options = [word for word in example.split() if word.startswith("--")]
     assert len(options) > 3
     below = out.split("Options", 1)[1] + out.split("Arguments", 1)[-1]

@@ -8,7 +8,7 @@ from typing import Any
 
 from dretrieve.jobs.configs.base import MODEL, Inner, Verifying, Writing
 from dretrieve.models.config import MethodConfig
-from dretrieve.models.registry import METHODS, find, methods
+from dretrieve.models.registry import METHODS, find, methods, spelled
 from dretrieve.options import REQUIRED, option
 from dretrieve.training.options import TrainOptions
 
@@ -49,7 +49,7 @@ class TrainConfig(Writing, Verifying):
             UsageError: no such method.
         """
         name = _method(words)
-        return {"method_config": (find(name).config(), f"Method {name}")} if name else {}
+        return {"method_config": (find(name).config(), f"Method {spelled(name)}")} if name else {}
 
     @classmethod
     def help(cls, words: Sequence[str]) -> str:
@@ -57,8 +57,10 @@ class TrainConfig(Writing, Verifying):
         name = _method(words)
         chosen = {name: find(name)} if name else METHODS
         return HELP.format(
-            methods="; ".join(f"{key} ({entry.text})" for key, entry in methods().items()),
-            examples="\n".join(f"    dretrieve train {key} {entry.example}" for key, entry in chosen.items()),
+            methods="; ".join(f"{spelled(key)} ({entry.text})" for key, entry in methods().items()),
+            examples="\n".join(
+                f"    dretrieve train {spelled(key)} {entry.example}" for key, entry in chosen.items()
+            ),
             name=name or "dpr",
         )
 

@@ -1,0 +1,248 @@
+"""What the experts of a block do, as data and as sections of a page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dretrieve.reports.experts import Agreement, Found, Picture, mean_off_diagonal
+from dretrieve.reports.html import Figure, Section
+from dretrieve.reports.plots import neighbours
+from dretrieve.reports.routing import experts_in_use, overlap, shares
+from dretrieve.reports.routing_page import NAMES, rounded, shaded_cell
+from dretrieve.reports.tables import Cell, Table
+
+MOST_COMPARED = 12  # experts whose likeness is shown pair by pair
+LONGEST_QUERY = 160
+DRAWN_BY = {"pca": "principal components", "tsne": "t-SNE"}
+NO_CHOICE = {
+    "random": "The gate draws the experts by a text's id, whatever it says; so their shares, and whether a "
+    "query and its passage agree, are left out.",
+    "uniform": "The gate gives every expert the same weight: there is nothing chosen, and the output is the "
+    "plain mean of the experts.",
+}
+
+
+def experts_data(found: Found) -> dict[str, Any]:
+    """Return everything as plain data."""
+    texts: dict[str, dict[str, Any]] = {}
+    for of in found.given:
+        share, weight = shares(of.texts), of.weight / of.weight.sum()
+        texts.setdefault(of.collection, {})[of.side] = {
+            "counts": of.texts.tolist(),
+            "shares": rounded(share),
+            "weights": rounded(weight),
+            "experts_in_use": _number(float(experts_in_use(weight))),
+        }
+    data: dict[str, Any] = {
+        "num_experts": found.num_experts,
+        "gate": found.gate,
+        "activated": found.activated,
+        "texts": texts,
+        "agreement": {name: _agreement_data(of) for name, of in found.agreements.items()},
+        "cosine": {
+            name: {
+                "texts": found.texts[name],
+                "mean": _number(mean_off_diagonal(of)),
+                "experts": rounded(of),
+            }
+            for name, of in found.likeness.items()
+        },
+    }
+    if found.given:
+        data["overlap_of_sides"] = {name: _number(of) for name, of in _overlaps(found).items()}
+    if found.picture is not None:
+        data["picture"] = _picture_data(found.picture)
+    return data
+
+
+def _agreement_data(of: Agreement) -> dict[str, Any]:
+    numbers = {"agree": _number(of.agree), "chance": _number(of.chance)} if of.pairs else {}
+    about = {"pairs": of.pairs, "of": of.judged, **numbers}
+    return about | ({"left_out": of.unpaired} if of.unpaired else {})
+
+
+def _picture_data(picture: Picture) -> dict[str, Any]:
+    return {
+        "collection": picture.collection,
+        "query": picture.ids[0],
+        "passages": list(picture.ids[1:]),
+        "read": picture.read[0],
+        "of": picture.read[1],
+        "experts": None if picture.experts is None else picture.experts.tolist(),
+        "relevant": [picture.ids[row] for row in picture.relevant.tolist()],
+        "variance": {when: rounded(of) for when, of in picture.variance.items()},
+        "points": {
+            how: {when: rounded(of) for when, of in points.items()} for how, points in picture.points.items()
+        },
+    }
+
+
+def _number(value: float) -> float:
+    return round(value, 6)
+
+
+def _overlaps(found: Found) -> dict[str, float]:
+    """Return the overlap of the sides' weights by collection, of those with both."""
+    sides: dict[str, list[NDArray[np.float64]]] = {}
+    for of in found.given:
+        sides.setdefault(of.collection, []).append(of.weight / of.weight.sum())
+    return {name: float(overlap(*of)) for name, of in sides.items() if len(of) == len(NAMES)}
+
+
+def experts_sections(found: Found) -> list[Section]:
+    """Return the sections."""
+    sections = [_shares(found)]
+    if found.agreements:
+        sections.append(_agreements(found))
+    sections.append(_likeness(found))
+    if found.picture is not None:
+        sections.append(_pictured(found, found.picture))
+    return sections
+
+
+def _kept(found: Found) -> str:
+    """Return in words what ``activated`` says."""
+    if found.gate == "uniform":
+        return NO_CHOICE["uniform"]
+    if found.activated == 1:
+        said = "activated=1 (TOP-1): each text goes to one expert, the one with the largest weight."
+    elif found.activated in (0, found.num_experts):
+        said = f"activated={found.activated} (ALL): every text goes to all experts, by their weights."
+    else:
+        said = f"activated={found.activated}: each text goes to the {found.activated} of largest weight."
+    return f"{said} {NO_CHOICE.get(found.gate, '')}".rstrip()
+
+
+def _shares(found: Found) -> Section:
+    title = "Share of texts by expert, in percent"
+    if not found.given:
+        return Section(title=title, text=[_kept(found)])
+    several = len({of.collection for of in found.given}) > 1
+    columns, values = ["expert"], list[NDArray[np.float64]]()
+    for of in found.given:
+        name = f"{NAMES[of.side]} of {of.collection}" if several else NAMES[of.side]
+        columns.append(name if found.activated == 1 else f"{name}: largest weight")
+        values.append(shares(of.texts))
+        if found.activated != 1:
+            columns.append(f"{name}: mean weight")
+            values.append(of.weight / of.weight.sum())
+    rows: list[list[Cell]] = [
+        [str(expert), *(shaded_cell(float(of[expert])) for of in values)]
+        for expert in range(found.num_experts)
+    ]
+    rows.append(["in use", *(f"{float(experts_in_use(of)):.2f}" for of in values)])
+    notes = ["in use: how many experts share the texts, exp of the entropy of their shares; 1: one has all"]
+    table = Table(columns=columns, rows=rows, notes=notes, right=frozenset(range(len(columns))))
+    return Section(title=title, text=[_kept(found)], tables=[table])
+
+
+def _agreements(found: Found) -> Section:
+    overlaps = _overlaps(found)
+    rows: list[list[Cell]] = [
+        [name, f"{of.pairs:,} of {of.judged:,}", of.agree, of.chance, of.agree - of.chance, overlaps[name]]
+        for name, of in found.agreements.items()
+        if of.pairs
+    ]
+    text = [f"{name}: {of.unpaired}." for name, of in found.agreements.items() if of.unpaired]
+    columns = ["collection", "pairs", "one expert", "by chance", "difference", "overlap"]
+    notes = [
+        "one expert: the share of pairs of a query and a relevant passage that have one expert (the largest "
+        "weight's)",
+        "by chance: what it would be if both drew independently, each expert as often as in these pairs",
+        "overlap: the smaller share of each expert in all texts, added up; 1: both sides use them alike",
+    ]
+    tables = (
+        [Table(columns=columns, rows=rows, notes=notes, decimals=3, right=frozenset({1}))] if rows else []
+    )
+    return Section(title="Agreement of queries and their relevant passages", text=text, tables=tables)
+
+
+def _likeness(found: Found) -> Section:
+    tables, text = [], ["The mean over texts of the cosine of two experts' outputs; 1: they do the same."]
+    for name, matrix in found.likeness.items():
+        title = "" if name == "both" else f"the block of the {name}"
+        pairs = matrix[np.triu_indices(len(matrix), 1)]
+        about = (
+            f"over {found.texts[name]:,} texts and all pairs of experts: mean {mean_off_diagonal(matrix):.3f}"
+        )
+        notes = [f"{about}, least {pairs.min():.3f}, most {pairs.max():.3f}"]
+        if found.num_experts > MOST_COMPARED:
+            text.append(f"{title}: {notes[0]}.".removeprefix(": "))
+            continue
+        rows: list[list[Cell]] = [
+            [
+                str(one),
+                *(float(matrix[one, other]) if other > one else None for other in range(1, len(matrix))),
+            ]
+            for one in range(len(matrix) - 1)
+        ]
+        columns = ["expert", *(str(other) for other in range(1, len(matrix)))]
+        tables.append(
+            Table(title=title, columns=columns, rows=rows, notes=notes, decimals=3, right=frozenset({0}))
+        )
+    return Section(title="Likeness of the experts", text=text, tables=tables)
+
+
+def _pictured(found: Found, picture: Picture) -> Section:
+    count, (read, total) = len(picture.ids) - 1, picture.read
+    query = picture.text if len(picture.text) <= LONGEST_QUERY else f"{picture.text[:LONGEST_QUERY]}…"
+    text = [
+        f"Query {picture.ids[0]} of {picture.collection}: {query}",
+        f"With its {count:,} best of the {read:,} passages that were read, by this model's score"
+        + (f"; --limit 0 reads all {total:,}." if read < total else "."),
+    ]
+    groups = {"passages": np.arange(1, count + 1)}
+    tables = []
+    if picture.experts is not None:
+        chosen = picture.experts[1:]
+        groups = {
+            f"expert {expert}": 1 + np.flatnonzero(chosen == expert) for expert in np.unique(chosen).tolist()
+        }
+        text[0] += f" (expert {picture.experts[0]})"
+        tables.append(_best(found, picture))
+    if set(picture.points) == {"pca"}:
+        text.append("By principal components; --tsne draws it by t-SNE too.")
+    figures = [_figure(picture, how, groups) for how in picture.points]
+    return Section(title="A query and its best passages", text=text, tables=tables, figures=figures)
+
+
+def _best(found: Found, picture: Picture) -> Table:
+    """Return how many of the best passages each expert has, beside its share of all that were sampled."""
+    assert picture.experts is not None
+    counts = np.bincount(picture.experts[1:], minlength=found.num_experts)
+    marked = np.bincount(picture.experts[picture.relevant], minlength=found.num_experts)
+    every = [
+        shares(of.texts) for of in found.given if (of.collection, of.side) == (picture.collection, "passage")
+    ]
+    columns = ["expert", "best passages", "relevant", "their share", *["of all passages"] * len(every)]
+    parts = (shares(counts), *every)
+    rows: list[list[Cell]] = [
+        [
+            str(expert),
+            int(counts[expert]),
+            int(marked[expert]),
+            *(shaded_cell(float(of[expert])) for of in parts),
+        ]
+        for expert in range(found.num_experts)
+    ]
+    return Table(columns=columns, rows=rows, right=frozenset(range(len(columns))))
+
+
+def _figure(picture: Picture, how: str, groups: Mapping[str, NDArray[np.int64]]) -> Figure:
+    panels = {}
+    for when, points in picture.points[how].items():
+        seen = f" ({100 * picture.variance[when].sum():.0f} % of the variance)" if how == "pca" else ""
+        panels[f"{when} the experts{seen}"] = points
+    about = f"Query {picture.ids[0]} and its best passages by {DRAWN_BY[how]}"
+    caption = (
+        f"By {DRAWN_BY[how]}, before and after the experts, each panel in directions of its own. Star: the "
+        "query; rings: passages that are relevant to it; colour and shape: the expert of largest weight."
+    )
+    if picture.experts is None:
+        caption = caption.replace("; colour and shape: the expert of largest weight", "")
+    svg = neighbours(panels, groups, picture.relevant, about)
+    return Figure(name=f"experts-{how}", svg=svg, caption=caption)
