@@ -19,7 +19,7 @@ from dretrieve.store.fingerprint import canonical_json, sha256_bytes
 from dretrieve.store.ids import IdTable
 from dretrieve.store.manifest import Manifest
 from dretrieve.store.npy import map_array
-from dretrieve.types import Vectors
+from dretrieve.types import Side, Vectors
 
 RANKS = "id_rank.npy"
 
@@ -31,10 +31,18 @@ class Passages:
         embeddings: of passages.
         ranks_file: where an index keeps the ranks; without it they are computed when first asked for.
         many: whether the index compares vectors per token; refused are embeddings of the other kind.
+        side: whose vectors they are, where they are read and not searched.
     """
 
-    def __init__(self, embeddings: Embeddings, ranks_file: Path | None = None, *, many: bool = False) -> None:
-        if embeddings.side != "passage":
+    def __init__(
+        self,
+        embeddings: Embeddings,
+        ranks_file: Path | None = None,
+        *,
+        many: bool = False,
+        side: Side = "passage",
+    ) -> None:
+        if embeddings.side != side:
             raise VerificationError(
                 f"{embeddings.folder} holds vectors of queries, passages are wanted; give it as "
                 "--query-embeddings, and the passages' embeddings or index as --index"

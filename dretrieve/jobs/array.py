@@ -331,13 +331,18 @@ def rows_of(stage: str, values: Mapping[str, Any]) -> tuple[int, str] | None:
 
     Args:
         stage: the command.
-        values: its parameters by name; ``corpus`` or ``queries`` names a collection.
+        values: its parameters by name; ``corpus`` or ``queries`` names a collection, ``embeddings`` what was
+            made of one.
     """
+    from dretrieve.store.embeddings import Embeddings
     from dretrieve.text.collection import Collection
 
     if stage != "encode":
         return None
-    corpus, queries = values.get("corpus"), values.get("queries")
+    corpus, queries, embeddings = (values.get(name) for name in ("corpus", "queries", "embeddings"))
+    if embeddings:
+        given = Embeddings.open(Path(embeddings))
+        return given.rows, given.collection_sha256
     if corpus:
         texts: Texts = Collection.open(corpus, "corpus").corpus()
     else:
@@ -352,7 +357,7 @@ def resolved_precision(values: Mapping[str, Any], gpus: int | None) -> tuple[str
         values: the stage's parameters by name.
         gpus: GPUs per task: then the tasks' device is a GPU, whatever this machine has.
     """
-    if values.get("precision") != "auto":
+    if values.get("precision") != "auto" or values.get("embeddings"):  # vectors have theirs
         return ()
     from dretrieve.encoding.numerics import resolve_precision
 

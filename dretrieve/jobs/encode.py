@@ -12,17 +12,18 @@ from typing import Any
 
 from dretrieve.encoding.devices import ModelRequest, encode_over
 from dretrieve.encoding.estimate import estimate
+from dretrieve.encoding.given_vectors import GivenRows, check_made_by, open_given
 from dretrieve.encoding.numerics import numerics_key, resolve_devices, resolve_precision, threads
 from dretrieve.encoding.pieces import ChunkVectors
 from dretrieve.encoding.pipeline import Read, StopCheck, encode_chunks
-from dretrieve.errors import PreconditionError, UsageError
+from dretrieve.errors import PreconditionError
 from dretrieve.jobs.configs.encode import EncodeConfig
 from dretrieve.models import packed
 from dretrieve.models.cards import read_card
 from dretrieve.models.loading import load_model
 from dretrieve.models.places import find_model
 from dretrieve.models.registry import check_choices
-from dretrieve.store.card import Choice
+from dretrieve.store.card import Choice, ModelCard
 from dretrieve.store.embeddings import ENGINE_ENTRY, STAGE, EmbeddingPlan
 from dretrieve.store.interrupt import interruptible
 from dretrieve.store.manifest import Manifest, read_manifest
@@ -48,7 +49,7 @@ class EncodeResult:
         side: query or passage.
         shard: which rows of how many.
         dim: numbers per vector.
-        counts: rows, tokens, truncated, empty.
+        counts: rows, and of texts tokens, truncated, empty.
         fingerprint: of the shard.
         numerics: device, precision, engine.
         seconds: spent computing; 0 when up to date.
@@ -88,7 +89,7 @@ class EncodeResult:
         part = f", shard {self.shard.index}/{self.shard.count}" if self.shard.count > 1 else ""
         lines = [f"{self.state}: {len(self.shard):,} {unit}{part} -> {self.output}"]
         lines.append(f"  {self.dim} numbers each, fingerprint {self.fingerprint[:12]}")
-        if self.counts:
+        if "tokens" in self.counts:
             lines.append(f"  {self.counts['tokens']:,} tokens, {self.counts['truncated']:,} {unit} cut")
         if self.seconds:
             lines.append(f"  {self.computed / self.seconds:,.1f} {unit}/s on {_machine(self.numerics)}")
@@ -140,43 +141,48 @@ def _planned(work: _Work) -> Planned:
     found = planned(file, work.plan.manifest(work.shard), config.output, "")
     if found.state == "up to date" and not config.force:
         return found
+    state: Standing = "to do" if found.state == "up to date" else found.state
+    found = replace(found, state=state)
+    if work.given is not None:
+        return replace(found, text=f"{len(work.shard):,} vectors of {unit} -> {config.output}")
     model = load_model(config.model, work.devices[0], work.precision, work.settings)
+    assert work.texts is not None
     cost = estimate(model, work.side, work.texts, work.shard, config.dtype)
     numerics = numerics_key(work.devices[0], model.engine)
     part = f", shard {work.shard.index}/{work.shard.count}" if work.shard.count > 1 else ""
     lines = [f"{len(work.shard):,} {unit}{part} -> {config.output}", *cost.lines(unit)]
     text = "\n".join([*lines, f"  on       {_machine(numerics)}"])
-    state: Standing = "to do" if found.state == "up to date" else found.state
-    return replace(found, state=state, text=text, details={"estimate": cost.as_json(), "numerics": numerics})
+    return replace(found, text=text, details={"estimate": cost.as_json(), "numerics": numerics})
 
 
 class _Work:
     """A config with everything in it resolved and checked, before weights are loaded."""
 
     def __init__(self, config: EncodeConfig, progress: Progress) -> None:
-        spec = config.corpus if config.corpus is not None else config.queries
-        if spec is None or (config.corpus is not None and config.queries is not None):
-            raise UsageError("encode needs exactly one of --corpus DIR and --queries DIR:split")
         self.config, self.progress = config, progress
-        self.side: Side = "passage" if config.corpus is not None else "query"
-        self.card, note = read_card(find_model(config.model))
+        self.card, note = read_card(find_model(config.model), encoder=config.embeddings is None)
         if note:
             progress.note(f"{config.model}: {note}")
         choices = check_choices(self.card, config.settings)
         self.settings: dict[str, Choice] = {name: choices[name] for name in config.settings}
-        self.texts: Texts
-        if self.side == "passage":
-            self.collection = Collection.open(spec, "corpus")
-            self.texts = self.collection.corpus(progress, hashed=config.shard is None, full=config.verify)
-        else:
-            self.collection = Collection.open(spec, "queries", config.topic_field)
-            self.texts = self.collection.queries()
+        self.collection, self.texts = _open_texts(config, progress)
+        self.given = _open_given(config, self.card, self.texts)
+        rows = self.texts if self.given is None else self.given
+        assert rows is not None, "the config has seen to it"
+        self.rows: Texts | GivenRows = rows
+        self.side: Side = "passage" if config.corpus is not None else "query"
+        if self.given is not None:
+            self.side = self.given.given.side
         self.devices = resolve_devices(config.devices or config.device)
-        self.shard = shard_rows(len(self.texts), *(parse_shard(config.shard) if config.shard else (0, 1)))
+        self.shard = shard_rows(len(rows), *(parse_shard(config.shard) if config.shard else (0, 1)))
         if not config.shard and array_tasks():
             progress.note("this is a task of a job array, but without --shard array/N it encodes everything")
         others = _other_shards(config.output, self.shard)
-        self.precision = _agreed_precision(config, self.devices[0], next(others, None))
+        self.precision = (
+            _agreed_precision(config, self.devices[0], next(others, None))
+            if self.given is None
+            else self.given.precision(config.precision)
+        )
         self.plan = self._plan()
         _check_company(self)
 
@@ -184,17 +190,15 @@ class _Work:
         """Return what the output will hold; paths in it are relative to it."""
         card, side, folder = self.card, self.side, self.config.output
         inputs = {
-            "collection": self.texts.sha256,
+            "collection": self.rows.sha256,
             "passage_model": card.fingerprint("passage", self.settings),
             **({"query_model": card.fingerprint("query", self.settings)} if side == "query" else {}),
+            **({"embeddings": self.given.given.fingerprint} if self.given is not None else {}),
         }
-        path = self.collection.path
         extra = {
-            "collection": None if is_stream(path) else os.path.relpath(path.resolve(), folder.resolve()),
-            "split": self.collection.split,
+            **(self._origin() if self.given is None else self.given.origin(folder)),
             "model": self.config.model,
             "inference": card.chosen(self.settings, side),
-            ENGINE_ENTRY: packed.ENGINE_VERSION,
         }
         return EmbeddingPlan(
             side=side,
@@ -205,6 +209,15 @@ class _Work:
             salience=bool(card.side(side).settings.get("salience")),
             extra=extra,
         )
+
+    def _origin(self) -> dict[str, Any]:
+        assert self.collection is not None
+        path, folder = self.collection.path, self.config.output
+        return {
+            "collection": None if is_stream(path) else os.path.relpath(path.resolve(), folder.resolve()),
+            "split": self.collection.split,
+            ENGINE_ENTRY: packed.ENGINE_VERSION,
+        }
 
     def result(self, state: str, manifest: Manifest | None, **more: Any) -> EncodeResult:
         return EncodeResult(
@@ -217,6 +230,28 @@ class _Work:
             fingerprint=(manifest or self.plan.manifest(self.shard)).fingerprint,
             **more,
         )
+
+
+def _open_texts(config: EncodeConfig, progress: Progress) -> tuple[Collection | None, Texts | None]:
+    """Return the collection and its texts, where they are named; beside given vectors they need not be."""
+    if config.corpus is not None:
+        collection = Collection.open(config.corpus, "corpus")
+        return collection, collection.corpus(progress, hashed=config.shard is None, full=config.verify)
+    if config.queries is not None:
+        collection = Collection.open(config.queries, "queries", config.topic_field)
+        return collection, collection.queries()
+    return None, None
+
+
+def _open_given(config: EncodeConfig, card: ModelCard, texts: Texts | None) -> GivenRows | None:
+    """Return the vectors that take the texts' place; they must be of these, by the model's own encoder."""
+    if config.embeddings is None:
+        return None
+    side: Side | None = "passage" if config.corpus is not None else "query" if config.queries else None
+    sha256, word = None if texts is None else texts.sha256, f"--embeddings {config.embeddings}"
+    given = open_given(config.embeddings, word, side, sha256, full=config.verify)
+    check_made_by(given, card, word)
+    return GivenRows(given)
 
 
 def _other_shards(folder: Path, shard: Shard) -> Iterator[Path]:
@@ -291,16 +326,18 @@ def _without_shard(manifest: Manifest) -> Manifest:
 
 def _execute(work: _Work, writer: ShardWriter, stop: StopCheck) -> EncodeResult:
     """Encode the chunks that are not durable yet, and commit the shard."""
-    chunks, side, texts = work.shard.chunks(), work.side, work.texts
+    chunks, side = work.shard.chunks(), work.side
     done, left = chunks[: writer.done_chunks], chunks[writer.done_chunks :]
-    counts = {"rows": len(work.shard), "tokens": 0, "truncated": 0, "empty": 0}
+    counts = {"rows": len(work.shard)}
+    if work.given is None:
+        counts |= {"tokens": 0, "truncated": 0, "empty": 0}
     vectors = _vectors(work, left, stop) if left else iter(())
     engines: set[Engine] = set()
     _count_again(work, done, counts)
     work.progress.start("encoding", len(work.shard), UNITS[side], sum(end - start for start, end in done))
     began = time.perf_counter()
     for (start, end), found in zip(left, vectors, strict=True):
-        writer.write(texts.ids(start, end), found.vectors)
+        writer.write(work.rows.ids(start, end), found.vectors)
         engines.add(found.engine)
         _count(counts, work, (start, end), found.tokens, found.truncated)
         stop.check()
@@ -316,10 +353,13 @@ def _execute(work: _Work, writer: ShardWriter, stop: StopCheck) -> EncodeResult:
 
 
 def _vectors(work: _Work, chunks: list[tuple[int, int]], stop: StopCheck) -> Iterator[ChunkVectors]:
-    config, side = work.config, work.side
+    config, side, texts = work.config, work.side, work.texts
+    if work.given is not None:
+        return work.given.encoded(config.model, work.devices[0], work.settings, chunks)
+    assert texts is not None
 
     def reading(start: int, end: int) -> Read:
-        return lambda: work.texts.records(start, end)
+        return lambda: texts.records(start, end)
 
     reads = [reading(start, end) for start, end in chunks]
     if len(work.devices) > 1:
@@ -330,6 +370,8 @@ def _vectors(work: _Work, chunks: list[tuple[int, int]], stop: StopCheck) -> Ite
 
 
 def _count(counts: dict[str, int], work: _Work, rows: tuple[int, int], tokens: int, truncated: int) -> None:
+    if work.given is not None or work.texts is None:
+        return
     counts["tokens"] += tokens
     counts["truncated"] += truncated
     counts["empty"] += sum(not (record.title + record.text).strip() for record in work.texts.records(*rows))
@@ -337,7 +379,7 @@ def _count(counts: dict[str, int], work: _Work, rows: tuple[int, int], tokens: i
 
 def _count_again(work: _Work, chunks: list[tuple[int, int]], counts: dict[str, int]) -> None:
     """Count the tokens of chunks that an earlier call encoded, so that the manifest comes out the same."""
-    if not chunks:
+    if not chunks or work.given is not None or work.texts is None:
         return
     card = work.card.side(work.side)
     tokenizer = SideTokenizer.open(find_model(work.config.model) / card.folder, card)
@@ -348,8 +390,8 @@ def _count_again(work: _Work, chunks: list[tuple[int, int]], counts: dict[str, i
 
 def _note_counts(work: _Work, counts: Mapping[str, int]) -> None:
     unit, limit = UNITS[work.side], work.card.side(work.side).max_tokens
-    if counts["truncated"]:
+    if counts.get("truncated"):
         share = f"{counts['truncated']:,} {unit} ({counts['truncated'] / counts['rows']:.1%})"
         work.progress.note(f"{share} had more than {limit} tokens and were cut")
-    if counts["empty"]:
+    if counts.get("empty"):
         work.progress.note(f"{counts['empty']:,} of {counts['rows']:,} {unit} have no text")

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from dretrieve.encoding.given_vectors import check_made_by
 from dretrieve.errors import PreconditionError, UsageError
 from dretrieve.jobs.configs.train import TrainConfig
 from dretrieve.jobs.model_output import alone_in, check_saved, model_files
@@ -40,7 +41,6 @@ from dretrieve.training.device import (
     training_precision,
 )
 from dretrieve.training.estimate import estimate
-from dretrieve.training.given_vectors import check_vectors
 from dretrieve.training.loop import Loop, Rhythm, Surroundings
 from dretrieve.training.options import TrainOptions
 from dretrieve.training.phases import PhasePlan, plan_phases
@@ -209,9 +209,10 @@ def _built(config: TrainConfig, device: torch.device) -> Method:
 
 
 def _check_vectors(opened: Opened, method: Method) -> None:
-    known, _ = read_card(find_model(opened.config.backbone))
-    brought = {of.spec.name: of.vectors for of in opened.sets}
-    check_vectors(brought, method, known, opened.config.backbone)
+    card = method.card()
+    for of in opened.sets:
+        for side, given in of.vectors.items():
+            check_made_by(given, card, f"--data {of.spec.name}: {side}_vectors={given.folder}")
 
 
 def _rhythm(options: TrainOptions, plans: list[PhasePlan]) -> Rhythm:
@@ -383,6 +384,7 @@ def _checkpoint_card(method: Method, backbone: str, inputs: Mapping[str, str], s
         query=side(card.query, inputs["backbone query"]),
         passage=side(card.passage, inputs["backbone passage"]),
         source={
+            **card.source,
             "backbone": str(folder.resolve()) if folder.is_dir() else backbone,
             "checkpoint": True,
             "seed": seed,

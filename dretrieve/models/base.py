@@ -263,9 +263,15 @@ class Method(nn.Module, ABC):
     def spec(self) -> VectorSpec:
         """Return dim, kind and score of the vectors."""
 
-    def takes_vectors(self) -> bool:
+    @classmethod
+    def takes_vectors(cls, config: Any) -> bool:
         """Return whether the backbone's vectors may stand in the place of texts: it is frozen."""
         return False
+
+    @classmethod
+    def load_block(cls, folder: Path, card: ModelCard) -> Self:
+        """Return the model that `save` wrote, for batches of vectors alone: its encoder need not be read."""
+        return cls.load(folder, card)
 
     @abstractmethod
     def encode_side(self, batch: TokenBatch, side: Side) -> Encoded:

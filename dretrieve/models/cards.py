@@ -9,8 +9,12 @@ from dretrieve.models.registry import check_method
 from dretrieve.store.card import CARD, ModelCard
 
 
-def read_card(folder: Path) -> tuple[ModelCard, str | None]:
+def read_card(folder: Path, *, encoder: bool = True) -> tuple[ModelCard, str | None]:
     """Return the folder's card and, for a plain folder, the line that says what was read from it.
+
+    Args:
+        folder: of the model.
+        encoder: a card's files are hashed, those of its encoders too, not only its method's parts.
 
     Raises:
         PreconditionError: no model here.
@@ -20,6 +24,7 @@ def read_card(folder: Path) -> tuple[ModelCard, str | None]:
     if (folder / CARD).exists():
         card = ModelCard.load(folder)
         check_method(folder / CARD, card)
-        card.verify(folder)
+        # what was trained stands in a checkpoint where others have their encoder
+        card.verify(folder, encoder=encoder or bool(card.source.get("checkpoint")))
         return card, None
     return read_plain(folder)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar, Literal, Self, TypeVar, cast
 
 import torch
@@ -42,6 +43,8 @@ SIDES: tuple[Side, Side] = ("query", "passage")
 NORMALIZED_TEMPERATURE = 0.05
 # Where a backbone stands that has something beside it: a folder that no AutoModel opens as the whole.
 INNER = "backbone"
+# What of a side's card decides its vectors beside the files.
+OF_SIDE = ("template", "pair", "max_tokens", "pooling", "normalize")
 PART_FILES: dict[tuple[Side, ...], str] = {
     SIDES: "method.safetensors",
     ("query",): "query.safetensors",
@@ -58,12 +61,24 @@ class Backbone:
         cards: of both sides, with what the method's options change.
         modules: each side's encoder; one object where both sides share it.
         places: the folders that they were read from.
+        sides: of the vectors that the encoder takes as its own, for the model card's source: by side the
+            ``fingerprint`` of the model that makes them, and which options of the method (``changed``) the
+            encoder would make others with.
     """
 
     name: str
     cards: dict[Side, SideCard]
     modules: dict[Side, nn.Module]
     places: dict[Side, Path]
+    sides: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Unread(nn.Module):
+    """Stands where an encoder is not needed: `EncoderMethod.load_block`."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.config = SimpleNamespace(hidden_size=dim)
 
 
 class EncoderMethod(Method):
@@ -80,6 +95,7 @@ class EncoderMethod(Method):
         cards: of both sides.
         tokenizers: folder of each side's tokenizer.
         backbone_name: as given, for the card.
+        backbone_sides: see `Backbone.sides`.
     """
 
     shares: ClassVar[bool] = True
@@ -96,6 +112,7 @@ class EncoderMethod(Method):
         super().__init__()
         self.config, self.cards = config, backbone.cards
         self.tokenizers, self.backbone_name = backbone.places, backbone.name
+        self.backbone_sides = backbone.sides
         self.choices = self.default_choices()
         for side, module in backbone.modules.items():
             check_positions(module, self.cards[side])
@@ -115,7 +132,8 @@ class EncoderMethod(Method):
         cls._check_backbone(folder, known)
         places = {side: folder / known.side(side).folder for side in SIDES}
         cards = {side: cls._side_card(config, known, side) for side in SIDES}
-        stand = Backbone(name=backbone, cards=cards, modules=cls.read(places), places=places)
+        sides = cls._known_sides(known, cards)
+        stand = Backbone(name=backbone, cards=cards, modules=cls.read(places), places=places, sides=sides)
         method = cls(settled(config, cards), stand)
         known_parts = cls.read_parts(folder, known) if known.method == cls.name else {}
         if known_parts:
@@ -129,13 +147,38 @@ class EncoderMethod(Method):
         Raises:
             PreconditionError: weights that are not those of the card.
         """
-        cards: dict[Side, SideCard] = {"query": card.query, "passage": card.passage}
-        places = {side: folder / of.folder for side, of in cards.items()}
-        name = str(card.source.get("backbone", folder))
-        config = cls.config_class(**card.method_config)
-        method = cls(config, Backbone(name=name, cards=cards, modules=cls.read(places), places=places))
+        places = {side: folder / card.side(side).folder for side in SIDES}
+        return cls._loaded(folder, card, cls.read(places))
+
+    @classmethod
+    def load_block(cls, folder: Path, card: ModelCard) -> Self:
+        """Return the model that `save` wrote, without its encoder: for batches of vectors alone."""
+        return cls._loaded(folder, card, dict.fromkeys(SIDES, Unread(card.vectors.dim)))
+
+    @classmethod
+    def _loaded(cls, folder: Path, card: ModelCard, modules: dict[Side, nn.Module]) -> Self:
+        stand = Backbone(
+            name=str(card.source.get("backbone", folder)),
+            cards={side: card.side(side) for side in SIDES},
+            modules=modules,
+            places={side: folder / card.side(side).folder for side in SIDES},
+            sides=card.source.get("sides", {}),
+        )
+        method = cls(cls.config_class(**card.method_config), stand)
         method._fill(folder, card, cls.read_parts(folder, card))
         return method
+
+    @classmethod
+    def _known_sides(cls, known: ModelCard, cards: Mapping[Side, SideCard]) -> dict[str, Any]:
+        """Return `Backbone.sides`; what a model of the method's own gives lies behind the block already."""
+        found = dict[str, Any]()
+        for side, card in cards.items():
+            before: Mapping[str, Any] = {"fingerprint": known.fingerprint(side)}
+            if known.method == cls.name:
+                before = known.source.get("sides", {}).get(side, {})
+            changed = [of for of in OF_SIDE if getattr(card, of) != getattr(known.side(side), of)]
+            found[side] = {**before, "changed": [*before.get("changed", ()), *changed]}
+        return found
 
     @classmethod
     def read(cls, places: Mapping[Side, Path]) -> dict[Side, nn.Module]:
@@ -319,7 +362,10 @@ class EncoderMethod(Method):
             method_config=asdict(self.config),
             inference=asdict(choices),
             inference_sides={of.name: cast(Sides, known.sides) for of, known in options(choices)},
-            source={"backbone": self.backbone_name},
+            source={
+                "backbone": self.backbone_name,
+                **({"sides": self.backbone_sides} if self.takes_vectors(self.config) else {}),
+            },
         )
 
 
@@ -359,7 +405,7 @@ def check_positions(module: nn.Module, card: SideCard) -> None:
 
 def options_of(module: nn.Module, place: Path) -> dict[str, Any]:
     """Return how that backbone wants its texts: `Encoder`'s options."""
-    if packed.supported(module):
+    if packed.supported(module) or isinstance(module, Unread):
         return {}
     types = given_types(place) if takes(module, "token_type_ids") else None
     return {"unpadded": heeds_padding(module), "token_types": types}

@@ -114,6 +114,22 @@ def load_model(
     return LoadedModel(name, card, method, tokenizers, device, precision, given, note)
 
 
+def load_block(name: str, device: str, settings: Mapping[str, Choice]) -> Method:
+    """Return a model for batches of vectors (`Method.takes_vectors`); its encoder is neither read nor hashed.
+
+    Args:
+        name: as for `load_model`.
+        device: where to compute.
+        settings: inference choices over the card's defaults.
+    """
+    folder = find_model(name)
+    card, _ = read_card(folder, encoder=False)
+    entry = find(card.method).method()
+    method = (_at_checkpoint if card.source.get("checkpoint") else entry.load_block)(folder, card)
+    method.choose(check_choices(card, settings))
+    return method.eval().requires_grad_(False).to(device)
+
+
 def _at_checkpoint(folder: Path, card: ModelCard) -> Method:
     """Return the method as it was at a training's checkpoint: built on its backbone, with those weights.
 

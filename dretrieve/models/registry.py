@@ -120,13 +120,17 @@ def check_choices(card: ModelCard, settings: Mapping[str, Any]) -> dict[str, Any
     """Return the inference choices of the card with ``settings`` (``--set``) over them.
 
     Raises:
-        UsageError: a name that the model does not have, a value that its method does not allow.
+        UsageError: a name that the model does not have, a value that its method or this model's options
+            (``check_choices`` of the method's config, where it has one) do not allow.
     """
-    chosen = card.chosen(settings)
-    if not settings:
-        return chosen
-    read: Any = read_settings(find(card.method).choices(), settings, f"the method '{card.method}'")
-    return chosen | {name: getattr(read, name) for name in settings}
+    chosen, entry = card.chosen(settings), find(card.method)
+    if settings:
+        read: Any = read_settings(entry.choices(), settings, f"the method '{card.method}'")
+        chosen |= {name: getattr(read, name) for name in settings}
+    config = entry.config()
+    if hasattr(config, "check_choices"):
+        config(**card.method_config).check_choices(chosen)
+    return chosen
 
 
 def check_method(path: Path, card: ModelCard) -> None:

@@ -20,7 +20,6 @@ from typing import Any, ClassVar, Self, cast
 
 from torch import Tensor
 
-from dretrieve.errors import UsageError
 from dretrieve.models.base import Encoded, ParameterGroup, TokenBatch
 from dretrieve.models.bi_encoder import BiEncoder
 from dretrieve.models.config import Phase
@@ -76,19 +75,6 @@ class SbMoe(BiEncoder):
         """Return one expert, or all where the gate was trained with all: with one such weights collapse."""
         return SbMoeChoices(activated=0 if self.config.gate in ALL_EXPERTS else 1)
 
-    def choose(self, inference: Mapping[str, str | int | float | bool]) -> None:
-        """Take the inference choices.
-
-        Raises:
-            UsageError: more experts than there are.
-        """
-        super().choose(inference)
-        if self.choices.activated > self.config.num_experts:
-            raise UsageError(
-                f"--set activated={self.choices.activated}: this model has {self.config.num_experts} "
-                "experts; give fewer, or 0 for all"
-            )
-
     def train(self, mode: bool = True) -> Self:
         """Set the mode; a frozen encoder stays without dropout."""
         super().train(mode)
@@ -96,9 +82,10 @@ class SbMoe(BiEncoder):
             self.encoder.eval()
         return self
 
-    def takes_vectors(self) -> bool:
+    @classmethod
+    def takes_vectors(cls, config: SbMoeConfig) -> bool:
         """Return whether the encoder is frozen."""
-        return self.config.encoder_scale == 0
+        return config.encoder_scale == 0
 
     def encode_side(self, batch: TokenBatch, side: Side) -> Encoded:
         """Return y [B, dim] of texts, or of their x."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from dretrieve.errors import UsageError
 from dretrieve.models.bi_encoder_config import BiEncoderConfig
@@ -56,3 +57,11 @@ class SbMoeConfig(BiEncoderConfig):
                     f"{flag_of(field)} is of a gate that looks at the text, and --gate {self.gate} does not; "
                     "leave it out, or give another --gate"
                 )
+
+    def check_choices(self, chosen: Mapping[str, Any]) -> None:
+        """Refuse to keep more experts than there are."""
+        if chosen["activated"] > self.num_experts:
+            raise UsageError(
+                f"--set activated={chosen['activated']}: this model has {self.num_experts} experts; give "
+                "fewer, or 0 for all"
+            )

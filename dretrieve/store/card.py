@@ -177,8 +177,8 @@ class ModelCard:
             ) from None
         return card
 
-    def verify(self, folder: Path) -> None:
-        """Re-hash the files of both sides.
+    def verify(self, folder: Path, *, encoder: bool = True) -> None:
+        """Re-hash the files of both sides, or, without ``encoder``, only the method's parts beside it.
 
         Raises:
             VerificationError: a file is missing or differs from what the card records; it records none.
@@ -190,7 +190,8 @@ class ModelCard:
                     f"{folder / CARD} lists no files of its {name} side, so nothing says whether its weights "
                     "are whole; save or convert the model again"
                 )
-            files = {folder / side.folder / listed: expected for listed, expected in side.files.items()}
+            listed = side.files if encoder else {}
+            files = {folder / side.folder / name: expected for name, expected in listed.items()}
             for file, expected in (files | {folder / of: sha for of, sha in side.parts.items()}).items():
                 if file not in seen:
                     seen[file] = sha256_file(file) if file.is_file() else ""

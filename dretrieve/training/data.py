@@ -6,7 +6,7 @@ negatives of its own; its collection is the one in its manifest, or ``corpus=DIR
 A teacher's scores (`text.examples`) are kept where they are asked for, and named where they are not.
 Longer: ``name=nq,path=DIR,split=train,weight=4,sample=1000,phase=general``, and ``FIELD=VALUE`` for a field
 of queries that the method reads (`models.base.Method.columns`) and the data do not have;
-``query_vectors=EMB`` and ``passage_vectors=EMB`` for what a frozen backbone gives (`training.given_vectors`).
+``query_vectors=EMB`` and ``passage_vectors=EMB`` for what a frozen backbone gives (`encoding.given_vectors`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from dretrieve.encoding.given_vectors import open_given
 from dretrieve.errors import DataError, DretrieveError, PreconditionError, UsageError, VerificationError
 from dretrieve.options import REQUIRED, option, options, read_pairs
 from dretrieve.store.embeddings import Embeddings
@@ -32,7 +33,6 @@ from dretrieve.text.collection import Collection
 from dretrieve.text.examples import Example, read_examples
 from dretrieve.text.files import is_file, sha256_of
 from dretrieve.text.forms import detect
-from dretrieve.training.given_vectors import open_vectors
 from dretrieve.types import Progress, Side
 
 EXAMPLES = "examples.jsonl"
@@ -182,13 +182,32 @@ def open_set(
         usable = [_with_fields(example, spec, source) for example in usable]
         read = [[example.fields.get(name) for name in columns] for example in usable]
         fingerprint = f"{fingerprint}:{sha256_bytes(canonical_json([list(columns), read]))}"
-    places: dict[Side, str] = {"query": spec.query_vectors, "passage": spec.passage_vectors}
-    texts: dict[Side, str | None] = {"query": found.query_texts, "passage": found.corpus.sha256}
-    vectors = open_vectors(places, texts, word)
+    vectors = _brought(spec, found, word)
     fingerprint = ":".join([fingerprint, *(of.fingerprint for of in vectors.values())])
     return replace(
         found, examples=usable, fingerprint=fingerprint, taught=taught, columns=columns, vectors=vectors
     )
+
+
+def _brought(spec: DataSpec, found: ExampleSet, word: str) -> dict[Side, Embeddings]:
+    """Return the vectors that the set brings.
+
+    Raises:
+        UsageError: of queries that are in no collection.
+    """
+    places: dict[Side, str] = {"query": spec.query_vectors, "passage": spec.passage_vectors}
+    texts: dict[Side, str | None] = {"query": found.query_texts, "passage": found.corpus.sha256}
+    for side, place in places.items():
+        if place and texts[side] is None:
+            raise UsageError(
+                f"--data {word}: {side}_vectors= are of a collection's split, and examples hold their "
+                "queries themselves; leave it out, or give path=DIR,split="
+            )
+    return {
+        side: open_given(Path(place), f"--data {word}: {side}_vectors=", side, texts[side])
+        for side, place in places.items()
+        if place
+    }
 
 
 def _with_fields(example: Example, spec: DataSpec, source: Path) -> Example:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dretrieve.encoding.given_vectors import rows_of, vector_batch
 from dretrieve.errors import DretrieveError
 from dretrieve.models.base import TokenBatch
 from dretrieve.store.atomic import replacing
@@ -23,7 +24,6 @@ from dretrieve.store.fingerprint import sha256_bytes
 from dretrieve.store.manifest import Manifest, commit, read_verified
 from dretrieve.store.npy import map_array, write_array
 from dretrieve.training.data import ExampleSet
-from dretrieve.training.given_vectors import rows_of
 from dretrieve.training.processes import Processes
 from dretrieve.types import Progress, Record, Side, offsets_of
 
@@ -113,13 +113,8 @@ class VectorTable:
 
     def batch(self, rows: NDArray[np.int64], *, pad: int) -> TokenBatch:
         """Return those texts, without tokens; ``pad`` is not needed."""
-        return TokenBatch(
-            torch.empty((len(rows), 0), dtype=torch.int64),
-            torch.empty((len(rows), 0), dtype=torch.bool),
-            tuple(self.text_ids[row] for row in rows),
-            {name: tuple(of[row] for row in rows) for name, of in self.columns.items()},
-            torch.from_numpy(self.values[rows].astype(np.float32)),
-        )
+        columns = {name: tuple(of[row] for row in rows) for name, of in self.columns.items()}
+        return vector_batch(self.values[rows], [self.text_ids[row] for row in rows], columns)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from dretrieve.errors import UsageError
@@ -29,6 +30,7 @@ class EncodeConfig(Writing, ReadingTopics, Computing, Choosing, Verifying):
         dretrieve encode --model minilm --corpus work/pydocs --output work/emb
         dretrieve encode --model minilm --queries work/pydocs:test --output work/queries
         dretrieve encode --model minilm --corpus work/wiki --output work/emb --shard 3/16
+        dretrieve encode --model sb-moe --embeddings work/emb --output work/emb-sb-moe
     """
 
     model: str = option(
@@ -40,6 +42,11 @@ class EncodeConfig(Writing, ReadingTopics, Computing, Choosing, Verifying):
     corpus: str | None = option(None, "Encode its passages.", panel=INPUT, metavar="DIR")
     queries: str | None = option(
         None, "Encode its queries.", panel=INPUT, metavar="DIR[:split]", aliases=QUERIES
+    )
+    embeddings: Path | None = option(
+        None,
+        "What the backbone gave for them, in the texts' place; of a model whose encoder is frozen.",
+        panel=INPUT,
     )
     shard: str | None = option(
         None,
@@ -54,3 +61,10 @@ class EncodeConfig(Writing, ReadingTopics, Computing, Choosing, Verifying):
         check(self)
         if self.topic_field and self.queries is None:
             raise UsageError("--topic-field goes with --queries: passages have their text")
+        given = (self.corpus is not None) + (self.queries is not None)
+        if given > 1 or (given == 0 and self.embeddings is None):
+            raise UsageError(
+                "encode needs exactly one of --corpus DIR and --queries DIR:split, or their --embeddings"
+            )
+        if self.embeddings is not None and self.devices:
+            raise UsageError("--devices is for texts; what --embeddings goes through needs one: --device")
