@@ -299,12 +299,12 @@ def neighbours(
         marked: rows of the relevant passages, which get a ring.
         about: what is drawn, for the text that is spoken.
     """
-    sizes = sorted((len(rows) for rows in groups.values()), reverse=True)
-    least = sizes[MOST_GROUPS - 1] if len(sizes) > MOST_GROUPS else 0
+    largest = sorted(groups, key=lambda name: -len(groups[name]))[:MOST_GROUPS]
+    rest = next((name for name in groups if name not in largest), None)
     with drawing(7.2, 4.0, columns=len(panels)) as (figure, plots):
         for panel, (plot, (title, points)) in enumerate(zip(plots, panels.items(), strict=True)):
             for number, (name, rows) in enumerate(groups.items()):
-                own = len(rows) > least or least == 0
+                own = name in largest
                 plot.plot(
                     *points[rows].T,
                     linestyle="",
@@ -313,7 +313,7 @@ def neighbours(
                     markersize=3.6,
                     markeredgewidth=0,
                     alpha=0.75,
-                    label=name if own else "_",
+                    label=name if own else "others" if name == rest else None,
                     gid=f"points-{panel}-{number}",
                     zorder=3 if own else 2,
                 )
