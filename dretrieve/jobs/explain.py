@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from dretrieve.encoding.numerics import resolve_device, resolve_precision
-from dretrieve.errors import PreconditionError, UsageError
+from dretrieve.errors import PreconditionError, UsageError, VerificationError
 from dretrieve.jobs.configs.explain import ExplainConfig
 from dretrieve.jobs.explain_texts import Part, Reading, read
+from dretrieve.jobs.inputs import run_fingerprint
 from dretrieve.models.cards import read_card
 from dretrieve.models.loading import LoadedModel, load_model
 from dretrieve.models.places import find_model
@@ -85,10 +86,12 @@ def run(config: ExplainConfig, progress: Progress | None = None) -> ExplainResul
     if note is not None or not place:
         raise _nothing(config.model, f"{spelled(card.method)} has nothing to explain")
     choices = check_choices(card, config.settings)
+    settings = {name: choices[name] for name in config.settings}
+    _check_run(config, card, settings)
     _check_output(config)
     with interruptible() as signals:
         reading = read(config, progress, signals.check)
-        stage = _stage(config, card, {name: choices[name] for name in config.settings}, reading)
+        stage = _stage(config, card, settings, reading)
         if config.dry_run:
             plan = _plan(config, reading)
             return stage.planned(plan) if stage is not None else Planned(text=plan)
@@ -138,6 +141,7 @@ def _stage(
         **{name: getattr(config, name) for name in ("limit", "seed", "query", "tsne")},
     }
     inputs = {f"{side} model": card.fingerprint(side, settings) for side in NAMES}
+    inputs |= {"run": run_fingerprint(config.run)} if config.run is not None else {}
     for number, part in enumerate(reading.parts, 1):
         inputs |= {f"{NAMES[side]} {number}": sample.sha256 for side, sample in part.samples.items()}
         inputs |= {f"judgements {number}": part.judgements} if part.judgements else {}
@@ -215,6 +219,25 @@ def _data(config: ExplainConfig, model: LoadedModel, reading: Reading, found: Ex
 def _plan(config: ExplainConfig, reading: Reading) -> str:
     where = f"write {config.output / PAGE_FILE} and {JSON_FILE}" if config.output else "write no file"
     return f"would read {_all_said(reading)} with {config.model}, and {where}"
+
+
+def _check_run(config: ExplainConfig, card: ModelCard, settings: Mapping[str, Any]) -> None:
+    """Refuse a run whose queries another model encoded, as far as its manifest says.
+
+    Raises:
+        PreconditionError: there is no such file.
+        VerificationError: it was changed; it is another model's.
+    """
+    if config.run is None:
+        return
+    run_fingerprint(config.run, full=config.verify)
+    manifest, mine = manifest_path(config.run), card.fingerprint("query", settings)
+    theirs = read_manifest(manifest).inputs.get("query_model", mine) if manifest.exists() else mine
+    if theirs != mine:
+        raise VerificationError(
+            f"--run {config.run} is of queries by the model {theirs[:12]}, {config.model} is {mine[:12]}; "
+            "search with this model and the same --set"
+        )
 
 
 def _check_output(config: ExplainConfig) -> None:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from dretrieve.jobs.explain import Explanation
-from dretrieve.jobs.explain_texts import Drawn, Part, Reading, token_batches
+from dretrieve.jobs.explain_texts import MOST_DRAWN, Drawn, Part, Reading, token_batches
 from dretrieve.models.encoder_method import SIDES
 from dretrieve.models.loading import LoadedModel
 from dretrieve.models.mixture import Mixture
@@ -26,7 +26,6 @@ from dretrieve.scoring.dot import dot_matrix
 from dretrieve.store.shards import CHUNK_ROWS
 from dretrieve.types import Progress, Record, Side
 
-MOST_DRAWN = 1000
 AT_ONCE = 64  # texts whose vectors by all experts are held at a time
 
 
@@ -158,7 +157,10 @@ def _part(block: _Block, part: Part, drawn: Drawn | None) -> tuple[list[Given], 
     """Return what the texts of a collection show, with the picture where its query is drawn."""
     count = block.method.config.num_experts
     query = next(block.seen("query", [drawn.query])) if drawn is not None else None
+    hits = drawn.hits if drawn is not None else ()
     best: Seen | None = None
+    for seen in block.seen("passage", hits):
+        best = seen if best is None else best + seen
     given: list[Given] = []
     chosen: dict[Side, dict[str, int]] = {"query": {}, "passage": {}}
     for side, sample in part.samples.items():
@@ -169,12 +171,14 @@ def _part(block: _Block, part: Part, drawn: Drawn | None) -> tuple[list[Given], 
                 if sampled:
                     given[-1].add(seen.weights)
                 chosen[side] |= dict(zip(seen.ids, seen.weights.argmax(axis=1).tolist(), strict=True))
-                if query is not None and side == "passage":
+                if query is not None and not hits and side == "passage":
                     best = _best(query, seen if best is None else best + seen)
     picture = None
     if drawn is not None and query is not None and best is not None:
-        read = len(chosen["passage"]), part.samples["passage"].total
-        picture = _picture(block, drawn, query + best, read)
+        read, total = len(chosen["passage"]), part.samples["passage"].total
+        among = f"of the {read:,} that were read, by this model's score"
+        among += f"; --limit 0 reads all {total:,}" if read < total else ""
+        picture = _picture(block, drawn, query + best, "of the run" if hits else among)
     return given, _agreement(part, chosen, count), picture
 
 
@@ -196,7 +200,7 @@ def _agreement(part: Part, chosen: Mapping[Side, Mapping[str, int]], count: int)
     )
 
 
-def _picture(block: _Block, drawn: Drawn, shown: Seen, read: tuple[int, int]) -> Picture:
+def _picture(block: _Block, drawn: Drawn, shown: Seen, among: str) -> Picture:
     sides = {"before": shown.before, "after": shown.after}
     found = {name: pca(vectors) for name, vectors in sides.items()}
     points = {"pca": {name: of[0] for name, of in found.items()}}
@@ -209,7 +213,7 @@ def _picture(block: _Block, drawn: Drawn, shown: Seen, read: tuple[int, int]) ->
         text=drawn.query.text,
         experts=None if block.method.config.gate == "uniform" else shown.weights.argmax(axis=1),
         relevant=np.array(marked, dtype=np.int64),
-        read=read,
+        among=among,
         points=points,
         variance={name: of[1] for name, of in found.items()},
     )

@@ -20,7 +20,9 @@ def explain(model: LoadedModel, reading: Reading, progress: Progress) -> Explana
     """
     assert isinstance(model.encoder, Routed)
     if reading.asked:
-        raise UsageError(f"{reading.asked[0]}: {model.card.method} has no picture of texts; leave it out")
+        raise UsageError(
+            f"{reading.asked[0]}: {model.card.method} has no picture of texts; leave that option out"
+        )
     counts: RoutingCounts | None = None
     tokenizer = model.tokenizers["passage"]
     for part in reading.parts:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from dretrieve.errors import UsageError
 from dretrieve.jobs.configs.explain import ExplainConfig
 from dretrieve.models.base import TokenBatch
 from dretrieve.models.loading import LoadedModel
+from dretrieve.runs.read import read_run
 from dretrieve.store.seeds import generator
 from dretrieve.store.shards import CHUNK_ROWS
 from dretrieve.store.text_store import TextStore
@@ -21,6 +23,8 @@ from dretrieve.text.collection import Collection
 from dretrieve.text.files import sha256_of
 from dretrieve.text.queries import QuerySet
 from dretrieve.types import Progress, Record, Side, Texts
+
+MOST_DRAWN = 1000  # passages of the query that is drawn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,11 +73,13 @@ class Drawn:
         part: the name of its collection.
         query: its text.
         relevant: ids of the passages that are relevant to it.
+        hits: its passages of a run, best first, `MOST_DRAWN` at most; empty where none is given.
     """
 
     part: str
     query: Record
     relevant: frozenset[str] = frozenset()
+    hits: Sequence[Record] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,8 +135,11 @@ def read(config: ExplainConfig, progress: Progress, check: Callable[[], None]) -
     ]
     sampled = [_sampled(config, of) for of in opened]
     drawn = _drawn(config, opened, sampled)
+    if config.run is not None:
+        drawn = _with_hits(config.run, opened, drawn)
     parts = [_part(config, of, samples, drawn) for of, samples in zip(opened, sampled, strict=True)]
-    asked = [f"--query {config.query}"] * (config.query is not None) + ["--tsne"] * config.tsne
+    of_picture = {"--query": config.query, "--run": config.run, "--tsne": config.tsne or None}
+    asked = [name for name, value in of_picture.items() if value is not None]
     return Reading(parts=parts, drawn=drawn, asked=asked, tsne=config.tsne, seed=config.seed, check=check)
 
 
@@ -237,6 +246,28 @@ def _drawn(
 
 def _with_relevant(of: _Opened, query: Record) -> Drawn:
     return Drawn(part=of.name, query=query, relevant=frozenset(of.positives.get(query.id, ())))
+
+
+def _with_hits(path: Path, opened: Sequence[_Opened], drawn: Drawn | None) -> Drawn:
+    """Return the query with its hits of a run.
+
+    Raises:
+        UsageError: no query, none in the run, passages that are not in the corpus.
+    """
+    if drawn is None:
+        raise UsageError(f"--run {path}: no query is read; give --queries DIR:split")
+    run, passages = read_run(path), next(of.passages for of in opened if of.name == drawn.part)
+    if drawn.query.id not in run.query_ids:
+        raise UsageError(f"--run {path} has no query {drawn.query.id}; name one that it has with --query")
+    hits = []
+    for passage, _ in islice(run.hits(run.query_ids.index(drawn.query.id)), MOST_DRAWN):
+        row = passages.row_of(passage)
+        if row is None:
+            raise UsageError(f"--run {path}: passage {passage} is not in {drawn.part}; give its corpus")
+        hits.append(passages.record(row))
+    if not hits:
+        raise UsageError(f"--run {path} has no hits for query {drawn.query.id}; name another with --query")
+    return replace(drawn, hits=hits)
 
 
 def token_batches(

@@ -65,7 +65,7 @@ class Picture:
         text: the query's.
         experts: [P + 1] the expert of each text; None where all have the same weights.
         relevant: rows of passages that are relevant to the query.
-        read: how many passages were read, of how many.
+        among: of which passages they are the best, in words.
         points: ``pca`` (and ``tsne``) to ``before`` and ``after`` the block to [P + 1, 2].
         variance: ``before`` and ``after`` to the components' shares of the variance.
     """
@@ -75,7 +75,7 @@ class Picture:
     text: str
     experts: NDArray[np.int64] | None
     relevant: NDArray[np.int64]
-    read: tuple[int, int]
+    among: str
     points: Mapping[str, Mapping[str, NDArray[np.float64]]]
     variance: Mapping[str, NDArray[np.float64]]
 

@@ -70,8 +70,7 @@ def _picture_data(picture: Picture) -> dict[str, Any]:
         "collection": picture.collection,
         "query": picture.ids[0],
         "passages": list(picture.ids[1:]),
-        "read": picture.read[0],
-        "of": picture.read[1],
+        "among": picture.among,
         "experts": None if picture.experts is None else picture.experts.tolist(),
         "relevant": [picture.ids[row] for row in picture.relevant.tolist()],
         "variance": {when: rounded(of) for when, of in picture.variance.items()},
@@ -188,12 +187,11 @@ def _likeness(found: Found) -> Section:
 
 
 def _pictured(found: Found, picture: Picture) -> Section:
-    count, (read, total) = len(picture.ids) - 1, picture.read
+    count = len(picture.ids) - 1
     query = picture.text if len(picture.text) <= LONGEST_QUERY else f"{picture.text[:LONGEST_QUERY]}…"
     text = [
         f"Query {picture.ids[0]} of {picture.collection}: {query}",
-        f"With its {count:,} best of the {read:,} passages that were read, by this model's score"
-        + (f"; --limit 0 reads all {total:,}." if read < total else "."),
+        f"With its {count:,} best passages {picture.among}.",
     ]
     groups = {"passages": np.arange(1, count + 1)}
     tables = []

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from dretrieve.errors import PreconditionError, UsageError
+from dretrieve.errors import PreconditionError, UsageError, VerificationError
+from dretrieve.jobs import encode, search
 from dretrieve.jobs.explain import ExplainConfig, run
 from dretrieve.models.base import TokenBatch
 from dretrieve.models.loading import load_model
@@ -156,7 +157,8 @@ def test_the_picture_shows_the_models_own_best_passages(config):
     query = next(row for row in seen["query"] if row[0] == "q-bees-2")
     score = {row[0]: float(row[2] @ query[2]) for row in seen["passage"]}
     assert data["query"] == "q-bees-2", "the first with a relevant passage"
-    assert (len(data["passages"]), data["read"], data["of"]) == (30, 30, 30)
+    assert len(data["passages"]) == 30
+    assert data["among"] == "of the 30 that were read, by this model's score"
     assert data["relevant"] == ["bees-2"]
     ranked = [score[passage] for passage in data["passages"]]
     np.testing.assert_allclose(ranked, sorted(ranked, reverse=True), atol=1e-6)
@@ -239,7 +241,8 @@ def test_a_sample_has_pairs_and_a_picture_beyond_it(config):
     assert sum(data["texts"]["tiny"]["passage"]["counts"]) == 3
     assert (data["agreement"]["tiny"]["pairs"], data["agreement"]["tiny"]["of"]) == (3, 3)
     picture = data["picture"]
-    assert len(picture["passages"]) == picture["read"] > 3, "the relevant ones are read beside the sample"
+    assert len(picture["passages"]) == len({*picture["passages"]}) > 3, "relevant ones beside the sample"
+    assert picture["among"].endswith("; --limit 0 reads all 30")
     assert len(picture["relevant"]) == 1
 
 
@@ -250,6 +253,34 @@ def test_a_query_by_its_id(config, tiny_collection):
         run(replace(config, query="nobody"))
     with pytest.raises(UsageError, match="--query q-chess-2: no such query is read; give --queries"):
         run(replace(config, query="q-chess-2", queries=()))
+
+
+def test_the_hits_of_a_run_are_the_best_passages(config, model_of, tiny_collection, tmp_path):
+    lines = [f"q-tides-2 Q0 bread-{part} {part + 1} {9 - part} mine" for part in range(4)]
+    (tmp_path / "mine.trec").write_text("\n".join(lines) + "\n")
+    given = replace(config, run=tmp_path / "mine.trec", limit=2, query="q-tides-2")
+    picture = found(given)["picture"]
+    assert picture["passages"] == [f"bread-{part}" for part in range(4)]
+    assert (picture["among"], picture["relevant"]) == ("of the run", [])
+    every = found(replace(config, query="q-tides-2"))["picture"]["passages"]
+    how = {"model": config.model, "device": "cpu", "precision": "fp32"}
+    vectors = {"corpus": config.corpus[0], "dtype": "float32", "output": tmp_path / "vectors"}
+    encode.run(encode.EncodeConfig(**how, **vectors))
+    searched = {"index": tmp_path / "vectors", "queries": config.queries[0], "hits": 7}
+    search.run(search.SearchConfig(**how, **searched, output=tmp_path / "own.trec"))
+    own = replace(given, run=tmp_path / "own.trec")
+    assert found(own)["picture"]["passages"] == every[:7]
+    with pytest.raises(VerificationError, match="is of queries by the model .*; search with this model"):
+        run(replace(own, model=model_of(gate="soft")))
+    with pytest.raises(
+        UsageError, match="mine.trec has no query q-bees-2; name one that it has with --query"
+    ):
+        run(replace(given, query=None, limit=0))
+    with pytest.raises(UsageError, match="no query is read; give --queries"):
+        run(replace(given, query=None, queries=()))
+    (tmp_path / "mine.trec").write_text("q-tides-2 Q0 nowhere 1 1.0 mine\n")
+    with pytest.raises(UsageError, match="passage nowhere is not in tiny; give its corpus"):
+        run(given)
 
 
 def test_without_queries_or_judgements(config, tiny_collection):

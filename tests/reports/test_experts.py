@@ -38,7 +38,7 @@ def found(experts=3, texts=30, **changes):
         text="what is it",
         experts=np.arange(texts) % experts,
         relevant=np.array([4]),
-        read=(texts - 1, 99),
+        among="of the run",
         points=points,
         variance={when: np.array([0.5, 0.25]) for when in ("before", "after")},
     )
@@ -107,4 +107,4 @@ def test_the_sections_say_what_is_kept_and_what_is_left_out():
     said = words(experts_sections(silent))
     assert "plain mean of the experts" in said
     assert "expert 0" not in said
-    assert "; --limit 0 reads all 99." in said
+    assert "With its 29 best passages of the run." in said

@@ -45,6 +45,11 @@ class ExplainConfig(Careful, Computing, Choosing, Verifying):
         panel=PICTURE,
         metavar="ID",
     )
+    run: Path | None = option(
+        None,
+        "A run of the model's: its hits are the best passages, of all that it searched.",
+        panel=PICTURE,
+    )
     tsne: bool = option(False, "Draw it by t-SNE too (needs scikit-learn).", panel=PICTURE)
     output: Path | None = option(
         None,
