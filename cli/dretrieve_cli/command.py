@@ -22,6 +22,7 @@ from typer.main import get_command
 from dretrieve.errors import ChangedWarning, UsageError
 from dretrieve.jobs.configs.base import COMMON, Config, Inner
 from dretrieve.options import Option, flag_of, legal_values, limits, option, option_of, types_of
+from dretrieve.threads import allotted_threads
 from dretrieve_cli.parsing import Command
 from dretrieve_cli.progress import choose_progress
 from dretrieve_cli.streams import said, show
@@ -149,23 +150,12 @@ def execute(work: Callable[[Any], Result], seen: Seen | None = None) -> int:
     return code or int(getattr(result, "exit_code", 0))
 
 
-def allotted_threads() -> int:
-    """Return how many threads this process may use: the scheduler's allotment, else the CPU affinity."""
-    for name in ("SLURM_CPUS_PER_TASK", "PBS_NUM_PPN", "NSLOTS", "LSB_DJOB_NUMPROC"):
-        if os.environ.get(name, "").isdigit() and int(os.environ[name]) > 0:
-            return int(os.environ[name])
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def apply_threads(value: int) -> int:
     """Return the number of threads and put it where the numeric libraries look when they are imported.
 
     Without ``--threads`` a variable that the user set stays: then its number is taken for OpenMP.
     """
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    chosen = value or (int(given) if given.isdigit() and int(given) > 0 else allotted_threads())
+    chosen = value or allotted_threads()
     for name in THREAD_VARIABLES:
         if value:
             os.environ[name] = str(value)

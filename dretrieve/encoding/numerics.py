@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from pathlib import Path
 
@@ -87,14 +86,6 @@ def cpu_flags() -> set[str]:
         return set()
     lines = (line for line in text.splitlines() if line.lower().startswith(("flags", "features")))
     return set(next(lines, "").partition(":")[2].split())
-
-
-def threads() -> int:
-    """Return how many CPU threads this process may use: OMP_NUM_THREADS, else the processors allotted."""
-    given = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
-    if given.isdigit() and int(given) > 0:
-        return int(given)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def device_model(device: str) -> str:

@@ -18,10 +18,10 @@ from typing import Literal, Protocol, TypeVar
 import numpy as np
 import torch
 
-from dretrieve.encoding.numerics import threads
 from dretrieve.encoding.pieces import ChunkVectors, Piece, assemble, batches_of, run_batch
 from dretrieve.models.loading import LoadedModel
 from dretrieve.store.shards import CHUNK_ROWS
+from dretrieve.threads import allotted_threads
 from dretrieve.tokens.tokenizer import Tokenized
 from dretrieve.types import Record, Side, Vectors
 
@@ -70,7 +70,7 @@ def encode_chunks(
         advance: told the number of texts of every finished batch.
     """
     stop = stop or Never()
-    workers = threads() if model.device.type == "cpu" else 1
+    workers = allotted_threads() if model.device.type == "cpu" else 1
     with _pools(workers, model.device) as (reader, pool):
 
         def begin(read: Read) -> _UnderWay:

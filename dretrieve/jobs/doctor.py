@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 from dretrieve.errors import PreconditionError
 from dretrieve.jobs.configs.doctor import DoctorConfig
+from dretrieve.threads import VARIABLES, allotted_threads
 
 State = Literal["ok", "missing", "absent", "note"]
 MINIMUM_PYTHON = (3, 11)
@@ -192,9 +193,8 @@ def look_at_faiss() -> Iterator[Finding]:
 
 def look_at_threads() -> Iterator[Finding]:
     """Return how many threads this process may use, and where that number is from."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    said = [name for name in ("SLURM_CPUS_PER_TASK", "OMP_NUM_THREADS") if os.environ.get(name)]
-    told = [f"{cores} of {os.cpu_count()} cores", *(f"{name}={os.environ[name]}" for name in said)]
+    told = [f"{allotted_threads()} on {os.cpu_count()} cores"]
+    told += [f"{name}={os.environ[name]}" for name in VARIABLES if os.environ.get(name)]
     yield Finding("threads", "ok", ", ".join(told))
 
 

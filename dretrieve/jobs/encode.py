@@ -13,7 +13,7 @@ from typing import Any
 from dretrieve.encoding.devices import ModelRequest, encode_over
 from dretrieve.encoding.estimate import estimate
 from dretrieve.encoding.given_vectors import GivenRows, check_made_by, open_given
-from dretrieve.encoding.numerics import numerics_key, resolve_devices, resolve_precision, threads
+from dretrieve.encoding.numerics import numerics_key, resolve_devices, resolve_precision
 from dretrieve.encoding.pieces import ChunkVectors
 from dretrieve.encoding.pipeline import Read, StopCheck, encode_chunks
 from dretrieve.errors import PreconditionError
@@ -33,6 +33,7 @@ from dretrieve.store.stage import Planned, Standing, differences, planned, repla
 from dretrieve.store.state import recorded_state
 from dretrieve.text.collection import Collection
 from dretrieve.text.files import is_stream
+from dretrieve.threads import allotted_threads
 from dretrieve.tokens.tokenizer import SideTokenizer
 from dretrieve.types import Engine, Progress, Side, Silent, Texts
 
@@ -347,7 +348,7 @@ def _execute(work: _Work, writer: ShardWriter, stop: StopCheck) -> EncodeResult:
     ran = Engine.of_all(engines) if engines else Engine("none", work.precision)
     key = numerics_key(work.devices[0], ran)
     details = {"numerics": key, "encode_seconds": round(seconds, 3), "rows_computed": computed}
-    manifest = writer.commit(counts, {**details, "threads": threads(), "devices": work.devices})
+    manifest = writer.commit(counts, {**details, "threads": allotted_threads(), "devices": work.devices})
     _note_counts(work, counts)
     return work.result("encoded", manifest, numerics=key, seconds=seconds, computed=computed)
 

@@ -10,7 +10,7 @@ from dretrieve.metrics.judged import Judged, Values, count_in_group, ratio
 from dretrieve.metrics.measure import Parameters, measure
 
 
-@measure("AP", "mean precision at the relevant passages (mean: MAP)", cutoff="optional")
+@measure("AP", cutoff="optional")
 def average_precision(judged: Judged, parameters: Parameters) -> Values:
     """Return AP of every query: [Q], 0 to 1."""
     query, rank = judged.relevant_hits(parameters.rel, parameters.k)

@@ -13,7 +13,7 @@ from dretrieve.metrics.judged import Judged, Values, ratio
 from dretrieve.metrics.measure import Parameters, measure
 
 
-@measure("Bpref", "relevant before judged irrelevant passages")
+@measure("Bpref")
 def bpref(judged: Judged, parameters: Parameters) -> Values:
     """Return Bpref of every query: [Q], 0 to 1."""
     relevant = judged.num_relevant(parameters.rel)

@@ -15,7 +15,7 @@ from dretrieve.metrics.judged import Judged, Values, count_in_group
 from dretrieve.metrics.measure import Parameters, measure
 
 
-@measure("ERR", "expected reciprocal rank of the hit that satisfies", cutoff="optional", parameters=("max",))
+@measure("ERR", cutoff="optional", parameters=("max",))
 def expected_reciprocal_rank(judged: Judged, parameters: Parameters) -> Values:
     """Return ERR of every query: [Q], 0 to 1.
 

@@ -15,7 +15,7 @@ from dretrieve.metrics.measure import Parameters, measure
 FLOOR = 0.00001
 
 
-@measure("GMAP", "geometric mean of AP over queries", aggregate="geometric")
+@measure("GMAP", aggregate="geometric")
 def floored_precision(judged: Judged, parameters: Parameters) -> Values:
     """Return AP of every query, at least the floor: [Q]."""
     return np.maximum(average_precision(judged, parameters), FLOOR)

@@ -13,7 +13,7 @@ from dretrieve.metrics.judged import Judged, Values, count_in_group
 from dretrieve.metrics.measure import Parameters, measure
 
 
-@measure("IPrec", "best precision at recall x or more", cutoff="recall")
+@measure("IPrec", cutoff="recall")
 def interpolated_precision(judged: Judged, parameters: Parameters) -> Values:
     """Return IPrec of every query: [Q], 0 to 1."""
     needed = np.floor(parameters.recall * judged.num_relevant(parameters.rel) + 0.5)

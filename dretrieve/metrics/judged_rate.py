@@ -13,7 +13,7 @@ from dretrieve.metrics.judged import Judged, Values, ratio
 from dretrieve.metrics.measure import Parameters, measure
 
 
-@measure("Judged", "share of the first k hits that are judged", cutoff="required", parameters=())
+@measure("Judged", cutoff="required", parameters=())
 def judged_rate(judged: Judged, parameters: Parameters) -> Values:
     """Return Judged@k of every query: [Q], 0 to 1."""
     assert parameters.k is not None

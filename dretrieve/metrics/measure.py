@@ -57,7 +57,6 @@ class Definition:
 
     Attributes:
         name: ir_measures' spelling.
-        summary: one line for help pages.
         cutoff: what stands after ``@``: nothing, an optional or required k, or a recall level.
         parameters: which of ``rel``, ``p``, ``max`` and ``dcg`` it takes.
         aggregate: how the values of queries become one (see `aggregated`).
@@ -65,7 +64,6 @@ class Definition:
     """
 
     name: str
-    summary: str
     cutoff: Cutoff
     parameters: tuple[str, ...]
     aggregate: Aggregate
@@ -78,7 +76,6 @@ class Definition:
 
 def measure(
     name: str,
-    summary: str,
     *,
     cutoff: Cutoff = "none",
     parameters: tuple[str, ...] = ("rel",),
@@ -87,7 +84,6 @@ def measure(
     """Make a function that computes all queries' values the `Definition` of a measure."""
     return lambda compute: Definition(
         name=name,
-        summary=summary,
         cutoff=cutoff,
         parameters=parameters,
         aggregate=aggregate,

@@ -16,7 +16,7 @@ from dretrieve.metrics.judged import Judged, Values, count_in_group, ratio
 from dretrieve.metrics.measure import HIGHEST, Parameters, measure
 
 
-@measure("nDCG", "discounted gain over the best possible", cutoff="optional", parameters=("dcg",))
+@measure("nDCG", cutoff="optional", parameters=("dcg",))
 def ndcg(judged: Judged, parameters: Parameters) -> Values:
     """Return nDCG of every query: [Q], 0 to 1.
 

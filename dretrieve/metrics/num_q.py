@@ -8,7 +8,7 @@ from dretrieve.metrics.judged import Judged, Values
 from dretrieve.metrics.measure import Parameters, measure
 
 
-@measure("NumQ", "number of queries (summed)", parameters=(), aggregate="sum")
+@measure("NumQ", parameters=(), aggregate="sum")
 def num_q(judged: Judged, parameters: Parameters) -> Values:
     """Return 1 for every query: [Q]."""
     return np.ones(len(judged), dtype=np.float64)

@@ -6,7 +6,7 @@ from dretrieve.metrics.judged import Judged, Values
 from dretrieve.metrics.measure import Parameters, measure
 
 
-@measure("NumRel", "number of relevant passages (summed)", aggregate="sum")
+@measure("NumRel", aggregate="sum")
 def num_rel(judged: Judged, parameters: Parameters) -> Values:
     """Return the number of relevant passages of every query: [Q]."""
     return judged.num_relevant(parameters.rel)

@@ -6,7 +6,7 @@ from dretrieve.metrics.judged import Judged, Values
 from dretrieve.metrics.measure import Parameters, measure
 
 
-@measure("NumRelRet", "number of relevant hits (summed)", aggregate="sum")
+@measure("NumRelRet", aggregate="sum")
 def num_rel_ret(judged: Judged, parameters: Parameters) -> Values:
     """Return the number of relevant hits of every query: [Q]."""
     query, _ = judged.relevant_hits(parameters.rel, parameters.k)

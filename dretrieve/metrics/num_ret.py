@@ -8,7 +8,7 @@ from dretrieve.metrics.judged import Judged, Values
 from dretrieve.metrics.measure import Parameters, measure
 
 
-@measure("NumRet", "number of hits (summed)", parameters=(), aggregate="sum")
+@measure("NumRet", parameters=(), aggregate="sum")
 def num_ret(judged: Judged, parameters: Parameters) -> Values:
     """Return the number of hits of every query: [Q]."""
     return judged.retrieved.astype(np.float64)

@@ -9,7 +9,7 @@ from dretrieve.metrics.judged import Judged, Values
 from dretrieve.metrics.measure import Parameters, measure
 
 
-@measure("P", "share of relevant among the first k places", cutoff="required")
+@measure("P", cutoff="required")
 def precision(judged: Judged, parameters: Parameters) -> Values:
     """Return P@k of every query: [Q], 0 to 1."""
     assert parameters.k is not None

@@ -13,7 +13,7 @@ from dretrieve.metrics.judged import Judged, Values, ratio
 from dretrieve.metrics.measure import Parameters, measure
 
 
-@measure("RBP", "gain, discounted by p at every rank", cutoff="optional", parameters=("p",))
+@measure("RBP", cutoff="optional", parameters=("p",))
 def rank_biased_precision(judged: Judged, parameters: Parameters) -> Values:
     """Return RBP of every query: [Q], 0 to 1."""
     highest = np.zeros(len(judged), dtype=np.float64)

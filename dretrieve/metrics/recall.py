@@ -9,7 +9,7 @@ from dretrieve.metrics.judged import Judged, Values, ratio
 from dretrieve.metrics.measure import Parameters, measure
 
 
-@measure("R", "share of the relevant passages within the first k", cutoff="required")
+@measure("R", cutoff="required")
 def recall(judged: Judged, parameters: Parameters) -> Values:
     """Return R@k of every query: [Q], 0 to 1."""
     query, _ = judged.relevant_hits(parameters.rel, parameters.k)

@@ -6,7 +6,7 @@ from dretrieve.metrics.judged import Judged, Values, ratio
 from dretrieve.metrics.measure import Parameters, measure
 
 
-@measure("Rprec", "precision after as many hits as there are relevant")
+@measure("Rprec")
 def r_precision(judged: Judged, parameters: Parameters) -> Values:
     """Return Rprec of every query: [Q], 0 to 1."""
     relevant = judged.num_relevant(parameters.rel)

@@ -9,7 +9,7 @@ from dretrieve.metrics.judged import Judged, Values, count_in_group
 from dretrieve.metrics.measure import Parameters, measure
 
 
-@measure("RR", "one over the rank of the first relevant hit (mean: MRR)", cutoff="optional")
+@measure("RR", cutoff="optional")
 def reciprocal_rank(judged: Judged, parameters: Parameters) -> Values:
     """Return RR of every query: [Q], 0 to 1."""
     query, rank = judged.relevant_hits(parameters.rel, parameters.k)

@@ -8,7 +8,7 @@ from dretrieve.metrics.set_precision import set_precision
 from dretrieve.metrics.set_recall import set_recall
 
 
-@measure("SetAP", "SetP times SetR")
+@measure("SetAP")
 def set_ap(judged: Judged, parameters: Parameters) -> Values:
     """Return SetAP of every query: [Q], 0 to 1."""
     return set_precision(judged, parameters) * set_recall(judged, parameters)

@@ -8,7 +8,7 @@ from dretrieve.metrics.set_precision import set_precision
 from dretrieve.metrics.set_recall import set_recall
 
 
-@measure("SetF", "harmonic mean of SetP and SetR")
+@measure("SetF")
 def set_f(judged: Judged, parameters: Parameters) -> Values:
     """Return SetF of every query: [Q], 0 to 1."""
     precision, recall = set_precision(judged, parameters), set_recall(judged, parameters)

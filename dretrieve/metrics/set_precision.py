@@ -8,7 +8,7 @@ from dretrieve.metrics.judged import Judged, Values, ratio
 from dretrieve.metrics.measure import Parameters, measure
 
 
-@measure("SetP", "share of relevant among all hits")
+@measure("SetP")
 def set_precision(judged: Judged, parameters: Parameters) -> Values:
     """Return SetP of every query: [Q], 0 to 1."""
     query, _ = judged.relevant_hits(parameters.rel)

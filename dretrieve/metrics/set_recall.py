@@ -7,7 +7,7 @@ from dretrieve.metrics.measure import Parameters, measure
 from dretrieve.metrics.recall import recall
 
 
-@measure("SetR", "share of the relevant among all hits")
+@measure("SetR")
 def set_recall(judged: Judged, parameters: Parameters) -> Values:
     """Return SetR of every query: [Q], 0 to 1."""
     return recall(judged, Parameters(rel=parameters.rel))

@@ -85,7 +85,7 @@ def paired_t_test(differences: NDArray[np.float64]) -> tuple[float, float, float
     return float(result.pvalue), float(interval.low), float(interval.high)
 
 
-def randomization_test(differences: NDArray[np.float64], seed: int = 0, resamples: int = RESAMPLES) -> float:
+def randomization_test(differences: NDArray[np.float64], seed: int = 0) -> float:
     """Return the two-sided p of the paired randomisation test on the mean of ``differences`` ([Q])."""
     if not np.any(differences) or len(differences) < 2:
         return 1.0
@@ -94,7 +94,7 @@ def randomization_test(differences: NDArray[np.float64], seed: int = 0, resample
         lambda values, axis=-1: np.mean(values, axis=axis),
         permutation_type="samples",
         vectorized=True,
-        n_resamples=resamples,
+        n_resamples=RESAMPLES,
         batch=max(1, (1 << 22) // len(differences)),
         rng=np.random.default_rng(seed),
     )

@@ -8,7 +8,7 @@ from dretrieve.metrics.judged import Judged, Values
 from dretrieve.metrics.measure import Parameters, measure
 
 
-@measure("Success", "1 if any of the first k is relevant", cutoff="required")
+@measure("Success", cutoff="required")
 def success(judged: Judged, parameters: Parameters) -> Values:
     """Return Success@k of every query: [Q], 0 or 1."""
     query, _ = judged.relevant_hits(parameters.rel, parameters.k)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from transformers.models.auto import modeling_auto
 
-from dretrieve.errors import DataError
+from dretrieve.errors import DataError, PreconditionError
 
 _SWITCHING = threading.Lock()
 # Buffers that older versions saved and newer ones compute.
@@ -237,13 +237,22 @@ def heeds_padding(module: nn.Module) -> bool:
     """Return whether padding beside a text moves its states, mask or not (FNet, ConvBERT, Funnel …).
 
     Two texts are encoded alone and beside a longer one, on the right of which nothing is changed.
+
+    Raises:
+        PreconditionError: it cannot encode so short a text.
     """
     config: Any = module.config
     ids = torch.arange(*TRIED_IDS).unsqueeze(0) % max(int(getattr(config, "vocab_size", 0) or 0), 8)
     device = next(module.parameters()).device
     ids = ids.to(device)
     for length in TRIED_LENGTHS:
-        alone = states_of(module, ids[:, :length])
+        try:
+            alone = states_of(module, ids[:, :length])
+        except RuntimeError as error:  # CANINE makes one piece of four characters
+            raise PreconditionError(
+                f"a {config.model_type} model cannot read a text of {length} tokens ({error}), and texts may "
+                "be that short; give another encoder"
+            ) from error
         mask = torch.arange(ids.shape[1], device=device).unsqueeze(0) < length
         beside = states_of(module, ids, mask)
         if beside.shape[1] != ids.shape[1]:

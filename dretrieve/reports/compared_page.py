@@ -9,14 +9,14 @@ from dretrieve.reports.plots import Axes, Line, bars, lines, recall_points
 NAMES = {"R": "recall", "Success": "share of queries answered", "top": "share of questions answered"}
 
 
-def compared_page(comparison: Comparison, title: str, lead: tuple[str, ...] = ()) -> Page:
+def compared_page(comparison: Comparison, title: str) -> Page:
     """Return the page: the table, bars of the first measure, R@k curves where there are three cutoffs."""
     figures = [_bars(comparison)]
     figures += [
         _curves(comparison, family, points) for family, points in recall_points(comparison.measures).items()
     ]
     section = Section(tables=[comparison_table(comparison)], figures=figures)
-    return Page(title=title, lead=lead, sections=[section])
+    return Page(title=title, sections=[section])
 
 
 def _bars(comparison: Comparison) -> Figure:

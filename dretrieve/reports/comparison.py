@@ -48,7 +48,7 @@ class Comparison:
         return len(self.systems[0].measured.query_ids)
 
 
-def compare_systems(systems: Sequence[System], seed: int = 0) -> Comparison:
+def compare_systems(systems: Sequence[System]) -> Comparison:
     """Return the comparison of all rows with each other.
 
     Every pair of rows is tested in every measure by the paired randomisation test; the p-values of one
@@ -71,7 +71,7 @@ def compare_systems(systems: Sequence[System], seed: int = 0) -> Comparison:
             "the metrics files have no measure in common; evaluate all runs with the same --metrics"
         )
     columns = [_aligned(first, system) for system in systems]
-    better = {name: _better([column[name] for column in columns], seed) for name in measures}
+    better = {name: _better([column[name] for column in columns]) for name in measures}
     intervals = {name: np.array([paired_t_test(column[name])[1:] for column in columns]) for name in measures}
     return Comparison(systems=systems, measures=measures, better=better, intervals=intervals)
 
@@ -97,10 +97,10 @@ def _aligned(first: Measured, system: System) -> dict[str, NDArray[np.float64]]:
     return {name: values[order] for name, values in measured.values.items()}
 
 
-def _better(columns: Sequence[NDArray[np.float64]], seed: int) -> set[tuple[int, int]]:
+def _better(columns: Sequence[NDArray[np.float64]]) -> set[tuple[int, int]]:
     pairs = list(combinations(range(len(columns)), 2))
     differences = [columns[one] - columns[other] for one, other in pairs]
-    p_values = holm([randomization_test(each, seed) for each in differences])
+    p_values = holm([randomization_test(each) for each in differences])
     found = set()
     for (one, other), each, p in zip(pairs, differences, p_values, strict=True):
         if p < LEVEL:

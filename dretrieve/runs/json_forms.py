@@ -25,7 +25,7 @@ from dretrieve.runs.lines import parse_score
 from dretrieve.runs.write import score_texts
 from dretrieve.text.beir import Query
 from dretrieve.text.fields import json_type
-from dretrieve.text.files import read_lines
+from dretrieve.text.files import first_line
 from dretrieve.text.json_files import UNIQUE, check_encodable, read_json, read_json_array, read_json_lines
 from dretrieve.types import Record, Run
 
@@ -82,9 +82,9 @@ Hits = list[tuple[str, object]]
 
 def _entries(path: Path, form: str) -> Iterator[tuple[int, str, Hits]]:
     """Yield line, query id and hits of every query."""
-    head = next((line.lstrip() for _, line in read_lines(path) if line.strip()), "")
+    head = first_line(path)  # of an array the bracket alone
     is_line = _is_line(head)
-    if is_line or head.startswith("["):
+    if is_line or head == "[":
         _check_form(path, form, "dpr")
         first: bool | None = None
         for position, (line, value) in enumerate(read_json_lines(path) if is_line else read_json_array(path)):

@@ -24,7 +24,7 @@ from pathlib import Path
 from dretrieve.errors import DataError, PreconditionError, UsageError, quoted
 from dretrieve.text.columns import found, header, shown, split_line
 from dretrieve.text.fields import RANKS, SCORES
-from dretrieve.text.files import BYTE_ORDER_MARK, LONGEST_LINE, open_bytes, too_long
+from dretrieve.text.files import BYTE_ORDER_MARK, LONGEST_LINE, is_array, open_bytes, too_long
 
 BLOCK = 1 << 22
 SMALL = 1 << 21  # bytes; below it, importing numba would take longer than parsing
@@ -105,6 +105,8 @@ class Sniffed:
 def sniff(path: Path, form: str = "auto") -> Sniffed:
     """Return what the beginning of the file tells; arguments and errors as `dretrieve.runs.read.read_run`."""
     (form,) = forms_for([form], 1)
+    if form not in FORMS and is_array(path):
+        return Sniffed(b"", is_json=True)
     blocks = read_blocks(path)
     first = next(blocks, b"")
     head, number = _first_line(chain([first], blocks))

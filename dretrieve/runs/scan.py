@@ -6,7 +6,6 @@ makes a run of them; `dretrieve.runs.locate` lets nearly all go as soon as it ha
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -32,6 +31,7 @@ from dretrieve.runs.lines import (
     repeated_hit,
 )
 from dretrieve.store.ids import IdTable
+from dretrieve.threads import allotted_threads
 from dretrieve.types import Run
 
 Kind = TypeVar("Kind", bound=np.generic)
@@ -127,7 +127,7 @@ class Scanner:
         Raises:
             DataError: as `scan`.
         """
-        threads = _threads()
+        threads = allotted_threads()
         waiting: deque[Future[Part]] = deque()
         spare: list[Scan] = []
         done = 0
@@ -148,13 +148,6 @@ class Scanner:
             finally:
                 for future in waiting:
                     future.cancel()
-
-
-def _threads() -> int:
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    if given.isdigit() and int(given) > 0:
-        return int(given)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def rank_and_find(

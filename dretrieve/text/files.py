@@ -211,14 +211,19 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
         yield number, line
 
 
+def is_array(path: Path) -> bool:
+    """Return whether the text begins as a JSON array, whose first line may have any length."""
+    start = next((piece.lstrip() for _, piece in read_pieces(path, BUFFER) if not piece.isspace()), b"")
+    return start.startswith(b"[")
+
+
 def first_line(path: Path) -> str:
-    """Return the first line that is not blank; of a JSON array the bracket alone, for it may have any length.
+    """Return the first line that is not blank; of a JSON array the bracket alone.
 
     Raises:
         DataError: there is none; as `read_lines`.
     """
-    start = next((piece.lstrip() for _, piece in read_pieces(path, BUFFER) if not piece.isspace()), b"")
-    if start.startswith(b"["):
+    if is_array(path):
         return "["
     line = next((line for _, line in read_lines(path) if line.strip()), None)
     if line is None:

@@ -51,7 +51,7 @@ class Documentation:
     judgements: list[tuple[str, str]]
 
 
-def library_files(folder: Path | None = None) -> list[tuple[str, Path]]:
+def library_files() -> list[tuple[str, Path]]:
     """Return ``(module name, file)`` of the library's own modules, sorted by name.
 
     Tests, bundled installers, third-party packages and demonstrations are left out.
@@ -59,7 +59,7 @@ def library_files(folder: Path | None = None) -> list[tuple[str, Path]]:
     Raises:
         PreconditionError: this Python comes without sources (a zipped or stripped library).
     """
-    root = Path(sysconfig.get_paths()["stdlib"]) if folder is None else folder
+    root = Path(sysconfig.get_paths()["stdlib"])
     found = []
     for path in root.rglob("*.py"):
         parts = path.relative_to(root).with_suffix("").parts

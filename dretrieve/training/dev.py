@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from dretrieve.encoding.numerics import resolve_precision, threads
+from dretrieve.encoding.numerics import resolve_precision
 from dretrieve.encoding.pipeline import encode_records
 from dretrieve.errors import DataError, UsageError
 from dretrieve.metrics.judged import judge
@@ -25,6 +25,7 @@ from dretrieve.store.fingerprint import sha256_bytes
 from dretrieve.store.seeds import generator
 from dretrieve.store.text_store import records_sha256
 from dretrieve.text.collection import Collection
+from dretrieve.threads import allotted_threads
 from dretrieve.tokens.tokenizer import SideTokenizer
 from dretrieve.training.options import TrainOptions
 from dretrieve.types import Progress, Qrels, Record, Side, offsets_of
@@ -58,7 +59,7 @@ class Dev:
         ids = [[record.id for record in records] for records in (self.queries, self.passages)]
         depth = self.measure.parameters.k or WHOLE_LIST
         run = search_in_memory(
-            ids[0], queries, ids[1], passages, depth, score=method.spec.score, threads=threads()
+            ids[0], queries, ids[1], passages, depth, score=method.spec.score, threads=allotted_threads()
         )
         return self.measure.aggregate(self.measure.values(judge(run, self._qrels)))
 

@@ -18,6 +18,7 @@ from rich.table import Table
 from dretrieve import errors
 from dretrieve.jobs.configs.base import Verifying, Writing
 from dretrieve.options import REQUIRED, option, parse_settings
+from dretrieve.threads import VARIABLES
 from dretrieve_cli import app, command, streams
 
 
@@ -142,13 +143,7 @@ def test_a_reader_that_goes_away_is_no_error(root):
 
 @pytest.fixture
 def clean(monkeypatch):
-    for name in (
-        *command.THREAD_VARIABLES,
-        "SLURM_CPUS_PER_TASK",
-        "PBS_NUM_PPN",
-        "NSLOTS",
-        "LSB_DJOB_NUMPROC",
-    ):
+    for name in {*command.THREAD_VARIABLES, *VARIABLES}:
         monkeypatch.setenv(name, "0")
         monkeypatch.delenv(name)
     return monkeypatch

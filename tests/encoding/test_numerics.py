@@ -64,13 +64,6 @@ def test_all_devices_are_all_gpus(monkeypatch):
 ENGINE = Engine("packed", "bf16", "own")
 
 
-def test_threads_are_those_allotted(monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert numerics.threads() == 3
-    monkeypatch.setenv("OMP_NUM_THREADS", "")
-    assert numerics.threads() >= 1
-
-
 def test_the_key_names_what_decides_bits():
     key = numerics.numerics_key("cpu", ENGINE)
     assert set(key) == {

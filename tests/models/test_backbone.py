@@ -118,6 +118,12 @@ def test_a_text_has_the_vector_that_it_has_alone(family, name, numbers, pooling,
     assert model.encoder.encoder._unpadded == unpadded
 
 
+def test_a_family_that_cannot_read_short_texts_is_refused(family):
+    folder, _ = family("CanineConfig", SMALL | {"num_hash_buckets": 64})
+    with pytest.raises(PreconditionError, match="a canine model cannot read a text of 3 tokens .* give"):
+        load_model(str(folder))
+
+
 def test_sentence_transformers_pools_the_decoder_of_bart_and_the_encoder_of_a_bare_folder(family):
     folder, theirs = family("BartConfig", BART)
     ids = torch.tensor([[2, 20, 21, 3]])

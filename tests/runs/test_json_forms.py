@@ -165,3 +165,12 @@ def test_what_cannot_be_written(run):
         write_json_run(file, run, {}, RECORDS.get)
     with pytest.raises(DataError, match="the run's passage 'a' is not in the corpus"):
         write_json_run(file, run, QUESTIONS, lambda _: None)
+
+
+def test_an_array_on_one_line_may_be_longer_than_a_line_may_be(tmp_path, monkeypatch):
+    for name in ("text.files", "text.json_files", "runs.lines"):
+        monkeypatch.setattr(f"dretrieve.{name}.LONGEST_LINE", 1 << 10)
+    monkeypatch.setattr("dretrieve.text.json_files.BUFFER", 64)
+    text = json.dumps([{"id": str(row), "question": "?", "ctxs": CTXS} for row in range(40)])
+    assert len(text) > 4 << 10
+    assert hits(read(tmp_path, text)) == {str(row): HITS for row in range(40)}

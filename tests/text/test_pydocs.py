@@ -27,7 +27,14 @@ def library(folder: Path, **modules: str) -> list[tuple[str, Path]]:
         path = folder / f"{name}.py"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(source, encoding="utf-8")
-    return library_files(folder)
+    return files_in(folder)
+
+
+def files_in(folder: Path) -> list[tuple[str, Path]]:
+    """List what a Python would have whose library stood in that folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sysconfig.get_paths", lambda: {"stdlib": str(folder)})
+        return library_files()
 
 
 def definition(name: str, summary: str, body: str, indent: str = "") -> str:
@@ -77,7 +84,7 @@ def test_what_is_left_out_of_the_library(tmp_path: Path) -> None:
     )
     assert [name for name, _ in files] == ["a", "a.x", "b"]
     with pytest.raises(PreconditionError, match="holds no library sources; run with a Python that has them"):
-        library_files(tmp_path / "test" / "nothing")
+        files_in(tmp_path / "test" / "nothing")
 
 
 def test_modules_that_do_not_parse_are_passed_over(tmp_path: Path) -> None:
