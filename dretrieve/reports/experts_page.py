@@ -18,12 +18,6 @@ from dretrieve.reports.tables import Cell, Table
 MOST_COMPARED = 12  # experts whose likeness is shown pair by pair
 LONGEST_QUERY = 160
 DRAWN_BY = {"pca": "principal components", "tsne": "t-SNE"}
-NO_CHOICE = {
-    "random": "The gate draws the experts by a text's id, whatever it says; so their shares, and whether a "
-    "query and its passage agree, are left out.",
-    "uniform": "The gate gives every expert the same weight: there is nothing chosen, and the output is the "
-    "plain mean of the experts.",
-}
 
 
 def experts_data(found: Found) -> dict[str, Any]:
@@ -104,39 +98,44 @@ def experts_sections(found: Found) -> list[Section]:
 
 
 def _kept(found: Found) -> str:
-    """Return in words what ``activated`` says."""
+    """Return in words what ``activated`` says, and what the gate leaves to say."""
     if found.gate == "uniform":
-        return NO_CHOICE["uniform"]
-    if found.activated == 1:
-        said = "activated=1 (TOP-1): each text goes to one expert, the one with the largest weight."
-    elif found.activated in (0, found.num_experts):
-        said = f"activated={found.activated} (ALL): every text goes to all experts, by their weights."
-    else:
-        said = f"activated={found.activated}: each text goes to the {found.activated} of largest weight."
-    return f"{said} {NO_CHOICE.get(found.gate, '')}".rstrip()
+        return "Every text goes to all experts with equal weights, for their plain mean: nothing is chosen."
+    every = found.activated in (0, found.num_experts)
+    kept = "all" if every else str(found.activated)
+    name = " (TOP-1)" if found.activated == 1 else " (ALL)" if every else ""
+    said = f"activated={found.activated}{name}: a text goes to {kept} of the {found.num_experts} experts"
+    if found.gate == "random":
+        return (
+            f"{said}, drawn by its id whatever it says; so shares of texts, and whether a query and its "
+            "passage agree, are left out."
+        )
+    return f"{said}, by their weights." if every else f"{said}, by largest weight."
 
 
 def _shares(found: Found) -> Section:
-    title = "Share of texts by expert, in percent"
-    if not found.given:
-        return Section(title=title, text=[_kept(found)])
-    several = len({of.collection for of in found.given}) > 1
-    columns, values = ["expert"], list[NDArray[np.float64]]()
+    names = list(dict.fromkeys(of.collection for of in found.given))
+    tables = [_shares_in(found, name, name if len(names) > 1 else "") for name in names]
+    return Section(title="Share of texts by expert, in percent", text=[_kept(found)], tables=tables)
+
+
+def _shares_in(found: Found, collection: str, title: str) -> Table:
+    """Return the shares in a collection: of texts by their largest weight and, of several, of the weights."""
+    values: dict[str, NDArray[np.float64]] = {}
     for of in found.given:
-        name = f"{NAMES[of.side]} of {of.collection}" if several else NAMES[of.side]
-        columns.append(name if found.activated == 1 else f"{name}: largest weight")
-        values.append(shares(of.texts))
-        if found.activated != 1:
-            columns.append(f"{name}: mean weight")
-            values.append(of.weight / of.weight.sum())
+        if of.collection == collection:
+            one = found.activated == 1
+            values[NAMES[of.side] if one else f"{NAMES[of.side]}: largest weight"] = shares(of.texts)
+            if not one:
+                values[f"{NAMES[of.side]}: mean weight"] = of.weight / of.weight.sum()
     rows: list[list[Cell]] = [
-        [str(expert), *(shaded_cell(float(of[expert])) for of in values)]
+        [str(expert), *(shaded_cell(float(of[expert])) for of in values.values())]
         for expert in range(found.num_experts)
     ]
-    rows.append(["in use", *(f"{float(experts_in_use(of)):.2f}" for of in values)])
+    rows.append(["in use", *(f"{float(experts_in_use(of)):.2f}" for of in values.values())])
     notes = ["in use: how many experts share the texts, exp of the entropy of their shares; 1: one has all"]
-    table = Table(columns=columns, rows=rows, notes=notes, right=frozenset(range(len(columns))))
-    return Section(title=title, text=[_kept(found)], tables=[table])
+    columns = ["expert", *values]
+    return Table(title=title, columns=columns, rows=rows, notes=notes, right=frozenset(range(len(columns))))
 
 
 def _agreements(found: Found) -> Section:

@@ -140,7 +140,7 @@ def test_all_experts_by_their_weights(config):
     np.testing.assert_allclose(data["texts"]["tiny"]["passage"]["weights"], weights, atol=2e-6)
     assert (np.array(data["texts"]["tiny"]["passage"]["weights"]) > 0).all()
     page = run(config).page
-    assert page.sections[0].text[0].startswith("activated=0 (ALL): every text goes to all experts")
+    assert page.sections[0].text[0].startswith("activated=0 (ALL): a text goes to all of the 3 experts")
     assert "passages: mean weight" in page.tables[0].columns
 
 

@@ -81,9 +81,9 @@ def test_above_95_percent_on_one_expert_is_warned_of(counts, warned):
 def test_several_collections_stand_beside_each_other():
     two = [given(name, "passage", [3, 1, 1]) for name in ("nfcorpus", "scifact")]
     agreements = {"nfcorpus": Agreement(unpaired="no judgements")}
-    said = words(experts_sections(found(given=two, agreements=agreements, picture=None)))
-    assert "passages of nfcorpus" in said
-    assert "passages of scifact" in said
+    sections = experts_sections(found(given=two, agreements=agreements, picture=None))
+    assert [table.title for table in sections[0].tables] == ["nfcorpus", "scifact"]
+    said = words(sections)
     assert "nfcorpus: no judgements." in said
 
 
@@ -100,11 +100,13 @@ def test_many_experts_are_compared_in_one_line_and_drawn_in_twelve_groups():
 
 
 def test_the_sections_say_what_is_kept_and_what_is_left_out():
-    assert "the 2 of largest weight" in words(experts_sections(found(activated=2)))
-    assert "(ALL)" in words(experts_sections(found(activated=0)))
+    for activated, said in ((1, "(TOP-1): a text goes to 1 of the 3"), (2, "=2: a text goes to 2 of the 3"),
+                            (0, "(ALL): a text goes to all of the 3")):  # fmt: skip
+        assert said in words(experts_sections(found(activated=activated)))
+    assert "drawn by its id" in words(experts_sections(found(gate="random", given=(), agreements={})))
     silent = found(gate="uniform", given=(), agreements={})
     silent = replace(silent, picture=replace(silent.picture, experts=None))
     said = words(experts_sections(silent))
-    assert "plain mean of the experts" in said
+    assert "for their plain mean" in said
     assert "expert 0" not in said
     assert "With its 29 best passages of the run." in said
