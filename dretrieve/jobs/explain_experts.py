@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
+from operator import add
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dretrieve.errors import UsageError
 from dretrieve.jobs.explain import Explanation
 from dretrieve.jobs.explain_texts import MOST_DRAWN, Drawn, Part, Reading, token_batches
 from dretrieve.models.encoder_method import SIDES
@@ -87,6 +90,11 @@ class _Block:
             yield self._chunk(side, records[start : start + CHUNK_ROWS], sampled)
         self.progress.finish()
 
+    def joined(self, side: Side, records: Sequence[Record]) -> Seen | None:
+        """Return the texts through the block; None of no texts."""
+        parts = list(self.seen(side, records))
+        return reduce(add, parts) if parts else None
+
     @torch.inference_mode()
     def _chunk(self, side: Side, records: Sequence[Record], sampled: bool) -> Seen:
         dim, count = self.method.dim, self.method.config.num_experts
@@ -121,6 +129,7 @@ def explain(model: LoadedModel, reading: Reading, progress: Progress) -> Explana
 
     Raises:
         PreconditionError: t-SNE is asked for and scikit-learn is not installed.
+        UsageError: t-SNE of too few texts.
     """
     block = _Block(model, reading, progress)
     config = block.method.config
@@ -156,11 +165,9 @@ def explain(model: LoadedModel, reading: Reading, progress: Progress) -> Explana
 def _part(block: _Block, part: Part, drawn: Drawn | None) -> tuple[list[Given], Agreement, Picture | None]:
     """Return what the texts of a collection show, with the picture where its query is drawn."""
     count = block.method.config.num_experts
-    query = next(block.seen("query", [drawn.query])) if drawn is not None else None
     hits = drawn.hits if drawn is not None else ()
-    best: Seen | None = None
-    for seen in block.seen("passage", hits):
-        best = seen if best is None else best + seen
+    query = block.joined("query", [drawn.query] if drawn is not None else ())
+    best = block.joined("passage", hits)
     given: list[Given] = []
     chosen: dict[Side, dict[str, int]] = {"query": {}, "passage": {}}
     for side, sample in part.samples.items():
@@ -204,7 +211,9 @@ def _picture(block: _Block, drawn: Drawn, shown: Seen, among: str) -> Picture:
     sides = {"before": shown.before, "after": shown.after}
     found = {name: pca(vectors) for name, vectors in sides.items()}
     points = {"pca": {name: of[0] for name, of in found.items()}}
-    if block.reading.tsne and len(shown.ids) >= LEAST_FOR_TSNE:
+    if block.reading.tsne:
+        if len(shown.ids) < LEAST_FOR_TSNE:
+            raise UsageError(f"--tsne places {LEAST_FOR_TSNE} texts or more, and here are {len(shown.ids)}")
         points["tsne"] = {name: tsne(vectors, block.reading.seed) for name, vectors in sides.items()}
     marked = [row for row, text_id in enumerate(shown.ids) if row and text_id in drawn.relevant]
     return Picture(

@@ -262,6 +262,9 @@ def test_the_hits_of_a_run_are_the_best_passages(config, model_of, tiny_collecti
     picture = found(given)["picture"]
     assert picture["passages"] == [f"bread-{part}" for part in range(4)]
     assert (picture["among"], picture["relevant"]) == ("of the run", [])
+    (tmp_path / "short.trec").write_text("\n".join(lines[:3]) + "\n")
+    with pytest.raises(UsageError, match="--tsne places 5 texts or more, and here are 4"):
+        run(replace(given, run=tmp_path / "short.trec", tsne=True))
     every = found(replace(config, query="q-tides-2"))["picture"]["passages"]
     how = {"model": config.model, "device": "cpu", "precision": "fp32"}
     vectors = {"corpus": config.corpus[0], "dtype": "float32", "output": tmp_path / "vectors"}
