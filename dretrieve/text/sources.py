@@ -125,15 +125,16 @@ def write_sources(sources: Sources, writer: CollectionWriter, tick: Tick) -> Non
     form = detect(sources.main)
     sources = _arranged(sources, form)
     split = sources.split or "train"
-    left, kept = dict[str, None](), dict[str, None]()  # keys in the order in which they are met
+    # keys in the order in which they are met
+    left, kept, lists = dict[str, None](), dict[str, None](), dict[str, None]()
     for record in read_corpus(sources.corpus, left) if sources.corpus else ():
         tick()
         writer.passage(record)
-    for query in _queries(sources, writer):
+    for query in _queries(sources, writer, lists):
         tick()
         kept.update(dict.fromkeys(query.fields))
         writer.query(query)
-    writer.notes += _notes(sources, left, kept)
+    writer.notes += _notes(sources, left, kept, lists)
     for _, row in read_training(sources.main, form.name) if form.role == "training" else ():
         tick()
         writer.training(row, split)
@@ -148,8 +149,13 @@ def write_sources(sources: Sources, writer: CollectionWriter, tick: Tick) -> Non
         writer.qrels(name, read_qrels(path))
 
 
-def _queries(sources: Sources, writer: CollectionWriter) -> Iterator[Query]:
+def _queries(sources: Sources, writer: CollectionWriter, lists: dict[str, None]) -> Iterator[Query]:
     """Yield the queries as they are to be written; judge the passages that queries themselves name.
+
+    Args:
+        sources: arranged.
+        writer: takes the judgements.
+        lists: takes the keys of such queries that are left out: ids of the user's passages, of BM25's hits.
 
     Raises:
         DataError: a query of `Sources.judged` names none.
@@ -168,9 +174,10 @@ def _queries(sources: Sources, writer: CollectionWriter) -> Iterator[Query]:
                 )
             for passage_id in relevant:
                 writer.judge(split, query.id, str(passage_id))
-            # Its lists are ids: of those passages, of the user's, of BM25's hits.
-            fields = {key: value for key, value in query.fields.items() if not isinstance(value, list)}
-            yield replace(query, fields=fields)
+            lists.update((key, None) for key, value in query.fields.items() if isinstance(value, list))
+            yield replace(
+                query, fields={key: value for key, value in query.fields.items() if key not in lists}
+            )
 
 
 def _examples(sources: Sources, form: Form, writer: CollectionWriter) -> Iterator[Example]:
@@ -186,15 +193,16 @@ def _examples(sources: Sources, form: Form, writer: CollectionWriter) -> Iterato
         yield replace(example, query_text=text)
 
 
-def _notes(sources: Sources, left: Iterable[str], kept: Iterable[str]) -> list[str]:
+def _notes(sources: Sources, left: Iterable[str], kept: Iterable[str], lists: Iterable[str]) -> list[str]:
     """Return what a user should know of how the files were read."""
     notes = []
     sides: tuple[tuple[Side, Path | None], ...] = (("corpus", sources.corpus), ("queries", sources.queries))
     for side, path in sides:
         if path is not None and (columns := headerless(path, side)):
             notes.append(f"{path.name} has no header, so its columns are {', '.join(columns)}")
-    for what, keys in (("passages: left out", left), ("queries: kept as fields", kept)):
-        if listed := [quoted(key) for key in keys if key not in ("split", "metadata")]:
+    told = (("passages: left out", left), ("queries: kept as fields", kept), ("queries: left out", lists))
+    for what, keys in told:
+        if listed := [quoted(key) for key in keys if key not in ("split", "metadata", "rel_doc_ids")]:
             more = f" and {len(listed) - 12} more" if len(listed) > 12 else ""
             notes.append(f"{what} {', '.join(listed[:12])}{more}")
     return notes

@@ -147,7 +147,7 @@ def test_a_failed_run_leaves_no_collection_and_may_be_repeated(tmp_path: Path) -
 
 
 def test_dry_run_writes_nothing(tiny_collection: Path, tmp_path: Path) -> None:
-    for source in ("pydocs", "beir:scifact", "dpr:nq-test.qa", "hf:mteb/scifact", tiny_collection):
+    for source in ("pydocs", "beir:nq", "dpr:nq-test.qa", "mdb:physics", "hf:mteb/scifact", tiny_collection):
         assert make(source, tmp_path / "out", dry_run=True)["state"] == "to do"
     assert not (tmp_path / "out").exists()
 

@@ -207,6 +207,7 @@ def test_a_domain_of_the_multi_domain_benchmark(
         assert made["counts"]["judgements"] == 18
         assert "passages: left out 'keywords', 'doi'" in made["notes"]
         assert "queries: kept as fields 'user_id', 'timestamp'" in made["notes"]
+        assert "queries: left out 'bm25_doc_ids', 'bm25_doc_scores'" in made["notes"]
     assert "10.5281/zenodo.6606557" in fetched["licence"]
     for split in SPLITS.values():
         ours, theirs = (Collection(of).qrels(split) for of in (tmp_path / "local", tiny_collection))
