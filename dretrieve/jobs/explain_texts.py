@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dretrieve.encoding.pieces import batches_of, token_batch
-from dretrieve.errors import UsageError
+from dretrieve.errors import UsageError, VerificationError
 from dretrieve.jobs.configs.explain import ExplainConfig
 from dretrieve.models.base import TokenBatch
 from dretrieve.models.loading import LoadedModel
@@ -252,7 +252,8 @@ def _with_hits(path: Path, opened: Sequence[_Opened], drawn: Drawn | None) -> Dr
     """Return the query with its hits of a run.
 
     Raises:
-        UsageError: no query, none in the run, passages that are not in the corpus.
+        UsageError: no query, or one that the run lacks.
+        VerificationError: passages that are not in the corpus.
     """
     if drawn is None:
         raise UsageError(f"--run {path}: no query is read; give --queries DIR:split")
@@ -263,7 +264,9 @@ def _with_hits(path: Path, opened: Sequence[_Opened], drawn: Drawn | None) -> Dr
     for passage, _ in islice(run.hits(run.query_ids.index(drawn.query.id)), MOST_DRAWN):
         row = passages.row_of(passage)
         if row is None:
-            raise UsageError(f"--run {path}: passage {passage} is not in {drawn.part}; give its corpus")
+            raise VerificationError(
+                f"--run {path}: passage {passage} is not in {drawn.part}; give its corpus"
+            )
         hits.append(passages.record(row))
     if not hits:
         raise UsageError(f"--run {path} has no hits for query {drawn.query.id}; name another with --query")

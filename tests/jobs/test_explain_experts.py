@@ -282,7 +282,7 @@ def test_the_hits_of_a_run_are_the_best_passages(config, model_of, tiny_collecti
     with pytest.raises(UsageError, match="no query is read; give --queries"):
         run(replace(given, query=None, queries=()))
     (tmp_path / "mine.trec").write_text("q-tides-2 Q0 nowhere 1 1.0 mine\n")
-    with pytest.raises(UsageError, match="passage nowhere is not in tiny; give its corpus"):
+    with pytest.raises(VerificationError, match="passage nowhere is not in tiny; give its corpus"):
         run(given)
 
 
