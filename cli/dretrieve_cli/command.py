@@ -161,6 +161,8 @@ def apply_threads(value: int) -> int:
             os.environ[name] = str(value)
         else:
             os.environ.setdefault(name, str(chosen))
+    # Threads that spin while they wait starve whoever runs beside: two programs took five times one.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     return chosen
 
 

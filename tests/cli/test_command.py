@@ -143,7 +143,7 @@ def test_a_reader_that_goes_away_is_no_error(root):
 
 @pytest.fixture
 def clean(monkeypatch):
-    for name in {*command.THREAD_VARIABLES, *VARIABLES}:
+    for name in {*command.THREAD_VARIABLES, *VARIABLES, "OMP_WAIT_POLICY"}:
         monkeypatch.setenv(name, "0")
         monkeypatch.delenv(name)
     return monkeypatch
@@ -161,6 +161,10 @@ def test_threads_come_from_the_flag_the_user_the_scheduler_the_machine(clean):
     assert command.apply_threads(0) == 5
     assert command.apply_threads(2) == 2
     assert {os.environ[name] for name in command.THREAD_VARIABLES} == {"2"}
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+    clean.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    command.apply_threads(0)
+    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
 
 
 def test_execute_leaves_the_tests_own_warnings_filter_alone():
