@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from dretrieve.errors import UsageError
+from dretrieve.errors import UsageError, quoted
 
 Kind = TypeVar("Kind")
 REQUIRED: Any = dataclasses.MISSING
@@ -121,7 +121,14 @@ def check(config: Any) -> None:
             continue
         for each in value if isinstance(value, tuple) else (value,):
             if not _fits(each, hint, known):
-                raise UsageError(f"{flag_of(field)} {each}: expected {expected(hint, known)}")
+                raise UsageError(f"{flag_of(field)} {_due(each, hint, known)}")
+
+
+def _due(value: Any, hint: Any, known: Option) -> str:
+    """Return a value that does not fit as it was written, and what is legal."""
+    written = value if isinstance(value, str) else quoted(value)
+    bits = " of at most 63 bits" if isinstance(value, int) and abs(value) >> 63 else ""
+    return f"{written}: expected {expected(hint, known)}{bits}"
 
 
 def expected(hint: Any, known: Option) -> str:
@@ -161,7 +168,7 @@ def read_settings(kind: type[Kind], given: Mapping[str, Any], owner: str) -> Kin
         whole = type(value) is int and abs(value) < 1 << 53
         values[name] = float(value) if float in kinds and whole else value
         if (kinds and type(values[name]) not in kinds) or not _fits(values[name], *known[name]):
-            raise UsageError(f"--set {name}={value}: expected {expected(*known[name])}")
+            raise UsageError(f"--set {name}={_due(value, *known[name])}")
     return kind(**values)
 
 
@@ -169,19 +176,22 @@ def parse_settings(words: list[str]) -> dict[str, Any]:
     """Return ``--set name=value`` words as a dict; values are read as YAML (numbers, true, lists, text).
 
     Raises:
-        UsageError: a word without ``=``.
+        UsageError: a word without ``=``, a name twice.
     """
     import yaml
 
     settings: dict[str, Any] = {}
     for word in words:
         name, equals, value = word.partition("=")
+        name = name.strip()
         if not equals or not name:
             raise UsageError(f"--set takes name=value, not {word!r}")
+        if name in settings:
+            raise UsageError(f"--set {name} is given twice; leave one out")
         try:
-            settings[name.strip()] = yaml.safe_load(value)
+            settings[name] = yaml.safe_load(value)
         except yaml.YAMLError:
-            settings[name.strip()] = value
+            settings[name] = value
     return settings
 
 

@@ -71,6 +71,11 @@ def test_a_setting_without_a_name_or_value(word):
         parse_settings([word])
 
 
+def test_a_setting_given_twice():
+    with pytest.raises(UsageError, match="--set k is given twice; leave one out"):
+        parse_settings(["k=1", "k=2"])
+
+
 @dataclass(frozen=True, kw_only=True)
 class Told:
     share: float = option(0.5, "How much.", above=0, most=1)
@@ -93,7 +98,10 @@ class Told:
         ({"forms": ("a", "c")}, r"--forms c: expected a or b$"),
         ({"rows": 0}, r"--num-rows 0: expected a whole number from 1$"),
         ({"rows": True}, "--num-rows True: expected a whole number"),
-        ({"rows": 1 << 63}, "--num-rows 9223372036854775808: expected a whole number"),
+        (
+            {"rows": 1 << 63},
+            "--num-rows 9223372036854775808: expected a whole number from 1 of at most 63 bits$",
+        ),
         ({"rows": "3"}, "--num-rows 3: expected a whole number"),
     ],
 )

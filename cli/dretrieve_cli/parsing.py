@@ -15,7 +15,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
-from dretrieve.errors import quoted
+from dretrieve.errors import DretrieveError, quoted
 from dretrieve_cli.renames import FLAG_RENAMES, POSITIONAL
 
 # Other tools name a shard by two flags; both together are one --shard I/N.
@@ -166,17 +166,14 @@ def read_config(path: Path, params: Iterable[Any]) -> dict[str, Any]:
     """Return the YAML file's values by parameter name, as words of a command line would give them.
 
     Raises:
-        typer.BadParameter: unreadable, not a mapping, an unknown key, a flag that is not true or false.
+        typer.BadParameter: unreadable, not a mapping, a key unknown or twice, a flag neither true nor false.
     """
-    import yaml
+    from dretrieve.reports.strict_yaml import load_yaml
 
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise typer.BadParameter(f"--config {path} cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        place = str(error).replace("\n", " ")
-        raise typer.BadParameter(f"--config {path} is not valid YAML: {place}") from None
+        content = load_yaml(path)
+    except DretrieveError as error:
+        raise typer.BadParameter(f"--config {error}") from None
     if content is None:
         return {}
     if not isinstance(content, Mapping):

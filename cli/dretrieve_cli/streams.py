@@ -7,11 +7,11 @@ import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from errno import EBADF
+from errno import EBADF, ENAMETOOLONG
 from io import TextIOWrapper
 from typing import IO, Any
 
-from dretrieve.errors import ChangedWarning, DretrieveError, visible
+from dretrieve.errors import ChangedWarning, DretrieveError, quoted, visible
 
 PROGRAM = "dretrieve"
 
@@ -157,6 +157,8 @@ def failure(error: Exception) -> tuple[str, int]:
     if isinstance(error, OSError) and error.strerror:
         place = f"{error.filename}: " if error.filename else ""
         cure = "check the disk and your rights there, then run the same command again"
+        if error.errno == ENAMETOOLONG:
+            place, cure = f"{quoted(str(error.filename))}: ", "choose a shorter one"
         return f"{place}{error.strerror}; {cure}", 3
     text = " ".join(str(error).split())[:400]
     return f"unexpected {type(error).__name__}: {text}; run again with --verbose for the traceback", 1

@@ -22,11 +22,17 @@ from dretrieve.text.beir import Query
 from dretrieve.text.collection import Collection
 from dretrieve.text.collection_writer import CollectionWriter
 from dretrieve.text.files import exists
-from dretrieve.text.forms import detect
 from dretrieve.text.join import Joiner, open_sets, parse_sets
 from dretrieve.text.join_options import JoinOptions
 from dretrieve.text.records import check_topic_field
-from dretrieve.text.sources import Sources, check_sources, content_sha256, parse_qrels_option, write_sources
+from dretrieve.text.sources import (
+    Sources,
+    check_sources,
+    content_sha256,
+    form_of,
+    parse_qrels_option,
+    write_sources,
+)
 from dretrieve.types import Progress, Silent
 
 STAGE = "prepare"
@@ -172,7 +178,7 @@ def _files(config: PrepareConfig, progress: Progress) -> _Source:
             f"source '{config.source}' does not exist; it may be {known}, or an existing file or folder"
         )
     sources = _sources(config, unzipped(path, progress))
-    return _of_files(config, sources, {"form": detect(sources.main).name, **_reading(config)})
+    return _of_files(config, sources, {"form": form_of(sources).name, **_reading(config)})
 
 
 def _remote(config: PrepareConfig, kind: str, name: str, progress: Progress) -> _Source | Planned:

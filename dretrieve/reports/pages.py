@@ -10,6 +10,7 @@ from dretrieve.errors import PreconditionError, UsageError, visible
 from dretrieve.reports.html import Figure, Page, html
 from dretrieve.reports.tables import Table, latex, latex_text, markdown, markdown_text, one_line, terminal
 from dretrieve.store.atomic import replacing
+from dretrieve.store.stage import is_stream
 
 FORMS = ("terminal", "markdown", "html", "latex")
 ENDINGS = {".md": "markdown", ".html": "html", ".htm": "html", ".tex": "latex"}
@@ -122,6 +123,8 @@ def svg_file(figure: Figure) -> str:
 
 
 def _refuse_foreign(path: Path, force: bool) -> None:
+    if is_stream(path):
+        raise PreconditionError(f"{path} is no file on disk; give --output another name")
     if force or not path.exists():
         return
     if path.is_dir():

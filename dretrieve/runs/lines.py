@@ -10,7 +10,7 @@
 A line with a tab between two columns is cut at tabs only, so that ids with blanks stay whole; other lines are
 cut at blanks. A line whose first character that is not blank is ``#`` is a comment, as in trec_eval 10: a
 query id cannot begin with ``#``; ids may hold it elsewhere. A line of the field's words alone (``qid docid
-score``) is a header; it says what three columns hold. Scores are doubles, as in trec_eval 10.
+score``) is a header; it says what the columns hold. Scores are doubles, as in trec_eval 10.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 
 from dretrieve.errors import DataError, PreconditionError, UsageError, quoted
 from dretrieve.text.columns import found, header, shown, split_line
-from dretrieve.text.fields import RANKS, SCORES
+from dretrieve.text.fields import PASSAGE_COLUMNS, QUERY_COLUMNS, RANKS, SCORES
 from dretrieve.text.files import BYTE_ORDER_MARK, LONGEST_LINE, is_array, open_bytes, too_long
 
 BLOCK = 1 << 22
@@ -141,10 +141,12 @@ def detect_form(line: bytes, path: Path, number: int) -> LineForm:
 
     Raises:
         DataError: another number of columns; four whose third is no first rank (judgements, perhaps); a
-            header that names other columns.
+            header that does not name them, the query first.
     """
     parts, titles = split_line(line), header(line)
-    if len(parts) == 4 and parts[2] != b"1" and not titles:
+    if titles:
+        return _named_form(titles, path, number)
+    if len(parts) == 4 and parts[2] != b"1":
         raise DataError.at(
             path,
             number,
@@ -152,8 +154,7 @@ def detect_form(line: bytes, path: Path, number: int) -> LineForm:
             f"{shown(parts[2])}: give judgements as --qrels, or say --run-format colbert",
         )
     for form in FORMS.values():
-        words = RANKS if form.name == "msmarco" else SCORES
-        if form.columns == len(parts) and (not titles or titles[form.score] in words):
+        if form.columns == len(parts):
             return form
     raise DataError.at(
         path,
@@ -161,6 +162,23 @@ def detect_form(line: bytes, path: Path, number: int) -> LineForm:
         f"a run has 6 columns (query Q0 passage rank score tag), 3 (query passage score, or rank) "
         f"or 4 (query passage rank score), found {found(line)}",
     )
+
+
+def _named_form(titles: list[str], path: Path, number: int) -> LineForm:
+    passages, scores, ranks = (
+        [place for place, word in enumerate(titles) if word in words]
+        for words in (PASSAGE_COLUMNS, SCORES, RANKS)
+    )
+    columns = scores or ranks
+    if len(passages) != 1 or len(columns) != 1 or titles[0] not in {*QUERY_COLUMNS, "_id", "id"}:
+        raise DataError.at(
+            path,
+            number,
+            "the header of a run names the query first, then one passage and one score or rank (query_id "
+            f"doc_id score), found {quoted(' '.join(titles))}; name and order the columns so",
+        )
+    name = "tevatron" if scores else "msmarco"
+    return LineForm(name, len(titles), passages[0], columns[0], " ".join(titles))
 
 
 def parse_line(line: bytes, form: LineForm, path: Path, number: int) -> tuple[bytes, bytes, bytes] | None:

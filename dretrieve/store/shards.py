@@ -95,7 +95,7 @@ def parse_shard(text: str) -> tuple[int, int]:
     if not tasks:
         raise PreconditionError(
             f"--shard {text} takes the shard from the cluster's array variable, and none of "
-            f"{', '.join(ARRAY_VARIABLES)} is set; submit it as a job array or write I/{count}"
+            f"{', '.join(ARRAY_VARIABLES)} holds a task's number; submit it as a job array or write I/{count}"
         )
     if len(set(tasks.values())) > 1:
         named = ", ".join(f"{name}={os.environ[name]} (shard {index})" for name, index in tasks.items())

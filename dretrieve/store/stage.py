@@ -52,6 +52,11 @@ def replaces_stale() -> bool:
     return value == "replace"
 
 
+def is_stream(path: Path) -> bool:
+    """Return whether a device or a pipe stands there: no file can take its place."""
+    return path.exists() and not (path.is_file() or path.is_dir())
+
+
 def is_current(file: Path, wanted: Manifest, what: str, *, force: bool = False) -> bool:
     """Return whether a finished output is the wanted one and intact; if not, it may be replaced.
 
@@ -272,6 +277,11 @@ class Stage:
             raise PreconditionError(f"{self.output} is a folder; give --output a file name")
         if self.kind == "folder" and self.output.exists() and not self.output.is_dir():
             raise PreconditionError(f"{self.output} is a file; give --output a folder name")
+        if str(self.output) == "-" or (self.kind == "file" and is_stream(self.output)):
+            raise PreconditionError(
+                f"{self.output} is no file on disk, and a result has its manifest beside it; give --output a "
+                "file name"
+            )
         finished = self.manifest_file.exists()
         ours = (read_state(self.manifest_file) or {}).get("stage") == self.name
         if not look:

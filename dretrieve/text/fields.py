@@ -20,7 +20,7 @@ PASSAGE_TEXTS = tuple(
     "text contents content passage passage_text segment body document_text document doc abstract".split()
 )
 QUERY_TEXTS = tuple("text query question query_text question_text utterance input title contents".split())
-ANSWERS = tuple("answers answer gold_answers short_answers".split())
+ANSWERS = tuple("answers answer gold_answers short_answers possible_answers".split())
 GRADES = tuple("score rel rels relevance label grade judgment judgement rating qrel relevancy".split())
 # The cells of a header of judgements or of a run, where ``id`` alone does not say whose it is.
 QUERY_COLUMNS = frozenset({*QUERY_IDS, "query", "topic", "topicid"}) - {"_id", "id"}

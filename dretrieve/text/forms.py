@@ -18,6 +18,7 @@ from dretrieve.text.fields import (
     RANKS,
     SCORES,
     Side,
+    named,
     word_of,
 )
 from dretrieve.text.files import exists, first_line, read_lines
@@ -109,6 +110,8 @@ def detect(path: Path) -> Form:
     line = first_line(path)
     head = line.lstrip()
     value = _first_value(path) if head[0] in "{[" else None
+    if head[0] in "{[" and (value is None or value == {}):
+        raise DataError(f"{path} holds no records, only an empty {head[0]}; name the file that holds them")
     if isinstance(value, Mapping):
         name = _of_object(value)
         seen = f": its first record has the keys {quoted(', '.join(value))}"
@@ -153,7 +156,9 @@ def _of_object(value: Mapping[str, Any]) -> str | None:
     if isinstance(inner, dict) and inner and all(isinstance(score, int | float) for score in inner.values()):
         return "run"
     if by_id(value) and isinstance(inner, dict):
-        return "json-queries" if {*map(word_of, inner)}.intersection(QUERY_TEXTS) else None
+        if named(inner, PASSAGE_TEXTS) is None:  # a topic's title is its query
+            return "json-queries" if named(inner, QUERY_TEXTS) else None
+        value = inner
     return _of_words(value, "json-passages", "json-queries", "json-texts")
 
 

@@ -113,12 +113,11 @@ def _is_mixed(line: str) -> bool:
 
 def _grade(token: str, path: Path, number: int | None) -> int:
     number_of = GRADE.fullmatch(token)
-    if number_of and SMALLEST < int(number_of[1]) <= LARGEST:
+    if number_of and len(token) < 99 and SMALLEST < int(number_of[1]) <= LARGEST:
         return int(number_of[1])
+    whole = "a whole number of 32 bits" if number_of else "a whole number"
     raise DataError.at(
-        path,
-        number,
-        f"the grade {quoted(token)} is not a whole number; grades are integers, above 0 is relevant",
+        path, number, f"the grade {quoted(token)} is not {whole}; grades are integers, above 0 is relevant"
     )
 
 

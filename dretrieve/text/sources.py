@@ -98,6 +98,21 @@ def parse_qrels_option(words: tuple[str, ...]) -> dict[str, Path]:
     return found
 
 
+def form_of(sources: Sources) -> Form:
+    """Return the form of the main file.
+
+    Raises:
+        PreconditionError, DataError: as `detect`; of a file whose side is said, what it lacks for that.
+    """
+    try:
+        return detect(sources.main)
+    except DataError:
+        for given, read in ((sources.corpus, read_corpus), (sources.queries, read_queries)):
+            if given == sources.main:
+                next(iter(read(given)), None)
+        raise
+
+
 def check_sources(sources: Sources) -> Form:
     """Return the form of the main file; refuse what `write_sources` would, as far as first records show it.
 
@@ -105,7 +120,7 @@ def check_sources(sources: Sources) -> Form:
         PreconditionError, DataError, UsageError: as `write_sources`.
     """
     sources.check_beside()
-    form = detect(sources.main)
+    form = form_of(sources)
     arranged = _arranged(sources, form)
     for _ in islice(read_corpus(arranged.corpus), 1) if arranged.corpus else ():
         pass

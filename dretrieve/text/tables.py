@@ -10,8 +10,10 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator, Mapping
-from itertools import chain
+from io import StringIO
+from itertools import chain, pairwise
 from pathlib import Path
+from tokenize import NL, STRING, generate_tokens
 
 from dretrieve.errors import DataError, quoted
 from dretrieve.text.fields import (
@@ -32,6 +34,7 @@ QUOTING = (
     "below a header a cell that begins with a quote is quoted as in CSV: double the quotes inside, or take "
     "the header away, so that quotes are text"
 )
+SIDE_BY_SIDE = re.compile(r"""['"]\s*['"]""")
 LONGEST_CELL = 1 << 27  # characters between two quotes; beyond it one of them is missing
 
 
@@ -189,5 +192,11 @@ def parse_answers(cell: str) -> tuple[str, ...] | None:
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             continue
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
-            return tuple(value)
+            return None if SIDE_BY_SIDE.search(text) and _are_joined(text.strip()) else tuple(value)
     return None
+
+
+def _are_joined(literal: str) -> bool:
+    """Return whether two strings stand side by side without a comma (numpy's arrays): Python makes one."""
+    kinds = [token.type for token in generate_tokens(StringIO(literal).readline) if token.type != NL]
+    return any(first == second == STRING for first, second in pairwise(kinds))

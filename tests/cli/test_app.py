@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from errno import ENAMETOOLONG
 
 import pytest
 
@@ -120,6 +121,11 @@ def test_dashes_and_underscores_name_the_same_command(cli_here):
             ModuleNotFoundError("No module named 'torch'", name="torch"),
             3,
             "needs torch, which is not installed",
+        ),
+        (
+            OSError(ENAMETOOLONG, "File name too long", "x" * 300),
+            3,
+            "x'… (300 characters): File name too long; choose a",
         ),
         (ValueError("a\nb"), 1, "unexpected ValueError: a b; run again with --verbose"),
         (PermissionError(13, "Permission denied", "/a"), 3, "/a: Permission denied; check the disk and"),

@@ -108,7 +108,8 @@ def test_later_configuration_files_win(run, tmp_path):
         ("hitz: 5\n", "has the unknown key 'hitz'; did you mean hits?"),
         ("help: true\n", "has the unknown key 'help'"),
         ("- 1\n", "must hold `option: value` lines"),
-        ("a: [\n", "is not valid YAML"),
+        ("a: [\n", "line 2: not YAML"),
+        ("run: a\nrun: b\n", "the key 'run' stands twice"),
         ("force: 3\n", "force is a flag; give true or false, not 3"),
         ("hits: [1, 2]\n", "hits takes one value, not [1, 2]"),
         ("hits: none\nindex: a\noutput: b\n", "Input should be a valid integer"),
@@ -122,7 +123,7 @@ def test_mistakes_in_a_configuration_file(run, tmp_path, content, sentence):
 
 
 def test_a_configuration_file_that_does_not_exist(run, tmp_path):
-    assert "cannot be read" in run("--config", tmp_path / "no.yaml", code=2).err
+    assert "no.yaml does not exist" in run("--config", tmp_path / "no.yaml", code=2).err
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,10 @@ def test_what_does_not_fit(dpr_file: Callable[[Path], Path], tiny_collection: Pa
         make("nothing", out)
     with pytest.raises(UsageError, match="--mirror goes with beir:NAME, dpr:KEY"):
         make(corpus, out, mirror="http://x")
+    odd = lines(tmp_path / "c.csv", "1,bees")
+    for side, rows in (("corpus", "passages"), ("queries", "queries")):
+        with pytest.raises(DataError, match=f"c.csv, line 1: the first line is no row of {rows}"):
+            make(odd, out, **{side: odd})
     with pytest.raises(UsageError, match="--unchecked goes with --mirror URL"):
         make(corpus, out, unchecked=True)
     with pytest.raises(DataError, match=r"judges 1 queries that are not in queries\.jsonl"):

@@ -144,7 +144,7 @@ def test_ids_with_blanks_between_tabs(tmp_path, path_taken):
     assert run.tag == "my run"
 
 
-def test_headers_are_no_hits_and_say_what_three_columns_hold(tmp_path, path_taken):
+def test_headers_are_no_hits_and_say_what_the_columns_hold(tmp_path, path_taken):
     lines = "q\td1\t2\nq\td2\t1\n"
     ranks, scores = (
         read(tmp_path, "qid\tpid\tRank\n" + lines),
@@ -160,8 +160,16 @@ def test_headers_are_no_hits_and_say_what_three_columns_hold(tmp_path, path_take
     )
     assert list(hits(trec)) == ["q1", "001", "z"]
     assert len(read(tmp_path, "qid docno rank score\n")) == 0
-    for text in ("qid docno tag\nq d 1\n", "qid docno score rank\nq d 2.5 1\n"):
-        with pytest.raises(DataError, match="line 1: a run has 6 columns"):
+    assert hits(read(tmp_path, "qid\tdocno\tscore\trank\nq\td\t2.5\t0\nq\te\t3.5\t1\n")) == {
+        "q": [("e", 3.5), ("d", 2.5)]
+    }
+    assert read(tmp_path, "qid rank docno tag\nq 2 d t\n").by_rank
+    for text in (
+        "qid docno tag\nq d 1\n",
+        "docid qid score\nd q 1.5\n",
+        "qid docid docno score\nq 1 d 1.5\n",
+    ):
+        with pytest.raises(DataError, match="line 1: the header of a run names the query first"):
             read(tmp_path, text)
     with pytest.raises(
         DataError, match=r"line 1: .* found 1 \(parted by commas; part them by tabs\): 'qid,docno,score'"

@@ -1,5 +1,6 @@
 """The life of an output."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,14 @@ def test_a_file_that_is_not_ours_is_not_overwritten(tmp_path: Path) -> None:
     with pytest.raises(PreconditionError, match="was not made by dretrieve"):
         stage(path).up_to_date()
     assert not stage(path, force=True).up_to_date()
+
+
+def test_a_device_or_a_pipe_is_never_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    monkeypatch.chdir(tmp_path)
+    for output in (tmp_path / "pipe", Path("-")):
+        with pytest.raises(PreconditionError, match="is no file on disk"):
+            stage(output, force=True).up_to_date()
 
 
 def test_killed_between_data_and_manifest_the_same_command_goes_on(tmp_path: Path) -> None:

@@ -129,6 +129,9 @@ def test_query_ids_must_be_unique_too(tmp_path: Path) -> None:
         ("qid\tquery", "query-columns"),
         ("question\tanswers", "query-columns"),
         ('{"1": {"title": "harbour"}}', "json-queries"),
+        ('{"1": {"title": "Harbour", "text": "lights"}}', "json-passages"),
+        ('{"1": {"text": "harbour lights"}}', "json-texts"),
+        ("[0, 12, 9]", "colbert-triples"),
         ('{"question": "q", "answer": ["a"]}', "json-queries"),
         ("<top><num>1", "trec-topics"),
         ('<?xml version="1.0"?><topics><topic number="1">', "trec-topics"),
@@ -146,6 +149,11 @@ def test_of_an_unknown_form_the_keys_are_named(tmp_path: Path) -> None:
         detect(lines(tmp_path / "a.jsonl", {"unknown": 1}))
     with pytest.raises(DataError, match=r"empty\.txt is empty; write it again"):
         detect(lines(tmp_path / "empty.txt"))
+    for nothing in ("[]", "{}", "[\n]"):
+        with pytest.raises(
+            DataError, match="holds no records, only an empty .; name the file that holds them"
+        ):
+            detect(lines(tmp_path / "nothing.json", nothing))
     with pytest.raises(PreconditionError, match="does not exist"):
         detect(tmp_path / "nothing")
     (tmp_path / "folder").mkdir()

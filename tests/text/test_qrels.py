@@ -67,7 +67,8 @@ def test_a_header_is_one_by_the_name_of_its_last_column_only(tmp_path):
         ("q\t\t1\n", "column 2 of 3 is empty"),
         ("q a\n", "line 1: expected 3 or 4 columns"),
         ("q a 1\nq b 1.5\n", "line 2: the grade '1.5' is not a whole number; grades are integers"),
-        ("q a 99999999999\n", "line 1: the grade '99999999999' is not a whole number"),
+        ("q a 99999999999\n", "line 1: the grade '99999999999' is not a whole number of 32 bits"),
+        (f"q a {'9' * 5000}\n", "99'… (5,000 characters) is not a whole number of 32 bits"),
         (
             "q a 1\np a 1\nq a 2\n",
             "line 3: passage 'a' is judged twice for query 'q' (first on line 1); remove one",

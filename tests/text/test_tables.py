@@ -90,6 +90,11 @@ def test_answers_are_never_evaluated(tmp_path: Path) -> None:
     path = lines(tmp_path / "q.csv", "who\t['a']", "bad\t[__import__('os').getcwd()]")
     with pytest.raises(DataError, match=r"line 2: the answers are no Python list of strings: .\[__import__"):
         list(read_queries(path))
+    path = lines(
+        tmp_path / "q.csv", "id,question,answers", "1,who,['a'  'b']"
+    )  # a numpy array as pandas writes it
+    with pytest.raises(DataError, match="line 2: the answers are no Python list of strings"):
+        list(read_queries(path))
     path = lines(tmp_path / "q.csv", "who\t['a']", "a\tb\tc")
     with pytest.raises(DataError, match="line 2: found 3 columns, expected 2 as in the first line"):
         list(read_queries(path))
@@ -130,6 +135,10 @@ def test_passages_in_columns(tmp_path: Path, text: str, expected: list[Record]) 
             [Query("1", "who", ("a", "b"), fields={"relation": "P1"})],
         ),
         ("question\tanswer\nwho\tme\n", [Query("0", "who", ("me",))]),
+        (
+            'id\tquestion\tpossible_answers\n1\twho\t"[""a"", ""it\'s \'b\' \'c\'""]"\n',
+            [Query("1", "who", ("a", "it's 'b' 'c'"))],
+        ),
         ("7\twho\t['me']\n", [Query("7", "who", ("me",))]),
         ("1\t\n", [Query("1", "")]),
     ],
