@@ -4,8 +4,8 @@
 
 writes FOLDER/nq and FOLDER/squad (BEIR folders with answers; train, dev, test), FOLDER/entities (questions
 about the same passages, asked in other words, with a relation each), FOLDER/elsewhere (a collection about
-other things, for searches out of domain), and FOLDER/backbone and FOLDER/deep (BERTs of two and of six layers
-with random weights and the world's words). Nothing is read, nothing fetched; the same bytes each time.
+other things, for searches out of domain), and FOLDER/deep (a BERT of six layers with random weights and the
+world's words). Nothing is read, nothing fetched; the same bytes each time.
 """
 
 from __future__ import annotations
@@ -55,26 +55,22 @@ def write_collection(
 ) -> None:
     """Write one collection: three passages for each entity, each with its question."""
     passages, queries = [], []
-    judged: dict[str, list[str]] = {"train": [], "dev": [], "test": []}
+    judged = {split: ["query-id\tcorpus-id\tscore\n"] for split in ("train", "dev", "test")}
     for number, entity in enumerate(entities):
         kinds = list(facts)
         rng.shuffle(kinds)
         for place, kind in enumerate(kinds):
-            question, sentence = facts[kind]
-            answer = rng.choice(answers)
-            name = f"{entity}-{kind}"
+            (question, sentence), answer, name = facts[kind], rng.choice(answers), f"{entity}-{kind}"
             text = sentence.format(entity=entity, answer=answer)
             passages.append({"_id": name, "title": entity, "text": text})
-            query = {"_id": f"q-{name}", "text": question.format(entity=entity), "answers": [answer]}
-            queries.append(query)
+            queries.append({"_id": f"q-{name}", "text": question.format(entity=entity), "answers": [answer]})
             split = "train" if place < 2 else ("dev" if number % 3 == 0 else "test")
             judged[split].append(f"q-{name}\t{name}\t1\n")
     write_lines(folder / "corpus.jsonl", passages)
     write_lines(folder / "queries.jsonl", queries)
+    (folder / "qrels").mkdir(exist_ok=True)
     for split, lines in judged.items():
-        path = folder / "qrels" / f"{split}.tsv"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text("query-id\tcorpus-id\tscore\n" + "".join(lines), encoding="utf-8")
+        (folder / "qrels" / f"{split}.tsv").write_text("".join(lines), encoding="utf-8")
 
 
 def write_entities(folder: Path, collections: list[Path]) -> None:
@@ -89,38 +85,20 @@ def write_entities(folder: Path, collections: list[Path]) -> None:
     write_lines(folder / "queries.jsonl", rows)
 
 
-def write_backbone(folder: Path, vocabulary: set[str], layers: int = 2) -> None:
-    """Write a BERT of 64 dimensions with random weights, without dropout, whose tokens are whole words."""
+def write_backbone(folder: Path, vocabulary: set[str]) -> None:
+    """Write a BERT of six layers with random weights, without dropout, whose tokens are whole words."""
     import torch
-    from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
-    from tokenizers.models import WordPiece
-    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+    from transformers import BertConfig, BertModel, BertTokenizer
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    pieces = [*special, *sorted(vocabulary)]
-    tokenizer = Tokenizer(WordPiece({piece: row for row, piece in enumerate(pieces)}, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    ends = [("[CLS]", pieces.index("[CLS]")), ("[SEP]", pieces.index("[SEP]"))]
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=ends
-    )
-    names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
-    named = dict(zip(names, special, strict=True))
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=256, **named).save_pretrained(folder)
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *sorted(vocabulary)]
+    ids = {piece: row for row, piece in enumerate(pieces)}
+    BertTokenizer(vocab=ids, model_max_length=256).save_pretrained(folder)
     torch.manual_seed(SEED)
-    config = BertConfig(
-        vocab_size=len(pieces),
-        hidden_size=64,
-        num_hidden_layers=layers,
-        num_attention_heads=2,
-        intermediate_size=128,
-        max_position_embeddings=256,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-    )
+    sizes = {"hidden_size": 64, "num_hidden_layers": 6, "num_attention_heads": 2, "intermediate_size": 128}
+    no = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    config = BertConfig(vocab_size=len(pieces), max_position_embeddings=256, **sizes, **no)
     BertModel(config, add_pooling_layer=False).save_pretrained(folder)
     kinds = {"": "Transformer", "1_Pooling": "Pooling"}  # that the mean of all tokens is the vector
     (folder / "1_Pooling").mkdir()
@@ -156,8 +134,7 @@ def main(folder: Path) -> None:
     write_collection(folder / "squad", entities[ENTITIES:], answers, rng)
     write_collection(folder / "elsewhere", abroad[: ENTITIES // 2], answers, rng, ABROAD)
     write_entities(folder / "entities", [folder / "nq", folder / "squad"])
-    write_backbone(folder / "backbone", vocabulary())
-    write_backbone(folder / "deep", vocabulary(), layers=6)
+    write_backbone(folder / "deep", vocabulary())
     (folder / "complete").touch()
 
 

@@ -4,9 +4,8 @@
 
 does what ``python -m dretrieve_cli COMMAND [OPTIONS]`` does, in a fork of a process that waits behind a
 socket and has imported torch and the library once. The first call starts that process; it ends when nobody
-has called for half a minute, and a changed line of code gets a new one. A copy ends with its caller, and
-leaves word of what it had to load besides, which the process loads before the next. The profiles `smoke` and
-`mini-cpu` have it, for 200 commands with four seconds of imports each. The caller loads as little as it can.
+has called for half a minute, and a changed line of code gets a new one. A copy ends with its caller. The
+profiles `smoke` and `mini-cpu` have it, for 200 commands with four seconds of imports each.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ def place() -> str:
     # And what is read once, when torch and numba are loaded.
     early = [os.environ.get(name) for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "NUMBA_CACHE_DIR")]
     key = f"{ROOT}|{sys.executable}|{max(times)}|{len(times)}|{early}".encode()
-    return os.path.join(folder, f"{zlib.crc32(key):08x}{zlib.adler32(key):08x}")
+    return os.path.join(folder, f"{zlib.crc32(key):08x}")
 
 
 def call(path: str, words: list[str]) -> int:
@@ -62,139 +61,107 @@ def connected(path: str) -> socket.socket:
     Raises:
         TimeoutError: it does not answer.
     """
-    deadline, started = time.monotonic() + START_SECONDS, False
-    while time.monotonic() < deadline:
+    for attempt in range(20 * START_SECONDS):
         link = socket.socket(socket.AF_UNIX)
-        try:
+        with suppress(FileNotFoundError, ConnectionRefusedError):
             link.connect(path)
-        except (FileNotFoundError, ConnectionRefusedError):
-            link.close()
-            if not started:
-                import subprocess
-
-                words, no = [sys.executable, __file__, "--serve", path], subprocess.DEVNULL
-                subprocess.Popen(words, stdin=no, stdout=no, stderr=no, start_new_session=True)
-                started = True
-            time.sleep(0.05)
-        else:
             return link
+        link.close()
+        if attempt == 0:
+            import subprocess
+
+            words, no = [sys.executable, __file__, "--serve", path], subprocess.DEVNULL
+            subprocess.Popen(words, stdin=no, stdout=no, stderr=no, start_new_session=True)
+        time.sleep(0.05)
     raise TimeoutError(f"nothing answers at {path}")
 
 
 def serve(path: str) -> None:
     """Load everything, then fork for every call until nobody calls any more."""
-    import glob
-    import socketserver
+    load_everything()
+    with suppress(FileNotFoundError):
+        os.unlink(path)
+    with socket.socket(socket.AF_UNIX) as door:
+        door.bind(path)
+        door.listen(64)
+        door.settimeout(IDLE_SECONDS)
+        while True:
+            try:
+                link, _ = door.accept()
+            except TimeoutError:
+                if no_copy_is_left():
+                    return
+                continue
+            no_copy_is_left()
+            with link:
+                if os.fork() == 0:
+                    try:
+                        answer(link)
+                    finally:
+                        os._exit(1)
+
+
+def no_copy_is_left() -> bool:
+    """Take leave of the copies that ended."""
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+        return False
+    return True
+
+
+def answer(link: socket.socket) -> None:
+    """Take over the caller's streams, folder and variables, run the command, send its exit code, and end."""
     import threading
 
-    from dretrieve_cli.app import main, open_streams
+    from dretrieve_cli.app import main
+
+    link.setblocking(True)
+    for given, own in zip(socket.recv_fds(link, 1, len(STREAMS))[1], STREAMS, strict=True):
+        os.dup2(given, own)
+        os.close(given)
+    lines = link.makefile("rb")
+    asked = json.loads(lines.readline())
+    os.chdir(asked["folder"])
+    os.environ.clear()
+    os.environ.update(asked["variables"])
+    sys.argv = ["dretrieve", *asked["words"]]
+
+    def listen() -> None:
+        """Pass the caller's signals on to oneself; a caller that is gone takes its copy along."""
+        while number := lines.read(1):
+            os.kill(os.getpid(), number[0])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=listen, daemon=True).start()
+    code = main(asked["words"])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with suppress(OSError):  # the caller is gone
+        link.sendall(f"{code}\n".encode())
+
+
+def load_everything() -> None:
+    """Import what commands import, and numba's types; nothing may compute here: no thread survives a fork."""
+    import pkgutil
+    from importlib import import_module
+
+    from numba.core.registry import cpu_target
+
+    import dretrieve
+    import dretrieve_cli
+    from dretrieve_cli.app import open_streams
 
     open_streams()  # a copy cannot: its streams are pipes by then, and were not when Python opened them
-    load(everything())
-
-    class Copy(socketserver.StreamRequestHandler):
-        """Takes over the caller's streams, folder and variables, runs the command, sends its exit code."""
-
-        def handle(self) -> None:
-            for given, own in zip(socket.recv_fds(self.request, 1, len(STREAMS))[1], STREAMS, strict=True):
-                os.dup2(given, own)
-                os.close(given)
-            asked = json.loads(self.rfile.readline())
-            os.chdir(asked["folder"])
-            os.environ.clear()
-            os.environ.update(asked["variables"])
-            sys.argv = ["dretrieve", *asked["words"]]
-            known = set(sys.modules), compiled()
-            threading.Thread(target=self.listen, daemon=True).start()
-            code = main(asked["words"])
-            sys.stdout.flush()
-            sys.stderr.flush()
-            with suppress(Exception):  # else the next is slower
-                teach(f"{path}.{os.getpid()}", *known)
-            with suppress(OSError):  # the caller is gone
-                self.wfile.write(f"{code}\n".encode())
-
-        def listen(self) -> None:
-            """Pass the caller's signals on to oneself; a caller that is gone takes its copy along."""
-            while number := self.rfile.read(1):
-                os.kill(os.getpid(), number[0])
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    class Server(socketserver.ForkingMixIn, socketserver.UnixStreamServer):
-        """Forks a copy for each caller, after loading what the copies before have left word of."""
-
-        timeout, request_queue_size, max_children, busy = IDLE_SECONDS, 64, 64, True
-
-        def handle_timeout(self) -> None:
-            super().handle_timeout()
-            self.busy = bool(self.active_children)
-
-        def process_request(self, request: object, address: object) -> None:
-            for left in glob.glob(f"{path}.*"):
-                learn(left)
-            super().process_request(request, address)
-
-    with suppress(FileNotFoundError):
-        os.unlink(path)
-    with Server(path, Copy) as server:
-        own = os.stat(path).st_ino
-        while server.busy:
-            server.handle_request()
-    with suppress(FileNotFoundError):
-        if os.stat(path).st_ino == own:  # not that of one that was started at the same moment
-            os.unlink(path)
-
-
-def everything() -> list[str]:
-    """Return the modules that the commands need."""
-    from dretrieve_cli.app import COMMANDS
-
-    names = [name.replace("-", "_") for name in COMMANDS]
-    more = ["transformers.models.bert.modeling_bert", "dretrieve.models.loading", "matplotlib.figure"]
-    return [f"{package}.{name}" for name in names for package in ("dretrieve_cli", "dretrieve.jobs")] + more
-
-
-def load(names: list[str]) -> None:
-    """Import what can be imported of them; nothing may compute there, for threads do not survive a fork."""
-    from importlib import import_module
-
+    names = ["transformers.models.bert.modeling_bert", "matplotlib.figure", "typer._adapters"]
+    for package in (dretrieve, dretrieve_cli):
+        found = pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+        names += [module.name for module in found if not module.name.endswith("__main__")]
     for name in names:
-        with suppress(ImportError):
+        with suppress(ImportError):  # an extra that is not installed
             import_module(name)
-
-
-def teach(path: str, modules: set[str], kernels: set[tuple[str, str, object]]) -> None:
-    """Leave word of what was loaded and compiled beyond these."""
-    import pickle
-
-    with open(path, "wb") as file:
-        pickle.dump((sorted(set(sys.modules) - modules), compiled() - kernels), file)
-
-
-def learn(path: str) -> None:
-    """Load what an ended copy has left word of, if it has: modules, and compiled kernels from their cache."""
-    import pickle
-    from importlib import import_module
-
-    with suppress(OSError, EOFError, pickle.UnpicklingError):
-        with open(path, "rb") as file:
-            modules, kernels = pickle.load(file)  # noqa: S301  # it lies in this user's own folder
-        os.unlink(path)
-        load(modules)
-        for name, word, types in kernels:
-            getattr(import_module(name), word).compile(types)
-
-
-def compiled() -> set[tuple[str, str, object]]:
-    """Return module, name and types of every compiled kernel that is loaded."""
-    modules = [(name, module) for name, module in list(sys.modules.items()) if ".kernels." in name]
-    return {
-        (name, word, types)
-        for name, module in modules
-        if name.startswith("dretrieve.")
-        for word, value in vars(module).items()
-        for types in getattr(value, "signatures", ())
-    }
+    cpu_target.typing_context.refresh()
+    cpu_target.target_context.refresh()
 
 
 if __name__ == "__main__":

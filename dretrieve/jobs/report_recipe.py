@@ -82,8 +82,7 @@ def recipe_report(
     if options.work is not None and not work.is_dir():
         raise PreconditionError(f"{work} does not exist; run the recipe first, or correct --work")
     if dry_run:
-        cells = sum(len(row.cells) for table in expected.tables.values() for row in table.rows.values())
-        where = f"{cells} cells of {file} (profile {profile.name}) in {work}"
+        where = f"{len(expected.cells())} cells of {file} (profile {profile.name}) in {work}"
         return Planned(text=f"would look for {where}")
     commands = Plan(work=work)
     if work.is_dir():

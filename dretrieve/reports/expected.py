@@ -125,6 +125,10 @@ class PaperTable:
         """What a measured value is multiplied with to be in the table's unit."""
         return 100.0 if self.unit == "percent" else 1.0
 
+    def cells(self) -> list[Cell]:
+        """Return all cells, row by row."""
+        return [cell for row in self.rows.values() for cell in row.cells.values()]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
@@ -208,9 +212,10 @@ class Expected:
     ours: Mapping[str, Mapping[str, Recorded]] = field(default_factory=dict)
     outcomes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
+    def cells(self) -> dict[str, Cell]:
+        """Return ``table.row.column`` to cell, in the order of tables, rows, columns."""
+        return {cell.name: cell for table in self.tables.values() for cell in table.cells()}
+
     def cell(self, name: str) -> Cell | None:
         """Return the cell ``table.row.column``, or None."""
-        table, row, column = (*name.split("."), "", "", "")[:3]
-        found = self.tables.get(table)
-        line = found.rows.get(row) if found else None
-        return line.cells.get(column) if line else None
+        return self.cells().get(name)

@@ -157,11 +157,11 @@ def _claims(claim: Claim, tables: Mapping[str, PaperTable]) -> Iterator[Claim]:
 def _recorded(place: str, runs: Any) -> Iterator[tuple[str, Recorded]]:
     """Yield cell name to what was recorded: ``NUMBER``, or ``NUMBER ± SPREAD MARK…``, a line for each row."""
     for run in read(tuple[Given, ...], runs, place) if runs is not None else ():
-        given = mapping(run, place, ("about", "cells"))
+        given = mapping(run, place, ("about", "rows"))
         about = mapping(given.get("about"), f"{place}.about", ABOUT_KEYS)
-        for row, cells in read(Mapping[str, Mapping[str, Any]], given.get("cells"), place).items():
-            for column, value in cells.items():
-                where, words = f"{place}.{row}.{column}", str(value).split()
+        for row, cells in read(Mapping[str, Mapping[str, Any]], given.get("rows"), place).items():
+            for at, value in cells.items():
+                where, words = f"{place}.{row}.{at}", str(value).split()
                 spread = words[2] if words[1:2] == ["±"] else "0"
                 try:
                     numbers = {"value": float(words[0]), "spread": float(spread)}
@@ -169,7 +169,8 @@ def _recorded(place: str, runs: Any) -> Iterator[tuple[str, Recorded]]:
                     raise WrongError(where, f"must be NUMBER or NUMBER ± SPREAD, not '{value}'") from None
                 marks = words[3:] if spread != "0" else words[1:]
                 recorded: Recorded = read(Recorded, {**about, **numbers}, where)
-                yield f"{row}.{column}", replace(recorded, marks=tuple(marks))
+                table, _, column = at.partition(".")
+                yield f"{table}.{row}.{column}", replace(recorded, marks=tuple(marks))
 
 
 def _check_names(expected: Expected) -> None:
@@ -177,13 +178,7 @@ def _check_names(expected: Expected) -> None:
     for place in ("profiles", "tables"):
         if not getattr(expected, place):
             raise WrongError(place, MISSING)
-    profiles, claims = expected.profiles, expected.claims
-    cells = {
-        cell.name
-        for table in expected.tables.values()
-        for row in table.rows.values()
-        for cell in row.cells.values()
-    }
+    profiles, claims, cells = expected.profiles, expected.claims, expected.cells()
     no_cell = "which is no table.row.column of this file"
     no_profile = f"no profile of this file ({', '.join(profiles)})"
     named: list[tuple[str, Iterable[str], Container[str], str]] = []

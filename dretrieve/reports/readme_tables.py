@@ -135,9 +135,8 @@ def _at_scale(
 def _corrections(table: PaperTable) -> list[str]:
     """Return what stands behind each star."""
     return [
-        f"* {row.title}, {table.columns[cell.column].title}: the paper prints "
+        f"* {table.rows[cell.row].title}, {table.columns[cell.column].title}: the paper prints "
         f"{number(cell.printed, table.decimals) or 'nothing'}; {cell.why}"
-        for row in table.rows.values()
-        for cell in row.cells.values()
+        for cell in table.cells()
         if cell.corrected is not None
     ]

@@ -126,29 +126,22 @@ def _alphas(judged: Mapping[str, Judged], expected: Expected) -> Iterator[Figure
 
 def _first_readings(judged: Mapping[str, Judged], expected: Expected) -> Iterator[tuple[str, Reading]]:
     """Yield row title and the first seed's reading of every filled cell."""
-    for table in expected.tables.values():
-        for row in table.rows.values():
-            for cell in row.cells.values():
-                one = judged[cell.name]
-                if one.value is not None:
-                    yield row.title, one.readings[0]
+    for name, cell in expected.cells().items():
+        if judged[name].value is not None:
+            yield expected.tables[cell.table].rows[cell.row].title, judged[name].readings[0]
 
 
 def _trainings(judged: Mapping[str, Judged], expected: Expected) -> Iterator[Figure]:
     """Yield dev over steps: a line for each row that a training of its own stands behind, for each metric."""
     taken: set[str] = set()
     lines: dict[str, list[Line]] = {}
-    for table in expected.tables.values():
-        for row in table.rows.values():
-            for cell in row.cells.values():
-                curves = [curve for curve in _curves_of(judged[cell.name]) if curve.name not in taken]
-                if not curves:
-                    continue
-                taken |= {curve.name for curve in curves}
-                metric = curves[0].metric
-                lines.setdefault(metric, []).append(
-                    _over_seeds(row.title, [curve for curve in curves if curve.metric == metric])
-                )
+    for name, cell in expected.cells().items():
+        curves = [curve for curve in _curves_of(judged[name]) if curve.name not in taken]
+        if curves:
+            taken |= {curve.name for curve in curves}
+            metric, title = curves[0].metric, expected.tables[cell.table].rows[cell.row].title
+            alike = [curve for curve in curves if curve.metric == metric]
+            lines.setdefault(metric, []).append(_over_seeds(title, alike))
     for number, (metric, drawn) in enumerate(lines.items()):
         axes = Axes(title="training", x="step", y=f"{metric} on dev")
         caption = f"{metric} on dev during training; a band spans the seeds from the lowest to the highest."

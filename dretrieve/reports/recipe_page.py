@@ -38,8 +38,8 @@ def recipe_page(
 def _table_section(
     expected: Expected, profile: Profile, table: PaperTable, judged: Mapping[str, Judged]
 ) -> Section:
-    cells = [judged[cell.name] for row in table.rows.values() for cell in row.cells.values()]
-    figures = [dots_of(table, judged)] if any(one.value is not None for one in cells) else []
+    is_measured = any(judged[cell.name].value is not None for cell in table.cells())
+    figures = [dots_of(table, judged)] if is_measured else []
     return Section(
         title=table.title,
         text=[f"Source: {table.source}."] if table.source else [],

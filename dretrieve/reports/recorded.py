@@ -66,7 +66,7 @@ def write_recorded(path: Path, ours: Ours, outcomes: Outcomes) -> None:
 
 
 def recorded_yaml(ours: Ours, outcomes: Outcomes) -> str:
-    """Return the block: a line for each claim, and one for each row of a table."""
+    """Return the block: a line for each claim, and one for each row of all tables."""
     lines = ["ours:"]
     for profile, cells in ours.items():
         lines.append(f"  {profile}:")
@@ -76,11 +76,11 @@ def recorded_yaml(ours: Ours, outcomes: Outcomes) -> str:
         for made, group in groupby(sorted(cells.items(), key=_made), key=_made):
             hardware, commit, date, seeds = made
             about = f"hardware: {_quoted(hardware)}, commit: {_quoted(commit)}, date: {date}"
-            lines += [f"      - about: {{{about}, seeds: {list(seeds)}}}", "        cells:"]
+            lines += [f"      - about: {{{about}, seeds: {list(seeds)}}}", "        rows:"]
             rows: dict[str, list[str]] = {}
             for name, recorded in group:
-                row, _, column = name.rpartition(".")
-                rows.setdefault(row, []).append(f"{column}: {_entry(recorded)}")
+                table, row, column = name.split(".")
+                rows.setdefault(row, []).append(f"{table}.{column}: {_entry(recorded)}")
             lines += [f"          {row}: {{{', '.join(entries)}}}" for row, entries in rows.items()]
     return "\n".join(lines) + "\n"
 

@@ -64,13 +64,10 @@ class Judged:
 def judge_all(expected: Expected, place: Place) -> dict[str, Judged]:
     """Return cell name to verdict, for every cell of every table."""
     ours = expected.ours.get(place.profile.name, {})
-    found = {}
-    for table in expected.tables.values():
-        for row in table.rows.values():
-            for cell in row.cells.values():
-                readings = read_cell(cell, place)
-                found[cell.name] = judge(cell, table, readings, place.profile, ours.get(cell.name))
-    return found
+    return {
+        name: judge(cell, expected.tables[cell.table], read_cell(cell, place), place.profile, ours.get(name))
+        for name, cell in expected.cells().items()
+    }
 
 
 def judge(
@@ -117,14 +114,12 @@ def recorded_all(expected: Expected, profile: Profile) -> dict[str, Judged]:
     """Return what `judge_all` returns, of the values that we recorded instead of those of a work folder."""
     ours = expected.ours.get(profile.name, {})
     found = {}
-    for table in expected.tables.values():
-        for row in table.rows.values():
-            for cell in row.cells.values():
-                recorded = ours.get(cell.name)
-                found[cell.name] = judge(cell, table, (), profile, recorded)
-                if recorded is not None and cell.kind != "cited":
-                    one = _judged(cell, table, profile, recorded, (recorded.value, recorded.spread))
-                    found[cell.name] = replace(one, seeds=recorded.seeds, marks=recorded.marks)
+    for name, cell in expected.cells().items():
+        table, recorded = expected.tables[cell.table], ours.get(name)
+        found[name] = judge(cell, table, (), profile, recorded)
+        if recorded is not None and cell.kind != "cited":
+            one = _judged(cell, table, profile, recorded, (recorded.value, recorded.spread))
+            found[name] = replace(one, seeds=recorded.seeds, marks=recorded.marks)
     return found
 
 

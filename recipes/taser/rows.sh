@@ -39,9 +39,7 @@ method_of() {
 text_elsewhere() {
     local set
     [[ $PROFILE == paper ]] || return 0
-    for set in "${elsewhere[@]}"; do
-        dretrieve prepare "beir:$set" "${from[@]}" --output "$WORK/elsewhere/$set"
-    done
+    for set in "${elsewhere[@]}"; do dretrieve prepare "beir:$set" "${from[@]}" --output "$WORK/elsewhere/$set"; done
 }
 place_of() { if [[ $PROFILE == paper ]]; then echo "$WORK/elsewhere/$1"; else echo "$DATA/$1"; fi; }
 

@@ -12,7 +12,7 @@ from dretrieve.reports.expected_file import read_expected
 
 ROOT = Path(__file__).parents[2]
 PAPERS = {
-    "taser": ("table1", "table2", "tableA1", "tableA3", "sweep_every"),
+    "taser": ("table1", "table2", "tableA1", "tableA3"),
 }
 
 

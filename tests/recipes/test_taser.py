@@ -21,7 +21,7 @@ from dretrieve.text.collection import Collection
 
 ROOT = Path(__file__).parents[2]
 TASER = ROOT / "recipes" / "taser"
-TABLES = ("table1", "table2", "tableA1", "tableA3", "sweep_every")
+TABLES = ("table1", "table2", "tableA1", "tableA3")
 WARM = f"{sys.executable} -SE {ROOT / 'recipes' / 'warm.py'}"
 # A training's loss must fall to less than this share of its first value, and a test be this sure.
 LOSS_SHARE, SURE = 0.6, 0.01

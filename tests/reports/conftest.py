@@ -53,9 +53,9 @@ class Work:
 
     @staticmethod
     def recorded(**profiles: Mapping[str, Mapping[str, object]]) -> str:
-        """Lines for expected.yaml that record values: profile to row to column to value."""
+        """Lines for expected.yaml that record values: profile to row to table and column to value."""
         about = {"hardware": "CPU", "commit": "abc", "date": "2026-11-20", "seeds": [1]}
-        runs = {name: {"runs": [{"about": about, "cells": rows}]} for name, rows in profiles.items()}
+        runs = {name: {"runs": [{"about": about, "rows": rows}]} for name, rows in profiles.items()}
         return f"ours: {json.dumps(runs, ensure_ascii=False)}\n"
 
     def negatives(self, name: str, run: str) -> str:

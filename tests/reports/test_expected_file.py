@@ -117,8 +117,8 @@ def test_recorded_values_must_be_of_cells_that_exist(recipe, work):
     path = recipe / "expected.yaml"
     text = path.read_text()
     for row, column, value, sentence in (
-        ("t1.dpr", "tq", 1.0, "ours.mini records 't1.dpr.tq', which is no table.row.column"),
-        ("t1.dpr", "nq", "fifty", "t1.dpr.nq must be NUMBER or NUMBER ± SPREAD, not 'fifty'"),
+        ("dpr", "t1.tq", 1.0, "ours.mini records 't1.dpr.tq', which is no table.row.column"),
+        ("dpr", "t1.nq", "fifty", "dpr.t1.nq must be NUMBER or NUMBER ± SPREAD, not 'fifty'"),
     ):
         path.write_text(text + work.recorded(mini={row: {column: value}}))
         with pytest.raises(DataError, match=sentence):

@@ -40,7 +40,7 @@ def test_nothing_measured_draws_nothing(recipe, work):
 
 def test_a_profile_of_ours_shows_what_was_recorded(recipe, work):
     path = recipe / "expected.yaml"
-    path.write_text(path.read_text() + work.recorded(mini={"t1.dpr": {"nq": 40.0}}))
+    path.write_text(path.read_text() + work.recorded(mini={"dpr": {"t1.nq": 40.0}}))
     work.system("dpr", "dpr", values(0.51))
     table = page_of(recipe, work, "mini").tables[0]
     assert list(table.columns) == ["row", "column", "paper", "recorded", "ours", "difference", "verdict"]

@@ -79,6 +79,6 @@ def test_a_number_is_written_with_all_its_digits_and_read_back(recipe, value, te
         value=value, spread=value, seeds=(1,), hardware="CPU", commit="abc", date="2026-11-20"
     )
     write_recorded(path, {"mini": {"t1.dpr.nq": recorded}}, {})
-    said = f"t1.dpr: {{nq: {text} ± {text}}}" if value else "t1.dpr: {nq: 0}"
+    said = f"dpr: {{t1.nq: {text} ± {text}}}" if value else "dpr: {t1.nq: 0}"
     assert said in path.read_text()
     assert read_expected(path).ours == {"mini": {"t1.dpr.nq": recorded}}

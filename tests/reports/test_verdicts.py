@@ -105,7 +105,7 @@ def test_recorded_values_are_the_target_of_a_profile_of_ours(recipe, work):
 def recorded_as(recipe, work, value):
     """Record a value of the row at the profile `mini`."""
     path = recipe / "expected.yaml"
-    path.write_text(path.read_text() + work.recorded(mini={"t1.dpr": {"nq": value}}))
+    path.write_text(path.read_text() + work.recorded(mini={"dpr": {"t1.nq": value}}))
 
 
 @pytest.mark.parametrize(("recorded", "verdict"), [(24931584, "OK"), (24931583, "FAIL"), (24930048, "FAIL")])
