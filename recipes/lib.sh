@@ -28,28 +28,16 @@ last_second="" # of $SECONDS, when this call's MINUTES are over; nothing where t
 at_once=1      # so many rows run side by side, see `beside`
 copies=()      # those that do, the oldest first: process and log, and in LOG.err what goes to stderr
 failed=()      # the logs of those that failed, the first one last
-declare -A asked=()
-
-# remember: what $ASKED says has been done.
-remember() {
-    local line
-    [[ -e ${ASKED:-} ]] || return 0
-    while IFS= read -r line; do asked[$line]=1; done <"$ASKED"
-}
-remember
 
 # dretrieve WORD...: the command of every step.
 dretrieve() {
     local question=$*
     question=${question%% --max-minutes *} # however long it may take, it is the same question
     ! planned call "$@" || return 0
-    [[ -z ${asked[$question]:-} ]] || return 0
-    [[ $1 == array ]] || in_time "$@" # an array's state is looked at in any case
+    ! grep -qsxF -- "$question" "${ASKED:-/dev/null}" || return 0
+    [[ $1 == array ]] || in_time "$@" # an array's state is looked at in any case, and more than once
     "${dretrieve_words[@]}" "$@" || return
-    if [[ -n ${ASKED:-} && $1 != array ]]; then # the state of an array is asked for more than once
-        asked[$question]=1
-        printf '%s\n' "$question" >>"$ASKED"
-    fi
+    [[ -z ${ASKED:-} || $1 == array ]] || printf '%s\n' "$question" >>"$ASKED"
 }
 
 # one_python: from here on one Python that has loaded everything answers the commands of a recipe that computes for
@@ -65,11 +53,6 @@ other() {
     ! planned other "$@" || return 0
     [[ -e $1 ]] || in_time
     "${@:2}"
-}
-
-# into FILE COMMAND...: what the command prints goes to that file.
-into() {
-    if [[ -n ${DRY_RUN:-} ]]; then "${@:2}"; else "${@:2}" >"$1"; fi
 }
 
 # planned KIND WORD...: in a dry run write the words down for the plan.
@@ -101,7 +84,6 @@ beside() {
 # together: wait for all that runs beside.
 together() {
     while ((${#copies[@]})); do await_copy; done
-    remember
 }
 
 # await_copy: wait for the oldest, return its exit code; what a failed one printed is shown last, by `stopped`.
@@ -156,14 +138,9 @@ stands() {
 
 # minutes_left: how many minutes of this call's are left, for --max-minutes; 0 where they have no end.
 minutes_left() {
-    local left=$((${last_second:-0} - SECONDS))
-    if [[ -z $last_second ]]; then
-        echo 0
-    elif ((left < 6)); then
-        echo 0.1 # the least that is not "no end"
-    else
-        echo "$((left / 60)).$((left % 60 / 6))"
-    fi
+    local left=$((${last_second:-SECONDS} - SECONDS))
+    ((left >= 6)) || left=${last_second:+6} # 0.1, the least that is not "no end"
+    echo "$((left / 60)).$((left % 60 / 6))"
 }
 
 # recipe NAME "what it does" [PROFILE...]: choose the profile and the work folder, say both.

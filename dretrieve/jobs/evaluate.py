@@ -26,7 +26,7 @@ from dretrieve.metrics.scores import Scores
 from dretrieve.metrics.significance import Comparison, compare
 from dretrieve.metrics.top_k import parse_top_k
 from dretrieve.reports.evaluation import evaluation_tables, notes_of
-from dretrieve.reports.tables import check_format, indented_json, render
+from dretrieve.reports.tables import indented_json, render
 from dretrieve.runs.lines import forms_for
 from dretrieve.runs.read import RunFile
 from dretrieve.runs.write import compression
@@ -108,7 +108,6 @@ def run(config: EvaluateConfig, progress: Progress | None = None) -> EvaluateRes
         VerificationError: a run's bytes are not those that its manifest records.
     """
     progress = progress or Silent()
-    check_format(config.form)
     notes: list[str] = []
     measures = _check(config, notes)
     inputs = open_inputs(config, progress)

@@ -15,7 +15,7 @@ from dretrieve.reports.compared_page import compared_page
 from dretrieve.reports.comparison import Comparison, System, compare_systems
 from dretrieve.reports.expected_file import FILE
 from dretrieve.reports.metrics_file import one_run, read_metrics, split_name
-from dretrieve.reports.pages import check_form, form_of, write_page
+from dretrieve.reports.pages import form_of, write_page
 from dretrieve.reports.plan import Ask
 from dretrieve.store.manifest import read_manifest
 from dretrieve.store.stage import Planned, open_artefact
@@ -36,7 +36,6 @@ def run(
         VerificationError: a metrics file was changed (in a plain comparison; in a recipe its cell fails).
     """
     progress = progress or Silent()
-    check_form(config.form)
     if config.output is not None and config.output.suffix and not config.output.is_dir():
         form_of(config.output)
     result = _recipe(config, ask) if _is_recipe(config) else _comparison(config)

@@ -6,25 +6,16 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from dretrieve.errors import PreconditionError, visible
+from dretrieve.reports.claims_answers import Outcome
 from dretrieve.reports.tables import Table
+from dretrieve.reports.verdicts import VERDICTS
 
 TEMPLATE = "report.html.j2"
 # Words that are set as a verdict wherever a cell consists of one.
-VERDICT_WORDS = (
-    "OK",
-    "CLOSE",
-    "BETTER",
-    "FAIL",
-    "NOT RUN",
-    "NO TARGET",
-    "CITED",
-    "HOLDS",
-    "DOES NOT HOLD",
-    "UNDECIDED",
-)
+VERDICT_WORDS = (*VERDICTS, *get_args(Outcome))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,6 @@ from dretrieve.reports.tables import Table, latex, latex_text, markdown, markdow
 from dretrieve.store.atomic import replacing
 from dretrieve.store.stage import is_stream
 
-FORMS = ("terminal", "markdown", "html", "latex")
 ENDINGS = {".md": "markdown", ".html": "html", ".htm": "html", ".tex": "latex"}
 MARK = "dretrieve report"  # every written file says so in its first or last lines
 
@@ -28,17 +28,9 @@ def form_of(path: Path) -> str:
     return ENDINGS[path.suffix]
 
 
-def check_form(form: str) -> None:
-    """Raise `UsageError` when there is no such form."""
-    if form not in FORMS:
-        raise UsageError(f"unknown format '{form}'; the formats are {', '.join(FORMS)}")
-
-
 def shown(page: Page, form: str) -> Any:
     """Return the page for stdout: text, or a rich renderable for ``terminal``."""
-    if form == "terminal":
-        return _terminal(page)
-    return {"markdown": markdown_page, "html": html, "latex": latex_page}[form](page)
+    return _terminal(page) if form == "terminal" else WRITERS[form](page)
 
 
 def markdown_page(page: Page, figures: str = "") -> str:
@@ -67,6 +59,9 @@ def latex_page(page: Page) -> str:
         for table in section.tables:
             lines += ["", _latex_float(table, section.title)]
     return "\n".join(lines) + "\n"
+
+
+WRITERS: dict[str, Callable[[Page], str]] = {"markdown": markdown_page, "html": html, "latex": latex_page}
 
 
 def _latex_float(table: Table, title: str) -> str:
@@ -107,8 +102,7 @@ def write_page(page: Page, output: Path, *, force: bool = False) -> list[Path]:
         texts[output / "report.tex"] = latex_page(page)
         texts |= {output / f"{figure.name}.svg": svg_file(figure) for figure in page.figures}
     else:
-        form = form_of(output)
-        texts = {output: {"markdown": markdown_page, "html": html, "latex": latex_page}[form](page)}
+        texts = {output: WRITERS[form_of(output)](page)}
     for path in texts:
         _refuse_foreign(path, force)
     for path, text in texts.items():

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from dretrieve.reports.expected import Cell, Expected, PaperTable, Profile, Row
-from dretrieve.reports.recipe_page import with_spread
+from dretrieve.reports.recipe_page import correction, printed, with_spread
 from dretrieve.reports.tables import Cell as TableCell
 from dretrieve.reports.tables import Table, markdown, number
 from dretrieve.reports.verdicts import Judged
@@ -89,7 +89,7 @@ def paper_tables(expected: Expected, profile: Profile, judged: Mapping[str, Judg
                 _at_scale(cell, table, expected, profile, judged) for cell in cells if _is_printed(cell)
             ]
             same = at_scale[0] if len(set(at_scale)) == 1 else " · ".join(at_scale)
-            lines.append([row.title, *(_printed(cell, table) for cell in cells), same])
+            lines.append([row.title, *(printed(cell, table) if cell else "" for cell in cells), same])
         head = f"{table.title} ({table.source})" if table.source else table.title
         heads = [head, *(table.columns[key].title for key in columns), "ours"]
         right = frozenset(range(1, 1 + len(columns)))
@@ -100,16 +100,6 @@ def paper_tables(expected: Expected, profile: Profile, judged: Mapping[str, Judg
 def _is_printed(cell: Cell | None) -> bool:
     """Return whether the paper prints a number there, be it one that cannot be recovered."""
     return cell is not None and (cell.paper is not None or cell.kind == "unknown")
-
-
-def _printed(cell: Cell | None, table: PaperTable) -> str:
-    if cell is None or not _is_printed(cell):
-        return ""
-    return "unknown" if cell.paper is None else _starred(cell, table)
-
-
-def _starred(cell: Cell, table: PaperTable) -> str:
-    return number(cell.paper, table.decimals) + ("*" if cell.corrected is not None else "")
 
 
 def _at_scale(
@@ -135,8 +125,7 @@ def _at_scale(
 def _corrections(table: PaperTable) -> list[str]:
     """Return what stands behind each star."""
     return [
-        f"* {table.rows[cell.row].title}, {table.columns[cell.column].title}: the paper prints "
-        f"{number(cell.printed, table.decimals) or 'nothing'}; {cell.why}"
+        f"* {table.rows[cell.row].title}, {table.columns[cell.column].title}: {text}"
         for cell in table.cells()
-        if cell.corrected is not None
+        for text in correction(cell, table)
     ]

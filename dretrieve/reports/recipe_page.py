@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from dretrieve.reports.claims import Finding
 from dretrieve.reports.claims_table import claim_table
-from dretrieve.reports.expected import Expected, PaperTable, Profile
+from dretrieve.reports.expected import Cell, Expected, PaperTable, Profile
 from dretrieve.reports.html import Figure, Page, Section
 from dretrieve.reports.plots import PaperPoint, paper_and_ours
 from dretrieve.reports.recipe_figures import recipe_figures
@@ -58,18 +58,14 @@ def cell_table(
     notes: dict[str, list[str]] = {}
     for row in table.rows.values():
         for place, cell in enumerate(row.cells.values()):
-            one = judged[cell.name]
-            where = [row.title if place == 0 else "", table.columns[cell.column].title]
+            one, column = judged[cell.name], table.columns[cell.column].title
+            where = [row.title if place == 0 else "", column]
             target = [number(one.target, table.decimals)] if recorded else []
             ours = with_spread(one, table)
             difference = number(one.difference, table.decimals, signed=True)
-            rows.append([*where, _paper_text(one, table), *target, ours, difference, one.words])
-            for note in one.notes:
-                notes.setdefault(note, []).append(f"{row.title}, {table.columns[cell.column].title}")
-            if cell.corrected is not None:
-                notes.setdefault(
-                    f"the paper prints {number(cell.printed, table.decimals) or 'nothing'}; {cell.why}", []
-                ).append(f"{row.title}, {table.columns[cell.column].title}")
+            rows.append([*where, printed(cell, table), *target, ours, difference, one.words])
+            for note in (*one.notes, *correction(cell, table)):
+                notes.setdefault(note, []).append(f"{row.title}, {column}")
     numbers = frozenset(range(2, len(heads) - 1))
     return Table(columns=heads, rows=rows, notes=_notes(profile, recorded, table, notes), right=numbers)
 
@@ -93,11 +89,17 @@ def _notes(
     return shown + [f"{'; '.join(places)}: {text}" for text, places in notes.items()]
 
 
-def _paper_text(one: Judged, table: PaperTable) -> str:
-    if one.cell.kind == "unknown" and one.cell.paper is None:
+def printed(cell: Cell, table: PaperTable) -> str:
+    """Return the paper's number, with a star where it erred; nothing where it prints none."""
+    if cell.kind == "unknown" and cell.paper is None:
         return "unknown"
-    text = number(one.cell.paper, table.decimals)
-    return text + ("*" if one.cell.corrected is not None else "")
+    return number(cell.paper, table.decimals) + ("*" if cell.corrected is not None else "")
+
+
+def correction(cell: Cell, table: PaperTable) -> list[str]:
+    """Return what stands behind the star."""
+    said = f"the paper prints {number(cell.printed, table.decimals) or 'nothing'}; {cell.why}"
+    return [said] if cell.corrected is not None else []
 
 
 def dots_of(table: PaperTable, judged: Mapping[str, Judged]) -> Figure:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dretrieve.errors import UsageError, visible
+from dretrieve.errors import visible
 
 Cell = str | int | float | None
 LATEX_SPECIAL = {
@@ -254,27 +254,11 @@ def terminal(*tables: Table) -> Any:
 
 
 TEXT_FORMATS: dict[str, Callable[[Table], str]] = {"markdown": markdown, "latex": latex, "tsv": tsv}
-FORMATS = ("terminal", *TEXT_FORMATS, "json")
-
-
-def check_format(form: str) -> str:
-    """Return ``form`` if it is one of `FORMATS`.
-
-    Raises:
-        UsageError: it is not.
-    """
-    if form not in FORMATS:
-        raise UsageError(f"unknown format '{form}'; the formats are {', '.join(FORMATS)}")
-    return form
 
 
 def render(tables: Sequence[Table], form: str) -> Any:
-    """Return the tables in that form: a rich renderable for ``terminal``, else text.
-
-    Raises:
-        UsageError: no such form.
-    """
-    if check_format(form) == "terminal":
+    """Return the tables in that form: a rich renderable for ``terminal``, else text."""
+    if form == "terminal":
         return terminal(*tables)
     if form == "json":
         values = [as_json(table) for table in tables]

@@ -9,14 +9,14 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 from dretrieve.reports.expected import Cell, Expected, PaperTable, Profile, Recorded
 from dretrieve.reports.readings import Place, Reading, read_cell
 from dretrieve.reports.trained import MARK
 
 Verdict = Literal["OK", "CLOSE", "BETTER", "FAIL", "NOT RUN", "NO TARGET", "CITED"]
-VERDICTS: tuple[Verdict, ...] = ("OK", "CLOSE", "BETTER", "FAIL", "NOT RUN", "NO TARGET", "CITED")
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 CLOSE_FACTOR = 1.5
 # A number that is no share and not exact is a time. On one machine times differ by so much of themselves.
 TIME_SHARE = 0.25

@@ -108,7 +108,7 @@ def test_weights_are_chosen_on_the_dev_set_of_what_was_trained_on(tmp_path):
         for call in trained:
             dev = "sets/nq-dev:dev" if call in alone else "dev:dev"
             assert word_behind("--dev", call) == f"{tmp_path}/{table}/work/{dev}"
-        assert {word_behind("--max-minutes", call) for call in trained} == {"0"}
+        assert {word_behind("--max-minutes", call) for call in trained} == {"0.0"}
 
 
 @pytest.mark.parametrize("path", PAPER_RECIPES, ids=lambda path: f"{path.parent.name}-{path.stem}")

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from dretrieve.errors import PreconditionError, UsageError
 from dretrieve.reports.html import Figure, Page, Section, css_class, html
-from dretrieve.reports.pages import check_form, form_of, latex_page, markdown_page, shown, write_page
+from dretrieve.reports.pages import form_of, latex_page, markdown_page, shown, write_page
 from dretrieve.reports.tables import Table
 
 SVG = '<svg role="img"><g/></svg>'
@@ -132,10 +132,3 @@ def test_a_file_of_someone_else_is_not_replaced(tmp_path):
     with pytest.raises(PreconditionError, match="is a folder; give --output another name"):
         write_page(page(), tmp_path / "report")
     assert not (tmp_path / "report" / "report.md").exists()
-
-
-def test_unknown_forms():
-    with pytest.raises(
-        UsageError, match="unknown format 'word'; the formats are terminal, markdown, html, latex"
-    ):
-        check_form("word")

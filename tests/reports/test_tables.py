@@ -4,11 +4,8 @@ import json
 import pytest
 from rich.console import Console
 
-from dretrieve.errors import UsageError
 from dretrieve.reports.tables import (
-    FORMATS,
     Table,
-    check_format,
     indented_json,
     latex_text,
     markdown_text,
@@ -149,14 +146,6 @@ def test_json_is_indented_to_a_depth():
     assert indented_json(value, 0) == json.dumps(value, ensure_ascii=False)
     with pytest.raises(ValueError, match="not JSON compliant"):
         indented_json({"x": float("nan")}, 3)
-
-
-def test_unknown_format():
-    assert [check_format(form) for form in FORMATS] == ["terminal", "markdown", "latex", "tsv", "json"]
-    with pytest.raises(
-        UsageError, match="unknown format 'html'; the formats are terminal, markdown, latex, tsv, json"
-    ):
-        check_format("html")
 
 
 def test_numbers():
