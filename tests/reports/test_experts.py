@@ -18,7 +18,7 @@ from dretrieve.reports.experts import (
 )
 from dretrieve.reports.experts_page import MOST_COMPARED, experts_data, experts_sections
 from dretrieve.reports.html import Page
-from dretrieve.reports.pages import FORMS, shown
+from dretrieve.reports.pages import WRITERS, shown
 from dretrieve.reports.plots import MOST_GROUPS
 from dretrieve.reports.routing_page import NAMES
 
@@ -57,7 +57,7 @@ def found(experts=3, texts=30, **changes):
 
 def words(sections):
     page = Page(title="", sections=sections)
-    return {form: str(shown(page, form)) for form in FORMS}["markdown"]
+    return {form: str(shown(page, form)) for form in ("terminal", *WRITERS)}["markdown"]
 
 
 def test_agreement_beside_chance():
