@@ -2,7 +2,7 @@
 
 python recipes/files.py concatenate OUTPUT FILE...          tables with one header line become one
 python recipes/files.py link PASSAGES QUESTIONS OUTPUT      a collection of two others' files
-python recipes/files.py best LINK MODEL...                  the model that was best on dev
+python recipes/files.py best LINK MODEL[=METRICS]...        the model best on dev, or by those measures
 """
 
 from __future__ import annotations
@@ -31,15 +31,26 @@ def link(passages: Path, questions: Path, output: Path) -> None:
         lead(output / name, questions / name)
 
 
-def best(name: Path, *models: Path) -> None:
-    """Say every model's value on dev and lead ``name`` to the highest; of equal ones to the first."""
+def best(name: Path, *choices: Path) -> None:
+    """Say every model's value on dev and lead ``name`` to the highest; of equal ones to the first.
+
+    Args:
+        name: the link.
+        choices: models that looked at dev in training, or ``MODEL=METRICS`` with nDCG@10 in a metrics file.
+    """
     values = {}
-    for folder in models:
-        extra = json.loads((folder / "manifest.json").read_bytes())["extra"]
-        values[folder] = extra["best"]
-        said = f"dev {extra['metric']} {extra['best']:.4f} after step {extra['best_step']}"
-        sys.stdout.write(f"{folder.name}: {said}\n")
-    chosen = max(models, key=lambda folder: values[folder])
+    for choice in choices:
+        folder, _, metrics = str(choice).partition("=")
+        if metrics:
+            value = json.loads(Path(metrics).read_bytes())["runs"][0]["mean"]["nDCG@10"]
+            said = f"dev nDCG@10 {value:.4f}"
+        else:
+            extra = json.loads((choice / "manifest.json").read_bytes())["extra"]
+            value = extra["best"]
+            said = f"dev {extra['metric']} {value:.4f} after step {extra['best_step']}"
+        values[Path(folder)] = value
+        sys.stdout.write(f"{Path(folder).name}: {said}\n")
+    chosen = max(values, key=lambda folder: values[folder])
     sys.stdout.write(f"{name.name} is {chosen.name}\n")
     lead(name, chosen)
 

@@ -150,8 +150,10 @@ def _claims(claim: Claim, tables: Mapping[str, PaperTable]) -> Iterator[Claim]:
         column = table.columns.get(key) if table else None
         if column is None:
             raise WrongError(f"{place}.over", f"names '{key}', no column of the table of {claim.left}")
-        filled: Given = {name: text.format(column=key, title=column.title) for name, text in texts.items()}
-        yield replace(claim, over=(), **filled)
+        words = {"column": key, "title": column.title}
+        filled: Given = {name: text.format(**words) for name, text in texts.items()}
+        others = tuple((one.format(**words), two.format(**words)) for one, two in claim.others)
+        yield replace(claim, over=(), others=others, **filled)
 
 
 def _recorded(place: str, runs: Any) -> Iterator[tuple[str, Recorded]]:

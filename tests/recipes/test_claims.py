@@ -13,6 +13,7 @@ from dretrieve.reports.expected_file import read_expected
 ROOT = Path(__file__).parents[2]
 PAPERS = {
     "taser": ("table1", "table2", "tableA1", "tableA3"),
+    "sb_moe": ("table1", "controls", "samples", "costs"),
 }
 
 

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -20,7 +20,6 @@ from dretrieve.jobs.prepare import run as prepare
 from dretrieve.text.collection import Collection
 
 ROOT = Path(__file__).parents[2]
-TASER = ROOT / "recipes" / "taser"
 TABLES = ("table1", "table2", "tableA1", "tableA3")
 WARM = f"{sys.executable} -SE {ROOT / 'recipes' / 'warm.py'}"
 # A training's loss must fall to less than this share of its first value, and a test be this sure.
@@ -49,17 +48,17 @@ def script(path: str) -> ModuleType:
 mirror = script("tests/recipes/mirror.py")
 
 
-def run(table: str, work: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+def run(table: str, work: Path, paper: str = "taser", **variables: str) -> subprocess.CompletedProcess[str]:
     kept = {name: value for name, value in os.environ.items() if name not in ("SEEDS", "DRY_RUN", "DATA")}
     environment = kept | {"WORK": str(work), "PYTHON": sys.executable, "REPORT": "later", **variables}
-    command = ["bash", str(ROOT / "recipes" / "taser" / f"{table}.sh")]
+    command = ["bash", str(ROOT / "recipes" / paper / f"{table}.sh")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=3600)
     assert done.returncode == 0, f"{table}: {done.stderr[-4000:]}"
     return done
 
 
-def report(work: Path, profile: str, code: int = 0, **variables: str) -> dict:
-    words = ["report", str(TASER), "--profile", profile, "--work", str(work), "--json"]
+def report(work: Path, profile: str, code: int = 0, paper: str = "taser", **variables: str) -> dict:
+    words = ["report", str(ROOT / "recipes" / paper), "--profile", profile, "--work", str(work), "--json"]
     environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'cli'}"} | variables
     command = [sys.executable, "-m", "dretrieve_cli", *words]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
@@ -78,9 +77,9 @@ SWAPS = {
 }
 
 
-def swap(work: Path) -> None:
+def swap(work: Path, pairs: Iterable[tuple[str, str]] = SWAPS) -> None:
     """Exchange every pair of metrics files with its manifest."""
-    for pair in SWAPS:
+    for pair in pairs:
         for ending in ("", ".manifest.json", ".provenance.json"):
             one, other = (work / "metrics" / f"{name}.json{ending}" for name in pair)
             shutil.move(one, f"{one}.kept")
@@ -96,7 +95,7 @@ def first_expert(work: Path, row: str) -> dict[str, list[float]]:
 
 def made(work: Path) -> dict[Path, int]:
     """Return when each model, index, text and run of the folder was made."""
-    folders = ("models", "vectors", "wiki", "dev", "bm25", "negatives", "runs")
+    folders = ("models", "vectors", "made", "wiki", "dev", "bm25", "negatives", "runs")
     paths = [path for folder in folders for path in (work / folder).rglob("*manifest.json")]
     return {path: path.stat().st_mtime_ns for path in paths}
 

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# What a block costs: parameters, of the encoder and with N experts behind it.
+#
+# Needs    as table1.sh
+# Takes    what table1.sh says; alone a minute
+# Call     PROFILE=smoke bash recipes/sb_moe/costs.sh
+# shellcheck source=recipes/sb_moe/rows.sh
+source "$(dirname "${BASH_SOURCE[0]}")/rows.sh"
+recipe sb_moe "costs: parameters" smoke mini-cpu mini paper
+settle
+text
+
+step "Models of one step"
+count finetuned n1 n6 n12 wide
+
+report
