@@ -326,6 +326,11 @@ def _sentence_transformer(folder: Path) -> _Settings:
         )
     bert = transformer_settings(folder / place)
     _refuse_settings(folder / place, bert)
+    if top.get("truncate_dim") is not None:
+        raise DataError(
+            f"{folder / 'config_sentence_transformers.json'} cuts vectors (truncate_dim {top['truncate_dim']}), "
+            "which is not done here; without that line whole vectors are used"
+        )
     prompts = _prompts(folder, top)
     if any(prompts) and pooling.get("include_prompt") is False:
         raise DataError(f"{folder} leaves its prompts out of the pooling, which is not done here")

@@ -122,6 +122,14 @@ def test_cosine_as_similarity_means_unit_length(bare):
     assert read_plain(bare).card.query.normalize
 
 
+def test_cut_vectors_are_refused(bare):
+    as_sentence_transformer(bare, truncate_dim=8)
+    with pytest.raises(DataError, match=r"cuts vectors \(truncate_dim 8\), which is not done here"):
+        read_plain(bare)
+    as_sentence_transformer(bare, truncate_dim=None)
+    assert read_plain(bare).card.vectors.dim > 8
+
+
 def test_a_default_prompt_serves_both_sides(bare):
     as_sentence_transformer(bare, prompts={"sts": "say: "}, default_prompt_name="sts")
     card = read_plain(bare).card
