@@ -215,6 +215,8 @@ def hidden_size(config: dict[str, Any], place: Path) -> int:
     )
     if inner is not None:
         return hidden_size(inner, place)
+    if not config:
+        raise DataError(f"{place / 'config.json'} is missing or empty; fetch it too")
     raise DataError(f"{place / 'config.json'} names no hidden_size; is it an encoder?")
 
 
@@ -328,8 +330,8 @@ def _sentence_transformer(folder: Path) -> _Settings:
     _refuse_settings(folder / place, bert)
     if top.get("truncate_dim") is not None:
         raise DataError(
-            f"{folder / 'config_sentence_transformers.json'} cuts vectors (truncate_dim {top['truncate_dim']}), "
-            "which is not done here; without that line whole vectors are used"
+            f"{folder / 'config_sentence_transformers.json'} cuts vectors (truncate_dim "
+            f"{top['truncate_dim']}), which is not done here; without that line whole vectors are used"
         )
     prompts = _prompts(folder, top)
     if any(prompts) and pooling.get("include_prompt") is False:

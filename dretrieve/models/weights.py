@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
 from transformers.models.auto import modeling_auto
 
@@ -70,7 +71,22 @@ def check_weights(place: Path, model: Any, module: nn.Module, report: Mapping[st
             f"the weights in {place} hold {counted(left)} for which the {model.config.model_type} encoder "
             f"has no place, the first is {left[0]}; config.json describes another model than the file holds"
         )
+    _refuse_whole_numbers(place)
     refuse_broken(dict(model.named_parameters()), f"the model in {place}")
+
+
+def _refuse_whole_numbers(place: Path) -> None:
+    """Refuse quantised weights: loaded as they stand, without their scales, they are other weights."""
+    whole = []
+    for file in sorted(place.glob("model*.safetensors")):
+        with safe_open(file, "pt") as tensors:
+            names = [name for name in tensors.keys() if not COMPUTED.search(name)]  # no mapping
+            whole += [name for name in names if tensors.get_slice(name).get_dtype()[0] in "IU"]
+    if whole:
+        raise DataError(
+            f"the weights in {place} hold {counted(whole)} of whole numbers, the first is {whole[0]}; "
+            "quantised models are not read here: take the one of floats"
+        )
 
 
 def lay_in(places: Mapping[str, Tensor], tensors: Mapping[str, Tensor], where: object, cure: str) -> None:

@@ -106,7 +106,8 @@ def example_line(example: Example) -> str:
 def read_triples(path: Path) -> Iterator[Example]:
     """Yield ColBERT's ``[qid, pid+, pid-, …]`` or ``[qid, [pid, score], …]`` as examples without query text.
 
-    The first passage is the positive one; scores (a teacher's) are there in the second spelling only.
+    MS MARCO's ``qid⇥pid+⇥pid-`` too. The first passage is the positive one; scores (a teacher's) are there in
+    the second spelling only.
 
     Raises:
         DataError: a line of another shape; names it.
@@ -114,7 +115,7 @@ def read_triples(path: Path) -> Iterator[Example]:
     for line, text in read_lines(path):
         if not text.strip():
             continue
-        value = parse_json(text, path, line)
+        value = text.split() if text.lstrip()[0] not in "[{" else parse_json(text, path, line)
         if not isinstance(value, list) or len(value) < 2:
             raise DataError.at(path, line, f"expected [qid, pid+, pid-, …], found {json_type(value)}")
         scored = isinstance(value[1], list)

@@ -65,7 +65,10 @@ SHAPES: dict[Role, dict[str, str]] = {
         "triplets": '{"anchor": "…", "positive": "…", "negative": "…"}',
     },
     "examples": {"examples": '{"query_id", "query_text", "positive_document_ids", "negative_document_ids"}'},
-    "triples": {"colbert-triples": "[qid, pid+, pid-, …] or [qid, [pid, score], …]"},
+    "triples": {
+        "colbert-triples": "[qid, pid+, pid-, …] or [qid, [pid, score], …]",
+        "triples": "qid⇥pid+⇥pid- (MS MARCO), with --corpus and --queries beside it",
+    },
     "qrels": {"qrels": "qid 0 pid grade (TREC), or query-id⇥corpus-id⇥score (BEIR)"},
     "run": {
         "run": "qid Q0 pid rank score tag (TREC), qid⇥pid⇥rank (MS MARCO), {qid: {pid: score}}",

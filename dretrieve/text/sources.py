@@ -13,8 +13,8 @@ from dretrieve.text.beir import Files, Query, collection_files
 from dretrieve.text.collection_writer import CollectionWriter
 from dretrieve.text.examples import Example, read_examples, read_triples
 from dretrieve.text.fields import Side
-from dretrieve.text.files import exists, is_file, sha256_of
-from dretrieve.text.forms import Form, detect, headerless
+from dretrieve.text.files import exists, first_line, is_file, sha256_of
+from dretrieve.text.forms import FORMS, Form, detect, headerless
 from dretrieve.text.qrels import read_qrels
 from dretrieve.text.records import is_row, read_corpus, read_queries
 from dretrieve.text.training_rows import read_training
@@ -104,8 +104,11 @@ def form_of(sources: Sources) -> Form:
     Raises:
         PreconditionError, DataError: as `detect`; of a file whose side is said, what it lacks for that.
     """
+    beside = {sources.corpus, sources.queries} - {None, sources.main}
     try:
-        return detect(sources.main)
+        form = detect(sources.main)
+        is_triple = form.name in ("run", "passage-columns") and len(first_line(sources.main).split()) == 3
+        return FORMS["triples"] if is_triple and len(beside) == 2 else form
     except DataError:
         for given, read in ((sources.corpus, read_corpus), (sources.queries, read_queries)):
             if given == sources.main:
@@ -137,7 +140,7 @@ def write_sources(sources: Sources, writer: CollectionWriter, tick: Tick) -> Non
         DataError: a broken line; a form that is no source of a collection.
         UsageError: files that are missing for this form, or given twice.
     """
-    form = detect(sources.main)
+    form = form_of(sources)
     sources = _arranged(sources, form)
     split = sources.split or "train"
     # keys in the order in which they are met

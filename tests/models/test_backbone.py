@@ -157,6 +157,10 @@ def without(word):
             r"another shape .*embeddings\.LayerNorm\.bias: 31 in the file, 32 expected",
         ),
         (
+            lambda t: t | {"embeddings.LayerNorm.bias": torch.ones(32, dtype=torch.int8)},
+            r"1 tensor of whole numbers, the first is embeddings\.LayerNorm\.bias; quantised",
+        ),
+        (
             lambda t: t | {"embeddings.LayerNorm.bias": torch.full((32,), torch.nan)},
             r"NaN or infinity in 1 tensor, the first is embeddings\.LayerNorm\.bias",
         ),

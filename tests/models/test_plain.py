@@ -122,6 +122,13 @@ def test_cosine_as_similarity_means_unit_length(bare):
     assert read_plain(bare).card.query.normalize
 
 
+def test_a_missing_configuration_is_said_to_be_missing(bare):
+    as_sentence_transformer(bare)
+    (bare / "config.json").unlink()
+    with pytest.raises(DataError, match=r"config\.json is missing or empty; fetch it too"):
+        read_plain(bare)
+
+
 def test_cut_vectors_are_refused(bare):
     as_sentence_transformer(bare, truncate_dim=8)
     with pytest.raises(DataError, match=r"cuts vectors \(truncate_dim 8\), which is not done here"):

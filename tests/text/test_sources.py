@@ -78,6 +78,12 @@ def test_examples_and_triples_of_ids(tmp_path: Path) -> None:
     assert made["splits"] == {"dev": 1}
     with pytest.raises(UsageError, match="holds ids only; give --corpus and --queries"):
         make(triples, tmp_path / "d")
+    marco = lines(tmp_path / "qidpidtriples.tsv", "7\t0\t2", "7\t0\t1")
+    make(marco, tmp_path / "f", corpus=corpus, queries=queries)
+    assert list(read_examples(tmp_path / "f" / "examples.jsonl")) == [
+        Example("7", "honey", ("0",), ("2",)),
+        Example("7", "honey", ("0",), ("1",)),
+    ]
     lost = lines(tmp_path / "lost.jsonl", [8, 0, 2])
     with pytest.raises(DataError, match=r"lost\.jsonl, line 1: the query '8' is not in .*q\.tsv"):
         make(lost, tmp_path / "e", corpus=corpus, queries=queries)
