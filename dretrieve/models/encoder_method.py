@@ -28,7 +28,7 @@ from dretrieve.models.config import MethodConfig
 from dretrieve.models.encoder import Encoder, PooledEncoder
 from dretrieve.models.head import load_head
 from dretrieve.models.model_folder import save_encoder, save_modules
-from dretrieve.models.places import find_model
+from dretrieve.models.places import PACKAGED, find_model
 from dretrieve.models.pooling import Pooling
 from dretrieve.models.weights import heeds_padding, lay_in, takes
 from dretrieve.options import options
@@ -290,13 +290,15 @@ class EncoderMethod(Method):
         """Write backbones, tokenizers and parts; the caller writes the card."""
         make_folder(folder)
         plain = self.kind == "one" and not self._parts()
+        # a package's files may change under a link
+        unchanged = self.takes_vectors(self.config) and self.backbone_name not in PACKAGED
         cards: dict[Side, SideCard] = {"query": self.card().query, "passage": self.card().passage}
         for place in dict.fromkeys(of.folder for of in cards.values()):
             here = {side: of for side, of in cards.items() if of.folder == place}
             side = next(iter(here))
             encoder = self.encoders()[side]
             module = self.written(encoder)
-            save_encoder(folder / place, module, self.tokenizers[side], here)
+            save_encoder(folder / place, module, self.tokenizers[side], here, unchanged=unchanged)
             if plain:
                 save_modules(folder / place, encoder, module, here)
         for sides, file in PART_FILES.items():

@@ -19,12 +19,13 @@ from dretrieve.errors import PreconditionError
 from dretrieve.models.backbone import WEIGHTS, quiet
 from dretrieve.models.base import Method
 from dretrieve.models.head import save_head
-from dretrieve.models.plain import LEGACY_POOLINGS, side_files
-from dretrieve.store.atomic import filling, make_folder, write_json
+from dretrieve.models.plain import ADAPTER, LEGACY_POOLINGS, side_files
+from dretrieve.store.atomic import filling, make_folder, same_file, write_json
 from dretrieve.store.card import ModelCard, SideCard
 from dretrieve.store.fingerprint import sha256_file
 from dretrieve.types import Side
 
+CONFIG = "config.json"
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -42,7 +43,9 @@ ENCODER_PART, SHARED = "encoder.", "shared.weight"
 TASKS: dict[Side, str] = {"query": "query", "passage": "document"}  # sentence-transformers' names
 
 
-def save_encoder(folder: Path, module: Any, tokenizer: Path, cards: Mapping[Side, SideCard]) -> None:
+def save_encoder(
+    folder: Path, module: Any, tokenizer: Path, cards: Mapping[Side, SideCard], *, unchanged: bool = False
+) -> None:
     """Write an encoder as a plain folder: weights (safetensors), configuration, tokenizer.
 
     Args:
@@ -50,13 +53,21 @@ def save_encoder(folder: Path, module: Any, tokenizer: Path, cards: Mapping[Side
         module: a transformers encoder, or the encoder of an encoder-decoder.
         tokenizer: a folder that holds the tokenizer.
         cards: of the sides that this encoder serves; they differ in template and length at most.
+        unchanged: it is as it stands beside the tokenizer; then plain weights there are linked, not written.
 
     Raises:
         PreconditionError: the tokenizer's folder holds none, or the place cannot be written.
     """
     whole = _whole(module)
+    links = (
+        unchanged and whole is None and (tokenizer / WEIGHTS).is_file() and not (tokenizer / ADAPTER).exists()
+    )
+    if links:
+        same_file(tokenizer / WEIGHTS, folder / WEIGHTS)
     with filling(folder) as place, quiet():
-        if whole is None:
+        if links:
+            shutil.copyfile(tokenizer / CONFIG, place / CONFIG)
+        elif whole is None:
             module.save_pretrained(str(place))
         else:
             _save_part(place, module, whole)

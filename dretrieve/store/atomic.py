@@ -182,6 +182,28 @@ def filling(folder: Path) -> Iterator[Path]:
         sync(folder)
 
 
+def same_file(source: Path, path: Path) -> None:
+    """Make ``path`` a hard link to the file ``source``; where the file system has none across, a copy of it.
+
+    Raises:
+        PreconditionError: the place cannot be written.
+    """
+    make_folder(path.parent)
+    remove_leftovers(path.parent, [path.name])
+    temporary = temporary_beside(path)
+    try:
+        with explained(path):
+            try:
+                os.link(source.resolve(), temporary)
+            except OSError:
+                shutil.copyfile(source, temporary)
+                sync(temporary)
+            os.replace(temporary, path)
+            sync(path.parent)
+    finally:  # of two links to one file a rename leaves both
+        temporary.unlink(missing_ok=True)
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Write ``data`` atomically."""
     with replacing(path) as file:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 import signal
 from dataclasses import replace
 
@@ -9,7 +12,7 @@ import pytest
 import torch
 
 from dretrieve.encoding.pipeline import encode_records
-from dretrieve.errors import Interrupted, PreconditionError, UsageError
+from dretrieve.errors import Interrupted, PreconditionError, UsageError, VerificationError
 from dretrieve.jobs.train import TrainConfig, run
 from dretrieve.models.base import TokenBatch
 from dretrieve.models.config import ONE_PHASE
@@ -162,6 +165,47 @@ def test_a_card_of_more_kept_experts_than_there_are_is_refused(deep_model, tmp_p
     assert ModelCard.load(tmp_path / "model").inference == {"activated": 7}
     with pytest.raises(UsageError, match="6 experts"):
         load_model(tmp_path / "model", "cpu", "fp32")
+
+
+def test_a_frozen_encoder_is_the_backbones_file(deep_model, tmp_path):
+    place, weights = tmp_path / "base", "model.safetensors"
+    shutil.copytree(deep_model, place)
+    mode = (place / weights).stat().st_mode
+    save_model(build(place), tmp_path / "trained")
+    method = build(place, encoder_scale=0.0)
+    for _ in range(2):  # the second finds the first's link
+        save_model(method, tmp_path / "frozen")
+    frozen, trained = (tmp_path / name / "backbone" / weights for name in ("frozen", "trained"))
+    assert frozen.samefile(place / weights)
+    assert not trained.samefile(place / weights)
+    assert (place / weights).stat().st_mode == mode
+    assert {path.name for path in frozen.parent.iterdir()} == {path.name for path in trained.parent.iterdir()}
+    torch.testing.assert_close(
+        vectors(load_model(tmp_path / "frozen").encoder), vectors(method), atol=1e-5, rtol=0
+    )
+    save_model(load_model(tmp_path / "frozen").encoder, tmp_path / "again")
+    assert (tmp_path / "again" / "backbone" / weights).samefile(place / weights)
+    with open(place / weights, "r+b") as file:  # what no command here does
+        file.seek(-1, 2)
+        file.write(b"\x77")
+    with pytest.raises(VerificationError, match=r"model.safetensors is not the file"):
+        load_model(tmp_path / "frozen")
+
+
+def test_a_frozen_encoder_is_a_copy_where_no_link_can_be(deep_model, tmp_path, monkeypatch):
+    def refused(*_):
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    method = build(deep_model, encoder_scale=0.0)
+    monkeypatch.setattr(os, "link", refused)
+    save_model(method, tmp_path / "far")
+    monkeypatch.undo()
+    method.backbone_name = "minilm"  # a package's
+    save_model(method, tmp_path / "packaged")
+    for name in ("far", "packaged"):
+        assert (tmp_path / name / "backbone" / "model.safetensors").stat().st_nlink == 1
+        found = vectors(load_model(tmp_path / name).encoder)
+        torch.testing.assert_close(found, vectors(method), atol=1e-5, rtol=0)
 
 
 class StopAfter(Silent):
