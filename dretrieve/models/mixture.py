@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -51,6 +51,11 @@ class Mixed:
     vectors: Tensor
     weights: Tensor
     probabilities: Tensor | None
+
+    def rows(self, start: int, stop: int) -> Mixed:
+        """Return some of the texts."""
+        soft = None if self.probabilities is None else self.probabilities[start:stop]
+        return Mixed(self.vectors[start:stop], self.weights[start:stop], soft)
 
 
 class Mixture(nn.Module):
@@ -115,17 +120,26 @@ class Mixture(nn.Module):
 
     def _mixed(self, x: Tensor, weights: Tensor) -> Tensor:
         """Return m [B, d]; an expert computes only the texts that it was kept for."""
-        found = torch.zeros_like(x)
         # A one-hot with a gradient needs the outputs of all experts: they are what the gradient points to.
         everywhere = weights.requires_grad and self.gate == "straight"
+        if everywhere or bool(weights.all()):
+            return self._mixed_of_all(x, weights)
+        found = torch.zeros_like(x)
         for number, expert in enumerate(self.experts):
-            weight = weights[:, number : number + 1]
-            rows = torch.nonzero(weight[:, 0]).flatten()
-            if everywhere or len(rows) == len(x):
-                found = found + weight * expert(x)
-            elif len(rows):
-                found = found.index_add(0, rows, weight[rows] * expert(x[rows]))
+            rows = torch.nonzero(weights[:, number]).flatten()
+            if len(rows):
+                found = found.index_add(0, rows, weights[rows, number : number + 1] * expert(x[rows]))
         return found
+
+    def _mixed_of_all(self, x: Tensor, weights: Tensor) -> Tensor:
+        """Return m [B, d] from two products: all U_i one under the other, all V_i side by side."""
+        experts: list[Any] = list(self.experts)
+        inner, activation, outer = zip(*experts, strict=True)
+        first, bias = torch.cat([of.weight for of in inner]), torch.cat([of.bias for of in inner])
+        hidden = activation[0](functional.linear(x, first, bias)).view(len(x), self.num_experts, -1)
+        last = torch.cat([of.weight for of in outer], dim=1)
+        found = functional.linear((weights.unsqueeze(2) * hidden).flatten(1), last)
+        return found + weights @ torch.stack([of.bias for of in outer])
 
 
 def _network(widths: Sequence[int], activation: str) -> nn.Sequential:

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self, cast
 
+import torch
 from torch import Tensor
 
 from dretrieve.models.base import Encoded, ParameterGroup, TokenBatch
@@ -90,25 +91,29 @@ class SbMoe(BiEncoder):
     def encode_side(self, batch: TokenBatch, side: Side) -> Encoded:
         """Return y [B, dim] of texts, or of their x."""
         vectors = self.encoder(batch) if batch.vectors is None else batch.vectors
-        return self._encoded(vectors, side, batch.text_ids)
+        return self._encoded(self.mixed(vectors, side, batch.text_ids))
 
     def encode_pair(self, query: TokenBatch, passage: TokenBatch) -> tuple[Encoded, Encoded]:
-        """Return both sides from one forward of the encoder, where both are texts."""
-        if query.vectors is not None or passage.vectors is not None:
+        """Return both sides from one forward of the encoder and of a block that both share."""
+        given = [of.vectors for of in (query, passage) if of.vectors is not None]
+        if len(given) == 1:
             return self.encode_side(query, "query"), self.encode_side(passage, "passage")
-        vectors = self.encoder(pack_pair(query, passage))
-        return (
-            self._encoded(vectors[: len(query)], "query", query.text_ids),
-            self._encoded(vectors[len(query) :], "passage", passage.text_ids),
-        )
+        vectors = torch.cat(given) if given else self.encoder(pack_pair(query, passage))
+        size, ids = len(query), query.text_ids + passage.text_ids
+        if self.config.block == "sides":
+            return (
+                self._encoded(self.mixed(vectors[:size], "query", ids[:size])),
+                self._encoded(self.mixed(vectors[size:], "passage", ids[size:])),
+            )
+        mixed = self.mixed(vectors, "query", ids)
+        return self._encoded(mixed.rows(0, size)), self._encoded(mixed.rows(size, len(vectors)))
 
     def mixed(self, vectors: Tensor, side: Side, text_ids: tuple[str, ...] = ()) -> Mixed:
         """Return what the block makes of x [B, dim]; y has length 1 where x has."""
         found: Mixed = self.mixture(side)(vectors, self.choices.activated, text_ids)
         return found
 
-    def _encoded(self, vectors: Tensor, side: Side, text_ids: tuple[str, ...]) -> Encoded:
-        mixed = self.mixed(vectors, side, text_ids)
+    def _encoded(self, mixed: Mixed) -> Encoded:
         found = unit(mixed.vectors) if self.encoder.normalize else mixed.vectors
         weight = self.config.balance_weight
         if not self.training or weight == 0:
