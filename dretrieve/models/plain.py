@@ -405,7 +405,7 @@ def _prompts(folder: Path, top: dict[str, Any]) -> tuple[str, str]:
     """Return the prompts of queries and passages; one that is said to be empty is."""
     known = {str(name): str(text or "") for name, text in (top.get("prompts") or {}).items()}
     default = top.get("default_prompt_name")
-    if default is not None and default not in known:
+    if default is not None and str(default) not in known:
         raise DataError(
             f"{folder / 'config_sentence_transformers.json'} names the default prompt "
             f"{quoted(str(default))}, but has only {', '.join(known) or 'none'}"
@@ -450,8 +450,8 @@ def _pooling(file: Path, config: dict[str, Any]) -> str:
     modes = config.get("pooling_mode")
     if modes is None:
         modes = [mode for key, mode in LEGACY_POOLINGS.items() if config.get(key)]
-    modes = [modes] if isinstance(modes, str) else list(modes)
-    if len(modes) != 1 or modes[0] not in POOLINGS:
+    modes = modes if isinstance(modes, list) else [modes]
+    if len(modes) != 1 or str(modes[0]) not in POOLINGS:
         raise DataError(
             f"{file} pools by {' + '.join(map(str, modes)) or 'nothing'}; one of "
             f"{', '.join(name for name in POOLINGS if POOLINGS[name] == name)} is done here"

@@ -87,7 +87,13 @@ def test_every_spelling_of_pooling(bare, config, expected):
 
 @pytest.mark.parametrize(
     "config",
-    [{"pooling_mode": "attention"}, {"pooling_mode": ["cls", "mean"]}, {"pooling_mode_cls_token": False}],
+    [
+        {"pooling_mode": "attention"},
+        {"pooling_mode": ["cls", "mean"]},
+        {"pooling_mode_cls_token": False},
+        {"pooling_mode": 5},
+        {"pooling_mode": [["mean"]]},
+    ],
 )
 def test_a_pooling_that_is_not_done_here_is_refused(bare, config):
     as_sentence_transformer(bare, pooling=config)
