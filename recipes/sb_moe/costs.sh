@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# What a block costs: parameters, of the encoder and with N experts behind it.
+# What a block costs: parameters, of the encoder alone and with N experts behind it. The time and the memory of a
+# step and of encoding are measured by `make bench`.
 #
 # Needs    as table1.sh
 # Takes    what table1.sh says; alone a minute
