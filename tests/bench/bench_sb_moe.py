@@ -2,9 +2,9 @@
 
 Run: ``python tests/bench/bench_sb_moe.py [--rounds 9]``. CPU seconds of one thread; six experts. Encoding is
 timed on batches of 16 texts of 128 tokens, the encoder and the block in turn: the block may add 1 %. On
-vectors: 400 steps of 64 questions with all experts (``--gate soft``) at most 10 s, and ``encode --embeddings``
-of 20,000 with all experts at most 3 s, the start of Python apart. What the block adds to a step of training
-with its encoder says bench_taser.py.
+vectors: 400 steps of 64 questions with all experts (``--gate soft``) at most 10 s, and
+``encode --embeddings`` of 20,000 with all experts at most 3 s, the start of Python apart. What the
+block adds to a step of training with its encoder says bench_taser.py.
 """
 
 from __future__ import annotations
