@@ -70,10 +70,10 @@ def check_made_by(given: Embeddings, card: ModelCard, word: str) -> None:
         VerificationError: vectors by another model.
     """
     entry, source = find(card.method), card.source
-    if not entry.method().takes_vectors(entry.config()(**card.method_config)):
+    if not entry.method().takes_vectors(entry.config()(**card.method_config), given.side):
         raise UsageError(
-            f"{word}: {card.method} takes vectors only behind an encoder that stays as it is, and this one's "
-            "is trained; give it texts"
+            f"{word}: {card.method} takes {given.side} vectors only where what gives them stays as it is, "
+            "and here it is trained; give it texts"
         )
     known = source.get("sides", {}).get(given.side, {})
     if known.get("changed"):

@@ -56,7 +56,8 @@ def check_saved(
                 if not np.array_equal(ours, theirs):
                     raise VerificationError(f"its tokenizer cuts {record.id!r} otherwise ({side} side)")
                 ids = torch.from_numpy(ours.astype(np.int64)).unsqueeze(0)
-                batch = TokenBatch(ids, torch.ones_like(ids, dtype=torch.bool), (record.id,))
+                fields = dict.fromkeys(method.columns, (None,))
+                batch = TokenBatch(ids, torch.ones_like(ids, dtype=torch.bool), (record.id,), fields)
                 with torch.inference_mode():
                     trained, read = (of.encode_side(batch, side).vectors for of in (method, saved.encoder))
                 difference = float((trained - read).norm() / trained.norm())

@@ -173,7 +173,7 @@ def _train(
     method = _built(config, device)
     if options.gradient_checkpointing:
         save_activation_memory(method)
-    _check_vectors(opened, method)
+    _check_sets(opened, method, progress)
     tokenizers = open_tokenizers(config.backbone, method)
     checkpoints.card = _checkpoint_card(method, config.backbone, opened.stage.inputs, options.seed)
     sets = _sets_in_rows(opened, tokenizers, checkpoints.folder / "tokens", progress)
@@ -208,9 +208,13 @@ def _built(config: TrainConfig, device: torch.device) -> Method:
     return fresh(config.method, config.method_config, config.backbone, config.options.seed).to(device)
 
 
-def _check_vectors(opened: Opened, method: Method) -> None:
+def _check_sets(opened: Opened, method: Method, progress: Progress) -> None:
+    """Refuse sets that do not fit the method; say what it has to say of the others."""
     card = method.card()
     for of in opened.sets:
+        fields = {name: [example.fields.get(name) for example in of.examples] for name in of.columns}
+        if note := method.check_fields(of.spec.name, fields) if fields else "":
+            progress.note(note)
         for side, given in of.vectors.items():
             check_made_by(given, card, f"--data {of.spec.name}: {side}_vectors={given.folder}")
 
@@ -315,7 +319,7 @@ def _planned(opened: Opened) -> Planned:
     config, device = opened.config, opened.place.device
     with own_generators(), repeatable(device):
         method = _built(config, device)
-        _check_vectors(opened, method)
+        _check_sets(opened, method, Silent())
         tokenizers = open_tokenizers(config.backbone, method)
         cost = estimate(method, opened.sets, tokenizers, config.options, opened.place)
     said = f"would train {config.method} on {config.backbone} with {queries:,} queries into {config.output}"

@@ -264,14 +264,26 @@ class Method(nn.Module, ABC):
         """Return dim, kind and score of the vectors."""
 
     @classmethod
-    def takes_vectors(cls, config: Any) -> bool:
-        """Return whether the backbone's vectors may stand in the place of texts: it is frozen."""
+    def takes_vectors(cls, config: Any, side: Side) -> bool:
+        """Return whether vectors may stand in the place of a side's texts: what gives them is frozen."""
         return False
 
     @classmethod
     def load_block(cls, folder: Path, card: ModelCard) -> Self:
         """Return the model that `save` wrote, for batches of vectors alone: its encoder need not be read."""
         return cls.load(folder, card)
+
+    def check_fields(self, name: str, fields: Mapping[str, Sequence[Any]]) -> str:
+        """Return what is to be said of a set's `columns` before training; nothing by default.
+
+        Args:
+            name: of the set.
+            fields: a value for each of its queries, by column.
+
+        Raises:
+            UsageError: a value that the method cannot use.
+        """
+        return ""
 
     @abstractmethod
     def encode_side(self, batch: TokenBatch, side: Side) -> Encoded:

@@ -197,9 +197,10 @@ class Encoder(nn.Module):
         what they draw at random is repeated as dropout is.
         """
         backbone: Any = self.backbone
-        states: Tensor = backbone.embeddings(input_ids=batch.input_ids)
-        for number, layer in enumerate(self.layers):
-            if getattr(layer, "gradient_checkpointing", False) and self.training:
+        layers, ids, first = self.layers, batch.input_ids, hooks.first_position
+        states: Tensor = backbone.embeddings(input_ids=ids, past_key_values_length=first)
+        for number, layer in enumerate(layers):
+            if getattr(layer, "gradient_checkpointing", False) and torch.is_grad_enabled():
                 states = checkpoint(self._layer, number, states, layout, hooks, use_reentrant=False)
             else:
                 states = self._layer(number, states, layout, hooks)

@@ -90,6 +90,7 @@ class EncoderMethod(Method):
         score: what compares two texts.
         keeps_head: the method does what sentence-transformers' modules behind the pooling say.
         may_drop: methods whose folders it takes as backbone, leaving out what they have beside it.
+        inside: what it has acts inside its encoder, so that vectors that it is given are its own.
         part_sides: beginning of a parameter's name to the sides whose vectors depend on it; both for others.
         encoder: of both sides, where they share it.
         cards: of both sides.
@@ -103,6 +104,7 @@ class EncoderMethod(Method):
     score: ClassVar[ScoreName] = "dot"
     keeps_head: ClassVar[bool] = False
     may_drop: ClassVar[tuple[str, ...]] = ()
+    inside: ClassVar[bool] = False
     part_sides: ClassVar[Mapping[str, tuple[Side, ...]]] = {}
 
     config: EncoderConfig
@@ -174,7 +176,7 @@ class EncoderMethod(Method):
         found = dict[str, Any]()
         for side, card in cards.items():
             before: Mapping[str, Any] = {"fingerprint": known.fingerprint(side)}
-            if known.method == cls.name:
+            if known.method == cls.name and not cls.inside:
                 before = known.source.get("sides", {}).get(side, {})
             changed = [of for of in OF_SIDE if getattr(card, of) != getattr(known.side(side), of)]
             found[side] = {**before, "changed": [*before.get("changed", ()), *changed]}
@@ -264,34 +266,41 @@ class EncoderMethod(Method):
         """Return the backbone as `save` writes it."""
         return encoder.backbone
 
+    @classmethod
+    def place_of(cls, name: str) -> tuple[Sides, str]:
+        """Return the sides whose vectors depend on a part, and the file that it stands in."""
+        sides = next((found for start, found in cls.part_sides.items() if name.startswith(start)), SIDES)
+        return sides, PART_FILES[sides]
+
+    def about(self, folder: Path, file: str) -> dict[str, str]:
+        """Return what a file of parts says of itself: one entry, for safetensors writes several in any order.
+
+        The backbone stands in the folder by then, and files of parts that are named before.
+        """
+        return {"format": "pt"}
+
     def files(self, side: Side) -> tuple[str, ...]:
         """Return the files beside the backbone that the side's vectors depend on."""
-        return tuple(file for sides, file in PART_FILES.items() if side in sides and self._parts(sides))
+        places = [self.place_of(name) for name in self._parts()]
+        return tuple(dict.fromkeys(file for sides, file in places if side in sides))
 
-    def _parts(self, sides: tuple[Side, ...] | None = None) -> dict[str, Tensor]:
-        """Return what the method has beside its backbones, by name: all, or what exactly those sides need."""
+    def _parts(self) -> dict[str, Tensor]:
+        """Return what the method has beside its backbones, by name."""
         inside = {
             id(of)
             for encoder in self.encoders().values()
             for part in (encoder.backbone, *([encoder.head] if isinstance(encoder, PooledEncoder) else []))
             for of in (*part.parameters(), *part.buffers())
         }
-
-        def sides_of(name: str) -> tuple[Side, ...]:
-            return next((found for start, found in self.part_sides.items() if name.startswith(start)), SIDES)
-
-        return {
-            name: of
-            for name, of in self.state_dict(keep_vars=True).items()
-            if id(of) not in inside and sides in (None, sides_of(name))
-        }
+        every = self.state_dict(keep_vars=True)
+        return {name: of for name, of in every.items() if id(of) not in inside}
 
     def save(self, folder: Path) -> None:
         """Write backbones, tokenizers and parts; the caller writes the card."""
         make_folder(folder)
         plain = self.kind == "one" and not self._parts()
         # a package's files may change under a link
-        unchanged = self.takes_vectors(self.config) and self.backbone_name not in PACKAGED
+        unchanged = bool(self._taken()) and self.backbone_name not in PACKAGED
         cards: dict[Side, SideCard] = {"query": self.card().query, "passage": self.card().passage}
         for place in dict.fromkeys(of.folder for of in cards.values()):
             here = {side: of for side, of in cards.items() if of.folder == place}
@@ -301,11 +310,12 @@ class EncoderMethod(Method):
             save_encoder(folder / place, module, self.tokenizers[side], here, unchanged=unchanged)
             if plain:
                 save_modules(folder / place, encoder, module, here)
-        for sides, file in PART_FILES.items():
-            parts = {name: of.detach().cpu().contiguous() for name, of in self._parts(sides).items()}
-            if parts:
-                with filling(folder) as place_of:
-                    save_file(parts, place_of / file, metadata={"format": "pt"})
+        files: dict[str, dict[str, Tensor]] = {}
+        for name, of in self._parts().items():
+            files.setdefault(self.place_of(name)[1], {})[name] = of.detach().cpu().contiguous()
+        for file, parts in files.items():
+            with filling((folder / file).parent) as inside:
+                save_file(parts, inside / Path(file).name, metadata=self.about(folder, file))
 
     @classmethod
     def read_parts(cls, folder: Path, card: ModelCard) -> dict[str, Tensor]:
@@ -366,9 +376,14 @@ class EncoderMethod(Method):
             inference_sides={of.name: cast(Sides, known.sides) for of, known in options(choices)},
             source={
                 "backbone": self.backbone_name,
-                **({"sides": self.backbone_sides} if self.takes_vectors(self.config) else {}),
+                **({"sides": self._taken()} if self._taken() else {}),
             },
         )
+
+    def _taken(self) -> dict[str, Any]:
+        """Return `Backbone.sides` of the sides that take vectors."""
+        every = self.backbone_sides
+        return {side: every.get(side, {}) for side in SIDES if self.takes_vectors(self.config, side)}
 
 
 def _in_words(structure: Mapping[str, Any]) -> str:
@@ -377,8 +392,8 @@ def _in_words(structure: Mapping[str, Any]) -> str:
     )
 
 
-def check_positions(module: nn.Module, card: SideCard) -> None:
-    """Refuse texts that the encoder has no positions for.
+def check_positions(module: nn.Module, card: SideCard, before: int = 0) -> None:
+    """Refuse texts that the encoder has no positions for, behind ``before`` that none of their tokens has.
 
     Raises:
         UsageError: the side's texts may be longer than that.
@@ -396,10 +411,11 @@ def check_positions(module: nn.Module, card: SideCard) -> None:
     unused = max(
         (int(of.padding_idx) + 1 for of in tables if getattr(of, "padding_idx", None) is not None), default=0
     )
-    if card.max_tokens > named - unused:
+    if card.max_tokens + before > named - unused:
+        behind = f" behind {before} positions of a prefix" if before else ""
         of_them = f" (max_position_embeddings {named}, {unused} of which no token gets)" if unused else ""
         raise UsageError(
-            f"texts of {card.max_tokens} tokens are too long: this model has {named - unused} "
+            f"texts of {card.max_tokens} tokens{behind} are too long: this model has {named - unused} "
             f"positions{of_them}; lower max_seq_length in its files, in training --query-max-len and "
             "--passage-max-len"
         )

@@ -61,7 +61,13 @@ class Layout:
 
 
 class Hooks:
-    """An engine asks these at every layer, in order; as they stand, they change nothing."""
+    """An engine asks these at every layer, in order; as they stand, they change nothing.
+
+    Attributes:
+        first_position: of each text's first token.
+    """
+
+    first_position: int = 0
 
     def keys_values(self, layer: int, states: Tensor, layout: Layout) -> KeysValues | None:
         """Return keys and values that every token of a text reads beside those of its text.

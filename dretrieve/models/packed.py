@@ -183,6 +183,8 @@ class PackedEncoder:
 
     def _encode(self, batch: TokenBatch, hooks: Hooks | None) -> tuple[Tensor, Layout, str]:
         ids, positions, lengths, order = pack(batch)
+        if hooks is not None and hooks.first_position:
+            positions += hooks.first_position
         rows = len(ids)
         if self.device.type == "cpu":  # more rows, of no text
             ids, positions = (functional.pad(part, [0, -rows % ROWS_STEP]) for part in (ids, positions))

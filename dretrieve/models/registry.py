@@ -86,6 +86,12 @@ METHODS: dict[str, Entry] = {
         example="--backbone minilm --data work/squad:train --learning-rate 1e-4 --output model",
         explanation="dretrieve.jobs.explain_experts:explain",
     ),
+    "ddr": _ours(
+        "ddr",
+        "Ddr",
+        "a frozen encoder, a general prefix and prefixes of domains",
+        example="--backbone minilm --data work/squad:train --prefix-length 32 --output model",
+    ),
 }
 
 

@@ -84,7 +84,7 @@ class SbMoe(BiEncoder):
         return self
 
     @classmethod
-    def takes_vectors(cls, config: SbMoeConfig) -> bool:
+    def takes_vectors(cls, config: SbMoeConfig, side: Side) -> bool:
         """Return whether the encoder is frozen."""
         return config.encoder_scale == 0
 

@@ -62,7 +62,7 @@ def test_vectors_that_are_not_the_encoders_are_refused(cli_here, place, tiny_col
     data = f"path={tiny_collection},split=train"
     given = f"{data},passage_vectors={place / 'p'}"
     err = train(cli_here, place, given, "m", "--encoder-scale", 0.01, code=2).err
-    assert "sb_moe takes vectors only behind an encoder that stays as it is" in err
+    assert "vectors only where what gives them stays as it is" in err
     assert "max_tokens" in train(cli_here, place, given, "m", "--passage-max-len", 9, code=2).err
     other = train(cli_here, place, given, "m", "--backbone", tiny_model, "--pooling", "mean", code=None)
     assert other.code in (2, 5), other
@@ -257,7 +257,7 @@ def test_an_encoder_that_was_trained_takes_texts(cli_here, place, tiny_collectio
         place / "m", "--max-steps", 1, "--batch-size", 4, "--device", "cpu",
     )  # fmt: skip
     err = encode(cli_here, place / "m", place / "v", "--embeddings", place / "p", code=2).err
-    assert "takes vectors only behind an encoder that stays as it is" in err
+    assert "vectors only where what gives them stays as it is" in err
 
 
 def test_a_block_that_is_trained_further_takes_the_first_backbones_vectors(
