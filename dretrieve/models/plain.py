@@ -60,6 +60,7 @@ QUERY_PROMPTS = ("query", "search_query")
 PASSAGE_PROMPTS = ("document", "passage", "corpus", "search_document")
 ADAPTER, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 UNSAID = "unsaid"  # in a card's source: what the folder does not say
+TYPED = {"model_type": str, "prompts": dict, "default_prompt_name": str}  # of entries in those files
 POINTER = b"version https://git-lfs.github.com/spec/"
 
 
@@ -236,6 +237,9 @@ def read_json(path: Path) -> dict[str, Any]:
         raise DataError(f"{path} cannot be read: {error}") from error
     if not isinstance(value, dict):
         raise DataError(f"{path} is not a JSON object")
+    for name, kind in TYPED.items():
+        if not isinstance(value.get(name), kind | None):
+            raise DataError(f"{path}: {name} is {quoted(str(value[name]))}, and that is no {kind.__name__}")
     return value
 
 
@@ -405,10 +409,10 @@ def _prompts(folder: Path, top: dict[str, Any]) -> tuple[str, str]:
     """Return the prompts of queries and passages; one that is said to be empty is."""
     known = {str(name): str(text or "") for name, text in (top.get("prompts") or {}).items()}
     default = top.get("default_prompt_name")
-    if default is not None and str(default) not in known:
+    if default is not None and default not in known:
         raise DataError(
             f"{folder / 'config_sentence_transformers.json'} names the default prompt "
-            f"{quoted(str(default))}, but has only {', '.join(known) or 'none'}"
+            f"{quoted(default)}, but has only {', '.join(known) or 'none'}"
         )
     usual = known[default] if default is not None else ""
     query, passage = (
@@ -419,11 +423,7 @@ def _prompts(folder: Path, top: dict[str, Any]) -> tuple[str, str]:
 
 
 def _refuse_settings(place: Path, settings: dict[str, Any]) -> None:
-    """Refuse what sentence-transformers' file asks of the encoder and that is not done here.
-
-    Raises:
-        DataError: names the setting.
-    """
+    """Refuse what sentence-transformers' file asks of the encoder and that is not done here."""
     allowed: dict[str, tuple[Any, ...]] = {
         "transformer_task": ("feature-extraction",),
         "module_output_name": ("token_embeddings",),

@@ -149,6 +149,23 @@ def test_a_default_prompt_serves_both_sides(bare):
     assert (card.query.template, card.passage.template) == ("say: {text}", "say: {title} {text}")
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "kind"),
+    [("prompts", ["a"], "dict"), ("prompts", "a", "dict"), ("default_prompt_name", 5, "str")],
+)
+def test_an_entry_of_another_type_is_refused(bare, name, value, kind):
+    as_sentence_transformer(bare, **{name: value})
+    with pytest.raises(DataError, match=rf"{name} is .*, and that is no {kind}"):
+        read_plain(bare)
+
+
+def test_a_model_type_that_is_no_text_is_refused(bare):
+    config = json.loads((bare / "config.json").read_text())
+    write(bare / "config.json", config | {"model_type": ["bert"]})
+    with pytest.raises(DataError, match=r"model_type is .*, and that is no str"):
+        read_plain(bare)
+
+
 def test_the_transformer_may_stand_in_a_folder_of_its_own(bare, tiny_model):
     inner = bare / "0_Transformer"
     shutil.copytree(tiny_model, inner)
