@@ -202,8 +202,6 @@ class Worker:
 
     def _command(self, words: list[str], what: tuple[int, int, int], record: Path | None) -> None:
         """In the fork: be the command, and end."""
-        import warm
-
         from dretrieve_cli.app import main
 
         code = 1
@@ -217,7 +215,6 @@ class Worker:
             os.environ["DRETRIEVE_STALE"] = "replace"
             tempfile.tempdir = os.environ["TMPDIR"]
             sys.argv = ["dretrieve", *words, "--quiet"]
-            known = set(sys.modules), warm.compiled()
             self.library.chaos_arm(
                 os.fsencode(self.work),
                 ctypes.c_long(what[0]),
@@ -228,8 +225,6 @@ class Worker:
             )
             code = main(sys.argv[1:])
             sys.stderr.flush()
-            if record:
-                warm.teach(f"{record}.loaded", *known)
         except KeyboardInterrupt:
             code = 130
         except BaseException:
@@ -266,10 +261,8 @@ class Worker:
                 self._hashes[key] = hashlib.file_digest(file, "sha256").hexdigest()
         return self._hashes[key]
 
-    def unbroken(self, *, learn: bool = False) -> None:
+    def unbroken(self) -> None:
         """Run all stages once, and keep what they call and what they make."""
-        import warm
-
         if (child := os.fork()) == 0:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
             write_world(self.work)
@@ -283,8 +276,6 @@ class Worker:
                 sys.exit(f"the unbroken {stage} ended with {end.code}: {end.text}")
             lines = record.read_text(errors="replace").splitlines()
             self.points[stage] = [(call, path) for call, _, path in (line.partition("\t") for line in lines)]
-            if learn:
-                warm.learn(f"{record}.loaded")
             after = self.listing()
             self.made[stage] = sorted(name for name in after if before.get(name) != after[name])
             before = after
@@ -422,9 +413,9 @@ def start(folder: Path, words: argparse.Namespace) -> list[Any]:
     import warm
 
     os.environ["MPLCONFIGDIR"] = str(folder / "matplotlib")
-    warm.load(warm.everything())
+    warm.load_everything()
     first = Worker(folder / "first", Path(words.library), "")
-    first.unbroken(learn=True)
+    first.unbroken()
     names = words.stages.split(",") if words.stages else list(first.stages)
     if unknown := set(names) - set(first.stages):
         sys.exit(f"no stage {', '.join(unknown)}; there are {', '.join(first.stages)}")
