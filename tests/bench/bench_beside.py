@@ -1,6 +1,6 @@
 """Two programs on one machine: how long two take that start together, beside one alone.
 
-Run: ``python tests/bench/bench_beside.py [--rounds 3] [--steps 40]``. The program is ``dretrieve train
+Run: ``python tests/bench/bench_beside.py [--rounds 3] [--steps 8]``. The program is ``dretrieve train
 shared`` on Python's documentation, with every processor of the machine, in three ways that take turns: alone;
 alone with the OpenMP library's own waiting (``GOMP_SPINCOUNT=300000``, as when nothing is said); two at once.
 Two fair neighbours take 2.0 times the time of one. The rule: two take at most 2.3 times what one takes, and
@@ -45,7 +45,7 @@ def main() -> None:
     """Print the medians and both ratios; exit 1 above a limit."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--steps", type=int, default=8)
     asked = parser.parse_args()
     for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OMP_NUM_THREADS"):
         ENVIRONMENT.pop(name, None)
