@@ -107,7 +107,7 @@ def test_weights_are_chosen_on_the_dev_set_of_what_was_trained_on(tmp_path):
         assert bool(alone) == (table == "tableA1")
         for call in trained:
             dev = "sets/nq-dev:dev" if call in alone else "dev:dev"
-            assert word_behind("--dev", call) == f"{tmp_path}/{table}/work/{dev}"
+            assert word_behind("--dev", call) == str(tmp_path / table / "work" / dev)
         assert {word_behind("--max-minutes", call) for call in trained} == {"0.0"}
 
 
