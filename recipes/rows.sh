@@ -196,6 +196,14 @@ judged_row() {
         --drop-self --output "$metrics/$1.$3${2:+.$2}.json" --format tsv
 }
 
+# settle_parts: one process and one part where nothing else is said. At the end of a paper's `settle`.
+settle_parts() {
+    GPUS=${GPUS:-1} SHARDS=${SHARDS:-1}
+    shown_shards=$SHARDS
+    [[ -z ${DRY_RUN:-} || -n ${PLAN:-} ]] || shown_shards=1 # a plan to be read shows the first
+    [[ -z ${PLAN:-} ]] || QUEUE=
+}
+
 # in_shards COMMAND...: one after the other, or as a job array that is waited for.
 in_shards() {
     local shard

@@ -36,10 +36,7 @@ settle() {
     mini-cpu | mini) settle_mini ;;
     paper) settle_paper "$tiny" ;;
     esac
-    GPUS=${GPUS:-1} SHARDS=${SHARDS:-1}
-    shown_shards=$SHARDS
-    [[ -z ${DRY_RUN:-} || -n ${PLAN:-} ]] || shown_shards=1 # a plan to be read shows the first
-    [[ -z ${PLAN:-} ]] || QUEUE=
+    settle_parts
 }
 
 # A random encoder needs a higher rate, and the mean of all its tokens. More steps would learn everything, and

@@ -26,10 +26,7 @@ settle() {
     mini-cpu | mini) settle_mini ;;
     paper) settle_paper ;;
     esac
-    GPUS=${GPUS:-1} SHARDS=${SHARDS:-1}
-    shown_shards=$SHARDS
-    [[ -z ${DRY_RUN:-} || -n ${PLAN:-} ]] || shown_shards=1 # a plan to be read shows the first
-    [[ -z ${PLAN:-} ]] || QUEUE=
+    settle_parts
 }
 
 # One thread each, and two rows at once: the vectors are given, so that a row computes for seconds.
