@@ -130,7 +130,7 @@ seeds_of() {
     */joint-* | */frozen-*) echo "${seeds[0]}" ;; # an encoder learns for seven minutes
     */best) [[ " ${dev_sets[*]} " != *" $3 "* ]] || echo "${seeds[@]}" ;;
     smoke/*/finetuned) ;; # the encoder is frozen
-    mini-cpu/*/finetuned | mini-cpu/*/n[248] | mini-cpu/*/scaled | mini-cpu/*/straight | mini-cpu/larger/fast) ;;
+    mini-cpu/*/finetuned | mini-cpu/*/n[248] | mini-cpu/*/straight | mini-cpu/larger/scaled | mini-cpu/larger/fast) ;;
     mini-cpu/*/gate* | mini-cpu/*/gelu | mini-cpu/*/tanh) ;;
     mini-cpu/*) if [[ $3 == *-* ]]; then echo "${seeds[@]:0:2}"; else echo "${seeds[@]}"; fi ;;
     *) echo "${seeds[@]}" ;;
