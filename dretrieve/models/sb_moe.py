@@ -16,6 +16,7 @@ is the tokenizer's business.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar, Self, cast
 
 import torch
@@ -111,14 +112,18 @@ class SbMoe(BiEncoder):
     def mixed(self, vectors: Tensor, side: Side, text_ids: tuple[str, ...] = ()) -> Mixed:
         """Return what the block makes of x [B, dim]; y has length 1 where x has."""
         found: Mixed = self.mixture(side)(vectors, self.choices.activated, text_ids)
-        return found
+        if not self.encoder.normalize:
+            return found
+        y = unit(found.vectors)
+        if not self.training:  # a vector that the block leaves as it is keeps its bits
+            y = torch.where((found.vectors != vectors).any(dim=1, keepdim=True), y, vectors.float())
+        return replace(found, vectors=y)
 
     def _encoded(self, mixed: Mixed) -> Encoded:
-        found = unit(mixed.vectors) if self.encoder.normalize else mixed.vectors
         weight = self.config.balance_weight
         if not self.training or weight == 0:
-            return Encoded(found)
-        return Encoded(found, auxiliary={"balance": weight * balance(mixed)})
+            return Encoded(mixed.vectors)
+        return Encoded(mixed.vectors, auxiliary={"balance": weight * balance(mixed)})
 
     def parameter_groups(self, phase: Phase) -> list[ParameterGroup]:
         """Return the block at the given rate, the encoder at its share; the noise layer is in no group."""
