@@ -90,6 +90,23 @@ def flag_of(field: dataclasses.Field[Any]) -> str:
     return known.flag if known and known.flag else f"--{field.name.replace('_', '-')}"
 
 
+def refuse_given(config: Any, names: Iterable[str], why: str) -> None:
+    """Refuse options that mean nothing beside another choice of the config: they must be at their defaults.
+
+    Args:
+        config: of options.
+        names: of the fields.
+        why: what the sentence says behind the flag.
+
+    Raises:
+        UsageError: names the first that was given.
+    """
+    for field in dataclasses.fields(config):
+        if field.name in names and getattr(config, field.name) != field.default:
+            flag = flag_of(field)
+            raise UsageError(f"{f'--no-{flag[2:]}' if field.default is True else flag} {why}")
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class NoChoices:
     """Of an owner that leaves nothing open to ``--set``."""

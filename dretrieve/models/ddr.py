@@ -241,11 +241,10 @@ class Ddr(BiEncoder):
             f"{name}: {bare:,} of {len(labels):,} queries have no domains= and read the general prefix alone"
         )
 
-    def train(self, mode: bool = True) -> Self:
-        """Set the mode; the encoder stays without dropout."""
-        super().train(mode)
-        self.encoder.eval()
-        return self
+    @property
+    def keeps_encoder(self) -> bool:
+        """Always: prefixes and router are what is trained."""
+        return True
 
     @classmethod
     def takes_vectors(cls, config: DdrConfig, side: Side) -> bool:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import ClassVar
 
 from dretrieve.errors import UsageError
 from dretrieve.models.bi_encoder_config import AUTO, BiEncoderConfig
-from dretrieve.options import flag_of, option
+from dretrieve.options import option, refuse_given
 
 ROUTINGS = ("prior", "topk", "soft", "uniform")
 ROUTERS = ("input", "layer")
@@ -85,11 +85,7 @@ class DdrConfig(BiEncoderConfig):
     def __post_init__(self) -> None:
         BiEncoderConfig.__post_init__(self)
         names_of(self.domains, "--domains ")
-        if names_of(self.train_domains, "--train-domains "):
-            return
-        for field in fields(self):
-            if field.name in OF_DOMAINS and getattr(self, field.name) != field.default:
-                raise UsageError(
-                    f"{flag_of(field)} is of the training of domains; give --train-domains too, or leave "
-                    "it out"
-                )
+        if not names_of(self.train_domains, "--train-domains "):
+            refuse_given(
+                self, OF_DOMAINS, "is of the training of domains; give --train-domains too, or leave it out"
+            )

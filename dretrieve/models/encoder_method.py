@@ -262,6 +262,18 @@ class EncoderMethod(Method):
         """Return the encoder of each side."""
         return {"query": self.encoder, "passage": self.encoder}
 
+    @property
+    def keeps_encoder(self) -> bool:
+        """Whether no training changes the encoder; then it has no dropout either, and saving links it."""
+        return False
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode; see `keeps_encoder`."""
+        super().train(mode)
+        for encoder in self.encoders().values() if self.keeps_encoder else ():
+            encoder.eval()
+        return self
+
     def written(self, encoder: Encoder) -> nn.Module:
         """Return the backbone as `save` writes it."""
         return encoder.backbone
@@ -300,7 +312,7 @@ class EncoderMethod(Method):
         make_folder(folder)
         plain = self.kind == "one" and not self._parts()
         # a package's files may change under a link
-        unchanged = bool(self._taken()) and self.backbone_name not in PACKAGED
+        unchanged = self.keeps_encoder and self.backbone_name not in PACKAGED
         cards: dict[Side, SideCard] = {"query": self.card().query, "passage": self.card().passage}
         for place in dict.fromkeys(of.folder for of in cards.values()):
             here = {side: of for side, of in cards.items() if of.folder == place}

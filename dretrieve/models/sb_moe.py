@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -77,12 +77,10 @@ class SbMoe(BiEncoder):
         """Return one expert, or all where the gate was trained with all: with one such weights collapse."""
         return SbMoeChoices(activated=0 if self.config.gate in ALL_EXPERTS else 1)
 
-    def train(self, mode: bool = True) -> Self:
-        """Set the mode; a frozen encoder stays without dropout."""
-        super().train(mode)
-        if self.config.encoder_scale == 0:
-            self.encoder.eval()
-        return self
+    @property
+    def keeps_encoder(self) -> bool:
+        """Whether its share of the learning rate is 0."""
+        return self.config.encoder_scale == 0
 
     @classmethod
     def takes_vectors(cls, config: SbMoeConfig, side: Side) -> bool:

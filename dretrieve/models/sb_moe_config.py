@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from dretrieve.errors import UsageError
 from dretrieve.models.bi_encoder_config import BiEncoderConfig
-from dretrieve.options import flag_of, option
+from dretrieve.options import option, refuse_given
 
 MOST_EXPERTS = 256
 GATES = ("noisy", "soft", "scaled", "straight", "random", "uniform")
@@ -49,14 +49,9 @@ class SbMoeConfig(BiEncoderConfig):
 
     def __post_init__(self) -> None:
         BiEncoderConfig.__post_init__(self)
-        if self.gate not in NO_NETWORK:
-            return
-        for field in fields(self):
-            if field.name in OF_NETWORK and getattr(self, field.name) != field.default:
-                raise UsageError(
-                    f"{flag_of(field)} is of a gate that looks at the text, and --gate {self.gate} does not; "
-                    "leave it out, or give another --gate"
-                )
+        if self.gate in NO_NETWORK:
+            why = f"is of a gate that looks at the text, and --gate {self.gate} does not"
+            refuse_given(self, OF_NETWORK, f"{why}; leave it out, or give another --gate")
 
     def check_choices(self, chosen: Mapping[str, Any]) -> None:
         """Refuse to keep more experts than there are."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from dretrieve.errors import UsageError
 from dretrieve.models.bi_encoder_config import BiEncoderConfig
-from dretrieve.options import option
+from dretrieve.options import option, refuse_given
 
 MOST_EXPERTS = 64
 DETERMINISTIC_EXPERTS = 2
@@ -52,17 +52,8 @@ class TaserConfig(BiEncoderConfig):
                 "more, the authors' code draws one at random); give --num-experts 2, or --router seq or tok"
             )
         if self.router in ("det", "none"):
-            self._refuse_gates_options()
-
-    def _refuse_gates_options(self) -> None:
-        for field in fields(self):
-            given = field.name in OF_GATES and getattr(self, field.name) != field.default
-            if given:
-                flag = f"--{'no-' if field.name == 'share_router' else ''}{field.name.replace('_', '-')}"
-                raise UsageError(
-                    f"{flag} is of a gate, and --router {self.router} has none; leave it out, or give "
-                    "--router seq or tok"
-                )
+            why = f"is of a gate, and --router {self.router} has none"
+            refuse_given(self, OF_GATES, f"{why}; leave it out, or give --router seq or tok")
 
     @property
     def routed(self) -> bool:

@@ -186,8 +186,10 @@ def test_shifted_positions_are_positions_behind_the_prefix(general, deep_model, 
         Ddr.build(replace(config, passage_max_len=60), str(deep_model))
 
 
-def test_saved_and_loaded_are_the_same_and_files_stand_by_side(general, tmp_path):
+def test_saved_and_loaded_are_the_same_and_files_stand_by_side(general, deep_model, tmp_path):
     method = built(general, routing="topk")
+    weights = "model.safetensors"
+    assert (general / "backbone" / weights).samefile(deep_model / weights), "the encoder is frozen"
     card = save_model(method, tmp_path / "domains")
     files = {module_file(name) for name in method.names}
     assert set(card.passage.parts) == {"general.safetensors"}
