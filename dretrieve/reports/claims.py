@@ -21,11 +21,10 @@ from dretrieve.reports.claims_answers import answer, p_value, ratio, sign
 from dretrieve.reports.claims_samples import (
     NoCommonSeedError,
     Sample,
+    combined,
     difference,
-    excess,
     rounds,
     seeds_of,
-    trained,
 )
 from dretrieve.reports.expected import BOUNDED, Claim, Expected
 from dretrieve.reports.verdicts import Judged
@@ -123,7 +122,7 @@ def _of_seeds(samples: Sequence[Sample], cells: Iterable[Judged]) -> Iterator[st
     """Say which seeds were compared, where a side has others too, and whether it was one."""
     common = [sorted(layout) for sample in samples if sample.trained for layout in sample.layouts]
     used = {seed for seeds in common for seed in seeds}
-    if any(trained(one) and set(seeds_of(one)) - used for one in cells):
+    if any(one.cell.is_trained and set(seeds_of(one)) - used for one in cells):
         yield f"compared over the seeds of both sides: {', '.join(map(str, sorted(used)))}"
     if any(len(seeds) == 1 for seeds in common):
         yield ONE_SEED
@@ -135,7 +134,7 @@ def _samples(claim: Claim, expected: Expected, judged: Mapping[str, Judged]) -> 
     measure = claim.measure or cell.measure
     gain = difference(judged[claim.left], judged[claim.right], measure, scale)
     others = [difference(judged[one], judged[two], measure, scale) for one, two in claim.others]
-    return [gain, *(excess(gain, other) for other in others)]
+    return [gain, *(combined([gain, other], [1, -1]) for other in others)]
 
 
 def _bounded(claim: Claim, judged: Mapping[str, Judged]) -> Finding | _Question:

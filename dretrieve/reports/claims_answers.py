@@ -1,10 +1,11 @@
 """From a claim's test to its answer: the p-value of what must be refuted, the word, and what is lacking.
 
-Without a margin the paired randomisation test decides, against a margin the paired t-test. Two gains over
-different queries are compared by a t-test of the difference of two independent means: its standard error is
-Welch's (each set's own variance over its own size), its degrees of freedom are all queries less one (Welch's
-own are fewer; with hundreds of queries that changes p by less than a hundredth of itself). Times that were
-measured in turn are compared by the paired t-test of the log of their ratio, round by round.
+Without a margin the paired randomisation test decides, against a margin the paired t-test. Averages over
+query sets, and two gains over different queries, are compared by a t-test of a sum of independent means: its
+standard error is Welch's (each set's own variance over its own size), its degrees of freedom are all queries
+less one (Welch's own are fewer; where each set has hundreds of queries that changes p by less than a
+hundredth of itself). Times that were measured in turn are compared by the paired t-test of the log of their
+ratio, round by round.
 """
 
 from __future__ import annotations
@@ -72,10 +73,9 @@ def p_value(claim: Claim, sample: Sample, seed: int) -> float:
     whether the difference lies between them or outside: the larger of the two p-values.
     """
     values = sample.values
-    if claim.relation in BOUNDED or not sample.paired:
-        return paired_t_test(values)[0]
     if claim.relation not in ("not-below", "equal"):
-        return randomization_test(values, seed)
+        is_free = sample.paired and claim.relation not in BOUNDED
+        return randomization_test(values, seed) if is_free else paired_t_test(values)[0]
     below = paired_t_test(values + claim.margin)[0]
     return below if claim.relation == "not-below" else max(below, paired_t_test(values - claim.margin)[0])
 

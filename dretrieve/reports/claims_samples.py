@@ -1,9 +1,9 @@
-"""What a claim compares: two cells query by query and seed by seed, two gains, the rounds of two times."""
+"""What a claim compares: cells query by query and seed by seed, averages, gains, the rounds of two times."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +19,12 @@ class Sample:
     """Differences whose mean one test asks about, in the table's unit.
 
     Attributes:
-        values: [N], for each query the mean of the differences over the common seeds (of two gains: see
-            `excess`; of times: see `rounds`).
+        values: [N], for each query the mean of the differences over the common seeds (of several query sets:
+            see `combined`; of times: see `rounds`).
         layouts: for each query set, seed to the differences of that seed's models by query ([Q]); only seeds
             that both sides were run with.
         trained: whether a side has seeds at all.
-        paired: whether both sides answered the same queries; False for the difference of two gains.
+        paired: whether the values are differences of both sides on one set of queries.
     """
 
     values: Floats
@@ -37,24 +37,24 @@ class NoCommonSeedError(ValueError):
     """Both sides were trained, and never with the same seed."""
 
 
-def trained(one: Judged) -> bool:
-    """Return whether the cell has a value for every seed; BM25's and an untuned model's have one for all."""
-    return "{seed}" in one.cell.file
-
-
 def difference(left: Judged, right: Judged, measure: str, scale: float) -> Sample:
     """Return left minus right by query, seed by seed: a seed draws both sides' training questions alike.
 
     Args:
         left: a cell with a value.
         right: another one.
-        measure: compared per query.
+        measure: compared per query; empty takes the left cell's, of an average each of its cells' own.
         scale: what a measured value is multiplied with to be in the table's unit.
 
     Raises:
         NoCommonSeedError: says the seeds of both sides.
         ValueError: the measure was not measured per query, or on different queries.
     """
+    if left.cell.average:
+        pairs = zip(_members(left), _members(right), strict=True)
+        sets = [difference(one, two, measure, scale) for one, two in pairs]
+        return combined(sets, [1 / len(sets)] * len(sets))
+    measure = measure or left.cell.measure
     try:
         left_ids, ours = mean_by_query(list(left.readings), measure)
         right_ids, theirs = mean_by_query(list(right.readings), measure)
@@ -73,18 +73,26 @@ def difference(left: Judged, right: Judged, measure: str, scale: float) -> Sampl
     return Sample(
         values=np.mean(list(layout.values()), axis=0),
         layouts=(layout,),
-        trained=trained(left) or trained(right),
+        trained=left.cell.is_trained or right.cell.is_trained,
     )
 
 
 def _layout(left: tuple[Judged, Floats], right: tuple[Judged, Floats]) -> dict[int, Floats]:
     """Return seed to differences by query; a side without seeds stands beside every seed of the other."""
     ours, theirs = _by_seed(*left), _by_seed(*right)
-    if not trained(left[0]):
+    if not left[0].cell.is_trained:
         ours = dict.fromkeys(theirs, left[1][0])
-    elif not trained(right[0]):
+    elif not right[0].cell.is_trained:
         theirs = dict.fromkeys(ours, right[1][0])
     return {seed: ours[seed] - theirs[seed] for seed in ours if seed in theirs}
+
+
+def _members(one: Judged) -> list[Judged]:
+    """Return an average's cells, each with its readings for the average's seeds."""
+    return [
+        replace(one, cell=cell, readings=[reading.members[place] for reading in one.readings])
+        for place, cell in enumerate(one.cell.average)
+    ]
 
 
 def _by_seed(one: Judged, values: Floats) -> dict[int, Floats]:
@@ -93,7 +101,7 @@ def _by_seed(one: Judged, values: Floats) -> dict[int, Floats]:
 
 def seeds_of(one: Judged) -> list[int]:
     """Return the seeds of which the cell has values by query."""
-    return [reading.seed for reading in one.readings if reading.measured is not None]
+    return [reading.seed for reading in one.readings if reading.measured is not None or reading.members]
 
 
 def seeds_text(one: Judged) -> str:
@@ -101,25 +109,27 @@ def seeds_text(one: Judged) -> str:
     return ", ".join(map(str, seeds_of(one)))
 
 
-def excess(gain: Sample, other: Sample) -> Sample:
-    """Return a gain minus another one over other queries, as values around the difference of both means.
+def combined(samples: Sequence[Sample], weights: Sequence[float]) -> Sample:
+    """Return the weighted sum of means over different query sets, as values around it.
 
-    The values are both samples' deviations from their own means, scaled so that the standard error of their
-    mean is that of the difference of two independent means with unequal variances, the root of
-    s1² / n1 + s2² / n2 (Welch's).
+    An average over S sets has the weights 1 / S, a gain minus another one 1 and -1. The values are each
+    sample's deviations from its own mean, scaled so that the standard error of their mean is that of a sum of
+    independent means with unequal variances, the root of Σ w² s² / n (of two: Welch's).
     """
-    sides, total = (gain.values, -other.values), len(gain.values) + len(other.values)
+    sides = [weight * sample.values for sample, weight in zip(samples, weights, strict=True)]
+    total = sum(map(len, sides))
     parts = [
         (side - side.mean()) * np.sqrt(total * (total - 1) / (len(side) * max(len(side) - 1, 1)))
         for side in sides
     ]
     return Sample(
         values=np.concatenate(parts) + sum(side.mean() for side in sides),
-        layouts=(
-            *gain.layouts,
-            *({seed: -values for seed, values in layout.items()} for layout in other.layouts),
-        ),
-        trained=gain.trained or other.trained,
+        layouts=[
+            {seed: weight * values for seed, values in layout.items()}
+            for sample, weight in zip(samples, weights, strict=True)
+            for layout in sample.layouts
+        ],
+        trained=any(sample.trained for sample in samples),
         paired=False,
     )
 

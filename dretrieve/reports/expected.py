@@ -42,12 +42,14 @@ class Column:
         name: its key.
         title: its head; the whole of a column may stand for it.
         measure: as ``evaluate --metrics`` names it.
+        average: other columns of the table, whose mean it is.
     """
 
     SHORT: ClassVar[str] = "title"
     name: str
     title: str = ""
     measure: str = ""
+    average: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +74,7 @@ class Cell:
         measure: which measure of the metrics file.
         key: instead of a measure: dotted place in the artefact's manifest (``counts.parameters``); may hold
             ``{row}`` and ``{column}``.
+        average: instead of file and measure: the cells of its row whose mean it is.
     """
 
     table: str
@@ -87,6 +90,12 @@ class Cell:
     file: str = ""
     measure: str = ""
     key: str = ""
+    average: tuple[Cell, ...] = ()
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether it has a value for every seed; BM25's and an untuned model's have one for all."""
+        return "{seed}" in self.file or any(cell.is_trained for cell in self.average)
 
     @property
     def name(self) -> str:

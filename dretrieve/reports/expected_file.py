@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping
+import statistics
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from string import Formatter
@@ -18,6 +19,7 @@ TOP_KEYS = (*HEAD_KEYS, "tolerance", "rows", "tables", "ours")
 SAID = ("source", "kind", "file", "measure", "key", "tolerance")  # of a table, row, cell: the nearest counts
 TABLE_KEYS = ("title", "unit", "decimals", "columns")
 CELL_KEYS = (*SAID, "paper", "corrected", "why")
+WHERE = ("file", "measure", "key")  # not of an average
 ABOUT_KEYS = ("hardware", "commit", "date", "seeds")
 TOLERANCE = {"exact": 0.0005, "stochastic": 0.02}
 DECIMALS = {"percent": 1, "fraction": 3, "number": 0}
@@ -75,6 +77,11 @@ def _table(top: Given, place: str, value: Any) -> PaperTable:
     said["tolerances"] = {name: share * table.scale for name, share in shares.items()}
     if not table.columns:
         raise WrongError(f"{place}.columns", MISSING)
+    for key, column in table.columns.items():
+        for one in column.average:
+            if one not in table.columns or table.columns[one].average:
+                text = f"names '{one}', no column of this table with numbers of its own"
+                raise WrongError(f"{place}.columns.{key}.average", text)
     ours = read(tuple[str, ...], given["ours"], f"{place}.ours") if "ours" in given else ()
     rows = dict.fromkeys(ours, [OURS] * len(table.columns)) | mapping(given.get("rows"), f"{place}.rows")
     known = {
@@ -97,29 +104,56 @@ def _row(table: PaperTable, place: str, said: Given, given: Given) -> Row:
         if len(cells) > len(table.columns):
             raise WrongError(f"{place}.cells", f"holds {len(cells)} cells for {len(table.columns)} columns")
         cells = dict(zip(table.columns, cells, strict=False))
-    found = {}
-    for key, value in mapping(cells, f"{place}.cells", list(table.columns)).items():
-        measured = {"measure": table.columns[key].measure} if table.columns[key].measure else {}
+    cells = mapping(cells, f"{place}.cells", list(table.columns))
+    found: dict[str, Cell] = {}
+    for key, column in sorted(table.columns.items(), key=lambda item: bool(item[1].average)):
+        is_whole = bool(column.average) and all(one in found for one in column.average)
+        value = cells.get(key, OURS if is_whole else None)
+        if value is None:
+            continue
+        measured = {"measure": column.measure} if column.measure else {}
         around = {**said, **measured, **{word: given[word] for word in SAID if word in given}}
-        names = {"table": table.name, "row": name, "column": key}
-        if value is not None:
-            found[key] = _cell(f"{place}.cells.{key}", {**around, **names}, {} if value == OURS else value)
-    return Row(name=name, title=read(str, given.get("title", name), f"{place}.title"), cells=found)
+        around |= {"table": table.name, "row": name, "column": key}
+        value = {} if value == OURS else value
+        found[key] = _cell(f"{place}.cells.{key}", around, value, column.average, found)
+    cells = {key: found[key] for key in table.columns if key in found}
+    return Row(name=name, title=read(str, given.get("title", name), f"{place}.title"), cells=cells)
 
 
-def _cell(place: str, around: dict[str, Any], value: Any) -> Cell:
-    own = mapping(value if isinstance(value, Mapping) else {"paper": value}, place, CELL_KEYS)
+def _cell(
+    place: str, around: dict[str, Any], value: Any, average: Sequence[str], others: Mapping[str, Cell]
+) -> Cell:
+    legal = [key for key in CELL_KEYS if not (average and key in WHERE)]
+    own = mapping(value if isinstance(value, Mapping) else {"paper": value}, place, legal)
     given = {**around, **own}
     known = given.pop("tolerances")["exact" if given.get("kind") == "exact" else "stochastic"]
     cell: Cell = read(Cell, {"tolerance": known, "kind_tolerance": known, **given}, place)
+    if cell.corrected is not None and not cell.why:
+        raise WrongError(f"{place}.why", "is missing: say why the printed number is wrong")
+    cell = _averaged(place, cell, average, others) if average else _measured(place, cell)
+    if cell.kind == "cited" and cell.paper is None:
+        raise WrongError(f"{place}.paper", "is missing: a cited cell has nothing else to show")
+    return cell
+
+
+def _averaged(place: str, cell: Cell, average: Sequence[str], others: Mapping[str, Cell]) -> Cell:
+    """Return the cell as a mean of others; where the paper prints none, its number is that of theirs."""
+    absent = [key for key in average if key not in others]
+    if absent and cell.kind != "cited":
+        raise WrongError(place, f"is the mean of {', '.join(average)}: the row has no {', '.join(absent)}")
+    cells = tuple(others[key] for key in average) if not absent else ()
+    numbers = [one.paper for one in cells if one.paper is not None]
+    if cell.paper is None and numbers and len(numbers) == len(average):
+        cell = replace(cell, corrected=statistics.fmean(numbers), why="this is the mean of what it prints")
+    return replace(cell, file="", measure="", key="", average=cells)
+
+
+def _measured(place: str, cell: Cell) -> Cell:
+    """Return the cell as it is measured."""
     file = cell.file.replace(UNSEEDED, "") if cell.kind == "exact" else cell.file
     unknown = {word for _, word, _, _ in Formatter().parse(file) if word is not None} - FIELDS
     if unknown:
         raise WrongError(f"{place}.file", f"holds {{{min(unknown)}}}; known are {', '.join(sorted(FIELDS))}")
-    if cell.corrected is not None and not cell.why:
-        raise WrongError(f"{place}.why", "is missing: say why the printed number is wrong")
-    if cell.kind == "cited" and cell.printed is None:
-        raise WrongError(f"{place}.paper", "is missing: a cited cell has nothing else to show")
     if cell.kind != "cited" and not file:
         raise WrongError(
             f"{place}.file", "is missing here, in its row and in its table: where is the measured value?"
@@ -198,3 +232,12 @@ def _check_names(expected: Expected) -> None:
         for name in names:
             if name not in known:
                 raise WrongError(place, text.format(name))
+    for name, claim in claims.items():
+        for one, two in ((claim.left, claim.right), *claim.others) if claim.relation not in BOUNDED else ():
+            if _averages(cells[one]) != _averages(cells[two]):
+                text = f"compares {one} with {two}: an average is compared with one over the same columns"
+                raise WrongError(f"claims.{name}", text)
+
+
+def _averages(cell: Cell) -> list[str]:
+    return [member.column for member in cell.average]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ class Reading:
         hardware: what the vectors were made on.
         undertrained: sentences about trainings behind it that were over too early.
         near: the artefacts from the file to the models and their trainings.
+        members: of an average, what it is the mean of.
     """
 
     seed: int
@@ -45,6 +46,7 @@ class Reading:
     hardware: str = ""
     undertrained: tuple[str, ...] = ()
     near: Sequence[Artefact] = ()
+    members: Sequence[Reading] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,17 +65,50 @@ class Place:
 
 
 def read_cell(cell: Cell, place: Place) -> list[Reading]:
-    """Return a reading for every seed of the profile whose file stands there; none for a cited cell."""
-    if cell.kind == "cited":
+    """Return a reading for every seed of the profile whose file stands there; none for what has no file."""
+    if cell.kind == "cited" or cell.average:
         return []
     readings = []
-    for seed in place.profile.seeds if "{seed}" in cell.file else place.profile.seeds[:1]:
+    for seed in place.profile.seeds if cell.is_trained else place.profile.seeds[:1]:
         names = {"table": cell.table, "row": cell.row, "column": cell.column, "seed": seed}
         file, run_name = split_name(cell.file.format(**names, profile=place.profile.name))
         path = place.work / file
         if path.exists():
             readings.append(_read(cell, place, (path, run_name), seed))
     return readings
+
+
+def averaged(cell: Cell, profile: Profile, read: Mapping[str, Sequence[Reading]]) -> list[Reading]:
+    """Return a reading of an average for every seed that all its cells have been run with.
+
+    Args:
+        cell: the average.
+        profile: with its seeds.
+        read: cell name to readings; what no seed makes stands beside every seed.
+    """
+    found = []
+    for seed in profile.seeds if cell.is_trained else profile.seeds[:1]:
+        members = [
+            next((one for one in read[of.name] if one.seed == seed or not of.is_trained), None)
+            for of in cell.average
+        ]
+        there = [replace(one, seed=seed) for one in members if one is not None]
+        if there and len(there) == len(members):
+            found.append(_mean(seed, there))
+    return found
+
+
+def _mean(seed: int, members: Sequence[Reading]) -> Reading:
+    values = [one.value for one in members if one.value is not None]
+    return Reading(
+        seed=seed,
+        file=members[0].file,
+        value=statistics.fmean(values) if len(values) == len(members) else None,
+        problems=tuple(dict.fromkeys(text for one in members for text in one.problems)),
+        hardware=members[0].hardware,
+        undertrained=tuple(dict.fromkeys(text for one in members for text in one.undertrained)),
+        members=members,
+    )
 
 
 def _read(cell: Cell, place: Place, where: tuple[Path, str], seed: int) -> Reading:

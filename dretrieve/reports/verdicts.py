@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from dretrieve.reports.expected import Cell, Expected, PaperTable, Profile, Recorded
-from dretrieve.reports.readings import Place, Reading, read_cell
+from dretrieve.reports.readings import Place, Reading, averaged, read_cell
 from dretrieve.reports.trained import MARK
 
 Verdict = Literal["OK", "CLOSE", "BETTER", "FAIL", "NOT RUN", "NO TARGET", "CITED"]
@@ -63,10 +63,12 @@ class Judged:
 
 def judge_all(expected: Expected, place: Place) -> dict[str, Judged]:
     """Return cell name to verdict, for every cell of every table."""
-    ours = expected.ours.get(place.profile.name, {})
+    ours, cells = expected.ours.get(place.profile.name, {}), expected.cells()
+    read = {name: read_cell(cell, place) for name, cell in cells.items()}
+    read |= {name: averaged(cell, place.profile, read) for name, cell in cells.items() if cell.average}
     return {
-        name: judge(cell, expected.tables[cell.table], read_cell(cell, place), place.profile, ours.get(name))
-        for name, cell in expected.cells().items()
+        name: judge(cell, expected.tables[cell.table], read[name], place.profile, ours.get(name))
+        for name, cell in cells.items()
     }
 
 
@@ -169,7 +171,7 @@ def _word(difference: float, tolerance: float, *, is_count: bool) -> Verdict:
 
 
 def _seed_notes(cell: Cell, profile: Profile, readings: Sequence[Reading]) -> tuple[str, ...]:
-    wanted = len(profile.seeds) if "{seed}" in cell.file else 1
+    wanted = len(profile.seeds) if cell.is_trained else 1
     if len(readings) == wanted:
         return ()
     return (f"{len(readings)} of {wanted} seeds were run ({', '.join(str(one.seed) for one in readings)})",)

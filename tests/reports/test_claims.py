@@ -164,6 +164,58 @@ def test_a_gain_that_is_none_is_not_the_largest(recipe, work, on_nq, outcome, sh
     )
 
 
+def averages(recipe, work, relation, gain_on):
+    """Both systems on two query sets of other sizes, compared by the average of both."""
+    edit(
+        recipe,
+        "nq: {title: NQ}",
+        "nq: {title: NQ}\n      tq: TQ\n      mean: {title: Mean, average: [nq, tq]}",
+    )
+    edit(recipe, 'file: "metrics/{row}.json"', 'file: "metrics/{row}.{column}.json"')
+    edit(recipe, "{nq: 50.0}", "[50.0, ours]")
+    edit(recipe, 'prints 60.0"}}', 'prints 60.0"}, tq: ours}')
+    edit(recipe, "relation: above\n    left: t1.shared.nq", f"relation: {relation}\n    left: t1.shared.mean")
+    edit(recipe, "right: t1.dpr.nq", "right: t1.dpr.mean")
+    for name in ("dpr", "shared"):
+        work.model(name, name)
+        work.run(name, name)
+    for column, queries, gain in zip(("nq", "tq"), (400, 100), gain_on, strict=True):
+        work.metrics(f"dpr.{column}", values(0.4, queries), "dpr")
+        if gain is not None:
+            work.metrics(f"shared.{column}", values(round(0.4 + gain, 6), queries), "shared")
+    return findings(recipe, work)["shared-above-dpr"]
+
+
+def test_an_average_has_the_error_of_each_set_over_its_own_size(recipe, work):
+    """Of 400 queries a tenth gains, of 100 three tenths: variances .09 and .21, times n / (n - 1)."""
+    found = averages(recipe, work, "above", (0.1, 0.3))
+    assert (found.outcome, found.difference) == ("HOLDS", pytest.approx(20.0))  # of one pool 14
+    error = 100 * np.sqrt(0.09 / 399 + 0.21 / 99) / 2
+    assert (found.high - found.low) / 2 == pytest.approx(
+        1.96472 * error, rel=1e-4
+    )  # Student's t, 499 degrees
+
+
+@pytest.mark.parametrize(
+    ("relation", "gain_on", "outcome"),
+    [
+        ("above", (-0.1, -0.3), "DOES NOT HOLD"),
+        ("above", (0.02, -0.02), "UNDECIDED"),
+        ("not-below\n    margin: 5.0", (0.02, -0.02), "HOLDS"),
+        ("not-below\n    margin: 5.0", (-0.1, -0.2), "DOES NOT HOLD"),
+        ("equal\n    margin: 5.0", (0.02, -0.02), "HOLDS"),
+        ("equal\n    margin: 5.0", (0.1, 0.2), "DOES NOT HOLD"),
+    ],
+)
+def test_a_claim_about_averages(recipe, work, relation, gain_on, outcome):
+    assert averages(recipe, work, relation, gain_on).outcome == outcome
+
+
+def test_a_set_that_was_not_run_leaves_the_claim_about_the_average_out(recipe, work):
+    found = averages(recipe, work, "above", (0.1, None))
+    assert (found.outcome, found.notes) == ("NOT RUN", ("not run: t1.shared.mean",))
+
+
 SPEED = """  speed:
     title: Seconds
     unit: number

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dretrieve.reports.claims_samples import NoCommonSeedError, difference, excess, rounds, trained
+from dretrieve.reports.claims_samples import NoCommonSeedError, combined, difference, rounds
 from dretrieve.reports.expected_file import read_expected
 from dretrieve.reports.metrics_file import Measured
 from dretrieve.reports.readings import Reading
@@ -68,7 +68,7 @@ def test_queries_are_matched_by_id(cell):
 @pytest.mark.parametrize("swapped", [False, True])
 def test_a_side_without_seeds_stands_beside_every_seed(cell, swapped):
     seeded, plain = cell({2: [1, 1, 1], 3: [0, 0, 1]}), cell({1: [0, 1, 0]}, file="bm25.json")
-    assert (trained(seeded), trained(plain)) == (True, False)
+    assert (seeded.cell.is_trained, plain.cell.is_trained) == (True, False)
     found = difference(plain, seeded, "R@1", 1.0) if swapped else difference(seeded, plain, "R@1", 1.0)
     sign = -1 if swapped else 1
     assert sorted(found.layouts[0]) == [2, 3]
@@ -99,12 +99,48 @@ def test_an_excess_has_welchs_standard_error(cell):
         "R@1",
         1.0,
     )
-    found = excess(gain, other)
+    found = combined([gain, other], [1, -1])
     assert found.values.mean() == pytest.approx(gain.values.mean() - other.values.mean())
     error = np.sqrt(gain.values.var(ddof=1) / 3 + other.values.var(ddof=1) / 5)
     assert found.values.std(ddof=1) / np.sqrt(8) == pytest.approx(error)
     assert (found.trained, found.paired, len(found.layouts)) == (True, False, 2)
     np.testing.assert_allclose(found.layouts[1][1], -other.layouts[0][1])
+
+
+def averaged(*sets):
+    """An average's cell over those, with a reading for each of their seeds."""
+    seeds = [reading.seed for reading in sets[0].readings]
+    members = [[one.readings[place] for one in sets] for place in range(len(seeds))]
+    readings = [
+        Reading(seed=seed, file=Path(), value=0.0, members=each)
+        for seed, each in zip(seeds, members, strict=True)
+    ]
+    cell = replace(sets[0].cell, file="", measure="", average=tuple(one.cell for one in sets))
+    return replace(sets[0], cell=cell, readings=readings)
+
+
+def test_an_average_is_of_the_sets_means_and_its_error_of_each_sets_own(cell):
+    """Differences 1 0 0 and 1 1 0 0: means 1/3, 1/2, variances 1/3 both, squared errors 1/9 and 1/12."""
+    a, b = cell({1: [1, 0, 0]}), cell({1: [1, 1, 0, 0]}, ids="vxyz")
+    none = averaged(cell({1: [0, 0, 0]}), cell({1: [0, 0, 0, 0]}, ids="vxyz"))
+    found = difference(averaged(a, b), none, "R@1", 1.0)
+    assert found.values.mean() == pytest.approx(5 / 12)  # of one pool 3/7
+    assert found.values.std(ddof=1) / np.sqrt(7) == pytest.approx(np.sqrt(7) / 12)  # the root of 7/36, halved
+    assert (found.paired, len(found.layouts)) == (False, 2)
+
+
+def test_an_average_is_compared_set_by_set_and_seed_by_seed(cell):
+    """A side without seeds stands beside all; a seed of one side alone is not compared."""
+    ours = averaged(cell({1: [1, 0, 0], 2: [1, 1, 0]}), cell({1: [1, 1], 2: [1, 0]}, ids="xy"))
+    theirs = averaged(cell({2: [0, 1, 0], 3: [1, 1, 1]}), cell({2: [0, 0], 3: [1, 1]}, ids="xy"))
+    found = difference(ours, theirs, "R@1", 100.0)
+    assert [list(layout) for layout in found.layouts] == [[2], [2]]
+    np.testing.assert_allclose(found.layouts[0][2], [50, 0, 0])  # half of each set's difference
+    np.testing.assert_allclose(found.layouts[1][2], [50, 0])
+    plain = averaged(cell({1: [0, 0, 0]}, file="a.json"), cell({1: [0, 1]}, file="b.json", ids="xy"))
+    found = difference(ours, plain, "R@1", 1.0)
+    assert [list(layout) for layout in found.layouts] == [[1, 2], [1, 2]]
+    assert found.values.mean() == pytest.approx((1.0 / 3 + 2 / 3 + 0.5 + 0.0) / 4)
 
 
 def timed(cell, *seconds):

@@ -43,6 +43,56 @@ def test_nearer_settings_win(recipe):
     assert cell.kind_tolerance == pytest.approx(2.0)  # of a value that we recorded
 
 
+AVERAGE = "nq: {title: NQ}\n      tq: TQ\n      mean: {title: Mean, average: [nq, tq]}"
+
+
+@pytest.mark.parametrize(
+    ("cells", "printed", "paper", "why"),
+    [
+        ("[50.0, 41.0]", None, 45.5, "this is the mean of what it prints"),
+        ("[50.0, 41.0, ours]", None, 45.5, "this is the mean of what it prints"),
+        ("[50.0, 41.0, 45.6]", 45.6, 45.6, ""),
+        ("[50.0, 41.0, {paper: 46.0, corrected: 45.5, why: its rows}]", 46.0, 45.5, "its rows"),
+        ("[50.0, ours]", None, None, ""),
+    ],
+)
+def test_an_average_takes_the_papers_number_or_makes_it(recipe, cells, printed, paper, why):
+    path = edited(recipe, "nq: {title: NQ}", AVERAGE)
+    cell = read_expected(edited(recipe, "cells: {nq: 50.0}", f"cells: {cells}")).cell("t1.dpr.mean")
+    assert (cell.printed, cell.paper, cell.why) == (printed, paper, why)
+    assert [one.name for one in cell.average] == ["t1.dpr.nq", "t1.dpr.tq"]
+    assert (cell.file, cell.measure, read_expected(path).cell("t1.shared.mean")) == ("", "", None)
+
+
+@pytest.mark.parametrize("cells", ["{nq: 82.5, tq: 70.5}", "{mean: 76.5}"])
+def test_a_cited_row_may_have_the_average_alone(recipe, cells):
+    edited(recipe, "nq: {title: NQ}", AVERAGE)
+    expected = read_expected(edited(recipe, "cells: {nq: 82.5}", f"cells: {cells}"))
+    assert (expected.cell("t1.xmoco.mean").kind, expected.cell("t1.xmoco.mean").paper) == ("cited", 76.5)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        (
+            "average: [nq, tq]",
+            "average: [nq, mean]",
+            "t1.columns.mean.average names 'mean', no column of this",
+        ),
+        ("average: [nq, tq]", "average: [nq, qt]", "t1.columns.mean.average names 'qt', no column of this"),
+        ("{nq: 50.0}", "{nq: 50.0, mean: 50.0}", "cells.mean is the mean of nq, tq: the row has no tq"),
+        ("{nq: 50.0}", "[50, 40, {paper: 45, file: a}]", "cells.mean.file is not a key that is known here"),
+        ("{nq: 50.0}\n", "[50, 40]\n", "compares t1.shared.nq with t1.dpr.mean: an average is compared with"),
+    ],
+)
+def test_an_average_that_cannot_be_is_refused(recipe, old, new, sentence):
+    edited(recipe, "nq: {title: NQ}", AVERAGE)
+    if "compares" in sentence:
+        edited(recipe, "right: t1.dpr.nq", "right: t1.dpr.mean")
+    with pytest.raises(DataError, match=sentence):
+        read_expected(edited(recipe, old, new))
+
+
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [

@@ -45,6 +45,26 @@ def block(recipe, work):
     return lines
 
 
+def test_an_average_is_a_column_of_its_own(recipe, work):
+    """Ours in the profile's table; the paper's with a star, for it prints none."""
+    path, columns = recipe / "expected.yaml", "{nq: NQ, tq: TQ, mean: {title: Mean, average: [nq, tq]}}"
+    text = path.read_text().replace("{row}.json", "{row}.{column}.json")
+    text = text.replace("columns:\n      nq: {title: NQ}", f"columns: {columns}")
+    path.write_text(text.replace("cells: {nq: 50.0}", "cells: [50.0, 41.0]"))
+    for column, share in (("nq", 3), ("tq", 4)):
+        work.system(f"dpr.{column}", "dpr", [1.0] * share + [0.0] * (10 - share))
+    expected = read_expected(path)
+    place = work.place(expected, "mini")
+    text = readme_block(expected, place.profile, judge_all(expected, place), {})
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    assert "| Table 1 | NQ | TQ | Mean |" in lines
+    assert "| DPR | 30.0 | 40.0 | 35.0 |" in lines
+    assert "| DPR | 50.0 | 41.0 | 45.5* | NOT RUN |" in lines
+    assert any(
+        "DPR, Mean: the paper prints nothing; this is the mean of what it prints" in line for line in lines
+    )
+
+
 def test_a_small_profile_stands_without_the_papers_numbers_and_the_papers_scale_says_not_run(block, work):
     work.system("dpr", "dpr", [1.0] * 9 + [0.0])
     lines = block("mini")

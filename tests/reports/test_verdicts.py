@@ -77,6 +77,45 @@ def test_seeds_are_averaged_and_missing_ones_are_said(recipe, work):
     assert one.notes == ("2 of 3 seeds were run (1, 3)",)
 
 
+def with_mean(recipe, shares, work, mean="ours"):
+    """Systems of three seeds on two sets, their average beside them; seed to a share on each."""
+    path = recipe / "expected.yaml"
+    text = path.read_text().replace("metrics/{row}.json", "metrics/{row}.{column}.{seed}.json")
+    text = text.replace("paper: {target: paper}", "paper: {target: paper, seeds: [1, 2, 3]}")
+    text = text.replace(
+        "nq: {title: NQ}", "nq: NQ\n      tq: TQ\n      mean: {title: Mean, average: [nq, tq]}"
+    )
+    path.write_text(text.replace("cells: {nq: 50.0}", f"cells: [50.0, 40.0, {mean}]"))
+    for seed, both in shares.items():
+        for column, share in zip(("nq", "tq"), both, strict=True):
+            if share is not None:
+                work.system(f"dpr.{column}.{seed}", "dpr", half(share), seed=seed)
+    return judged(recipe, work)["t1.dpr.mean"]
+
+
+def test_an_average_is_over_the_seeds_of_all_its_columns(recipe, work):
+    one = with_mean(recipe, {1: (0.50, 0.30), 2: (0.60, None), 3: (0.54, 0.38)}, work)
+    assert (one.value, one.spread) == (pytest.approx(43.0), pytest.approx(4.2426, abs=1e-3))  # of 40 and 46
+    assert (one.target, one.verdict, one.seeds) == (pytest.approx(45.0), "OK", (1, 3))
+    assert one.notes == ("2 of 3 seeds were run (1, 3)",)
+
+
+def test_the_printed_average_is_the_target(recipe, work):
+    one = with_mean(recipe, {1: (0.50, 0.30)}, work, mean="39.0")
+    assert (one.target, one.difference) == (39.0, pytest.approx(1.0))
+
+
+def test_an_average_without_one_of_its_columns_is_not_run(recipe, work):
+    one = with_mean(recipe, {1: (0.50, None), 2: (None, 0.30)}, work)
+    assert (one.verdict, one.value) == ("NOT RUN", None)
+
+
+def test_an_average_over_what_is_not_up_to_date_fails(recipe, work):
+    work.refused[work.folder / "metrics" / "dpr.tq.1.json"] = "models/dpr is stale"
+    one = with_mean(recipe, {1: (0.50, 0.30)}, work)
+    assert (one.verdict, one.value, one.notes) == ("FAIL", None, ("models/dpr is stale",))
+
+
 def test_a_measure_that_was_not_measured(recipe, work):
     work.model("dpr", "dpr")
     work.run("dpr", "dpr")
