@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dretrieve.errors import UsageError, VerificationError
+from dretrieve.errors import PreconditionError, UsageError, VerificationError
 from dretrieve.jobs.configs.merge import MergeConfig
 from dretrieve.jobs.search import STAGE, VERSION
 from dretrieve.runs.lines import forms_for
@@ -12,7 +12,7 @@ from dretrieve.runs.merge import merge_runs
 from dretrieve.runs.read import read_run
 from dretrieve.runs.write import compression, write_run
 from dretrieve.store.interrupt import interruptible
-from dretrieve.store.manifest import Manifest
+from dretrieve.store.manifest import Manifest, manifest_path
 from dretrieve.store.shards import Shard, check_tiling
 from dretrieve.store.stage import Made, Planned, Stage, differences, open_artefact
 from dretrieve.types import Progress, Run, Silent
@@ -23,7 +23,7 @@ def run(config: MergeConfig, progress: Progress | None = None) -> Made | Planned
 
     Raises:
         UsageError: no partial runs.
-        PreconditionError: a part is missing (names the shards to search).
+        PreconditionError: a part is missing (names the shards to search), or has no manifest.
         VerificationError: parts of different searches, overlapping parts, changed bytes.
     """
     progress = progress or Silent()
@@ -76,11 +76,21 @@ def _opened(config: MergeConfig) -> list[tuple[Path, Manifest]]:
         raise UsageError("name the partial runs to merge: dretrieve merge part-*.trec --output RUN")
     if config.output.resolve() in [path.resolve() for path in config.partials]:
         raise UsageError(f"--output {config.output} is one of the partial runs; choose another name")
+    for path in config.partials:
+        if path.is_file() and not manifest_path(path).exists():
+            raise PreconditionError(
+                f"{path} has no manifest beside it, by which merge knows a part of search --shard I/N: bring "
+                "it along with its run, or search again; parts of runs made elsewhere are joined by `cat`, "
+                "runs of different systems by `dretrieve fuse-bm25`"
+            )
     found = [(path, open_artefact(path, (STAGE,), full=config.verify)) for path in config.partials]
     first_path, first = found[0]
     for path, manifest in found:
         if "shard" not in manifest.options:
-            raise VerificationError(f"{path} is a whole run, not a part made by search --shard I/N")
+            raise VerificationError(
+                f"{path} is a whole run, not a part made by search --shard I/N; runs of different systems "
+                "are joined by `dretrieve fuse-bm25`"
+            )
         ours, theirs = _without_shard(first), _without_shard(manifest)
         if ours.fingerprint != theirs.fingerprint:
             raise VerificationError(

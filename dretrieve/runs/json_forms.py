@@ -7,7 +7,9 @@
 | pyserini-json | one object by query id | ``contexts`` | docid, score (a string), has_answer           |
 | results       | one object a line      | ``results``  | corpus_id, score (sentence-transformers)      |
 | ranx          | one object by query id | its values   | passage id: score (MTEB, pytrec_eval too)     |
+| (a hit a row) | lines, or an array     | the row      | query_id, doc_id, score or rank (ir_datasets) |
 
+A row that is a hit names its cells by the words of `dretrieve.text.fields`, the score before a rank.
 DPR and Contriever name no query ids: a key ``id``, ``_id``, ``query_id`` or ``question_id`` is taken where
 there is one, else the position in the file, counted from 0.
 """
@@ -16,6 +18,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,6 +27,7 @@ from dretrieve.runs.build import HitColumns, build_run
 from dretrieve.runs.lines import parse_score
 from dretrieve.runs.write import score_texts
 from dretrieve.text.beir import Query
+from dretrieve.text.columns import hit_places
 from dretrieve.text.fields import json_type
 from dretrieve.text.files import first_line
 from dretrieve.text.json_files import UNIQUE, check_encodable, read_json, read_json_array, read_json_lines
@@ -32,6 +36,7 @@ from dretrieve.types import Record, Run
 QUERY_KEYS = ("query_id", "_id", "id", "question_id", "qid")
 HIT_KEYS = ("id", "docid", "corpus_id", "passage_id", "doc_id")
 LIST_KEYS = ("ctxs", "contexts", "results")
+Hits = list[tuple[str, object]]
 DIALECTS = ("dpr", "contriever", "pyserini-json", "ranx")
 
 
@@ -51,8 +56,10 @@ def read_json_run(path: Path, form: str = "auto") -> Run:
     passages: dict[str, int] = {}
     rows: list[tuple[int, int, float]] = []
     lines: list[int] = []
-    for line, query_id, hits in _entries(path, form):
-        if query_id in queries:
+    head = first_line(path)  # of an array the bracket alone
+    keys = _keys_of_a_hit(path, head)
+    for line, query_id, hits in _entries(path, form, head) if keys is None else _rows(path, form, head, keys):
+        if query_id in queries and keys is None:
             raise DataError.at(
                 path, line, f"query {quoted(query_id)} stands twice; a run holds every query once"
             )
@@ -68,7 +75,51 @@ def read_json_run(path: Path, form: str = "auto") -> Run:
         twice = f"passage {quoted(passage_id)} stands twice for query {quoted(query_id)}"
         return DataError.at(path, lines[hit], f"{twice}; remove one of the two")
 
-    return build_run(columns, repeated=repeated)
+    return build_run(columns, ranks=keys is not None and keys.is_ranks, repeated=repeated)
+
+
+@dataclass(frozen=True, slots=True)
+class _Keys:
+    """What a row that is one hit calls its query, its passage and its score or rank."""
+
+    query: str
+    passage: str
+    score: str
+    is_ranks: bool
+
+
+def _keys_of_a_hit(path: Path, head: str) -> _Keys | None:
+    """Return the keys if the file's first record is a hit.
+
+    Raises:
+        DataError: it names its query, passage or score twice.
+    """
+    line, value = next(read_json_array(path), (1, None)) if head == "[" else (1, _record(head))
+    if not isinstance(value, dict) or any(isinstance(value.get(key), list) for key in LIST_KEYS):
+        return None
+    names = list(value)
+    places, is_ranks = hit_places(names)
+    if not all(places):
+        return None
+    for cell, found in zip(("query", "passage", "score or rank"), places, strict=True):
+        if len(found) > 1:
+            several = ", ".join(quoted(names[place]) for place in found)
+            raise DataError.at(path, line, f"a hit names its {cell} once, found {several}; keep one of them")
+    query, passage, score = (names[place] for (place,) in places)
+    return _Keys(query, passage, score, is_ranks)
+
+
+def _rows(path: Path, form: str, head: str, keys: _Keys) -> Iterator[tuple[int, str, Hits]]:
+    """Yield line, query id and hit of every row."""
+    _check_form(path, form, "a hit a row")
+    for line, value in read_json_array(path) if head == "[" else read_json_lines(path):
+        if not isinstance(value, dict) or not {keys.query, keys.passage, keys.score} <= value.keys():
+            wanted = ", ".join((keys.query, keys.passage, keys.score))
+            raise DataError.at(path, line, f"expected a hit with the keys of the first one ({wanted})")
+        score = value[keys.score]
+        if keys.is_ranks and not ((rank := _score(score, path, line)) >= 0 and rank.is_integer()):
+            raise DataError.at(path, line, f"a rank is a whole number (1, 2, 3 …), found {score}")
+        yield line, _id(value[keys.query], path, line), [(_id(value[keys.passage], path, line), score)]
 
 
 def _score(value: object, path: Path, line: int) -> float:
@@ -77,13 +128,9 @@ def _score(value: object, path: Path, line: int) -> float:
     return parse_score(str(value).strip().encode(), path, line)
 
 
-Hits = list[tuple[str, object]]
-
-
-def _entries(path: Path, form: str) -> Iterator[tuple[int, str, Hits]]:
+def _entries(path: Path, form: str, head: str) -> Iterator[tuple[int, str, Hits]]:
     """Yield line, query id and hits of every query."""
-    head = first_line(path)  # of an array the bracket alone
-    is_line = _is_line(head)
+    is_line = _record(head) is not None
     if is_line or head == "[":
         _check_form(path, form, "dpr")
         first: bool | None = None
@@ -113,13 +160,16 @@ def _check_form(path: Path, wanted: str, found: str) -> None:
         raise DataError.at(path, 1, f"--run-format {wanted} was given, and the file has the form {found}")
 
 
-def _is_line(head: str) -> bool:
-    """Return whether the first line is a whole record of its own."""
+def _record(head: str) -> dict[str, Any] | None:
+    """Return the first line if it is a whole record of its own, and not an object by query id."""
     try:
         value = json.loads(head)
     except (ValueError, RecursionError):
-        return False
-    return isinstance(value, dict) and any(isinstance(value.get(key), list) for key in LIST_KEYS)
+        return None
+    if not isinstance(value, dict) or not value:
+        return None
+    by_id = isinstance(next(iter(value.values())), dict) and not any(key in value for key in LIST_KEYS)
+    return None if by_id else value
 
 
 def _query_id(value: Any, path: Path, line: int) -> str | None:
@@ -139,7 +189,12 @@ def _hits(value: Any, path: Path, line: int) -> Hits:
         (key for key in LIST_KEYS if isinstance(value, dict) and isinstance(value.get(key), list)), None
     )
     if key is None:
-        raise DataError.at(path, line, f"no list of hits: expected one of the keys {', '.join(LIST_KEYS)}")
+        raise DataError.at(
+            path,
+            line,
+            f"no list of hits: expected one of the keys {', '.join(LIST_KEYS)}, or in every row one hit with "
+            f"query_id, doc_id and score; found {quoted(', '.join(value))}",
+        )
     hits: Hits = []
     for rank, hit in enumerate(value[key], 1):
         name = next((name for name in HIT_KEYS if isinstance(hit, dict) and name in hit), None)

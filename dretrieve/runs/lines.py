@@ -22,8 +22,8 @@ from itertools import chain
 from pathlib import Path
 
 from dretrieve.errors import DataError, PreconditionError, UsageError, quoted
-from dretrieve.text.columns import found, header, shown, split_line
-from dretrieve.text.fields import PASSAGE_COLUMNS, QUERY_COLUMNS, RANKS, SCORES
+from dretrieve.text.columns import found, header, hit_places, shown, split_line
+from dretrieve.text.fields import QUERY_COLUMNS
 from dretrieve.text.files import BYTE_ORDER_MARK, LONGEST_LINE, is_array, open_bytes, too_long
 
 BLOCK = 1 << 22
@@ -49,6 +49,11 @@ class LineForm:
     passage: int
     score: int
     layout: str
+
+    @property
+    def is_ranks(self) -> bool:
+        """Whether the column of the score holds ranks."""
+        return self.name == "msmarco"
 
 
 FORMS = {
@@ -116,7 +121,7 @@ def sniff(path: Path, form: str = "auto") -> Sniffed:
         return Sniffed(first, is_json=True)
     known = detect_form(head, path, number) if form == "auto" else FORMS[form]
     cells, titles = split_line(head), header(head)
-    ranks: bool | None = known.name == "msmarco"
+    ranks: bool | None = known.is_ranks
     if form == "auto" and known.columns == 3 and not titles:
         ranks = None if WHOLE.fullmatch(cells[2]) or parse_score(cells[2], path, number) == 1 else False
     tag = cells[5].decode() if known.name == "trec" and len(cells) > 5 and not titles else "dretrieve"
@@ -165,11 +170,7 @@ def detect_form(line: bytes, path: Path, number: int) -> LineForm:
 
 
 def _named_form(titles: list[str], path: Path, number: int) -> LineForm:
-    passages, scores, ranks = (
-        [place for place, word in enumerate(titles) if word in words]
-        for words in (PASSAGE_COLUMNS, SCORES, RANKS)
-    )
-    columns = scores or ranks
+    (_, passages, columns), is_ranks = hit_places(titles)
     if len(passages) != 1 or len(columns) != 1 or titles[0] not in {*QUERY_COLUMNS, "_id", "id"}:
         raise DataError.at(
             path,
@@ -177,7 +178,7 @@ def _named_form(titles: list[str], path: Path, number: int) -> LineForm:
             "the header of a run names the query first, then one passage and one score or rank (query_id "
             f"doc_id score), found {quoted(' '.join(titles))}; name and order the columns so",
         )
-    name = "tevatron" if scores else "msmarco"
+    name = "msmarco" if is_ranks else "tevatron"
     return LineForm(name, len(titles), passages[0], columns[0], " ".join(titles))
 
 
@@ -187,7 +188,8 @@ def parse_line(line: bytes, form: LineForm, path: Path, number: int) -> tuple[by
     None stands for a comment, a header or a line of blanks.
 
     Raises:
-        DataError: a wrong number of columns, an empty id, a score that is no finite number.
+        DataError: a wrong number of columns, an empty id, a score that is no finite number, a header of other
+            columns than the form's.
     """
     parts = split_line(line)
     if not parts:
@@ -196,7 +198,15 @@ def parse_line(line: bytes, form: LineForm, path: Path, number: int) -> tuple[by
         raise DataError.at(
             path, number, f"expected {form.columns} columns ({form.layout}), found {found(line)}"
         )
-    if parts[form.score][-1:].isalpha() and header(line):
+    if parts[form.score][-1:].isalpha() and (titles := header(line)):
+        named = _named_form(titles, path, number)
+        if (named.passage, named.score, named.is_ranks) != (form.passage, form.score, form.is_ranks):
+            raise DataError.at(
+                path,
+                number,
+                f"the header {quoted(' '.join(titles))} does not fit the form {form.name} ({form.layout}); "
+                "leave --run-format out, or correct the header",
+            )
         return None
     if not all(parts):
         raise DataError.at(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
-from dretrieve.text.fields import RUN_COLUMNS, word_of
+from dretrieve.text.fields import PASSAGE_COLUMNS, QUERY_COLUMNS, RANKS, RUN_COLUMNS, SCORES, word_of
 
+QUERY_WORDS = {"query", "topic"}  # an id or a text
 BLANKS = re.compile(rb" +")
 
 
@@ -25,6 +27,19 @@ def header(line: bytes) -> list[str]:
     """Return the cells of a line that holds nothing but words of a run's header, by `word_of`; else none."""
     words = [word_of(part.decode(errors="replace")) for part in split_line(line)]
     return words if len(words) > 2 and RUN_COLUMNS.issuperset(words) else []
+
+
+def hit_places(names: Iterable[str]) -> tuple[tuple[list[int], list[int], list[int]], bool]:
+    """Return where query, passage and score stand among the names of a hit's cells, and whether ranks do.
+
+    A rank counts where there is no score, a query's text where it has no id.
+    """
+    words = list(map(word_of, names))
+    queries, passages, scores, ranks, texts = (
+        [place for place, word in enumerate(words) if word in known]
+        for known in (QUERY_COLUMNS - QUERY_WORDS, PASSAGE_COLUMNS, SCORES, RANKS, QUERY_WORDS)
+    )
+    return (queries or texts, passages, scores or ranks), not scores
 
 
 def found(line: bytes) -> str:

@@ -21,6 +21,8 @@ PASSAGE_TEXTS = tuple(
 )
 QUERY_TEXTS = tuple("text query question query_text question_text utterance input title contents".split())
 ANSWERS = tuple("answers answer gold_answers short_answers possible_answers".split())
+ANCHORS = ("anchor", "query", "question", "sentence1")
+POSITIVES = ("positive", "pos", "answer", "sentence2")
 GRADES = tuple("score rel rels relevance label grade judgment judgement rating qrel relevancy".split())
 # The cells of a header of judgements or of a run, where ``id`` alone does not say whose it is.
 QUERY_COLUMNS = frozenset({*QUERY_IDS, "query", "topic", "topicid"}) - {"_id", "id"}
@@ -134,6 +136,12 @@ class Fields:
     def text(self, key: str) -> str:
         """Return the string at ``key``, as it is: empty, with newlines, tabs, NUL."""
         return self._string(self.required(key), key)
+
+    def words(self, value: object, key: str) -> str:
+        """Return an answer or a query: a string as it is, a JSON integer as its digits."""
+        if isinstance(value, float):
+            raise self.refuse(f"'{key}' is the number {value}, whose text is not known; write it in quotes")
+        return str(value) if type(value) is int else self._string(value, key)
 
     def optional_text(self, key: str) -> str:
         """Return the string at ``key``; '' where it is missing or null."""

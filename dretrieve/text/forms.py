@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from dretrieve.errors import DataError, PreconditionError, quoted
 from dretrieve.text.beir import Files, collection_files
-from dretrieve.text.columns import header, split_line
+from dretrieve.text.columns import header, hit_places, split_line
 from dretrieve.text.fields import (
     ONLY_PASSAGES,
     ONLY_QUERIES,
@@ -17,7 +17,6 @@ from dretrieve.text.fields import (
     QUERY_TEXTS,
     RANKS,
     SCORES,
-    Side,
     named,
     word_of,
 )
@@ -25,7 +24,7 @@ from dretrieve.text.files import exists, first_line, read_lines
 from dretrieve.text.json_files import by_id, read_json_array, read_objects
 from dretrieve.text.markup import is_markup
 from dretrieve.text.qrels import judgement_header
-from dretrieve.text.tables import bare_columns, header_of
+from dretrieve.text.tables import Table, bare_columns, header_of
 
 Role = Literal["collection", "corpus", "queries", "texts", "training", "examples", "triples", "qrels", "run"]
 
@@ -50,7 +49,7 @@ SHAPES: dict[Role, dict[str, str]] = {
         "trec-documents": "<DOC><DOCNO>d1</DOCNO><TEXT>…",
     },
     "queries": {
-        "json-queries": '{"qid": "q1", "query": "…"[, "answers": […]]}',
+        "json-queries": '{"qid": "q1", "query": "…"[, "answers": ["…", 1969, …]]}',
         "query-columns": "question⇥['answer', …], or a header (qid, query) over TSV or CSV",
         "trec-topics": '<top><num>1<title>…, <topic number="1"><query>…',
     },
@@ -63,6 +62,7 @@ SHAPES: dict[Role, dict[str, str]] = {
         "tevatron-training": '{"query_id", "query", "positive_passages", "negative_passages"}',
         "flag-embedding": '{"query": "…", "pos": ["…"], "neg": ["…"]}',
         "triplets": '{"anchor": "…", "positive": "…", "negative": "…"}',
+        "triples-of-texts": "query⇥positive⇥negative (the query with a blank), or a header over TSV or CSV",
     },
     "examples": {"examples": '{"query_id", "query_text", "positive_document_ids", "negative_document_ids"}'},
     "triples": {
@@ -71,7 +71,8 @@ SHAPES: dict[Role, dict[str, str]] = {
     },
     "qrels": {"qrels": "qid 0 pid grade (TREC), or query-id⇥corpus-id⇥score (BEIR)"},
     "run": {
-        "run": "qid Q0 pid rank score tag (TREC), qid⇥pid⇥rank (MS MARCO), {qid: {pid: score}}",
+        "run": "qid Q0 pid rank score tag (TREC), qid⇥pid⇥rank (MS MARCO), {qid: {pid: score}}, "
+        '{"qid", "docno", "score"}',
         "dpr-results": '[{"question", "answers", "ctxs": […]}]',
     },
 }
@@ -162,7 +163,8 @@ def _of_object(value: Mapping[str, Any]) -> str | None:
         if named(inner, PASSAGE_TEXTS) is None:  # a topic's title is its query
             return "json-queries" if named(inner, QUERY_TEXTS) else None
         value = inner
-    return _of_words(value, "json-passages", "json-queries", "json-texts")
+    is_hit = all(hit_places(value)[0]) and not named(value, PASSAGE_TEXTS + QUERY_TEXTS)
+    return "run" if is_hit else _of_words(value, "json-passages", "json-queries", "json-texts")
 
 
 def _of_words(keys: Iterable[str], passages: str, queries: str, either: str) -> str | None:
@@ -183,7 +185,7 @@ def _of_columns(line: str) -> str | None:
         return "qrels"
     if {*RANKS, *SCORES}.intersection(titles):
         return "run"
-    if named := header_of(line):
+    if named := header_of(line, "corpus", "queries"):
         return _of_words(named[1], "passage-columns", "query-columns", "text-columns")
     if len(words) == 6 and words[1].upper() == "Q0" and _is_number(words[4]):
         return "run"
@@ -196,6 +198,8 @@ def _of_columns(line: str) -> str | None:
         return "query-columns"
     if columns:
         return "text-columns"
+    if header_of(line, "training") or bare_columns(line, "training"):
+        return "triples-of-texts"
     return "passage-columns" if bare_columns(line, "corpus") else None
 
 
@@ -207,10 +211,10 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def headerless(path: Path, side: Side) -> list[str]:
+def headerless(path: Path, table: Table) -> list[str]:
     """Return what the columns of a file without header are taken for; none for other forms."""
     if path.is_dir():
         return []
     line = first_line(path)
-    is_other = line.lstrip()[0] in "{[" or is_markup(line) or header_of(line, side)
-    return [] if is_other else bare_columns(line, side) or []
+    is_other = line.lstrip()[0] in "{[" or is_markup(line) or header_of(line, table)
+    return [] if is_other else bare_columns(line, table) or []

@@ -34,7 +34,7 @@ from dretrieve.text.files import exists, first_line
 from dretrieve.text.forms import detect
 from dretrieve.text.json_files import read_objects
 from dretrieve.text.markup import is_markup, read_documents, read_topics
-from dretrieve.text.tables import parse_answers, read_rows
+from dretrieve.text.tables import answers_of, read_rows
 from dretrieve.types import Record
 
 # Passages inside a question's record are not its fields.
@@ -194,8 +194,8 @@ def _questions(path: Path, topic_field: str | None) -> Iterator[tuple[int, Query
             raise fields.refuse("'answers_are_regex' must be true or false")
         query = Query(
             str(row) if key is None else fields.id(key),
-            " ".join([_text(fields, name) for name in text_keys if name]),
-            _answers(fields, answers_key) if answers_key else (),
+            " ".join([fields.words(value[name], name) for name in text_keys if name]),
+            answers_of(fields, answers_key) if answers_key else (),
             regex,
             {name: value[name] for name in others},
         )
@@ -225,24 +225,6 @@ def _searched(topic_field: str | None) -> list[tuple[str, tuple[str, ...]]]:
         return [("text", QUERY_TEXTS)]
     names = topic_field.split("+")
     return [(f"field {quoted(name)} for --topic-field", TOPIC_FIELDS.get(name, (name,))) for name in names]
-
-
-def _text(fields: Fields, key: str) -> str:
-    value = fields.record[key]
-    return str(value) if type(value) is int else fields.text(key)
-
-
-def _answers(fields: Fields, key: str) -> tuple[str, ...]:
-    """Return answers of a list, of a list written into a cell, of KILT's ``output``, or of one string."""
-    value = fields.record[key]
-    if isinstance(value, str):
-        found = parse_answers(value)
-        if found is None and value.lstrip(' "').startswith("["):
-            raise fields.refuse(f"the answers are no Python list of strings: {quoted(value[:60])}")
-        return (value,) if found is None else found
-    if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
-        return tuple(dict.fromkeys(item["answer"] for item in value if isinstance(item.get("answer"), str)))
-    return fields.texts(key)
 
 
 def check_topic_field(topic_field: str | None) -> None:

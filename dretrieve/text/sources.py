@@ -17,6 +17,7 @@ from dretrieve.text.files import exists, first_line, is_file, sha256_of
 from dretrieve.text.forms import FORMS, Form, detect, headerless
 from dretrieve.text.qrels import read_qrels
 from dretrieve.text.records import is_row, read_corpus, read_queries
+from dretrieve.text.tables import Table
 from dretrieve.text.training_rows import read_training
 
 Tick = Callable[[], None]
@@ -214,9 +215,13 @@ def _examples(sources: Sources, form: Form, writer: CollectionWriter) -> Iterato
 def _notes(sources: Sources, left: Iterable[str], kept: Iterable[str], lists: Iterable[str]) -> list[str]:
     """Return what a user should know of how the files were read."""
     notes = []
-    sides: tuple[tuple[Side, Path | None], ...] = (("corpus", sources.corpus), ("queries", sources.queries))
-    for side, path in sides:
-        if path is not None and (columns := headerless(path, side)):
+    tables: tuple[tuple[Table, Path | None], ...] = (
+        ("corpus", sources.corpus),
+        ("queries", sources.queries),
+        ("training", None if sources.corpus or sources.queries else sources.main),
+    )
+    for table, path in tables:
+        if path is not None and (columns := headerless(path, table)):
             notes.append(f"{path.name} has no header, so its columns are {', '.join(columns)}")
     told = (("passages: left out", left), ("queries: kept as fields", kept), ("queries: left out", lists))
     for what, keys in told:
@@ -242,7 +247,7 @@ def _arranged(sources: Sources, form: Form) -> Sources:
         hint = (
             "give it by --qrels SPLIT=FILE beside a corpus"
             if form.role == "qrels"
-            else "give a corpus, queries or training file"
+            else "give a corpus, queries or training file (triples of ids need --corpus and --queries beside)"
         )
         raise DataError(
             f"{main} holds {form.role} ({form.name}), from which no collection can be made; {hint}"

@@ -14,21 +14,29 @@ from io import StringIO
 from itertools import chain, pairwise
 from pathlib import Path
 from tokenize import NL, STRING, generate_tokens
+from typing import Literal
 
 from dretrieve.errors import DataError, quoted
 from dretrieve.text.fields import (
+    ANCHORS,
     ANSWERS,
     PASSAGE_IDS,
     PASSAGE_TEXTS,
+    POSITIVES,
     QUERY_IDS,
     QUERY_TEXTS,
     TITLES,
-    Side,
+    Fields,
     word_of,
 )
 from dretrieve.text.files import read_lines
 
-WORDS = {"corpus": (PASSAGE_IDS, PASSAGE_TEXTS), "queries": (QUERY_IDS, QUERY_TEXTS)}
+Table = Literal["corpus", "queries", "training"]
+WORDS: dict[Table, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "corpus": (PASSAGE_IDS, PASSAGE_TEXTS),
+    "queries": (QUERY_IDS, QUERY_TEXTS),
+    "training": (POSITIVES, ANCHORS),
+}
 QUOTED = re.compile(r'"((?:[^"]++|"")*+)"')
 QUOTING = (
     "below a header a cell that begins with a quote is quoted as in CSV: double the quotes inside, or take "
@@ -38,8 +46,8 @@ SIDE_BY_SIDE = re.compile(r"""['"]\s*['"]""")
 LONGEST_CELL = 1 << 27  # characters between two quotes; beyond it one of them is missing
 
 
-def header_of(line: str, side: Side | None = None) -> tuple[str, list[str]] | None:
-    """Return what parts the columns and their names, when the line is a header of that side (or of any).
+def header_of(line: str, *tables: Table) -> tuple[str, list[str]] | None:
+    """Return what parts the columns and their names, when the line is a header of one of those tables.
 
     A question needs no id where its answers stand beside it.
     """
@@ -48,17 +56,19 @@ def header_of(line: str, side: Side | None = None) -> tuple[str, list[str]] | No
         words = {word_of(cell) for cell in cells}
         if len(words) < 2:
             continue
-        for ids, texts in (WORDS[side],) if side else WORDS.values():
+        for ids, texts in map(WORDS.__getitem__, tables):
             text = next((word for word in texts if word in words), None)
             if text and (words - {text} & {*ids, *(ANSWERS if ids is QUERY_IDS else ())}):
                 return mark, cells
     return None
 
 
-def bare_columns(line: str, side: Side) -> list[str] | None:
+def bare_columns(line: str, table: Table) -> list[str] | None:
     """Return what the columns of a line hold in a file without header, None where they say nothing."""
     cells = line.split("\t")
-    if side == "queries":
+    if table == "training":  # what has a blank is a text, no id
+        return ["query", "positive", "negative"] if len(cells) == 3 and " " in cells[0].strip() else None
+    if table == "queries":
         if len(cells) in (2, 3) and parse_answers(cells[-1]) is not None:
             return ["id", "question", "answers"][3 - len(cells) :]
         return ["id", "text"] if len(cells) == 2 else None
@@ -67,7 +77,7 @@ def bare_columns(line: str, side: Side) -> list[str] | None:
     return {2: ["id", "text"], 3: ["id", "text", "title"]}.get(len(cells))
 
 
-def read_rows(path: Path, side: Side) -> Iterator[tuple[int, Mapping[str, str]]]:
+def read_rows(path: Path, table: Table) -> Iterator[tuple[int, Mapping[str, str]]]:
     """Yield ``(line, cells by the names of their columns)``.
 
     Raises:
@@ -76,7 +86,7 @@ def read_rows(path: Path, side: Side) -> Iterator[tuple[int, Mapping[str, str]]]
     """
     lines = read_lines(path)
     number, line = next((row for row in lines if row[1]), (1, ""))
-    header = header_of(line, side)
+    header = header_of(line, table)
     if header is not None:
         mark, names = header
         if len(set(names)) < len(names):
@@ -84,9 +94,9 @@ def read_rows(path: Path, side: Side) -> Iterator[tuple[int, Mapping[str, str]]]
         for number, cells in _quoted_rows(path, lines, mark):
             yield number, _named(names, cells, path, number, "as in the header")
         return
-    columns = bare_columns(line, side)
+    columns = bare_columns(line, table)
     if columns is None or _half_header(line):
-        raise DataError.at(path, number, _no_columns(line, side))
+        raise DataError.at(path, number, _no_columns(line, table))
     for place, row in chain([(number, line)], lines):
         if row:
             cells = row.split("\t")
@@ -115,17 +125,15 @@ def _half_header(line: str) -> bool:
     return first in PASSAGE_IDS or first in QUERY_IDS or is_word
 
 
-def _no_columns(line: str, side: Side) -> str:
-    ids, texts = WORDS[side]
-    forms = {
-        "corpus": "id⇥text, id⇥text⇥title, id⇥url⇥title⇥body",
-        "queries": "id⇥text, question⇥['answer'], id⇥question⇥['answer']",
-    }[side]
-    names = f"an id ({', '.join(ids)}) and a text ({', '.join(texts)})"
-    return (
-        f"the first line is no row of {'passages' if side == 'corpus' else 'queries'} ({forms}) and no "
-        f"header that names {names}: {quoted(line)}"
-    )
+def _no_columns(line: str, table: Table) -> str:
+    ids, texts = WORDS[table]
+    what, of, forms = {
+        "corpus": ("passages", "an id", "id⇥text, id⇥text⇥title, id⇥url⇥title⇥body"),
+        "queries": ("queries", "an id", "id⇥text, question⇥['answer'], id⇥question⇥['answer']"),
+        "training": ("triples", "a positive", "query⇥positive⇥negative"),
+    }[table]
+    names = f"{of} ({', '.join(ids)}) and a text ({', '.join(texts)})"
+    return f"the first line is no row of {what} ({forms}) and no header that names {names}: {quoted(line)}"
 
 
 def _quoted_rows(path: Path, lines: Iterator[tuple[int, str]], mark: str) -> Iterator[tuple[int, list[str]]]:
@@ -183,7 +191,10 @@ def unquote(cell: str) -> str:
 
 
 def parse_answers(cell: str) -> tuple[str, ...] | None:
-    """Return the answers of a Python list literal, None for any other text; nothing is evaluated."""
+    """Return the answers of a Python list literal, None for any other text; nothing is evaluated.
+
+    Whole numbers beside strings are answers as they are written; numbers alone may be an interval.
+    """
     if "[" not in cell:
         return None
     for text in (cell, unquote(cell), cell.replace('""', '"')):
@@ -191,9 +202,31 @@ def parse_answers(cell: str) -> tuple[str, ...] | None:
             value = ast.literal_eval(text.strip())
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             continue
-        if isinstance(value, list) and all(isinstance(item, str) for item in value):
-            return None if SIDE_BY_SIDE.search(text) and _are_joined(text.strip()) else tuple(value)
+        if not isinstance(value, list) or {*map(type, value)} not in ({str, int}, {str}, set()):
+            continue
+        if all(str(item) in text for item in value if type(item) is int):
+            joined = SIDE_BY_SIDE.search(text) and _are_joined(text.strip())
+            return None if joined else tuple(map(str, value))
     return None
+
+
+def answers_of(fields: Fields, key: str) -> tuple[str, ...]:
+    """Return answers of a list, of a list written in a cell, of KILT's ``output``, of a text or number.
+
+    Raises:
+        DataError: other values; a number with a fraction, whose text is not known.
+    """
+    value = fields.record[key]
+    if isinstance(value, str):
+        found = parse_answers(value)
+        if found is None and value.lstrip(' "').startswith("["):
+            raise fields.refuse(f"the answers are no Python list of strings: {quoted(value[:60])}")
+        return (value,) if found is None else found
+    if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+        value = list(dict.fromkeys(item["answer"] for item in value if item.get("answer") is not None))
+    if value is None:
+        return ()
+    return tuple([fields.words(item, key) for item in (value if isinstance(value, list) else [value])])
 
 
 def _are_joined(literal: str) -> bool:

@@ -1,7 +1,7 @@
 """Training rows that carry their texts, as DPR, Tevatron, FlagEmbedding and sentence-transformers write them.
 
-Each is JSON: lines, or an array. Rows without an id are counted from 0; passages without one are named by
-their content. Rows by ids stand in `dretrieve.text.examples`.
+Each is JSON (lines, or an array), or a table: MS MARCO's triples of texts. Rows without an id are counted
+from 0; passages without one are named by their content. Rows by ids stand in `dretrieve.text.examples`.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dretrieve.text.beir import Query
-from dretrieve.text.fields import Fields, is_score
+from dretrieve.text.fields import ANCHORS, POSITIVES, Fields, is_score, word_of
 from dretrieve.text.json_files import read_objects
+from dretrieve.text.tables import answers_of, read_rows
 from dretrieve.types import Record
 
 DPR_IDS = ("passage_id", "psg_id", "id", "docid")
-ANCHOR_KEYS = ("anchor", "query", "question", "sentence1")
-POSITIVE_KEYS = ("positive", "pos", "answer", "sentence2")
-NEGATIVE_KEY = re.compile(r"negative(_?\d+)?$")
+NEGATIVE_KEY = re.compile(r"(hard_)?neg(ative)?s?(_?\d+)?")
 SCORE_KEYS = ("scores", "score", "labels", "label")
+NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
+TRIPLES = "triples-of-texts"
 Scores = tuple[float, ...] | None
 
 
@@ -56,7 +57,8 @@ def read_training(path: Path, form: str) -> Iterator[tuple[int, TrainingRow]]:
     Raises:
         DataError: a key that the form needs is missing or holds something else; names the line.
     """
-    for number, (line, value) in enumerate(read_objects(path, split=False)):
+    rows = read_rows(path, "training") if form == TRIPLES else read_objects(path, split=False)
+    for number, (line, value) in enumerate(rows):
         yield line, ROWS[form](Fields(path, line, value), str(number))
 
 
@@ -69,6 +71,10 @@ def _bare(texts: tuple[str, ...]) -> tuple[Record, ...]:
     return tuple(Record(content_id("", text), "", text) for text in texts)
 
 
+def _answers(fields: Fields) -> tuple[str, ...]:
+    return answers_of(fields, "answers") if "answers" in fields.record else ()
+
+
 def _dpr(fields: Fields, number: str) -> TrainingRow:
     """All positives, the gold one first; DPR itself trains on the first only, which is the trainer's choice.
 
@@ -79,7 +85,7 @@ def _dpr(fields: Fields, number: str) -> TrainingRow:
     fields.required("positive_ctxs")
     hard, easy = fields.objects("hard_negative_ctxs"), fields.objects("negative_ctxs")
     return TrainingRow(
-        Query(number, fields.text("question"), fields.texts("answers")),
+        Query(number, fields.text("question"), _answers(fields)),
         tuple(map(_dpr_passage, fields.objects("positive_ctxs"))),
         tuple(map(_dpr_passage, hard or easy)),
         others=tuple(map(_dpr_passage, easy)) if hard else (),
@@ -106,7 +112,7 @@ def _tevatron(fields: Fields, number: str) -> TrainingRow:
         records = (Record(one.id("docid"), one.optional_text("title"), one.text("text")) for one in passages)
         sides.append((tuple(records), tuple(map(float, scores)) or None))
     (positives, positive_scores), (negatives, negative_scores) = sides
-    query = Query(fields.id("query_id"), fields.text("query"), fields.texts("answers"))
+    query = Query(fields.id("query_id"), fields.text("query"), _answers(fields))
     return TrainingRow(query, positives, negatives, positive_scores, negative_scores)
 
 
@@ -124,17 +130,25 @@ def _flag_embedding(fields: Fields, number: str) -> TrainingRow:
 
 
 def _triplet(fields: Fields, number: str) -> TrainingRow:
-    """sentence-transformers' anchor, positive, negative, negative_1 ….
+    """sentence-transformers' anchor, positive, negative, negative_1 …, or a list ``negatives``.
 
     The library goes by the order of columns; a JSON line has none to rely on, so here the names decide.
     """
-    anchor, positive = fields.first_of(ANCHOR_KEYS), fields.first_of(POSITIVE_KEYS)
+    anchor, positive = fields.first_of(ANCHORS), fields.first_of(POSITIVES)
     if anchor is None or positive is None:
         raise fields.refuse(
-            f"expected an anchor ({', '.join(ANCHOR_KEYS)}) and a positive ({', '.join(POSITIVE_KEYS)})"
+            f"expected an anchor ({', '.join(ANCHORS)}) and a positive ({', '.join(POSITIVES)})"
         )
     query, positives = Query(number, fields.text(anchor)), _bare((fields.text(positive),))
-    negatives = _bare(tuple(fields.text(key) for key in fields.record if NEGATIVE_KEY.fullmatch(key)))
+    texts: list[str] = []
+    for key in fields.record:
+        if NEGATIVE_KEY.fullmatch(key):
+            texts += fields.texts(key) if isinstance(fields.record[key], list) else [fields.text(key)]
+        elif "neg" in key.lower():
+            raise fields.refuse(
+                f"'{key}' may hold negatives; call them negative, negative_1 …, or drop the key"
+            )
+    negatives = _bare(tuple(texts))
     scores = _triplet_scores(fields, len(negatives))
     return TrainingRow(query, positives, negatives, scores and scores[:1], scores and scores[1:])
 
@@ -165,9 +179,17 @@ def _triplet_scores(fields: Fields, negatives: int) -> Scores:
     return tuple(map(float, values))
 
 
+def _triple_of_cells(fields: Fields, number: str) -> TrainingRow:
+    """Return a row of a table: MS MARCO's query⇥positive⇥negative, or as its header says; blank is none."""
+    cells = {word_of(name): cell for name, cell in fields.record.items() if cell.strip()}
+    scores = {key: float(cells[key]) for key in SCORE_KEYS if NUMBER.fullmatch(cells.get(key, ""))}
+    return _triplet(Fields(fields.path, fields.line, cells | scores), number)
+
+
 ROWS = {
     "dpr-training": _dpr,
     "tevatron-training": _tevatron,
     "flag-embedding": _flag_embedding,
     "triplets": _triplet,
+    TRIPLES: _triple_of_cells,
 }

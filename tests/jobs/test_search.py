@@ -276,6 +276,11 @@ def test_a_whole_run_is_no_part(work: Path) -> None:
         merged(work, [work / "run.trec"])
     with pytest.raises(UsageError, match="name the partial runs to merge"):
         merged(work, [])
+    (work / "other.trec").write_text("q1 Q0 a 1 2.5 bm25\n")
+    with pytest.raises(
+        PreconditionError, match="other.trec has no manifest beside it.* joined by `cat`, runs"
+    ):
+        merged(work, [work / "run.trec", work / "other.trec"])
 
 
 def test_a_part_cut_short(work: Path) -> None:

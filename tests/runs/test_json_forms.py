@@ -63,6 +63,30 @@ def test_lines(tmp_path):
         read(tmp_path, "\n".join(lines))
 
 
+HIT = '{"qid": "q", "docno": "a", "score": 2.5}'
+
+
+@pytest.mark.parametrize("array", [False, True])
+@pytest.mark.parametrize(
+    ("rows", "by_rank"),
+    [
+        ([{"query_id": "q", "doc_id": "b", "score": 1.5},
+          {"query_id": "q", "doc_id": "a", "score": 2.5}], False),
+        ([{"qid": "q", "docno": "a", "score": "2.5", "rank": 7, "query": "x y"},
+          {"qid": "q", "docno": "b", "score": "1.5", "rank": 0, "query": "x y"}], False),
+        ([{"query": "q", "pid": "b", "rank": 1}, {"query": "q", "pid": "a", "rank": 0}], True),
+    ],
+)  # fmt: skip
+def test_a_hit_a_row(tmp_path, rows, by_rank, array):
+    rows = [*rows, {**rows[0], next(iter(rows[0])): 7}, *rows[2:]]
+    run = read(tmp_path, json.dumps(rows) if array else "".join(json.dumps(row) + "\n" for row in rows))
+    assert run.by_rank == by_rank
+    assert list(hits(run)) == ["q", "7"]
+    assert hits(run)["q"] == ([("a", 1.0), ("b", 0.5)] if by_rank else HITS)
+    with pytest.raises(DataError, match="--run-format dpr was given, and the file has the form a hit a row"):
+        read_run(tmp_path / "r.json", "dpr")
+
+
 BY_ID = '{"q": {"a": 2.5, "b": 1.5}}'
 CONTEXTS = json.dumps({"q": {"contexts": [{"docid": "a", "score": "2.5"}, {"docid": "b", "score": 1.5}]}})
 
@@ -106,7 +130,21 @@ def test_scores_are_doubles(tmp_path):
         ),
         ('[{"id": "q", "ctxs": []}, {"id": "q", "ctxs": []}]', "query 'q' stands twice"),
         ("[5]", "expected a JSON object with a question and its hits"),
-        ('{"q": 5}', "query 'q' needs an object, found a number"),
+        ('{"p": {"a": 1}, "q": 5}', "query 'q' needs an object, found a number"),
+        ('{"q": 5}', "or in every row one hit with query_id, doc_id and score; found 'q'"),
+        (
+            '{"qid": "q", "docno": "a", "docid": 7, "score": 1}',
+            "names its passage once, found 'docno', 'docid'",
+        ),
+        (f"{HIT}\n{HIT}", "line 2: passage 'a' stands twice for query 'q'"),
+        (
+            f'{HIT}\n{{"qid": "q", "docno": "b"}}',
+            "line 2: expected a hit with the keys of the first one (qid, doc",
+        ),
+        (f"{HIT}\n5", "line 2: expected a JSON object"),
+        ('{"qid": "q", "docno": "a", "rank": 1.5}', "a rank is a whole number (1, 2, 3 …), found 1.5"),
+        ('{"qid": "q", "docno": "a", "rank": -1}', "a rank is a whole number"),
+        ('{"qid": "q", "docno": "a", "score": null}', "a score is a number, found null"),
         ('{"q": {"a": 1}, "q": {"a": 2}}', "the key 'q' stands twice in one object"),
         ('{"q": {"a": 1, "a": 2}}', "the key 'a' stands twice in one object"),
         ('{"q": {"\\ud83d": 1}}', "half a surrogate pair"),

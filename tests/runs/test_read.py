@@ -171,6 +171,16 @@ def test_headers_are_no_hits_and_say_what_the_columns_hold(tmp_path, path_taken)
     ):
         with pytest.raises(DataError, match="line 1: the header of a run names the query first"):
             read(tmp_path, text)
+    for form, text in (
+        ("tevatron", "qid pid rank\nq a 1\n"),
+        ("msmarco", "qid pid score\nq a 1\n"),
+        ("colbert", "qid pid score rank\nq a 2.5 1\n"),
+        ("trec", "qid q0 pid score rank tag\nq Q0 a 2.5 1 t\n"),
+        ("auto", "qid pid score\nq a 2.5\nqid pid rank\nq b 1\n"),
+    ):
+        named = "tevatron" if form == "auto" else form
+        with pytest.raises(DataError, match=rf"the header 'qid .*' does not fit the form {named} \("):
+            read(tmp_path, text, form=form)
     with pytest.raises(
         DataError, match=r"line 1: .* found 1 \(parted by commas; part them by tabs\): 'qid,docno,score'"
     ):

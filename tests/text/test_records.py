@@ -44,6 +44,10 @@ def test_passages_of_other_tools(tmp_path: Path, row: dict[str, Any], expected: 
         ({"question": "x", "answer": ["y"]}, Query("0", "x", ("y",))),
         ({"question": "x", "answers": "y", "ctxs": [1]}, Query("0", "x", ("y",))),
         ({"id": "k", "input": "x", "output": [{"answer": "y"}, {"provenance": []}]}, Query("k", "x", ("y",))),
+        ({"id": "k", "input": "x", "output": [{"answer": 1969}]}, Query("k", "x", ("1969",))),
+        ({"question": "x", "answers": [1969, "1969"]}, Query("0", "x", ("1969", "1969"))),
+        ({"question": "x", "answer": -7}, Query("0", "x", ("-7",))),
+        ({"question": "x", "answer": None}, Query("0", "x")),
         (
             {"query_id": "a", "query": "x", "positive_passages": [], "split": "dev"},
             Query("a", "x", fields={"split": "dev"}),
@@ -52,6 +56,23 @@ def test_passages_of_other_tools(tmp_path: Path, row: dict[str, Any], expected: 
 )
 def test_queries_of_other_tools(tmp_path: Path, row: dict[str, Any], expected: Query) -> None:
     assert list(read_queries(lines(tmp_path / "q.jsonl", row))) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("answers", "message"),
+    [
+        ([3.50], "'answers' is the number 3.5, whose text is not known; write it in quotes"),
+        (1e3, "is the number 1000.0"),
+        ([True], "'answers' is a boolean, expected a string"),
+        ([["x"]], "'answers' is an array, expected a string"),
+        ([None], "'answers' is null, expected a string"),
+        ([{"answer": 2.5}], "is the number 2.5"),
+    ],
+)
+def test_what_is_no_answer(tmp_path: Path, answers: object, message: str) -> None:
+    path = lines(tmp_path / "q.jsonl", {"question": "x", "answers": answers})
+    with pytest.raises(DataError, match=f"line 1: .*{message}"):
+        list(read_queries(path))
 
 
 def test_questions_without_ids_are_counted_from_0(tmp_path: Path) -> None:

@@ -77,12 +77,14 @@ def test_dpr_questions(tmp_path: Path) -> None:
         "who wrote dune\t['Frank Herbert']",
         '"who said ""yes"""\t"[""it\'s me"", \'a ""b""\']"',
         "who\t[]",
+        "when\t[1969, '1969']",
     )
     assert detect(path).name == "query-columns"
     assert list(read_queries(path)) == [
         Query("0", "who wrote dune", ("Frank Herbert",)),
         Query("1", 'who said "yes"', ("it's me", 'a "b"')),
         Query("2", "who", ()),
+        Query("3", "when", ("1969", "1969")),
     ]
 
 
@@ -95,6 +97,10 @@ def test_answers_are_never_evaluated(tmp_path: Path) -> None:
     )  # a numpy array as pandas writes it
     with pytest.raises(DataError, match="line 2: the answers are no Python list of strings"):
         list(read_queries(path))
+    for cell in ("[1969]", "[0, 1]", "['a', 0x7B1]", "['a', 2.5]", "['a', True]"):
+        path = lines(tmp_path / "q.csv", "who\t['1969', 1969]", f"when\t{cell}")
+        with pytest.raises(DataError, match="line 2: the answers are no Python list of strings"):
+            list(read_queries(path))
     path = lines(tmp_path / "q.csv", "who\t['a']", "a\tb\tc")
     with pytest.raises(DataError, match="line 2: found 3 columns, expected 2 as in the first line"):
         list(read_queries(path))

@@ -34,7 +34,7 @@ def dpr_rows() -> list[dict]:
     return [
         {
             "question": "who wrote dune",
-            "answers": ["Frank Herbert"],
+            "answers": ["Frank Herbert", 1965],
             "positive_ctxs": [
                 {"title": "Dune", "text": "Dune is", "passage_id": "12"},
                 {"title": "H", "text": "F"},
@@ -60,7 +60,7 @@ def test_dpr_training(tmp_path: Path, form: str) -> None:
     else:
         path.write_text(json.dumps(dpr_rows(), indent=4 if form == "pretty" else None), encoding="utf-8")
     first, second = rows_of(path)
-    assert first.query.id == "0"
+    assert first.query == Query("0", "who wrote dune", ("Frank Herbert", "1965"))
     assert first.positives == (Record("12", "Dune", "Dune is"), Record(content_id("H", "F"), "H", "F"))
     assert first.negatives == (Record(content_id("A", "hard"), "A", "hard"),)
     assert first.others == (Record("5", "", "easy"),)
@@ -171,3 +171,51 @@ def test_every_form_may_be_an_array(tmp_path: Path, form: str) -> None:
     rows = [{"query": "q", "pos": ["a"], "neg": ["b"]}, {"query": "r", "pos": ["c"], "neg": []}]
     path = write(tmp_path / "flag", *(rows if form == "lines" else [rows]))
     assert [row.query for row in rows_of(path)] == [Query("0", "q"), Query("1", "r")]
+
+
+@pytest.mark.parametrize(
+    ("given", "negatives"),
+    [
+        ({"negative": "b", "negative_2": "c"}, ["b", "c"]),
+        ({"negatives": ["b", "c"], "id": 7}, ["b", "c"]),
+        ({"hard_negative": "b", "neg_1": "c"}, ["b", "c"]),
+        ({"negative": []}, []),
+    ],
+)
+def test_negatives_of_triplets_by_their_names(tmp_path: Path, given: dict, negatives: list[str]) -> None:
+    (row,) = rows_of(write(tmp_path / "st.jsonl", {"anchor": "q", "positive": "a", **given}))
+    assert [record.text for record in row.negatives] == negatives
+    path = write(tmp_path / "st.jsonl", {"anchor": "q", "positive": "a", "bm25_neg": "x", **given})
+    with pytest.raises(DataError, match="line 1: 'bm25_neg' may hold negatives; call them negative"):
+        rows_of(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "scores"),
+    [
+        ('what is rust\tRust, a language\tiron "oxide"\nrust\tx\t7\n', None),
+        ('\ufeffwhat is rust\tRust, a language\tiron "oxide"\r\nrust\tx\t7\r\n', None),
+        ('query\tpos\tneg\nwhat is rust\tRust, a language\t"iron ""oxide"""\nrust\tx\t7\n', None),
+        ('Negative,Anchor,Positive\n"iron ""oxide""",what is rust,"Rust, a language"\n7,rust,x\n', None),
+        ('score\tquery\tpos\tneg\n2.5\twhat is rust\tRust, a language\tiron "oxide"\n1\trust\tx\t7\n', -2.5),
+    ],
+)
+def test_triples_of_texts_in_columns(tmp_path: Path, text: str, scores: float | None) -> None:
+    (tmp_path / "triples.tsv").write_text(text, encoding="utf-8", newline="")
+    first, second = rows_of(tmp_path / "triples.tsv")
+    assert (first.query, second.query) == (Query("0", "what is rust"), Query("1", "rust"))
+    assert [of.text for of in (*first.positives, *first.negatives)] == ["Rust, a language", 'iron "oxide"']
+    assert [of.text for of in (*second.positives, *second.negatives)] == ["x", "7"]
+    assert first.negative_scores == (None if scores is None else (scores,))
+    with (tmp_path / "triples.tsv").open("a") as file:
+        file.write("one\tmore\n")
+    with pytest.raises(DataError, match=r"line \d: found \d columns, expected"):
+        rows_of(tmp_path / "triples.tsv")
+
+
+def test_blank_cells_of_triples(tmp_path: Path) -> None:
+    (tmp_path / "triples.csv").write_text("anchor,positive,negative_1,negative_2\nq,a,b,\nq,,b,c\n")
+    rows = read_training(tmp_path / "triples.csv", "triples-of-texts")
+    assert [of.text for of in next(rows)[1].negatives] == ["b"]
+    with pytest.raises(DataError, match="line 3: expected an anchor .* and a positive"):
+        next(rows)
