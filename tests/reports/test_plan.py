@@ -9,7 +9,9 @@ import pytest
 
 from dretrieve.errors import PreconditionError
 from dretrieve.reports.plan import Answer, Plan, pieces_of, recorded_plan
+from dretrieve.store.card import ModelCard, SideCard
 from dretrieve.store.stage import Stage
+from dretrieve.types import VectorSpec
 
 
 @pytest.mark.parametrize(
@@ -102,6 +104,34 @@ def test_the_first_that_is_not_up_to_date_is_named(
     behind = folder.plan.behind(folder.work / "second.json")
     assert behind.problems[0].startswith(sentence)
     assert behind.near == ()
+
+
+@pytest.mark.parametrize("stale", ["", "medical", "legal"])
+def test_models_that_share_a_passage_side_have_a_right_row_each(tmp_path: Path, stale: str) -> None:
+    """Both search the passages of the general model; one's options are no matter of the other's row."""
+    folder, domains = Folder(tmp_path), ("medical", "legal")
+    shared = {"vectors": VectorSpec(4, "one", "dot"), "passage": SideCard(files={"general": "0" * 64})}
+    for name in ("general", *domains):
+        words = () if name == "general" else ("general",)
+        model = folder.make(f"train-{name}", name, *words, stage="train", kind="folder")
+        ModelCard(method="ddr", query=SideCard(files={name: "0" * 64}), **shared).save(model)
+    folder.make("encode", "passages", "general")
+    for name in domains:
+        folder.make("search", f"{name}.trec", "passages", name)
+        folder.make("evaluate", f"{name}.json", f"{name}.trec")
+    assert (
+        len({ModelCard.load(tmp_path / name).fingerprint("passage") for name in ("general", *domains)}) == 1
+    )
+    folder.answers[f"train-{stale}"] = Answer(state="stale", changed=("routing",))
+    for name, other in (domains, domains[::-1]):
+        behind = folder.plan.behind(tmp_path / f"{name}.json")
+        if name == stale:
+            assert behind.problems[0].startswith(f"{name} is stale (other: routing)")
+        else:
+            assert behind.problems == ()
+            near = {item.name for item in behind.near}
+            assert near >= {name, "passages", "general"}
+            assert other not in near
 
 
 @pytest.mark.parametrize(
