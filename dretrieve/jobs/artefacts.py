@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from dretrieve.errors import DataError, VerificationError
 from dretrieve.index.base import open_embeddings
+from dretrieve.models.registry import spelled
 from dretrieve.runs.read import read_run
 from dretrieve.store.card import CARD, ModelCard
 from dretrieve.store.embeddings import Embeddings
@@ -187,7 +188,10 @@ def _model_facts(it: Artefact) -> Facts:
     card, note = it.value
     spec = card.vectors
     facts: Facts = {"read": note} if note else {}
-    facts |= {"method": card.method, "vectors": f"{spec.kind} of {spec.dim} numbers, score {spec.score}"}
+    facts |= {
+        "method": spelled(card.method),
+        "vectors": f"{spec.kind} of {spec.dim} numbers, score {spec.score}",
+    }
     for name in ("query", "passage"):
         side = card.side(name)
         pair, normal = ", as a pair" * side.pair, ", length 1" * side.normalize

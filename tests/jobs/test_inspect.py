@@ -129,9 +129,10 @@ def test_embeddings(tmp_path: Path) -> None:
     assert part.exit_code == 3
 
 
-def test_a_model(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("method", "spelled"), [("shared", "shared"), ("sb_moe", "sb-moe")])
+def test_a_model(tmp_path: Path, method: str, spelled: str) -> None:
     side = SideCard(template="{title} {text}", max_tokens=64, pooling="mean", normalize=True)
-    card = ModelCard(method="shared", vectors=VectorSpec(4, "one", "dot"), query=side, passage=side)
+    card = ModelCard(method=method, vectors=VectorSpec(4, "one", "dot"), query=side, passage=side)
     card.save(tmp_path)
     assert "lists no files of its query side" in look(tmp_path).problems[0]
     Tokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]")).save(str(tmp_path / "tokenizer.json"))
@@ -139,7 +140,7 @@ def test_a_model(tmp_path: Path) -> None:
     card = replace(card, query=side, passage=side)
     card.save(tmp_path)
     found = look(tmp_path)
-    assert (found.kind, found.facts["method"], found.problems) == ("model", "shared", ())
+    assert (found.kind, found.facts["method"], found.problems) == ("model", spelled, ())
     assert found.facts["query side"] == "'{title} {text}', 64 tokens, pooling mean, length 1, padding right"
     assert found.facts["passage fingerprint"] == card.fingerprint("passage")
 
