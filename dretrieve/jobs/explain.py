@@ -202,7 +202,7 @@ def _data(config: ExplainConfig, model: LoadedModel, reading: Reading, found: Ex
     sides = [side for side in NAMES if any(side in part.samples for part in reading.parts)]
     return {
         "made_by": MADE_BY,
-        "method": model.card.method,
+        "method": spelled(model.card.method),
         "method_config": dict(model.card.method_config),
         "fingerprints": {side: model.fingerprint(side) for side in sides},
         "precision": model.precision,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dretrieve.errors import UsageError
 from dretrieve.jobs.explain import Explanation
-from dretrieve.jobs.explain_texts import Reading, token_batches
+from dretrieve.jobs.explain_texts import Reading, refuse_picture, token_batches
 from dretrieve.models.loading import LoadedModel
 from dretrieve.models.routing import Routed
 from dretrieve.reports.routing import RoutingCounts
@@ -19,10 +18,7 @@ def explain(model: LoadedModel, reading: Reading, progress: Progress) -> Explana
         UsageError: an option of the picture, which is not made.
     """
     assert isinstance(model.encoder, Routed)
-    if reading.asked:
-        raise UsageError(
-            f"{reading.asked[0]}: {model.card.method} has no picture of texts; leave that option out"
-        )
+    refuse_picture(reading, model)
     counts: RoutingCounts | None = None
     tokenizer = model.tokenizers["passage"]
     for part in reading.parts:

@@ -15,6 +15,7 @@ from dretrieve.errors import UsageError, VerificationError
 from dretrieve.jobs.configs.explain import ExplainConfig
 from dretrieve.models.base import TokenBatch
 from dretrieve.models.loading import LoadedModel
+from dretrieve.models.registry import spelled
 from dretrieve.runs.read import read_run
 from dretrieve.store.seeds import generator
 from dretrieve.store.shards import CHUNK_ROWS
@@ -271,6 +272,18 @@ def _with_hits(path: Path, opened: Sequence[_Opened], drawn: Drawn | None) -> Dr
     if not hits:
         raise UsageError(f"--run {path} has no hits for query {drawn.query.id}; name another with --query")
     return replace(drawn, hits=hits)
+
+
+def refuse_picture(reading: Reading, model: LoadedModel, allowed: Sequence[str] = ()) -> None:
+    """Refuse the options of the picture, for a method that has none.
+
+    Raises:
+        UsageError: names the first that is given and not allowed.
+    """
+    for name in reading.asked:
+        if name not in allowed:
+            method = spelled(model.card.method)
+            raise UsageError(f"{name}: {method} has no picture of texts; leave that option out")
 
 
 def token_batches(

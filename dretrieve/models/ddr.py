@@ -293,7 +293,7 @@ class Ddr(BiEncoder):
             "dropout": self.config.prefix_dropout if self.training and not constant else 0.0,
             "shifted": self._shifted,
         }
-        wanted = self._wanted(batch) if side == "query" else []
+        wanted = self.wanted(batch) if side == "query" else []
         used = sorted({name for names in wanted for name in names})
         if not used:
             return Prefixes(self.general, **more)
@@ -308,7 +308,7 @@ class Ddr(BiEncoder):
             **more,
         )
 
-    def _wanted(self, batch: TokenBatch) -> list[tuple[str, ...]]:
+    def wanted(self, batch: TokenBatch) -> list[tuple[str, ...]]:
         """Return the domains that each query may read."""
         routing, every, said = self.choices.routing, self.names, self.choices.domains
         if routing == "none" or not every:

@@ -91,6 +91,7 @@ METHODS: dict[str, Entry] = {
         "Ddr",
         "a frozen encoder, a general prefix and prefixes of domains",
         example="--backbone minilm --data work/squad:train --prefix-length 32 --output model",
+        explanation="dretrieve.jobs.explain_domains:explain",
     ),
 }
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dretrieve.reports.experts import Agreement, Found, Picture, mean_off_diagonal
+from dretrieve.reports.experts import Agreement, Found, Given, Picture, mean_off_diagonal
 from dretrieve.reports.html import Figure, Section
 from dretrieve.reports.plots import neighbours
 from dretrieve.reports.routing import experts_in_use, overlap, shares
@@ -24,13 +24,7 @@ def experts_data(found: Found) -> dict[str, Any]:
     """Return everything as plain data."""
     texts: dict[str, dict[str, Any]] = {}
     for of in found.given:
-        share, weight = shares(of.texts), of.weight / of.weight.sum()
-        texts.setdefault(of.collection, {})[of.side] = {
-            "counts": of.texts.tolist(),
-            "shares": rounded(share),
-            "weights": rounded(weight),
-            "experts_in_use": _number(float(experts_in_use(weight))),
-        }
+        texts.setdefault(of.collection, {})[of.side] = given_data(of, "experts")
     data: dict[str, Any] = {
         "num_experts": found.num_experts,
         "gate": found.gate,
@@ -51,6 +45,22 @@ def experts_data(found: Found) -> dict[str, Any]:
     if found.picture is not None:
         data["picture"] = _picture_data(found.picture)
     return data
+
+
+def given_data(of: Given, what: str) -> dict[str, Any]:
+    """Return the shares of one side of a collection; ``what`` the texts are given to."""
+    weight = of.weight / of.weight.sum()
+    return {
+        "counts": of.texts.tolist(),
+        "shares": rounded(shares(of.texts)),
+        "weights": rounded(weight),
+        f"{what}_in_use": _number(float(experts_in_use(weight))),
+    }
+
+
+def shortened(query: str) -> str:
+    """Return a query's text, cut to one line."""
+    return query if len(query) <= LONGEST_QUERY else f"{query[:LONGEST_QUERY]}…"
 
 
 def _agreement_data(of: Agreement) -> dict[str, Any]:
@@ -187,9 +197,8 @@ def _likeness(found: Found) -> Section:
 
 def _pictured(found: Found, picture: Picture) -> Section:
     count = len(picture.ids) - 1
-    query = picture.text if len(picture.text) <= LONGEST_QUERY else f"{picture.text[:LONGEST_QUERY]}…"
     text = [
-        f"Query {picture.ids[0]} of {picture.collection}: {query}",
+        f"Query {picture.ids[0]} of {picture.collection}: {shortened(picture.text)}",
         f"With its {count:,} best passages {picture.among}.",
     ]
     groups = {"passages": np.arange(1, count + 1)}

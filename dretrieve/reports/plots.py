@@ -28,6 +28,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\", "----")
 MOST_IN_A_PANEL = 6
 MOST_TICKS = 8  # more values than these along x get round ticks of their own
+WIDEST_LEVEL = 9  # characters of a column's name that is not turned
 MOST_NUMBERED = 16  # columns of a heat map with numbers in its cells
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
@@ -265,7 +266,8 @@ def heat_map(
             plot.set_xlim(-0.5, len(columns) - 0.5)
             plot.set_ylim(len(rows) - 0.5, -0.5)
             every = max(1, len(columns) // MOST_NUMBERED)
-            plot.set_xticks(range(0, len(columns), every), list(columns[::every]))
+            turned = {"rotation": 30, "ha": "right"} if max(map(len, columns)) > WIDEST_LEVEL else {}
+            plot.set_xticks(range(0, len(columns), every), list(columns[::every]), **turned)
             plot.set_yticks(range(len(rows)), list(rows))
             plot.tick_params(length=0, labelleft=plot is plots[0])
             plot.set_title(title)

@@ -186,7 +186,7 @@ def _empty(counts: RoutingCounts, place: int, expert: int) -> str:
     return "(reads every token)" if read[expert] == read.sum() else "(none more than others)"
 
 
-def rounded(values: NDArray[np.float64]) -> list[Any]:
+def rounded(values: NDArray[np.floating[Any]]) -> list[Any]:
     """Return the numbers as lists, as they stand in JSON."""
     found: list[Any] = np.round(values, 6).tolist()
     return found

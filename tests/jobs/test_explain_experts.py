@@ -136,6 +136,7 @@ def test_likeness_is_the_mean_cosine_of_two_experts(config, model_of, block):
 def test_all_experts_by_their_weights(config):
     config = replace(config, settings={"activated": 0})
     data, seen = found(config), alone(config)
+    assert run(config).data["method"] == "sb-moe", "as the command line has it"
     weights = np.mean([row[3] for row in seen["passage"]], axis=0)
     np.testing.assert_allclose(data["texts"]["tiny"]["passage"]["weights"], weights, atol=2e-6)
     assert (np.array(data["texts"]["tiny"]["passage"]["weights"]) > 0).all()

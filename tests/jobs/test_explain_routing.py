@@ -61,7 +61,7 @@ def test_one_expert_has_nothing_to_say(tiny_model, tmp_path):
 
 
 def test_a_methods_explanation_stands_in_its_registry_line():
-    assert {name for name, entry in METHODS.items() if entry.explanation} == {"taser", "sb_moe"}
+    assert {name for name, entry in METHODS.items() if entry.explanation} == {"taser", "sb_moe", "ddr"}
     assert load(METHODS["taser"].explanation) is explain
 
 

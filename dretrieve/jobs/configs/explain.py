@@ -17,10 +17,13 @@ class ExplainConfig(Careful, Computing, Choosing, Verifying):
 
     For sb-moe: which expert texts go to, and a query with its best passages, before and after the experts.
 
+    For ddr: which domains' prefixes queries read, one by one and by collection.
+
     Examples:
         dretrieve explain --model work/taser --corpus work/squad --queries work/squad:dev
         dretrieve explain --model work/taser --corpus work/squad --limit 200 --output work/routing
         dretrieve explain --model work/sb-moe --corpus work/scifact --queries work/scifact:test --limit 0
+        dretrieve explain --model work/ddr --corpus work/nq --queries work/nq:test --set routing=soft
     """
 
     model: str = option(REQUIRED, "A model's folder.", panel=INPUT, aliases=("-m", *MODEL))
@@ -41,7 +44,7 @@ class ExplainConfig(Careful, Computing, Choosing, Verifying):
     query: str | None = option(
         None,
         "Draw the query of this id with its 1,000 best of the passages read; else the first that has a "
-        "relevant one.",
+        "relevant one. Of ddr: show this query.",
         panel=PICTURE,
         metavar="ID",
     )
