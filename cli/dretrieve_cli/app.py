@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("Learn", "Train a retriever by one of the methods (--help lists them)."),
     "mine-negatives": ("Learn", "Take hard negatives from a run for the next round of training."),
     "convert": ("Learn", "Turn a checkpoint of other people's code into a model."),
+    "modules": ("Learn", "List, export, add and remove the domains of a ddr model."),
     "tokens": ("Look", "Show exactly what is encoded for a text."),
     "explain": ("Look", "Say how a model reads texts: which expert reads what."),
     "inspect": ("Look", "Say what a file or folder is and what it was made from."),

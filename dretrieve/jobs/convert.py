@@ -122,7 +122,8 @@ def _of_file(config: ConvertConfig) -> Parts:
     if not config.source.is_file():
         raise PreconditionError(f"{config.source} does not exist; name the checkpoint's file")
     known, _ = read_card(find_model(config.backbone))
-    inputs = {"checkpoint": sha256_file(config.source)}
+    beside = sorted(config.source.parent.glob(form.beside)) if form.beside else []
+    inputs = {"checkpoint": sha256_file(config.source)} | {of.name: sha256_file(of) for of in beside}
     inputs |= {f"backbone {side}": known.fingerprint(side) for side in SIDES}
     options = {"from": config.form.lower()}
     return options, inputs, lambda: form.convert()(read_checkpoint(config.source), config.backbone)

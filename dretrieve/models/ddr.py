@@ -182,13 +182,8 @@ class Ddr(BiEncoder):
         super()._fill(folder, card, parts)
 
     def default_choices(self) -> DdrChoices:
-        """Return the choices with which it was trained; a model of the general prefix reads that alone."""
-        config = self.config
-        if not config.train_domains:
-            return DdrChoices()
-        return DdrChoices(
-            routing=config.routing, domains=config.domains, top_k=config.top_k, router=config.router
-        )
+        """Return the config's."""
+        return self.config.defaults()
 
     def choose(self, inference: Mapping[str, str | int | float | bool]) -> None:
         """Take the inference choices.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar
 
 from dretrieve.errors import UsageError
 from dretrieve.models.bi_encoder_config import AUTO, BiEncoderConfig
@@ -14,7 +15,13 @@ ROUTINGS = ("prior", "topk", "soft", "uniform")
 ROUTERS = ("input", "layer")
 OF_DOMAINS = ("routing", "top_k", "domains", "router", "general_rate", "router_rate")
 # What an option is that neither the command line nor the backbone says.
-ELSE = {"prefix_length": 128, "prefix_positions": "zero", "routing": "prior", "top_k": 2, "router": "input"}
+ELSE: dict[str, Any] = {
+    "prefix_length": 128,
+    "prefix_positions": "zero",
+    "routing": "prior",
+    "top_k": 2,
+    "router": "input",
+}
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
@@ -89,3 +96,30 @@ class DdrConfig(BiEncoderConfig):
             refuse_given(
                 self, OF_DOMAINS, "is of the training of domains; give --train-domains too, or leave it out"
             )
+
+    def defaults(self) -> DdrChoices:
+        """Return the choices with which it was trained; a model of the general prefix reads that alone."""
+        if not self.train_domains:
+            return DdrChoices()
+        return DdrChoices(routing=self.routing, domains=self.domains, top_k=self.top_k, router=self.router)
+
+    def with_domains(self, names: Sequence[str], router: str) -> DdrConfig:
+        """Return the config of the model when these are its domains, without what they make illegal.
+
+        Args:
+            names: all that it has then.
+            router: what their rows of the router read.
+        """
+        if not names:
+            free: dict[str, Any] = {of.name: of.default for of in fields(self) if of.name in OF_DOMAINS}
+            return replace(self, train_domains="", **free)
+        routing = ELSE["routing"] if self.routing == AUTO else self.routing
+        top_k = self.top_k or ELSE["top_k"]
+        return replace(
+            self,
+            train_domains="+".join(names),
+            routing=routing,
+            domains="+".join(name for name in names_of(self.domains, "") if name in names),
+            top_k=min(top_k, len(names)) if routing == "topk" else top_k,
+            router=router,
+        )

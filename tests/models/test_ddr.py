@@ -322,6 +322,10 @@ def test_a_domain_is_added_and_nothing_else_learns(tiny_collection, tmp_path, tr
     run(more)
     for name in ("general.safetensors", module_file("medical"), module_file("qa")):
         assert (tmp_path / "D" / name).read_bytes() == (tmp_path / "D2" / name).read_bytes(), name
+    models = [load_model(str(tmp_path / of), settings={"domains": "medical+qa"}) for of in ("D", "D2")]
+    found = [encode_records(of, "query", RECORDS, "float32").values for of in models]
+    assert found[0].tobytes() == found[1].tobytes()
+    assert models[0].fingerprint("passage") == models[1].fingerprint("passage")
     assert float(load_file(tmp_path / "D2" / module_file("legal"))["domains.legal.prefix"].abs().max()) > 0
 
 

@@ -35,7 +35,7 @@ class ConvertConfig(Writing, InOtherForm):
 
     source: Path = option(
         REQUIRED,
-        "A checkpoint (.bin, .cp, .pt, .safetensors), a model's folder or name, or a run.",
+        "A checkpoint (.bin, .cp, .pt, .prompt, .safetensors), a model's folder or name, or a run.",
         argument=True,
     )
     form: str = option("", f"Who wrote it. {WRITERS}.", flag="--from", metavar="FORM", panel="Checkpoints")

@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """A form: its module in this package, and what writes it."""
+    """A form: its module in this package, what writes it, and a pattern of further files beside its file."""
 
     module: str
     text: str
+    beside: str = ""
 
     def convert(self) -> Callable[[ForeignCheckpoint, str], Method]:
         """Return the function (imports torch) from a checkpoint and a backbone's name to the method.
@@ -34,6 +35,11 @@ FORMS: dict[str, Form] = {
     "dpr": Form("dpr", "facebookresearch/DPR, an encoder for each side"),
     "taser": Form("taser", "microsoft/taser, one encoder with fixed experts"),
     "sb-moe": Form("sb_moe", "FaySokli/SB-MoE, one encoder and a block of experts"),
+    "ddr": Form(
+        "ddr",
+        "FreedomIntelligence/REMOP, general_state_dict.prompt and the domains' beside it",
+        "lm_q_attribute_*.prompt",
+    ),
 }
 
 

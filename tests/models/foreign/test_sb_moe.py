@@ -86,3 +86,20 @@ def test_what_does_not_fit_is_refused(tensors, tiny_model, tmp_path):
             convert(ForeignCheckpoint(file, less), str(tiny_model))
     with pytest.raises(DataError, match="1 tensor for which"):
         convert(ForeignCheckpoint(file, tensors | {"adapter.weight": torch.zeros(1)}), str(tiny_model))
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "match"),
+    [
+        ("cls_3.weight", (EXPERTS + 1, HIDDEN), r"cls_3.weight: 4 x 16 in the file, 3 x 16 there"),
+        ("specializer.2.query_embedding_changer_1.weight", (HIDDEN + 1, DIM), "17 x 32 in the file, 16 x 32"),
+        ("specializer.0.query_embedding_changer_4.weight", (DIM + 1, HIDDEN), "33 x 16 in the file, 32 x 16"),
+        ("doc_model.embeddings.position_embeddings.weight", (64, DIM + 1), "33 dimensions.*the backbone"),
+    ],
+)
+def test_other_numbers_of_experts_and_other_widths_are_refused(
+    tensors, tiny_model, tmp_path, name, shape, match
+):
+    """Of the gate's experts, inside an expert, of its vector, of the backbone."""
+    with pytest.raises(DataError, match=f"{match}.*give the backbone"):
+        convert(ForeignCheckpoint(tmp_path / "m.pt", tensors | {name: torch.zeros(shape)}), str(tiny_model))
