@@ -20,7 +20,7 @@ from dretrieve.errors import UsageError, quoted
 from dretrieve.models import packed
 from dretrieve.models.base import TokenBatch
 from dretrieve.models.experts import Experts
-from dretrieve.models.hooks import Hooks, Layout
+from dretrieve.models.hooks import Hooks, Layout, split_heads
 from dretrieve.models.pooling import Pooling, pool, pool_packed, unit
 from dretrieve.models.weights import states_of
 from dretrieve.types import Engine
@@ -160,9 +160,8 @@ class Encoder(nn.Module):
             UsageError: ``hooks`` for a backbone that takes none.
         """
         if self.answers_packed and self._packed is not None:
-            found, layout, attention = self._packed(batch, hooks)
-            self.ran.add(self.engine._replace(attention=attention))
-            return States(found, layout)
+            self.ran.add(self.engine)
+            return States(*self._packed(batch, hooks))
         if not self.training:
             self.ran.add(self.engine)
         layout = Layout(batch.mask)
@@ -240,12 +239,6 @@ class _Before:
             for before, of in zip(self._pair, (keys, values), strict=True)
         ]
         return found[0], found[1]
-
-
-def split_heads(rows: Tensor, heads: int) -> Tensor:
-    """Return [B or 1, heads, P, D / heads] of [B, P, D] or [P, D]."""
-    rows = rows if rows.dim() == 3 else rows.unsqueeze(0)
-    return rows.view(*rows.shape[:2], heads, -1).transpose(1, 2)
 
 
 class PooledEncoder(Encoder):

@@ -78,8 +78,8 @@ class Hooks:
             layout: of the states.
 
         Returns:
-            both [P, D], or [B, P, D] where each text of the batch has its own, all heads beside each other;
-            None for none.
+            both [P, D], or [B, P, D] where each text has its own, in the order of `Layout.first`; all heads
+            beside each other. None for none.
         """
         return None
 
@@ -96,3 +96,9 @@ class Hooks:
             the layer's output in the shape of ``states``; None leaves the layer as it is.
         """
         return None
+
+
+def split_heads(rows: Tensor, heads: int) -> Tensor:
+    """Return [B or 1, heads, P, D / heads] of [B, P, D] or [P, D]."""
+    rows = rows if rows.dim() == 3 else rows.unsqueeze(0)
+    return rows.view(*rows.shape[:2], heads, -1).transpose(1, 2)

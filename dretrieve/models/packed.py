@@ -3,8 +3,9 @@
 Linear layers, norms and activations see only real tokens. Attention runs over groups of texts of equal
 length, so that it needs no mask either; on a GPU over the whole batch at once where torch has
 variable-length attention. On a CPU in bfloat16 the attention of a group is two batched products around
-`kernels.softmax`, which costs a third of torch's fused form. Everything is written into buffers that a
-thread keeps: fresh memory for every layer costs as much as the arithmetic in it.
+`kernels.softmax`, which costs a third of torch's fused form; keys and values before a text's own that all
+texts share are read once for all. Everything is written into buffers that a thread keeps: fresh memory for
+every layer costs as much as the arithmetic in it.
 
 The result equals that of the transformers module whose weights are taken (a test says how closely);
 `supported` says which modules those are.
@@ -25,7 +26,7 @@ from torch.nn import functional
 
 from dretrieve.kernels.softmax import softmax_squares
 from dretrieve.models.base import TokenBatch
-from dretrieve.models.hooks import Hooks, KeysValues, Layout
+from dretrieve.models.hooks import Hooks, KeysValues, Layout, split_heads
 from dretrieve.models.packed_linear import PackedLinear, Workspace
 
 # Raised when a change here, in the kernels or in the cutting into batches gives the same texts other bits.
@@ -168,20 +169,20 @@ class PackedEncoder:
 
     @property
     def attention(self) -> str:
-        """Which attention runs where no hook gives keys and values."""
+        """Which attention runs."""
         if self._varlen is not None:
             return "varlen"
         return "own" if self._own_softmax else BY_LENGTH
 
-    def __call__(self, batch: TokenBatch, hooks: Hooks | None = None) -> tuple[Tensor, Layout, str]:
-        """Return the last layer's states [N, D] of the real tokens, where they stand, and the attention.
+    def __call__(self, batch: TokenBatch, hooks: Hooks | None = None) -> tuple[Tensor, Layout]:
+        """Return the last layer's states [N, D] of the real tokens, and where they stand.
 
         Texts of equal length stand beside each other.
         """
         with torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
             return self._encode(batch, hooks)
 
-    def _encode(self, batch: TokenBatch, hooks: Hooks | None) -> tuple[Tensor, Layout, str]:
+    def _encode(self, batch: TokenBatch, hooks: Hooks | None) -> tuple[Tensor, Layout]:
         ids, positions, lengths, order = pack(batch)
         if hooks is not None and hooks.first_position:
             positions += hooks.first_position
@@ -192,16 +193,15 @@ class PackedEncoder:
         states = functional.embedding(self._sent(ids), self._words)
         states.add_(functional.embedding(self._sent(positions), self._positions))
         states = self._norm(states)
-        attend, attention = self._attention(lengths), self.attention
+        attend = self._attention(lengths)
         buffers = self._workspace()
         for number, layer in enumerate(self._layers):
             before = hooks.keys_values(number, states[:rows], layout) if hooks is not None else None
-            attention = attention if before is None else BY_LENGTH
             qkv, context = layer.qkv(states, buffers, "qkv"), buffers.take("context", states, *states.shape)
-            attend(qkv, context, buffers, None if before is None else self._before(before, layout))
+            attend(qkv, context, buffers, None if before is None else self._before(before))
             states = layer.out_norm(layer.out(context, buffers, "attended", plus=states))
             states = self._fed(number, layer, states, layout, hooks, buffers)
-        return states[:rows], layout, attention
+        return states[:rows], layout
 
     def _sent(self, indices: Tensor) -> Tensor:
         """Return the indices on the device; the copy does not hold up the thread that feeds it."""
@@ -249,12 +249,14 @@ class PackedEncoder:
         mine[: len(rows)] = rows
         return mine
 
-    def _before(self, before: KeysValues, layout: Layout) -> KeysValues:
-        """Return a hook's keys and values in the engine's own form: [B, P, D] both, in the packed order."""
-        keys, values = (
-            layout.of_texts(of) if of.dim() == 3 else of.expand(len(layout.mask), -1, -1)
-            for of in (part.to(self.device, self.dtype) for part in before)
-        )
+    def _before(self, before: KeysValues) -> KeysValues:
+        """Return a hook's keys and values in the engine's own form.
+
+        Both are [n, heads, P, D / heads]: n is 1 where all texts share them, else B in the packed order.
+        """
+        keys, values = (split_heads(of.to(self.device, self.dtype), self.num_heads) for of in before)
+        if len(keys) == 1:  # read by every block as they lie
+            return keys.contiguous(), values.contiguous()
         return keys, values
 
     def _attention(self, lengths: list[int]) -> Callable[..., None]:
@@ -262,39 +264,62 @@ class PackedEncoder:
 
         It takes qkv [N, 3 * D], the context, buffers, and the keys and values before a text's own, or None.
         """
+        if self._varlen is not None:
+            return self._attention_at_once(lengths)
         groups = [(length, len(list(same))) for length, same in groupby(lengths)]
+        attend = self._attend_blocks if self._own_softmax else self._attend_group
 
         def by_groups(qkv: Tensor, context: Tensor, buffers: Workspace, before: KeysValues | None) -> None:
             row = text = 0
             for length, texts in groups:
                 rows, some = slice(row, row + length * texts), slice(text, text + texts)
-                if before is None and self._own_softmax:
-                    self._attend_blocks(qkv[rows], context[rows], length, buffers)
-                else:
-                    pair = None if before is None else (before[0][some], before[1][some])
-                    self._attend_group(qkv[rows], context[rows], length, pair)
+                attend(qkv[rows], context[rows], length, buffers, _of_texts(before, some))
                 row, text = rows.stop, some.stop
             context[row:] = 0
 
-        if self._varlen is None:
-            return by_groups
-        bounds = self._sent(torch.tensor([0, *np.cumsum(lengths)], dtype=torch.int32))
-        longest, dim = max(lengths), self._head_dim
+        return by_groups
+
+    def _attention_at_once(self, lengths: list[int]) -> Callable[..., None]:
+        """The same where torch attends to texts of any lengths at once.
+
+        Before each text's own keys and values stand P others: so many more lie between its bounds.
+        """
+        sizes = torch.tensor(lengths)
+        bounds = functional.pad(sizes.cumsum(0), (1, 0)).to(torch.int32)
+        sent, longest, dim = self._sent(bounds), max(lengths), self._head_dim
+        numbers = torch.arange(len(lengths) + 1, dtype=torch.int32)
+        places: dict[int, tuple[Tensor, ...]] = {}  # of P: those of texts' own rows, of the P before, bounds
+
+        def joined(own: Tensor, before: Tensor) -> Tensor:
+            """Return [N + B * P, heads, …], each text's P rows and then its own."""
+            mine, theirs, _ = places[before.shape[2]]
+            found = own.new_zeros(len(mine) + len(theirs), *own.shape[1:])
+            found[mine] = own[: len(mine)]
+            found[theirs, :, :dim] = before.expand(len(lengths), -1, -1, -1).transpose(1, 2).flatten(0, 1)
+            return found
 
         def at_once(qkv: Tensor, context: Tensor, buffers: Workspace, before: KeysValues | None) -> None:
-            if before is not None:
-                by_groups(qkv, context, buffers, before)
-                return
             # The kernel takes heads of a multiple of 8 numbers; zeros behind them change no product.
             parts = functional.pad(qkv.view(len(qkv), 3, self.num_heads, dim), (0, -dim % 8))
             query, key, value = parts.unbind(1)
-            found: Tensor = self._varlen(query, key, value, bounds, bounds, longest, longest, scale=dim**-0.5)
+            key_bounds, more = sent, 0
+            if before is not None:
+                more = before[0].shape[2]
+                if more not in places:
+                    wider = bounds + numbers * more
+                    mine = torch.arange(sum(lengths)) + (numbers[1:] * more).repeat_interleave(sizes)
+                    theirs = wider[:-1, None] + torch.arange(more)
+                    places[more] = self._sent(mine), self._sent(theirs.flatten()), self._sent(wider)
+                key, value, key_bounds = joined(key, before[0]), joined(value, before[1]), places[more][2]
+            found: Tensor = self._varlen(
+                query, key, value, sent, key_bounds, longest, longest + more, scale=dim**-0.5
+            )
             context.copy_(found[..., :dim].reshape(context.shape))
 
         return at_once
 
     def _attend_group(
-        self, qkv: Tensor, context: Tensor, length: int, before: KeysValues | None = None
+        self, qkv: Tensor, context: Tensor, length: int, buffers: Workspace, before: KeysValues | None
     ) -> None:
         """Attention inside texts of one length, by torch.
 
@@ -302,39 +327,58 @@ class PackedEncoder:
             qkv: [n * L, 3 * D].
             context: [n * L, D] is filled.
             length: L.
-            before: keys and values [n, P, D] that stand before each text's own.
+            buffers: unused; torch has its own memory.
+            before: keys and values [1 or n, heads, P, D / heads] that stand before each text's own.
         """
         split = qkv.view(-1, length, 3, self.num_heads, self._head_dim)
         query, key, value = split.permute(2, 0, 3, 1, 4)
         if before is not None:
             key, value = (
-                torch.cat([of.view(*of.shape[:2], self.num_heads, -1).transpose(1, 2), own], dim=2)
+                torch.cat([of.expand(len(own), -1, -1, -1), own], dim=2)
                 for of, own in zip(before, (key, value), strict=True)
             )
-        scale = 1.0 if self._own_softmax else None  # else it is in the query weights
-        found = functional.scaled_dot_product_attention(query, key, value, scale=scale)
+        found = functional.scaled_dot_product_attention(query, key, value)
         context.view(-1, length, self.num_heads, self._head_dim).copy_(found.transpose(1, 2))
 
-    def _attend_blocks(self, qkv: Tensor, context: Tensor, length: int, buffers: Workspace) -> None:
+    def _attend_blocks(
+        self, qkv: Tensor, context: Tensor, length: int, buffers: Workspace, before: KeysValues | None
+    ) -> None:
         """The same in bfloat16 on the CPU, a few texts at a time; the scale is in the query weights."""
-        heads, width = self.num_heads, context.shape[1]
-        texts, dim = len(context) // length, width // heads
+        heads, dim = self.num_heads, self._head_dim
+        texts, more = len(context) // length, 0 if before is None else before[0].shape[2]
         square = -(-length // WIDTH_STEP) * WIDTH_STEP
-        most = max(1, BLOCK_SCORES // (heads * square * square))
+        most = max(1, BLOCK_SCORES // (heads * square * (square + more)))
         first = 0
         while first < texts:
             some = 1 << (min(most, texts - first).bit_length() - 1)
             rows = slice(first * length, (first + some) * length)
-            parts = buffers.take("parts", qkv, 3, some, heads, square, dim)
+            # Heads before texts: where all share the keys before their own, a head's are one product.
+            parts = buffers.take("parts", qkv, 3, heads, some, square, dim)
             parts[:, :, :, length:] = 0
-            parts[:, :, :, :length] = qkv[rows].view(some, length, 3, heads, dim).permute(2, 0, 3, 1, 4)
-            query, key, value = parts.view(3, some * heads, square, dim)
-            scores = buffers.take("scores", qkv, some * heads, square, square)
+            parts[:, :, :, :length] = qkv[rows].view(some, length, 3, heads, dim).permute(2, 3, 0, 1, 4)
+            query, key, value = parts.view(3, heads * some, square, dim)
+            scores = buffers.take("scores", qkv, heads * some, square, square)
             torch.bmm(query, key.transpose(1, 2), out=scores)
-            softmax_squares(scores.view(torch.int16).numpy(), length)
-            found = torch.bmm(scores, value, out=query).view(some, heads, square, dim)[:, :, :length]
-            context[rows].view(some, length, heads, dim).copy_(found.transpose(1, 2))
+            others = buffers.take("others", qkv, heads * some, square, more)
+            pair = _of_texts(before, slice(first, first + some))
+            if pair is not None:
+                keys, values = (of.transpose(0, 1).reshape(-1, more, dim) for of in pair)
+                shape = len(keys), -1, more
+                torch.bmm(query.view(len(keys), -1, dim), keys.transpose(1, 2), out=others.view(shape))
+            softmax_squares(scores.view(torch.int16).numpy(), others.view(torch.int16).numpy(), length)
+            found = torch.bmm(scores, value, out=query)
+            if pair is not None:
+                found.view(len(values), -1, dim).baddbmm_(others.view(shape), values)
+            mine = found.view(heads, some, square, dim)[:, :, :length]
+            context[rows].view(some, length, heads, dim).copy_(mine.permute(1, 2, 0, 3))
             first += some
+
+
+def _of_texts(before: KeysValues | None, some: slice) -> KeysValues | None:
+    """Return the keys and values of some texts, or those that all share."""
+    if before is None or len(before[0]) == 1:
+        return before
+    return before[0][some], before[1][some]
 
 
 def pack(batch: TokenBatch) -> tuple[Tensor, Tensor, list[int], Tensor]:

@@ -55,11 +55,11 @@ class Prefixes(Hooks):
         self.first_position = general.shape[2] if shifted else 0
 
     def of_layer(self, layer: int, states: Tensor, layout: Layout) -> Tensor:
-        """Return the layer's prefix, [2, P, D] or for each text of the batch [B, 2, P, D]."""
+        """Return the layer's prefix, [2, P, D] or each text's [B, 2, P, D] in the order of `Layout.first`."""
         return self.general[layer]
 
     def keys_values(self, layer: int, states: Tensor, layout: Layout) -> KeysValues:
-        """Return the layer's keys and values, [P, D] or [B, P, D]."""
+        """Return the layer's keys and values, [P, D] or [B, P, D]; see `Hooks`."""
         with torch.autocast(states.device.type, enabled=False):
             found = self.of_layer(layer, states, layout)
             if self._dropout:
@@ -103,13 +103,15 @@ class RoutedPrefixes(Prefixes):
         self._weights: Tensor | None = None
 
     def of_layer(self, layer: int, states: Tensor, layout: Layout) -> Tensor:
-        """Return [B, 2, P, D], or [2, P, D] where all texts have the same weights."""
+        """Return [B, 2, P, D], or [2, P, D] where all texts have the same weights; of the states' type."""
         if self._weights is None or self._each_layer:
-            self._weights = self.weights(states, layout)
-        weights, general = self._weights, self.general[layer]
-        own = torch.stack([domain.prefix[layer] for domain in self._domains])
-        summed = torch.addmm(general.reshape(1, -1), weights, own.flatten(1))
-        return summed.view(-1, *general.shape) if len(weights) > 1 else summed.view_as(general)
+            found = self.weights(states, layout)
+            self._weights = layout.of_texts(found) if len(found) > 1 else found
+        general = self.general[layer]
+        own = torch.stack([domain.prefix[layer] for domain in self._domains]).flatten(1)
+        parts = (of.to(states.dtype) for of in (general.reshape(1, -1), self._weights, own))
+        summed = torch.addmm(*parts)
+        return summed.view(-1, *general.shape) if len(summed) > 1 else summed.view_as(general)
 
     def weights(self, states: Tensor, layout: Layout) -> Tensor:
         """Return b [B, N] from a layer's input, 0 where not chosen; [1, N] where all texts' are equal."""

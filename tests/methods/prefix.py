@@ -92,5 +92,5 @@ class Prefixes(Hooks):
     def keys_values(self, layer: int, states: Tensor, layout: Layout) -> KeysValues | None:
         """Return those of the layer."""
         both = self._prefixes[:, layer]
-        keys, values = (both[0] if len(both) == 1 else both).unbind(dim=-3)
+        keys, values = (both[0] if len(both) == 1 else layout.of_texts(both)).unbind(dim=-3)
         return keys, values

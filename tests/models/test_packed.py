@@ -15,7 +15,9 @@ from transformers import (
     XLMRobertaModel,
 )
 
+from dretrieve.kernels.softmax import softmax_squares
 from dretrieve.models import packed_linear
+from dretrieve.models.encoder import Encoder
 from dretrieve.models.experts import Experts, by_tokens
 from dretrieve.models.hooks import Hooks
 from dretrieve.models.packed import PackedEncoder, supported
@@ -35,6 +37,23 @@ FAMILIES = {
 }
 
 
+class Before(Hooks):
+    """P keys and values before each layer's own: one pair for all texts, or each text's own."""
+
+    def __init__(self, texts, length=5):
+        self.pairs = torch.randn(3, 2, texts, length, 48, generator=torch.Generator().manual_seed(7))
+
+    def keys_values(self, layer, states, layout):
+        keys, values = self.pairs[layer].to(states.device)
+        return (keys[0], values[0]) if len(keys) == 1 else (layout.of_texts(keys), layout.of_texts(values))
+
+    def of_text(self, row):
+        """Return the hook of one text alone."""
+        alone = Before(1)
+        alone.pairs = self.pairs if self.pairs.shape[2] == 1 else self.pairs[:, :, row : row + 1]
+        return alone
+
+
 def make(family, **more):
     torch.manual_seed(3)
     module = FAMILIES[family](**more).eval()
@@ -46,7 +65,7 @@ def make(family, **more):
 
 def rows_of(found):
     """Split the engine's answer into the states of each text, in the batch's order."""
-    states, layout, _ = found
+    states, layout = found
     parts = torch.split(states.float(), layout.lengths)
     return [parts[place] for place in layout.order.argsort().tolist()]
 
@@ -108,6 +127,55 @@ def test_scores_above_the_range_of_exp_are_handled(batch_of):
     assert all(torch.isfinite(states).all() for states in rows_of(engine(batch)))
 
 
+@pytest.mark.parametrize("each", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("lengths", [[3], [7, 1, 12, 7, 30, 2], [33] * 7 + [32, 31, 1]])
+def test_keys_and_values_before_the_texts_are_those_of_training(batch_of, each, dtype, lengths):
+    """The layers of transformers, driven one by one, and the packed engine; all texts together and alone."""
+    module, batch = make("bert"), batch_of(lengths)
+    hooks = Before(len(lengths) if each else 1, length=37)
+    with torch.no_grad():
+        trained = Encoder(module).states(batch, hooks).values
+    engine = PackedEncoder(module, torch.device("cpu"), dtype)
+    together = rows_of(engine(batch, hooks))
+    for row, states in enumerate(together):
+        expected = trained[row][batch.mask[row]]
+        alone = rows_of(engine(batch.rows(row, row + 1), hooks.of_text(row)))[0]
+        if dtype == torch.float32:
+            torch.testing.assert_close(states, expected, rtol=1e-5, atol=1e-5)
+            torch.testing.assert_close(alone, states, rtol=1e-5, atol=1e-5)
+        else:
+            mean = torch.cosine_similarity(states.mean(dim=0), expected.mean(dim=0), dim=0)
+            assert mean > 0.9999
+            assert torch.cosine_similarity(alone, states, dim=-1).min() > 0.999
+    assert (together[0] - rows_of(engine(batch))[0]).abs().max() > 0.1
+
+
+def test_one_prefix_for_all_is_the_same_prefix_for_each(batch_of):
+    engine = PackedEncoder(make("bert"), torch.device("cpu"), torch.bfloat16)
+    batch, one, each = batch_of([33] * 7 + [32, 31, 1]), Before(1), Before(10)
+    each.pairs = one.pairs.expand(-1, -1, 10, -1, -1)
+    for shared, own in zip(rows_of(engine(batch, one)), rows_of(engine(batch, each)), strict=True):
+        torch.testing.assert_close(shared, own, rtol=2e-2, atol=2e-2)
+
+
+@pytest.mark.parametrize("length", [1, 16, 33, 40])
+def test_without_a_prefix_attention_keeps_its_bits(length):
+    """Version 3: two products around the softmax, of each text and head, in squares of a multiple of 16."""
+    engine = PackedEncoder(make("bert"), torch.device("cpu"), torch.bfloat16)
+    torch.manual_seed(length)
+    qkv, found = torch.randn(4 * length, 144).bfloat16(), torch.empty(4 * length, 48, dtype=torch.bfloat16)
+    engine._attend_blocks(qkv, found, length, engine._workspace(), None)
+    square = -(-length // 16) * 16
+    parts = torch.zeros(3, 16, square, 12, dtype=torch.bfloat16)
+    parts[:, :, :length] = qkv.view(4, length, 3, 4, 12).permute(2, 0, 3, 1, 4).reshape(3, 16, length, 12)
+    scores = torch.bmm(parts[0], parts[1].transpose(1, 2))
+    none = torch.empty(16, square, 0, dtype=torch.bfloat16)
+    softmax_squares(*(of.view(torch.int16).numpy() for of in (scores, none)), length)
+    expected = torch.bmm(scores, parts[2])[:, :length].view(4, 4, length, 12).transpose(1, 2)
+    assert torch.equal(found, expected.reshape(found.shape))
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_each_token_is_read_by_the_expert_of_its_route(batch_of, dtype):
     """The last layer has three experts: any route mixes the answers of the three alone, token by token."""
@@ -163,32 +231,37 @@ def test_a_subclass_may_differ_and_is_left_alone():
 def test_variable_length_attention_over_the_whole_batch_is_the_same(batch_of, monkeypatch):
     """On a GPU all texts attend at once; here a plain stand-in is called the way torch's function is."""
 
-    def stand_in(query, key, value, bounds, bounds_again, longest, longest_again, *, scale):
-        assert bounds is bounds_again
+    def stand_in(query, key, value, bounds, key_bounds, longest, longest_keys, *, scale):
         assert query.shape[-1] % 8 == 0  # torch's own function refuses others
-        assert bounds.dtype == torch.int32
-        assert longest == longest_again == int(bounds.diff().max())
+        assert key.shape == value.shape
+        assert bounds.dtype == key_bounds.dtype == torch.int32
+        assert longest == int(bounds.diff().max())
+        assert longest_keys == int(key_bounds.diff().max())
         found = torch.empty_like(query)
-        for start, stop in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
-            parts = (part[start:stop].transpose(0, 1) for part in (query, key, value))
-            found[start:stop] = torch.nn.functional.scaled_dot_product_attention(
-                *parts, scale=scale
-            ).transpose(0, 1)
+        for text in range(len(bounds) - 1):
+            rows, more = (slice(*of[text : text + 2].tolist()) for of in (bounds, key_bounds))
+            parts = (of.transpose(0, 1) for of in (query[rows], key[more], value[more]))
+            found[rows] = torch.nn.functional.scaled_dot_product_attention(*parts, scale=scale).transpose(
+                0, 1
+            )
         return found
 
     engine = PackedEncoder(make("bert"), torch.device("cpu"), torch.float32)
     batch = batch_of([7, 1, 12, 7, 30])
-    expected = rows_of(engine(batch))
+    every = None, Before(1), Before(5)
+    expected = [rows_of(engine(batch, hooks)) for hooks in every]
     monkeypatch.setattr(engine, "_varlen", stand_in)
-    for one, other in zip(expected, rows_of(engine(batch)), strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+    for hooks, states in zip(every, expected, strict=True):
+        for one, other in zip(states, rows_of(engine(batch, hooks)), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("hooks", [None, Before(1), Before(5)], ids=["plain", "shared", "each"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_a_gpu_gives_the_states_of_the_cpu(batch_of, dtype):
+def test_a_gpu_gives_the_states_of_the_cpu(batch_of, dtype, hooks):
     batch = batch_of([7, 1, 12, 7, 30])
-    exact = rows_of(PackedEncoder(make("bert"), torch.device("cpu"), torch.float32)(batch))
-    found = rows_of(PackedEncoder(make("bert"), torch.device("cuda"), dtype)(batch))
+    exact = rows_of(PackedEncoder(make("bert"), torch.device("cpu"), torch.float32)(batch, hooks))
+    found = rows_of(PackedEncoder(make("bert"), torch.device("cuda"), dtype)(batch, hooks))
     for one, other in zip(exact, found, strict=True):
         assert torch.cosine_similarity(one, other.cpu(), dim=-1).min() > 0.999
