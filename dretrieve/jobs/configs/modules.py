@@ -34,7 +34,7 @@ class ModulesConfig(Careful):
 
     action: str = option(REQUIRED, "What to do.", argument=True, legal=tuple(TAKES), flag="modules")
     model: str = option(REQUIRED, "A ddr model's folder.", argument=True)
-    of: tuple[str, ...] = option((), "A domain's name, or files.", argument=True, metavar="[DOMAIN|FILE…]")
+    of: tuple[str, ...] = option((), "A domain's name, or files.", argument=True, metavar="DOMAIN|FILE")
     output: Path | None = option(None, "Where the result goes.", aliases=("-o",))
 
     def __post_init__(self) -> None:
