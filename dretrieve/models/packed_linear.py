@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,7 +20,7 @@ class Workspace:
 
     def take(self, name: str, like: Tensor, *shape: int) -> Tensor:
         """Return an uninitialised tensor of that shape, of the type and device of ``like``."""
-        size = int(np.prod(shape))
+        size = math.prod(shape)
         buffer = self._buffers.get(name)
         if buffer is None or buffer.numel() < size or buffer.dtype != like.dtype:
             buffer = torch.empty(size, dtype=like.dtype, device=like.device)
