@@ -12,6 +12,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Protocol, get_args, get_origin
@@ -100,6 +101,23 @@ def command_from(
         context: settings of the parser.
     """
     inner = kind.inner(words)
+    settings = {"help_option_names": ("-h", "--help"), **(context or {})}
+    text = f"{purpose}\n\n{kind.help(words)}"
+    inside, told = tuple(inner.items()), tuple(settings.items())
+    return _command(path, text, kind, inside, work, front, told)  # type: ignore[arg-type]  # classes hash
+
+
+@cache  # making one takes longer than most answers of the thousands of commands that a plan asks
+def _command(
+    path: str,
+    text: str,
+    kind: type[Config],
+    inside: tuple[tuple[str, tuple[type, str]], ...],
+    work: Work,
+    front: type[Seen],
+    settings: tuple[tuple[str, Any], ...],
+) -> Any:
+    inner = dict(inside)
 
     def call(context: typer.Context, **values: Any) -> int:
         seen = make(front, values)
@@ -111,12 +129,14 @@ def command_from(
         *parameters_of(kind, inner),
         *parameters_of(front),
     ]
-    call.__doc__ = f"{purpose}\n\n{kind.help(words)}"
+    call.__doc__ = text
     call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # typer reads it
     call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    settings = {"help_option_names": ["-h", "--help"], **(context or {})}
     app = typer.Typer(
-        add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, context_settings=settings
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings=dict(settings),
     )
     app.command(name=path, cls=Command)(call)
     return get_command(app)

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from dretrieve.errors import Interrupted, PreconditionError, UsageError, VerificationError
-from dretrieve.jobs.explain import ExplainConfig, run
+from dretrieve.jobs.explain import run
 from dretrieve.models.base import TokenBatch
 from dretrieve.models.loading import load_model
 from dretrieve.models.model_folder import save_model
@@ -45,17 +45,6 @@ def model_of(tiny_model, tmp_path):
         return str(tmp_path / router)
 
     return model
-
-
-@pytest.fixture
-def config(model_of, tiny_collection):
-    return ExplainConfig(
-        model=model_of(),
-        corpus=(str(tiny_collection),),
-        queries=(f"{tiny_collection}:test",),
-        device="cpu",
-        precision="fp32",
-    )
 
 
 @torch.no_grad()

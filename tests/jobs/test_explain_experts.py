@@ -15,7 +15,7 @@ import torch
 
 from dretrieve.errors import PreconditionError, UsageError, VerificationError
 from dretrieve.jobs import encode, search
-from dretrieve.jobs.explain import ExplainConfig, run
+from dretrieve.jobs.explain import run
 from dretrieve.models.base import TokenBatch
 from dretrieve.models.loading import load_model
 from dretrieve.models.model_folder import save_model
@@ -51,17 +51,6 @@ def model_of(tiny_model, tmp_path):
         return str(tmp_path / f"sb-moe-{name}")
 
     return model
-
-
-@pytest.fixture
-def config(model_of, tiny_collection):
-    return ExplainConfig(
-        model=model_of(),
-        corpus=(str(tiny_collection),),
-        queries=(f"{tiny_collection}:test",),
-        device="cpu",
-        precision="fp32",
-    )
 
 
 def found(config):

@@ -54,15 +54,20 @@ def test_help_lists_every_paper_and_table(make):
     assert {f"make reproduce-{paper} all tables of {paper}" for paper in papers} <= lines
 
 
-def test_one_table_then_the_report(make, tmp_path):
-    done, calls = make("reproduce-taser-table1", "PROFILE=mini", "README=x.md")
+def test_one_table_then_the_report(make, calls_of, collections, tmp_path):
+    """What is run is what the plan of a dry run says, each command once."""
+    work, given = str(tmp_path / "work"), {"PROFILE": "mini", "SEEDS": "1", "DATA": str(collections)}
+    done, calls = make(
+        "reproduce-taser-table1", "README=x.md", *(f"{name}={value}" for name, value in given.items())
+    )
     assert done.returncode == 0, done.stderr
     assert "taser (mini)" in done.stderr
-    work = str(tmp_path / "work")
     assert calls[-1] == [
         *("report", "recipes/taser", "--profile", "mini", "--work", work, "--output", f"{work}/report"),
         *("--readme", "x.md"),
     ]
+    planned = calls_of(ROOT / "recipes/taser/table1.sh", **given, WORK=work, SHARDS="1")
+    assert calls[:-1] == [list(call) for call in dict.fromkeys(map(tuple, planned[:-1]))]
     assert len(calls) > 30
 
 

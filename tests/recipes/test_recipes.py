@@ -6,7 +6,11 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from functools import cache
+from itertools import chain
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -15,7 +19,6 @@ from dretrieve.jobs.report import run as report
 from dretrieve.jobs.report_recipe import RecipeOptions
 from dretrieve.reports.expected_file import read_expected
 from dretrieve.reports.readme import PICTURE
-from dretrieve_cli.app import COMMANDS, parser_of
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted((ROOT / "recipes").rglob("*.sh"))
@@ -35,34 +38,23 @@ def profiles_of(path: Path) -> list[str]:
     return line.rpartition('"')[2].split() or [""]
 
 
-def calls_of(path: Path, folder: Path, **variables: str) -> list[list[str]]:
-    """Run the recipe with a stand-in that writes down how it is called; return the words of each call."""
-    log = folder / "calls"
-    environment = os.environ | {
-        "DRETRIEVE": str(ROOT / "tests" / "recipes" / "record.sh"),
-        "PYTHON": "true",
-        "WORK": str(folder / "work"),
-        "RECORDED_CALLS": str(log),
-        "SHARDS": "2",
-        "SEEDS": "1",
-        **variables,
-    }
-    done = subprocess.run(["bash", str(path)], env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert "] done." in done.stderr
-    return [line.split("\x1f")[:-1] for line in log.read_text().splitlines()]
+PLANS = [(path, profile) for path in RECIPES for profile in profiles_of(path)]
+PROFILES = [(path, profile) for path in EXPECTED for profile in read_expected(path).profiles]
 
 
-def refusal(call: list[str]) -> str:
-    """Return what the command line has against these words; nothing when it takes them. Runs nothing."""
-    name, words = call[0], call[1:]
-    if name not in COMMANDS:
-        return f"there is no command {name!r}"
-    try:
-        parser_of(name, words).make_context(name, list(words))
-    except Exception as error:
-        return f"{name}: {getattr(error, 'message', '') or error}"
-    return ""
+def named(value: object) -> str:
+    return f"{value.parent.name}/{value.stem}" if isinstance(value, Path) else str(value)
+
+
+@pytest.fixture(scope="module")
+def plan() -> Iterator[ModuleType]:
+    """The module; a command is asked once, for nothing is ever made and recipes of a paper share steps."""
+    from dretrieve_cli import plan as module
+
+    before, asked = module.ask, cache(module.ask)
+    module.ask = lambda words: asked(tuple(words))
+    yield module
+    module.ask = before
 
 
 def test_all_are_visited():
@@ -78,17 +70,45 @@ def test_shell_is_clean():
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: str(path.relative_to(ROOT / "recipes")))
-def test_every_word_is_known_to_the_command_line(path, tmp_path):
-    for profile in profiles_of(path):
-        folder = tmp_path / (profile or "only")
-        folder.mkdir()
-        calls = calls_of(path, folder, **({"PROFILE": profile} if profile else {}))
-        assert len(calls) >= 5
-        assert calls[-1][0] == "report", "a recipe ends with its table"
-        assert [
-            text for call in {tuple(call): call for call in calls}.values() if (text := refusal(call))
-        ] == []
+@pytest.mark.parametrize(("path", "profile"), PLANS, ids=named)
+def test_every_dry_run_passes(path, profile, record_of, calls_of, plan, tmp_path, monkeypatch, capsys):
+    """Each command is asked what it would do: its words are known, and nothing is done."""
+    monkeypatch.chdir(tmp_path)
+    variables = {"PROFILE": profile} if profile else {}
+    calls = calls_of(path, **variables)
+    assert len(calls) >= 5
+    assert calls[-1][0] == "report", "a recipe ends with its table"
+    record = record_of(path, **variables)
+    assert plan.main(record) == 0, capsys.readouterr().out
+    out = capsys.readouterr().out
+    commands = sum(not line.startswith("step\x1f") for line in record.read_text().splitlines())
+    assert f"\n{commands} commands" in out
+    assert "Nothing was done." in out
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("path", "profile"), PROFILES, ids=named)
+def test_a_profile_fills_every_claim_that_it_shows(path, profile, record_of):
+    """Each is about numbers in files that the profile's commands make."""
+    expected = read_expected(path)
+    own = [recipe for recipe in RECIPES if recipe.parent == path.parent]
+    words = {
+        word
+        for recipe in own
+        for line in record_of(recipe, PROFILE=profile).read_text().splitlines()
+        for word in line.split("\x1f")
+    }
+    work = Path("work") / path.parent.name / profile
+    shown = [claim for claim in expected.claims.values() if claim.shown_at(profile)]
+    absent = []
+    for claim in shown:
+        cells = [expected.cell(name) for name in claim.cells()]
+        for cell in chain(*(one.average or [one] for one in cells)):
+            names = {"table": cell.table, "row": cell.row, "column": cell.column, "seed": 1}
+            if str(work / cell.file.format(**names, profile=profile)) not in words:
+                absent.append(f"{claim.name}: {cell.name}")
+    assert shown
+    assert absent == []
 
 
 def word_behind(option: str, call: list[str]) -> str:
@@ -96,30 +116,29 @@ def word_behind(option: str, call: list[str]) -> str:
     return call[call.index(option) + 1]
 
 
-def test_weights_are_chosen_on_the_dev_set_of_what_was_trained_on(tmp_path):
+def test_weights_are_chosen_on_the_dev_set_of_what_was_trained_on(calls_of):
     """Several sets: all dev sets together; NQ alone: NQ's. And no training has an end but its steps."""
     for table, rows in (("table1", 15), ("tableA1", 36)):
-        (tmp_path / table).mkdir()
-        calls = calls_of(ROOT / f"recipes/taser/{table}.sh", tmp_path / table, PROFILE="paper", MINUTES="0")
+        calls = calls_of(ROOT / f"recipes/taser/{table}.sh", PROFILE="paper")
         trained = [call for call in calls if call[0] == "train"]
         assert len(trained) >= rows
         alone = [call for call in trained if "/single-" in word_behind("--output", call)]
         assert bool(alone) == (table == "tableA1")
         for call in trained:
             dev = "sets/nq-dev:dev" if call in alone else "dev:dev"
-            assert word_behind("--dev", call) == str(tmp_path / table / "work" / dev)
+            assert word_behind("--dev", call) == f"work/taser/paper/{dev}"
         assert {word_behind("--max-minutes", call) for call in trained} == {"0.0"}
 
 
 @pytest.mark.parametrize("path", PAPER_RECIPES, ids=lambda path: f"{path.parent.name}-{path.stem}")
-def test_bm25_alone_needs_no_model(path, tmp_path):
-    calls = calls_of(path, tmp_path, PROFILE="mini", ONLY="bm25")
+def test_bm25_alone_needs_no_model(path, calls_of):
+    calls = calls_of(path, PROFILE="mini", ONLY="bm25")
     assert {call[0] for call in calls} <= {
         *("prepare", "index", "search", "evaluate", "mine-negatives", "report")
     }
     assert [call for call in calls if "--model" in call] == []
     mined = {word_behind("--output", call) for call in calls if call[0] == "mine-negatives"}
-    assert mined == {f"{tmp_path}/work/negatives/bm25.{name}.jsonl" for name in ("nq", "squad")}
+    assert mined == {f"work/taser/mini/negatives/bm25.{name}.jsonl" for name in ("nq", "squad")}
 
 
 MISTAKES = {
@@ -167,13 +186,6 @@ def test_a_profile_trains_the_seeds_that_its_report_reads(path, tmp_path):
         )
         assert done.returncode == 0, done.stderr
         assert tuple(map(int, done.stdout.split())) == profile.seeds, name
-
-
-def test_words_that_are_not_known_are_found():
-    assert refusal(["prepare", "pydocs", "--output", "x"]) == ""
-    assert "--corpse" in refusal(["index", "--corpse", "x", "--output", "y"])
-    assert "no command 'indx'" in refusal(["indx"])
-    assert refusal(["index", "--type", "bm25"]) != ""
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: str(path.relative_to(ROOT / "recipes")))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import signal
@@ -12,7 +11,6 @@ import time
 import zipfile
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 
@@ -38,20 +36,6 @@ SWAPS = {
 }
 
 
-def script(path: str) -> ModuleType:
-    """Return a file of this checkout as a module."""
-    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-taser = script("tests/recipes/test_taser.py")
-mirror = taser.mirror
-
-
 def killed_in_table1(work: Path, asked: Path) -> None:
     """Begin the first table, and kill all of it when some of its models stand."""
     variables = {"WORK": str(work), "PYTHON": sys.executable, "PROFILE": "smoke", "ASKED": str(asked)}
@@ -70,13 +54,14 @@ def killed_in_table1(work: Path, asked: Path) -> None:
     assert len(list((work / "models").glob("*/manifest.json"))) >= 3
 
 
-def test_smoke_fills_every_table_and_learns(tmp_path):
-    work, asked = tmp_path / "work", tmp_path / "asked"
+@pytest.mark.slow
+def test_smoke_fills_every_table_and_learns(paper, tmp_path):
+    sb_moe, asked = paper("sb_moe", tmp_path / "work"), tmp_path / "asked"
     asked.touch()
-    killed_in_table1(work, asked)
+    killed_in_table1(sb_moe.work, asked)
     for table in TABLES:
-        taser.run(table, work, "sb_moe", PROFILE="smoke", ASKED=str(asked))
-    found = taser.report(work, "smoke", paper="sb_moe")
+        sb_moe.run(table, PROFILE="smoke", ASKED=str(asked))
+    found = sb_moe.report("smoke")
     assert "FAIL" not in found["tally"], found["tally"]
     absent = [name for name, cell in found["cells"].items() if cell["verdict"] == "NOT RUN"]
     assert [name for name in absent if not any(part in name for part in ELSEWHERE)] == []
@@ -86,26 +71,16 @@ def test_smoke_fills_every_table_and_learns(tmp_path):
     # The best on dev is one of those that it was chosen of, and choices of one model are measured apart.
     assert values["small.best.nq"] in [values[f"small.n{count}.nq"] for count in (3, 6, 9, 12)]
     assert len({values[f"small.n6{choice}.nq"] for choice in ("", "-k2", "-k3", "-all")}) > 1
-    taser.swap(work, SWAPS)
-    swapped = taser.report(work, "smoke", code=5, paper="sb_moe")["cells"]
-    taser.swap(work, SWAPS)
-    cells = [name for names in SWAPS.values() for name in names]
-    assert {name: swapped[name]["verdict"] for name in cells} == dict.fromkeys(cells, "FAIL")
-    other = taser.report(work, "mini-cpu", code=5, paper="sb_moe")["cells"]  # takes none of it
-    assert [name for name, cell in other.items() if cell["ours"] is not None] == []
-    stands = taser.made(work)
-    again = taser.run("controls", work, "sb_moe", PROFILE="smoke")
-    assert taser.made(work) == stands
+    sb_moe.check_swapped("smoke", SWAPS)
+    sb_moe.check_nothing_is_taken("mini-cpu")
+    stands = sb_moe.made()
+    again = sb_moe.run("controls", PROFILE="smoke")
+    assert sb_moe.made() == stands
     assert again.stdout.count("up to date") > 100
     assert "train (" not in again.stderr
 
 
-def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-
-def write_mirror(world: Path, folder: Path) -> None:
+def write_mirror(mirror: ModuleType, world: Path, folder: Path) -> None:
     """Write all that the profile `paper` fetches: BEIR's zips, two domains, DL 2020's two files."""
     folder.mkdir()
     for name in BEIR:
@@ -137,10 +112,10 @@ def write_mirror(world: Path, folder: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.long
-def test_every_table_of_the_paper_is_filled_in_miniature(tmp_path):
+def test_every_table_of_the_paper_is_filled_in_miniature(script, mirror, paper, tmp_path):
     """Every recovered number has ours beside it, and so has every cell that could not be recovered."""
     script("recipes/smoke.py").main(tmp_path / "world")
-    write_mirror(tmp_path / "world", tmp_path / "mirror")
+    write_mirror(mirror, tmp_path / "world", tmp_path / "mirror")
     with mirror.served(tmp_path / "mirror") as address:
         variables = {
             "PROFILE": "paper",
@@ -148,17 +123,17 @@ def test_every_table_of_the_paper_is_filled_in_miniature(tmp_path):
             "BACKBONE": "tiny",
             "SHARDS": "2",
             "DL20": str(tmp_path / "mirror"),
-            "DRETRIEVE": taser.WARM,
+            "DRETRIEVE": paper.warm,
             "DRETRIEVE_CACHE": str(tmp_path / "cache"),
             "ASKED": str(tmp_path / "asked"),
         }
-        work = tmp_path / "work"
+        sb_moe = paper("sb_moe", tmp_path / "work")
         for table in TABLES:
-            taser.run(table, work, "sb_moe", **variables)
-        cells = taser.report(work, "paper", code=5, paper="sb_moe", **variables)["cells"]
-    found = taser.filled(cells)  # a hundred rows do not give the paper's numbers
+            sb_moe.run(table, **variables)
+        cells = sb_moe.report("paper", code=5, **variables)["cells"]
+    found = sb_moe.filled(cells)  # a hundred rows do not give the paper's numbers
     own = {name for name in cells if any(encoder in name for encoder in ENCODERS)}
     assert len([name for name in own if cells[name]["paper"] is not None]) == PRINTED
     assert own - found == set()
-    shards = (work / "made" / "tinybert.n6.msmarco.1.msmarco").glob("shard-*-of-00002.manifest.json")
+    shards = (sb_moe.work / "made" / "tinybert.n6.msmarco.1.msmarco").glob("shard-*-of-00002.manifest.json")
     assert len(list(shards)) == 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import random
 import subprocess
@@ -16,17 +15,8 @@ from dretrieve.text.collection import Collection
 ROOT = Path(__file__).parents[2]
 
 
-def world_module():
-    spec = importlib.util.spec_from_file_location("smoke", ROOT / "recipes" / "smoke.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_every_question_has_one_passage_which_holds_its_answer(tmp_path):
-    smoke = world_module()
+def test_every_question_has_one_passage_which_holds_its_answer(script, tmp_path):
+    smoke = script("recipes/smoke.py")
     rng = random.Random(1)
     smoke.write_collection(tmp_path / "nq", smoke.words(rng, 12, 3), smoke.words(rng, 9, 2), rng)
     collection = Collection.open(tmp_path / "nq")
@@ -46,8 +36,8 @@ def test_every_question_has_one_passage_which_holds_its_answer(tmp_path):
     assert len(seen) == 36
 
 
-def test_the_same_seed_gives_the_same_world(tmp_path):
-    smoke = world_module()
+def test_the_same_seed_gives_the_same_world(script, tmp_path):
+    smoke = script("recipes/smoke.py")
     for name in ("a", "b"):
         rng = random.Random(1)
         smoke.write_collection(tmp_path / name, smoke.words(rng, 5, 3), smoke.words(rng, 5, 2), rng)

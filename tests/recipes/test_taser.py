@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -21,7 +19,6 @@ from dretrieve.text.collection import Collection
 
 ROOT = Path(__file__).parents[2]
 TABLES = ("table1", "table2", "tableA1", "tableA3")
-WARM = f"{sys.executable} -SE {ROOT / 'recipes' / 'warm.py'}"
 # A training's loss must fall to less than this share of its first value, and a test be this sure.
 LOSS_SHARE, SURE = 0.6, 0.01
 # Of two experts each must read more than this share of the tokens of each side where gates choose.
@@ -35,37 +32,6 @@ ELSEWHERE = (
 ).split()
 
 
-def script(path: str) -> ModuleType:
-    """Return a file of this checkout as a module."""
-    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-mirror = script("tests/recipes/mirror.py")
-
-
-def run(table: str, work: Path, paper: str = "taser", **variables: str) -> subprocess.CompletedProcess[str]:
-    kept = {name: value for name, value in os.environ.items() if name not in ("SEEDS", "DRY_RUN", "DATA")}
-    environment = kept | {"WORK": str(work), "PYTHON": sys.executable, "REPORT": "later", **variables}
-    command = ["bash", str(ROOT / "recipes" / paper / f"{table}.sh")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=3600)
-    assert done.returncode == 0, f"{table}: {done.stderr[-4000:]}"
-    return done
-
-
-def report(work: Path, profile: str, code: int = 0, paper: str = "taser", **variables: str) -> dict:
-    words = ["report", str(ROOT / "recipes" / paper), "--profile", profile, "--work", str(work), "--json"]
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'cli'}"} | variables
-    command = [sys.executable, "-m", "dretrieve_cli", *words]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
-    assert done.returncode == code, done.stderr
-    return json.loads(done.stdout)
-
-
 # Pairs of metrics files of `smoke`, and the cells that each of them fills.
 SWAPS = {
     ("det.nq-test.1", "det.squad-test.1"): ("table1.det.nq", "table1.det.squad", "r1.det.nq"),
@@ -77,68 +43,47 @@ SWAPS = {
 }
 
 
-def swap(work: Path, pairs: Iterable[tuple[str, str]] = SWAPS) -> None:
-    """Exchange every pair of metrics files with its manifest."""
-    for pair in pairs:
-        for ending in ("", ".manifest.json", ".provenance.json"):
-            one, other = (work / "metrics" / f"{name}.json{ending}" for name in pair)
-            shutil.move(one, f"{one}.kept")
-            shutil.move(other, one)
-            shutil.move(f"{one}.kept", other)
-
-
 def first_expert(work: Path, row: str) -> dict[str, list[float]]:
     """Return side to the share of tokens that the first expert reads, by specialised layer."""
     found = json.loads((work / "routing" / row / "explain.json").read_bytes())["explanations"]["routing"]
     return {side: [shares[0] for shares in of["shares"]] for side, of in found["tokens"].items()}
 
 
-def made(work: Path) -> dict[Path, int]:
-    """Return when each model, index, text and run of the folder was made."""
-    folders = ("models", "vectors", "made", "wiki", "dev", "bm25", "negatives", "runs")
-    paths = [path for folder in folders for path in (work / folder).rglob("*manifest.json")]
-    return {path: path.stat().st_mtime_ns for path in paths}
-
-
-def test_smoke_fills_every_table_and_learns(tmp_path):
-    work, asked = tmp_path / "work", tmp_path / "asked"
+@pytest.mark.slow
+def test_smoke_fills_every_table_and_learns(paper, tmp_path):
+    taser, asked = paper("taser", tmp_path / "work"), tmp_path / "asked"
     asked.touch()
     first: list[str] = []  # what Table 1 calls that makes something
     for table in TABLES:
-        run(table, work, PROFILE="smoke", ASKED=str(asked))
+        taser.run(table, PROFILE="smoke", ASKED=str(asked))
         first = first or [line for line in asked.read_text().splitlines() if not line.startswith("evaluate")]
-    found = report(work, "smoke")
+    found = taser.report("smoke")
     assert "FAIL" not in found["tally"], found["tally"]
     absent = [name for name, cell in found["cells"].items() if cell["verdict"] == "NOT RUN"]
     assert [name for name in absent if not any(part in name for part in ELSEWHERE)] == []
     for model in ("det.1", "dpr.1", "seq2.1", "det-mined.1"):
-        curve = json.loads((work / "models" / model / "curves.json").read_bytes())["curve"]
+        curve = json.loads((taser.work / "models" / model / "curves.json").read_bytes())["curve"]
         losses = [point["loss"] for point in curve if "loss" in point]
         assert losses[-1] < LOSS_SHARE * losses[0], model
     for name in ("nq", "squad"):
         claim = found["claims"][f"tuned-above-untuned-{name}-r1"]
         assert (claim["outcome"], claim["p"] < SURE) == ("HOLDS", True)
-    det, tokens = first_expert(work, "det.1"), first_expert(work, "tok2.1")
+    det, tokens = first_expert(taser.work, "det.1"), first_expert(taser.work, "tok2.1")
     assert det == {"query": [1.0, 1.0], "passage": [0.0, 0.0]}
     assert all(CONSTANT < share < 1 - CONSTANT for shares in tokens.values() for share in shares), tokens
-    swap(work)
-    swapped = report(work, "smoke", code=5)["cells"]
-    swap(work)
-    cells = [name for names in SWAPS.values() for name in names]
-    assert {name: swapped[name]["verdict"] for name in cells} == dict.fromkeys(cells, "FAIL")
-    for profile in ("mini-cpu", "mini"):  # another profile takes none of it
-        other = report(work, profile, code=5)["cells"]
-        assert [name for name, cell in other.items() if cell["ours"] is not None] == []
-    stands = made(work)
-    again = run("table1", work, PROFILE="smoke")
-    assert made(work) == stands
+    taser.check_swapped("smoke", SWAPS)
+    for profile in ("mini-cpu", "mini"):
+        taser.check_nothing_is_taken(profile)
+    stands = taser.made()
+    again = taser.run("table1", PROFILE="smoke")
+    assert taser.made() == stands
     assert again.stdout.count("up to date") >= len(first) > 40
     assert "train (" not in again.stderr
 
 
 @pytest.fixture(scope="module")
-def miniature(tmp_path_factory) -> Iterator[tuple[Path, Callable[[str], str], Callable[[], dict]]]:
-    """The work folder of the profile `paper`, what makes a table there and returns what it printed, cells.
+def miniature(script, mirror, paper, tmp_path_factory) -> Iterator[tuple[Any, dict[str, str]]]:
+    """TASER's tables in a work folder of the profile `paper`, and the variables that they are made with.
 
     The scripts are as they are; the files that they fetch have a hundred rows each and stand on this machine.
     """
@@ -146,33 +91,26 @@ def miniature(tmp_path_factory) -> Iterator[tuple[Path, Callable[[str], str], Ca
     script("recipes/smoke.py").main(folder / "world")
     mirror.write_mirror(folder / "world", folder / "mirror")
     with mirror.served(folder / "mirror") as address:
-        variables = {
-            "PROFILE": "paper",
-            "MIRROR": address,
-            "BACKBONE": "tiny",
-            "DRETRIEVE": WARM,
-            "DRETRIEVE_CACHE": str(folder / "cache"),
-            "ASKED": str(folder / "asked"),
-        }
-        work = folder / "work"
         yield (
-            work,
-            lambda table: run(table, work, **variables).stdout,
-            lambda: report(work, "paper", code=5, **variables)["cells"],
+            paper("taser", folder / "work"),
+            {
+                "PROFILE": "paper",
+                "MIRROR": address,
+                "BACKBONE": "tiny",
+                "DRETRIEVE": paper.warm,
+                "DRETRIEVE_CACHE": str(folder / "cache"),
+                "ASKED": str(folder / "asked"),
+            },
         )
 
 
-def filled(cells: dict[str, dict]) -> set[str]:
-    """Return the cells that hold a number of ours; none may have been refused for what stands behind it."""
-    assert [name for name, cell in cells.items() if cell["verdict"] == "FAIL" and cell["ours"] is None] == []
-    return {name for name, cell in cells.items() if cell["ours"] is not None}
-
-
 @pytest.mark.slow
-def test_the_papers_profile_runs_unchanged_in_miniature(miniature):
-    work, make, cells_of = miniature
-    assert "det-mined.1 is det-mined.1.5e-5." in make("table1")
-    found = filled(cells_of())  # a hundred rows do not give the paper's numbers
+def test_the_papers_profile_runs_unchanged_in_miniature(miniature, mirror):
+    taser, variables = miniature
+    work = taser.work
+    assert "det-mined.1 is det-mined.1.5e-5." in taser.run("table1", **variables).stdout
+    # A hundred rows do not give the paper's numbers.
+    found = taser.filled(taser.report("paper", code=5, **variables)["cells"])
     rows = ("bm25", "dpr", "dpr-mined", "det-mined", "det-mined-bm25", "det-co-mined-bm25")
     sets = [name.replace("squad1", "squad") for name in mirror.SETS]
     assert {f"table1.{row}.{name}" for row in rows for name in sets} - found == set()
@@ -190,11 +128,12 @@ def test_the_papers_profile_runs_unchanged_in_miniature(miniature):
 @pytest.mark.long
 def test_every_table_of_the_paper_is_filled_in_miniature(miniature):
     """Every number that the paper prints of its own systems has ours beside it."""
-    work, make, cells_of = miniature
+    taser, variables = miniature
+    work = taser.work
     for table in TABLES:
-        make(table)
-    cells = cells_of()
-    found = filled(cells)
+        taser.run(table, **variables)
+    cells = taser.report("paper", code=5, **variables)["cells"]
+    found = taser.filled(cells)
     printed = {name for name, cell in cells.items() if cell["paper"] is not None}
     printed -= {name for name in printed if cells[name]["verdict"] == "CITED"}
     assert len(printed) >= PRINTED
@@ -215,7 +154,7 @@ def test_every_table_of_the_paper_is_filled_in_miniature(miniature):
     assert routed == {f"{row}.1" for row in ("det", "seq2", "seq2-all", "seq4", "tok2", "tok4")}
 
 
-def test_every_file_of_the_miniature_is_read_as_its_original(tmp_path, monkeypatch):
+def test_every_file_of_the_miniature_is_read_as_its_original(script, mirror, tmp_path, monkeypatch):
     monkeypatch.setenv("DRETRIEVE_CACHE", str(tmp_path / "cache"))
     smoke = script("recipes/smoke.py")
     entities, answers, abroad, rng = smoke.world_words()
@@ -265,7 +204,7 @@ def test_a_call_whose_minutes_are_over_does_not_wait_for_the_queue(tmp_path):
     assert [call.split()[-1] for call in calls] == ["--json", "--json"]
 
 
-def test_tables_with_one_header_become_one(tmp_path):
+def test_tables_with_one_header_become_one(script, tmp_path):
     files = script("recipes/files.py")
     for name, rows in (("a", "q1\td1\t1\n"), ("b", "q2\td2\t1\n")):
         (tmp_path / name).write_text("query-id\tcorpus-id\tscore\n" + rows)
@@ -276,7 +215,7 @@ def test_tables_with_one_header_become_one(tmp_path):
         files.concatenate(tmp_path / "out", tmp_path / "a", tmp_path / "b")
 
 
-def test_the_best_on_dev_is_taken_and_of_equal_ones_the_first(tmp_path, capsys):
+def test_the_best_on_dev_is_taken_and_of_equal_ones_the_first(script, tmp_path, capsys):
     files = script("recipes/files.py")
     for name, value in (("slow", 0.5), ("fast", 0.7), ("other", 0.7)):
         (tmp_path / name).mkdir()
@@ -289,7 +228,7 @@ def test_the_best_on_dev_is_taken_and_of_equal_ones_the_first(tmp_path, capsys):
     assert "fast: dev RR@10 0.7000 after step 3" in capsys.readouterr().out
 
 
-def test_a_linked_collection_moves_with_its_folder(tmp_path):
+def test_a_linked_collection_moves_with_its_folder(script, tmp_path):
     files = script("recipes/files.py")
     for path in ("wiki/corpus.jsonl", "nq/queries.jsonl", "nq/qrels/train.tsv"):
         (tmp_path / "work" / path).parent.mkdir(parents=True, exist_ok=True)
@@ -300,13 +239,13 @@ def test_a_linked_collection_moves_with_its_folder(tmp_path):
     assert (tmp_path / "moved/mining/nq/qrels/train.tsv").read_text() == "nq/qrels/train.tsv"
 
 
-def test_the_warm_python_answers_as_a_fresh_one_does(tmp_path):
+def test_the_warm_python_answers_as_a_fresh_one_does(paper, tmp_path):
     """Output, errors, folder and exit code are the command's own."""
     environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'cli'}"}
 
     def asked(*words: str) -> list[tuple[int, str, str]]:
         found = []
-        for program in (WARM.split(), [sys.executable, "-m", "dretrieve_cli"]):
+        for program in (paper.warm.split(), [sys.executable, "-m", "dretrieve_cli"]):
             done = subprocess.run(
                 [*program, *words], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
             )
