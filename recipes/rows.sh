@@ -16,7 +16,7 @@
 each() {
     local row seed
     for row in "${@:2}"; do
-        if [[ $row == bm25 || $row == untuned ]]; then
+        if [[ $row == bm25 || $row == *untuned ]]; then
             beside "$1" "$row" ""
         else
             for seed in $(seeds_of "${row%-bm25}"); do beside "$1" "$row" "$seed"; done
@@ -180,20 +180,39 @@ answered() {
         --output "$3" --format tsv "${@:4}"
 }
 
-# judged_row ROW SEED SET COLLECTION: a collection of BEIR's, nDCG@10; a hit that is the query itself is dropped.
+# passages_of ROW SEED: the row and the seed whose vectors its passages have.
+passages_of() { echo "$1 $2"; }
+
+# judged_row ROW SEED NAME DIR:SPLIT [CHOICE...]: a collection with judgements, nDCG@10; a hit that is the query itself
+# is dropped. A split is told in NAME by a dash.
 judged_row() {
-    local of
-    of=$(name_of "$1" "$2")
+    local of row seed at
+    of=$(name_of "$1" "$2").$3
     if [[ $1 == bm25 ]]; then
-        dretrieve index --corpus "$4" --type bm25 "${words_index[@]}" --output "$WORK/bm25-$3"
-        dretrieve search --index "$WORK/bm25-$3" --queries "$4:test" --hits 101 --output "$runs/$of.$3.trec"
+        words_run "$3" "$4" 101 "$runs/$of.trec.zst"
     else
-        encode_row "$1" "$2" "$4" "$WORK/vectors/$of.$3"
-        search_shards "$runs/$of.$3.trec" --index "$WORK/vectors/$of.$3" \
-            --model "$(model_of "$1" "$2")" --queries "$4:test" --hits 101 "${numbers[@]}"
+        read -r row seed <<<"$(passages_of "$1" "$2")"
+        at=$WORK/vectors/$(name_of "$row" "$seed").${3%-dev}
+        encode_row "$row" "$seed" "${4%:*}" "$at"
+        search_shards "$runs/$of.trec.zst" --index "$at" --model "$(model_of "$1" "$2")" --queries "$4" --hits 101 \
+            "${numbers[@]}" "${@:5}"
     fi
-    dretrieve evaluate --run "$runs/$of.$3.trec" --qrels "$4:test" --metrics "nDCG@10 R@100" \
-        --drop-self --output "$metrics/$1.$3${2:+.$2}.json" --format tsv
+    dretrieve evaluate --run "$runs/$of.trec.zst" --qrels "$4" --metrics "nDCG@10 R@100" --drop-self \
+        --output "$metrics/$1.$3${2:+.$2}.json" --format tsv
+}
+
+# words_run NAME DIR:SPLIT HITS RUN: what BM25 finds in that collection.
+words_run() {
+    dretrieve index --corpus "${2%:*}" --type bm25 "${words_index[@]}" --output "$WORK/bm25-$1"
+    dretrieve search --index "$WORK/bm25-$1" --queries "$2" --hits "$3" --output "$4"
+}
+
+# side_by_side: two rows of one thread each at once, for models that compute for seconds; two threads of one would wait
+# for each other longer than that.
+side_by_side() {
+    export OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1
+    [[ -n ${DRETRIEVE:-}${DRY_RUN:-} ]] || at_once=2
+    one_python
 }
 
 # settle_parts: one process and one part where nothing else is said. At the end of a paper's `settle`.

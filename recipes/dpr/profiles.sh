@@ -46,10 +46,7 @@ settle_smoke() {
     learning=(--epochs 1 --batch-size 32 --logging-steps 3 --pooling mean --normalize yes)
     rates=(4e-4) dev=(--dev-queries 100 --dev-pool 300) alphas=0.00:0.60:0.05 tuned_by=top1
     choose_seeds 1
-    # Two threads wait for each other longer than so small a model computes: one each, and two rows at once.
-    export OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1
-    [[ -n ${DRETRIEVE:-}${DRY_RUN:-} ]] || at_once=2
-    one_python
+    side_by_side
 }
 
 settle_mini() {

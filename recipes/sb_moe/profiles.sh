@@ -54,12 +54,6 @@ settle_mini() {
     fi
 }
 
-side_by_side() {
-    export OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1
-    [[ -n ${DRETRIEVE:-}${DRY_RUN:-} ]] || at_once=2
-    one_python
-}
-
 settle_paper() {
     local longest=512
     encoders=(tinybert bert-small bert-base contriever) more="" dev_sets=() samples=() source=msmarco joint_set=""

@@ -48,7 +48,7 @@ out_of_domain() { each elsewhere_row "$@"; }
 elsewhere_row() {
     local set
     entities_row "$1" "$2"
-    for set in "${elsewhere[@]}"; do judged_row "$1" "$2" "$set" "$(place_of "$set")"; done
+    for set in "${elsewhere[@]}"; do judged_row "$1" "$2" "$set" "$(place_of "$set"):test"; done
 }
 
 # about_entities ROW...: R@20 as the mean over relations (macro) and over questions (micro).

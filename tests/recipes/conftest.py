@@ -6,8 +6,10 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -25,7 +27,7 @@ VARIABLES = (
 )
 COLLECTIONS = (
     "squad nq-qed nq-gold wiki-2wmh-passages nq-open triviaqa webquestions curatedtrec "
-    "scifact nfcorpus arguana medquad"
+    "scifact nfcorpus arguana medquad cranfield pubmedqa"
 ).split()
 
 
@@ -50,6 +52,21 @@ class Paper:
         done = subprocess.run(command, env=environment(**own), capture_output=True, text=True, timeout=3600)
         assert done.returncode == 0, f"{table}: {done.stderr[-4000:]}"
         return done
+
+    def kill(self, table: str, **variables: str) -> None:
+        """Begin a table, and kill all of it when some of its models stand."""
+        own = {"WORK": str(self.work), "PYTHON": sys.executable, **variables}
+        command = ["bash", str(ROOT / "recipes" / self.name / f"{table}.sh")]
+        to: Any = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
+        with subprocess.Popen(command, env=environment(**own), **to) as begun:
+            deadline = time.monotonic() + 300
+            while len(self._models()) < 3 and time.monotonic() < deadline:
+                time.sleep(0.05)
+            os.killpg(begun.pid, signal.SIGKILL)
+        assert len(self._models()) >= 3
+
+    def _models(self) -> list[Path]:
+        return list((self.work / "models").glob("*/manifest.json"))
 
     def report(self, profile: str, code: int = 0, **variables: str) -> dict[str, Any]:
         """Return the report as data; ``code`` is 5 where a cell fails."""

@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 import zipfile
 from pathlib import Path
 from types import ModuleType
@@ -36,29 +31,11 @@ SWAPS = {
 }
 
 
-def killed_in_table1(work: Path, asked: Path) -> None:
-    """Begin the first table, and kill all of it when some of its models stand."""
-    variables = {"WORK": str(work), "PYTHON": sys.executable, "PROFILE": "smoke", "ASKED": str(asked)}
-    command = ["bash", str(ROOT / "recipes" / "sb_moe" / "table1.sh")]
-    with subprocess.Popen(
-        command,
-        env=os.environ | variables,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    ) as begun:
-        deadline = time.monotonic() + 300
-        while len(list((work / "models").glob("*/manifest.json"))) < 3 and time.monotonic() < deadline:
-            time.sleep(0.05)
-        os.killpg(begun.pid, signal.SIGKILL)
-    assert len(list((work / "models").glob("*/manifest.json"))) >= 3
-
-
 @pytest.mark.slow
 def test_smoke_fills_every_table_and_learns(paper, tmp_path):
     sb_moe, asked = paper("sb_moe", tmp_path / "work"), tmp_path / "asked"
     asked.touch()
-    killed_in_table1(sb_moe.work, asked)
+    sb_moe.kill("table1", PROFILE="smoke", ASKED=str(asked))
     for table in TABLES:
         sb_moe.run(table, PROFILE="smoke", ASKED=str(asked))
     found = sb_moe.report("smoke")

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Modules that come and go over one index of passages: a set left out, a domain added later.
+#
+# Needs    as table2.sh
+# Takes    what table2.sh says; alone half of that
+# Call     PROFILE=smoke bash recipes/ddr/modules.sh
+# shellcheck source=recipes/ddr/rows.sh
+source "$(dirname "${BASH_SOURCE[0]}")/rows.sh"
+recipe ddr "modules: a set left out, a domain added later" smoke mini-cpu mini paper
+settle
+grounds general
+
+step "A set left out, and a domain less"
+with_domains prior "${left_out[@]/#/without-}" first
+
+step "That domain added later"
+with_domains later
+
+report

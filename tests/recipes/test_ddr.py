@@ -1,0 +1,206 @@
+"""DDR's tables: the invented world through every one of them, and the paper's own profile in miniature."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from dretrieve.text.training_rows import read_training
+
+ROOT = Path(__file__).parents[2]
+TABLES = ("table2", "sweeps", "modules", "costs")
+SURE = 0.01
+# Of its own five systems the paper prints this many numbers.
+PRINTED = 30
+# What `smoke` cannot fill: the paper's sets, the cut encoder, longer prefixes.
+ELSEWHERE = ("paper.", "paper-", "cut.", "len32-", "len64-", "len128-")
+BEIR = "fever trec-covid nfcorpus scidocs scifact climate-fever dbpedia-entity".split()
+# Pairs of metrics files of `smoke`, and the cells that each of them fills.
+SWAPS = {
+    ("prior.scifact.1", "uniform.scifact.1"): (
+        "table2.prior.scifact",
+        "table2.prior.all",
+        "modules.prior.seen",
+    ),
+    ("top1.medquad.1", "top2.medquad.1"): ("k.top1.medquad", "table2.top2.seen"),
+    ("at7e-3.nq-dev.1", "at2e-3.nq-dev.1"): ("rates.at7e-3.nq", "rates.at2e-3.dev"),
+    ("later.nfcorpus.1", "first.nfcorpus.1"): ("modules.later.nfcorpus", "modules.first.seen"),
+    ("bm25.arguana", "untuned.arguana"): ("table2.bm25.arguana", "table2.untuned.zero"),
+}
+
+
+@pytest.mark.slow
+def test_smoke_fills_every_table_and_learns(paper, tmp_path):
+    ddr, asked = paper("ddr", tmp_path / "work"), tmp_path / "asked"
+    asked.touch()
+    ddr.kill("table2", PROFILE="smoke", ASKED=str(asked))
+    for table in TABLES:
+        ddr.run(table, PROFILE="smoke", ASKED=str(asked))
+    found = ddr.report("smoke")
+    assert "FAIL" not in found["tally"], found["tally"]
+    absent = [name for name, cell in found["cells"].items() if cell["verdict"] == "NOT RUN"]
+    assert [name for name in absent if not any(part in name for part in ELSEWHERE)] == []
+    claim = found["claims"]["learns"]
+    assert (claim["outcome"], claim["p"] < SURE) == ("HOLDS", True)
+    values = {name: cell["ours"] for name, cell in found["cells"].items()}
+    # The rate is that which was better on the joined dev sets.
+    best = max(("at7e-3", "at2e-3"), key=lambda row: values[f"rates.{row}.dev"])
+    assert (ddr.work / "models" / "rate").resolve().name == f"prior.{best[2:]}.1"
+    assert len({values[f"table2.{row}.medquad"] for row in ("general", "prior", "uniform", "soft")}) > 1
+    counts = {row: values[f"costs.{row}.parameters"] for row in ("dr", "general", "prior")}
+    assert counts["general"] - counts["dr"] == 6 * 2 * 4 * 64
+    assert counts["prior"] - counts["general"] == 5 * (6 * 2 * 4 * 64 + 65)
+    ddr.check_swapped("smoke", SWAPS)
+    stands = ddr.made()
+    again = ddr.run("modules", PROFILE="smoke")
+    assert ddr.made() == stands
+    assert again.stdout.count("up to date") > 100
+    assert "train (" not in again.stderr
+
+
+def word_behind(option: str, call: list[str]) -> str:
+    """Return what stands behind an option, or nothing."""
+    return call[call.index(option) + 1] if option in call else ""
+
+
+def test_a_row_is_tested_with_the_routing_that_it_is_trained_with(calls_of):
+    """Where domains are prior's, queries say theirs, of those that the model has; else they say nothing."""
+    calls = []
+    for table in ("table2", "modules"):
+        calls += calls_of(ROOT / f"recipes/ddr/{table}.sh", PROFILE="mini-cpu", SHARDS="1")
+    trained = {Path(word_behind("--output", call)).name: call for call in calls if call[0] == "train"}
+    for row, routing in (
+        ("top2", "topk"),
+        ("soft", "soft"),
+        ("uniform", "uniform"),
+        ("everything", "uniform"),
+    ):
+        call = trained[f"{row}.7e-3.1"]
+        assert word_behind("--routing", call) == routing
+        assert any("domains=" in word for word in call) == (row != "everything")
+    assert word_behind("--train-domains", trained["prior.7e-3.1"]) == (
+        "fact-verification+medical+qa+science+wikipedia"
+    )
+    assert word_behind("--train-domains", trained["first.7e-3.1"]) == (
+        "fact-verification+qa+science+wikipedia"
+    )
+    assert word_behind("--train-domains", trained["later.7e-3.1"]) == "medical"
+    assert Path(word_behind("--backbone", trained["later.7e-3.1"])).name == "first.7e-3.1"
+    asked = {
+        Path(word_behind("--output", call)).name.partition(".1.")[::2]: word_behind("--set", call)
+        for call in calls
+        if call[0] == "search" and "--model" in call
+    }
+    wanted = {
+        ("prior", "pubmedqa"): "domains=medical+qa+science",
+        ("uniform", "arguana"): "domains=fact-verification",
+        ("without-scifact", "arguana"): "routing=none",
+        ("without-scifact", "scifact"): "domains=science",
+        ("without-nfcorpus", "nfcorpus"): "domains=medical+science",
+        ("first", "medquad"): "domains=qa",
+        ("later", "medquad"): "domains=medical+qa",
+        ("soft", "nfcorpus"): "",
+        ("top2", "nfcorpus"): "",
+        ("everything", "nfcorpus"): "",
+        ("general", "nfcorpus"): "",
+    }
+    assert {key: asked[key[0], f"{key[1]}.trec.zst"] for key in wanted} == wanted
+
+
+def test_a_set_of_berri_is_read_in_each_of_its_layouts(script, tmp_path):
+    files = script("recipes/files.py")
+    row = {"question": "q", "positive_ctxs": [{"title": None, "text": "p"}]}
+    forms = {
+        "agnews/qa_data.json": [row | {"negative_ctxs": [{"text": ["n"]}]}],
+        "medical_sim/x_train_dpr.jsonl": [row | {"negative_ctxs": [{"text": {"title": "", "text": "n"}}]}],
+        "pubmed.json": [row | {"hard_negative_ctxs": [{"text": "n"}], "negative_ctxs": [{"text": "easy"}]}],
+    }
+    for name, rows in forms.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(rows[0]) + "\n" if name.endswith("l") else json.dumps(rows))
+        files.berri(tmp_path / "out.jsonl", tmp_path / name.split("/")[0].removesuffix(".json"))
+        (_, read), *others = read_training(tmp_path / "out.jsonl", "dpr-training")
+        assert others == []
+        assert [[record.text for record in part] for part in (read.positives, read.negatives)] == [
+            ["p"],
+            ["n"],
+        ]
+
+
+def test_a_sample_keeps_whole_questions_from_all_of_the_table(script, tmp_path):
+    files = script("recipes/files.py")
+    lines = [f"q{row // 2}\td{row}\t1\n" for row in range(20)]
+    (tmp_path / "in.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(lines))
+    files.sample(tmp_path / "new" / "out.tsv", tmp_path / "in.tsv", 3)
+    header, *kept = (tmp_path / "new" / "out.tsv").read_text().splitlines(keepends=True)
+    assert header == "query-id\tcorpus-id\tscore\n"
+    assert kept == [line for line in lines if line.startswith(("q0\t", "q3\t", "q6\t"))]
+
+
+def write_berri(mirror: ModuleType, world: Path, folder: Path, names: list[str]) -> None:
+    """Write sets of BERRI's of a hundred rows each, in the layouts of its archive."""
+    passages = {row["_id"]: row for row in mirror.rows_of(world / "nq" / "corpus.jsonl")}
+    queries = {row["_id"]: row["text"] for row in mirror.rows_of(world / "nq" / "queries.jsonl")}
+    rows = [
+        {
+            "question": queries[one],
+            "positive_ctxs": [passages[two]],
+            "negative_ctxs": [*passages.values()][:2],
+        }
+        for one, two in mirror.judged(world, "train")
+        if one in queries
+    ][:100]
+    for name in names:
+        lines = name.endswith("preprocessed")
+        file = folder / name / (f"{name}_train_dpr.jsonl" if lines else "qa_data.json")
+        if name.endswith("added"):
+            file = folder / f"{name}.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("\n".join(map(json.dumps, rows)) if lines else json.dumps(rows))
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_every_table_of_the_paper_is_filled_in_miniature(script, mirror, paper, tmp_path):
+    """Every number that the paper prints of its own systems has ours beside it."""
+    script("recipes/smoke.py").main(tmp_path / "world")
+    settled = (ROOT / "recipes/ddr/profiles.sh").read_text().partition("settle_paper()")[2]
+    names = [word.split("]")[0] for word in settled.split("[")[1:] if "_" in word.split("]")[0]]
+    write_berri(mirror, tmp_path / "world", tmp_path / "berri", [*names, "msmarco-triplets_embeddings_600k"])
+    (tmp_path / "mirror").mkdir()
+    for name in BEIR:
+        with zipfile.ZipFile(tmp_path / "mirror" / f"{name}.zip", "w") as bundle:
+            for file in (
+                "corpus.jsonl",
+                "queries.jsonl",
+                "qrels/train.tsv",
+                "qrels/dev.tsv",
+                "qrels/test.tsv",
+            ):
+                bundle.writestr(f"{name}/{file}", (tmp_path / "world" / "nq" / file).read_text())
+    with mirror.served(tmp_path / "mirror") as address:
+        variables = {
+            "PROFILE": "paper",
+            "MIRROR": address,
+            "BACKBONE": "tiny",
+            "BERRI": str(tmp_path / "berri"),
+            "SHARDS": "2",
+            "DRETRIEVE": paper.warm,
+            "DRETRIEVE_CACHE": str(tmp_path / "cache"),
+            "ASKED": str(tmp_path / "asked"),
+        }
+        ddr = paper("ddr", tmp_path / "work")
+        for table in TABLES:
+            ddr.run(table, **variables)
+        cells = ddr.report("paper", code=5, **variables)["cells"]
+    found = ddr.filled(cells)  # a hundred rows do not give the paper's numbers
+    own = {name for name, cell in cells.items() if name.startswith("paper") and cell["verdict"] != "CITED"}
+    sets = [name for name in own if cells[name]["paper"] is not None and name.split(".")[2] in BEIR]
+    assert len(sets) == PRINTED
+    assert {name for name in own - found if "len" not in name} == set()
+    assert len(list((ddr.work / "vectors" / "general.1.scidocs").glob("shard-*-of-00002.manifest.json"))) == 2
