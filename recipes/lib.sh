@@ -26,7 +26,7 @@ dretrieve_words=("$PYTHON" -m dretrieve_cli)
 
 last_second="" # of $SECONDS, when this call's MINUTES are over; nothing where they have no end
 at_once=1      # so many rows run side by side, see `beside`
-copies=()      # those that do, the oldest first: process and log, and in LOG.err what goes to stderr
+copies=()      # those that do: process and log, and in LOG.err what goes to stderr
 failed=()      # the logs of those that failed, the first one last
 
 # dretrieve WORD...: the command of every step.
@@ -86,12 +86,17 @@ together() {
     while ((${#copies[@]})); do await_copy; done
 }
 
-# await_copy: wait for the oldest, return its exit code; what a failed one printed is shown last, by `stopped`.
+# await_copy: wait until one has ended, return its exit code; what a failed one printed is shown last, by `stopped`.
 await_copy() {
-    local pid log code=0
-    read -r pid log <<<"${copies[0]}"
+    local pid log place code=0
+    wait -n "${copies[@]%% *}" || :
+    for place in "${!copies[@]}"; do
+        read -r pid log <<<"${copies[$place]}"
+        kill -0 "$pid" 2>/dev/null || break
+    done
     wait "$pid" || code=$?
-    copies=("${copies[@]:1}") # not before: a signal ends the wait, and `stopped` waits again
+    # not before: a signal ends the wait, and `stopped` waits again
+    copies=("${copies[@]:0:place}" "${copies[@]:place+1}")
     if ((code)); then failed=("$log" "${failed[@]}"); else show_log "$log"; fi
     return "$code"
 }
