@@ -101,17 +101,20 @@ def assemble(pieces: Sequence[Piece], tokens: Tokenized, spec: VectorSpec) -> Ve
 
 
 def _many(pieces: Sequence[Piece], texts: int, dim: int) -> Vectors:
-    values = [np.empty((0, dim), np.float32)] * texts
-    weights = [np.empty(0, np.float32)] * texts
+    counts = np.zeros(texts, dtype=np.int64)
     for piece in pieces:
-        encoded = piece.encoded
-        assert encoded.mask is not None
-        for place, row in enumerate(piece.rows.tolist()):
-            kept = encoded.mask[place]
-            values[row] = encoded.vectors[place][kept].float().numpy()
-            if encoded.salience is not None:
-                weights[row] = encoded.salience[place][kept].float().numpy()
-    offsets = offsets_of(np.array([len(part) for part in values], dtype=np.int64))
+        assert piece.encoded.mask is not None
+        counts[piece.rows] = piece.encoded.mask.sum(dim=1).numpy()
+    offsets = offsets_of(counts)
+    values = np.empty((int(offsets[-1]), dim), dtype=np.float32)
     weighted = any(piece.encoded.salience is not None for piece in pieces)
-    joined = np.concatenate([np.empty((0, dim), np.float32), *values])
-    return Vectors(joined, offsets, np.concatenate(weights) if weighted else None)
+    weights = np.zeros(len(values), dtype=np.float32) if weighted else None
+    for piece in pieces:
+        encoded, own = piece.encoded, counts[piece.rows]
+        # Where the piece's tokens go: each text's first place, and from there on as many as it has.
+        starts = np.repeat(offsets[piece.rows] - (np.cumsum(own) - own), own)
+        places = starts + np.arange(len(starts))
+        values[places] = encoded.vectors[encoded.mask].float().numpy()
+        if weights is not None and encoded.salience is not None:
+            weights[places] = encoded.salience[encoded.mask].float().numpy()
+    return Vectors(values, offsets, weights)

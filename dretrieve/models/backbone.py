@@ -6,7 +6,7 @@ import inspect
 import logging
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -47,12 +47,12 @@ def quiet() -> Iterator[None]:
             their_logging.enable_progress_bar()
 
 
-def load_module(place: Path, *, whole: bool = False) -> nn.Module:
+def load_module(place: Path, *, whole: bool = False, beside: Sequence[str] = ()) -> nn.Module:
     """Return the encoder saved in a folder: float32, evaluation mode, of an encoder-decoder the encoder.
 
     Adapters of peft are merged into the base model that they name. An encoder-decoder whose decoder states
     sentence-transformers pools (BART, where its files do not say otherwise) is returned whole; with ``whole``
-    any is, as the model that generates.
+    any is, as the model that generates. Tensors of the names ``beside`` may be left over.
 
     Raises:
         PreconditionError: transformers cannot read it; code of its own, which is never run.
@@ -84,6 +84,7 @@ def load_module(place: Path, *, whole: bool = False) -> nn.Module:
     encoder, decoder = getattr(model, "encoder", None), getattr(model, "decoder", None)
     alone = not whole and None not in (encoder, decoder) and not _pools_decoder(place)
     module: Any = encoder if alone else model
+    report["unexpected_keys"] = set(report["unexpected_keys"]) - set(beside)
     check_weights(place, model, module, report)
     if hasattr(config, "use_cache"):
         model.config.use_cache = False  # of generation; a text is read once

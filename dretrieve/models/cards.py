@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dretrieve.models.plain import read_plain
+from dretrieve.models.plain_colbert import read_colbert
 from dretrieve.models.registry import check_method
 from dretrieve.store.card import CARD, ModelCard
 
@@ -27,4 +28,4 @@ def read_card(folder: Path, *, encoder: bool = True) -> tuple[ModelCard, str | N
         # what was trained stands in a checkpoint where others have their encoder
         card.verify(folder, encoder=encoder or bool(card.source.get("checkpoint")))
         return card, None
-    return read_plain(folder)
+    return read_colbert(folder) or read_plain(folder)

@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -37,7 +36,6 @@ from dretrieve.errors import PreconditionError, UsageError
 from dretrieve.models.backbone import WEIGHTS, explained_weights
 from dretrieve.models.base import Encoded, ParameterGroup, TokenBatch
 from dretrieve.models.bi_encoder import BiEncoder
-from dretrieve.models.bi_encoder_config import AUTO
 from dretrieve.models.cards import read_card
 from dretrieve.models.config import MethodConfig, Phase
 from dretrieve.models.ddr_config import ELSE, OF_DOMAINS, DdrChoices, DdrConfig, names_of
@@ -48,6 +46,7 @@ from dretrieve.models.encoder_method import (
     Backbone,
     Sides,
     check_positions,
+    completed,
     pack_pair,
     pooled_encoder,
 )
@@ -113,7 +112,8 @@ class Ddr(BiEncoder):
                 f"{backbone} has no general prefix to train domains on; first dretrieve train ddr without "
                 "--train-domains, then give its output as --backbone"
             )
-        method = super().build(_completed(config, known), backbone)
+        open_ones = {of: ELSE[of] for of in ELSE if asked or of not in OF_DOMAINS}
+        method = super().build(completed(config, known, cls.name, open_ones), backbone)
         if not asked and method.domains:
             raise PreconditionError(
                 f"{backbone} has the domains {', '.join(method.names)}, trained on its general prefix; say "
@@ -326,14 +326,3 @@ def module_card(file: Path) -> dict[str, Any]:
     with explained_weights(file), safe_open(file, "pt") as opened:
         card: dict[str, Any] = json.loads((opened.metadata() or {}).get("card", "{}"))
     return card
-
-
-def _completed(config: DdrConfig, known: ModelCard) -> DdrConfig:
-    """Return the config with what it leaves open as the backbone has it."""
-    theirs = known.method_config if known.method == Ddr.name else {}
-    found: dict[str, Any] = {}
-    for name, otherwise in ELSE.items():
-        if config.train_domains or name not in OF_DOMAINS:
-            said = (getattr(config, name), theirs.get(name, AUTO), otherwise)
-            found[name] = next(of for of in said if of not in (AUTO, 0))
-    return replace(config, **found)

@@ -153,22 +153,32 @@ class Encoder(nn.Module):
         """Forget the copy that `prepare` made (training goes on with the module's own weights)."""
         self._packed = None
 
-    def states(self, batch: TokenBatch, hooks: Hooks | None = None) -> States:
+    def states(self, batch: TokenBatch, hooks: Hooks | None = None, *, read: Tensor | None = None) -> States:
         """Return the last states of a batch.
 
+        Args:
+            batch: of texts.
+            hooks: what is changed inside the layers.
+            read: [B, T] bool, the first of each text's tokens: those that its tokens read; None: all.
+
         Raises:
-            UsageError: ``hooks`` for a backbone that takes none.
+            UsageError: ``hooks`` or ``read`` for a backbone that takes none.
         """
         if self.answers_packed and self._packed is not None:
             self.ran.add(self.engine)
-            return States(*self._packed(batch, hooks))
+            return States(*self._packed(batch, hooks, read))
         if not self.training:
             self.ran.add(self.engine)
         layout = Layout(batch.mask)
         if hooks is not None:
             return States(self._hooked(batch, layout, hooks), layout)
         if not self._unpadded:
-            return States(self._last(batch.input_ids, batch.mask), layout)
+            return States(self._last(batch.input_ids, batch.mask if read is None else read), layout)
+        if read is not None:
+            raise UsageError(
+                "this backbone's states move with padding, so that every token of a text is read by all; "
+                "give an option with which they are, such as --query-augmentation attended"
+            )
         lengths = batch.mask.sum(dim=1)
         values: Tensor | None = None
         for length in lengths.unique():

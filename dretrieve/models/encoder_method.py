@@ -470,6 +470,20 @@ def settled(config: AnyConfig, cards: Mapping[Side, SideCard]) -> AnyConfig:
     return replace(config, **{of.name: known[of.name] for of in fields(config) if of.name in known})
 
 
+def completed(config: AnyConfig, known: ModelCard, name: str, otherwise: Mapping[str, Any]) -> AnyConfig:
+    """Return the config with what it leaves open (``auto``, 0) as a backbone of that method has it.
+
+    Args:
+        config: as given.
+        known: the backbone's card.
+        name: of the method.
+        otherwise: the options that may be left open, with what they are where nothing says it.
+    """
+    theirs = known.method_config if known.method == name else {}
+    every = {of: (getattr(config, of), theirs.get(of, AUTO), value) for of, value in otherwise.items()}
+    return replace(config, **{of: next(x for x in said if x not in (AUTO, 0)) for of, said in every.items()})
+
+
 def pack_pair(query: TokenBatch, passage: TokenBatch) -> TokenBatch:
     """Return both batches as one, queries first, padded to the longer; the sides' columns stay apart."""
     width = max(query.input_ids.shape[1], passage.input_ids.shape[1])

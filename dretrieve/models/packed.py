@@ -37,6 +37,7 @@ FAMILIES = {"bert": 0, "roberta": 1, "xlm-roberta": 1}
 BY_LENGTH = "sdpa by length"
 # Scores of one block of attention: half a mebibyte, so that they stay in the processor's own cache.
 BLOCK_SCORES = 1 << 18
+UNREAD = -1e30  # the score of a token that is not read
 # oneDNN compiles code for every new shape (half a millisecond) and keeps it (a megabyte): on a CPU the
 # number of rows and the width of attention come in steps, and texts go through attention by powers of two.
 ROWS_STEP, WIDTH_STEP = 64, 16
@@ -174,16 +175,19 @@ class PackedEncoder:
             return "varlen"
         return "own" if self._own_softmax else BY_LENGTH
 
-    def __call__(self, batch: TokenBatch, hooks: Hooks | None = None) -> tuple[Tensor, Layout]:
+    def __call__(
+        self, batch: TokenBatch, hooks: Hooks | None = None, read: Tensor | None = None
+    ) -> tuple[Tensor, Layout]:
         """Return the last layer's states [N, D] of the real tokens, and where they stand.
 
-        Texts of equal length stand beside each other.
+        Texts of equal length stand beside each other. ``read`` is of `Encoder.states`.
         """
         with torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
-            return self._encode(batch, hooks)
+            return self._encode(batch, hooks, read)
 
-    def _encode(self, batch: TokenBatch, hooks: Hooks | None) -> tuple[Tensor, Layout]:
-        ids, positions, lengths, order = pack(batch)
+    def _encode(self, batch: TokenBatch, hooks: Hooks | None, read: Tensor | None) -> tuple[Tensor, Layout]:
+        ids, positions, lengths, order = pack(batch, read)
+        reads = lengths if read is None else read.cpu()[order].sum(dim=1).tolist()
         if hooks is not None and hooks.first_position:
             positions += hooks.first_position
         rows = len(ids)
@@ -193,7 +197,7 @@ class PackedEncoder:
         states = functional.embedding(self._sent(ids), self._words)
         states.add_(functional.embedding(self._sent(positions), self._positions))
         states = self._norm(states)
-        attend = self._attention(lengths)
+        attend = self._attention(lengths, reads)
         buffers = self._workspace()
         for number, layer in enumerate(self._layers):
             before = hooks.keys_values(number, states[:rows], layout) if hooks is not None else None
@@ -259,34 +263,41 @@ class PackedEncoder:
             return keys.contiguous(), values.contiguous()
         return keys, values
 
-    def _attention(self, lengths: list[int]) -> Callable[..., None]:
+    def _attention(self, lengths: list[int], reads: list[int]) -> Callable[..., None]:
         """Return the function that fills ``context`` [N, D] for texts of these lengths.
 
-        It takes qkv [N, 3 * D], the context, buffers, and the keys and values before a text's own, or None.
+        Of each text the first ``reads`` tokens are read. The function takes qkv [N, 3 * D], the context,
+        buffers, and the keys and values before a text's own, or None.
         """
         if self._varlen is not None:
-            return self._attention_at_once(lengths)
-        groups = [(length, len(list(same))) for length, same in groupby(lengths)]
+            return self._attention_at_once(lengths, reads)
+        groups = [(both, len(list(same))) for both, same in groupby(zip(lengths, reads, strict=True))]
         attend = self._attend_blocks if self._own_softmax else self._attend_group
 
         def by_groups(qkv: Tensor, context: Tensor, buffers: Workspace, before: KeysValues | None) -> None:
             row = text = 0
-            for length, texts in groups:
+            for (length, read), texts in groups:
                 rows, some = slice(row, row + length * texts), slice(text, text + texts)
-                attend(qkv[rows], context[rows], length, buffers, _of_texts(before, some))
+                attend(qkv[rows], context[rows], length, read, buffers, _of_texts(before, some))
                 row, text = rows.stop, some.stop
             context[row:] = 0
 
         return by_groups
 
-    def _attention_at_once(self, lengths: list[int]) -> Callable[..., None]:
+    def _attention_at_once(self, lengths: list[int], reads: list[int]) -> Callable[..., None]:
         """The same where torch attends to texts of any lengths at once.
 
         Before each text's own keys and values stand P others: so many more lie between its bounds.
         """
-        sizes = torch.tensor(lengths)
-        bounds = functional.pad(sizes.cumsum(0), (1, 0)).to(torch.int32)
-        sent, longest, dim = self._sent(bounds), max(lengths), self._head_dim
+        sizes = torch.tensor(reads)
+        starts, bounds = (
+            functional.pad(torch.tensor(of).cumsum(0), (1, 0)).to(torch.int32) for of in (lengths, reads)
+        )
+        sent, longest, most, dim = self._sent(starts), max(lengths), max(reads), self._head_dim
+        own_bounds, kept = sent, None
+        if reads != lengths:  # rows of the tokens that are read
+            skipped = (starts - bounds)[:-1].repeat_interleave(sizes)
+            own_bounds, kept = self._sent(bounds), self._sent(torch.arange(sum(reads)) + skipped)
         numbers = torch.arange(len(lengths) + 1, dtype=torch.int32)
         places: dict[int, tuple[Tensor, ...]] = {}  # of P: those of texts' own rows, of the P before, bounds
 
@@ -302,24 +313,32 @@ class PackedEncoder:
             # The kernel takes heads of a multiple of 8 numbers; zeros behind them change no product.
             parts = functional.pad(qkv.view(len(qkv), 3, self.num_heads, dim), (0, -dim % 8))
             query, key, value = parts.unbind(1)
-            key_bounds, more = sent, 0
+            if kept is not None:
+                key, value = key[kept], value[kept]
+            key_bounds, more = own_bounds, 0
             if before is not None:
                 more = before[0].shape[2]
                 if more not in places:
                     wider = bounds + numbers * more
-                    mine = torch.arange(sum(lengths)) + (numbers[1:] * more).repeat_interleave(sizes)
+                    mine = torch.arange(sum(reads)) + (numbers[1:] * more).repeat_interleave(sizes)
                     theirs = wider[:-1, None] + torch.arange(more)
                     places[more] = self._sent(mine), self._sent(theirs.flatten()), self._sent(wider)
                 key, value, key_bounds = joined(key, before[0]), joined(value, before[1]), places[more][2]
             found: Tensor = self._varlen(
-                query, key, value, sent, key_bounds, longest, longest + more, scale=dim**-0.5
+                query, key, value, sent, key_bounds, longest, most + more, scale=dim**-0.5
             )
             context.copy_(found[..., :dim].reshape(context.shape))
 
         return at_once
 
     def _attend_group(
-        self, qkv: Tensor, context: Tensor, length: int, buffers: Workspace, before: KeysValues | None
+        self,
+        qkv: Tensor,
+        context: Tensor,
+        length: int,
+        read: int,
+        buffers: Workspace,
+        before: KeysValues | None,
     ) -> None:
         """Attention inside texts of one length, by torch.
 
@@ -327,11 +346,13 @@ class PackedEncoder:
             qkv: [n * L, 3 * D].
             context: [n * L, D] is filled.
             length: L.
+            read: how many of the first are read.
             buffers: unused; torch has its own memory.
             before: keys and values [1 or n, heads, P, D / heads] that stand before each text's own.
         """
         split = qkv.view(-1, length, 3, self.num_heads, self._head_dim)
         query, key, value = split.permute(2, 0, 3, 1, 4)
+        key, value = key[:, :, :read], value[:, :, :read]
         if before is not None:
             key, value = (
                 torch.cat([of.expand(len(own), -1, -1, -1), own], dim=2)
@@ -341,7 +362,13 @@ class PackedEncoder:
         context.view(-1, length, self.num_heads, self._head_dim).copy_(found.transpose(1, 2))
 
     def _attend_blocks(
-        self, qkv: Tensor, context: Tensor, length: int, buffers: Workspace, before: KeysValues | None
+        self,
+        qkv: Tensor,
+        context: Tensor,
+        length: int,
+        read: int,
+        buffers: Workspace,
+        before: KeysValues | None,
     ) -> None:
         """The same in bfloat16 on the CPU, a few texts at a time; the scale is in the query weights."""
         heads, dim = self.num_heads, self._head_dim
@@ -359,6 +386,7 @@ class PackedEncoder:
             query, key, value = parts.view(3, heads * some, square, dim)
             scores = buffers.take("scores", qkv, heads * some, square, square)
             torch.bmm(query, key.transpose(1, 2), out=scores)
+            scores[:, :, read:length] = UNREAD
             others = buffers.take("others", qkv, heads * some, square, more)
             pair = _of_texts(before, slice(first, first + some))
             if pair is not None:
@@ -381,8 +409,8 @@ def _of_texts(before: KeysValues | None, some: slice) -> KeysValues | None:
     return before[0][some], before[1][some]
 
 
-def pack(batch: TokenBatch) -> tuple[Tensor, Tensor, list[int], Tensor]:
-    """Return the real tokens of a batch, longest texts first.
+def pack(batch: TokenBatch, read: Tensor | None = None) -> tuple[Tensor, Tensor, list[int], Tensor]:
+    """Return the real tokens of a batch, longest texts first, of equal ones those of which more is read.
 
     Returns:
         ids [N] int64; positions [N] from 0 within each text; the texts' lengths in packed order; the batch's
@@ -390,7 +418,8 @@ def pack(batch: TokenBatch) -> tuple[Tensor, Tensor, list[int], Tensor]:
     """
     mask = batch.mask.cpu().numpy()
     lengths = mask.sum(axis=1)
-    order = np.argsort(-lengths, kind="stable")
+    reads = lengths if read is None else read.cpu().numpy().sum(axis=1)
+    order = np.lexsort((-reads, -lengths))
     sizes = lengths[order]
     ids = batch.input_ids.cpu().numpy()[order][mask[order]]
     starts = np.cumsum(sizes) - sizes

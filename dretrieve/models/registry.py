@@ -93,6 +93,12 @@ METHODS: dict[str, Entry] = {
         example="--backbone minilm --data work/squad:train --prefix-length 32 --output model",
         explanation="dretrieve.jobs.explain_domains:explain",
     ),
+    "colbert": _ours(
+        "colbert",
+        "Colbert",
+        "one encoder with a vector for each token, compared by MaxSim",
+        example="--backbone minilm --data work/hard.jsonl --train-group-size 2 --output model",
+    ),
 }
 
 

@@ -94,6 +94,9 @@ class SideTokenizer:
     def __init__(self, backend: Tokenizer, card: SideCard, pad_id: int = 0) -> None:
         self._backend, self.card, self.pad_id = backend, card, pad_id
         self._template = Template.of(card)
+        marker = card.settings.get("marker")  # a token of the vocabulary that texts begin with
+        if marker is not None:
+            backend.add_special_tokens([marker])
         if card.settings.get("lowercase"):
             own = [backend.normalizer] if backend.normalizer is not None else []
             backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *own])
@@ -285,6 +288,17 @@ def _of_transformers(folder: Path) -> Any:
         )
     except Exception as error:  # whatever other files make transformers stumble on
         raise PreconditionError(f"{folder} holds no tokenizer that can be read: {error}") from error
+
+
+def token_numbers(folder: Path) -> dict[str, int]:
+    """Return the number of every token of a model folder's tokenizer.
+
+    Raises:
+        PreconditionError: there is none that has a fast form.
+    """
+    file = folder / FAST_FILE
+    backend = _read(file) if file.exists() else _converted(folder)
+    return backend.get_vocab(with_added_tokens=True)
 
 
 def given_types(folder: Path) -> dict[int, int] | None:

@@ -1,0 +1,288 @@
+"""ColBERT: what has a vector, what is read, MaxSim with gradient, and a model trained further."""
+
+from __future__ import annotations
+
+import json
+import string
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer
+
+from dretrieve.errors import DataError, UsageError
+from dretrieve.models.base import Encoded
+from dretrieve.models.cards import read_card
+from dretrieve.models.colbert import Colbert
+from dretrieve.models.colbert_config import ColbertConfig
+from dretrieve.models.loading import load_model
+from dretrieve.models.maxsim import maxsim
+from dretrieve.models.model_folder import save_model
+from dretrieve.scoring.maxsim import maxsim_pairs
+from dretrieve.tokens.tokenizer import SideTokenizer
+from dretrieve.types import Record, Vectors
+
+MARKERS = {"query_marker": "honey", "passage_marker": "moon"}  # words of the tiny vocabulary
+TEXTS = [Record("a", "", "hive, ocean."), Record("b", "", "the bishop's dough?"), Record("c", "", "!")]
+
+
+def build(folder, **options):
+    torch.manual_seed(1)
+    given = {"dim": 16, "query_max_len": 12, "passage_max_len": 20, **MARKERS} | options
+    return Colbert.build(ColbertConfig(**given), str(folder)).eval()
+
+
+@pytest.fixture
+def numbers(deep_model):
+    return Tokenizer.from_file(str(deep_model / "tokenizer.json")).get_vocab()
+
+
+def batch(method, folder, side, records=TEXTS):
+    from dretrieve.encoding.pieces import token_batch
+
+    tokens = SideTokenizer.open(folder, method.card().side(side)).tokenize(records)
+    return token_batch(tokens, np.arange(len(records)), 0, [record.id for record in records])
+
+
+def encode(method, folder, side, records=TEXTS):
+    with torch.no_grad():
+        return method.encode_side(batch(method, folder, side, records), side)
+
+
+def test_a_query_is_filled_up_and_a_passage_loses_its_punctuation(deep_model, numbers):
+    method = build(deep_model)
+    ids = batch(method, deep_model, "query").input_ids
+    assert (ids[:, 1] == numbers["honey"]).all(), "the marker stands behind [CLS], as one token"
+    query, passage = encode(method, deep_model, "query"), encode(method, deep_model, "passage")
+    assert query.vectors.shape == (3, 12, 16)
+    assert query.mask.all()
+    torch.testing.assert_close(query.vectors.norm(dim=-1), torch.ones(3, 12))
+    read = batch(method, deep_model, "passage")
+    signs = torch.tensor([numbers[sign] for sign in ",.?'"])
+    assert torch.equal(passage.mask, read.mask & ~torch.isin(read.input_ids, signs))
+    assert (
+        encode(build(deep_model, skip_punctuation="no"), deep_model, "passage").mask.sum() == read.mask.sum()
+    )
+
+
+def test_no_token_reads_what_a_query_is_filled_up_with(deep_model):
+    """The query's own tokens are those of the query that is not filled up; attended ones move them."""
+    plain = encode(build(deep_model, query_augmentation="no"), deep_model, "query")
+    filled = encode(build(deep_model), deep_model, "query").vectors
+    attended = encode(build(deep_model, query_augmentation="attended"), deep_model, "query").vectors
+    for row, mask in enumerate(plain.mask):
+        own = plain.vectors[row][mask]
+        torch.testing.assert_close(filled[row, : len(own)], own, atol=1e-5, rtol=0)
+        assert (attended[row, : len(own)] - own).abs().max() > 1e-3
+
+
+def test_it_reads_with_transformers_attention_mask(deep_model, numbers):
+    """The vectors are those of transformers' model, given [MASK] behind the text, masked."""
+    from transformers import AutoModel
+
+    method = build(deep_model)
+    found = encode(method, deep_model, "query").vectors
+    asked = batch(method, deep_model, "query")
+    ids = torch.full((3, 12), numbers["[MASK]"])
+    mask = torch.zeros(3, 12, dtype=torch.int64)
+    for row, real in enumerate(asked.mask):
+        ids[row, : real.sum()], mask[row, : real.sum()] = asked.input_ids[row][real], 1
+    with torch.no_grad():
+        states = AutoModel.from_pretrained(deep_model)(input_ids=ids, attention_mask=mask).last_hidden_state
+        expected = torch.nn.functional.normalize(states @ method.encoder.projection.weight.T, dim=-1)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_inference_gives_training_vectors(deep_model, tmp_path, precision):
+    method = build(deep_model)
+    save_model(method, tmp_path / "model", {})
+    loaded = load_model(tmp_path / "model", device="cpu", precision=precision).encoder
+    for side in ("query", "passage"):
+        found, expected = encode(loaded, deep_model, side), encode(method, deep_model, side)
+        assert torch.equal(found.mask, expected.mask)
+        if precision == "fp32":
+            torch.testing.assert_close(found.vectors, expected.vectors, atol=1e-5, rtol=0)
+        assert (found.vectors * expected.vectors).sum(dim=-1)[expected.mask].min() > 0.99
+    assert {engine.name for engine in loaded.encoder.ran} == {"packed"}
+
+
+def worlds(seed, queries=5, passages=9, dim=8):
+    """Queries and passages of random lengths; one token of each at least takes part."""
+    random = torch.Generator().manual_seed(seed)
+    found = []
+    for texts, width in ((queries, 6), (passages, 11)):
+        mask = torch.rand(texts, width, generator=random) < 0.6
+        mask[:, 0] = True
+        found.append(Encoded(torch.randn(texts, width, dim, generator=random), mask))
+    return found
+
+
+@pytest.mark.parametrize("mean", [False, True])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_batch_is_scored_as_a_run(seed, mean, monkeypatch):
+    query, passage = worlds(seed)
+    whole = maxsim(query, passage, mean=mean)
+    ragged = []
+    for side in (query, passage):
+        lengths = side.mask.sum(dim=1).numpy()
+        ragged.append(Vectors(side.vectors[side.mask].numpy(), np.concatenate([[0], lengths.cumsum()])))
+    rows = np.tile(np.arange(9, dtype=np.int32), 5)
+    expected = maxsim_pairs(ragged[1], ragged[0], np.arange(6) * 9, rows, mean=mean)
+    torch.testing.assert_close(whole, torch.from_numpy(expected).view(5, 9), atol=1e-5, rtol=1e-5)
+    monkeypatch.setattr("dretrieve.models.maxsim.BLOCK_PRODUCTS", 1)
+    torch.testing.assert_close(maxsim(query, passage, mean=mean), whole, atol=1e-6, rtol=1e-6)
+
+
+def test_padding_and_negative_products(monkeypatch):
+    """A query all of whose products are below 0 has a score below 0, whatever stands in the padding."""
+    query = Encoded(torch.tensor([[[1.0, 0.0], [9.0, 9.0]]]), torch.tensor([[True, False]]))
+    passage = Encoded(torch.tensor([[[-1.0, 0.0], [5.0, 5.0]]]), torch.tensor([[True, False]]))
+    assert maxsim(query, passage).item() == -1
+    nothing = replace(passage, mask=torch.tensor([[False, False]]))
+    assert maxsim(query, nothing).item() == -torch.inf
+
+
+def test_the_gradient_is_the_difference(monkeypatch):
+    query, passage = worlds(4)
+    weights = torch.randn(5, 9, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    monkeypatch.setattr("dretrieve.models.maxsim.BLOCK_PRODUCTS", 40)
+
+    def total(query_vectors, passage_vectors):
+        scores = maxsim(replace(query, vectors=query_vectors), replace(passage, vectors=passage_vectors))
+        return (weights * scores.double()).sum()
+
+    given = [of.vectors.clone().requires_grad_() for of in (query, passage)]
+    total(*given).backward()
+    for part, of in enumerate(given):
+        step = torch.zeros_like(of)
+        step[2, 0] = 1e-2
+        moved = [
+            [x.detach() + sign * step if part == place else x.detach() for place, x in enumerate(given)]
+            for sign in (1, -1)
+        ]
+        difference = (total(*moved[0]) - total(*moved[1])) / 2
+        torch.testing.assert_close((of.grad * step).sum().double(), difference, atol=1e-4, rtol=1e-3)
+
+
+def test_a_model_trained_further_keeps_what_it_is(deep_model, tmp_path):
+    method = build(deep_model, query_augmentation="attended", skip_punctuation="no")
+    save_model(method, tmp_path / "model", {})
+    again = Colbert.build(ColbertConfig(), str(tmp_path / "model"))
+    assert again.config == method.config
+    save_model(again, tmp_path / "again", {})
+    for side in ("query", "passage"):
+        first, second = (read_card(tmp_path / name)[0].fingerprint(side) for name in ("model", "again"))
+        assert first == second
+    assert torch.equal(again.encoder.projection.weight, method.encoder.projection.weight)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"query_marker": "[Q]"}, r"--query-marker \[Q\].*no such token"),
+        ({"passage_marker": "moonhoney"}, "no such token"),
+    ],
+)
+def test_a_marker_that_the_vocabulary_lacks_is_refused(deep_model, options, said):
+    with pytest.raises(UsageError, match=said):
+        build(deep_model, **options)
+
+
+def foreign(kind, deep_model, folder, **settings):
+    """Write the tiny model as PyLate's or Stanford's code would, with a projection of its own."""
+    from safetensors.torch import save_file
+    from transformers import AutoModel, AutoTokenizer
+
+    markers = ["[Q] ", "[D] "] if kind == "pylate" else ["[unused0]", "[unused1]"]
+    tokenizer = AutoTokenizer.from_pretrained(deep_model)
+    tokenizer.add_tokens(markers)
+    model = AutoModel.from_pretrained(deep_model)
+    torch.manual_seed(5)
+    model.resize_token_embeddings(len(tokenizer))
+    weight = torch.randn(16, model.config.hidden_size)
+    tokenizer.save_pretrained(folder)
+    if kind == "stanford":
+        model.config.architectures = ["HF_ColBERT"]
+        tensors = {f"bert.{name}": of.contiguous() for name, of in model.state_dict().items()}
+        save_file(
+            tensors | {"linear.weight": weight}, folder / "model.safetensors", metadata={"format": "pt"}
+        )
+        model.config.save_pretrained(folder)
+        config = json.loads((folder / "config.json").read_text()) | {"architectures": ["HF_ColBERT"]}
+        (folder / "config.json").write_text(json.dumps(config))
+        metadata = {"query_maxlen": 12, "doc_maxlen": 20, "dim": 16, "mask_punctuation": True}
+        (folder / "artifact.metadata").write_text(json.dumps(metadata | settings))
+        return folder
+    model.save_pretrained(folder)
+    kinds = ["sentence_transformers.models.Transformer", "pylate.models.Dense.Dense"]
+    modules = [
+        {"idx": row, "name": str(row), "path": path, "type": kinds[row]}
+        for row, path in enumerate(["", "1_Dense"])
+    ]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    (folder / "1_Dense").mkdir()
+    dense = {"in_features": weight.shape[1], "out_features": 16, "bias": False}
+    dense["activation_function"] = "torch.nn.modules.linear.Identity"
+    (folder / "1_Dense" / "config.json").write_text(json.dumps(dense | settings.pop("dense", {})))
+    save_file({"linear.weight": weight}, folder / "1_Dense" / "model.safetensors")
+    (folder / "sentence_bert_config.json").write_text(
+        json.dumps({"max_seq_length": 20, "do_lower_case": False})
+    )
+    known = {"model_type": "ColBERT", "query_prefix": "[Q] ", "document_prefix": "[D] ", "query_length": 12}
+    known |= {"document_length": 20, "do_query_expansion": True, "attend_to_expansion_tokens": False}
+    known["skiplist_words"] = list(string.punctuation)
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(known | settings))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("stanford", {}),
+        ("stanford", {"attend_to_mask_tokens": True, "mask_punctuation": False}),
+        ("pylate", {}),
+        ("pylate", {"do_query_expansion": False, "skiplist_words": []}),
+        ("pylate", {"attend_to_expansion_tokens": True}),
+    ],
+)
+def test_a_folder_of_another_tool_gives_sentence_transformers_vectors(deep_model, tmp_path, kind, settings):
+    from sentence_transformers import MultiVectorEncoder
+
+    folder = foreign(kind, deep_model, tmp_path / kind, **settings)
+    loaded = load_model(str(folder)).encoder
+    assert isinstance(loaded, Colbert)
+    theirs = MultiVectorEncoder(str(folder), device="cpu", local_files_only=True)
+    texts = [record.text for record in TEXTS]
+    asked = {"query": theirs.encode_query(texts), "passage": theirs.encode_document(texts)}
+    for side, expected in asked.items():
+        found = encode(loaded, folder, side)
+        for row, vectors in enumerate(expected):
+            own = found.vectors[row][found.mask[row]]
+            torch.testing.assert_close(own, torch.as_tensor(vectors), atol=1e-5, rtol=0)
+
+
+def test_a_folder_of_another_tool_is_trained_further_and_saved_as_ours(deep_model, tmp_path):
+    folder = foreign("stanford", deep_model, tmp_path / "stanford")
+    method = Colbert.build(ColbertConfig(), str(folder)).eval()
+    save_model(method, tmp_path / "ours", {})
+    ours = load_model(str(tmp_path / "ours")).encoder
+    for side in ("query", "passage"):
+        first, second = encode(load_model(str(folder)).encoder, folder, side), encode(ours, folder, side)
+        assert torch.equal(first.mask, second.mask)
+        torch.testing.assert_close(first.vectors, second.vectors, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"dense": {"bias": True}}, "one Dense without bias"),
+        ({"dense": {"use_residual": True}}, "one Dense without bias"),
+        ({"skiplist_words": ["the"]}, "words of its own"),
+        ({"query_prefix": "[ask] "}, "no such token"),
+    ],
+)
+def test_what_another_tool_does_otherwise_is_refused(deep_model, tmp_path, settings, said):
+    with pytest.raises(DataError, match=said):
+        read_card(foreign("pylate", deep_model, tmp_path / "pylate", **settings))
