@@ -74,26 +74,34 @@ def _ours(one: Judged, table: PaperTable) -> str:
 def paper_tables(expected: Expected, profile: Profile, judged: Mapping[str, Judged]) -> list[str]:
     """Return a Markdown table for each of the paper's: its rows, its numbers, and ours at its scale.
 
-    Ours are what was measured now where the profile is the paper's own, else what was recorded at it.
+    Ours are what was measured now where the profile is the paper's own, else what was recorded at it. Tables
+    of which neither is known are named in a line.
     """
-    parts = []
+    parts, empty = [], []
     for table in expected.tables.values():
         rows = [row for row in table.rows.values() if any(_is_printed(cell) for cell in row.cells.values())]
         columns = [key for key in table.columns if any(_is_printed(row.cells.get(key)) for row in rows)]
         if not rows:
             continue
         lines: list[list[TableCell]] = []
+        known = False
         for row in rows:
             cells = [row.cells.get(key) for key in columns]
             at_scale = [
                 _at_scale(cell, table, expected, profile, judged) for cell in cells if _is_printed(cell)
             ]
+            known |= set(at_scale) != {NOT_RUN} or any(cell and cell.paper is not None for cell in cells)
             same = at_scale[0] if len(set(at_scale)) == 1 else " · ".join(at_scale)
             lines.append([row.title, *(printed(cell, table) if cell else "" for cell in cells), same])
         head = f"{table.title} ({table.source})" if table.source else table.title
+        if not known:
+            empty.append(head)
+            continue
         heads = [head, *(table.columns[key].title for key in columns), "ours"]
         right = frozenset(range(1, 1 + len(columns)))
         parts.append(markdown(Table(columns=heads, rows=lines, right=right, notes=_corrections(table))))
+    if empty:
+        parts.append(f"Neither recovered from the paper nor run: {' · '.join(empty)}.")
     return parts
 
 

@@ -161,7 +161,6 @@ count() {
     together
 }
 count_row() {
-    local frozen="" # no vectors are given for so little
     method_of "$1" "$2"
     dretrieve train "${method[@]}" --backbone "$(backbone_of "$1")" --data \
         "name=nq,path=$(place_of nq-train),split=train,sample=32" --batch-size 2 --train-group-size 1 \

@@ -26,6 +26,14 @@ MORE = """
     file: nowhere.json
     columns: {nq: {title: NQ}}
     rows: {dpr: {title: DPR, cells: {nq: {}}}}
+  t4:
+    title: Only drawn
+    source: Figure 9
+    unit: percent
+    measure: Success@20
+    file: nowhere.json
+    columns: {nq: {title: NQ}}
+    rows: {dpr: {title: DPR, kind: unknown, cells: {nq: {}}}}
 """
 
 
@@ -76,7 +84,7 @@ def test_a_small_profile_stands_without_the_papers_numbers_and_the_papers_scale_
         "Not run in this profile:",
         "",
         "- Table 1: Shared.",
-        "- Other questions · Never run: all of it.",
+        "- Other questions · Never run · Only drawn: all of it.",
         "",
     ]
     assert paper[2:] == [
@@ -92,6 +100,8 @@ def test_a_small_profile_stands_without_the_papers_numbers_and_the_papers_scale_
         "| --------------- | ------: | ----: | ------- |",
         "| DPR | | 30.0 | NOT RUN |",
         "| Lost | unknown | | NOT RUN |",
+        "",
+        "Neither recovered from the paper nor run: Only drawn (Figure 9).",
     ]
 
 
