@@ -17,11 +17,12 @@ from dretrieve.errors import DataError, quoted
 from dretrieve.text.columns import found, split_line
 from dretrieve.text.fields import GRADES, PASSAGE_COLUMNS, QUERY_COLUMNS, Fields, word_of
 from dretrieve.text.files import read_lines
-from dretrieve.text.json_files import UNIQUE, parse_object, read_json, read_json_lines
+from dretrieve.text.json_files import UNIQUE, parse_object, read_json, read_objects
 from dretrieve.types import Qrels
 
 GRADE = re.compile(r"([+-]?\d+)(\.0*)?")
 SMALLEST, LARGEST = -(2**31), 2**31 - 1
+NO_PASSAGES = {3: {"0", "Q0"}, 4: {"Q0", *"01234"}}  # that could be an iteration or a grade
 PLACES = {3: (0, 1, 2), 4: (0, 2, 3)}
 
 
@@ -54,7 +55,7 @@ def read_qrels(path: Path) -> Qrels:
         PreconditionError: no such file.
     """
     queries: dict[str, dict[str, tuple[int, int]]] = {}
-    places, columns, named = (0, 1, 2), 0, False
+    second, places, columns, named = "", (0, 1, 2), 0, False
     for number, line in read_lines(path):
         parts = line.split("\t")  # as they mostly stand; the rule itself is `split_line`
         if len(parts) not in PLACES or " " in line or line[0] == "#" or line[-1] in "\t\r":
@@ -62,12 +63,13 @@ def read_qrels(path: Path) -> Qrels:
         if not parts:
             continue
         if not columns:
-            if parts[0].startswith("{"):
+            if parts[0].startswith("{") or "".join(line.split(" "))[:2] in ("[", "[{"):
                 return _read_json(path, line)
             columns, titles = len(parts), judgement_header(parts)
             places, named = titles or PLACES.get(columns, places), titles is not None
             if titles:
                 continue
+            second = parts[1] if columns == 4 else ""
         mixed = len(parts) == 3 and "\t" in line and _is_mixed(line)
         if len(parts) != columns or columns not in PLACES or mixed:
             wanted = f"{columns} columns as on the lines before" if columns in PLACES else "3 or 4 columns"
@@ -89,16 +91,14 @@ def read_qrels(path: Path) -> Qrels:
                 f"(first on line {judged[passage][1]}); remove one of the two lines",
             )
         judged[passage] = (_grade(parts[places[2]], path, number), number)
-    if (
-        columns == 3
-        and not named
-        and {passage for judged in queries.values() for passage in judged} <= {"0", "Q0"}
-    ):
+    # Such small numbers are ids where column 2 is TREC's 0; else column 2 is the passage, and 3 its grade.
+    names = {passage for judged in queries.values() for passage in judged}
+    if queries and not named and second not in ("0", "Q0") and names <= NO_PASSAGES[columns]:
         raise DataError.at(
             path,
-            1,
-            "three columns are query passage grade, but every passage would be called 0; write query 0 "
-            "passage grade",
+            None,
+            f"{columns} columns are query passage grade, or query 0 passage grade, but every passage would "
+            f"be called {', '.join(sorted(names))}; order them so, or name them in a header",
         )
     return _judgements(
         {q: {p: grade for p, (grade, _) in judged.items()} for q, judged in queries.items()}, path
@@ -128,12 +128,16 @@ def _judgements(judged: dict[str, dict[str, int]], path: Path) -> Qrels:
 
 
 def _read_json(path: Path, head: str) -> Qrels:
-    """Read ``{query: {passage: grade}}``, or one object a line with query, passage and grade."""
-    is_line = head.rstrip().endswith("}")
-    places = judgement_header(list(parse_object(head, path, 1))) if is_line else None
+    """Read ``{query: {passage: grade}}``, or objects (lines, an array) with query, passage and grade."""
+    first: dict[str, object] = {}
+    if head.lstrip()[0] == "[":
+        _, first = next(read_objects(path), (1, {}))
+    elif head.rstrip().endswith("}"):
+        first = parse_object(head, path, 1)
+    places = judgement_header(list(first))
     if places is not None:
         judged: dict[str, dict[str, int]] = {}
-        for line, row in read_json_lines(path):
+        for line, row in read_objects(path, split=False):
             fields, keys = Fields(path, line, row), list(row)
             query, passage = (fields.id(keys[place]) for place in places[:2])
             if passage in judged.setdefault(query, {}):

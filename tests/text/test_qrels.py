@@ -44,6 +44,9 @@ EXPECTED = {"001": {"a": 1, "b": 0}, "q2": {"a": -1, "c": 3}}
             for query, judged in EXPECTED.items()
             for passage, grade in judged.items()
         ),
+        json.dumps(
+            [{"qid": q, "docno": p, "label": grade} for q, of in EXPECTED.items() for p, grade in of.items()]
+        ),
         json.dumps(EXPECTED),
         json.dumps(EXPECTED, indent=2),
     ],
@@ -64,6 +67,10 @@ def test_a_header_is_one_by_the_name_of_its_last_column_only(tmp_path):
         ("q1\tx\ta b\t1\tz\n", "line 1: expected 3 or 4 columns"),
         ("q1 0\ta\t1\n", "found 3 parted by tabs (4 by blanks too; part all by tabs)"),
         ("1 0 12\n2 0 15\n", "every passage would be called 0"),
+        ("1 d12 1 0\n2 d15 2 0\n", "every passage would be called 1, 2; order them so, or name them"),
+        ("1\td12\t0\t1\n2\td15\t0\t2\n", "every passage would be called 0"),
+        ('[{"qid": "q", "docno": "a", "label": 1}, 5]', "expected an array of objects, found a number"),
+        ('[{"qid": "q"}]', "JSON qrels are one object"),
         ("q\t\t1\n", "column 2 of 3 is empty"),
         ("q a\n", "line 1: expected 3 or 4 columns"),
         ("q a 1\nq b 1.5\n", "line 2: the grade '1.5' is not a whole number; grades are integers"),
@@ -85,6 +92,12 @@ def test_broken_qrels(tmp_path, text, message):
     with pytest.raises(DataError) as caught:
         read(tmp_path, text)
     assert message in str(caught.value)
+
+
+def test_small_numbers_are_ids_behind_trecs_zero(tmp_path):
+    assert read(tmp_path, "1 0 1 1\n2 Q0 0 2\n") == {"1": {"1": 1}, "2": {"0": 2}}
+    assert read(tmp_path, "qid docno rel iter\n1 1 2 0\n") == {"1": {"1": 2}}
+    assert read(tmp_path, "[q 0 d 1\n") == {"[q": {"d": 1}}
 
 
 def test_a_line_with_tabs_is_cut_at_tabs_only(tmp_path):
