@@ -63,7 +63,7 @@ def test_merge_without_parts_and_with_a_stranger(work: Path, cli_here) -> None:
     cli_here("merge", "--output", work / "run.trec", code=2)
     (work / "foreign.trec").write_text("q Q0 p 1 1.0 x\n")
     outcome = cli_here("merge", work / "foreign.trec", "--output", work / "run.trec", code=3)
-    assert "does not exist" in outcome.err
+    assert "has no manifest" in outcome.err
 
 
 def test_help_needs_no_heavy_library(cli) -> None:
