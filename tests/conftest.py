@@ -118,7 +118,17 @@ def tiny_collection(tmp_path: Path) -> Path:
 
     Query ``q-<topic>-<part>`` is made from passage ``<topic>-<part>``, its one relevant passage.
     """
-    folder = tmp_path / "tiny"
+    return build_tiny_collection(tmp_path / "tiny")
+
+
+@pytest.fixture(scope="session")
+def kept_collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same for models that several tests read; nobody writes into it."""
+    return build_tiny_collection(tmp_path_factory.mktemp("kept") / "tiny")
+
+
+def build_tiny_collection(folder: Path) -> Path:
+    """Write the collection of `tiny_collection` into ``folder`` and return it."""
     (folder / "qrels").mkdir(parents=True)
     passages = tiny_passages()
     write_lines(folder / "corpus.jsonl", passages)

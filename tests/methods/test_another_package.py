@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
+
+from dretrieve.models import registry
 
 METHOD = '''
 """The shared encoder with its vectors turned around."""
@@ -32,27 +31,24 @@ class Turned(Shared):
 '''
 
 
-def test_one_file_and_one_registry_line(root, tiny_collection, tiny_model, tmp_path):
+def test_one_file_and_one_registry_line(
+    root, cli, cli_here, tiny_collection, tiny_model, tmp_path, monkeypatch
+):
+    """A process finds it by its path alone; the rest is the same in this one."""
     place = tmp_path / "package"
     (place / "turned-0.1.dist-info").mkdir(parents=True)
     (place / "turned_encoder.py").write_text(METHOD)
     line = "[dretrieve.methods]\nturned = turned_encoder:Turned\n"
     (place / "turned-0.1.dist-info" / "entry_points.txt").write_text(line)
-    environment = os.environ | {"PYTHONPATH": f"{place}:{root}:{root / 'cli'}", "OMP_NUM_THREADS": "1"}
-
-    def dretrieve(*words, code=0):
-        command = [sys.executable, "-m", "dretrieve_cli", *map(str, words)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == code, done.stderr
-        return done.stdout + done.stderr
-
-    told = dretrieve("train", "turned", "--help")
+    told = cli("train", "turned", "--help", env={"PYTHONPATH": f"{place}:{root}:{root / 'cli'}"}).out
     assert "--turns" in told
     assert "turned (of turned_encoder)" in told
+    monkeypatch.syspath_prepend(place)
+    monkeypatch.setattr(registry, "methods", registry.methods.__wrapped__)
     model, data = tmp_path / "model", f"{tiny_collection}:train"
     common = ("--data", data, "--max-steps", 2, "--batch-size", 3, "--device", "cpu", "--output", model)
-    dretrieve("train", "turned", "--backbone", tiny_model, "--turns", 3, *common)
-    told = dretrieve("encode", "--model", model, "--corpus", tiny_collection, "--output", tmp_path / "emb")
-    assert "encoded: 30 passages" in told
-    told = dretrieve("train", "turnd", "--backbone", tiny_model, *common, code=2)
+    cli_here("train", "turned", "--backbone", tiny_model, "--turns", 3, *common)
+    told = cli_here("encode", "--model", model, "--corpus", tiny_collection, "--output", tmp_path / "emb")
+    assert "encoded: 30 passages" in told.out + told.err
+    told = cli_here("train", "turnd", "--backbone", tiny_model, *common, code=2).err
     assert re.search("there is no method 'turnd'; there are shared, dpr, .*turned", told)

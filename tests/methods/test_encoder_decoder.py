@@ -73,7 +73,7 @@ def answered(tiny_collection):
 def config_of(reader, answered, tiny_t5, tmp_path):
     def config(own=None, options=None, **changes):
         fast = {
-            "max_steps": 8, "per_device_train_batch_size": 3, "learning_rate": 1e-3, "logging_steps": 1,
+            "max_steps": 4, "per_device_train_batch_size": 3, "learning_rate": 1e-3, "logging_steps": 1,
             "save_steps": 3, "device": "cpu", "precision": "fp32", "train_group_size": 3,
         }  # fmt: skip
         values = {
@@ -96,14 +96,14 @@ def test_it_trains_in_two_phases_encodes_and_is_searched(reader, config_of, answ
     from dretrieve.jobs.search import run as search
     from dretrieve.runs.read import read_run
 
-    config = config_of(options={"max_steps": 0, "num_train_epochs": 30.0})
-    config = replace(config, options=replace(config.options, phase=("name=warm-up,max_steps=40",)))
+    config = config_of(options={"max_steps": 0, "num_train_epochs": 15.0, "learning_rate": 3e-3})
+    config = replace(config, options=replace(config.options, phase=("name=warm-up,max_steps=20",)))
     result = train(config)
-    assert result.steps == 40 + 60
+    assert result.steps == 20 + 30
     warm, joint = (
         [point["loss"] for point in result.curve if point["phase"] == phase] for phase in ("warm-up", "joint")
     )
-    assert len(warm) == 40
+    assert len(warm) == 20
     assert warm[-1] < 0.9 * warm[0]
     assert joint[-1] < joint[0]
     assert set(reader.Reader.seen) == {
@@ -155,13 +155,13 @@ def test_frozen_weights_are_not_in_a_checkpoint_which_still_encodes(reader, conf
     sizes = []
     for config in (frozen, whole):
         train(config)
-        sizes.append((config.output / "checkpoints/step-00000016/model.safetensors").stat().st_size)
+        sizes.append((config.output / "checkpoints/step-00000008/model.safetensors").stat().st_size)
     assert sizes[0] < sizes[1] / 2
     final, before = load_file(frozen.output / "model.safetensors"), load_file(tiny_t5 / "model.safetensors")
     changed = {name for name in final if not torch.equal(final[name], before[name])}
     assert changed
     assert all(name.startswith("decoder.block") for name in changed)
-    last = load_model(str(frozen.output / "checkpoints/step-00000016"))
+    last = load_model(str(frozen.output / "checkpoints/step-00000008"))
     batch = TokenBatch(torch.tensor([[2, 8, 9, 3]]), torch.ones(1, 4, dtype=torch.bool))
     for name, of in load_model(str(frozen.output)).encoder.state_dict().items():
         assert torch.equal(of, last.encoder.state_dict()[name]), name
@@ -175,7 +175,7 @@ def test_frozen_weights_are_not_in_a_checkpoint_which_still_encodes(reader, conf
 
         def stop(self, total, *rest):
             saved(self, total, *rest)
-            if total >= 6:
+            if total >= 6:  # in the second phase
                 raise KeyboardInterrupt
 
         patch.setattr(Checkpoints, "save", stop)
@@ -201,7 +201,7 @@ def test_another_backbone_in_its_place_is_refused(reader, config_of, tiny_t5, tm
     data[-5] ^= 1
     name.write_bytes(data)
     with pytest.raises(VerificationError, match="put the backbone back, or train again"):
-        load_model(str(config.output / "checkpoints/step-00000016"))
+        load_model(str(config.output / "checkpoints/step-00000008"))
 
 
 def test_a_phase_that_the_method_does_not_have(reader, config_of):

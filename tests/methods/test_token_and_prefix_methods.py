@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -38,34 +39,30 @@ from dretrieve.types import Record
 METHODS = ("late_interaction", "prefix")
 
 
-@pytest.fixture
-def train_config(installed, tiny_collection, tiny_model, tmp_path):
-    def config(method, **options):
-        given = TrainOptions(
-            max_steps=12, per_device_train_batch_size=3, learning_rate=5e-3, logging_steps=1, save_steps=4,
-            device="cpu", precision="fp32", **options,
-        )  # fmt: skip
-        more = ",domain=garden" if method == "prefix" else ""
-        values = {
-            "method": method,
-            "method_config": find(method).config()(**({"pooling": "mean"} if method == "prefix" else {})),
-            "backbone": str(tiny_model),
-            "data": (f"name=tiny,path={tiny_collection},split=train{more}",),
-            "output": tmp_path / method,
-            "options": given,
-        }
-        return TrainConfig(**values)
-
-    return config
+def config_of(method, collection, backbone, output, **options):
+    given = TrainOptions(
+        max_steps=12, per_device_train_batch_size=3, learning_rate=5e-3, logging_steps=1, save_steps=4,
+        device="cpu", precision="fp32", **options,
+    )  # fmt: skip
+    more = ",domain=garden" if method == "prefix" else ""
+    return TrainConfig(
+        method=method,
+        method_config=find(method).config()(**({"pooling": "mean"} if method == "prefix" else {})),
+        backbone=str(backbone),
+        data=(f"name=tiny,path={collection},split=train{more}",),
+        output=output,
+        options=given,
+    )
 
 
-@pytest.fixture
-def trained(train_config):
-    def model(method, **options):
-        config = train_config(method, **options)
-        return config.output, train(config)
-
-    return model
+@pytest.fixture(scope="module")
+def trained(installed, kept_collection, tiny_model, tmp_path_factory):
+    """A folder and the training's result for each method; nobody writes into them."""
+    place, found = tmp_path_factory.mktemp("trained"), {}
+    for method in METHODS:
+        config = config_of(method, kept_collection, tiny_model, place / method)
+        found[method] = config.output, train(config)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +81,7 @@ def corpus(tmp_path_factory):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_it_trains_is_saved_and_encodes_in_shards(trained, corpus, tmp_path, method):
-    folder, result = trained(method)
+    folder, result = trained[method]
     losses = [point["loss"] for point in result.curve if "loss" in point]
     assert losses[-1] < losses[0]
     common = {"model": str(folder), "corpus": str(corpus), "precision": "bf16"}
@@ -104,10 +101,13 @@ def test_it_trains_is_saved_and_encodes_in_shards(trained, corpus, tmp_path, met
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_it_is_indexed_and_searched_and_dev_is_the_same_search(trained, tiny_collection, tmp_path, method):
+def test_it_is_indexed_and_searched_and_dev_is_the_same_search(
+    installed, tiny_collection, tiny_model, tmp_path, method
+):
     """The dev set's measure during training is that of encode, index, search and evaluate."""
     queries = f"{tiny_collection}:train"
-    folder, result = trained(method, dev=queries, dev_metric="nDCG@10", eval_steps=6)
+    folder, options = tmp_path / method, {"dev": queries, "dev_metric": "nDCG@10", "eval_steps": 6}
+    result = train(config_of(method, tiny_collection, tiny_model, folder, **options))
     vectors, place = tmp_path / "vectors", tmp_path / "index"
     encode(EncodeConfig(model=str(folder), corpus=str(tiny_collection), output=vectors, precision="fp32"))
     index(
@@ -139,7 +139,7 @@ def test_choices_change_their_own_side_and_are_checked(trained):
         ("late_interaction", "passage", {"keep": 0.5}, {"keep": 2}),
         ("prefix", "query", {"domain": "garden"}, {"domain": "nonsense"}),
     ):
-        folder, _ = trained(method)
+        folder, _ = trained[method]
         usual, chosen = (load_model(str(folder), settings=of) for of in ({}, good))
         other = "query" if side == "passage" else "passage"
         assert usual.fingerprint(side) != chosen.fingerprint(side)
@@ -161,8 +161,8 @@ def test_choices_change_their_own_side_and_are_checked(trained):
         assert not np.allclose(after.values[:5], after.values[5:10]), "each text's own draw"
 
 
-def test_a_file_of_one_side_leaves_the_others_fingerprint(trained):
-    folder, _ = trained("prefix")
+def test_a_file_of_one_side_leaves_the_others_fingerprint(trained, tmp_path):
+    folder = shutil.copytree(trained["prefix"][0], tmp_path / "model")
     card, _ = read_card(folder)
     assert set(card.query.parts) == {"method.safetensors", "query.safetensors"}
     assert set(card.passage.parts) == {"method.safetensors"}
@@ -182,7 +182,7 @@ def test_a_file_of_one_side_leaves_the_others_fingerprint(trained):
 
 def test_what_a_method_has_beside_its_encoder_is_not_dropped_without_a_word(trained):
     for method in METHODS:
-        folder, _ = trained(method)
+        folder, _ = trained[method]
         with pytest.raises(
             PreconditionError, match=f"of the method {method}, and shared would drop what it has"
         ):
@@ -193,7 +193,7 @@ def test_what_a_method_has_beside_its_encoder_is_not_dropped_without_a_word(trai
 
 
 def test_a_method_may_take_anothers_encoder_alone(trained):
-    folder, _ = trained("late_interaction")
+    folder, _ = trained["late_interaction"]
     method = find("prefix").method().build(find("prefix").config()(pooling="mean"), str(folder))
     ours = load_file(folder / "backbone" / "model.safetensors")
     assert all(torch.equal(of, ours[name]) for name, of in method.encoder.backbone.state_dict().items())
@@ -202,7 +202,7 @@ def test_a_method_may_take_anothers_encoder_alone(trained):
 
 
 def test_a_prefix_of_another_length_is_refused(trained):
-    folder, _ = trained("prefix")
+    folder, _ = trained["prefix"]
     config = replace(load_model(str(folder)).encoder.config, prefix_length=5)
     with pytest.raises(
         PreconditionError, match="is a prefix model with prefix_length 3; prefix_length 5 was"
