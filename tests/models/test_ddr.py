@@ -264,7 +264,7 @@ class StopAfter(Silent):
             signal.raise_signal(signal.SIGTERM)
 
 
-def training(backbone, data, output, steps=6, options=None, **own):
+def training(backbone, data, output, steps=4, options=None, **own):
     given = {"max_steps": steps, "per_device_train_batch_size": 3, "save_steps": 2} | (options or {})
     return TrainConfig(
         method="ddr",
@@ -276,40 +276,55 @@ def training(backbone, data, output, steps=6, options=None, **own):
     )
 
 
-@pytest.fixture
-def trained(deep_model, tiny_collection, tmp_path):
-    """A trained general prefix."""
-    run(training(deep_model, (f"{tiny_collection}:train",), tmp_path / "G", prefix_length=5))
-    return tmp_path / "G"
+@pytest.fixture(scope="module")
+def trained(deep_model, kept_collection, tmp_path_factory):
+    """A trained general prefix; nobody writes into its folder."""
+    folder = tmp_path_factory.mktemp("trained") / "G"
+    run(training(deep_model, (f"{kept_collection}:train",), folder, prefix_length=5))
+    return folder
 
 
-@pytest.mark.parametrize("routing", ["prior", "topk", "soft"])
-def test_both_trainings_move_their_own_and_resume_to_the_unbroken_bytes(
-    deep_model, tiny_collection, tmp_path, trained, routing
-):
+def test_the_training_of_the_general_prefix_leaves_the_encoder(deep_model, trained):
     plain = Shared.build(SharedConfig(**MEAN), str(deep_model)).encoder.backbone.state_dict()
     ours = load_file(trained / "backbone" / "model.safetensors")
     assert all(torch.equal(ours[name], of) for name, of in plain.items())
-    data = tuple(
-        f"name={name},path={tiny_collection},split={split},domains={labels}"
+
+
+@pytest.fixture
+def two_sets(kept_collection):
+    """Data whose queries read two domains, or a third."""
+    return tuple(
+        f"name={name},path={kept_collection},split={split},domains={labels}"
         for name, split, labels in (("one", "train", "medical+qa"), ("two", "dev", "science"))
     )
+
+
+@pytest.mark.parametrize(
+    "routing", ["prior", *(pytest.param(of, marks=pytest.mark.slow) for of in ("topk", "soft"))]
+)
+def test_interrupted_and_resumed_is_the_unbroken_model(two_sets, tmp_path, trained, routing):
     own = {"train_domains": DOMAINS, "routing": routing}
     outputs = [tmp_path / name for name in ("unbroken", "broken")]
-    run(training(trained, data, outputs[0], **own))
+    run(training(trained, two_sets, outputs[0], **own))
     with pytest.raises(Interrupted):
-        run(training(trained, data, outputs[1], **own), StopAfter(3))
-    run(training(trained, data, outputs[1], **own))
+        run(training(trained, two_sets, outputs[1], **own), StopAfter(3))
+    run(training(trained, two_sets, outputs[1], **own))
     names = sorted(path.relative_to(outputs[0]) for path in outputs[0].rglob("*.safetensors"))
     assert len(names) == 5
     for name in names:
         assert (outputs[0] / name).read_bytes() == (outputs[1] / name).read_bytes(), name
-    assert (outputs[0] / "general.safetensors").read_bytes() == (trained / "general.safetensors").read_bytes()
-    modules = {name: load_file(outputs[0] / module_file(name)) for name in DOMAINS.split("+")}
+
+
+@pytest.mark.parametrize("routing", ["prior", "topk", "soft"])
+def test_a_training_of_domains_moves_its_own(two_sets, tmp_path, trained, routing):
+    output = tmp_path / "D"
+    run(training(trained, two_sets, output, train_domains=DOMAINS, routing=routing))
+    assert (output / "general.safetensors").read_bytes() == (trained / "general.safetensors").read_bytes()
+    modules = {name: load_file(output / module_file(name)) for name in DOMAINS.split("+")}
     moved = [float(of[f"domains.{name}.prefix"].abs().max()) > 1e-3 for name, of in modules.items()]
     assert sum(moved) >= (2 if routing == "topk" else 3)
-    assert module_card(outputs[0] / module_file("qa"))["data"] == ["one"]
-    cards = [load_model(str(of)).card for of in (trained, outputs[0])]
+    assert module_card(output / module_file("qa"))["data"] == ["one"]
+    cards = [load_model(str(of)).card for of in (trained, output)]
     assert cards[0].fingerprint("passage") == cards[1].fingerprint("passage")
     assert cards[1].inference["routing"] == routing
 
@@ -318,7 +333,7 @@ def test_a_domain_is_added_and_nothing_else_learns(tiny_collection, tmp_path, tr
     data = (f"path={tiny_collection},split=train,domains=medical+qa",)
     run(training(trained, data, tmp_path / "D", train_domains="medical+qa"))
     data = (f"path={tiny_collection},split=dev,domains=legal+qa",)
-    more = training(trained.parent / "D", data, tmp_path / "D2", train_domains="legal")
+    more = training(tmp_path / "D", data, tmp_path / "D2", train_domains="legal")
     run(more)
     for name in ("general.safetensors", module_file("medical"), module_file("qa")):
         assert (tmp_path / "D" / name).read_bytes() == (tmp_path / "D2" / name).read_bytes(), name

@@ -217,7 +217,7 @@ class StopAfter(Silent):
 
 
 def training(backbone, collection, output, **own):
-    options = {"max_steps": 6, "per_device_train_batch_size": 4, "learning_rate": 1e-2, "save_steps": 2}
+    options = {"max_steps": 4, "per_device_train_batch_size": 4, "learning_rate": 1e-2, "save_steps": 2}
     return TrainConfig(
         method="sb_moe",
         method_config=SbMoeConfig(**({"pooling": "mean", "normalize": "yes"} | own)),
@@ -229,7 +229,12 @@ def training(backbone, collection, output, **own):
 
 
 @pytest.mark.parametrize(
-    "own", [{}, {"gate": "random", "encoder_scale": 0.0}, {"gate": "straight", "block": "sides"}]
+    "own",
+    [
+        pytest.param({}, marks=pytest.mark.slow),
+        {"gate": "random", "encoder_scale": 0.0},
+        {"gate": "straight", "block": "sides"},
+    ],
 )
 def test_interrupted_and_resumed_is_the_unbroken_model(deep_model, tiny_collection, tmp_path, own):
     run(training(deep_model, tiny_collection, tmp_path / "unbroken", **own))
@@ -246,10 +251,10 @@ def test_interrupted_and_resumed_is_the_unbroken_model(deep_model, tiny_collecti
 
 
 def test_training_moves_neither_the_noise_nor_a_frozen_encoder(deep_model, tiny_collection, tmp_path):
-    for steps in (2, 6):
+    for steps in (2, 4):
         config = training(deep_model, tiny_collection, tmp_path / str(steps), encoder_scale=0.0)
         run(replace(config, options=replace(config.options, max_steps=steps)))
-    few, many = (load_model(tmp_path / name, "cpu", "fp32").encoder.state_dict() for name in ("2", "6"))
+    few, many = (load_model(tmp_path / name, "cpu", "fp32").encoder.state_dict() for name in ("2", "4"))
     moved = {name for name in few if not torch.equal(few[name], many[name])}
     assert moved
     assert all(name.startswith("block.") and ".noise." not in name for name in moved)

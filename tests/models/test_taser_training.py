@@ -223,7 +223,7 @@ class StopAfter(Silent):
 
 
 def config(deep_model, tiny_collection, output, **own):
-    options = {"max_steps": 6, "per_device_train_batch_size": 3, "learning_rate": 1e-3, "device": "cpu"}
+    options = {"max_steps": 4, "per_device_train_batch_size": 3, "learning_rate": 1e-3, "device": "cpu"}
     options |= {"logging_steps": 2, "save_steps": 2, "precision": "fp32"}
     values = {"every": 2, "pooling": "mean", "normalize": "yes", "temperature": 0.1} | own
     return TrainConfig(
@@ -248,13 +248,15 @@ def test_interrupted_and_resumed_is_the_unbroken_model(deep_model, tiny_collecti
     assert files[0] == files[1]
 
 
-@pytest.mark.parametrize("router", ["det", "seq", "tok", "none"])
+@pytest.mark.parametrize(
+    "router", ["det", "tok", *(pytest.param(of, marks=pytest.mark.slow) for of in ("seq", "none"))]
+)
 def test_train_from_the_command_line(cli_here, tiny_collection, deep_model, tmp_path, router):
     done = cli_here(
         "train", "taser", "--backbone", deep_model, "--data", f"{tiny_collection}:train", "--router", router,
         "--every", 2, "--pooling", "mean", "--normalize", "yes", "--dev", f"{tiny_collection}:train",
-        "--output", tmp_path / "model", "--batch-size", 6, "--max-steps", 30, "--eval-steps", 15,
-        "--learning-rate", "1e-3", "--logging-steps", 5, "--device", "cpu", "--grad-cache", 64, "--json",
+        "--output", tmp_path / "model", "--batch-size", 6, "--max-steps", 16, "--eval-steps", 8,
+        "--learning-rate", "3e-3", "--logging-steps", 4, "--device", "cpu", "--grad-cache", 64, "--json",
     )  # fmt: skip
     result = json.loads(done.out)
     losses = [point["loss"] for point in result["curve"] if "loss" in point]
