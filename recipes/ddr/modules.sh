@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Modules that come and go over one index of passages: a set left out, a domain added later.
+# Modules that come and go over one index of passages: a set left out, a domain added later, one taken out as a file
+# and put in again.
 #
 # Needs    as table2.sh
 # Takes    what table2.sh says; alone half of that
 # Call     PROFILE=smoke bash recipes/ddr/modules.sh
 # shellcheck source=recipes/ddr/rows.sh
 source "$(dirname "${BASH_SOURCE[0]}")/rows.sh"
-recipe ddr "modules: a set left out, a domain added later" smoke mini-cpu mini paper
+recipe ddr "modules: a set left out, a domain added later, one taken out and put in" smoke mini-cpu mini paper
 settle
 grounds general
 
@@ -15,5 +16,9 @@ with_domains prior "${left_out[@]/#/without-}" first
 
 step "That domain added later"
 with_domains later
+
+step "One taken out, and put in again from its file"
+come_and_go
+each row_judged removed returned
 
 report

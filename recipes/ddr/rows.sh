@@ -9,6 +9,7 @@
 #   uniform     of a query's domains, equally weighted   everything  of all, equally weighted
 #   without-SET as prior, trained without that set
 #   first later as prior, trained without the domain $last, and that added later: nothing else learns
+#   removed returned   prior without the module of $last, and with that again, from its file
 #
 # lenN-ROW is a row with prefixes of that length, cut-ROW one on some of the encoder's layers. Everything is in $WORK as
 # recipes/rows.sh says, but models on one general prefix share its passages' vectors (vectors/general.SEED.SET), and
@@ -74,9 +75,10 @@ sets_of() {
 
 # known_to ROW: the domains that its model has, a line each; joined puts a + between them.
 known_to() {
-    local set kept=("${domain_sets[@]}")
+    local set kept=("${domain_sets[@]}") gone=""
     [[ $1 != without-* && $1 != first ]] || mapfile -t kept < <(sets_of "$1")
-    for set in "${kept[@]}"; do echo "${domains[$set]//+/$'\n'}"; done | sort -u
+    [[ $1 != removed ]] || gone=$last
+    for set in "${kept[@]}"; do echo "${domains[$set]//+/$'\n'}"; done | sort -u | grep -vx "$gone"
 }
 joined() { paste -sd+ -; }
 
@@ -140,7 +142,7 @@ row_judged() {
     [[ ${3:-test} == test ]] || asked=("${dev_sets[@]}")
     for set in "${asked[@]}"; do
         choice=()
-        if [[ $1 =~ (prior|uniform|first|later)$|^at|^without- ]]; then
+        if [[ $1 =~ (prior|uniform|first|later|removed|returned)$|^at|^without- ]]; then
             names=$(known_to "$1" | grep -xF "${domains[$set]//+/$'\n'}" | joined || true)
             choice=(--set "${names:+domains=}${names:-routing=none}")
         fi
@@ -206,7 +208,18 @@ row_tried() {
     row_judged "$1" "$2" dev
 }
 
-# counted: models of one step, whose parameters are those of any.
+# come_and_go: the module of $last is taken out of prior's model as a file, and put in again.
+come_and_go() { each row_comes_and_goes removed; }
+row_comes_and_goes() {
+    local model file=$models/$last.$rate.$2.safetensors
+    model=$(model_of prior "$2")
+    dretrieve modules list "$model"
+    dretrieve modules export "$model" "$last" --output "$file"
+    dretrieve modules remove "$model" "$last" --output "$(model_of removed "$2")"
+    dretrieve modules add "$(model_of removed "$2")" "$file" --output "$(model_of returned "$2")"
+}
+
+# counted: models of one step, whose parameters are those of any; and a module of such a one.
 counted() {
     local row backbone set=${domain_sets[0]}
     for row in dr general prior; do
@@ -217,4 +230,5 @@ counted() {
             --batch-size 2 --train-group-size 1 \
             --data "name=$set,path=$(place_of "$set"),split=train,sample=32$([[ $row != prior ]] || echo ",domains=${domains[$set]}")"
     done
+    dretrieve modules export "$WORK/counted/prior" "$last" --output "$WORK/counted/module.safetensors"
 }

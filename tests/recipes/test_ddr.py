@@ -28,7 +28,7 @@ SWAPS = {
     ),
     ("top1.medquad.1", "top2.medquad.1"): ("k.top1.medquad", "table2.top2.seen"),
     ("at7e-3.nq-dev.1", "at2e-3.nq-dev.1"): ("rates.at7e-3.nq", "rates.at2e-3.dev"),
-    ("later.nfcorpus.1", "first.nfcorpus.1"): ("modules.later.nfcorpus", "modules.first.seen"),
+    ("later.nfcorpus.1", "removed.nfcorpus.1"): ("modules.later.nfcorpus", "modules.removed.seen"),
     ("bm25.arguana", "untuned.arguana"): ("table2.bm25.arguana", "table2.untuned.zero"),
 }
 
@@ -50,10 +50,11 @@ def test_smoke_fills_every_table_and_learns(paper, tmp_path):
     # The rate is that which was better on the joined dev sets.
     best = max(("at7e-3", "at2e-3"), key=lambda row: values[f"rates.{row}.dev"])
     assert (ddr.work / "models" / "rate").resolve().name == f"prior.{best[2:]}.1"
+    assert values["modules.returned.all"] == values["modules.prior.all"]
     assert len({values[f"table2.{row}.medquad"] for row in ("general", "prior", "uniform", "soft")}) > 1
-    counts = {row: values[f"costs.{row}.parameters"] for row in ("dr", "general", "prior")}
+    counts = {row: values[f"costs.{row}.parameters"] for row in ("dr", "general", "prior", "module")}
     assert counts["general"] - counts["dr"] == 6 * 2 * 4 * 64
-    assert counts["prior"] - counts["general"] == 5 * (6 * 2 * 4 * 64 + 65)
+    assert counts["prior"] - counts["general"] == 5 * counts["module"] == 5 * (6 * 2 * 4 * 64 + 65)
     ddr.check_swapped("smoke", SWAPS)
     stands = ddr.made()
     again = ddr.run("modules", PROFILE="smoke")
@@ -103,6 +104,7 @@ def test_a_row_is_tested_with_the_routing_that_it_is_trained_with(calls_of):
         ("without-nfcorpus", "nfcorpus"): "domains=medical+science",
         ("first", "medquad"): "domains=qa",
         ("later", "medquad"): "domains=medical+qa",
+        ("removed", "nfcorpus"): "domains=science",
         ("soft", "nfcorpus"): "",
         ("top2", "nfcorpus"): "",
         ("everything", "nfcorpus"): "",
