@@ -47,7 +47,11 @@ def training_precision(name: str, device: torch.device) -> Precision:
 
 def seed_dropout(seed: int, *parts: int | str) -> None:
     """Set torch's global generators (all devices), which dropout draws from, for the forward that follows."""
-    torch.manual_seed(fold(seed, *parts))
+    number = fold(seed, *parts)
+    torch.default_generator.manual_seed(number)
+    # torch.manual_seed notes a call, with a traceback, for every device that has not begun: ms a step
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(number)
 
 
 @contextmanager
