@@ -104,7 +104,7 @@ def command_from(
     settings = {"help_option_names": ("-h", "--help"), **(context or {})}
     text = f"{purpose}\n\n{kind.help(words)}"
     inside, told = tuple(inner.items()), tuple(settings.items())
-    return _command(path, text, kind, inside, work, front, told)  # type: ignore[arg-type]  # classes hash
+    return _command(path, text, kind, inside, work, front, told)  # type: ignore[arg-type]  # mypy: no class is hashable
 
 
 @cache  # making one takes longer than most answers of the thousands of commands that a plan asks
