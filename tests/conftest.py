@@ -194,6 +194,51 @@ def build_tiny_model(folder: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def small_t5(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """``small_t5("v1.1", num_layers=4)``: a T5 (or "original") of 4 + 2 layers with 4 heads, random weights.
+
+    It knows the words of the tiny collection, pads with 0 and ends a text with 1.
+    """
+
+    @cache
+    def make(kind: str = "v1.1", **options: Any) -> Path:
+        return build_small_t5(tmp_path_factory.mktemp("small-t5") / "model", kind, **options)
+
+    return make
+
+
+def build_small_t5(folder: Path, kind: str, **options: Any) -> Path:
+    """Write a T5 of `small_t5` into ``folder`` and return it."""
+    import torch
+    from tokenizers import Tokenizer, pre_tokenizers, processors
+    from tokenizers.models import WordLevel
+    from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
+
+    special = ["<pad>", "</s>", "<unk>"]
+    words = {word for text in TOPICS.values() for word in text.split()} | set(TOPICS) | set("01234:.,")
+    words |= {"question", "title", "context", "relevance", "the"}
+    pieces = [*special, *sorted(words)]
+    tokenizer = Tokenizer(WordLevel({piece: row for row, piece in enumerate(pieces)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A </s>", pair="$A </s> $B </s>", special_tokens=[("</s>", 1)]
+    )
+    names = ("pad_token", "eos_token", "unk_token")
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, model_max_length=512, **dict(zip(names, special, strict=True))
+    ).save_pretrained(folder)
+    own: dict[str, Any] = {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}
+    if kind == "original":
+        own = {"feed_forward_proj": "relu", "tie_word_embeddings": True}
+    sizes = {"d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 4, "num_decoder_layers": 2, "num_heads": 4}
+    config = T5Config(vocab_size=len(pieces), decoder_start_token_id=0, **own | sizes | options)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        T5ForConditionalGeneration(config).save_pretrained(folder)
+    return folder
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a command line did."""

@@ -168,8 +168,8 @@ def _needed(model: nn.Module, module: nn.Module, missing: Sequence[str]) -> list
     parameters = dict(model.named_parameters(remove_duplicate=False))
     buffers = [name for name in missing if name not in parameters and not COMPUTED.search(name)]
     asked = [name for name in missing if name in parameters]
-    if not asked:
-        return buffers
+    if not asked or getattr(module, "lm_head", None) is not None:  # one that generates needs everything
+        return buffers + asked
     fixed = [parameters[name] for name in asked if not parameters[name].requires_grad]
     for parameter in fixed:
         parameter.requires_grad_(True)

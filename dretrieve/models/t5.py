@@ -1,0 +1,163 @@
+"""A whole T5, original, v1.1 or LM-adapted: transformers' own blocks, driven one after the other.
+
+So each layer of the encoder gets its own mask, while all share the bias table of the first; the states
+between two layers can be asked for, and what the decoder looks at. Nothing of T5 is written again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dretrieve.errors import PreconditionError
+from dretrieve.models.backbone import load_module
+from dretrieve.models.encoder import Encoder
+from dretrieve.models.plain import read_json
+from dretrieve.types import Side
+
+
+def load_t5(place: Path) -> nn.Module:
+    """Return the T5 in a folder with its decoder, as transformers' ``T5ForConditionalGeneration``.
+
+    Raises:
+        PreconditionError: another family, or an encoder that was saved without its decoder.
+        DataError: weights missing, left over, of another shape or not finite.
+    """
+    family = read_json(place / "config.json").get("model_type")
+    if family != "t5":
+        raise PreconditionError(
+            f"{place} is a model of type {family}, and this method wants a T5 with its decoder "
+            "(model_type t5); give another --backbone"
+        )
+    names: set[str] = set()
+    for file in place.glob("model*.safetensors"):
+        with safe_open(file, "pt") as tensors:
+            names.update(tensors.keys())
+    if names and not any(name.startswith("decoder.block.") for name in names):
+        raise PreconditionError(
+            f"{place} holds the encoder of a T5 without its decoder, and this method generates; give the "
+            "whole T5 as --backbone"
+        )
+    module: Any = load_module(place, whole=True)
+    module.config.use_cache = True  # whoever opens the folder that we save generates with it
+    found: nn.Module = module
+    return found
+
+
+class T5(Encoder):
+    """A T5 in parts: states up to any layer, queries and keys of a layer's heads, the decoder over states."""
+
+    @property
+    def heads(self) -> int:
+        """Heads a layer."""
+        backbone: Any = self.backbone
+        return int(backbone.config.num_heads)
+
+    @property
+    def layers(self) -> Sequence[Any]:
+        """The encoder's blocks."""
+        backbone: Any = self.backbone
+        found: Sequence[Any] = backbone.encoder.block
+        return found
+
+    def embedded(self, ids: Tensor) -> Tensor:
+        """Return [B, T, D], what the first layer reads of token ids [B, T]."""
+        encoder: Any = self.backbone.encoder
+        found: Tensor = encoder.dropout(encoder.embed_tokens(ids))
+        return found
+
+    def through(self, states: Tensor, mask: Tensor, start: int, stop: int | None = None) -> Tensor:
+        """Return the states behind the encoder's layers ``start`` to ``stop`` (exclusive).
+
+        Args:
+            states: [B, T, D]; a text's tokens stand at its left, for positions are counted from there.
+            mask: [B, T] bool, the tokens that are read; each row has one.
+            start: number of the first layer.
+            stop: of the first that is not run; None runs all.
+        """
+        if not self.training:
+            self.ran.add(self.engine)
+        layers = self.layers[start:stop]
+        if not layers:
+            return states
+        width = states.shape[1]
+        bias = self.layers[0].layer[0].SelfAttention.compute_bias(width, width, device=states.device)
+        shut = _shut(bias, mask[:, None, None, :])  # once for these layers, [B, heads, T, T]
+        for layer in layers:
+            states = layer(states, None, shut)[0]
+        return states
+
+    def finished(self, states: Tensor) -> Tensor:
+        """Return [B, T, D], the last layer's states as the decoder reads them."""
+        encoder: Any = self.backbone.encoder
+        found: Tensor = encoder.dropout(encoder.final_layer_norm(states))
+        return found
+
+    def projected(self, states: Tensor, layer: int, side: Side, heads: Sequence[int]) -> Tensor:
+        """Return [B, T, len(heads), d_kv]: that layer's queries of queries, keys of passages.
+
+        They are those before the bias; T5 does not scale them.
+
+        Args:
+            states: [B, T, D] that the layer reads.
+            layer: its number.
+            side: query or passage.
+            heads: which of its heads.
+        """
+        own = self.layers[layer].layer[0]
+        weight = (own.SelfAttention.q if side == "query" else own.SelfAttention.k).weight
+        some = weight.view(self.heads, -1, weight.shape[1])[list(heads)]
+        found = functional.linear(own.layer_norm(states), some.flatten(0, 1))
+        return found.view(*states.shape[:2], len(heads), -1)
+
+    def decoded(self, ids: Tensor, states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Return [B, L, V], the logits of each next token, and what the first position looks at.
+
+        The latter are [B, heads, T] float32 without gradient: the products of the last layer's query at the
+        first position with its keys, before any softmax, padding included.
+
+        Args:
+            ids: [B, L] that the decoder has read, the start token first.
+            states: [B, T, D] of `finished`.
+            mask: [B, T] bool, the states that are read.
+        """
+        backbone: Any = self.backbone
+        decoder, length = backbone.decoder, ids.shape[1]
+        bias = decoder.block[0].layer[0].SelfAttention.compute_bias(length, length, device=ids.device)
+        before = torch.ones(length, length, dtype=torch.bool, device=ids.device).tril()
+        bias = _shut(bias, before)
+        reach = _shut(states.new_zeros(1, 1, 1, 1), mask[:, None, None, :])
+        answer = decoder.dropout(decoder.embed_tokens(ids))
+        for block in decoder.block[:-1]:
+            answer = block(answer, None, bias, states, None, reach)[0]
+        own, cross, feed = decoder.block[-1].layer
+        answer = own(answer, position_bias=bias)[0]
+        looks = _first_looks(cross, answer[:, 0], states)
+        answer = feed(cross(answer, key_value_states=states, position_bias=reach)[0])
+        answer = decoder.dropout(decoder.final_layer_norm(answer))
+        if backbone.config.scale_decoder_outputs:
+            answer = answer * backbone.config.d_model**-0.5
+        return backbone.lm_head(answer), looks
+
+
+def _shut(bias: Tensor, mask: Tensor) -> Tensor:
+    """Return the bias, so low where the mask is False that nothing is seen there."""
+    # half, so that bfloat16 rounds it to a number; another bias cannot reach over it
+    return torch.where(mask, bias, torch.finfo(bias.dtype).min / 2)
+
+
+@torch.no_grad()
+def _first_looks(cross: Any, first: Tensor, states: Tensor) -> Tensor:
+    attention = cross.EncDecAttention
+    query = attention.q(cross.layer_norm(first)).float()
+    key = attention.k.weight.float().view(attention.n_heads, -1, states.shape[-1])
+    with torch.autocast(states.device.type, enabled=False):
+        # (W s) · q = s · (Wᵀ q): one product a head and state, in the place of the keys themselves
+        asked = torch.einsum("bhd,hdm->bhm", query.view(len(query), *key.shape[:2]), key)
+        return torch.einsum("bhm,btm->bht", asked, states.float())
