@@ -14,7 +14,7 @@ from dretrieve.metrics.exact_match import exact_match, f1
 from dretrieve.metrics.scores import Scores
 from dretrieve.metrics.top_k import first_answer_ranks, known_text, top_k
 from dretrieve.text.files import read_lines
-from dretrieve.text.json_files import UNIQUE, parse_json, read_json
+from dretrieve.text.json_files import parse_json, read_json
 from dretrieve.text.qrels import qrels_of
 from dretrieve.text.queries import QuerySet
 from dretrieve.types import Qrels, Run
@@ -225,7 +225,7 @@ def _predictions(path: Path) -> Iterator[tuple[int | None, str, object]]:
     except (ValueError, RecursionError):  # an object over several lines
         record = None
     if record is None or (len(lines) == 1 and not any(key in record for key in ID_KEYS)):
-        for query_id, answer in read_json(path, UNIQUE).items():
+        for query_id, answer in read_json(path).items():
             yield None, query_id, answer
         return
     for number, line in lines:

@@ -7,6 +7,7 @@
 | pyserini-json | one object by query id | ``contexts`` | docid, score (a string), has_answer           |
 | results       | one object a line      | ``results``  | corpus_id, score (sentence-transformers)      |
 | ranx          | one object by query id | its values   | passage id: score (MTEB, pytrec_eval too)     |
+|               | or several, one a line |              |                                               |
 | (a hit a row) | lines, or an array     | the row      | query_id, doc_id, score or rank (ir_datasets) |
 
 A row that is a hit names its cells by the words of `dretrieve.text.fields`, the score before a rank.
@@ -30,7 +31,7 @@ from dretrieve.text.beir import Query
 from dretrieve.text.columns import hit_places
 from dretrieve.text.fields import json_type
 from dretrieve.text.files import first_line
-from dretrieve.text.json_files import UNIQUE, check_encodable, read_json, read_json_array, read_json_lines
+from dretrieve.text.json_files import check_encodable, read_json, read_json_array, read_json_lines
 from dretrieve.types import Record, Run
 
 QUERY_KEYS = ("query_id", "_id", "id", "question_id", "qid")
@@ -143,16 +144,37 @@ def _entries(path: Path, form: str, head: str) -> Iterator[tuple[int, str, Hits]
             first = query_id is None
             yield line, str(position) if query_id is None else query_id, _hits(value, path, line)
         return
-    whole = read_json(path, UNIQUE)
-    check_encodable(whole, path, 1)
-    if not isinstance(whole, dict):
-        raise DataError.at(path, 1, f"expected an object with each query's hits, found {json_type(whole)}")
-    for query_id, value in whole.items():
-        if not isinstance(value, dict):
-            raise DataError.at(path, 1, f"query {quoted(query_id)} needs an object, found {json_type(value)}")
-        by_passage = not any(key in value for key in LIST_KEYS)
-        _check_form(path, form, "ranx" if by_passage else "pyserini-json")
-        yield 1, query_id, list(value.items()) if by_passage else _hits(value, path, 1)
+    for line, whole in read_json_lines(path) if _parsed(head) is not None else _whole(path):
+        _refuse_mteb(whole, path, line)
+        for query_id, value in whole.items():
+            by_passage = isinstance(value, dict) and not any(key in value for key in LIST_KEYS)
+            deeper = by_passage and any(isinstance(inner, dict | list) for inner in value.values())
+            if deeper or not isinstance(value, dict):
+                found = "objects or arrays in place of scores" if deeper else json_type(value)
+                raise DataError.at(
+                    path, line, f"query {quoted(query_id)} needs an object {{passage: score}}, found {found}"
+                )
+            _check_form(path, form, "ranx" if by_passage else "pyserini-json")
+            yield line, query_id, list(value.items()) if by_passage else _hits(value, path, line)
+
+
+def _whole(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the object that the file is."""
+    value = read_json(path)
+    check_encodable(value, path, 1)
+    if not isinstance(value, dict):
+        raise DataError.at(path, 1, f"expected an object with each query's hits, found {json_type(value)}")
+    yield 1, value
+
+
+def _refuse_mteb(value: Mapping[str, Any], path: Path, line: int) -> None:
+    if any(key.startswith("mteb_") for key in value):
+        raise DataError.at(
+            path,
+            line,
+            "a file of MTEB that is no run: its results hold measures alone, its predictions hold runs "
+            "{query: {passage: score}} below subset and split; give one of these runs as a file",
+        )
 
 
 def _check_form(path: Path, wanted: str, found: str) -> None:
@@ -160,13 +182,19 @@ def _check_form(path: Path, wanted: str, found: str) -> None:
         raise DataError.at(path, 1, f"--run-format {wanted} was given, and the file has the form {found}")
 
 
-def _record(head: str) -> dict[str, Any] | None:
-    """Return the first line if it is a whole record of its own, and not an object by query id."""
+def _parsed(head: str) -> dict[str, Any] | None:
+    """Return the first line if it is an object of its own."""
     try:
         value = json.loads(head)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(value, dict) or not value:
+    return value if isinstance(value, dict) else None
+
+
+def _record(head: str) -> dict[str, Any] | None:
+    """Return the first line if it is a whole record of its own, and not an object by query id."""
+    value = _parsed(head)
+    if not value:
         return None
     by_id = isinstance(next(iter(value.values())), dict) and not any(key in value for key in LIST_KEYS)
     return None if by_id else value
@@ -189,6 +217,7 @@ def _hits(value: Any, path: Path, line: int) -> Hits:
         (key for key in LIST_KEYS if isinstance(value, dict) and isinstance(value.get(key), list)), None
     )
     if key is None:
+        _refuse_mteb(value, path, line)
         raise DataError.at(
             path,
             line,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from itertools import islice
 
 from dretrieve.text.fields import PASSAGE_COLUMNS, QUERY_COLUMNS, RANKS, RUN_COLUMNS, SCORES, word_of
 
 QUERY_WORDS = {"query", "topic"}  # an id or a text
 BLANKS = re.compile(rb" +")
+MARKS = {";": "semicolons", "|": "bars", ",": "commas"}  # that part columns in other people's files
 
 
 def split_line(line: bytes) -> list[bytes]:
@@ -50,8 +52,9 @@ def found(line: bytes) -> str:
     by_tabs, by_blanks = len(line.split(b"\t")), len(line.split())
     if by_tabs > 1 and by_blanks != by_tabs:
         return f"{by_tabs} parted by tabs ({by_blanks} by blanks too; part all by tabs): {shown(line)}"
-    commas = " (parted by commas; part them by tabs)" if by_blanks == 1 and b"," in line else ""
-    return f"{by_blanks}{commas}: {shown(line)}"
+    marks = (name for mark, name in MARKS.items() if by_blanks == 1 and mark.encode() in line)
+    parted = "".join(f" (parted by {name}; part them by tabs)" for name in islice(marks, 1))
+    return f"{by_blanks}{parted}: {shown(line)}"
 
 
 def shown(token: bytes, most: int = 80) -> str:

@@ -61,8 +61,9 @@ def named(keys: Collection[str], words: tuple[str, ...]) -> str | None:
 
 def json_type(value: object) -> str:
     """Return what JSON calls the value's type, with an article, for messages."""
-    names = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", int: "a number"}
-    return names.get(type(value), "null" if value is None else "a number")
+    names = {dict: "an object", list: "an array", str: "a string", bool: "a boolean"}
+    found = next((name for kind, name in names.items() if isinstance(value, kind)), "a number")
+    return "null" if value is None else found
 
 
 def check_id(value: str, path: Path, line: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,7 +25,7 @@ from dretrieve.text.files import exists, first_line, read_lines
 from dretrieve.text.json_files import by_id, read_json_array, read_objects
 from dretrieve.text.markup import is_markup
 from dretrieve.text.qrels import judgement_header
-from dretrieve.text.tables import Table, bare_columns, header_of
+from dretrieve.text.tables import Table, bare_columns, header_of, parted
 
 Role = Literal["collection", "corpus", "queries", "texts", "training", "examples", "triples", "qrels", "run"]
 
@@ -62,7 +63,7 @@ SHAPES: dict[Role, dict[str, str]] = {
         "tevatron-training": '{"query_id", "query", "positive_passages", "negative_passages"}',
         "flag-embedding": '{"query": "…", "pos": ["…"], "neg": ["…"]}',
         "triplets": '{"anchor": "…", "positive": "…", "negative": "…"}',
-        "triples-of-texts": "query⇥positive⇥negative (the query with a blank), or a header over TSV or CSV",
+        "triples-of-texts": "query⇥positive⇥negative (a query with a blank), or a header over TSV or CSV",
     },
     "examples": {"examples": '{"query_id", "query_text", "positive_document_ids", "negative_document_ids"}'},
     "triples": {
@@ -87,6 +88,7 @@ OBJECT_KEYS = (
     (("anchor", "positive"), "triplets"),
     (("query", "positive"), "triplets"),
 )
+FIRST_ROWS = 1000  # in which triples have a query of more than one word
 MARKUP = (
     ("<doc>", "trec-documents"),
     ("<doc ", "trec-documents"),
@@ -123,6 +125,9 @@ def detect(path: Path) -> Form:
         name, seen = "colbert-triples", ""
     else:
         name, seen = _of_line(path, line), f": its first line is {quoted(line)}"
+    other = parted(line, "corpus", "queries", "training") if name is None and value is None else None
+    if other is not None:
+        raise DataError.at(path, 1, other)
     if name is None:
         cure = (
             "say what it holds (--corpus FILE, --queries FILE, --qrels FILE), and what it lacks will be named"
@@ -143,6 +148,10 @@ def _of_line(path: Path, line: str) -> str | None:
         lines = (line.lower() for _, line in read_lines(path))
         return next((name for line in lines for tag, name in MARKUP if tag in line), None)
     name = _of_columns(line)
+    if name == "passage-columns" and bare_columns(line, "training") and not header_of(line, "corpus"):
+        rows = islice((row for _, row in read_lines(path) if row), FIRST_ROWS)
+        if any(" " in row.split("\t")[0].strip() for row in rows):  # an id has no blank, a query may
+            return "triples-of-texts"
     if line.lstrip().startswith("#"):  # a comment of judgements or of a run, or an id
         rest = (line for _, line in read_lines(path) if line.strip() and not line.lstrip().startswith("#"))
         commented = _of_columns(next(rest, ""))
@@ -198,7 +207,7 @@ def _of_columns(line: str) -> str | None:
         return "query-columns"
     if columns:
         return "text-columns"
-    if header_of(line, "training") or bare_columns(line, "training"):
+    if header_of(line, "training"):
         return "triples-of-texts"
     return "passage-columns" if bare_columns(line, "corpus") else None
 

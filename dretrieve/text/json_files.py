@@ -28,11 +28,11 @@ IN_ESCAPES = b"\\u0123456789abcdefABCDEF"
 HELD_BACK = 1 << 20  # bytes at the end of a piece that may belong to an escape
 
 
-def read_json(path: Path, decoder: json.JSONDecoder | None = None) -> Any:
-    """Return the JSON value that the whole file is; `UNIQUE` as ``decoder`` refuses a key that stands twice.
+def read_json(path: Path) -> Any:
+    """Return the JSON value that the whole file is.
 
     Raises:
-        DataError: no JSON, or more than `LARGEST_VALUE` bytes.
+        DataError: no JSON, a key twice in one object, or more than `LARGEST_VALUE` bytes.
     """
     parts, size = [], 0
     with open_bytes(path) as file:
@@ -46,14 +46,14 @@ def read_json(path: Path, decoder: json.JSONDecoder | None = None) -> Any:
         text = b"".join(parts).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise not_utf8(path, error.object.count(b"\n", 0, error.start) + 1, error) from error
-    return parse_json(text, path, 1, decoder)
+    return parse_json(text, path, 1)
 
 
 def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield ``(line number, object)`` of a JSONL file; lines of white space are skipped.
 
     Raises:
-        DataError: a line is not JSON (cut lines included) or not an object.
+        DataError: a line is not JSON (cut lines included), not an object, or has a key twice.
     """
     for number, line in read_lines(path):
         if not line or line.isspace():
@@ -81,10 +81,10 @@ def half_a_pair(path: Path, line: int, code: str) -> DataError:
     )
 
 
-def parse_json(text: str, path: Path, line: int, decoder: json.JSONDecoder | None = None) -> Any:
-    """Return the JSON value of ``text``; NaN and infinity are no JSON."""
+def parse_json(text: str, path: Path, line: int) -> Any:
+    """Return the JSON value of ``text``; NaN and infinity are no JSON, nor is a key twice in one object."""
     try:
-        return (decoder or DECODER).decode(text)
+        return DECODER.decode(text)
     except (ValueError, RecursionError) as error:
         shown = text if len(text) <= 60 else text[:57] + "..."
         raise DataError.at(path, line, f"{json_fault(error)}: {shown}") from None
@@ -99,6 +99,8 @@ def json_fault(error: BaseException) -> str:
         return f"a number of more than {sys.get_int_max_str_digits():,} digits, which no record needs"
     if isinstance(error, UnicodeDecodeError) or "UTF8" in reason:
         return "not UTF-8; convert the file to UTF-8"
+    if isinstance(error, _TwiceError):
+        return reason
     return f"not valid JSON ({reason})"
 
 
@@ -115,28 +117,41 @@ def refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is not JSON")
 
 
+class _TwiceError(ValueError):
+    def __init__(self, key: str) -> None:
+        super().__init__(f"the key {quoted(key)} stands twice in one object; keep one of the two")
+
+
+class _Once(dict[str, Any]):
+    """An object that takes each key once."""
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if key in self:
+            raise _TwiceError(key)
+        super().__setitem__(key, value)
+
+
 def _refuse_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
-        raise ValueError(f"the key {quoted(twice)} stands twice in one object")
+        raise _TwiceError(next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1))
     return found
 
 
-DECODER = json.JSONDecoder(parse_constant=refuse_constant)
-UNIQUE = json.JSONDecoder(parse_constant=refuse_constant, object_pairs_hook=_refuse_twice)
+DECODER = json.JSONDecoder(parse_constant=refuse_constant, object_pairs_hook=_refuse_twice)
 
 
 def read_json_array(path: Path) -> Iterator[tuple[int, Any]]:
     """Yield ``(line of its start, element)`` of a file that is one JSON array, holding one element at a time.
 
     Raises:
-        DataError: no array, a malformed or cut element, text after the array; names the line.
+        DataError: no array, a malformed or cut element, a key twice in one object, text after the array;
+            names the line.
     """
     import ijson
 
     events = ijson.sendable_list()
-    parser, builder = ijson.basic_parse_coro(events), ijson.ObjectBuilder()
+    parser, builder = ijson.basic_parse_coro(events), ijson.ObjectBuilder(map_type=_Once)
     line, start, depth, size = 1, 1, 0, 0
     try:
         for line, piece in _pieces(path):

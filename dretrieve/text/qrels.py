@@ -17,7 +17,7 @@ from dretrieve.errors import DataError, quoted
 from dretrieve.text.columns import found, split_line
 from dretrieve.text.fields import GRADES, PASSAGE_COLUMNS, QUERY_COLUMNS, Fields, word_of
 from dretrieve.text.files import read_lines
-from dretrieve.text.json_files import UNIQUE, parse_object, read_json, read_objects
+from dretrieve.text.json_files import parse_object, read_json, read_json_lines, read_objects
 from dretrieve.types import Qrels
 
 GRADE = re.compile(r"([+-]?\d+)(\.0*)?")
@@ -128,11 +128,12 @@ def _judgements(judged: dict[str, dict[str, int]], path: Path) -> Qrels:
 
 
 def _read_json(path: Path, head: str) -> Qrels:
-    """Read ``{query: {passage: grade}}``, or objects (lines, an array) with query, passage and grade."""
+    """Read ``{query: {passage: grade}}``, or objects with query, passage and grade; lines or an array."""
+    is_array, is_line = head.lstrip().startswith("["), head.rstrip().endswith("}")
     first: dict[str, object] = {}
-    if head.lstrip()[0] == "[":
+    if is_array:
         _, first = next(read_objects(path), (1, {}))
-    elif head.rstrip().endswith("}"):
+    elif is_line:
         first = parse_object(head, path, 1)
     places = judgement_header(list(first))
     if places is not None:
@@ -144,13 +145,16 @@ def _read_json(path: Path, head: str) -> Qrels:
                 raise fields.refuse(f"passage {quoted(passage)} is judged twice for query {quoted(query)}")
             judged[query][passage] = _grade(json.dumps(row[keys[places[2]]]), path, line)
         return _judgements(judged, path)
-    value = read_json(path, UNIQUE)
-    if not isinstance(value, dict) or not all(isinstance(judged, dict) for judged in value.values()):
-        raise DataError.at(path, None, 'JSON qrels are one object {"query": {"passage": grade, …}, …}')
-    judgements = {
-        query: {passage: _grade(json.dumps(grade), path, None) for passage, grade in judged.items()}
-        for query, judged in value.items()
-    }
+    judgements: dict[str, dict[str, int]] = {}
+    for line, value in read_json_lines(path) if is_line and not is_array else [(1, read_json(path))]:
+        if not isinstance(value, dict) or not all(isinstance(judged, dict) for judged in value.values()):
+            raise DataError.at(path, None, 'JSON qrels are one object {"query": {"passage": grade, …}, …}')
+        for query, judged in value.items():
+            if query in judgements:
+                raise DataError.at(path, line, f"the query {quoted(query)} stands twice; join the two")
+            judgements[query] = {
+                passage: _grade(json.dumps(grade), path, line) for passage, grade in judged.items()
+            }
     return _judgements(judgements, path)
 
 

@@ -17,6 +17,7 @@ from tokenize import NL, STRING, generate_tokens
 from typing import Literal
 
 from dretrieve.errors import DataError, quoted
+from dretrieve.text.columns import MARKS
 from dretrieve.text.fields import (
     ANCHORS,
     ANSWERS,
@@ -42,6 +43,10 @@ QUOTING = (
     "below a header a cell that begins with a quote is quoted as in CSV: double the quotes inside, or take "
     "the header away, so that quotes are text"
 )
+UNQUOTED = (
+    "take them away, or write a header (id⇥text) above, below which cells may be quoted as in CSV; without "
+    "one quotes are text"
+)
 SIDE_BY_SIDE = re.compile(r"""['"]\s*['"]""")
 LONGEST_CELL = 1 << 27  # characters between two quotes; beyond it one of them is missing
 
@@ -66,8 +71,8 @@ def header_of(line: str, *tables: Table) -> tuple[str, list[str]] | None:
 def bare_columns(line: str, table: Table) -> list[str] | None:
     """Return what the columns of a line hold in a file without header, None where they say nothing."""
     cells = line.split("\t")
-    if table == "training":  # what has a blank is a text, no id
-        return ["query", "positive", "negative"] if len(cells) == 3 and " " in cells[0].strip() else None
+    if table == "training":
+        return ["query", "positive", "negative"] if len(cells) == 3 else None
     if table == "queries":
         if len(cells) in (2, 3) and parse_answers(cells[-1]) is not None:
             return ["id", "question", "answers"][3 - len(cells) :]
@@ -75,6 +80,16 @@ def bare_columns(line: str, table: Table) -> list[str] | None:
     if len(cells) == 4 and cells[1].startswith(("http://", "https://")):
         return ["id", "url", "title", "text"]
     return {2: ["id", "text"], 3: ["id", "text", "title"]}.get(len(cells))
+
+
+def parted(line: str, *tables: Table) -> str | None:
+    """Return what to say of a line that would be a row or a header of one of those tables, parted by tabs."""
+    for mark, name in MARKS.items() if "\t" not in line else ():
+        cells = line.replace(mark, "\t")
+        if mark in line and any(header_of(cells, table) or bare_columns(cells, table) for table in tables):
+            cure = "part them by tabs, or by commas below a header that names an id and a text"
+            return f"its columns seem to be parted by {name}; {cure}: {quoted(line)}"
+    return None
 
 
 def read_rows(path: Path, table: Table) -> Iterator[tuple[int, Mapping[str, str]]]:
@@ -100,6 +115,8 @@ def read_rows(path: Path, table: Table) -> Iterator[tuple[int, Mapping[str, str]
     for place, row in chain([(number, line)], lines):
         if row:
             cells = row.split("\t")
+            if row[0] == '"' and columns[0] == "id" and unquote(cells[0]) != cells[0]:
+                raise DataError.at(path, place, f"the id {quoted(cells[0])} stands in quotes; {UNQUOTED}")
             if "answers" in columns and len(cells) > 1:
                 cells[-2] = unquote(cells[-2])
             yield place, _named(columns, cells, path, place, "as in the first line")
@@ -126,6 +143,8 @@ def _half_header(line: str) -> bool:
 
 
 def _no_columns(line: str, table: Table) -> str:
+    if (other := parted(line, table)) is not None:
+        return other
     ids, texts = WORDS[table]
     what, of, forms = {
         "corpus": ("passages", "an id", "id⇥text, id⇥text⇥title, id⇥url⇥title⇥body"),

@@ -49,6 +49,13 @@ def test_whole_files(tmp_path, value, query):
     assert hits(read(tmp_path, json.dumps(value, indent=1))) == {query: HITS}
 
 
+def test_an_object_by_query_id_a_line(tmp_path):
+    line = json.dumps({"q": dict(HITS)})
+    assert hits(read(tmp_path, f'{line}\n{{"r": {{"b": 1}}}}\n')) == {"q": HITS, "r": [("b", 1)]}
+    with pytest.raises(DataError, match="line 2: query 'q' stands twice"):
+        read(tmp_path, f"{line}\n{line}\n")
+
+
 def test_lines(tmp_path):
     results = [{"corpus_id": "a", "score": 2.5}, {"corpus_id": "b", "score": 1.5}]
     lines = [
@@ -130,7 +137,13 @@ def test_scores_are_doubles(tmp_path):
         ),
         ('[{"id": "q", "ctxs": []}, {"id": "q", "ctxs": []}]', "query 'q' stands twice"),
         ("[5]", "expected a JSON object with a question and its hits"),
-        ('{"p": {"a": 1}, "q": 5}', "query 'q' needs an object, found a number"),
+        ('{"p": {"a": 1}, "q": 5}', "query 'q' needs an object {passage: score}, found a number"),
+        (
+            '{"default": {"test": {"q": {"a": 1}}}}',
+            "'default' needs an object {passage: score}, found objects",
+        ),
+        ('{"mteb_version": "1", "scores": {}}', "a file of MTEB that is no run: its results hold measures"),
+        ('{\n"mteb_model_metadata": {"revision": "x"}, "default": {}}', "a file of MTEB that is no run"),
         ('{"q": 5}', "or in every row one hit with query_id, doc_id and score; found 'q'"),
         (
             '{"qid": "q", "docno": "a", "docid": 7, "score": 1}',

@@ -31,6 +31,12 @@ def test_other_numbers_of_columns_are_refused(line):
     assert f"found {len(line.split())}" in str(caught.value)
 
 
+def test_columns_of_other_marks_are_named():
+    for mark, name in ((b";", "semicolons"), (b"|", "bars"), (b",", "commas")):
+        with pytest.raises(DataError, match=f"found 1 .parted by {name}; part them by tabs"):
+            detect_form(mark.join((b"q", b"d", b"2.5")), PATH, 1)
+
+
 @pytest.mark.parametrize("line", [b"q1 0 d1 1", b"1000 0 7067032 1"])
 def test_judgements_are_no_run_of_four_columns(line):
     with pytest.raises(

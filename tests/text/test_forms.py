@@ -150,6 +150,8 @@ def test_forms_are_told_by_content(tmp_path: Path, first: str, name: str) -> Non
 def test_of_an_unknown_form_the_keys_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"known forms: its first line is 'just some words'; say what"):
         detect(lines(tmp_path / "a.txt", "just some words"))
+    with pytest.raises(DataError, match="a.csv, line 1: its columns seem to be parted by semicolons; part"):
+        detect(lines(tmp_path / "a.csv", "anchor;positive;negative", "a;b;c"))
     with pytest.raises(DataError, match="known forms: its first record has the keys 'unknown'; say what"):
         detect(lines(tmp_path / "a.jsonl", {"unknown": 1}))
     with pytest.raises(DataError, match=r"empty\.txt is empty; write it again"):
@@ -187,6 +189,8 @@ def test_a_run_is_no_corpus(tmp_path: Path) -> None:
         ("q1\tOld Harbour\t30.5\n", "run"),
         ("query-id\tcorpus-id\tscore\nq1\td1\t1\n", "qrels"),
         ("#1\tsome text\n#2\tother text\n", "text-columns"),
+        ("rust\tRust is a language\tRust is iron oxide\nold mill\tb\tc\n", "triples-of-texts"),
+        ("rust\tRust is a language\tRust\nmill\tb\tc d\n", "passage-columns"),
     ],
 )
 def test_comments_headers_and_ids_with_blanks_of_runs_and_judgements(tmp_path, text, name):

@@ -60,6 +60,7 @@ def test_array_elements_know_their_line(tmp_path: Path) -> None:
         ("[1]\nrest", 2, "not valid JSON .*trailing garbage"),
         ("[1,\nNaN]", 2, "not valid JSON"),
         ("", 1, "not valid JSON .*premature EOF"),
+        ('[1,\n{"a": [{"b": 1, "c": 2, "b": 3}]}]', 2, "the key 'b' stands twice in one object; keep one"),
         ("[1,\n" + "9" * 5000 + "]", 2, "a number of more than 4,300 digits"),
         ("[\n" + '[{"a":' * 300, 2, "JSON nested too deeply"),
         ("[" * 300_000, 1, "JSON nested too deeply"),

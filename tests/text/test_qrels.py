@@ -149,3 +149,12 @@ def test_a_key_twice_in_json_is_refused(tmp_path):
     (tmp_path / "q.json").write_text('{"q": {"a": 1, "a": 0}}')
     with pytest.raises(DataError, match="the key 'a' stands twice in one object"):
         read_qrels(tmp_path / "q.json")
+
+
+def test_json_one_object_a_line(tmp_path):
+    (tmp_path / "q.jsonl").write_text('{"q": {"a": 1}}\n{"r": {"a": 0, "b": 2}}\n')
+    qrels = read_qrels(tmp_path / "q.jsonl")
+    assert (list(qrels.query_ids), list(qrels.grades)) == (["q", "r"], [1, 0, 2])
+    (tmp_path / "q.jsonl").write_text('{"q": {"a": 1}}\n{"q": {"b": 2}}\n')
+    with pytest.raises(DataError, match="line 2: the query 'q' stands twice; join the two"):
+        read_qrels(tmp_path / "q.jsonl")

@@ -95,6 +95,20 @@ def test_an_unknown_record_names_the_keys_that_are_there(tmp_path: Path) -> None
         list(read_corpus(path))
 
 
+@pytest.mark.parametrize("form", ["lines", "array", "by id"])
+def test_a_key_that_stands_twice_in_a_record_is_refused(tmp_path: Path, form: str) -> None:
+    row = '{"_id": "2", "text": "b", "text": "c"}'
+    text = {
+        "lines": f'{{"_id": "1", "text": "a"}}\n{row}\n',
+        "array": f'[{{"_id": "1", "text": "a"}},\n{row}]',
+        "by id": f'{{"1": {{"text": "a"}},\n"2": {row}}}',
+    }[form]
+    (tmp_path / "t").write_text(text, encoding="utf-8")
+    for read in (read_corpus, read_queries):
+        with pytest.raises(DataError, match=r"line \d: the key 'text' stands twice in one object; keep one"):
+            list(read(tmp_path / "t"))
+
+
 def test_pyserini_contents_without_newline_are_all_text(tmp_path: Path) -> None:
     path = lines(
         tmp_path / "c.jsonl", {"id": "1", "contents": "only text"}, {"id": "2", "contents": "T\nx\ny"}

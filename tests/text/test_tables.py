@@ -141,6 +141,8 @@ def test_passages_in_columns(tmp_path: Path, text: str, expected: list[Record]) 
             [Query("1", "who", ("a", "b"), fields={"relation": "P1"})],
         ),
         ("question\tanswer\nwho\tme\n", [Query("0", "who", ("me",))]),
+        ('id\ttext\n1\tx\n"2"\t"y"\n', [Query("1", "x"), Query("2", "y")]),  # quoted in a part of the lines
+        ('"#1\tx\n', [Query('"#1', "x")]),
         (
             'id\tquestion\tpossible_answers\n1\twho\t"[""a"", ""it\'s \'b\' \'c\'""]"\n',
             [Query("1", "who", ("a", "it's 'b' 'c'"))],
@@ -167,6 +169,10 @@ def test_queries_in_columns(tmp_path: Path, text: str, expected: list[Query]) ->
         ("qid\tquery\nold mill\tx\n", "the id 'old mill' holds white space"),
         ("qid\tquery\tqid\n1\tx\t2\n", "names a column twice"),
         ("#1\tx\n", "begins with #"),
+        ('1\tx\n"2"\ty\n', 'line 2: the id ."2". stands in quotes; take them away, or write a header'),
+        ("id;text\n1;x\n", "line 1: its columns seem to be parted by semicolons; part them by tabs"),
+        ("1|x\n", "line 1: its columns seem to be parted by bars"),
+        ("1,x\n", "parted by commas; part them by tabs, or by commas below a header that names an id"),
     ],
 )
 def test_queries_in_columns_refused(tmp_path: Path, text: str, message: str) -> None:
