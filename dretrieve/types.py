@@ -66,20 +66,23 @@ class Vectors:
         offsets: int64 [N + 1] from 0 to T, text i has ``values[offsets[i]:offsets[i + 1]]``, maybe none; None
             for one vector a text.
         weights: [T] float16 or float32, the salience of each token's vector; None where the method has none.
+        tokens: [T] int32, the vocabulary's number of each token; None where they are not known.
     """
 
     values: NDArray[Any]
     offsets: NDArray[np.int64] | None = None
     weights: NDArray[np.floating[Any]] | None = None
+    tokens: NDArray[np.int32] | None = None
 
     def __post_init__(self) -> None:
         assert self.values.ndim == 2
         if self.offsets is not None:
             assert self.offsets[0] == 0
             assert self.offsets[-1] == len(self.values)
-        if self.weights is not None:
-            assert self.offsets is not None
-            assert self.weights.shape == (len(self.values),)
+        for of in (self.weights, self.tokens):
+            if of is not None:
+                assert self.offsets is not None
+                assert of.shape == (len(self.values),)
 
     def __len__(self) -> int:
         return len(self.values) if self.offsets is None else len(self.offsets) - 1
@@ -106,6 +109,7 @@ class Vectors:
             self.values[first:last],
             self.offsets[start : stop + 1] - first,
             None if self.weights is None else self.weights[first:last],
+            None if self.tokens is None else self.tokens[first:last],
         )
 
     def take(self, rows: NDArray[np.int64]) -> Vectors:
@@ -115,8 +119,13 @@ class Vectors:
         lengths = np.diff(self.offsets)[rows]
         offsets = offsets_of(lengths)
         # the tokens of a text count on from its first
-        tokens = np.arange(offsets[-1]) + np.repeat(self.offsets[:-1][rows] - offsets[:-1], lengths)
-        return Vectors(self.values[tokens], offsets, None if self.weights is None else self.weights[tokens])
+        places = np.arange(offsets[-1]) + np.repeat(self.offsets[:-1][rows] - offsets[:-1], lengths)
+        return Vectors(
+            self.values[places],
+            offsets,
+            None if self.weights is None else self.weights[places],
+            None if self.tokens is None else self.tokens[places],
+        )
 
     @classmethod
     def joined(cls, parts: Sequence[Vectors]) -> Vectors:
@@ -129,9 +138,15 @@ class Vectors:
             return cls(values)
         lengths = [np.diff(part.offsets) for part in parts if part.offsets is not None]
         weights = [part.weights for part in parts if part.weights is not None]
+        tokens = [part.tokens for part in parts if part.tokens is not None]
         assert len(lengths) == len(parts)
-        assert len(weights) in (0, len(parts))
-        return cls(values, offsets_of(np.concatenate(lengths)), np.concatenate(weights) if weights else None)
+        assert {len(weights), len(tokens)} <= {0, len(parts)}
+        return cls(
+            values,
+            offsets_of(np.concatenate(lengths)),
+            np.concatenate(weights) if weights else None,
+            np.concatenate(tokens) if tokens else None,
+        )
 
 
 def offsets_of(lengths: NDArray[np.integer[Any]]) -> NDArray[np.int64]:

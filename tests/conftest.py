@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -362,16 +362,20 @@ def write_embeddings(tmp_path: Path) -> Callable[..., Path]:
     """``write_embeddings(name, ids, vectors, side="passage", shards=1, …)``: a folder as `encode` writes it.
 
     ``vectors`` is an array, [rows, dim], or `Vectors`; ``score`` names what compares them; ``extra`` is what
-    later stages read; ``model`` names the passage side.
+    later stages read; ``model`` names the passage side. Tokens that have no number get 0, 1, 2, …
     """
 
     def write(name: str, ids: list[str], vectors: Any, **options: Any) -> Path:
+        import numpy as np
+
         from dretrieve.store.embeddings import EmbeddingPlan
         from dretrieve.store.shard_writer import ShardWriter
         from dretrieve.store.shards import shard_rows
         from dretrieve.types import Vectors, VectorSpec
 
         given = vectors if isinstance(vectors, Vectors) else Vectors(vectors)
+        if given.many and given.tokens is None:
+            given = replace(given, tokens=np.arange(len(given.values), dtype=np.int32))
         side, shards = options.get("side", "passage"), options.get("shards", 1)
         inputs = {"collection": f"{side}s of {name}", "passage_model": options.get("model", "m")}
         plan = EmbeddingPlan(

@@ -19,16 +19,18 @@ def vectors(lengths: list[int], form: str) -> Vectors:
     if form == "one":
         return Vectors(np.arange(len(lengths) * 3.0, dtype=np.float32).reshape(-1, 3))
     values = np.arange(sum(lengths) * 3.0, dtype=np.float32).reshape(-1, 3)
-    return Vectors(values, offsets_of(lengths), values[:, 0] / 7 if form == "weighted" else None)
+    if form == "many":
+        return Vectors(values, offsets_of(lengths))
+    return Vectors(values, offsets_of(lengths), values[:, 0] / 7, values[:, 1].astype(np.int32))
 
 
-def texts_of(found: Vectors) -> list[tuple[list[list[float]], list[float]]]:
-    """Return values and weights of each text as lists."""
+def texts_of(found: Vectors) -> list[tuple[list[list[float]], list[float], list[int]]]:
+    """Return values, weights and tokens of each text as lists."""
     if found.offsets is None:
-        return [([row], []) for row in found.values.tolist()]
+        return [([row], [], []) for row in found.values.tolist()]
     places = [slice(low, high) for low, high in pairwise(found.offsets)]
-    weights = np.empty(0) if found.weights is None else found.weights
-    return [(found.values[place].tolist(), weights[place].tolist()) for place in places]
+    beside = [np.empty(0) if of is None else of for of in (found.weights, found.tokens)]
+    return [(found.values[at].tolist(), *(of[at].tolist() for of in beside)) for at in places]
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -61,6 +63,9 @@ def test_vectors_do_not_take_what_contradicts_itself() -> None:
     for offsets, weights in [([0, 2], None), ([1, 3], None), (None, np.ones(3)), ([0, 3], np.ones(2))]:
         with pytest.raises(AssertionError):
             Vectors(values, None if offsets is None else np.array(offsets), weights)
+        if weights is not None:
+            with pytest.raises(AssertionError):
+                Vectors(values, None if offsets is None else np.array(offsets), tokens=weights)
 
 
 def test_a_run_gives_the_hits_of_a_query_best_first() -> None:

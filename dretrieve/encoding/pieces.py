@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,7 @@ class Piece:
 
     Attributes:
         rows: which rows of the chunk.
-        encoded: vectors, mask and salience, on the host once ``done`` says so.
+        encoded: vectors, mask, salience and of many the tokens, on the host once ``done`` says so.
         done: the event after the copies; None where nothing is asynchronous.
     """
 
@@ -70,16 +70,25 @@ def run_batch(
     batch = token_batch(tokens, rows, tokenizer.pad_id, ids)
     with torch.inference_mode():
         if model.device.type == "cpu":
-            return Piece(rows, model.encoder.encode_side(batch, side))
+            return Piece(rows, _with_tokens(model.encoder.encode_side(batch, side), batch))
         found = model.encoder.encode_side(
             batch if model.engine.name == "packed" else batch.to(model.device), side
         )
-        parts = [found.vectors, found.mask, found.salience]
+        found = _with_tokens(found, batch)
+        parts = [found.vectors, found.mask, found.salience, found.tokens]
         host = [None if part is None else _to_pinned(part) for part in parts]
         done = torch.cuda.Event()
         done.record(torch.cuda.current_stream(model.device))
         assert host[0] is not None
-        return Piece(rows, Encoded(host[0], host[1], host[2]), done)
+        return Piece(rows, Encoded(host[0], host[1], host[2], tokens=host[3]), done)
+
+
+def _with_tokens(found: Encoded, batch: TokenBatch) -> Encoded:
+    """Return the same with the tokens' numbers, where there are many vectors."""
+    if found.mask is None or found.tokens is not None:
+        return found
+    assert found.mask.shape == batch.input_ids.shape, "a method whose tokens are others than it was given"
+    return replace(found, tokens=batch.input_ids)
 
 
 def _to_pinned(part: Tensor) -> Tensor:
@@ -109,12 +118,16 @@ def _many(pieces: Sequence[Piece], texts: int, dim: int) -> Vectors:
     values = np.empty((int(offsets[-1]), dim), dtype=np.float32)
     weighted = any(piece.encoded.salience is not None for piece in pieces)
     weights = np.zeros(len(values), dtype=np.float32) if weighted else None
+    tokens = np.empty(len(values), dtype=np.int32)
     for piece in pieces:
         encoded, own = piece.encoded, counts[piece.rows]
         # Where the piece's tokens go: each text's first place, and from there on as many as it has.
         starts = np.repeat(offsets[piece.rows] - (np.cumsum(own) - own), own)
         places = starts + np.arange(len(starts))
+        assert encoded.mask is not None
+        assert encoded.tokens is not None
         values[places] = encoded.vectors[encoded.mask].float().numpy()
+        tokens[places] = encoded.tokens[encoded.mask].numpy()
         if weights is not None and encoded.salience is not None:
             weights[places] = encoded.salience[encoded.mask].float().numpy()
-    return Vectors(values, offsets, weights)
+    return Vectors(values, offsets, weights, tokens)

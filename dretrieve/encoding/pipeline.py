@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol, TypeVar
 
 import numpy as np
@@ -141,10 +141,10 @@ def encode_records(
     chunks = [_slice(records, start) for start in starts]
     found = Vectors.joined([chunk.vectors for chunk in encode_chunks(model, side, chunks, stop)])
     with np.errstate(over="ignore"):
-        vectors = Vectors(
-            found.values.astype(dtype),
-            found.offsets,
-            None if found.weights is None else found.weights.astype(dtype),
+        vectors = replace(
+            found,
+            values=found.values.astype(dtype),
+            weights=None if found.weights is None else found.weights.astype(dtype),
         )
     check_vectors(vectors, [record.id for record in records])
     return vectors

@@ -151,9 +151,9 @@ class VectorIndex(Protocol):
 
 def contents(embeddings: Embeddings) -> str:
     """Return a hash over the stored vectors' bytes: what an index that copies from them depends on."""
-    names = ("vectors", "offsets", "salience") if embeddings.vectors.kind == "many" else ("vectors",)
+    many = ("offsets", "tokens", "salience") if embeddings.vectors.kind == "many" else ()
     files = [
-        (entry.shard.start, *(file["sha256"] for name in names if (file := entry.file(name))))
+        (entry.shard.start, *(file["sha256"] for name in ("vectors", *many) if (file := entry.file(name))))
         for entry in embeddings.shards
     ]
     return sha256_bytes(canonical_json(sorted(files)))

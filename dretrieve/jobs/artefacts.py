@@ -217,6 +217,7 @@ def _embeddings_facts(it: Artefact) -> Facts:
             name: sum(entry.manifest.counts.get(name, 0) for entry in found.shards)
             for name in ("tokens", "truncated", "empty")
         },
+        "token vectors": sum(len(of.array("tokens")) for of in found.shards) if spec.kind == "many" else None,
         "collection": found.collection_sha256,
         "passage model": found.passage_fingerprint,
         "query model": found.query_fingerprint,

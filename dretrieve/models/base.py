@@ -84,12 +84,14 @@ class Encoded:
         salience: [B, T] ≥ 0, a weight per token, where the method has one.
         auxiliary: loss terms by name, each [B], one number per text, so that a mean over the batch does not
             depend on how the batch was cut into chunks. They get their gradient chunk by chunk.
+        tokens: [B, T] int64, the vocabulary's number of each vector; None: of many, the batch's own.
     """
 
     vectors: Tensor
     mask: Tensor | None = None
     salience: Tensor | None = None
     auxiliary: Mapping[str, Tensor] = field(default_factory=dict)
+    tokens: Tensor | None = None
 
     def cached(self) -> tuple[Tensor, ...]:
         """Return the tensors whose gradients the gradient cache stores."""
@@ -99,7 +101,7 @@ class Encoded:
         """Return the same with other tensors in the places of `cached`."""
         values = tuple(tensors)
         salience = values[1] if self.salience is not None else None
-        return Encoded(values[0], self.mask, salience, self.auxiliary)
+        return dataclasses.replace(self, vectors=values[0], salience=salience)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -120,7 +120,7 @@ class Colbert(EncoderMethod):
         if side == "query":
             batch, read = self._filled(batch)
             vectors = self.encoder(batch, read)
-            return Encoded(vectors, batch.mask.to(vectors.device))
+            return Encoded(vectors, batch.mask.to(vectors.device), tokens=batch.input_ids)
         vectors, skipped = self.encoder(batch), self._skipped.to(batch.input_ids.device)
         kept = batch.mask & ~torch.isin(batch.input_ids, skipped)
         return Encoded(vectors, kept.to(vectors.device))

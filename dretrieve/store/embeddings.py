@@ -1,7 +1,8 @@
 """Embeddings on disk, for those who read them: per shard an array file, an id file and a manifest.
 
 ``shard-00003-of-00016.vectors.npy`` holds [rows, dim] for one vector per text, or [tokens, dim] for many,
-then with ``….offsets.npy`` (int64, [rows + 1]) and, where the method has it, ``….salience.npy`` ([tokens]).
+then with ``….offsets.npy`` (int64, [rows + 1]), ``….tokens.npy`` (int32, [tokens], the vocabulary's number of
+each) and, where the method has it, ``….salience.npy`` ([tokens]).
 `store.shard_writer` writes them.
 """
 
@@ -26,7 +27,7 @@ from dretrieve.store.stage import differences
 from dretrieve.types import ScoreName, Side, Vectors, VectorSpec
 
 STAGE = "encode"
-VERSION = 1
+VERSIONS = {"one": 1, "many": 2}  # many, 2: with the tokens' numbers
 # What `EmbeddingPlan.extra` calls the version of the engine that computed the vectors.
 ENGINE_ENTRY = "engine_version"
 
@@ -70,7 +71,7 @@ class EmbeddingPlan:
         rows = {"start": shard.start, "stop": shard.stop, "total": shard.total}
         return Manifest(
             stage=STAGE,
-            version=VERSION,
+            version=VERSIONS[self.vectors.kind],
             options={**self.described(), "shard": {"index": shard.index, "count": shard.count, **rows}},
             inputs=self.inputs,
             counts=counts or {},
@@ -87,7 +88,7 @@ class EmbeddingShard:
     manifest: Manifest
 
     def array(self, name: str) -> NDArray[Any]:
-        """Return ``vectors``, ``offsets`` or ``salience`` as a read-only memory map.
+        """Return ``vectors``, ``offsets``, ``tokens`` or ``salience`` as a read-only memory map.
 
         Raises:
             VerificationError: it does not hold one entry a row (vectors) or a border around each (offsets).
@@ -108,7 +109,7 @@ class EmbeddingShard:
         """Return the shard's vectors, memory-mapped as they are stored.
 
         Raises:
-            VerificationError: values, offsets and salience do not fit together.
+            VerificationError: values, offsets, tokens and salience do not fit together.
         """
         values = self.array("vectors")
         if self.manifest.options["vectors"]["kind"] == "one":
@@ -120,10 +121,12 @@ class EmbeddingShard:
                 "with --force"
             )
         self._check("vectors.npy", len(values), int(offsets[-1]))
+        tokens = self.array("tokens")
+        self._check("tokens.npy", len(tokens), len(values))
         weights = self.array("salience") if self.manifest.options["salience"] else None
         if weights is not None:
             self._check("salience.npy", len(weights), len(values))
-        return Vectors(values, offsets, weights)
+        return Vectors(values, offsets, weights, tokens)
 
     def ids(self) -> IdTable:
         """Return the ids of the shard's rows, memory-mapped.
@@ -177,6 +180,10 @@ class Embeddings:
             manifest = read_verified(file, full=full)
             if manifest.stage != STAGE:
                 raise VerificationError(f"{file} was made by '{manifest.stage}', not by encode")
+            if manifest.version != VERSIONS[manifest.options["vectors"]["kind"]]:
+                raise PreconditionError(
+                    f"{folder} was encoded when tokens' numbers were not kept; encode again with --force"
+                )
             found.append(EmbeddingShard(folder, Shard(**manifest.options["shard"]), manifest))
         first = found[0]
         for other in found[1:]:

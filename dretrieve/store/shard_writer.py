@@ -72,6 +72,7 @@ class ShardWriter:
         assert vectors.many == (self.plan.vectors.kind == "many")
         assert vectors.dim == self.plan.vectors.dim
         assert (vectors.weights is not None) == self.plan.salience
+        assert (vectors.tokens is not None) == vectors.many
         with np.errstate(over="ignore"):
             stored = np.ascontiguousarray(vectors.values, dtype=self.plan.dtype)
         check_vectors(Vectors(stored, vectors.offsets), ids)
@@ -81,6 +82,8 @@ class ShardWriter:
         }
         if vectors.offsets is not None:  # a journal grows by lengths; `_finish_file` adds them up
             parts["offsets.npy"] = np.diff(vectors.offsets).data
+        if vectors.tokens is not None:
+            parts["tokens.npy"] = np.ascontiguousarray(vectors.tokens, dtype=np.int32).data
         if vectors.weights is not None:
             parts["salience.npy"] = np.ascontiguousarray(vectors.weights, dtype=self.plan.dtype).data
         self._journal.append(parts)
@@ -107,7 +110,7 @@ class ShardWriter:
             self._journal.close()
 
     def _names(self) -> tuple[str, ...]:
-        many = ("offsets.npy",) if self.plan.vectors.kind == "many" else ()
+        many = ("offsets.npy", "tokens.npy") if self.plan.vectors.kind == "many" else ()
         return ("vectors.npy", "ids.txt", *many, *(("salience.npy",) if self.plan.salience else ()))
 
     def _finished(self, force: bool) -> bool:
@@ -136,11 +139,11 @@ class ShardWriter:
     def _array_form(self, name: str) -> tuple[str, tuple[int, ...]]:
         if name == "offsets.npy":
             return "int64", (len(self.shard) + 1,)
-        width = np.dtype(self.plan.dtype).itemsize
+        dtype = "int32" if name == "tokens.npy" else self.plan.dtype
         assert self._journal is not None
-        items = self._journal.sizes[name] // width
+        items = self._journal.sizes[name] // np.dtype(dtype).itemsize
         dim = self.plan.vectors.dim
-        return self.plan.dtype, ((items // dim, dim) if name == "vectors.npy" else (items,))
+        return dtype, ((items // dim, dim) if name == "vectors.npy" else (items,))
 
 
 def check_vectors(vectors: Vectors, ids: Sequence[str]) -> None:

@@ -37,8 +37,8 @@ def test_token_vectors_keep_only_what_the_mask_keeps():
     mask = torch.tensor([[True, False], [True, True]])
     weights = torch.tensor([[0.5, 0.0], [0.25, 0.75]])
     pieces = [
-        Piece(np.array([2, 0]), Encoded(vectors, mask, weights)),
-        Piece(np.array([1]), Encoded(vectors[:1] + 10, mask[:1] & False, weights[:1])),
+        Piece(np.array([2, 0]), Encoded(vectors, mask, weights, tokens=torch.tensor([[7, 8], [5, 6]]))),
+        Piece(np.array([1]), Encoded(vectors[:1] + 10, mask[:1] & False, weights[:1], tokens=mask[:1] * 1)),
     ]
     found = assemble(pieces, tokens(), VectorSpec(2, "many", "maxsim_sum"))
     assert found.offsets is not None
@@ -46,4 +46,6 @@ def test_token_vectors_keep_only_what_the_mask_keeps():
     assert found.values.tolist() == [[4, 5], [6, 7], [0, 1]]
     assert found.weights is not None
     assert found.weights.tolist() == [0.25, 0.75, 0.5]
+    assert found.tokens is not None
+    assert (found.tokens.tolist(), found.tokens.dtype) == ([5, 6, 7], np.int32)
     assert len(found) == 3

@@ -70,7 +70,8 @@ def write_tokens(folder: Path) -> None:
         inputs={"collection": "c", "passage_model": "m"},
     )
     writer = ShardWriter(folder, shard_rows(12, 0, 1), plan)
-    writer.write([f"d{row}" for row in range(12)], Vectors(np.ones((24, 4)), np.arange(13) * 2))
+    vectors = Vectors(np.ones((24, 4)), np.arange(13) * 2, tokens=np.arange(24))
+    writer.write([f"d{row}" for row in range(12)], vectors)
     writer.commit({})
 
 

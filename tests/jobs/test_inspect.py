@@ -123,10 +123,17 @@ def test_embeddings(tmp_path: Path) -> None:
     assert (found.facts["rows"], found.facts["shards"], found.facts["side"]) == (3000, 2, "passage")
     assert found.facts["vectors"] == "one of 4 numbers, float16, score dot"
     assert (found.facts["collection"], found.facts["model"]) == ("c" * 64, "tiny")
+    assert "token vectors" not in found.facts
     part = look(embed(tmp_path / "part", 3, 2))
     assert part.kind == "embeddings, not complete"
     assert "lacks 1 of 3 shards; run --shard 2/3" in part.problems[0]
     assert part.exit_code == 3
+
+
+def test_token_embeddings_say_how_many_vectors_they_hold(write_embeddings) -> None:
+    tokens = Vectors(np.ones((5, 2)), np.array([0, 1, 1, 5]))
+    found = look(write_embeddings("emb", ["a", "b", "c"], tokens, score="maxsim_sum", shards=2))
+    assert (found.facts["rows"], found.facts["token vectors"]) == (3, 5)
 
 
 @pytest.mark.parametrize(("method", "spelled"), [("shared", "shared"), ("sb_moe", "sb-moe")])

@@ -91,7 +91,7 @@ def test_it_trains_is_saved_and_encodes_in_shards(trained, corpus, tmp_path, met
         encode(EncodeConfig(**common, output=tmp_path / "shards", shard=f"{shard}/2"))
     one, other = (Embeddings.open(tmp_path / name) for name in ("whole", "shards"))
     assert one.ids() == other.ids()
-    for name in ("values", "offsets"):
+    for name in ("values", "offsets", "tokens"):
         assert np.array_equal(getattr(one.all_vectors(), name), getattr(other.all_vectors(), name))
     assert [whole.numerics[name] for name in ("engine", "precision", "attention")] == [
         "packed",

@@ -11,6 +11,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
+from dretrieve.encoding.pipeline import encode_records
 from dretrieve.errors import DataError, UsageError
 from dretrieve.models.base import Encoded
 from dretrieve.models.cards import read_card
@@ -64,6 +65,16 @@ def test_a_query_is_filled_up_and_a_passage_loses_its_punctuation(deep_model, nu
     assert (
         encode(build(deep_model, skip_punctuation="no"), deep_model, "passage").mask.sum() == read.mask.sum()
     )
+
+
+def test_each_vector_has_its_tokens_number(deep_model, numbers, tmp_path):
+    save_model(build(deep_model), tmp_path / "model", {})
+    loaded = load_model(str(tmp_path / "model"), device="cpu", precision="fp32")
+    found = {side: encode_records(loaded, side, TEXTS[:1]) for side in ("query", "passage")}
+    names = {number: name for name, number in numbers.items()}
+    read = {side: [names[number] for number in of.tokens.tolist()] for side, of in found.items()}
+    assert read["query"] == ["[CLS]", "honey", "hive", ",", "ocean", ".", "[SEP]", *["[MASK]"] * 5]
+    assert read["passage"] == ["[CLS]", "moon", "hive", "ocean", "[SEP]"], "no punctuation"
 
 
 def test_no_token_reads_what_a_query_is_filled_up_with(deep_model):

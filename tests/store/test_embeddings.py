@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dretrieve.errors import DretrieveError, PreconditionError, VerificationError
-from dretrieve.store.embeddings import EmbeddingPlan, Embeddings
+from dretrieve.store.embeddings import VERSIONS, EmbeddingPlan, Embeddings
 from dretrieve.store.shard_writer import ShardWriter
 from dretrieve.store.shards import shard_rows
 from dretrieve.types import Vectors, VectorSpec
@@ -48,6 +48,7 @@ def test_vectors_of_all_shards_stand_in_row_order(tmp_path: Path) -> None:
         ("offsets", np.array([0, 1, 3]), "offsets.npy has 3 entries"),
         ("offsets", np.array([0, 1, 2, 2]), "vectors.npy has 3 entries where .* needs 2"),
         ("salience", np.ones(4, np.float16), "salience.npy has 4 entries where .* needs 3"),
+        ("tokens", np.ones(2, np.int32), "tokens.npy has 2 entries where .* needs 3"),
     ],
 )
 def test_token_arrays_that_do_not_fit_together_are_refused(
@@ -58,6 +59,14 @@ def test_token_arrays_that_do_not_fit_together_are_refused(
     np.save(embeddings.folder / f"shard-00000-of-00001.{name}.npy", broken)
     with pytest.raises(VerificationError, match=words):
         embeddings.all_vectors()
+
+
+def test_vectors_of_tokens_without_their_numbers_are_refused(write_embeddings, monkeypatch) -> None:
+    monkeypatch.setitem(VERSIONS, "many", 1)
+    folder = write_embeddings("emb", ["a"], Vectors(np.ones((1, 2)), np.array([0, 1])), score="maxsim_sum")
+    monkeypatch.undo()
+    with pytest.raises(PreconditionError, match="numbers were not kept; encode again with --force"):
+        Embeddings.open(folder)
 
 
 def test_a_missing_shard_is_named(tmp_path: Path) -> None:

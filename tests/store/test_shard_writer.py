@@ -163,14 +163,15 @@ def test_an_empty_shard_is_legal(tmp_path: Path) -> None:
     np.testing.assert_array_equal(embeddings.all_vectors().values, vectors_of(0, 5).values.astype(np.float16))
 
 
-def test_token_vectors_keep_their_offsets_and_salience(tmp_path: Path) -> None:
+def test_token_vectors_keep_offsets_salience_and_tokens(tmp_path: Path) -> None:
     many = plan(vectors=VectorSpec(DIM, "many", "maxsim_sum"), salience=True)
     writer = ShardWriter(tmp_path, shard_rows(1500, 0, 1), many)
     lengths = np.arange(1500) % 4 + 1
     for start, stop in writer.shard.chunks():
         tokens = int(lengths[start:stop].sum())
         values = np.full((tokens, DIM), start + 1.0)
-        vectors = Vectors(values, offsets_of(lengths[start:stop]), np.ones(tokens))
+        numbers = np.arange(start, start + tokens)
+        vectors = Vectors(values, offsets_of(lengths[start:stop]), np.ones(tokens), numbers)
         writer.write([str(row) for row in range(start, stop)], vectors)
     writer.commit({"rows": 1500})
     embeddings = Embeddings.open(tmp_path)
@@ -181,6 +182,10 @@ def test_token_vectors_keep_their_offsets_and_salience(tmp_path: Path) -> None:
     np.testing.assert_array_equal(shard.array("offsets"), np.concatenate([[0], np.cumsum(lengths)]))
     assert shard.array("vectors").shape == (lengths.sum(), DIM)
     assert shard.array("salience").shape == (lengths.sum(),)
+    first, second = int(lengths[:1024].sum()), int(lengths[1024:].sum())
+    expected = [*range(first), *range(1024, 1024 + second)]
+    np.testing.assert_array_equal(shard.array("tokens"), np.array(expected, dtype=np.int32))
+    assert shard.array("tokens").dtype == np.int32
 
 
 @pytest.mark.parametrize(

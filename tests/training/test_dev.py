@@ -90,7 +90,8 @@ def test_one_token_a_text_has_the_value_of_one_vector(method, tokenizers, tiny_c
 
     def as_tokens(self, batch, side):
         vectors = encode(self, batch, side).vectors
-        return Encoded(vectors[:, None], torch.ones(len(vectors), 1, dtype=torch.bool))
+        mask = torch.ones(len(vectors), 1, dtype=torch.bool)
+        return Encoded(vectors[:, None], mask, tokens=batch.input_ids[:, :1])
 
     monkeypatch.setattr(Shared, "spec", property(lambda self: VectorSpec(32, "many", "maxsim_sum")))
     monkeypatch.setattr(Shared, "encode_side", as_tokens)
