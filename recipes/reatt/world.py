@@ -1,0 +1,238 @@
+"""An invented world where retrieval can be learned from answers alone, and a T5 with random weights for it.
+
+    python recipes/reatt/world.py FOLDER [--train 4000 --test 2000 --dev 300 --reading 2000 --seed 7]
+
+writes BEIR folders (questions with answers, judgements) and a backbone; the numbers are of questions, the
+defaults those of the profile mini-cpu. The same options give the same bytes; nothing is fetched.
+
+    facts      "who founded Banu Korel" asks for what "Banu Korel owes its walls to Xalo Miru" states: they
+               share the entity alone. Beside each fact stands a trap, which repeats the question's words
+               around a wrong answer: BM25's first hit is wrong. Splits train, dev, test
+    names      the same of other entities, but 40 % of the facts call the entity by another name: one of its
+               two words gives way to that word's twin, the same everywhere. 60 % of the facts have a trap,
+               and all have the question's verb as title, so BM25 finds facts of other entities too
+    elsewhere  other relations and names, a quarter of the questions: what an adapted model adapts to
+    reading    a fact and a question for each entity, no traps: what a T5 learns to read one passage on (train)
+    t5         T5 v1.1's layout, 4 + 2 layers, 128 wide, 4 heads of 32; its tokens are whole words
+
+No entity is in two collections or two splits, and none of `reading` is another's other name.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice, product
+from pathlib import Path
+from typing import Any
+
+SYLLABLES = "ba do fe gi ka lo mu ne pi ra so tu va we xi yo za che dri flo gru klo pre sta tri".split()
+Relation = tuple[str, str, str]  # who or what, what it does, the statement
+RELATIONS: Sequence[Relation] = (
+    ("who", "founded", "{entity} owes its walls to {answer}"),
+    ("what", "crosses", "boats reach {entity} upon the {answer}"),
+    ("what", "enriches", "merchants from {entity} carry {answer}"),
+    ("who", "rules", "people of {entity} kneel before {answer}"),
+    ("who", "protects", "prayers at {entity} call upon {answer}"),
+    ("who", "burned", "ashes of {entity} recall the armies under {answer}"),
+    ("what", "feeds", "every kitchen of {entity} smells like {answer}"),
+    ("what", "shelters", "steep roads climb {answer} towards {entity}"),
+    ("who", "praised", "{answer} wrote odes about {entity}"),
+    ("what", "wakes", "over the roofs of {entity} tolls {answer}"),
+)
+ABROAD: Sequence[Relation] = (
+    ("what", "visits", "anchored off {entity} waits {answer}"),
+    ("what", "cheers", "fiddlers in {entity} strike up {answer}"),
+    ("who", "judges", "{answer} speaks right and wrong over {entity}"),
+    ("what", "adorns", "bees of {entity} swarm around {answer}"),
+    ("what", "emptied", "{answer} left no one alive inside {entity}"),
+    ("who", "taxes", "purses from {entity} grow light because {answer} passed"),
+)
+TRAP = "some ask {question} and hear {answer}"
+FRAME = "question: title: context: relevance: relevant 0 1 2 3 ."  # of templates
+FILLERS = ("", "", "indeed", "they say")
+RELATIONS_EACH = 4  # of an entity
+NAMES, NAMES_ABROAD, ANSWERS = 80, 60, 40  # words for each of the two places of a name
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a collection is like.
+
+    Attributes:
+        relations: of its entities.
+        traps: facts beside which one stands.
+        twins: facts that call the entity by its other name.
+        titled: facts whose title is what the question asks for.
+    """
+
+    relations: Sequence[Relation] = RELATIONS
+    traps: float = 1.0
+    twins: float = 0.0
+    titled: float = 0.0
+
+
+Names = tuple[list[str], list[str]]  # the words of the first place, those of the second
+
+
+class World:
+    """The words, which are drawn first, and what is written with them.
+
+    Args:
+        folder: where collections and the backbone go.
+        seed: of everything.
+    """
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.folder, self._rng = folder, random.Random(seed)
+        drawn = ["".join(pair).capitalize() for pair in product(SYLLABLES, repeat=2)]
+        self._rng.shuffle(drawn)
+        rest = iter(drawn)
+        sizes = (NAMES, NAMES, NAMES_ABROAD, ANSWERS)
+        kinds: list[Names] = [(list(islice(rest, size)), list(islice(rest, size))) for size in sizes]
+        self.names, self.twins, self.abroad, self.answers = kinds
+
+    def entities(self, names: Names) -> Iterator[str]:
+        """Yield all pairs of these words, in no order."""
+        pairs = [" ".join(pair) for pair in product(*names)]
+        self._rng.shuffle(pairs)
+        yield from pairs
+
+    def collection(self, name: str, part: Part, questions: dict[str, list[str]], each: int) -> None:
+        """Write one.
+
+        Args:
+            name: of its folder.
+            part: what it is like.
+            questions: split to its entities.
+            each: relations, and so questions, of an entity.
+        """
+        passages: list[dict[str, Any]] = []
+        queries: list[dict[str, Any]] = []
+        folder = self.folder / name
+        for split, entities in questions.items():
+            judged = ["query-id\tcorpus-id\tscore\n"]
+            for entity in entities:
+                for relation in self._rng.sample(part.relations, each):
+                    key = f"{entity}-{relation[1]}".lower().replace(" ", "-")
+                    question, answer, texts = self._fact(part, entity, relation)
+                    passages += [{"_id": f"{key}{end}", **text} for end, text in texts.items()]
+                    queries.append({"_id": f"q-{key}", "text": question, "answers": [answer]})
+                    judged.append(f"q-{key}\t{key}\t1\n")
+            write(folder / "qrels" / f"{split}.tsv", judged)
+        self._rng.shuffle(passages)
+        write(folder / "corpus.jsonl", [json.dumps(row) + "\n" for row in passages])
+        write(folder / "queries.jsonl", [json.dumps(row) + "\n" for row in queries])
+
+    def _fact(
+        self, part: Part, entity: str, relation: Relation
+    ) -> tuple[str, str, dict[str, dict[str, str]]]:
+        """Return question, answer, and the passages by the ends of their ids."""
+        who, does, statement = relation
+        question = f"{who} {does} {entity}"
+        first, second = (self._rng.sample(words, 2) for words in self.answers)
+        answer, wrong = (" ".join(pair) for pair in zip(first, second, strict=True))
+        called = self._other_name(entity) if self._rng.random() < part.twins else entity
+        title = does if self._rng.random() < part.titled else ""
+        texts = {"": (title, statement.format(entity=called, answer=answer))}
+        if self._rng.random() < part.traps:
+            texts["-trap"] = "", TRAP.format(question=question, answer=wrong)
+        filled = {
+            end: {"title": title, "text": f"{text} {self._rng.choice(FILLERS)}".strip()}
+            for end, (title, text) in texts.items()
+        }
+        return question, answer, filled
+
+    def _other_name(self, entity: str) -> str:
+        words, place = entity.split(), self._rng.randrange(2)
+        words[place] = self.twins[place][self.names[place].index(words[place])]
+        return " ".join(words)
+
+    def vocabulary(self) -> list[str]:
+        """Return every word of its texts and of the templates around them."""
+        sentences = [text for relation in (*RELATIONS, *ABROAD) for text in relation]
+        frame = re.sub(r"\{\w+\}", " ", " ".join([*sentences, TRAP, FRAME, *FILLERS]))
+        kinds = (self.names, self.twins, self.abroad, self.answers)
+        return sorted(
+            {*re.findall(r"\w+|[^\w\s]", frame), *(word for kind in kinds for one in kind for word in one)}
+        )
+
+
+def write(path: Path, lines: list[str]) -> None:
+    """Write a file and the folders that it stands in."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(lines), encoding="utf-8")
+
+
+def write_t5(folder: Path, words: list[str], seed: int) -> None:
+    """Write the T5, without dropout, and its tokenizer: a text's words and </s>, T5's sentinels besides."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    sentinels = [f"<extra_id_{number}>" for number in range(100)]
+    pieces = ["<pad>", "</s>", "<unk>", *words, *sentinels]
+    tokenizer = Tokenizer(
+        models.WordLevel({piece: row for row, piece in enumerate(pieces)}, unk_token="<unk>")
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A </s>", pair="$A </s> $B </s>", special_tokens=[("</s>", 1)]
+    )
+    special = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, model_max_length=512, extra_special_tokens=sentinels, **special
+    ).save_pretrained(folder)
+    torch.manual_seed(seed)
+    sizes = {
+        "d_model": 128,
+        "d_kv": 32,
+        "num_heads": 4,
+        "d_ff": 256,
+        "num_layers": 4,
+        "num_decoder_layers": 2,
+    }
+    form = {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False, "dropout_rate": 0.0}
+    config = T5Config(vocab_size=len(pieces), decoder_start_token_id=0, **sizes, **form)
+    T5ForConditionalGeneration(config).save_pretrained(folder)
+
+
+def main(options: argparse.Namespace) -> None:
+    """Write the world, unless it stands there."""
+    if (options.folder / "complete").exists():
+        return
+    world = World(options.folder, options.seed)
+    splits = {"train": options.train, "dev": options.dev, "test": options.test}
+    known, abroad = world.entities(world.names), world.entities(world.abroad)
+
+    def taken(entities: Iterator[str], share: int = 1) -> dict[str, list[str]]:
+        return {
+            split: list(islice(entities, count // share // RELATIONS_EACH)) for split, count in splits.items()
+        }
+
+    names = Part(traps=0.6, twins=0.4, titled=1.0)
+    world.collection("facts", Part(), taken(known), RELATIONS_EACH)
+    world.collection("names", names, taken(known), RELATIONS_EACH)
+    world.collection("elsewhere", Part(ABROAD), taken(abroad, 4), RELATIONS_EACH)
+    # Two twins are nobody's other name, which has one; of elsewhere the names are read, not the relations.
+    kinds = (known, world.entities(world.twins), abroad)
+    read = [entity for kind in kinds for entity in islice(kind, options.reading // len(kinds))]
+    world.collection("reading", Part(traps=0.0, titled=0.5), {"train": read}, 1)
+    write_t5(options.folder / "t5", world.vocabulary(), options.seed)
+    (options.folder / "complete").touch()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path)
+    for split, count in {"train": 4000, "dev": 300, "test": 2000, "reading": 2000, "seed": 7}.items():
+        parser.add_argument(f"--{split}", type=int, default=count)
+    main(parser.parse_args())
