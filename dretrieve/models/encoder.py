@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from dretrieve.errors import UsageError, quoted
-from dretrieve.models import packed
+from dretrieve.models import attention, packed
 from dretrieve.models.base import TokenBatch
 from dretrieve.models.experts import Experts
 from dretrieve.models.hooks import Hooks, Layout, split_heads
@@ -76,6 +76,8 @@ class Encoder(nn.Module):
         self.ran: set[Engine] = set()
         self._unpadded, self._token_types = unpadded, token_types
         self._packed: packed.PackedEncoder | None = None
+        if packed.supported(backbone):
+            attention.use(backbone)
 
     @property
     def width(self) -> int:
