@@ -61,8 +61,9 @@ class FlatIndex:
         return search_exact(self.block, queries.values, kept, self.passages.ranks, rows, options)
 
 
-def over_embeddings(embeddings: Embeddings) -> FlatIndex:
-    """Return an index over an embeddings folder that was never indexed."""
+def over_embeddings(embeddings: Embeddings, settings: Mapping[str, Any] | None = None) -> FlatIndex:
+    """Return an index over an embeddings folder that was never indexed; there are no settings."""
+    read_settings(NoChoices, settings or {}, f"searching the embeddings {embeddings.folder}")
     return FlatIndex(Passages(embeddings))
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from dretrieve.errors import PreconditionError, UsageError, VerificationError
 from dretrieve.index.base import RANKS, Passages, described_inputs
-from dretrieve.options import NoChoices, read_settings
+from dretrieve.options import read_settings
 from dretrieve.order import id_ranks
 from dretrieve.store.atomic import make_folder
 from dretrieve.store.embeddings import Embeddings
@@ -31,7 +31,8 @@ class IndexKind:
         module: of vectors: `VERSION`; `BUILT` and `SEARCHED`, the dataclasses of ``--set`` by kind;
             ``described(kind, choices, passages, progress)``, the options of its manifest;
             ``fill(stage, passages, threads, progress, signals)``, which writes its files;
-            ``open_index(folder, full=, settings=)``; for exact kinds ``over_embeddings(embeddings)``.
+            ``open_index(folder, full=, settings=)``; for exact kinds ``over_embeddings(embeddings,
+            settings)``.
         source: what it is made from.
         line: for the help.
         many: whether it takes a vector per token.
@@ -107,8 +108,7 @@ def open_vector_index(path: Path, *, full: bool = False, settings: Mapping[str, 
     module = import_module(KINDS[kind_at(path)].module)
     if (path / "manifest.json").exists():
         return module.open_index(path, full=full, settings=settings)
-    read_settings(NoChoices, settings or {}, f"searching the embeddings {path}")
-    return module.over_embeddings(Embeddings.open(path, full=full))
+    return module.over_embeddings(Embeddings.open(path, full=full), settings)
 
 
 def plan_index(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ from dretrieve.index.base import RANKS, Passages, open_embeddings
 from dretrieve.index.exact import ExactOptions
 from dretrieve.index.propose import within_margin
 from dretrieve.index.top_k import TopK
-from dretrieve.options import NoChoices, read_settings
+from dretrieve.options import NoChoices, option, read_settings
+from dretrieve.scoring.alignment import GRAMMAR
 from dretrieve.scoring.token_scores import TokenScore, token_score
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.interrupt import Signals
@@ -28,11 +29,20 @@ from dretrieve.store.stage import Stage, open_artefact
 from dretrieve.types import Progress, Vectors
 
 VERSION = 1
-BUILT = SEARCHED = {"token": NoChoices}
 BLOCK_ROWS = 1 << 14
 # A thread holds one table of dots, query tokens by passage tokens: 64 MiB of float32.
 QUERY_TOKENS, PASSAGE_TOKENS = 1 << 10, 1 << 14
 PRODUCTS_PER_BLOCK = 1e11  # a few seconds on one slow core, so that a signal is heard in time
+
+
+@dataclass(frozen=True, slots=True)
+class SearchChoices:
+    """What ``search --set`` may change."""
+
+    alignment: str = option("", f"Which tokens are compared, of ALIGNER: {GRAMMAR}; empty: as encoded.")
+
+
+BUILT, SEARCHED = {"token": NoChoices}, {"token": SearchChoices}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +57,11 @@ class TokenIndex:
     passages: Passages
     score: TokenScore
     exact: bool = True
-    search_options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def search_options(self) -> dict[str, Any]:
+        """Which tokens are compared, where that can be chosen."""
+        return {"alignment": self.score.alignment} if self.score.alignment else {}
 
     def search(self, queries: Vectors, kept: TopK, rows: tuple[int, int], options: ExactOptions) -> TopK:
         """Add the best passages among ``rows`` to ``kept`` and return it."""
@@ -56,14 +70,21 @@ class TokenIndex:
         )
 
 
-def over_embeddings(embeddings: Embeddings, ranks_file: Path | None = None) -> TokenIndex:
+def over_embeddings(
+    embeddings: Embeddings, settings: Mapping[str, Any] | None = None, ranks_file: Path | None = None
+) -> TokenIndex:
     """Return an index over an embeddings folder, indexed before (``ranks_file``) or not.
 
     Raises:
         VerificationError: one vector a text, or a score that is not known here.
+        UsageError: another setting, or one that the score does not take.
     """
     passages = Passages(embeddings, ranks_file, many=True)
-    return TokenIndex(passages, token_score(embeddings.score, weighted=embeddings.salience))
+    choices = read_settings(SearchChoices, settings or {}, "searching vectors per token")
+    encoded = str(embeddings.extra.get("inference", {}).get("alignment", ""))
+    alignment = choices.alignment or encoded
+    score = token_score(embeddings.score, weighted=embeddings.salience, alignment=alignment)
+    return TokenIndex(passages, score)
 
 
 def open_index(folder: Path, *, full: bool = False, settings: Mapping[str, Any] | None = None) -> TokenIndex:
@@ -72,11 +93,10 @@ def open_index(folder: Path, *, full: bool = False, settings: Mapping[str, Any] 
     Raises:
         PreconditionError: it or its embeddings are missing or unfinished.
         VerificationError: changed bytes, or other embeddings than it was built over.
-        UsageError: a setting was given; there are none.
+        UsageError: another setting, or one that the score does not take.
     """
-    read_settings(NoChoices, settings or {}, "searching an index of type token")
     manifest = open_artefact(folder, ("index-token",), full=full)
-    return over_embeddings(open_embeddings(folder, manifest, full=full), folder / RANKS)
+    return over_embeddings(open_embeddings(folder, manifest, full=full), settings, folder / RANKS)
 
 
 def described(kind: str, choices: NoChoices, passages: Passages, progress: Progress) -> dict[str, Any]:

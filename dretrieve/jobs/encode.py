@@ -199,7 +199,12 @@ class _Work:
         extra = {
             **(self._origin() if self.given is None else self.given.origin(folder)),
             "model": self.config.model,
-            "inference": card.chosen(self.settings, side),
+            # of neither side: what compares the vectors and changes none
+            "inference": {
+                name: value
+                for name, value in card.chosen(self.settings).items()
+                if side in (sides := card.inference_sides.get(name, (side,))) or not sides
+            },
         }
         return EmbeddingPlan(
             side=side,

@@ -23,6 +23,7 @@ from dretrieve.runs.checkpoint import Checkpoint, checkpoint_path, discard_check
 from dretrieve.runs.read import read_run
 from dretrieve.runs.search import Queries, as_run, check_model, check_queries, joined
 from dretrieve.runs.write import compression, write_run
+from dretrieve.scoring.alignment import doubts, parse_alignment
 from dretrieve.store.atomic import make_folder
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.fingerprint import fingerprint, sha256_bytes
@@ -239,6 +240,11 @@ def _over_vectors(config: SearchConfig, progress: Progress, signals: Signals) ->
     stage = _stage(config, index.search_options, inputs, shard)
 
     def find() -> tuple[Run, float]:
+        if said := index.search_options.get("alignment"):
+            shards = [passages.vectors(shard).offsets for shard in range(len(passages.stems()))]
+            lengths = [np.diff(offsets) for offsets in shards if offsets is not None]
+            if note := doubts(parse_alignment(said), np.concatenate([np.empty(0, np.int64), *lengths])):
+                progress.note(note)
         vectors = queries.load()
         check_queries(queries, vectors, passages)
         started = time.monotonic()

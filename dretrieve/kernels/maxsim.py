@@ -55,23 +55,34 @@ def sums_of_best(
 def _sums_of_best(
     values: Any, borders: Any, queries: Any, query_borders: Any, offsets: Any, rows: Any, sums: Any
 ) -> None:
-    lanes = np.zeros((4, simd.LANES))
+    lanes, dots = np.zeros((4, simd.LANES)), np.empty(longest(borders), dtype=np.float32)
     for q in range(len(offsets) - 1):
         for h in range(offsets[q], offsets[q + 1]):
             total = 0.0
             for token in range(query_borders[q], query_borders[q + 1]):
-                total += np.float64(
-                    _best(values, borders[rows[h]], borders[rows[h] + 1], queries, token, lanes)
-                )
+                count = token_dots(values, borders, rows[h], queries, token, lanes, dots)
+                best = np.float32(-np.inf)
+                for i in range(count):
+                    best = max(best, dots[i])
+                total += np.float64(best)
             sums[h] = total
 
 
 @njit(nogil=True, cache=True)
-def _best(values: Any, start: Any, stop: Any, queries: Any, token: Any, lanes: Any) -> Any:
-    """Return the largest canonical dot of one query token with rows ``start`` to ``stop``, in float32."""
+def longest(borders: Any) -> Any:
+    """Return the most tokens that a text has."""
+    most = 0
+    for text in range(len(borders) - 1):
+        most = max(most, borders[text + 1] - borders[text])
+    return most
+
+
+@njit(nogil=True, cache=True)
+def token_dots(values: Any, borders: Any, text: Any, queries: Any, token: Any, lanes: Any, dots: Any) -> Any:
+    """Put the canonical dots of one query token with a passage's into ``dots``; return how many they are."""
+    start, stop = borders[text], borders[text + 1]
     whole, stride = values.shape[1] // simd.LANES, values.strides[0]
     query, out = queries[token].ctypes.data, lanes.ctypes.data
-    best = np.float32(-np.inf)
     row = start
     while row < stop:
         count = 4 if row + 4 <= stop else 1
@@ -85,9 +96,9 @@ def _best(values: Any, start: Any, stop: Any, queries: Any, token: Any, lanes: A
         else:
             simd.double_lanes(values, (first,), query, whole, out)
         for i in range(count):
-            best = max(best, finish(lanes[i], values, row + i, queries, token))
+            dots[row - start + i] = finish(lanes[i], values, row + i, queries, token)
         row += count
-    return best
+    return stop - start
 
 
 def sums_of_best_numpy(

@@ -31,7 +31,7 @@ def maxsim_pairs(
         rows: [H] int32.
         mean: divide by the number of the query's tokens.
     """
-    borders, query_borders = _borders(passages), _borders(queries)
+    borders, query_borders = borders_of(passages), borders_of(queries)
     sums = sums_of_best(passages.values, borders, widened(queries.values), query_borders, offsets, rows)
     if mean:
         sums /= np.repeat(np.diff(query_borders), np.diff(offsets))
@@ -49,26 +49,28 @@ def maxsim_near(
         queries: Q texts, each with at least one vector.
         mean: as there.
     """
-    borders, query_borders = _borders(passages), _borders(queries)
+    borders, query_borders = borders_of(passages), borders_of(queries)
     asked = np.asarray(queries.values, dtype=np.float32)
     stored = np.asarray(passages.values, dtype=np.float32)
     with np.errstate(over="ignore", invalid="ignore"):  # then the canonical score is asked
         best: NDArray[Any] = np.maximum.reduceat(asked @ stored.T, borders[:-1], axis=1)
     near = np.add.reduceat(best.astype(np.float64), query_borders[:-1], axis=0)
     # each token's best is off by at most what one of its dots is; 2^-24 of the sum for the last rounding
-    longest = _lengths(stored).max(initial=0.0)
-    reach = np.add.reduceat(_lengths(asked), query_borders[:-1]) * longest
+    longest = lengths_of(stored).max(initial=0.0)
+    reach = np.add.reduceat(lengths_of(asked), query_borders[:-1]) * longest
     counts = np.diff(query_borders)
     margins = reach * (rounding_margin(passages.dim) + 2.0**-23) + (counts + 1) * SMALLEST
     return (near / counts[:, None], margins / counts + SMALLEST) if mean else (near, margins)
 
 
-def _borders(vectors: Vectors) -> NDArray[np.int64]:
+def borders_of(vectors: Vectors) -> NDArray[np.int64]:
+    """Return the offsets of texts that have at least one vector each."""
     assert vectors.offsets is not None
     assert (np.diff(vectors.offsets) > 0).all()
     return vectors.offsets
 
 
-def _lengths(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+def lengths_of(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return [N], the Euclidean lengths of [N, dim]."""
     lengths: NDArray[np.float64] = np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64))
     return lengths

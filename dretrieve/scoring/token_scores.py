@@ -9,7 +9,8 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from dretrieve.errors import VerificationError
+from dretrieve.errors import UsageError, VerificationError
+from dretrieve.scoring.alignment import DEFAULT, aligned_near, aligned_pairs, parse_alignment
 from dretrieve.scoring.maxsim import maxsim_near, maxsim_pairs
 from dretrieve.types import Vectors
 
@@ -23,34 +24,55 @@ class TokenScore:
             query with ``rows[offsets[q]:offsets[q + 1]]`` of the passages.
         near: ``near(passages, queries)`` returns [Q, N] float64, fast, and [Q] how far off they may be.
         weighted: whether the tokens' weights are part of it.
+        alignment: which tokens it compares, where that can be chosen; empty where it cannot.
     """
 
     pairs: Callable[[Vectors, Vectors, NDArray[np.int64], NDArray[np.int32]], NDArray[np.float32]]
     near: Callable[[Vectors, Vectors], tuple[NDArray[np.float64], NDArray[np.float64]]]
     weighted: bool = False
+    alignment: str = ""
+
+
+def _aligned(word: str) -> TokenScore:
+    alignment = parse_alignment(word)
+    return TokenScore(
+        partial(aligned_pairs, alignment=alignment),
+        partial(aligned_near, alignment=alignment),
+        weighted=True,
+        alignment=str(alignment),
+    )
 
 
 TOKEN_SCORES: dict[str, TokenScore] = {
     "maxsim_sum": TokenScore(partial(maxsim_pairs, mean=False), partial(maxsim_near, mean=False)),
     "maxsim_mean": TokenScore(partial(maxsim_pairs, mean=True), partial(maxsim_near, mean=True)),
+    "alignment": _aligned(DEFAULT),
 }
 
 
-def token_score(name: str, *, weighted: bool) -> TokenScore:
+def token_score(name: str, *, weighted: bool, alignment: str = "") -> TokenScore:
     """Return the score of that name.
 
     Args:
         name: of a card or of embeddings.
         weighted: whether the tokens have weights.
+        alignment: which tokens are compared (`scoring.alignment`); empty: as the score does by itself.
 
     Raises:
         VerificationError: there is none of that name, or it would not look at the weights.
+        UsageError: an alignment for a score that has none, or one of another grammar.
     """
     if name not in TOKEN_SCORES:
         raise VerificationError(
             f"vectors per token cannot be compared by the score '{name}'; there are {', '.join(TOKEN_SCORES)}"
         )
     found = TOKEN_SCORES[name]
+    if alignment and not found.alignment:
+        raise UsageError(
+            f"--set alignment={alignment}: these vectors are compared by {name}, which aligns tokens in one "
+            "way only; leave it out"
+        )
+    found = _aligned(alignment) if alignment else found
     if weighted and not found.weighted:
         raise VerificationError(
             f"the tokens have a salience and the score '{name}' has no place for it; encode with the score "

@@ -75,7 +75,10 @@ class ShardWriter:
         assert (vectors.tokens is not None) == vectors.many
         with np.errstate(over="ignore"):
             stored = np.ascontiguousarray(vectors.values, dtype=self.plan.dtype)
-        check_vectors(Vectors(stored, vectors.offsets), ids)
+            weights = vectors.weights
+            if weights is not None:
+                weights = np.ascontiguousarray(weights, dtype=self.plan.dtype)
+        check_vectors(Vectors(stored, vectors.offsets, weights), ids)
         parts: dict[str, bytes | memoryview] = {
             "vectors.npy": stored.data,
             "ids.txt": "".join(f"{text_id}\n" for text_id in ids).encode(),
@@ -84,8 +87,8 @@ class ShardWriter:
             parts["offsets.npy"] = np.diff(vectors.offsets).data
         if vectors.tokens is not None:
             parts["tokens.npy"] = np.ascontiguousarray(vectors.tokens, dtype=np.int32).data
-        if vectors.weights is not None:
-            parts["salience.npy"] = np.ascontiguousarray(vectors.weights, dtype=self.plan.dtype).data
+        if weights is not None:
+            parts["salience.npy"] = weights.data
         self._journal.append(parts)
 
     def commit(self, counts: Mapping[str, int], details: Mapping[str, Any] | None = None) -> Manifest:
@@ -147,12 +150,19 @@ class ShardWriter:
 
 
 def check_vectors(vectors: Vectors, ids: Sequence[str]) -> None:
-    """Raise `DataError` naming the texts that have a vector with NaN, infinity or only zeros."""
+    """Raise `DataError` naming the texts that have a vector with NaN, infinity or only zeros.
+
+    Salience must be finite and not negative.
+    """
     finite, zero = np.isfinite(vectors.values).all(axis=1), ~vectors.values.any(axis=1)
     owners = np.arange(len(ids))
     if vectors.offsets is not None:
         owners = np.repeat(owners, np.diff(vectors.offsets))
-    for bad, what in ((~finite, "NaN or infinity"), (zero, "only zeros")):
+    refused = [(~finite, "NaN or infinity"), (zero, "only zeros")]
+    if vectors.weights is not None:
+        weighed = np.isfinite(vectors.weights) & (vectors.weights >= 0)
+        refused.append((~weighed, "a salience that is negative, NaN or infinity"))
+    for bad, what in refused:
         if bad.any():
             named = ", ".join(ids[row] for row in dict.fromkeys(owners[bad].tolist()[:5]))
             raise DataError(

@@ -16,8 +16,10 @@ from dretrieve.jobs import index as index_job
 from dretrieve.jobs import merge, search
 from dretrieve.order import id_ranks, top_k
 from dretrieve.runs.read import read_run
+from dretrieve.scoring.alignment import aligned_pairs, parse_alignment
 from dretrieve.scoring.token_scores import TOKEN_SCORES
 from dretrieve.store.embeddings import Embeddings
+from dretrieve.store.manifest import read_manifest
 from dretrieve.types import Vectors, offsets_of
 
 ROWS, DIM, QUERIES = 5000, 12, 40
@@ -126,6 +128,41 @@ def test_texts_of_one_token_give_the_run_of_a_flat_index(write_embeddings, tmp_p
     assert (tmp_path / "token.trec").read_bytes() == (tmp_path / "flat.trec").read_bytes()
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_one_index_is_searched_by_any_alignment(write_embeddings, tmp_path: Path, weighted: bool) -> None:
+    """The k best are those of the scores of all passages; the embeddings' own alignment is the default."""
+    chance = np.random.default_rng(8)
+    texts = []
+    for of in (PASSAGES[:400], ASKED):
+        weights = chance.integers(0, 3, len(of.values)).astype(np.float16) if weighted else None
+        texts.append(Vectors(of.values, of.offsets, weights))
+    passages, asked = texts
+    extra = {"inference": {"alignment": "top2"}}
+    write_embeddings("emb", IDS[:400], passages, score="alignment", extra=extra)
+    write_embeddings("queries", QUERY_IDS, asked, side="query", score="alignment")
+    index_job.run(index_job.IndexConfig(type="token", embeddings=tmp_path / "emb", output=tmp_path / "index"))
+    lengths, present = np.diff(asked.offsets), np.flatnonzero(np.diff(passages.offsets))
+    ranks, fingerprints = id_ranks(IDS[:400]), set()
+    for word in ("top1", "top2", "p50", "da,k=2,eps=0.5"):
+        expected, some = [], passages.take(present)
+        every = np.arange(len(present), dtype=np.int32)
+        for query in np.flatnonzero(lengths):
+            alignment = parse_alignment(word)
+            of = aligned_pairs(
+                some, asked[query : query + 1], np.array([0, len(every)]), every, alignment=alignment
+            )
+            best = top_k(of, ranks[present], 25)
+            expected.append([(IDS[present[row]], of[row]) for row in best])
+        assert run_of(tmp_path, f"{word}.trec", settings={"alignment": word}) == expected
+        bare = run_of(tmp_path, f"bare {word}.trec", index=tmp_path / "emb", settings={"alignment": word})
+        assert bare == expected
+        fingerprints.add(read_manifest(tmp_path / f"{word}.trec.manifest.json").fingerprint)
+    assert len(fingerprints) == 4
+    run_of(tmp_path, "default.trec")
+    assert (tmp_path / "default.trec").read_bytes() == (tmp_path / "top2.trec").read_bytes()
+    assert read_manifest(tmp_path / "default.trec.manifest.json").fingerprint in fingerprints
+
+
 def test_what_does_not_fit_is_refused(work: Path, write_embeddings) -> None:
     one = write_embeddings("one", IDS, np.ones((ROWS, DIM)))
     for kind, folder, other in (("token", one, "flat"), ("flat", work / "emb", "token")):
@@ -139,9 +176,14 @@ def test_what_does_not_fit_is_refused(work: Path, write_embeddings) -> None:
         index_job.run(config)
     with pytest.raises(VerificationError, match="hold one vector per token, the passages .* per passage"):
         run_of(work, "run.trec", index=one)
-    write_embeddings("later", IDS, PASSAGES, score="alignment")
-    with pytest.raises(VerificationError, match="cannot be compared by the score 'alignment'"):
+    write_embeddings("later", IDS, PASSAGES, score="bm25")
+    with pytest.raises(VerificationError, match="cannot be compared by the score 'bm25'"):
         open_vector_index(work / "later")
+    with pytest.raises(UsageError, match="compared by maxsim_sum, which aligns tokens in one way only"):
+        run_of(work, "run.trec", index=work / "emb", settings={"alignment": "top2"})
+    aligned = write_embeddings("aligned", IDS, PASSAGES, score="alignment")
+    with pytest.raises(UsageError, match="alignment 'first' is none; expected top1"):
+        open_vector_index(aligned, settings={"alignment": "first"})
 
 
 def test_scores_beyond_float32_are_refused(write_embeddings) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dretrieve.errors import VerificationError
+from dretrieve.errors import UsageError, VerificationError
 from dretrieve.scoring.dot import dot_pairs, widened
 from dretrieve.scoring.token_scores import TOKEN_SCORES, token_score
 from dretrieve.types import Vectors, offsets_of
@@ -35,7 +35,7 @@ def in_float64(name: str, passages: Vectors, queries: Vectors) -> np.ndarray:
         for n in range(len(passages)):
             asked, stored = queries[q : q + 1].values, passages[n : n + 1].values
             best = (asked.astype(np.float64) @ stored.astype(np.float64).T).max(axis=1)
-            found[q, n] = best.mean() if name == "maxsim_mean" else best.sum()
+            found[q, n] = best.sum() if name == "maxsim_sum" else best.mean()
     return found
 
 
@@ -69,8 +69,12 @@ def test_maxsim_of_one_token_is_its_dot_bit_for_bit(name, seed, dim, half) -> No
     assert np.array_equal(all_pairs(name, stored, asked).ravel().view(np.uint32), dots.view(np.uint32))
 
 
-def test_a_score_that_is_not_known_or_ignores_the_weights_is_refused() -> None:
-    with pytest.raises(VerificationError, match="score 'alignment'; there are maxsim_sum, maxsim_mean"):
-        token_score("alignment", weighted=True)
+def test_a_score_that_is_not_known_or_ignores_weights_or_alignment_is_refused() -> None:
+    with pytest.raises(VerificationError, match="score 'bm25'; there are maxsim_sum, maxsim_mean, alignment"):
+        token_score("bm25", weighted=True)
     with pytest.raises(VerificationError, match="salience and the score 'maxsim_sum' has no place for it"):
         token_score("maxsim_sum", weighted=True)
+    with pytest.raises(
+        UsageError, match="--set alignment=top2: .* maxsim_mean, which aligns tokens in one way"
+    ):
+        token_score("maxsim_mean", weighted=False, alignment="top2")

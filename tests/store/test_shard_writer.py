@@ -200,6 +200,13 @@ def test_broken_vectors_are_refused_by_the_ids_of_their_texts(value: float, word
         check_vectors(Vectors(np.vstack([vectors, np.ones((1, 4))]), np.array([0, 1, 4])), ["a", "b"])
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1])
+def test_salience_that_is_no_weight_is_refused(value: float) -> None:
+    weights = np.array([0, 1, value, 1])
+    with pytest.raises(DataError, match=r"1 vectors hold a salience that is negative, NaN .*text ids b\)"):
+        check_vectors(Vectors(np.ones((4, 2)), np.array([0, 1, 4]), weights), ["a", "b"])
+
+
 def test_overflow_of_the_stored_type_is_refused(tmp_path: Path) -> None:
     writer = ShardWriter(tmp_path, shard_rows(2, 0, 1), plan())
     with pytest.raises(DataError, match="NaN or infinity"):

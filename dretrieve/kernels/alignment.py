@@ -1,0 +1,257 @@
+"""Sums over the passage tokens that a query token aligns with, by many alignments: compiled, and its twin.
+
+One pair of texts at a time: every query token's canonical dots with the passage's tokens are written side by
+side, and the largest are kept in order; their prefix sums are those of every number of aligned tokens. Faster
+than numpy, whose sorting of whole rows is what the loop leaves out.
+
+A soft alignment gives token j the share λ_j = min(1, exp((s_j + a) / ε)) with a such that Σ λ = k, which is
+what equation 9 of ALIGNER approaches by iterations. The t largest have 1, where t is the least with
+k - t ≤ R_t = Σ_{i > t} exp((s_i - s_{t+1}) / ε), and the others (k - t) / R_t times their term; t is below k,
+so only the k largest need be in order.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from dretrieve.kernels import simd
+from dretrieve.kernels.dot import frozen, score_pairs_numpy, stored_bits
+from dretrieve.kernels.maxsim import longest, token_dots
+
+Texts = tuple[NDArray[Any], NDArray[np.float32], NDArray[np.int64]]
+"""Token vectors, one text after another; a weight for each; [N + 1] where the texts begin and end."""
+Pairs = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]
+"""Query q with the passages ``rows[offsets[q]:offsets[q + 1]]``; to each how many of the largest."""
+Sums = tuple[NDArray[np.float64], NDArray[np.float64]]
+
+
+def aligned_sums(passages: Texts, queries: Texts, pairs: Pairs, soft: NDArray[np.float64]) -> Sums:
+    """Return Σ A S and Σ A, both [H, W + G]: column c - 1 with the c largest, then the soft alignments.
+
+    A is a query token's weight times a passage token's, or that times a soft alignment's share. W is the
+    largest number wanted; columns behind a pair's own hold zeros.
+
+    Args:
+        passages: vectors float16 or float32; each text has one at least.
+        queries: vectors as `dretrieve.scoring.dot.widened` gives them; each text has one at least.
+        pairs: numbers from 1 to the passage's tokens.
+        soft: [G, 2] k and ε of each soft alignment; k is at least 1 and taken as the passage's tokens where
+            it has fewer, ε is above 0.
+    """
+    offsets, rows, widths = pairs
+    assert queries[0].flags.c_contiguous
+    found = _empty(len(rows), widths, soft)
+    _aligned(
+        (stored_bits(passages[0]), frozen(passages[1]), frozen(passages[2])),
+        (queries[0], frozen(queries[1]), frozen(queries[2])),
+        (frozen(offsets), frozen(rows), frozen(widths)),
+        frozen(soft),
+        found,
+    )
+    return found
+
+
+def near_sums(
+    products: NDArray[np.float32],
+    weights: tuple[NDArray[np.float32], NDArray[np.float32]],
+    borders: tuple[NDArray[np.int64], NDArray[np.int64]],
+    widths: NDArray[np.int64],
+    soft: NDArray[np.float64],
+    slack: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+    """Return what `aligned_sums` returns for every query with every passage, of dots that may be off.
+
+    Args:
+        products: [S, T] of the queries' tokens with the passages'.
+        weights: [S] and [T].
+        borders: [Q + 1] and [N + 1].
+        widths: [N].
+        soft: as there.
+        slack: [S] how far two of a query token's dots may have changed places; 0: it does not matter.
+
+    Returns:
+        The sums, [Q N, W + G], and [Q N] where a token behind those wanted may belong among them, or a dot is
+        not finite.
+    """
+    count = (len(borders[0]) - 1) * len(widths)
+    sums, totals = _empty(count, widths, soft)
+    doubtful = np.zeros(count, dtype=np.bool_)
+    _near(
+        products,
+        (frozen(weights[0]), frozen(weights[1])),
+        (frozen(borders[0]), frozen(borders[1])),
+        frozen(widths),
+        frozen(soft),
+        frozen(slack),
+        (sums, totals, doubtful),
+    )
+    return sums, totals, doubtful
+
+
+def _empty(count: int, widths: NDArray[np.int64], soft: NDArray[np.float64]) -> Sums:
+    columns = int(widths.max(initial=0)) + len(soft)
+    return np.zeros((count, columns)), np.zeros((count, columns))
+
+
+@njit(nogil=True, cache=True)
+def _aligned(passages: Any, queries: Any, pairs: Any, soft: Any, found: Any) -> None:
+    values, weights, borders = passages
+    vectors, query_weights, query_borders = queries
+    offsets, rows, widths = pairs
+    sums, totals = found
+    most = longest(borders)
+    lanes, dots = np.zeros((4, simd.LANES)), np.empty(most, dtype=np.float32)
+    room = np.empty(most, dtype=np.float32), np.empty(most, dtype=np.int64), np.empty(most)
+    for q in range(len(offsets) - 1):
+        for h in range(offsets[q], offsets[q + 1]):
+            own = weights[borders[rows[h]] : borders[rows[h] + 1]]
+            for token in range(query_borders[q], query_borders[q + 1]):
+                count = token_dots(values, borders, rows[h], vectors, token, lanes, dots)
+                _largest(dots[:count], _needed(widths[h], soft, count), room)
+                weight = np.float64(query_weights[token])
+                _add(dots[:count], own, weight, widths[h], soft, room, (sums[h], totals[h]))
+
+
+@njit(nogil=True, cache=True)
+def _near(products: Any, weights: Any, borders: Any, widths: Any, soft: Any, slack: Any, found: Any) -> None:
+    sums, totals, doubtful = found
+    query_borders, passage_borders = borders
+    most = longest(passage_borders)
+    room = np.empty(most, dtype=np.float32), np.empty(most, dtype=np.int64), np.empty(most)
+    for q in range(len(query_borders) - 1):
+        for p in range(len(widths)):
+            start, stop = passage_borders[p], passage_borders[p + 1]
+            h, width = q * len(widths) + p, widths[p]
+            for token in range(query_borders[q], query_borders[q + 1]):
+                dots = products[token, start:stop]
+                for dot in dots:
+                    doubtful[h] |= not np.isfinite(dot)
+                more = width if slack[token] == 0 or width == 0 else min(width + 1, len(dots))
+                _largest(dots, _needed(more, soft, len(dots)), room)
+                doubtful[h] |= more > width and room[0][width] >= room[0][width - 1] - slack[token]
+                weight = np.float64(weights[0][token])
+                _add(dots, weights[1][start:stop], weight, width, soft, room, (sums[h], totals[h]))
+
+
+@njit(nogil=True, cache=True)
+def _needed(width: Any, soft: Any, count: Any) -> Any:
+    """Return how many of the largest must be in order."""
+    for g in range(len(soft)):
+        width = max(width, min(int(soft[g, 0]), count))
+    return width
+
+
+@njit(nogil=True, cache=True)
+def _largest(dots: Any, width: Any, room: Any) -> None:
+    """Put the ``width`` largest dots, equal ones in their order, and their places into the room."""
+    top, places, _ = room
+    found = 0
+    for j in range(len(dots)):
+        dot = dots[j]
+        if found == width and not dot > top[width - 1]:
+            continue
+        at = min(found, width - 1)
+        while at > 0 and dot > top[at - 1]:
+            top[at], places[at] = top[at - 1], places[at - 1]
+            at -= 1
+        top[at], places[at] = dot, j
+        found = min(found + 1, width)
+
+
+@njit(nogil=True, cache=True)
+def _add(dots: Any, weights: Any, weight: Any, width: Any, soft: Any, room: Any, found: Any) -> None:
+    """Add one query token's part of each column; ``room`` holds the largest."""
+    top, places, _ = room
+    sums, totals = found
+    part = whole = 0.0
+    for r in range(width):
+        own = np.float64(weights[places[r]])
+        part += own * np.float64(top[r])
+        whole += own
+        sums[r] += weight * part
+        totals[r] += weight * whole
+    first = len(sums) - len(soft)
+    for g in range(len(soft)):
+        part, whole = _softly(dots, weights, min(int(soft[g, 0]), len(dots)), soft[g, 1], room)
+        sums[first + g] += weight * part
+        totals[first + g] += weight * whole
+
+
+@njit(nogil=True, cache=True)
+def _softly(dots: Any, weights: Any, k: Any, epsilon: Any, room: Any) -> Any:
+    """Return Σ λ u S and Σ λ u of one soft alignment; ``room`` holds the k largest."""
+    top, places, terms = room
+    last, behind = np.float64(top[k - 1]), 0.0
+    for j in range(len(dots)):
+        terms[j] = -1.0  # of the k largest, equal ones in their order
+        if dots[j] < top[k - 1] or (dots[j] == top[k - 1] and j > places[k - 1]):
+            terms[j] = math.exp((np.float64(dots[j]) - last) / epsilon)
+            behind += terms[j]
+    t, spread = -1, 0.0
+    while k - t > spread or t < 0:
+        t += 1
+        spread = math.exp((last - np.float64(top[t])) / epsilon) * behind
+        for r in range(t, k):
+            spread += math.exp((np.float64(top[r]) - np.float64(top[t])) / epsilon)
+    share, part, whole = (k - t) / spread, 0.0, 0.0
+    for r in range(k):
+        own = np.float64(weights[places[r]])
+        if r >= t:
+            own *= share * math.exp((np.float64(top[r]) - np.float64(top[t])) / epsilon)
+        part += own * np.float64(top[r])
+        whole += own
+    share *= math.exp((last - np.float64(top[t])) / epsilon)
+    for j in range(len(dots)):
+        if terms[j] > 0:
+            own = share * terms[j] * np.float64(weights[j])
+            part += own * np.float64(dots[j])
+            whole += own
+    return part, whole
+
+
+def aligned_sums_numpy(passages: Texts, queries: Texts, pairs: Pairs, soft: NDArray[np.float64]) -> Sums:
+    """Return what `aligned_sums` returns, bit for bit, in plain numpy."""
+    values, weights, borders = passages
+    offsets, rows, widths = pairs
+    sums, totals = _empty(len(rows), widths, soft)
+    owners = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    for h, (q, row, width) in enumerate(zip(owners, rows, widths, strict=True)):
+        every = np.arange(borders[row], borders[row + 1], dtype=np.int32)
+        own = weights[every].astype(np.float64)
+        for token in range(queries[2][q], queries[2][q + 1]):
+            ends = np.array([0, len(every)])
+            dots = score_pairs_numpy(values, queries[0][token : token + 1], ends, every).astype(np.float64)
+            order = np.argsort(-dots, kind="stable")  # equal ones in their order
+            weight = float(queries[1][token])
+            sums[h, :width] += weight * np.cumsum((own * dots)[order])[:width]
+            totals[h, :width] += weight * np.cumsum(own[order])[:width]
+            for g, (k, epsilon) in enumerate(soft, start=sums.shape[1] - len(soft)):
+                first = min(int(k), len(dots))
+                places = np.concatenate([order[:first], np.sort(order[first:])])
+                shared = _shares_numpy(dots[places], first, epsilon) * own[places]
+                # one after the other, where np.sum would add pairs
+                sums[h, g] += weight * np.cumsum(shared * dots[places])[-1]
+                totals[h, g] += weight * np.cumsum(shared)[-1]
+    return sums, totals
+
+
+def _shares_numpy(dots: NDArray[np.float64], k: int, epsilon: float) -> NDArray[np.float64]:
+    """Return λ of dots of which the k largest stand in front, in order."""
+
+    def terms(some: NDArray[np.float64], base: float) -> NDArray[np.float64]:
+        return np.array([math.exp((dot - base) / epsilon) for dot in some.tolist()])
+
+    top, rest = dots[:k], terms(dots[k:], dots[k - 1])
+    behind = np.cumsum(np.append(0.0, rest))[-1]
+    for t in range(k):
+        scale = math.exp((top[-1] - top[t]) / epsilon)
+        spread = np.cumsum(np.append(scale * behind, terms(top[t:], top[t])))[-1]
+        if k - t <= spread:
+            break
+    share = (k - t) / spread
+    return np.concatenate([np.ones(t), share * terms(top[t:], top[t]), share * scale * rest])
