@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import IO
 
 from dretrieve.jobs.configs.convert_run import NEEDS_PASSAGES, NEEDS_QUERIES, ConvertRunConfig
-from dretrieve.jobs.inputs import open_corpus, questions_fingerprint, run_fingerprint
+from dretrieve.jobs.inputs import open_corpus, questions_fingerprint
 from dretrieve.metrics.answers import Answers
 from dretrieve.runs.json_forms import write_json_run
-from dretrieve.runs.read import read_run
+from dretrieve.runs.read import read_run, run_fingerprint
 from dretrieve.runs.write import WRITTEN_FORMS, compressed, write_run
 from dretrieve.store.stage import Made, Planned, Stage
 from dretrieve.store.text_store import TextStore

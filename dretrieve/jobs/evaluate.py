@@ -9,7 +9,7 @@ from typing import Any
 
 from dretrieve.errors import UsageError
 from dretrieve.jobs.configs.evaluate import EvaluateConfig
-from dretrieve.jobs.inputs import find_qrels, open_corpus, questions_fingerprint, run_fingerprint, text_reader
+from dretrieve.jobs.inputs import find_qrels, open_corpus, questions_fingerprint, text_reader
 from dretrieve.metrics.options import RelevanceOptions
 from dretrieve.metrics.qa import (
     group_labels,
@@ -28,7 +28,7 @@ from dretrieve.metrics.top_k import parse_top_k
 from dretrieve.reports.evaluation import evaluation_tables, notes_of
 from dretrieve.reports.tables import indented_json, render
 from dretrieve.runs.lines import forms_for
-from dretrieve.runs.read import RunFile
+from dretrieve.runs.read import RunFile, run_fingerprint
 from dretrieve.runs.write import compression
 from dretrieve.store.stage import Planned, Stage
 from dretrieve.store.text_store import TextStore

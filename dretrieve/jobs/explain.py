@@ -12,7 +12,6 @@ from dretrieve.encoding.numerics import resolve_device, resolve_precision
 from dretrieve.errors import PreconditionError, UsageError, VerificationError
 from dretrieve.jobs.configs.explain import ExplainConfig
 from dretrieve.jobs.explain_texts import Part, Reading, read
-from dretrieve.jobs.inputs import run_fingerprint
 from dretrieve.models.cards import read_card
 from dretrieve.models.loading import LoadedModel, load_model
 from dretrieve.models.places import find_model
@@ -20,6 +19,7 @@ from dretrieve.models.registry import METHODS, check_choices, find, load, spelle
 from dretrieve.reports.html import Page, Section
 from dretrieve.reports.pages import shown, svg_file, write_page
 from dretrieve.reports.routing_page import NAMES
+from dretrieve.runs.read import run_fingerprint
 from dretrieve.store.atomic import make_folder, write_bytes, write_json
 from dretrieve.store.card import CARD, ModelCard
 from dretrieve.store.interrupt import interruptible

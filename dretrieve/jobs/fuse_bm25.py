@@ -9,7 +9,7 @@ from typing import Any
 
 from dretrieve.errors import DataError, PreconditionError, UsageError, quoted
 from dretrieve.jobs.configs.fuse_bm25 import DevConfig, FuseBm25Config
-from dretrieve.jobs.inputs import find_qrels, open_corpus, questions_fingerprint, run_fingerprint, text_reader
+from dretrieve.jobs.inputs import find_qrels, open_corpus, questions_fingerprint, text_reader
 from dretrieve.metrics.answers import Answers
 from dretrieve.metrics.judged import judge
 from dretrieve.metrics.measure import Measure
@@ -18,7 +18,7 @@ from dretrieve.metrics.registry import parse_measures
 from dretrieve.metrics.top_k import parse_top_k
 from dretrieve.runs.fuse import Pair, align, fuse
 from dretrieve.runs.lines import forms_for
-from dretrieve.runs.read import RunFile, refuse_ranks
+from dretrieve.runs.read import RunFile, refuse_ranks, run_fingerprint
 from dretrieve.runs.tune import DevSet, parse_alphas, tune_alpha
 from dretrieve.runs.write import compressed, compression, write_run
 from dretrieve.store.interrupt import interruptible

@@ -1,4 +1,4 @@
-"""What several commands read: runs and questions with their fingerprints, judgements, passages searched."""
+"""What several commands read: questions with their fingerprint, judgements, passages searched."""
 
 from __future__ import annotations
 
@@ -7,42 +7,13 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
-from dretrieve.errors import PreconditionError, UsageError
+from dretrieve.errors import UsageError
 from dretrieve.store.fingerprint import canonical_json
-from dretrieve.store.manifest import manifest_path
-from dretrieve.store.stage import open_artefact
 from dretrieve.store.text_store import TextStore
 from dretrieve.text.collection import Collection, parse_spec
-from dretrieve.text.files import is_file, is_stream, sha256_of
+from dretrieve.text.files import is_file
 from dretrieve.text.queries import QuerySet
 from dretrieve.types import Progress
-
-
-def run_fingerprint(path: Path, *, full: bool = False) -> str:
-    """Return the fingerprint of a run of ours (verified), or the SHA-256 of a file made elsewhere.
-
-    ``full`` hashes its bytes again, whatever their time says.
-
-    Raises:
-        PreconditionError: it is missing, or one part of a sharded stage: its numbers would be too low.
-        VerificationError: its bytes changed.
-    """
-    if is_stream(path):
-        return sha256_of(path)
-    if not path.is_file():
-        reason = "is a folder; name the file in it" if path.is_dir() else "does not exist; correct the path"
-        raise PreconditionError(f"{path} {reason}")
-    if manifest_path(path).exists():
-        manifest = open_artefact(path, full=full)
-        if "shard" in manifest.options:
-            cure = (
-                "join all parts with `dretrieve merge`"
-                if manifest.stage == "search"
-                else "run the same command without --shard"
-            )
-            raise PreconditionError(f"{path} is only one part of a sharded {manifest.stage}; {cure}")
-        return manifest.fingerprint
-    return sha256_of(path)
 
 
 def find_qrels(spec: str) -> Path:

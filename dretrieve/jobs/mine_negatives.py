@@ -12,11 +12,10 @@ from typing import Any
 
 from dretrieve.errors import DataError, UsageError
 from dretrieve.jobs.configs.mine_negatives import MineNegativesConfig
-from dretrieve.jobs.inputs import run_fingerprint
 from dretrieve.metrics.answers import Answers
 from dretrieve.mining.negatives import FILTERS, Examples, Miner
 from dretrieve.mining.options import MiningOptions
-from dretrieve.runs.read import read_run, refuse_ranks
+from dretrieve.runs.read import read_run, refuse_ranks, run_fingerprint
 from dretrieve.store.fingerprint import sha256_file
 from dretrieve.store.interrupt import interruptible
 from dretrieve.store.parts import finished_parts, join_parts, part_path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -30,7 +30,7 @@ from dretrieve.store.stage import Planned, Stage, replaces_stale
 from dretrieve.store.state import recorded_state
 from dretrieve.tokens.tokenizer import SideTokenizer
 from dretrieve.training.checkpoint import Checkpoints, Progressed
-from dretrieve.training.data import ExampleSet, open_set, parse_data
+from dretrieve.training.data import DataSpec, ExampleSet, open_set, parse_data
 from dretrieve.training.dev import Dev, open_dev
 from dretrieve.training.device import (
     Place,
@@ -247,11 +247,11 @@ def _announce(plans: list[PhasePlan], opened: Opened, progress: Progress) -> Non
         batch = plan.feed.make(0).batch
         asked, passages = len(batch.query_rows), len(batch.passage_rows)
         name = f"{plan.phase.name}: " if len(plans) > 1 else ""
+        negatives = f", so about {passages - 1:,} negatives a query" if passages else ""
         progress.note(
             f"{name}{queries:,} queries; {plan.steps:,} steps of {asked:,} queries "
             f"({place.processes.count} x {asked // place.processes.count}); the first batch holds "
-            f"{passages:,} passages, so about {passages - 1:,} negatives a query; {place.device.type}, "
-            f"{place.precision}"
+            f"{passages:,} passages{negatives}; {place.device.type}, {place.precision}"
         )
 
 
@@ -271,7 +271,7 @@ def _save(
     method.to("cpu")
     card = save_model(method, config.output, {"training": stage.fingerprint, "steps": state.total})
     check_saved(method, tokenizers, config.output, _some_texts(opened))
-    for line in beyond_sentence_transformers(card, config.output):
+    for line in (*beyond_sentence_transformers(card, config.output), *card.source.get("open", {}).values()):
         progress.note(line)
     write_json(config.output / CURVES, {"curve": state.curve})
     for name in model_files(config.output, ("checkpoints", "tensorboard", "wandb")):
@@ -291,7 +291,8 @@ def _some_texts(opened: Opened) -> list[Record]:
     """Return a few texts of the first set."""
     chosen = opened.sets[0].examples[:CHECKED]
     queries = [Record(of.query_id, "", of.query_text) for of in chosen]
-    rows = [opened.sets[0].corpus.row_of(of.positive_document_ids[0]) for of in chosen]
+    names = [name for of in chosen for name in (of.close or of.positive_document_ids)[:1]]
+    rows = [opened.sets[0].corpus.row_of(name) for name in names]
     return queries + [opened.sets[0].corpus.record(row) for row in rows if row is not None]
 
 
@@ -335,8 +336,10 @@ def _open(config: TrainConfig, processes: Processes, device: torch.device, progr
     options = config.options
     if not config.data:
         raise UsageError("--data is missing: DIR:split, or examples of mine-negatives")
-    columns = find(config.method).method().columns
+    kind = find(config.method).method()
+    columns = kind.columns
     specs = [parse_data(word, columns) for word in config.data]
+    _check_read(config.method, kind, specs)
     names = [spec.name for spec in specs]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
@@ -366,6 +369,19 @@ def _open(config: TrainConfig, processes: Processes, device: torch.device, progr
     inputs |= {"dev": dev.fingerprint} if dev is not None else {}
     stage = Stage(config.output, "folder", STAGE, VERSION, recorded, inputs, config.force)
     return Opened(config=config, sets=sets, dev=dev, place=Place(processes, device, precision), stage=stage)
+
+
+def _check_read(name: str, method: type[Method], specs: Sequence[DataSpec]) -> None:
+    """Refuse close passages for a method that learns from judged ones.
+
+    Raises:
+        UsageError: names the method.
+    """
+    if not method.reads_close and any(of.reads or of.target != "answers" for of in specs):
+        raise UsageError(
+            f"--data …,run=, depth= and target= are of methods that read what was found, and {name} learns "
+            "from judged passages; leave them out"
+        )
 
 
 def open_tokenizers(backbone: str, method: Method) -> dict[Side, SideTokenizer]:

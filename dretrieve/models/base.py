@@ -126,7 +126,8 @@ class Targets:
     """What the loss compares with.
 
     Attributes:
-        positives: [Q] int64, the column (row of the passage batch) of each query's positive.
+        positives: [Q] int64, the column (row of the passage batch) of each query's positive; -1 where none of
+            its close passages is judged relevant (`Method.reads_close`).
         allowed: [Q, P] bool, False where a passage is another positive of the query and is left out.
         teacher_scores: [Q, P], NaN where the teacher gave none (it scores a query's own passages, its
             positive among them); None without a teacher.
@@ -153,7 +154,7 @@ class Group:
 
     Attributes:
         queries: [q] texts.
-        passages: [p] query by query: the positive, then the hard negatives.
+        passages: [p] query by query: the positive, then the hard negatives; or its close passages.
         owners: [p] int64, the row of ``queries`` that the passage belongs to.
         query_rows: [q] int64, the rows of these queries in `Targets`.
         passage_rows: [p] int64, the columns of these passages in `Targets`; equal for a passage twice.
@@ -180,6 +181,7 @@ class Step(Protocol):
     Attributes:
         phase: its name.
         number: of the step in that phase, from 0.
+        seed: of that phase.
         num_queries: of the whole batch, over all processes.
         groups: this process's part of the batch, on the method's device, each within the token budget.
         targets: of the whole batch.
@@ -187,6 +189,7 @@ class Step(Protocol):
 
     phase: str
     number: int
+    seed: int
     num_queries: int
     groups: Sequence[Group]
     targets: Targets
@@ -238,6 +241,9 @@ class Method(nn.Module, ABC):
     name: ClassVar[str]
     config_class: ClassVar[type]
     columns: ClassVar[tuple[str, ...]] = ()  # fields of queries that training puts into `TokenBatch.columns`
+    reads_close: ClassVar[bool] = (
+        False  # its own step takes the passages of a run in the place of judged ones
+    )
 
     config: MethodConfig
     choices: Any  # the inference choices in force
@@ -295,9 +301,12 @@ class Method(nn.Module, ABC):
         """Return both sides' vectors; a method with one encoder for both packs them into one forward."""
         return self.encode_side(query, "query"), self.encode_side(passage, "passage")
 
-    @abstractmethod
     def loss(self, query: Encoded, passage: Encoded, targets: Targets) -> Loss:
-        """Return the loss of a batch; ``passage`` may hold gathered rows of other processes."""
+        """Return the loss of a batch; ``passage`` may hold gathered rows of other processes.
+
+        Every method has one, or a `training_step` of its own.
+        """
+        raise NotImplementedError  # of those with a step of their own it is not asked
 
     def training_step(self, step: Step) -> Loss:
         """Add a batch's gradient in the method's own way and return what `Step.backward` does.

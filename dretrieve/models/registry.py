@@ -99,6 +99,12 @@ METHODS: dict[str, Entry] = {
         "one encoder with a vector for each token, compared by MaxSim",
         example="--backbone minilm --data work/hard.jsonl --train-group-size 2 --output model",
     ),
+    "reatt": _ours(
+        "reatt",
+        "Reatt",
+        "a T5 that retrieves with its own attention and reads what it finds, taught by answers",
+        example="--backbone T5 --data path=work/squad,split=train,run=bm25.txt,depth=8 --output model",
+    ),
 }
 
 

@@ -13,9 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from dretrieve.errors import DataError
+from dretrieve.errors import DataError, PreconditionError
 from dretrieve.runs.build import Column, HitColumns, build_run, holds_ranks, query_offsets
 from dretrieve.runs.lines import RANKS_TAG, WHOLE, Sniffed, parse_line, repeated_hit, sniff
+from dretrieve.store.manifest import manifest_path
+from dretrieve.store.stage import open_artefact
+from dretrieve.text.files import is_stream, sha256_of
 from dretrieve.types import Run
 
 
@@ -60,6 +63,33 @@ class RunFile:
     def read(self) -> Run:
         """Return the run; errors as `read_run`."""
         return read_run(self.path, self.form)
+
+
+def run_fingerprint(path: Path, *, full: bool = False) -> str:
+    """Return the fingerprint of a run of ours (verified), or the SHA-256 of a file made elsewhere.
+
+    ``full`` hashes its bytes again, whatever their time says.
+
+    Raises:
+        PreconditionError: it is missing, or one part of a sharded stage: its numbers would be too low.
+        VerificationError: its bytes changed.
+    """
+    if is_stream(path):
+        return sha256_of(path)
+    if not path.is_file():
+        reason = "is a folder; name the file in it" if path.is_dir() else "does not exist; correct the path"
+        raise PreconditionError(f"{path} {reason}")
+    if manifest_path(path).exists():
+        manifest = open_artefact(path, full=full)
+        if "shard" in manifest.options:
+            cure = (
+                "join all parts with `dretrieve merge`"
+                if manifest.stage == "search"
+                else "run the same command without --shard"
+            )
+            raise PreconditionError(f"{path} is only one part of a sharded {manifest.stage}; {cure}")
+        return manifest.fingerprint
+    return sha256_of(path)
 
 
 def refuse_ranks(run: Run, path: Path, why: str, cure: str) -> Run:

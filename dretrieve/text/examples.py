@@ -41,6 +41,7 @@ class Example:
         negative_document_ids: hard negatives.
         positive_scores: a teacher's, one for each positive; None without a teacher.
         negative_scores: one for each negative, a teacher's or (without ``positive_scores``) the run's.
+        close: what a run found for the query, best first (training sets it); None where judgements teach.
         fields: every other key of its line, for methods that ask for one (labels, answers …).
         line: where it stands in its file; 0 where it was not read from one.
     """
@@ -51,6 +52,7 @@ class Example:
     negative_document_ids: tuple[str, ...] = ()
     positive_scores: tuple[float, ...] | None = None
     negative_scores: tuple[float, ...] | None = None
+    close: tuple[str, ...] | None = None
     fields: Mapping[str, Any] = field(default_factory=dict, compare=False)
     line: int = field(default=0, compare=False)
 
@@ -83,8 +85,8 @@ def read_examples(path: Path) -> Iterator[Example]:
             negatives,
             fields.numbers("positive_scores", len(positives)),
             fields.numbers("negative_scores", len(negatives)),
-            {name: of for name, of in value.items() if name not in KEYS},
-            line,
+            fields={name: of for name, of in value.items() if name not in KEYS},
+            line=line,
         )
 
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from dretrieve.errors import DataError
 from dretrieve.store.seeds import generator
-from dretrieve.training.sets import TrainingSet
+from dretrieve.training.sets import Ragged, TrainingSet
 
 PositiveChoice = Literal["sample", "first"]
 
@@ -116,8 +116,8 @@ class Batch:
         training_set: where the rows point.
         query_rows: [Q] rows of the set's queries.
         passage_rows: [P] distinct rows of the set's passages: positives first, then hard negatives.
-        positives: [Q] the column of each query's positive.
-        own: by query, the columns of its own passages: its positive, then its hard negatives.
+        positives: [Q] the column of each query's positive; -1 where no close passage of the query is one.
+        own: by query, the columns of its own passages: its positive, then its hard negatives; or close ones.
         allowed: [Q, P] bool, False at a query's other positives.
         teacher_scores: [Q, P], a teacher's scores of the passages chosen for the query, NaN elsewhere; None
             where none teaches.
@@ -140,6 +140,8 @@ class Batch:
 
 def compose(training_set: TrainingSet, draw: Draw, choosing: Choosing) -> Batch:
     """Return the batch of that draw: a pure function of its arguments."""
+    if training_set.close is not None:
+        return _of_close(training_set, training_set.close, draw)
     chosen = [_chosen(training_set, row, draw.turn, choosing) for row in map(int, draw.rows)]
     positives = [int(training_set.positives.values[first]) for first, _ in chosen]
     negatives = [training_set.negatives.values[places].astype(np.int64) for _, places in chosen]
@@ -164,6 +166,24 @@ def compose(training_set: TrainingSet, draw: Draw, choosing: Choosing) -> Batch:
             teacher[query, own[query][1:]] = training_set.teacher[1][places]
     targets = np.asarray([columns[0] for columns in own], dtype=np.int64)
     return Batch(draw.step, training_set, draw.rows, passage_rows, targets, own, allowed, teacher)
+
+
+def _of_close(training_set: TrainingSet, close: Ragged, draw: Draw) -> Batch:
+    """Return a batch of every query's close passages, best first."""
+    wanted = [close.row(int(row)).astype(np.int64) for row in draw.rows]
+    distinct, first_place = np.unique(np.concatenate(wanted), return_index=True)
+    passage_rows = np.concatenate(wanted)[np.sort(first_place)]
+    column = {int(row): place for place, row in enumerate(passage_rows)}
+    own = [[column[row] for row in rows.tolist()] for rows in wanted]
+    positives = [
+        next((column[row] for row in rows.tolist() if row in judged), -1)
+        for rows, judged in zip(
+            wanted, (training_set.positives.row(int(row)) for row in draw.rows), strict=True
+        )
+    ]
+    allowed = np.ones((len(draw.rows), len(distinct)), dtype=bool)
+    targets = np.asarray(positives, dtype=np.int64)
+    return Batch(draw.step, training_set, draw.rows, passage_rows, targets, own, allowed)
 
 
 def _chosen(

@@ -6,6 +6,8 @@ negatives of its own; its collection is the one in its manifest, or ``corpus=DIR
 A teacher's scores (`text.examples`) are kept where they are asked for, and named where they are not.
 Longer: ``name=nq,path=DIR,split=train,weight=4,sample=1000,phase=general``, and ``FIELD=VALUE`` for a field
 of queries that the method reads (`models.base.Method.columns`) and the data do not have;
+``run=RUN,depth=K`` for a method that reads a query's close passages (`training.close`), to whose answers
+``target=passage`` makes the judged ones;
 ``query_vectors=EMB`` and ``passage_vectors=EMB`` for what a frozen backbone gives (`encoding.given_vectors`).
 """
 
@@ -22,6 +24,7 @@ import numpy as np
 from dretrieve.encoding.given_vectors import open_given
 from dretrieve.errors import DataError, DretrieveError, PreconditionError, UsageError, VerificationError
 from dretrieve.options import REQUIRED, option, options, read_pairs
+from dretrieve.runs.read import run_fingerprint
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.fingerprint import canonical_json, sha256_bytes
 from dretrieve.store.manifest import manifest_path, read_manifest
@@ -33,6 +36,8 @@ from dretrieve.text.collection import Collection
 from dretrieve.text.examples import Example, read_examples
 from dretrieve.text.files import is_file, sha256_of
 from dretrieve.text.forms import detect
+from dretrieve.text.qrels import qrels_of
+from dretrieve.training.close import judged_texts, with_close
 from dretrieve.types import Progress, Side
 
 EXAMPLES = "examples.jsonl"
@@ -50,9 +55,19 @@ class DataSpec:
     corpus: str = option("", "Collection of examples, when their manifest does not say or has moved.")
     sample: int = option(0, "Take so many of the queries, drawn by the seed; 0 takes all.", least=0)
     phase: str = option("", "Only that phase of training uses the set.")
+    run: str = option("", "What was found for the queries: a method that reads learns from it.")
+    depth: int = option(
+        -1, "Passages of the run a query; without run= the judged ones; 0 reads none.", least=0
+    )
+    target: str = option("answers", "What is generated.", legal=("answers", "passage"))
     query_vectors: str = option("", "What the frozen backbone gives for the queries, from encode.")
     passage_vectors: str = option("", "The same for the passages.")
     columns: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def reads(self) -> bool:
+        """Whether its queries have close passages (`training.close`)."""
+        return self.depth >= 0
 
 
 def parse_data(word: str, columns: Sequence[str] = ()) -> DataSpec:
@@ -68,6 +83,8 @@ def parse_data(word: str, columns: Sequence[str] = ()) -> DataSpec:
     if not values.get("path"):
         raise UsageError(f"--data {word}: path=DIR or path=EXAMPLES.jsonl is missing")
     given = {key: values.pop(key) for key in columns if key in values}
+    if "run" in values and values.get("depth", 0) < 1:
+        raise UsageError(f"--data {word}: say how many passages of the run a query gets, such as depth=10")
     return DataSpec(**{"name": _own_name(values["path"]), **values, "columns": given})
 
 
@@ -81,7 +98,7 @@ class ExampleSet:
 
     Attributes:
         spec: where it came from.
-        examples: those with a positive, in file order.
+        examples: those with a positive (or a close passage), in file order.
         corpus: the passages.
         fingerprint: of the examples and their passages.
         source: the file that messages name.
@@ -111,7 +128,11 @@ class ExampleSet:
         for name in (
             name
             for example in self.examples
-            for name in (*example.positive_document_ids, *example.negative_document_ids)
+            for name in (
+                (*example.positive_document_ids, *example.negative_document_ids)
+                if example.close is None
+                else example.close
+            )
         ):
             row = rows[name] if name in rows else self.corpus.row_of(name)
             if row is None:
@@ -161,14 +182,12 @@ def open_set(
     else:
         found = _from_split(spec, word, progress, full=full)
     source, fingerprint = found.source, found.fingerprint
-    usable = [example for example in found.examples if example.positive_document_ids]
-    if not usable:
-        raise DataError(
-            f"{word} has no query with a positive (a grade above 0); training needs a passage for every query"
-        )
-    dropped = len(found.examples) - len(usable)
-    if dropped:
-        progress.note(f"{spec.name}: {dropped:,} queries without a positive are left out")
+    usable = _usable(found, word, progress)
+    if spec.reads:
+        run = Path(spec.run) if spec.run else None
+        read_by = run_fingerprint(run, full=full) if run is not None else ""
+        usable = with_close(usable, run, spec.depth, found.corpus, spec.name, progress)
+        fingerprint = f"{fingerprint}:close {spec.depth}:{read_by}"
     if taught:
         _check_taught(usable, source)
     elif any(example.positive_scores is not None for example in usable):
@@ -187,6 +206,25 @@ def open_set(
     return replace(
         found, examples=usable, fingerprint=fingerprint, taught=taught, columns=columns, vectors=vectors
     )
+
+
+def _usable(found: ExampleSet, word: str, progress: Progress) -> list[Example]:
+    """Return the examples that can teach: with close passages or none, all; else those with a positive.
+
+    Raises:
+        DataError: there are none.
+    """
+    spec = found.spec
+    judged = spec.target == "passage" or (not spec.reads)
+    usable = [of for of in found.examples if of.positive_document_ids or not judged]
+    if not usable:
+        raise DataError(
+            f"{word} has no query with a positive (a grade above 0); training needs a passage for every query"
+        )
+    dropped = len(found.examples) - len(usable)
+    if dropped:
+        progress.note(f"{spec.name}: {dropped:,} queries without a positive are left out")
+    return usable
 
 
 def _brought(spec: DataSpec, found: ExampleSet, word: str) -> dict[Side, Embeddings]:
@@ -256,7 +294,9 @@ def _from_split(spec: DataSpec, word: str, progress: Progress, *, full: bool) ->
     if spec.corpus:
         raise UsageError(f"--data {word}: corpus= belongs to examples; a collection has its own passages")
     collection = Collection.open(word)
-    queries, qrels = collection.queries(), collection.qrels()
+    queries = collection.queries()
+    unjudged = spec.reads and spec.target == "answers" and not _is_judged(collection)
+    qrels = qrels_of({}) if unjudged else collection.qrels()
     positives = qrels.positives()
     corpus = collection.corpus(progress, full=full)
     known = {name for names in positives.values() for name in names if corpus.row_of(name) is not None}
@@ -272,7 +312,10 @@ def _from_split(spec: DataSpec, word: str, progress: Progress, *, full: bool) ->
     lost = sum(name not in known for names in positives.values() for name in names)
     if lost:
         progress.note(f"{spec.name}: {lost:,} judged passages are not in the collection and are left out")
-    fingerprint = f"{corpus.sha256}:{queries.sha256}:{sha256_of(collection.qrels_file())}"
+    judgements = "" if unjudged else sha256_of(collection.qrels_file())
+    fingerprint = f"{corpus.sha256}:{queries.sha256}:{judgements}"
+    if spec.target == "passage":
+        examples = judged_texts(examples, qrels, corpus)
     source = collection.path
     own = find_file(collection.path, EXAMPLES) if collection.path.is_dir() else None
     hard: dict[str, list[Example]] = {}
@@ -293,6 +336,12 @@ def _from_split(spec: DataSpec, word: str, progress: Progress, *, full: bool) ->
         source=source,
         query_texts=queries.sha256,
     )
+
+
+def _is_judged(collection: Collection) -> bool:
+    """Return whether the split has judgements, as a collection's only ones where none is named."""
+    known = collection.files.qrels
+    return collection.split in known if collection.split is not None else len(known) == 1
 
 
 def _with_hard(example: Example, hard: Sequence[Example]) -> Example:
@@ -323,6 +372,8 @@ def _from_examples(spec: DataSpec, progress: Progress, columns: Sequence[str], *
     path = Path(spec.path)
     if spec.split:
         raise UsageError(f"--data {spec.path}: split= belongs to a collection; examples are one set")
+    if spec.target == "passage":
+        raise UsageError(f"--data {spec.path}: target=passage takes a collection's judgements; give path=DIR")
     described: dict[str, str] = {}
     if manifest_path(path).exists():
         described = dict(open_artefact(path, STAGES, full=full).extra.get("collection", {}))

@@ -108,7 +108,8 @@ def prepare(batch: Batch, cut: Cut, options: StepOptions, processes: Processes) 
     rows = (batch.query_rows, batch.passage_rows)
     tables = (batch.training_set.queries, batch.training_set.passages)
     lengths = [table.lengths(of) for table, of in zip(tables, rows, strict=True)]
-    if min(map(len, rows)) < processes.count:
+    dealt = rows[:1] if cut == "queries" else rows
+    if min(map(len, dealt)) < processes.count:
         raise DataError(
             f"a batch of {len(rows[0])} queries and {len(rows[1])} passages cannot be dealt to "
             f"{processes.count} processes; raise --per-device-train-batch-size"
@@ -165,7 +166,7 @@ def _whole_queries(
     """Return this process's queries with their own passages; like sums of pairs' lengths stand together."""
     sums = np.asarray(
         [
-            lengths[1][own].sum() + len(own) * length
+            lengths[1][own].sum() + max(1, len(own)) * length
             for own, length in zip(batch.own, lengths[0], strict=True)
         ],
         dtype=np.int64,

@@ -119,15 +119,16 @@ class VectorTable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingSet:
-    """One set in rows: queries with positives and hard negatives, all texts tokenised.
+    """One set in rows: queries with positives and hard negatives, or close passages; all texts tokenised.
 
     Attributes:
         name: for messages and the plan.
-        positives: rows of ``passages`` per example, at least one.
+        positives: rows of ``passages`` per example, at least one; with ``close``, those that are close.
         negatives: rows of ``passages`` per example, possibly none; never one of its positives.
         queries: one row per example.
         passages: those that some example names.
         weight: factor on the set's share of the batches.
+        close: rows of ``passages`` per example, best first, possibly none; None where judgements teach.
         teacher: a teacher's score of each of ``positives`` and of each of ``negatives``, flat as their
             values; None where none teaches.
     """
@@ -138,6 +139,7 @@ class TrainingSet:
     queries: TokenTable | VectorTable
     passages: TokenTable | VectorTable
     weight: float = 1.0
+    close: Ragged | None = None
     teacher: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
 
     def __len__(self) -> int:
@@ -233,11 +235,12 @@ def in_rows(
 
     return TrainingSet(
         name=spec.name,
-        positives=Ragged.of([at[name] for name in of.positive_document_ids] for of in listed),
-        negatives=Ragged.of([at[name] for name in of.negative_document_ids] for of in listed),
+        positives=Ragged.of([at[name] for name in of.positive_document_ids if name in at] for of in listed),
+        negatives=Ragged.of([at[name] for name in of.negative_document_ids if name in at] for of in listed),
         queries=table("query"),
         passages=table("passage"),
         weight=spec.weight,
+        close=Ragged.of([at[name] for name in of.close or ()] for of in listed) if spec.reads else None,
         teacher=_teacher(examples) if examples.taught else None,
     )
 

@@ -139,6 +139,7 @@ class OwnStep:
 
     phase: str
     number: int
+    seed: int
     num_queries: int
     groups: Sequence[Group]
     targets: Targets
@@ -159,9 +160,8 @@ class OwnStep:
             )
             for group in prepared.groups
         ]
-        return cls(
-            stepper.options.phase, batch.step, len(batch.query_rows), groups, stepper.targets(batch), stepper
-        )
+        options, asked = stepper.options, len(batch.query_rows)
+        return cls(options.phase, batch.step, options.seed, asked, groups, stepper.targets(batch), stepper)
 
     def backward(self, pieces: Sequence[Piece], loss: Callable[[list[tuple[Tensor, ...]]], Loss]) -> Loss:
         """Add the gradient; see `models.base.Step`."""

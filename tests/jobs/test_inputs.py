@@ -5,7 +5,8 @@ import os
 import pytest
 
 from dretrieve.errors import PreconditionError, UsageError
-from dretrieve.jobs.inputs import find_qrels, questions_fingerprint, run_fingerprint
+from dretrieve.jobs.inputs import find_qrels, questions_fingerprint
+from dretrieve.runs.read import run_fingerprint
 from dretrieve.text.collection import Collection
 
 

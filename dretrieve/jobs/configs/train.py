@@ -36,7 +36,7 @@ class TrainConfig(Writing, Verifying):
     data: tuple[str, ...] = option(
         REQUIRED,
         "Questions and passages; repeat for several sets. Keys: name, path, split, weight, corpus, sample, "
-        "phase.",
+        "phase; run, depth, target of a method that reads (reatt).",
         metavar="DIR:SPLIT | EX.jsonl | KEY=VALUE,…",
     )
     options: TrainOptions = field(default_factory=TrainOptions)
