@@ -16,7 +16,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "encode": ("Retrieve", "Turn the texts of a collection into vectors, in shards."),
     "index": ("Retrieve", "Make vectors or words searchable: flat, approximate, BM25."),
     "search": ("Retrieve", "Find the best passages for every query and write them as a run."),
-    "merge": ("Retrieve", "Join the partial runs of a sharded search."),
+    "merge": ("Retrieve", "Join the parts of a sharded search or index."),
     "fuse-bm25": ("Retrieve", "Join a dense run with a BM25 run; tune the weight on dev sets."),
     "evaluate": ("Measure", "Score runs against judgements or answers, with significance."),
     "report": ("Measure", "Gather results into one table, with plots and verdicts."),

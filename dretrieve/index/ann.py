@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dretrieve.errors import PreconditionError, UsageError
-from dretrieve.index.base import RANKS, Passages, open_embeddings
+from dretrieve.index.base import RANKS, Filled, Passages, open_embeddings, write_ranks
 from dretrieve.index.exact import ExactOptions
 from dretrieve.index.top_k import TopK
 from dretrieve.options import option, read_settings
@@ -209,7 +209,9 @@ def described(kind: str, choices: Any, passages: Passages, progress: Progress) -
     return found
 
 
-def fill(stage: Stage, passages: Passages, threads: int, progress: Progress, signals: Signals) -> None:
+def fill(
+    stage: Stage, passages: Passages, choices: object, threads: int, progress: Progress, signals: Signals
+) -> Filled:
     """Write faiss's file.
 
     Memory: hnsw 2 bytes a number and 8 bytes a link; ivf 2 bytes a number; ivfpq ``m`` bytes a passage.
@@ -218,9 +220,11 @@ def fill(stage: Stage, passages: Passages, threads: int, progress: Progress, sig
         Interrupted: a signal came; the same command begins again.
     """
     faiss = load_faiss()
+    write_ranks(stage, passages)
     index = _made(faiss, stage.options, threads, passages, progress, signals)
     with stage.write(FILE) as file:  # by its own name faiss loses the error of the last bytes
         faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))
+    return Filled()
 
 
 def _made(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import bisect
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,8 @@ from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.fingerprint import canonical_json, sha256_bytes
 from dretrieve.store.ids import IdTable
 from dretrieve.store.manifest import Manifest
-from dretrieve.store.npy import map_array
+from dretrieve.store.npy import map_array, write_array
+from dretrieve.store.stage import Stage
 from dretrieve.types import Side, Vectors
 
 RANKS = "id_rank.npy"
@@ -126,6 +128,13 @@ class Passages:
         return found
 
 
+class Filled(NamedTuple):
+    """What a kind adds to the manifest of the index that it filled."""
+
+    counts: Mapping[str, int] = {}
+    extra: Mapping[str, Any] = {}
+
+
 class VectorIndex(Protocol):
     """An index that answers query vectors, of the kind of its passages, with canonical scores."""
 
@@ -147,6 +156,12 @@ class VectorIndex(Protocol):
     def search(self, queries: Vectors, kept: TopK, rows: tuple[int, int], options: ExactOptions) -> TopK:
         """Add the best passages among ``rows`` (start, stop) to ``kept`` and return it."""
         ...
+
+
+def write_ranks(stage: Stage, passages: Passages) -> None:
+    """Write the order of the passages' ids."""
+    with stage.write(RANKS) as file:
+        write_array(file, id_ranks(passages.embeddings.ids()))
 
 
 def contents(embeddings: Embeddings) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dretrieve.errors import DataError
-from dretrieve.index.base import RANKS, Passages, open_embeddings
+from dretrieve.index.base import RANKS, Filled, Passages, open_embeddings, write_ranks
 from dretrieve.index.exact import Block, ExactOptions, check_finite, search_exact
 from dretrieve.index.top_k import TopK
 from dretrieve.kernels.codes import PANEL_ROWS, Codes, centre_of, pack_passages
@@ -98,17 +98,21 @@ def described(kind: str, choices: NoChoices, passages: Passages, progress: Progr
     return {}
 
 
-def fill(stage: Stage, passages: Passages, threads: int, progress: Progress, signals: Signals) -> None:
+def fill(
+    stage: Stage, passages: Passages, choices: object, threads: int, progress: Progress, signals: Signals
+) -> Filled:
     """Write one byte per number of every shard.
 
     Raises:
         DataError: a vector holds NaN or infinity.
         Interrupted: a signal came; the same command begins again (it reads each vector once).
     """
+    write_ranks(stage, passages)
     progress.start("index", passages.rows, "passages")
     for number, (stem, rows) in enumerate(passages.stems()):
         _write_codes(stage, passages.vectors(number).values, stem, rows, progress, signals)
     progress.finish()
+    return Filled()
 
 
 def _write_codes(

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
 from dretrieve.errors import PreconditionError, UsageError, VerificationError
-from dretrieve.index.base import RANKS, Passages, described_inputs
+from dretrieve.index.base import Filled, Passages, described_inputs, open_embeddings
 from dretrieve.options import read_settings
-from dretrieve.order import id_ranks
 from dretrieve.store.atomic import make_folder
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.interrupt import Signals
 from dretrieve.store.manifest import Manifest, read_manifest
-from dretrieve.store.npy import write_array
-from dretrieve.store.stage import Stage
+from dretrieve.store.shards import Shard, check_tiling, shard_rows
+from dretrieve.store.stage import Stage, differences, open_artefact
 from dretrieve.store.state import recorded_state
 from dretrieve.types import Progress
 
@@ -30,18 +30,21 @@ class IndexKind:
     Attributes:
         module: of vectors: `VERSION`; `BUILT` and `SEARCHED`, the dataclasses of ``--set`` by kind;
             ``described(kind, choices, passages, progress)``, the options of its manifest;
-            ``fill(stage, passages, threads, progress, signals)``, which writes its files;
-            ``open_index(folder, full=, settings=)``; for exact kinds ``over_embeddings(embeddings,
-            settings)``.
+            ``fill(stage, passages, choices, threads, progress, signals)``, which writes its files and returns
+            a `Filled`; ``open_index(folder, full=, settings=)``; for exact kinds
+            ``over_embeddings(embeddings, settings)``; for kinds in parts ``join(stage, passages, parts)``,
+            which fills from finished parts (folder and manifest, in the order of their rows).
         source: what it is made from.
         line: for the help.
         many: whether it takes a vector per token.
+        in_parts: whether ``--shard I/N`` builds a part of it.
     """
 
     module: str
     source: Literal["embeddings", "corpus"]
     line: str
     many: bool = False
+    in_parts: bool = False
 
 
 KINDS: dict[str, IndexKind] = {
@@ -49,7 +52,9 @@ KINDS: dict[str, IndexKind] = {
     "hnsw": IndexKind("dretrieve.index.ann", "embeddings", "approximate, a graph of neighbours; fast, large"),
     "ivf": IndexKind("dretrieve.index.ann", "embeddings", "approximate, cells; as large as the embeddings"),
     "ivfpq": IndexKind("dretrieve.index.ann", "embeddings", "approximate, cells of short codes; small"),
-    "token": IndexKind("dretrieve.index.token", "embeddings", "exact, over a vector per token", many=True),
+    "token": IndexKind(
+        "dretrieve.index.token", "embeddings", "exact, over a vector per token", many=True, in_parts=True
+    ),
     "bm25": IndexKind("dretrieve.bm25.backends", "corpus", "exact BM25 over words, scores as Lucene's"),
 }
 
@@ -117,44 +122,115 @@ def plan_index(
     output: Path,
     settings: Mapping[str, Any],
     *,
+    shard: tuple[int, int] | None = None,
     force: bool = False,
     progress: Progress,
-) -> tuple[Stage, Passages]:
-    """Return the stage of an index of vectors and what it is made of; nothing is written.
+) -> tuple[Stage, Passages, Any]:
+    """Return the stage of an index of vectors, what it is made of, the kind's choices; nothing is written.
 
     Raises:
-        UsageError: a setting that the kind does not have, or that does not fit the passages.
+        UsageError: a setting that the kind does not have, or that does not fit the passages; a shard of
+            a kind that is built whole.
         PreconditionError: an extra is missing, or there are too few passages.
         VerificationError: embeddings that the kind does not take.
     """
     module = import_module(KINDS[kind].module)
+    if shard is not None and not KINDS[kind].in_parts:
+        raise UsageError(f"an index of type {kind} is built whole; leave --shard away")
     choices = read_settings(module.BUILT[kind], settings, f"building an index of type {kind}")
     passages = Passages(embeddings, many=KINDS[kind].many)
     options = module.described(kind, choices, passages, progress)
+    if shard is not None:
+        options["shard"] = asdict(shard_rows(passages.rows, *shard))
     inputs = described_inputs(embeddings)
-    return Stage(output, "folder", f"index-{kind}", module.VERSION, options, inputs, force), passages
+    return Stage(output, "folder", f"index-{kind}", module.VERSION, options, inputs, force), passages, choices
 
 
 def build_index(
-    stage: Stage, passages: Passages, *, threads: int = 1, progress: Progress, signals: Signals
+    stage: Stage,
+    passages: Passages,
+    choices: Any,
+    *,
+    threads: int = 1,
+    progress: Progress,
+    signals: Signals,
 ) -> Manifest:
-    """Write what `plan_index` planned: the ids' order, the kind's files, the manifest, which is returned.
+    """Write what `plan_index` planned: the kind's files, the manifest, which is returned.
 
     Raises:
         DataError: a vector holds NaN or infinity.
         PreconditionError: the output holds something else.
-        Interrupted: a signal came; the same command begins again.
+        Interrupted: a signal came; the same command begins again, or goes on.
     """
+    module = _module_of(stage)
+    return _made(stage, passages, lambda: module.fill(stage, passages, choices, threads, progress, signals))
+
+
+def plan_merge(
+    folders: Sequence[Path], output: Path, *, full: bool = False, force: bool = False
+) -> tuple[Stage, Passages, list[tuple[Path, Manifest]]]:
+    """Return the stage of the index that parts add up to, what it is made of, the parts in order.
+
+    Args:
+        folders: made by ``index --shard I/N``, in any order.
+        output: of the whole.
+        full: hash every file again.
+        force: replace a result of other options.
+
+    Raises:
+        PreconditionError: a part is missing.
+        VerificationError: no parts, or parts of different indexes; overlapping parts; changed bytes.
+    """
+    stages = tuple(f"index-{name}" for name, kind in KINDS.items() if kind.in_parts)
+    found = [(folder, open_artefact(folder, stages, full=full)) for folder in folders]
+    first_folder, first = found[0]
+    for folder, manifest in found:
+        if "shard" not in manifest.options:
+            raise VerificationError(f"{folder} is a whole index, not a part made by index --shard I/N")
+        ours, theirs = _without_shard(first), _without_shard(manifest)
+        if ours.fingerprint != theirs.fingerprint:
+            raise VerificationError(
+                f"{first_folder} and {folder} are parts of different indexes ({differences(ours, theirs)}); "
+                "merge the parts of one"
+            )
+    shards = [Shard(**manifest.options["shard"]) for _, manifest in found]
+    check_tiling(shards, shards[0].total, "the list of parts")
+    parts = [part for _, part in sorted(zip(shards, found, strict=True), key=lambda pair: pair[0])]
+    kind = first.stage.removeprefix("index-")
+    passages = Passages(open_embeddings(first_folder, first, full=full), many=KINDS[kind].many)
+    whole = _without_shard(first)
+    stage = Stage(output, "folder", whole.stage, whole.version, whole.options, whole.inputs, force)
+    return stage, passages, parts
+
+
+def merge_index(stage: Stage, passages: Passages, parts: Sequence[tuple[Path, Manifest]]) -> Manifest:
+    """Write what `plan_merge` planned, the bytes of one process, and return the manifest.
+
+    Raises:
+        VerificationError: the parts were made in different ways.
+        PreconditionError: the output holds something else.
+    """
+    return _made(stage, passages, lambda: _module_of(stage).join(stage, passages, parts))
+
+
+def _made(stage: Stage, passages: Passages, fill: Callable[[], Filled]) -> Manifest:
     if stage.up_to_date():
         return stage.existing()
     make_folder(stage.output)
-    embeddings = passages.embeddings
     with recorded_state(stage.manifest_file, stage.name, stage.fingerprint):
-        with stage.write(RANKS) as file:
-            write_array(file, id_ranks(embeddings.ids()))
-        signals.check()
-        module = import_module(KINDS[stage.name.removeprefix("index-")].module)
-        module.fill(stage, passages, threads, progress, signals)
+        counts, extra = fill()
     # relative to the index, so that both can move together
-    place = Path(os.path.relpath(embeddings.folder.resolve(), stage.output.resolve())).as_posix()
-    return stage.commit({"rows": passages.rows, "dim": passages.dim}, {"embeddings": place})
+    folder = passages.embeddings.folder
+    place = Path(os.path.relpath(folder.resolve(), stage.output.resolve())).as_posix()
+    return stage.commit(
+        {"rows": passages.rows, "dim": passages.dim, **counts}, {"embeddings": place, **extra}
+    )
+
+
+def _module_of(stage: Stage) -> ModuleType:
+    return import_module(KINDS[stage.name.removeprefix("index-")].module)
+
+
+def _without_shard(manifest: Manifest) -> Manifest:
+    options = {name: value for name, value in manifest.options.items() if name != "shard"}
+    return Manifest(stage=manifest.stage, version=manifest.version, options=options, inputs=manifest.inputs)

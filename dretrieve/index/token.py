@@ -2,12 +2,13 @@
 
 Of each block of passages a matrix product says which may belong to a query's k best (`TokenScore.near`), the
 canonical score decides (`TokenScore.pairs`). A text without vectors has no score: such a passage is never
-found and such a query finds nothing. Beside the embeddings the index holds only the ids' order.
+found and such a query finds nothing. Beside the embeddings the index holds the ids' order and, from
+`CODED_TOKENS` on, the codes of all token vectors (`index.token_codes`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,23 +17,42 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dretrieve.index.base import RANKS, Passages, open_embeddings
+from dretrieve.errors import PreconditionError, UsageError, VerificationError
+from dretrieve.index.base import RANKS, Filled, Passages, described_inputs, open_embeddings, write_ranks
 from dretrieve.index.exact import ExactOptions
 from dretrieve.index.propose import within_margin
+from dretrieve.index.token_build import Part, borders_of, write_clusters, write_codes, write_merged
+from dretrieve.index.token_clusters import Clusters, learn, num_tokens
+from dretrieve.index.token_codes import TokenCodes, open_codes
 from dretrieve.index.top_k import TopK
-from dretrieve.options import NoChoices, option, read_settings
+from dretrieve.options import option, read_settings
 from dretrieve.scoring.alignment import GRAMMAR
 from dretrieve.scoring.token_scores import TokenScore, token_score
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.interrupt import Signals
+from dretrieve.store.manifest import Manifest
+from dretrieve.store.shards import Shard
 from dretrieve.store.stage import Stage, open_artefact
 from dretrieve.types import Progress, Vectors
 
 VERSION = 1
-BLOCK_ROWS = 1 << 14
-# A thread holds one table of dots, query tokens by passage tokens: 64 MiB of float32.
-QUERY_TOKENS, PASSAGE_TOKENS = 1 << 10, 1 << 14
-PRODUCTS_PER_BLOCK = 1e11  # a few seconds on one slow core, so that a signal is heard in time
+CODED_TOKENS = 1 << 12
+"""From so many tokens on an index has codes; fewer are searched as they are, exactly."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenChoices:
+    """``--set`` of a token index to build.
+
+    Attributes:
+        bits: None takes 8, or what the given centroids were made for.
+        only: what is made alone, for the parts of a job array.
+        centroids: a folder with centroids, made before with ``only``, or another index.
+    """
+
+    bits: int | None = option(None, "a dimension's bits in the codes", legal=(1, 2, 4, 8))
+    only: str | None = option(None, "make the centroids alone", legal=("centroids",))
+    centroids: str | None = option(None, "a folder with centroids")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +62,12 @@ class SearchChoices:
     alignment: str = option("", f"Which tokens are compared, of ALIGNER: {GRAMMAR}; empty: as encoded.")
 
 
-BUILT, SEARCHED = {"token": NoChoices}, {"token": SearchChoices}
+BUILT: dict[str, type] = {"token": TokenChoices}
+SEARCHED: dict[str, type] = {"token": SearchChoices}
+BLOCK_ROWS = 1 << 14
+# A thread holds one table of dots, query tokens by passage tokens: 64 MiB of float32.
+QUERY_TOKENS, PASSAGE_TOKENS = 1 << 10, 1 << 14
+PRODUCTS_PER_BLOCK = 1e11  # a few seconds on one slow core, so that a signal is heard in time
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +77,12 @@ class TokenIndex:
     Attributes:
         passages: what is searched.
         score: what compares two texts.
+        codes: of the passages' tokens; None over bare embeddings, and where there are too few tokens.
     """
 
     passages: Passages
     score: TokenScore
+    codes: TokenCodes | None = None
     exact: bool = True
 
     @property
@@ -71,9 +98,12 @@ class TokenIndex:
 
 
 def over_embeddings(
-    embeddings: Embeddings, settings: Mapping[str, Any] | None = None, ranks_file: Path | None = None
+    embeddings: Embeddings,
+    settings: Mapping[str, Any] | None = None,
+    ranks_file: Path | None = None,
+    codes: TokenCodes | None = None,
 ) -> TokenIndex:
-    """Return an index over an embeddings folder, indexed before (``ranks_file``) or not.
+    """Return an index over an embeddings folder, indexed before (``ranks_file``, ``codes``) or not.
 
     Raises:
         VerificationError: one vector a text, or a score that is not known here.
@@ -84,29 +114,137 @@ def over_embeddings(
     encoded = str(embeddings.extra.get("inference", {}).get("alignment", ""))
     alignment = choices.alignment or encoded
     score = token_score(embeddings.score, weighted=embeddings.salience, alignment=alignment)
-    return TokenIndex(passages, score)
+    return TokenIndex(passages, score, codes)
 
 
 def open_index(folder: Path, *, full: bool = False, settings: Mapping[str, Any] | None = None) -> TokenIndex:
     """Return the index at ``folder``.
 
     Raises:
-        PreconditionError: it or its embeddings are missing or unfinished.
+        PreconditionError: it or its embeddings are missing or unfinished; it is one of several parts, or
+            holds centroids alone.
         VerificationError: changed bytes, or other embeddings than it was built over.
         UsageError: another setting, or one that the score does not take.
     """
     manifest = open_artefact(folder, ("index-token",), full=full)
-    return over_embeddings(open_embeddings(folder, manifest, full=full), settings, folder / RANKS)
+    if "only" in manifest.options:
+        raise PreconditionError(
+            f"{folder} holds centroids alone; build an index with them: --set centroids={folder}"
+        )
+    if "shard" in manifest.options:
+        raise PreconditionError(
+            f"{folder} is a part of an index; join all parts first: dretrieve merge PART… --output INDEX"
+        )
+    codes = open_codes(folder) if "bits" in manifest.options else None
+    return over_embeddings(open_embeddings(folder, manifest, full=full), settings, folder / RANKS, codes)
 
 
-def described(kind: str, choices: NoChoices, passages: Passages, progress: Progress) -> dict[str, Any]:
-    """Return what the bytes depend on beside the embeddings; refuse a score that is not known."""
+def described(kind: str, choices: TokenChoices, passages: Passages, progress: Progress) -> dict[str, Any]:
+    """Return what the bytes depend on beside the embeddings; nothing where tokens are too few for codes.
+
+    Raises:
+        VerificationError: a score that is not known; centroids of another model or dimension; offsets that do
+            not fit.
+        UsageError: centroids for another number of bits, or where there are none.
+    """
     token_score(passages.embeddings.score, weighted=passages.embeddings.salience)
-    return {}
+    tokens = num_tokens(passages)
+    if tokens < CODED_TOKENS:
+        if choices.only or choices.centroids:
+            raise UsageError(
+                f"{passages.embeddings.folder} has {tokens:,} token vectors, and fewer than {CODED_TOKENS:,} "
+                "are searched without centroids; leave --set only and --set centroids away"
+            )
+        return {}
+    if choices.only and choices.centroids:
+        raise UsageError("--set only=centroids makes centroids, --set centroids=… brings them; leave one out")
+    found: dict[str, Any] = {"bits": choices.bits or 8}
+    if choices.only:
+        found["only"] = choices.only
+    if choices.centroids:
+        found |= _given(Path(choices.centroids), choices.bits, passages)
+    return found
 
 
-def fill(stage: Stage, passages: Passages, threads: int, progress: Progress, signals: Signals) -> None:
-    """Write nothing beside the ids' order."""
+def _given(folder: Path, bits: int | None, passages: Passages) -> dict[str, Any]:
+    """Return what given centroids add to the options: their bits, and whence they are where that matters."""
+    manifest = open_artefact(folder, ("index-token",))
+    if "bits" not in manifest.options:
+        raise VerificationError(
+            f"{folder} has too few tokens for centroids; make them with --set only=centroids over embeddings "
+            f"of {CODED_TOKENS:,} tokens or more"
+        )
+    ours, theirs = passages.embeddings.passage_fingerprint, manifest.extra["passage_model"]
+    if (manifest.counts["dim"], theirs) != (passages.dim, ours):
+        raise VerificationError(
+            f"{folder} has centroids of {manifest.counts['dim']} dimensions by the model {theirs[:12]}, and "
+            f"{passages.embeddings.folder} has vectors of {passages.dim} by {ours[:12]}; make centroids of "
+            "these with --set only=centroids"
+        )
+    if bits not in (None, manifest.options["bits"]):
+        raise UsageError(
+            f"--set bits={bits}: the centroids in {folder} were made for {manifest.options['bits']} bits; "
+            "leave bits away, or make centroids for them"
+        )
+    found = {"bits": manifest.options["bits"]}
+    whence = manifest.options.get("centroids")
+    if whence is None and dict(manifest.inputs) != described_inputs(passages.embeddings):
+        whence = manifest.inputs["vectors"]
+    # centroids of the very same vectors are those that would be made anyway
+    return found | ({} if whence is None else {"centroids": whence})
+
+
+def fill(
+    stage: Stage,
+    passages: Passages,
+    choices: TokenChoices,
+    threads: int,
+    progress: Progress,
+    signals: Signals,
+) -> Filled:
+    """Write centroids, codes and lists, or the part of these that the options name.
+
+    Raises:
+        DataError: a vector holds NaN or infinity.
+        Interrupted: a signal came; the same command goes on.
+    """
+    shard = Shard(**stage.options["shard"]) if "shard" in stage.options else None
+    only = "only" in stage.options
+    if shard is None and not only:
+        write_ranks(stage, passages)
+    if "bits" in stage.options:
+        if choices.centroids:
+            clusters = Clusters.open(Path(choices.centroids))
+        else:
+            clusters = learn(passages, stage.options["bits"], threads, signals.check)
+        write_clusters(stage, clusters)
+        if not only:
+            write_codes(stage, passages, clusters, shard, threads, progress, signals)
+    return _filled(passages, shard)
+
+
+def join(stage: Stage, passages: Passages, parts: Sequence[tuple[Path, Manifest]]) -> Filled:
+    """Write the files of an index from those of all its parts.
+
+    Raises:
+        VerificationError: parts made with different centroids.
+    """
+    write_ranks(stage, passages)
+    if "bits" in stage.options:
+        write_merged(stage, [Part(*part) for part in parts], passages)
+    return _filled(passages, None)
+
+
+def _filled(passages: Passages, shard: Shard | None) -> Filled:
+    """Return the counts: tokens, and passages without any, which are kept and never found."""
+    borders = borders_of(passages)
+    if shard is not None:
+        borders = borders[shard.start : shard.stop + 1]
+    counts = {
+        "tokens": int(borders[-1] - borders[0]),
+        "without_tokens": int(np.count_nonzero(np.diff(borders) == 0)),
+    }
+    return Filled(counts, {"passage_model": passages.embeddings.passage_fingerprint})
 
 
 def search_tokens(

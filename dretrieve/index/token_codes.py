@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from dretrieve.store.npy import map_array
 
 ARRAYS = (
-    *("centroids", "levels", "scales"),  # int8; int8; float32 [2], what the two are multiplied by
+    *("centroids", "levels", "scales"),  # int8; int8; float32, what the two are multiplied by, and more
     *("codes", "residuals", "errors", "list_offsets", "lists", "borders"),
 )
 
@@ -56,19 +56,11 @@ class TokenCodes:
     borders: NDArray[np.int64]
     bits: int
 
-    def reconstructed(self, tokens: slice) -> NDArray[np.float32]:
-        """Return [n, dim], the reconstructions of consecutive tokens."""
-        dim, packed = self.centroids.shape[1], np.asarray(self.residuals[tokens])
-        shifts = np.arange(0, 8, self.bits, dtype=np.uint8)
-        found = (packed[:, :, None] >> shifts & (1 << self.bits) - 1).reshape(len(packed), -1)[:, :dim]
-        steps = self.levels.astype(np.float32) * np.float32(self.scale)
-        return np.asarray(self.centroids[self.codes[tokens]] + steps[found])
-
 
 def open_codes(folder: Path) -> TokenCodes:
     """Return the codes in a folder whose manifest was verified; every array is a file of its name."""
     arrays = {name: map_array(folder / f"{name}.npy") for name in ARRAYS}
-    levels, (centroid_scale, scale) = np.array(arrays.pop("levels")), arrays.pop("scales").tolist()
+    levels, (centroid_scale, scale) = np.array(arrays.pop("levels")), arrays.pop("scales")[:2].tolist()
     centroids = arrays.pop("centroids").astype(np.float32) * np.float32(centroid_scale)
     bits = len(levels).bit_length() - 1
     return TokenCodes(centroids=centroids, levels=levels, scale=scale, bits=bits, **arrays)

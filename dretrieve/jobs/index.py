@@ -19,7 +19,7 @@ def run(config: IndexConfig, progress: Progress | None = None) -> Made | Planned
         UsageError: an unknown type, or an input that does not belong to it; a split of the passages.
         PreconditionError: the input is missing, the output holds something else, an extra is missing.
         VerificationError: the input's bytes changed.
-        Interrupted: a signal came; the same command begins again.
+        Interrupted: a signal came; the same command begins again, or goes on.
     """
     progress = progress or Silent()
     kind = kind_named(config.type)
@@ -44,13 +44,19 @@ def _check_source(config: IndexConfig, source: str) -> None:
 def _over_embeddings(config: IndexConfig, progress: Progress, signals: Signals) -> Manifest | Planned:
     assert config.embeddings is not None
     embeddings = Embeddings.open(config.embeddings, full=config.verify)
-    stage, passages = plan_index(
-        config.type, embeddings, config.output, config.settings, force=config.force, progress=progress
+    stage, passages, choices = plan_index(
+        config.type,
+        embeddings,
+        config.output,
+        config.settings,
+        shard=config.shard,
+        force=config.force,
+        progress=progress,
     )
     if config.dry_run:
         counts = {"rows": passages.rows, "dim": passages.dim}
         return stage.planned(f"would index {passages.rows:,} passages", counts)
-    return build_index(stage, passages, threads=config.threads, progress=progress, signals=signals)
+    return build_index(stage, passages, choices, threads=config.threads, progress=progress, signals=signals)
 
 
 def _over_corpus(config: IndexConfig, progress: Progress, signals: Signals) -> Manifest | Planned:
@@ -58,6 +64,8 @@ def _over_corpus(config: IndexConfig, progress: Progress, signals: Signals) -> M
     from dretrieve.text.collection import Collection
 
     assert config.corpus is not None
+    if config.shard is not None:
+        raise UsageError("a BM25 index is built whole; leave --shard away")
     texts = Collection.open(config.corpus, "corpus").corpus(progress, hashed=True, full=config.verify)
     stage = plan_words(texts, config.output, config.settings, force=config.force)
     if config.dry_run:

@@ -1,10 +1,11 @@
-"""merge: the partial runs of a sharded search become the run that one process would have written."""
+"""merge: the parts of a sharded search or index become what one process would have written."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from dretrieve.errors import PreconditionError, UsageError, VerificationError
+from dretrieve.index.registry import merge_index, plan_merge
 from dretrieve.jobs.configs.merge import MergeConfig
 from dretrieve.jobs.search import STAGE, VERSION
 from dretrieve.runs.lines import forms_for
@@ -19,7 +20,7 @@ from dretrieve.types import Progress, Run, Silent
 
 
 def run(config: MergeConfig, progress: Progress | None = None) -> Made | Planned:
-    """Join the partial runs, or say that the output stands already.
+    """Join the partial runs, or the parts of an index, or say that the output stands already.
 
     Raises:
         UsageError: no partial runs.
@@ -27,6 +28,8 @@ def run(config: MergeConfig, progress: Progress | None = None) -> Made | Planned
         VerificationError: parts of different searches, overlapping parts, changed bytes.
     """
     progress = progress or Silent()
+    if any(path.is_dir() for path in config.partials):
+        return _joined_index(config)
     parts = _opened(config)
     first = parts[0][1]
     options = {name: value for name, value in first.options.items() if name != "shard"}
@@ -62,6 +65,19 @@ def run(config: MergeConfig, progress: Progress | None = None) -> Made | Planned
         stage.commit(counts=counts, extra=first.extra, details={"parts": [str(path) for path, _ in parts]})
         progress.finish()
     return Made(config.output, "written", counts, *told)
+
+
+def _joined_index(config: MergeConfig) -> Made | Planned:
+    if files := [path for path in config.partials if not path.is_dir()]:
+        raise UsageError(f"{files[0]} is no folder, and others are: merge runs, or the parts of one index")
+    stage, passages, parts = plan_merge(
+        config.partials, config.output, full=config.verify, force=config.force
+    )
+    told = f"{len(parts)} parts", {"parts": len(parts)}
+    if config.dry_run:
+        return stage.planned(f"would join {len(parts)} parts of an index, which fit", {"rows": passages.rows})
+    state = "up to date" if stage.up_to_date() else "written"
+    return Made(config.output, state, merge_index(stage, passages, parts).counts, *told)
 
 
 def _opened(config: MergeConfig) -> list[tuple[Path, Manifest]]:

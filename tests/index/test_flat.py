@@ -46,10 +46,8 @@ def ids() -> list[str]:
 
 def build(embeddings: Path, output: Path, **options):
     force, signals = options.get("force", False), options.get("signals", Signals())
-    stage, passages = plan_index(
-        "flat", Embeddings.open(embeddings), output, {}, force=force, progress=Silent()
-    )
-    return build_index(stage, passages, progress=Silent(), signals=signals)
+    planned = plan_index("flat", Embeddings.open(embeddings), output, {}, force=force, progress=Silent())
+    return build_index(*planned, progress=Silent(), signals=signals)
 
 
 def search(

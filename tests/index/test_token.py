@@ -172,7 +172,7 @@ def test_what_does_not_fit_is_refused(work: Path, write_embeddings) -> None:
     config = index_job.IndexConfig(
         type="token", embeddings=work / "emb", output=work / "index", settings={"m": 3}
     )
-    with pytest.raises(UsageError, match="building an index of type token takes no settings"):
+    with pytest.raises(UsageError, match="building an index of type token takes bits"):
         index_job.run(config)
     with pytest.raises(VerificationError, match="hold one vector per token, the passages .* per passage"):
         run_of(work, "run.trec", index=one)

@@ -7,19 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dretrieve.jobs.configs.base import Verifying, Writing
+from dretrieve.jobs.configs.base import Sharded, Verifying, Writing
 from dretrieve.options import option, parse_settings
 
 
 @dataclass(frozen=True, kw_only=True)
-class IndexConfig(Writing, Verifying):
+class IndexConfig(Writing, Sharded, Verifying):
     """A flat index reads the embeddings where they stand and is exact.
 
-    Embeddings can also be searched without an index.
+    Embeddings can also be searched without an index. With --shard I/N the codes of a token index are made in
+    N parts; merge joins them.
 
     Examples:
         dretrieve index --embeddings work/embeddings --type flat --output work/index
         dretrieve index --corpus work/pydocs --type bm25 --output work/bm25
+        dretrieve index --embeddings EMB --type token --set only=centroids --output centroids
+        dretrieve index --embeddings EMB --type token --set centroids=centroids --shard 0/4 --output part-0
     """
 
     embeddings: Path | None = option(

@@ -1,0 +1,213 @@
+"""How the codes of token vectors are made: in chunks that survive a kill, in parts that a merge joins.
+
+A token's code, residual and error depend on its vector and the centroids alone, so chunks, parts and threads
+change no byte. What grows stands in a journal (`store.journal`) until it is whole.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import IO, Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dretrieve.errors import DataError, VerificationError
+from dretrieve.index import token_clusters
+from dretrieve.index.base import Passages
+from dretrieve.index.token_clusters import Clusters
+from dretrieve.kernels.residuals import code_residuals, lists_of
+from dretrieve.store.interrupt import Signals
+from dretrieve.store.journal import Journal
+from dretrieve.store.manifest import Manifest
+from dretrieve.store.npy import HEADER_BYTES, map_array, npy_header, write_array
+from dretrieve.store.shards import Shard
+from dretrieve.store.stage import Stage
+from dretrieve.types import Progress, offsets_of
+
+CHUNK_TOKENS = 1 << 16
+GROWN = ("codes.npy", "residuals.npy", "errors.npy")
+PARTIAL = ".codes.partial"
+
+
+class _Source(Protocol):
+    """Bytes of `GROWN` without headers: a `Journal`, or a part."""
+
+    def copy(self, name: str, target: IO[bytes]) -> None:
+        """Append the bytes of a file to ``target``."""
+        ...
+
+
+class Part(NamedTuple):
+    """A finished part of an index, made by ``index --shard I/N``."""
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def shard(self) -> Shard:
+        """Which passages it holds the codes of."""
+        return Shard(**self.manifest.options["shard"])
+
+    def copy(self, name: str, target: IO[bytes]) -> None:
+        """Append the numbers of a file to ``target``."""
+        with (self.folder / name).open("rb") as file:
+            file.seek(HEADER_BYTES)
+            shutil.copyfileobj(file, target, 1 << 24)
+
+
+def borders_of(passages: Passages) -> NDArray[np.int64]:
+    """Return [N + 1], where each passage's tokens begin among all.
+
+    Raises:
+        VerificationError: the offsets of a shard fall, or do not fit its vectors.
+    """
+    lengths = [np.diff(offsets) for offsets in _offsets(passages)]
+    return offsets_of(np.concatenate([np.zeros(0, np.int64), *lengths]))
+
+
+def _offsets(passages: Passages) -> Iterator[NDArray[np.int64]]:
+    for number in range(len(passages.stems())):
+        offsets = passages.vectors(number).offsets
+        assert offsets is not None
+        yield offsets
+
+
+def write_clusters(stage: Stage, clusters: Clusters) -> None:
+    """Write centroids and levels."""
+    for name in token_clusters.ARRAYS:
+        _write(stage, name, getattr(clusters, name))
+
+
+def write_codes(
+    stage: Stage,
+    passages: Passages,
+    clusters: Clusters,
+    shard: Shard | None,
+    threads: int,
+    progress: Progress,
+    signals: Signals,
+) -> None:
+    """Write the codes of all passages, or of a shard's, which are then one part.
+
+    Raises:
+        DataError: a vector holds NaN or infinity.
+        Interrupted: a signal came; the same command goes on behind the last whole chunk.
+    """
+    borders = borders_of(passages)
+    rows = (0, passages.rows) if shard is None else (shard.start, shard.stop)
+    cuts = _cuts(borders, *rows)
+    journal = Journal(stage.output / PARTIAL, GROWN, {"fingerprint": stage.fingerprint})
+    tokens = int(borders[rows[1]] - borders[rows[0]])
+    progress.start("index", tokens, "tokens", int(borders[cuts[journal.chunks]] - borders[rows[0]]))
+
+    def code(start: int, stop: int) -> dict[str, memoryview]:
+        values = _values(passages, start, stop)
+        codes = clusters.nearest(values)
+        residuals, errors = code_residuals(values, codes, clusters.coding)
+        return dict(zip(GROWN, (codes.data, residuals.data, errors.data), strict=True))
+
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            for first in range(journal.chunks, len(cuts) - 1, threads):
+                some = cuts[first : first + threads + 1]
+                for chunk in pool.map(code, some[:-1], some[1:]):
+                    journal.append(chunk)
+                progress.advance(int(borders[some[-1]] - borders[some[0]]))
+                signals.check()
+        _finish(stage, [journal], clusters, tokens, borders if shard is None else None)
+    finally:
+        journal.close()
+    journal.discard()
+    progress.finish()
+
+
+def write_merged(stage: Stage, parts: Sequence[Part], passages: Passages) -> None:
+    """Write what one process would have written, from all parts in the order of their rows.
+
+    Raises:
+        VerificationError: a part was made with other centroids.
+    """
+    first = parts[0]
+    for part in parts[1:]:
+        for name in token_clusters.ARRAYS:
+            ours, theirs = (each.manifest.files[f"{name}.npy"]["sha256"] for each in (first, part))
+            if ours != theirs:
+                raise VerificationError(
+                    f"{first.folder} and {part.folder} were made with different centroids; make one of them "
+                    "again with the centroids of the other (--set centroids=FOLDER)"
+                )
+    clusters = Clusters.open(first.folder)
+    write_clusters(stage, clusters)
+    borders = borders_of(passages)
+    _finish(stage, parts, clusters, int(borders[-1]), borders)
+
+
+def _cuts(borders: NDArray[np.int64], start: int, stop: int) -> list[int]:
+    """Return rows from ``start`` to ``stop`` between which chunks lie: each begins in other 65,536 tokens."""
+    number = (borders[start:stop] - borders[start]) // CHUNK_TOKENS
+    inner = np.flatnonzero(np.diff(number)) + start + 1
+    return [start, *inner.tolist(), *([stop] if stop > start else [])]
+
+
+def _values(passages: Passages, start: int, stop: int) -> NDArray[np.float32]:
+    """Return the token vectors of some passages."""
+    parts, row = [], start
+    while row < stop:
+        block = passages.block(row, stop)
+        parts.append(block.values.astype(np.float32))
+        row += len(block)
+    values = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    if not np.isfinite(values).all():
+        raise DataError(
+            f"{passages.embeddings.folder} holds NaN or infinity between rows {start:,} and {stop:,}; encode "
+            "the passages again"
+        )
+    return values
+
+
+def _finish(
+    stage: Stage,
+    sources: Sequence[_Source],
+    clusters: Clusters,
+    tokens: int,
+    borders: NDArray[np.int64] | None = None,
+) -> None:
+    """Give what has grown its headers and names; of the whole, whose borders are given, make the rest."""
+    count, bits = len(clusters.centroids), clusters.bits
+    with stage.write("codes.npy") as file:
+        file.write(npy_header("uint16", (tokens,)))
+        _copy(sources, "codes.npy", file)
+    with stage.write("residuals.npy") as file:
+        file.write(npy_header("uint8", (tokens, -(-clusters.dim * bits // 8))))
+        _copy(sources, "residuals.npy", file)
+    if bits == 8 or borders is None:
+        with stage.write("errors.npy") as file:
+            file.write(npy_header("float32", (tokens,)))
+            _copy(sources, "errors.npy", file)
+    if borders is None:
+        return
+    codes = map_array(stage.output / "codes.npy")
+    if bits != 8:
+        grown = io.BytesIO()
+        _copy(sources, "errors.npy", grown)
+        largest = np.zeros(count, np.float32)
+        np.maximum.at(largest, codes, np.frombuffer(grown.getbuffer(), np.float32))
+        _write(stage, "errors", largest)
+    offsets, lists = lists_of(codes, borders, count)
+    for name, array in (("list_offsets", offsets), ("lists", lists), ("borders", borders)):
+        _write(stage, name, array)
+
+
+def _copy(sources: Sequence[_Source], name: str, target: IO[bytes]) -> None:
+    for source in sources:
+        source.copy(name, target)
+
+
+def _write(stage: Stage, name: str, array: NDArray[Any]) -> None:
+    with stage.write(f"{name}.npy") as file:
+        write_array(file, array)
