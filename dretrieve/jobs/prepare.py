@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from dretrieve.errors import DataError, PreconditionError, UsageError
 from dretrieve.jobs.configs.prepare import PrepareConfig
@@ -24,6 +24,7 @@ from dretrieve.text.collection_writer import CollectionWriter
 from dretrieve.text.files import exists
 from dretrieve.text.join import Joiner, open_sets, parse_sets
 from dretrieve.text.join_options import JoinOptions
+from dretrieve.text.masked import write_masked
 from dretrieve.text.records import check_topic_field
 from dretrieve.text.sources import (
     Sources,
@@ -39,6 +40,7 @@ STAGE = "prepare"
 VERSION = 1
 # Of joined collections. 2: what a set judges but does not hold is nothing of another set's.
 JOIN_VERSION = 2
+MASKED_VERSION = 1  # of questions made by masking: the rules are in `dretrieve.text.masked`
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,10 +110,15 @@ def run(config: PrepareConfig, progress: Progress | None = None) -> PrepareResul
     """
     progress = progress or Silent()
     kind, _, name = config.source.partition(":")
-    is_remote = kind in remote.KINDS and bool(name) and not Path(config.source).exists()
+    is_kind = bool(name) and not Path(config.source).exists()
+    is_remote, is_masked = is_kind and kind in remote.KINDS, is_kind and kind in ("cloze", "spans")
     if config.unchecked and not config.mirror:
         raise UsageError("--unchecked goes with --mirror URL: the published files are always checked")
-    if config.others:
+    if (config.number is not None) != is_masked or (is_masked and config.others):
+        raise UsageError("--number N goes with one cloze:DIR or spans:DIR, and they with it")
+    if is_masked:
+        source = _masked(config, kind, Path(name), progress)
+    elif config.others:
         source = _joined(config)
         config = replace(config, source=", ".join(source.options["sets"]))
     elif config.join != JoinOptions():
@@ -149,6 +156,22 @@ def _pydocs(config: PrepareConfig) -> _Source:
     )
 
 
+def _masked(
+    config: PrepareConfig, kind: Literal["cloze", "spans"], folder: Path, progress: Progress
+) -> _Source:
+    _refuse_files(config, f"{kind}:DIR takes no further files")
+    if folder.resolve() == config.output.resolve():
+        raise UsageError(f"--output {config.output} is the collection itself; choose another folder")
+    texts, number = Collection.open(folder, side="corpus").corpus(progress), config.number or 0
+    return _Source(
+        options={"source": kind, "number": number},
+        inputs={"corpus": texts.sha256},
+        write=lambda writer, tick: write_masked(kind, texts, number, writer, tick),
+        plan=f"make {number:,} questions of {folder}'s {len(texts):,} passages, write {config.output}",
+        version=MASKED_VERSION,
+    )
+
+
 def _joined(config: PrepareConfig) -> _Source:
     _refuse_files(config, "collections are joined as they are")
     sets = parse_sets((config.source, *config.others))
@@ -173,7 +196,7 @@ def _joined(config: PrepareConfig) -> _Source:
 def _files(config: PrepareConfig, progress: Progress) -> _Source:
     path = Path(config.source)
     if not exists(path):
-        known = "pydocs, beir:NAME, dpr:KEY, entityquestions:SPLIT, mdb:NAME, hf:NAME"
+        known = "pydocs, beir:NAME, dpr:KEY, entityquestions:SPLIT, mdb:NAME, hf:NAME, cloze:DIR, spans:DIR"
         raise PreconditionError(
             f"source '{config.source}' does not exist; it may be {known}, or an existing file or folder"
         )

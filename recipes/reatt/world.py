@@ -12,7 +12,7 @@ defaults those of the profile mini-cpu. The same options give the same bytes; no
                two words gives way to that word's twin, the same everywhere. 60 % of the facts have a trap,
                and all have the question's verb as title, so BM25 finds facts of other entities too
     elsewhere  other relations and names, a quarter of the questions: what an adapted model adapts to
-    reading    a fact and a question for each entity, no traps: what a T5 learns to read one passage on (train)
+    reading    a fact and a question for each entity, no traps: what a T5 learns to read one passage on
     t5         T5 v1.1's layout, 4 + 2 layers, 128 wide, 4 heads of 32; its tokens are whole words
 
 No entity is in two collections or two splits, and none of `reading` is another's other name.

@@ -295,3 +295,44 @@ def test_a_dry_run_knows_and_keeps_what_stands(tiny_collection: Path, tmp_path: 
             make(other, out, dry_run=True)
         assert make(other, out, dry_run=True, force=True)["state"] == "stale"
     assert files_of(out) == before
+
+
+@pytest.fixture
+def towns(tmp_path: Path) -> Path:
+    """Three passages: two with entities, one with none."""
+    texts = [
+        "The river Odra is long. Few ships reach Banu Korel now.",
+        "The mills of Sofe Lo stood in 1871.",
+        "",
+    ]
+    rows = [{"_id": f"p{row}", "title": "", "text": text} for row, text in enumerate(texts)]
+    return lines(tmp_path / "towns" / "corpus.jsonl", *rows).parent
+
+
+def test_questions_by_masking(towns: Path, tmp_path: Path) -> None:
+    made = make(f"cloze:{towns}", tmp_path / "cloze", number=3)
+    assert made["state"] == "written"
+    assert make(f"cloze:{towns}", tmp_path / "cloze", number=3)["state"] == "up to date"
+    assert made["sha256"] == Collection(towns).corpus().sha256
+    queries = Collection.open(f"{tmp_path / 'cloze'}:train").queries().queries
+    assert all("<extra_id_0>" in query.text and len(query.answers) == 1 for query in queries)
+    counts, masked = made["counts"], ("masked_names", "masked_dates", "masked_numbers")
+    assert sum(counts.get(name, 0) for name in masked) == counts["queries"] == counts["judgements"] == 3
+    made = make(f"cloze:{towns}", tmp_path / "all", number=9)
+    assert made["counts"]["queries"] == 3  # there are three sentences with an entity
+    assert made["notes"] == ["3 questions of 9: the passages hold no more to mask"]
+    assert made["counts"]["passages_without_a_question"] == 1
+    made = make(f"spans:{towns}", tmp_path / "spans", number=4)
+    assert made["counts"]["masked_spans"] == 4
+
+
+def test_questions_by_masking_need_their_number_and_a_folder_of_their_own(
+    towns: Path, tmp_path: Path
+) -> None:
+    for source, options in ((f"cloze:{towns}", {}), (str(towns), {"number": 3})):
+        with pytest.raises(UsageError, match="--number N goes with one cloze:DIR or spans:DIR"):
+            make(source, tmp_path / "out", **options)
+    with pytest.raises(UsageError, match="is the collection itself; choose another folder"):
+        make(f"spans:{towns}", towns, number=3)
+    with pytest.raises(PreconditionError, match="'nowhere' does not exist"):
+        make("cloze:nowhere", tmp_path / "out", number=3)

@@ -26,6 +26,7 @@ class PrepareConfig(Writing, ReadingTopics):
         dretrieve prepare nq-train.json.gz --split train --output work/nq
         dretrieve prepare entityquestions:test --output work/eq
         dretrieve prepare mdb:political_science --output work/ps
+        dretrieve prepare cloze:work/scifact --number 20000 --output work/scifact-cloze
         dretrieve prepare nq=work/nq eq=work/eq --equal letters --entities eq --output work/joined
     """
 
@@ -33,7 +34,8 @@ class PrepareConfig(Writing, ReadingTopics):
         "",
         "pydocs, beir:NAME, dpr:KEY, entityquestions:SPLIT, mdb:NAME, hf:NAME, or a file or folder in any "
         "known form (or none, and --corpus, --queries); several collections ([NAME=]DIR …) are joined over "
-        "one corpus.",
+        "one corpus; cloze:DIR and spans:DIR make questions out of passages alone (a masked entity, T5's "
+        "dropped spans).",
         argument=True,
         repeated=True,
         parse=tuple,
@@ -47,6 +49,7 @@ class PrepareConfig(Writing, ReadingTopics):
     mirror: str | None = _input(
         None, "Fetch from this base address, or copy from this folder.", metavar="URL"
     )
+    number: int | None = _input(None, "How many questions cloze: or spans: makes.", least=1)
     unchecked: bool = _input(
         False, "With --mirror: its files need not be those whose checksums are published."
     )
