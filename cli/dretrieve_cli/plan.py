@@ -21,6 +21,7 @@ from pathlib import Path
 from dretrieve.errors import PreconditionError
 from dretrieve.reports.plan import Answer, Plan, answer_of, read_record
 from dretrieve.store.stage import STALE
+from dretrieve.text.cache import reading_once
 from dretrieve_cli.app import main as dretrieve
 
 
@@ -83,12 +84,13 @@ def without_shard(words: Sequence[str], outputs: Sequence[str]) -> tuple[str, Se
 def main(record: Path) -> int:
     """Print the plan of the recorded calls; return the exit code."""
     code = 0
-    for line in lines(record.read_text(encoding="utf-8")):
-        if isinstance(line, int):
-            code = line
-        else:
-            sys.stdout.write(f"{line}\n")
-            sys.stdout.flush()
+    with reading_once():
+        for line in lines(record.read_text(encoding="utf-8")):
+            if isinstance(line, int):
+                code = line
+            else:
+                sys.stdout.write(f"{line}\n")
+                sys.stdout.flush()
     return code
 
 

@@ -17,6 +17,8 @@ def build(path: str, purpose: str, words: Sequence[str]) -> Any:
 def report(config: ReportConfig, progress: Any, words: list[str]) -> Any:
     """Run the job."""
     from dretrieve.jobs import report as job
+    from dretrieve.text.cache import reading_once
     from dretrieve_cli.plan import ask
 
-    return job.run(config, progress, ask)
+    with reading_once():
+        return job.run(config, progress, ask)

@@ -1,4 +1,4 @@
-"""Where things are kept that can be made again (text stores, downloads), and what files were at first use."""
+"""Where things are kept that can be made again, what files were at first use, readings that are shared."""
 
 from __future__ import annotations
 
@@ -6,13 +6,47 @@ import json
 import os
 import warnings
 from collections import defaultdict
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from hashlib import sha256
 from pathlib import Path
+from typing import Any, TypeVar
 
 from dretrieve.errors import ChangedWarning, DretrieveError, VerificationError
 from dretrieve.store.atomic import make_folder, write_json
+
+Read = TypeVar("Read")
+_readings: ContextVar[dict[Any, Any] | None] = ContextVar("readings", default=None)
+
+
+@contextmanager
+def reading_once() -> Iterator[None]:
+    """Share what `read_once` reads, while it does not change: a report asks about hundreds of trainings."""
+    token = _readings.set({})
+    try:
+        yield
+    finally:
+        _readings.reset(token)
+
+
+def read_once(name: str, files: Iterable[Path], read: Callable[[], Read]) -> Read:
+    """Return what ``read`` returns; inside `reading_once`, of unchanged files, what it returned before.
+
+    Args:
+        name: what is read of them.
+        files: all that are read, by whose sizes and times a change shows.
+        read: reads them.
+    """
+    readings = _readings.get()
+    if readings is None:
+        return read()
+    states = [(file, file.stat()) for file in files]
+    key = name, *((str(file), state.st_size, state.st_mtime_ns) for file, state in states)
+    if key not in readings:
+        readings[key] = read()
+    found: Read = readings[key]
+    return found
 
 
 def cache_folder() -> Path:

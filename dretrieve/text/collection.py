@@ -108,6 +108,7 @@ class Collection:
         self.files = files_of(path, side)
         self._store: TextStore | None = None
         self._queries: list[Query] | None = None
+        self._qrels: dict[Path, Qrels] = {}
 
     @classmethod
     def open(cls, spec: str | Path, side: Side | None = None, topic_field: str | None = None) -> Collection:
@@ -241,7 +242,10 @@ class Collection:
         Raises:
             UsageError: no such split has judgements, or several have and none was named.
         """
-        return read_qrels(self.qrels_file(split))
+        file = self.qrels_file(split)
+        if file not in self._qrels:
+            self._qrels[file] = read_qrels(file)
+        return self._qrels[file]
 
     def qrels_file(self, split: str | None = None) -> Path:
         """Return where the judgements of that split stand; errors as `qrels`."""

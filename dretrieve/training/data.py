@@ -32,6 +32,7 @@ from dretrieve.store.seeds import generator
 from dretrieve.store.stage import open_artefact
 from dretrieve.store.text_store import TextStore
 from dretrieve.text.beir import Query, find_file
+from dretrieve.text.cache import read_once
 from dretrieve.text.collection import Collection
 from dretrieve.text.examples import Example, read_examples
 from dretrieve.text.files import is_file, sha256_of
@@ -294,6 +295,18 @@ def _from_split(spec: DataSpec, word: str, progress: Progress, *, full: bool) ->
     if spec.corpus:
         raise UsageError(f"--data {word}: corpus= belongs to examples; a collection has its own passages")
     collection = Collection.open(word)
+    own = find_file(collection.path, EXAMPLES) if collection.path.is_dir() else None
+    files = [*collection.files.all, *([own] if own is not None else [])]
+    read = replace(spec, name="", sample=0, query_vectors="", passage_vectors="")  # what is read for it
+    found = read_once(
+        f"{read} {full}", files, lambda: _read_split(spec, collection, own, progress, full=full)
+    )
+    return replace(found, spec=spec)
+
+
+def _read_split(
+    spec: DataSpec, collection: Collection, own: Path | None, progress: Progress, *, full: bool
+) -> ExampleSet:
     queries = collection.queries()
     unjudged = spec.reads and spec.target == "answers" and not _is_judged(collection)
     qrels = qrels_of({}) if unjudged else collection.qrels()
@@ -317,7 +330,6 @@ def _from_split(spec: DataSpec, word: str, progress: Progress, *, full: bool) ->
     if spec.target == "passage":
         examples = judged_texts(examples, qrels, corpus)
     source = collection.path
-    own = find_file(collection.path, EXAMPLES) if collection.path.is_dir() else None
     hard: dict[str, list[Example]] = {}
     for example in read_examples(own) if own is not None else ():
         hard.setdefault(example.query_id, []).append(example)

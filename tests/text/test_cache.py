@@ -9,7 +9,7 @@ import pytest
 
 from dretrieve.errors import ChangedWarning, VerificationError
 from dretrieve.store.fingerprint import sha256_file
-from dretrieve.text.cache import cache_folder, remember
+from dretrieve.text.cache import cache_folder, read_once, reading_once, remember
 
 
 def test_the_variable_wins_over_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -61,6 +61,21 @@ def test_a_file_that_was_written_since_is_said_once(tmp_path: Path) -> None:
     remember({path: sha256_file(path)}, said=False)
     os.utime(path)  # touched, the same bytes
     use(path)
+
+
+def test_a_reading_is_shared_inside_and_as_long_as_the_file_does_not_change(tmp_path: Path) -> None:
+    path, read = tmp_path / "file", []
+    path.write_bytes(b"text of a file")
+
+    def ask(name: str = "file") -> int:
+        return read_once(name, [path], lambda: read.append(name) or len(read))
+
+    assert [ask(), ask()] == [1, 2]
+    with reading_once():
+        assert [ask(), ask(), ask("other"), ask()] == [3, 3, 4, 3]
+        flip(path, time=True)
+        assert [ask(), ask()] == [5, 5]
+    assert ask() == 6
 
 
 def test_a_cache_that_cannot_be_written_remembers_nothing(tmp_path: Path, monkeypatch) -> None:

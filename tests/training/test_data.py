@@ -5,6 +5,8 @@ import json
 import pytest
 
 from dretrieve.errors import DataError, PreconditionError, UsageError
+from dretrieve.text.cache import reading_once
+from dretrieve.text.records import read_queries
 from dretrieve.training.data import DataSpec, open_set, parse_data
 from dretrieve.types import Silent
 
@@ -44,6 +46,22 @@ def test_a_split_without_hard_negatives(tiny_collection):
     assert found.examples[0].positive_document_ids == ("bees-0",)
     assert all(not example.negative_document_ids for example in found.examples)
     assert len(found.passage_rows()) == 6
+
+
+def test_a_split_that_many_ask_for_is_read_once_until_it_changes(tiny_collection, monkeypatch):
+    reads = []
+    monkeypatch.setattr(
+        "dretrieve.text.collection.read_queries", lambda *words: reads.append(words) or read_queries(*words)
+    )
+    qrels = tiny_collection / "qrels" / "train.tsv"
+    with reading_once():
+        for name in ("a", "b"):
+            found = open_set(parse_data(f"name={name},path={tiny_collection},split=train"), 1, Silent())
+            assert (found.spec.name, len(found.examples)) == (name, 6)
+        assert len(reads) == 1
+        qrels.write_text(qrels.read_text().replace("q-bees-0\tbees-0\t1\n", ""))
+        found = open_set(parse_data(f"path={tiny_collection},split=train"), 1, Silent())
+        assert (len(reads), len(found.examples)) == (2, 5)
 
 
 def test_a_sample_is_drawn_by_the_seed_and_keeps_the_order(tiny_collection):
