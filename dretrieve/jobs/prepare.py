@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, cast
 
 from dretrieve.errors import DataError, PreconditionError, UsageError
 from dretrieve.jobs.configs.prepare import PrepareConfig
@@ -24,7 +24,7 @@ from dretrieve.text.collection_writer import CollectionWriter
 from dretrieve.text.files import exists
 from dretrieve.text.join import Joiner, open_sets, parse_sets
 from dretrieve.text.join_options import JoinOptions
-from dretrieve.text.masked import write_masked
+from dretrieve.text.masked import Kind, write_masked
 from dretrieve.text.records import check_topic_field
 from dretrieve.text.sources import (
     Sources,
@@ -117,7 +117,7 @@ def run(config: PrepareConfig, progress: Progress | None = None) -> PrepareResul
     if (config.number is not None) != is_masked or (is_masked and config.others):
         raise UsageError("--number N goes with one cloze:DIR or spans:DIR, and they with it")
     if is_masked:
-        source = _masked(config, kind, Path(name), progress)
+        source = _masked(config, cast(Kind, kind), Path(name), progress)
     elif config.others:
         source = _joined(config)
         config = replace(config, source=", ".join(source.options["sets"]))
@@ -156,9 +156,7 @@ def _pydocs(config: PrepareConfig) -> _Source:
     )
 
 
-def _masked(
-    config: PrepareConfig, kind: Literal["cloze", "spans"], folder: Path, progress: Progress
-) -> _Source:
+def _masked(config: PrepareConfig, kind: Kind, folder: Path, progress: Progress) -> _Source:
     _refuse_files(config, f"{kind}:DIR takes no further files")
     if folder.resolve() == config.output.resolve():
         raise UsageError(f"--output {config.output} is the collection itself; choose another folder")

@@ -163,4 +163,4 @@ def spans(record: Record, most: int) -> list[Made]:
 def _cut(rng: np.random.Generator, total: int, count: int) -> list[int]:
     """Return ``count`` lengths of at least 1 that add up to ``total``, each way of cutting as likely."""
     cuts = np.sort(rng.choice(total - 1, count - 1, replace=False) + 1)
-    return np.diff([0, *cuts, total]).tolist()
+    return [int(length) for length in np.diff([0, *cuts, total])]

@@ -189,7 +189,6 @@ def write_t5(folder: Path, words: list[str], seed: int) -> None:
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, model_max_length=512, extra_special_tokens=sentinels, **special
     ).save_pretrained(folder)
-    torch.manual_seed(seed)
     sizes = {
         "d_model": 128,
         "d_kv": 32,
@@ -199,8 +198,14 @@ def write_t5(folder: Path, words: list[str], seed: int) -> None:
         "num_decoder_layers": 2,
     }
     form = {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False, "dropout_rate": 0.0}
-    config = T5Config(vocab_size=len(pieces), decoder_start_token_id=0, **sizes, **form)
-    T5ForConditionalGeneration(config).save_pretrained(folder)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = T5ForConditionalGeneration(
+            T5Config(vocab_size=len(pieces), decoder_start_token_id=0, **sizes, **form)
+        )
+        # transformers has one table of words, v1.1 another for answers: so copying is learned sooner
+        model.lm_head.weight = torch.nn.Parameter(torch.randn(len(pieces), 128) * 128**-0.5)
+    model.save_pretrained(folder)
 
 
 def main(options: argparse.Namespace) -> None:

@@ -137,6 +137,7 @@ def test_the_t5_knows_every_word_and_writes_an_answer_as_it_stands(made):
     sizes = model.config
     assert (sizes.num_layers, sizes.num_decoder_layers, sizes.d_model) == (4, 2, 128)
     assert (sizes.num_heads, sizes.d_kv, sizes.vocab_size) == (4, 32, len(tokenizer))
+    assert not model.lm_head.weight.equal(model.shared.weight)
     texts = [f"title: {row['title']} context: {row['text']}" for row in rows(folder / "names/corpus.jsonl")]
     texts += [f"question: {row['text']} <extra_id_0>" for row in rows(folder / "elsewhere/queries.jsonl")]
     ids = tokenizer(texts)["input_ids"]
