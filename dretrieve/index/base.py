@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import bisect
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -15,13 +14,14 @@ from dretrieve.errors import PreconditionError, VerificationError
 from dretrieve.index.exact import ExactOptions
 from dretrieve.index.top_k import TopK
 from dretrieve.order import id_ranks
-from dretrieve.store.embeddings import Embeddings
+from dretrieve.store.embeddings import Embeddings, EmbeddingShard
 from dretrieve.store.fingerprint import canonical_json, sha256_bytes
 from dretrieve.store.ids import IdTable
 from dretrieve.store.manifest import Manifest
 from dretrieve.store.npy import map_array, write_array
+from dretrieve.store.shards import Shard
 from dretrieve.store.stage import Stage
-from dretrieve.types import Side, Vectors
+from dretrieve.types import Side, Vectors, offsets_of
 
 RANKS = "id_rank.npy"
 
@@ -34,6 +34,7 @@ class Passages:
         ranks_file: where an index keeps the ranks; without it they are computed when first asked for.
         many: whether the index compares vectors per token; refused are embeddings of the other kind.
         side: whose vectors they are, where they are read and not searched.
+        without: ascending rows of the embeddings that are left out; those behind them move up.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Passages:
         *,
         many: bool = False,
         side: Side = "passage",
+        without: NDArray[np.int64] | None = None,
     ) -> None:
         if embeddings.side != side:
             raise VerificationError(
@@ -58,15 +60,16 @@ class Passages:
                 f"{embeddings.folder} holds one vector per token; index it with --type token"
             )
         self.embeddings, self._ranks_file = embeddings, ranks_file
-        self._shards = [entry for entry in embeddings.shards if len(entry.shard)]
-        self._starts = [entry.shard.start for entry in self._shards]
+        self._pieces = list(_pieces(embeddings.shards, np.empty(0, np.int64) if without is None else without))
+        self._starts = offsets_of(np.array([piece.stop - piece.start for piece in self._pieces], np.int64))
         self._vectors: dict[int, Vectors] = {}
-        self._tables: dict[int, IdTable] = {}
+        self._shard_vectors: dict[Shard, Vectors] = {}
+        self._tables: dict[Shard, IdTable] = {}
 
     @property
     def rows(self) -> int:
         """How many passages there are."""
-        return self.embeddings.rows
+        return int(self._starts[-1])
 
     @property
     def dim(self) -> int:
@@ -78,54 +81,88 @@ class Passages:
         """[rows] position of each id in ascending order of UTF-8 bytes."""
         if self._ranks_file is not None:
             return map_array(self._ranks_file)
-        return id_ranks([text_id for entry in self._shards for text_id in entry.ids()])
+        return id_ranks(self.every_id())
 
     def shard_of(self, row: int) -> int:
-        """Return which of the shards with rows holds that row."""
-        return bisect.bisect_right(self._starts, row) - 1
+        """Return which of the shards, or pieces of them, holds that row."""
+        return int(np.searchsorted(self._starts, row, side="right")) - 1
 
     def vectors(self, shard: int) -> Vectors:
-        """Return the mapped vectors of that shard."""
+        """Return the mapped vectors of that shard, or piece of one."""
         if shard not in self._vectors:
-            self._vectors[shard] = self._shards[shard].vectors()
+            entry, start, stop = self._pieces[shard]
+            if entry.shard not in self._shard_vectors:
+                self._shard_vectors[entry.shard] = entry.vectors()
+            whole = self._shard_vectors[entry.shard]
+            self._vectors[shard] = whole if stop - start == len(entry.shard) else whole[start:stop]
         return self._vectors[shard]
 
     def block(self, start: int, stop: int) -> Vectors:
         """Return rows ``start`` to ``stop``, or as many as the first row's shard holds."""
         number = self.shard_of(start)
-        first = self._starts[number]
+        first = self.start_of(number)
         return self.vectors(number)[start - first : stop - first]
 
     def start_of(self, shard: int) -> int:
         """Return the first row of that shard."""
-        return self._starts[shard]
+        return int(self._starts[shard])
 
     def stems(self) -> list[tuple[str, int]]:
-        """Return name and number of rows of every shard that has rows."""
-        return [(entry.shard.stem, len(entry.shard)) for entry in self._shards]
+        """Return name and number of rows of every shard, or piece of one, that has rows."""
+        return [(entry.shard.stem, stop - start) for entry, start, stop in self._pieces]
 
     def gather(self, rows: NDArray[np.int64]) -> Vectors:
         """Return the vectors of ascending rows, in memory."""
-        if not self._shards:
-            return self.embeddings.all_vectors()
+        if not self._pieces:
+            return self.embeddings.all_vectors()[:0]
         parts = []
-        for number, entry in enumerate(self._shards):
-            low, high = np.searchsorted(rows, [entry.shard.start, entry.shard.stop])
-            parts.append(self.vectors(number).take(rows[low:high] - entry.shard.start))
+        for number in range(len(self._pieces)):
+            low, high = np.searchsorted(rows, self._starts[number : number + 2])
+            parts.append(self.vectors(number).take(rows[low:high] - self._starts[number]))
         return Vectors.joined(parts)
 
     def ids(self, rows: NDArray[np.int64]) -> list[str]:
         """Return the ids of ascending rows."""
         found: list[str] = []
-        for number, entry in enumerate(self._shards):
-            low, high = np.searchsorted(rows, [entry.shard.start, entry.shard.stop])
+        for number, piece in enumerate(self._pieces):
+            low, high = np.searchsorted(rows, self._starts[number : number + 2])
             if low == high:
                 continue
-            if number not in self._tables:
-                self._tables[number] = entry.ids()
-            table = self._tables[number]
-            found += [table[row - entry.shard.start] for row in rows[low:high].tolist()]
+            table, moved = self._table(piece.shard), piece.start - self.start_of(number)
+            found += [table[row + moved] for row in rows[low:high].tolist()]
         return found
+
+    def every_id(self) -> list[str]:
+        """Return the ids of all rows."""
+        return [
+            text_id
+            for piece in self._pieces
+            for text_id in self._table(piece.shard)[piece.start : piece.stop]
+        ]
+
+    def _table(self, entry: EmbeddingShard) -> IdTable:
+        if entry.shard not in self._tables:
+            self._tables[entry.shard] = entry.ids()
+        return self._tables[entry.shard]
+
+
+class _Piece(NamedTuple):
+    """Rows ``start`` to ``stop`` of a shard, counted from its first."""
+
+    shard: EmbeddingShard
+    start: int
+    stop: int
+
+
+def _pieces(shards: Iterable[EmbeddingShard], without: NDArray[np.int64]) -> Iterator[_Piece]:
+    """Yield what is left of the shards, in order."""
+    for entry in shards:
+        low, high = np.searchsorted(without, [entry.shard.start, entry.shard.stop])
+        start = 0
+        for row in [*(without[low:high] - entry.shard.start).tolist(), len(entry.shard)]:
+            if row > start:
+                yield _Piece(entry, start, row)
+            start = row + 1
 
 
 class Filled(NamedTuple):
@@ -161,7 +198,7 @@ class VectorIndex(Protocol):
 def write_ranks(stage: Stage, passages: Passages) -> None:
     """Write the order of the passages' ids."""
     with stage.write(RANKS) as file:
-        write_array(file, id_ranks(passages.embeddings.ids()))
+        write_array(file, id_ranks(passages.every_id()))
 
 
 def contents(embeddings: Embeddings) -> str:
@@ -186,14 +223,21 @@ def open_embeddings(index: Path, manifest: Manifest, *, full: bool = False) -> E
         PreconditionError: they are not where they stood.
         VerificationError: they were encoded anew since.
     """
-    folder = index / manifest.extra["embeddings"]
-    if not folder.is_dir():
-        raise PreconditionError(
-            f"{index} reads its vectors from {folder}, which is not there; move it back, or index again"
-        )
-    embeddings = Embeddings.open(folder, full=full)
+    folders = [index / place for place in places_of(manifest)]
+    for folder in folders:
+        if not folder.is_dir():
+            raise PreconditionError(
+                f"{index} reads its vectors from {folder}, which is not there; move it back, or index again"
+            )
+    embeddings = Embeddings.joined([Embeddings.open(folder, full=full) for folder in folders])
     if described_inputs(embeddings) != dict(manifest.inputs):
         raise VerificationError(
-            f"{index} was built over other vectors than {folder} holds now; index again with --force"
+            f"{index} was built over other vectors than {' and '.join(map(str, folders))} holds now; index "
+            "again with --force"
         )
     return embeddings
+
+
+def places_of(manifest: Manifest) -> list[str]:
+    """Return where an index's embeddings stand, relative to it: those that it was built over, those added."""
+    return [manifest.extra["embeddings"], *manifest.extra.get("added", [])]

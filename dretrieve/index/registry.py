@@ -16,9 +16,9 @@ from dretrieve.options import read_settings
 from dretrieve.store.atomic import make_folder
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.interrupt import Signals
-from dretrieve.store.manifest import Manifest, read_manifest
+from dretrieve.store.manifest import Manifest, manifest_path, read_manifest
 from dretrieve.store.shards import Shard, check_tiling, shard_rows
-from dretrieve.store.stage import Stage, differences, open_artefact
+from dretrieve.store.stage import Made, Planned, Stage, differences, open_artefact
 from dretrieve.store.state import recorded_state
 from dretrieve.types import Progress
 
@@ -33,11 +33,13 @@ class IndexKind:
             ``fill(stage, passages, choices, threads, progress, signals)``, which writes its files and returns
             a `Filled`; ``open_index(folder, full=, settings=)``; for exact kinds
             ``over_embeddings(embeddings, settings)``; for kinds in parts ``join(stage, passages, parts)``,
-            which fills from finished parts (folder and manifest, in the order of their rows).
+            which fills from finished parts (folder and manifest, in the order of their rows); for kinds with
+            changes ``change(output, embeddings, choices, look=)``, which plans one.
         source: what it is made from.
         line: for the help.
         many: whether it takes a vector per token.
         in_parts: whether ``--shard I/N`` builds a part of it.
+        changes: the settings that change a finished index.
     """
 
     module: str
@@ -45,6 +47,7 @@ class IndexKind:
     line: str
     many: bool = False
     in_parts: bool = False
+    changes: tuple[str, ...] = ()
 
 
 KINDS: dict[str, IndexKind] = {
@@ -53,7 +56,12 @@ KINDS: dict[str, IndexKind] = {
     "ivf": IndexKind("dretrieve.index.ann", "embeddings", "approximate, cells; as large as the embeddings"),
     "ivfpq": IndexKind("dretrieve.index.ann", "embeddings", "approximate, cells of short codes; small"),
     "token": IndexKind(
-        "dretrieve.index.token", "embeddings", "exact, over a vector per token", many=True, in_parts=True
+        "dretrieve.index.token",
+        "embeddings",
+        "exact, over a vector per token",
+        many=True,
+        in_parts=True,
+        changes=("add", "delete"),
     ),
     "bm25": IndexKind("dretrieve.bm25.backends", "corpus", "exact BM25 over words, scores as Lucene's"),
 }
@@ -211,6 +219,39 @@ def merge_index(stage: Stage, passages: Passages, parts: Sequence[tuple[Path, Ma
         PreconditionError: the output holds something else.
     """
     return _made(stage, passages, lambda: _module_of(stage).join(stage, passages, parts))
+
+
+def change_index(
+    kind: str,
+    embeddings: Embeddings,
+    output: Path,
+    settings: Mapping[str, Any],
+    *,
+    dry_run: bool = False,
+    threads: int = 1,
+    progress: Progress,
+    signals: Signals,
+) -> Made | Planned:
+    """Change a finished index as ``settings`` say (`IndexKind.changes`), or say that it is as they say.
+
+    Raises:
+        UsageError: other settings.
+        PreconditionError: there is no finished index.
+        VerificationError: it was built over other embeddings, or its bytes changed.
+        DataError: the change does not fit what is there.
+        Interrupted: a signal came; the same command goes on.
+    """
+    module = import_module(KINDS[kind].module)
+    choices = read_settings(module.BUILT[kind], settings, f"building an index of type {kind}")
+    change = module.change(output, embeddings, choices, look=dry_run)
+    if dry_run:
+        if change is None:
+            return Planned(text=f"{output} is as the settings say")
+        planned: Planned = change.stage.planned(f"would change {output} to {change.passages.rows:,} passages")
+        return planned
+    if change is None:
+        return Made(output, "up to date", read_manifest(manifest_path(output)).counts, f"{kind} index")
+    return Made(output, "changed", change.make(threads, progress, signals).counts, f"{kind} index")
 
 
 def _made(stage: Stage, passages: Passages, fill: Callable[[], Filled]) -> Manifest:

@@ -21,7 +21,8 @@ from dretrieve.errors import PreconditionError, UsageError, VerificationError
 from dretrieve.index.base import RANKS, Filled, Passages, described_inputs, open_embeddings, write_ranks
 from dretrieve.index.exact import ExactOptions
 from dretrieve.index.propose import within_margin
-from dretrieve.index.token_build import Part, borders_of, write_clusters, write_codes, write_merged
+from dretrieve.index.token_build import Part, filled, write_clusters, write_codes, write_merged
+from dretrieve.index.token_change import Change, plan_change, removed_rows
 from dretrieve.index.token_clusters import Clusters, learn, num_tokens
 from dretrieve.index.token_codes import TokenCodes, open_codes
 from dretrieve.index.top_k import TopK
@@ -30,7 +31,7 @@ from dretrieve.scoring.alignment import GRAMMAR
 from dretrieve.scoring.token_scores import TokenScore, token_score
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.interrupt import Signals
-from dretrieve.store.manifest import Manifest
+from dretrieve.store.manifest import Manifest, manifest_path, read_manifest
 from dretrieve.store.shards import Shard
 from dretrieve.store.stage import Stage, open_artefact
 from dretrieve.types import Progress, Vectors
@@ -48,11 +49,15 @@ class TokenChoices:
         bits: None takes 8, or what the given centroids were made for.
         only: what is made alone, for the parts of a job array.
         centroids: a folder with centroids, made before with ``only``, or another index.
+        add: embeddings whose passages come into the finished index.
+        delete: a file of ids whose passages go out of the finished index, before others come in.
     """
 
     bits: int | None = option(None, "a dimension's bits in the codes", legal=(1, 2, 4, 8))
     only: str | None = option(None, "make the centroids alone", legal=("centroids",))
     centroids: str | None = option(None, "a folder with centroids")
+    add: str | None = option(None, "embeddings that a finished index gets besides")
+    delete: str | None = option(None, "a file of ids that a finished index loses")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,17 +83,20 @@ class TokenIndex:
         passages: what is searched.
         score: what compares two texts.
         codes: of the passages' tokens; None over bare embeddings, and where there are too few tokens.
+        removed: hash of the rows that were deleted since; empty where none were.
     """
 
     passages: Passages
     score: TokenScore
     codes: TokenCodes | None = None
+    removed: str = ""
     exact: bool = True
 
     @property
     def search_options(self) -> dict[str, Any]:
-        """Which tokens are compared, where that can be chosen."""
-        return {"alignment": self.score.alignment} if self.score.alignment else {}
+        """Which tokens are compared, where that can be chosen; which passages are left out."""
+        found = {"alignment": self.score.alignment, "removed": self.removed}
+        return {name: value for name, value in found.items() if value}
 
     def search(self, queries: Vectors, kept: TopK, rows: tuple[int, int], options: ExactOptions) -> TopK:
         """Add the best passages among ``rows`` to ``kept`` and return it."""
@@ -98,23 +106,24 @@ class TokenIndex:
 
 
 def over_embeddings(
-    embeddings: Embeddings,
-    settings: Mapping[str, Any] | None = None,
-    ranks_file: Path | None = None,
-    codes: TokenCodes | None = None,
+    embeddings: Embeddings, settings: Mapping[str, Any] | None = None, *, index: Path | None = None
 ) -> TokenIndex:
-    """Return an index over an embeddings folder, indexed before (``ranks_file``, ``codes``) or not.
+    """Return an index over embeddings, indexed before, in the verified folder ``index``, or not.
 
     Raises:
         VerificationError: one vector a text, or a score that is not known here.
         UsageError: another setting, or one that the score does not take.
     """
-    passages = Passages(embeddings, ranks_file, many=True)
     choices = read_settings(SearchChoices, settings or {}, "searching vectors per token")
     encoded = str(embeddings.extra.get("inference", {}).get("alignment", ""))
     alignment = choices.alignment or encoded
     score = token_score(embeddings.score, weighted=embeddings.salience, alignment=alignment)
-    return TokenIndex(passages, score, codes)
+    if index is None:
+        return TokenIndex(Passages(embeddings, many=True), score)
+    manifest = read_manifest(manifest_path(index))
+    passages = Passages(embeddings, index / RANKS, many=True, without=removed_rows(index, manifest))
+    codes = open_codes(index) if "bits" in manifest.options else None
+    return TokenIndex(passages, score, codes, manifest.options.get("removed", ""))
 
 
 def open_index(folder: Path, *, full: bool = False, settings: Mapping[str, Any] | None = None) -> TokenIndex:
@@ -135,8 +144,7 @@ def open_index(folder: Path, *, full: bool = False, settings: Mapping[str, Any] 
         raise PreconditionError(
             f"{folder} is a part of an index; join all parts first: dretrieve merge PART… --output INDEX"
         )
-    codes = open_codes(folder) if "bits" in manifest.options else None
-    return over_embeddings(open_embeddings(folder, manifest, full=full), settings, folder / RANKS, codes)
+    return over_embeddings(open_embeddings(folder, manifest, full=full), settings, index=folder)
 
 
 def described(kind: str, choices: TokenChoices, passages: Passages, progress: Progress) -> dict[str, Any]:
@@ -164,6 +172,20 @@ def described(kind: str, choices: TokenChoices, passages: Passages, progress: Pr
     if choices.centroids:
         found |= _given(Path(choices.centroids), choices.bits, passages)
     return found
+
+
+def change(output: Path, embeddings: Embeddings, choices: TokenChoices, *, look: bool) -> Change | None:
+    """Return what ``add`` and ``delete`` make of a finished index; None where they did (`plan_change`).
+
+    Raises:
+        UsageError: something else is chosen too.
+    """
+    if choices != TokenChoices(add=choices.add, delete=choices.delete):
+        raise UsageError(
+            "--set add and --set delete change a finished index, whose centroids and bits stand; leave the "
+            "other settings away"
+        )
+    return plan_change(output, embeddings, choices.add, choices.delete, look=look)
 
 
 def _given(folder: Path, bits: int | None, passages: Passages) -> dict[str, Any]:
@@ -220,7 +242,7 @@ def fill(
         write_clusters(stage, clusters)
         if not only:
             write_codes(stage, passages, clusters, shard, threads, progress, signals)
-    return _filled(passages, shard)
+    return filled(passages, shard)
 
 
 def join(stage: Stage, passages: Passages, parts: Sequence[tuple[Path, Manifest]]) -> Filled:
@@ -232,19 +254,7 @@ def join(stage: Stage, passages: Passages, parts: Sequence[tuple[Path, Manifest]
     write_ranks(stage, passages)
     if "bits" in stage.options:
         write_merged(stage, [Part(*part) for part in parts], passages)
-    return _filled(passages, None)
-
-
-def _filled(passages: Passages, shard: Shard | None) -> Filled:
-    """Return the counts: tokens, and passages without any, which are kept and never found."""
-    borders = borders_of(passages)
-    if shard is not None:
-        borders = borders[shard.start : shard.stop + 1]
-    counts = {
-        "tokens": int(borders[-1] - borders[0]),
-        "without_tokens": int(np.count_nonzero(np.diff(borders) == 0)),
-    }
-    return Filled(counts, {"passage_model": passages.embeddings.passage_fingerprint})
+    return filled(passages)
 
 
 def search_tokens(

@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 
 from dretrieve.errors import DataError, VerificationError
 from dretrieve.index import token_clusters
-from dretrieve.index.base import Passages
+from dretrieve.index.base import Filled, Passages
 from dretrieve.index.token_clusters import Clusters
+from dretrieve.index.token_codes import TokenCodes
 from dretrieve.kernels.residuals import code_residuals, lists_of
 from dretrieve.store.interrupt import Signals
 from dretrieve.store.journal import Journal
 from dretrieve.store.manifest import Manifest
-from dretrieve.store.npy import HEADER_BYTES, map_array, npy_header, write_array
+from dretrieve.store.npy import HEADER_BYTES, map_array, npy_header, write_array, write_values
 from dretrieve.store.shards import Shard
 from dretrieve.store.stage import Stage
 from dretrieve.types import Progress, offsets_of
@@ -35,7 +36,7 @@ PARTIAL = ".codes.partial"
 
 
 class _Source(Protocol):
-    """Bytes of `GROWN` without headers: a `Journal`, or a part."""
+    """Bytes of `GROWN` without headers: a `Journal`, a part, or what is kept of an index."""
 
     def copy(self, name: str, target: IO[bytes]) -> None:
         """Append the bytes of a file to ``target``."""
@@ -60,6 +61,29 @@ class Part(NamedTuple):
             shutil.copyfileobj(file, target, 1 << 24)
 
 
+class Kept(NamedTuple):
+    """What a changed index keeps: some consecutive tokens of an index, and again some.
+
+    Attributes:
+        codes: of that index.
+        passages: how many are kept.
+        spans: [S, 2], first token and the one behind the last, rising.
+    """
+
+    codes: TokenCodes
+    passages: int
+    spans: NDArray[np.int64]
+
+    def copy(self, name: str, target: IO[bytes]) -> None:
+        """Append the numbers of a file to ``target``."""
+        array = getattr(self.codes, name.removesuffix(".npy"))
+        by_centroid = name == "errors.npy" and self.codes.bits < 8
+        for start, stop in self.spans.tolist():
+            for at in range(start, stop, CHUNK_TOKENS):
+                some = slice(at, min(at + CHUNK_TOKENS, stop))
+                write_values(target, array[self.codes.codes[some]] if by_centroid else array[some])
+
+
 def borders_of(passages: Passages) -> NDArray[np.int64]:
     """Return [N + 1], where each passage's tokens begin among all.
 
@@ -68,6 +92,18 @@ def borders_of(passages: Passages) -> NDArray[np.int64]:
     """
     lengths = [np.diff(offsets) for offsets in _offsets(passages)]
     return offsets_of(np.concatenate([np.zeros(0, np.int64), *lengths]))
+
+
+def filled(passages: Passages, shard: Shard | None = None) -> Filled:
+    """Return what a manifest says: tokens, passages without any (kept, never found), by which model."""
+    borders = borders_of(passages)
+    if shard is not None:
+        borders = borders[shard.start : shard.stop + 1]
+    counts = {
+        "tokens": int(borders[-1] - borders[0]),
+        "without_tokens": int(np.count_nonzero(np.diff(borders) == 0)),
+    }
+    return Filled(counts, {"passage_model": passages.embeddings.passage_fingerprint})
 
 
 def _offsets(passages: Passages) -> Iterator[NDArray[np.int64]]:
@@ -91,15 +127,26 @@ def write_codes(
     threads: int,
     progress: Progress,
     signals: Signals,
+    kept: Kept | None = None,
 ) -> None:
     """Write the codes of all passages, or of a shard's, which are then one part.
+
+    Args:
+        stage: where.
+        passages: whose.
+        clusters: centroids and levels.
+        shard: which of the passages; None for all.
+        threads: change nothing but the time.
+        progress: counts tokens.
+        signals: looked at between chunks.
+        kept: the first passages' codes, made before.
 
     Raises:
         DataError: a vector holds NaN or infinity.
         Interrupted: a signal came; the same command goes on behind the last whole chunk.
     """
     borders = borders_of(passages)
-    rows = (0, passages.rows) if shard is None else (shard.start, shard.stop)
+    rows = (kept.passages if kept else 0, passages.rows) if shard is None else (shard.start, shard.stop)
     cuts = _cuts(borders, *rows)
     journal = Journal(stage.output / PARTIAL, GROWN, {"fingerprint": stage.fingerprint})
     tokens = int(borders[rows[1]] - borders[rows[0]])
@@ -119,7 +166,11 @@ def write_codes(
                     journal.append(chunk)
                 progress.advance(int(borders[some[-1]] - borders[some[0]]))
                 signals.check()
-        _finish(stage, [journal], clusters, tokens, borders if shard is None else None)
+        before = [] if kept is None else [kept]
+        if shard is None:
+            _finish(stage, [*before, journal], clusters, int(borders[-1]), borders)
+        else:
+            _finish(stage, [journal], clusters, tokens)
     finally:
         journal.close()
     journal.discard()

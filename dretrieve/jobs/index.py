@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dretrieve.errors import UsageError
-from dretrieve.index.registry import build_index, kind_named, plan_index
+from dretrieve.index.registry import KINDS, build_index, change_index, kind_named, plan_index
 from dretrieve.jobs.configs.index import IndexConfig
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.interrupt import Signals, interruptible
@@ -28,7 +28,7 @@ def run(config: IndexConfig, progress: Progress | None = None) -> Made | Planned
     with interruptible() as signals:
         build = _over_corpus if kind.source == "corpus" else _over_embeddings
         made = build(config, progress, signals)
-    if isinstance(made, Planned):
+    if not isinstance(made, Manifest):
         return made
     state = "up to date" if before else "written"
     return Made(config.output, state, made.counts, f"{config.type} index", {"type": config.type})
@@ -41,9 +41,22 @@ def _check_source(config: IndexConfig, source: str) -> None:
         raise UsageError(f"--type {config.type} is built with --{source}, and without --{other}")
 
 
-def _over_embeddings(config: IndexConfig, progress: Progress, signals: Signals) -> Manifest | Planned:
+def _over_embeddings(config: IndexConfig, progress: Progress, signals: Signals) -> Manifest | Made | Planned:
     assert config.embeddings is not None
     embeddings = Embeddings.open(config.embeddings, full=config.verify)
+    if any(name in config.settings for name in KINDS[config.type].changes):
+        if config.shard is not None or config.force:
+            raise UsageError("a finished index is changed whole and as it is; leave --shard and --force away")
+        return change_index(
+            config.type,
+            embeddings,
+            config.output,
+            config.settings,
+            dry_run=config.dry_run,
+            threads=config.threads,
+            progress=progress,
+            signals=signals,
+        )
     stage, passages, choices = plan_index(
         config.type,
         embeddings,

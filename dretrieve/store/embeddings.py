@@ -9,7 +9,7 @@ each) and, where the method has it, ``….salience.npy`` ([tokens]).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
 from typing import Any, Literal
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dretrieve.errors import PreconditionError, VerificationError
-from dretrieve.store.fingerprint import fingerprint
+from dretrieve.store.fingerprint import canonical_json, fingerprint, sha256_bytes
 from dretrieve.store.ids import IdTable
 from dretrieve.store.manifest import Manifest, read_verified
 from dretrieve.store.npy import map_array
@@ -206,10 +206,33 @@ class Embeddings:
             rows=first.shard.total,
         )
 
+    @classmethod
+    def joined(cls, parts: Sequence[Embeddings]) -> Embeddings:
+        """Return several embeddings, one behind the other, as one; its folder is that of the first.
+
+        Raises:
+            VerificationError: they differ in side, model, kind or type of their vectors.
+        """
+        first, shards, rows = parts[0], list[EmbeddingShard](), 0
+        for part in parts:
+            for what in ("side", "passage_fingerprint", "vectors", "dtype", "salience"):
+                ours, theirs = getattr(first, what), getattr(part, what)
+                if ours != theirs:
+                    raise VerificationError(
+                        f"{first.folder} and {part.folder} cannot be searched together: {what.split('_')[0]} "
+                        f"{ours} and {theirs}; encode both in one way"
+                    )
+            for entry in part.shards:
+                at = entry.shard
+                shards.append(replace(entry, shard=replace(at, start=at.start + rows, stop=at.stop + rows)))
+            rows += part.rows
+        return replace(first, shards=tuple(shards), rows=rows)
+
     @property
     def collection_sha256(self) -> str:
         """Hash of the texts that were encoded."""
-        return self.shards[0].manifest.inputs["collection"]
+        found = list(dict.fromkeys(entry.manifest.inputs["collection"] for entry in self.shards))
+        return found[0] if len(found) == 1 else sha256_bytes(canonical_json(found))
 
     @property
     def passage_fingerprint(self) -> str:
@@ -241,7 +264,8 @@ class Embeddings:
         """One hash for the whole, independent of how many shards it was cut into."""
         first = self.shards[0].manifest
         options = {name: value for name, value in first.options.items() if name != "shard"}
-        return fingerprint(STAGE, first.version, {**options, "rows": self.rows}, first.inputs)
+        inputs = {**first.inputs, "collection": self.collection_sha256}
+        return fingerprint(STAGE, first.version, {**options, "rows": self.rows}, inputs)
 
     def ids(self) -> list[str]:
         """Return the ids of all rows."""
