@@ -387,7 +387,7 @@ def _count_again(work: _Work, chunks: list[tuple[int, int]], counts: dict[str, i
     """Count the tokens of chunks that an earlier call encoded, so that the manifest comes out the same."""
     if not chunks or work.given is not None or work.texts is None:
         return
-    card = work.card.side(work.side)
+    card = work.card.read_as(work.side, work.settings)
     tokenizer = SideTokenizer.open(find_model(work.config.model) / card.folder, card)
     for rows in chunks:
         tokens = tokenizer.tokenize(work.texts.records(*rows))
@@ -395,7 +395,7 @@ def _count_again(work: _Work, chunks: list[tuple[int, int]], counts: dict[str, i
 
 
 def _note_counts(work: _Work, counts: Mapping[str, int]) -> None:
-    unit, limit = UNITS[work.side], work.card.side(work.side).max_tokens
+    unit, limit = UNITS[work.side], work.card.read_as(work.side, work.settings).max_tokens
     if counts.get("truncated"):
         share = f"{counts['truncated']:,} {unit} ({counts['truncated'] / counts['rows']:.1%})"
         work.progress.note(f"{share} had more than {limit} tokens and were cut")

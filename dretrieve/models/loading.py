@@ -104,7 +104,7 @@ def load_model(
     rows = embedding_rows(method)
     ready(method, device, dtype)
     places = _backbone_sides(folder, card) if from_checkpoint else dict.fromkeys(SIDES, folder)
-    tokenizers = {side: open_tokenizer(places[side], card.side(side), rows) for side in SIDES}
+    tokenizers = {side: open_tokenizer(places[side], card.read_as(side, given), rows) for side in SIDES}
     if UNSAID in card.source:
         raise PreconditionError(
             f"{folder} does not say how the tokens of a text become one vector, and its type "

@@ -36,7 +36,7 @@ def maxsim(query: Encoded, passage: Encoded, *, mean: bool = False) -> Tensor:
     width = passage.vectors.shape[1]
     step = max(1, BLOCK_PRODUCTS // max(1, len(tokens) * width))
     blocks = [
-        _recomputed(_sums, tokens, owners, len(vectors), values, mask)
+        recomputed(_sums, tokens, owners, len(vectors), values, mask)
         for values, mask in zip(
             passage.vectors.float().split(step), passage.mask.to(vectors.device).split(step), strict=True
         )
@@ -45,7 +45,8 @@ def maxsim(query: Encoded, passage: Encoded, *, mean: bool = False) -> Tensor:
     return found / there.sum(dim=1, keepdim=True).clamp(min=1) if mean else found
 
 
-def _recomputed(function: Any, *given: Any) -> Tensor:
+def recomputed(function: Any, *given: Any) -> Tensor:
+    """Return what the function gives; for the gradient, which keeps nothing else, it is called again."""
     found: Tensor = checkpoint(function, *given, use_reentrant=False, preserve_rng_state=False)
     return found
 

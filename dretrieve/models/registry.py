@@ -93,6 +93,12 @@ METHODS: dict[str, Entry] = {
         example="--backbone minilm --data work/squad:train --prefix-length 32 --output model",
         explanation="dretrieve.jobs.explain_domains:explain",
     ),
+    "aligner": _ours(
+        "aligner",
+        "Aligner",
+        "one encoder with a vector for each token, compared by a sparse alignment",
+        example="--backbone minilm --data work/hard.jsonl --train-group-size 2 --output model",
+    ),
     "colbert": _ours(
         "colbert",
         "Colbert",

@@ -9,7 +9,6 @@ the salience is λ ReLU(s). The paper iterates equation 5 a few times, which sta
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -122,11 +121,8 @@ class Salience(nn.Module):
         self.score = nn.Linear(width, 1)
         nn.init.ones_(self.score.bias)
         self.rule, self.share = rule, share
-        self.solve: Callable[[Tensor, Tensor], Tensor]
-        if rule == "hard" or solver == "exact":
-            self.solve = lambda scores, k: exact(scores, k, 0.0 if rule == "hard" else epsilon)
-        else:
-            self.solve = lambda scores, k: iterated(scores, k, epsilon, iterations, cooled=solver == "scaled")
+        self.epsilon = 0.0 if rule == "hard" else epsilon
+        self.solver, self.iterations = solver, iterations
 
     def forward(self, states: Tensor) -> Tensor:
         """Return the scores, [..., 1] float32, of states [..., width]."""
@@ -138,9 +134,11 @@ class Salience(nn.Module):
         opened = scores.relu().masked_fill(~mask, 0.0)
         if self.rule == "relu":
             return opened
-        return opened * self.solve(
-            scores.masked_fill(~mask, -torch.inf), kept_of(mask.sum(dim=1), self.share)
-        )
+        scores, kept = scores.masked_fill(~mask, -torch.inf), kept_of(mask.sum(dim=1), self.share)
+        if self.rule == "hard" or self.solver == "exact":
+            return opened * exact(scores, kept, self.epsilon)
+        cooled = self.solver == "scaled"
+        return opened * iterated(scores, kept, self.epsilon, self.iterations, cooled=cooled)
 
 
 def kept_of(lengths: Tensor, share: float) -> Tensor:

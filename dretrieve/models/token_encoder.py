@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dretrieve.models.base import TokenBatch
-from dretrieve.models.encoder import Encoder
+from dretrieve.models.encoder import Encoder, States
 from dretrieve.models.pooling import unit
 
 
@@ -34,5 +34,9 @@ class TokenEncoder(Encoder):
 
     def forward(self, batch: TokenBatch, read: Tensor | None = None) -> Tensor:
         """Return [B, T, dim] float32, zeros where padding stands; ``read`` is of `Encoder.states`."""
-        vectors = self.states(batch, read=read).mapped(self.projection).padded()
+        return self.projected(self.states(batch, read=read))
+
+    def projected(self, states: States) -> Tensor:
+        """Return [B, T, dim] float32 of the last states."""
+        vectors = states.mapped(self.projection).padded()
         return unit(vectors) if self.normalize else vectors

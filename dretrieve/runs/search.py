@@ -126,6 +126,7 @@ def search_in_memory(
     k: int,
     *,
     score: ScoreName = "dot",
+    alignment: str = "",
     threads: int = 1,
 ) -> Run:
     """Return the exact run over vectors in memory: what an index over the same vectors would find.
@@ -137,12 +138,13 @@ def search_in_memory(
         passages: of the queries' kind; taken as stored.
         k: hits per query.
         score: ``dot``, or a name of `dretrieve.scoring.token_scores` for vectors per token.
+        alignment: see `token_score`.
         threads: at least 1.
     """
     ranks, rows, options = id_ranks(passage_ids), (0, len(passages)), ExactOptions(threads=threads)
     kept = TopK.empty(len(queries), min(k, len(passages)))
     if passages.many:
-        by = token_score(score, weighted=passages.weights is not None)
+        by = token_score(score, weighted=passages.weights is not None, alignment=alignment)
         search_tokens(lambda start, stop: passages[start:stop], by, queries, kept, ranks, rows, options)
     else:
         values = np.ascontiguousarray(passages.values)

@@ -101,6 +101,12 @@ class ModelCard:
         """Return the card of one side."""
         return self.query if side == "query" else self.passage
 
+    def read_as(self, side: Side, choices: Mapping[str, Choice]) -> SideCard:
+        """Return the card of one side with what the inference choices change of how texts are read."""
+        known = self.side(side)
+        longest = self.chosen(choices, side).get("max_tokens", known.max_tokens)
+        return replace(known, max_tokens=int(longest))
+
     def chosen(self, overrides: Mapping[str, Choice], side: Side | None = None) -> dict[str, Choice]:
         """Return the inference choices, or a side's, with ``overrides`` (``--set``) over the defaults.
 

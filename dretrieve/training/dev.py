@@ -59,7 +59,14 @@ class Dev:
         ids = [[record.id for record in records] for records in (self.queries, self.passages)]
         depth = self.measure.parameters.k or WHOLE_LIST
         run = search_in_memory(
-            ids[0], queries, ids[1], passages, depth, score=method.spec.score, threads=allotted_threads()
+            ids[0],
+            queries,
+            ids[1],
+            passages,
+            depth,
+            score=method.spec.score,
+            alignment=str(getattr(method.choices, "alignment", "")),
+            threads=allotted_threads(),
         )
         return self.measure.aggregate(self.measure.values(judge(run, self._qrels)))
 
