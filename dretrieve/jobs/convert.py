@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -16,6 +16,7 @@ from dretrieve.models.bi_encoder_config import POOLINGS
 from dretrieve.models.cards import read_card
 from dretrieve.models.foreign.checkpoint import read_checkpoint
 from dretrieve.models.foreign.forms import find
+from dretrieve.models.foreign.t5 import FILES, WholeT5, weight_files
 from dretrieve.models.model_folder import save_model
 from dretrieve.models.places import find_model
 from dretrieve.models.plain import UNSAID
@@ -26,6 +27,7 @@ from dretrieve.store.state import recorded_state
 from dretrieve.types import Progress, Side, Silent
 
 STAGE, VERSION = "convert", 1
+PLAIN = "t5"  # what a T5's folder without a card is called here
 SIDES: tuple[Side, Side] = ("query", "passage")
 
 
@@ -59,9 +61,12 @@ class ConvertResult:
         """Return a few lines for people, with the next command."""
         settings = self.card.method_config.items()
         told = ", ".join(f"{name} {value}" for name, value in settings if value != "")
-        what = f"{self.card.method}, {self.parameters:,} parameters"
-        then = f"dretrieve encode --model {quote(str(self.output))} --corpus DIR --output EMB"
-        return f"{self.state}: {what} -> {self.output}\n  {told}\nnext: {then}"
+        lines = [f"{self.state}: {self.card.method}, {self.parameters:,} parameters -> {self.output}"]
+        place = quote(str(self.output))
+        then = f"encode --model {place} --corpus DIR --output EMB"
+        if self.card.method == PLAIN:
+            then = f"train reatt --backbone {place} --data DIR:train --output MODEL"
+        return "\n".join([*lines, *([f"  {told}"] if told else []), f"next: dretrieve {then}"])
 
 
 def run(config: ConvertConfig, progress: Progress | None = None) -> ConvertResult | Planned:
@@ -72,22 +77,21 @@ def run(config: ConvertConfig, progress: Progress | None = None) -> ConvertResul
         PreconditionError: no such checkpoint or backbone; an output that is not ours.
         DataError: a file that is no such checkpoint, tensors that do not fit the backbone.
     """
-    options, inputs, made = (
-        _of_folder(config) if config.layers or config.source.is_dir() else _of_file(config)
-    )
+    options, inputs, made = _parts(config)
     stage = Stage(config.output, "folder", STAGE, VERSION, options, inputs, config.force)
     old = stage.standing_files()
     if stage.up_to_date(look=config.dry_run):
         if config.dry_run:
             return stage.planned("")
         parameters = stage.existing().counts["parameters"]
-        return ConvertResult(config.output, "up to date", ModelCard.load(config.output), parameters)
+        return ConvertResult(config.output, "up to date", _card(config.output), parameters)
     (progress or Silent()).note(f"reading {config.source}")
     method = made()
     parameters = sum(parameter.numel() for parameter in method.parameters())
     if config.dry_run:
+        what = f"a model of the method {method.card().method}" if isinstance(method, Method) else "a T5"
         return stage.planned(
-            f"would convert {config.source} to a model of the method {method.card().method}",
+            f"would convert {config.source} to {what}",
             {"parameters": parameters},
         )
     stage.refuse_strangers()
@@ -97,14 +101,41 @@ def run(config: ConvertConfig, progress: Progress | None = None) -> ConvertResul
     author = find(config.form).text if config.form else kept or "a folder that did not say its pooling"
     made_by = {"from": author, "conversion": stage.fingerprint}
     with recorded_state(stage.manifest_file, STAGE, stage.fingerprint):
-        card = save_model(method, config.output, made_by)
+        if isinstance(method, Method):
+            save_model(method, config.output, made_by)
+        else:
+            method.save(config.output)
         for name in model_files(config.output):
             stage.add(name)
         stage.commit(counts={"parameters": parameters}, details={"checkpoint": str(config.source)})
-    return ConvertResult(config.output, "converted", card, parameters)
+    return ConvertResult(config.output, "converted", _card(config.output), parameters)
 
 
-Parts = tuple[dict[str, Any], dict[str, str], Callable[[], Method]]
+# Options, inputs, and the reading.
+Parts = tuple[dict[str, Any], dict[str, str], Callable[[], Method | WholeT5]]
+
+
+def _parts(config: ConvertConfig) -> Parts:
+    if config.form and find(config.form).folder:
+        return _of_whole(config)
+    return _of_folder(config) if config.layers or config.source.is_dir() else _of_file(config)
+
+
+def _card(folder: Path) -> ModelCard:
+    card, note = read_card(folder)
+    return card if note is None else replace(card, method=PLAIN, method_config={})
+
+
+def _of_whole(config: ConvertConfig) -> Parts:
+    """Return the same of the folder of a T5, or of a ReAtt of its authors'."""
+    form = config.form.lower()
+    if config.backbone or config.layers or config.said:
+        raise UsageError(f"--from {form} reads a whole folder; leave --backbone, --layers and settings out")
+    if not config.source.is_dir():
+        raise PreconditionError(f"{config.source} is no folder; --from {form} reads weights and config.json")
+    read = [config.source / name for name in FILES if (config.source / name).is_file()]
+    inputs = {file.name: sha256_file(file) for file in (*weight_files(config.source), *read)}
+    return {"from": form}, inputs, lambda: find(form).convert()(config.source)
 
 
 def _of_file(config: ConvertConfig) -> Parts:

@@ -471,7 +471,7 @@ def settled(config: AnyConfig, cards: Mapping[Side, SideCard]) -> AnyConfig:
 
 
 def completed(config: AnyConfig, known: ModelCard, name: str, otherwise: Mapping[str, Any]) -> AnyConfig:
-    """Return the config with what it leaves open (``auto``, 0) as a backbone of that method has it.
+    """Return the config with what it leaves open (``auto``, 0, ``''``) as a backbone of that method has it.
 
     Args:
         config: as given.
@@ -481,7 +481,8 @@ def completed(config: AnyConfig, known: ModelCard, name: str, otherwise: Mapping
     """
     theirs = known.method_config if known.method == name else {}
     every = {of: (getattr(config, of), theirs.get(of, AUTO), value) for of, value in otherwise.items()}
-    return replace(config, **{of: next(x for x in said if x not in (AUTO, 0)) for of, said in every.items()})
+    left_open = (AUTO, 0, "")
+    return replace(config, **{of: next(x for x in said if x not in left_open) for of, said in every.items()})
 
 
 def pack_pair(query: TokenBatch, passage: TokenBatch) -> TokenBatch:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from dretrieve.errors import DataError, PreconditionError, UsageError
 from dretrieve.jobs.convert import ConvertConfig, run
@@ -21,8 +23,6 @@ from dretrieve.training.options import TrainOptions
 @pytest.fixture
 def config(tiny_model, tmp_path):
     """The tiny model's weights twice, by DPR's names, the question's shifted a little."""
-    from safetensors.torch import load_file
-
     weights = load_file(tiny_model / "model.safetensors")
     tensors = {f"ctx_model.{name}": tensor for name, tensor in weights.items()}
     tensors |= {f"question_model.{name}": tensor + 0.01 for name, tensor in weights.items()}
@@ -114,8 +114,8 @@ def test_a_forced_dry_run_keeps_what_stands(config):
 
 
 def test_what_cannot_be_converted(config, tmp_path):
-    with pytest.raises(UsageError, match="--from reatt is unknown"):
-        run(replace(config, form="reatt"))
+    with pytest.raises(UsageError, match="--from colbert is unknown"):
+        run(replace(config, form="colbert"))
     with pytest.raises(PreconditionError, match="none.bin does not exist"):
         run(replace(config, source=tmp_path / "none.bin"))
     with pytest.raises(PreconditionError, match="model 'nobody' does not exist"):
@@ -142,3 +142,25 @@ def test_layers_of_a_model_that_does_not_say_its_pooling(tiny_model, tmp_path):
         run(ConvertConfig(source=bare, layers="0", output=tmp_path / "cut"))
     result = run(ConvertConfig(source=bare, layers="0", said={"pooling": "mean"}, output=tmp_path / "cut"))
     assert result.card.passage.pooling == "mean"
+
+
+def test_a_t5_of_pickles_becomes_a_backbone(small_t5, tmp_path):
+    theirs, output = tmp_path / "theirs", tmp_path / "t5"
+    shutil.copytree(small_t5(), theirs)
+    torch.save(load_file(theirs / "model.safetensors"), theirs / "pytorch_model.bin")
+    (theirs / "model.safetensors").unlink()
+    config = ConvertConfig(source=theirs, form="t5", output=output)
+    assert run(replace(config, dry_run=True)).text == f"would convert {theirs} to a T5"
+    result = run(config)
+    assert (result.state, result.card.method) == ("converted", "t5")
+    assert f"next: dretrieve train reatt --backbone {output}" in result.render()
+    again = run(config)
+    assert (again.state, again.parameters, again.card) == ("up to date", result.parameters, result.card)
+    said = json.loads((theirs / "config.json").read_text())
+    (theirs / "config.json").write_text(json.dumps(said | {"retrieval_layer": 2, "retrieval_head": 1}))
+    reatt = run(replace(config, form="reatt", output=tmp_path / "reatt"))
+    assert (reatt.card.method, reatt.card.method_config["bi_layers"]) == ("reatt", 2)
+    with pytest.raises(UsageError, match="--from t5 reads a whole folder; leave --backbone"):
+        run(replace(config, backbone="bert"))
+    with pytest.raises(PreconditionError, match="is no folder; --from t5 reads weights and config.json"):
+        run(replace(config, source=theirs / "pytorch_model.bin"))

@@ -28,6 +28,8 @@ class ConvertConfig(Writing, InOtherForm):
         dretrieve convert hf_bert_base.cp --from dpr --backbone google-bert/bert-base-uncased --output dpr
         dretrieve convert pytorch_model.bin --from taser --backbone Luyu/co-condenser-wiki --output taser
         dretrieve convert trained_prompts/general_state_dict.prompt --from ddr -b bert-base-uncased -o ddr
+        dretrieve convert t5-large-lm-adapt --from t5 --output t5-large
+        dretrieve convert reatt-large-nq --from reatt --output reatt
         dretrieve convert bert-base --pooling mean --normalize yes --output encoder
         dretrieve convert minilm --layers 0,2,4 --output small
         dretrieve convert run.trec --output-format msmarco --output run.tsv

@@ -11,23 +11,29 @@ from dretrieve.errors import UsageError
 
 if TYPE_CHECKING:
     from dretrieve.models.base import Method
-    from dretrieve.models.foreign.checkpoint import ForeignCheckpoint
+    from dretrieve.models.foreign.t5 import WholeT5
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """A form: its module in this package, what writes it, and a pattern of further files beside its file."""
+    """A form: its module in this package, what writes it, and a pattern of further files beside its file.
+
+    One that is a ``folder`` holds configuration and tokenizer too: its `convert` takes it, and no backbone.
+    """
 
     module: str
     text: str
     beside: str = ""
+    folder: bool = False
 
-    def convert(self) -> Callable[[ForeignCheckpoint, str], Method]:
+    def convert(self) -> Callable[..., Method | WholeT5]:
         """Return the function (imports torch) from a checkpoint and a backbone's name to the method.
 
         Weights are the checkpoint's, configuration and tokenizer the backbone's.
         """
-        found: Callable[..., Method] = import_module(f"dretrieve.models.foreign.{self.module}").convert
+        found: Callable[..., Method | WholeT5] = import_module(
+            f"dretrieve.models.foreign.{self.module}"
+        ).convert
         return found
 
 
@@ -40,6 +46,8 @@ FORMS: dict[str, Form] = {
         "FreedomIntelligence/REMOP, general_state_dict.prompt and the domains' beside it",
         "lm_q_attribute_*.prompt",
     ),
+    "t5": Form("t5", "any T5, a folder with pickled weights; it becomes a --backbone", folder=True),
+    "reatt": Form("reatt", "jzbjyb/ReAtt, a folder (neulab/reatt-large-nq)", folder=True),
 }
 
 
