@@ -10,6 +10,7 @@ profiles `smoke` and `mini-cpu` have it, for 200 commands with four seconds of i
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -22,6 +23,7 @@ from contextlib import suppress
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 IDLE_SECONDS, START_SECONDS = 30, 120
 STREAMS = (0, 1, 2)
+TRIES, BEGUN = 3, "begun\n"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
@@ -46,13 +48,25 @@ def place() -> str:
 
 def call(path: str, words: list[str]) -> int:
     """Hand words, streams, folder and variables to the warm process; return the exit code of its copy."""
-    with connected(path) as link:
-        socket.send_fds(link, [b"!"], STREAMS)
-        request = {"words": words, "folder": os.getcwd(), "variables": dict(os.environ)}
-        link.sendall(json.dumps(request).encode() + b"\n")
-        for number in SIGNALS:
-            signal.signal(number, lambda number, _: link.sendall(bytes([number])))
-        return int(link.makefile().readline() or "1")
+    request = {"words": words, "folder": os.getcwd(), "variables": dict(os.environ)}
+    for _ in range(TRIES):
+        with connected(path) as link, link.makefile() as lines:
+            with suppress(OSError):  # it was about to end, and has begun nothing
+                socket.send_fds(link, [b"!"], STREAMS)
+                link.sendall(json.dumps(request).encode() + b"\n")
+                if lines.readline() == BEGUN:
+                    return awaited(link, lines)
+    sys.exit(f"{TRIES} warm processes ended before they began the command; call again")
+
+
+def awaited(link: socket.socket, lines: io.TextIOWrapper) -> int:
+    """Pass signals on; return the exit code of the copy, 1 where it was killed."""
+    for number in SIGNALS:
+        signal.signal(number, lambda number, _: link.sendall(bytes([number])))
+    try:
+        return int(lines.readline() or "1")
+    except OSError:
+        return 1
 
 
 def connected(path: str) -> socket.socket:
@@ -122,6 +136,7 @@ def answer(link: socket.socket) -> None:
         os.close(given)
     lines = link.makefile("rb")
     asked = json.loads(lines.readline())
+    link.sendall(BEGUN.encode())
     os.chdir(asked["folder"])
     os.environ.clear()
     os.environ.update(asked["variables"])

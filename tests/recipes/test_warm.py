@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Thread
 
 import pytest
 
@@ -78,3 +80,25 @@ def test_a_copy_ends_with_its_caller(tmp_path, environment, number):
         [*WARM, "--version"], env=environment, capture_output=True, text=True, timeout=SECONDS
     )
     assert after.stdout.startswith("dretrieve ")
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_a_command_goes_to_the_next_where_one_ends_before_it_has_begun(monkeypatch, goes_on):
+    sys.path.insert(0, str(ROOT / "recipes"))
+    import warm
+
+    sys.path.pop(0)
+    ours, theirs = zip(*(socket.socketpair() for _ in range(3)), strict=True)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    theirs[0].close()  # one that is gone, one that read nothing, one that takes the command over
+    Thread(target=lambda: (theirs[1].recv(1), theirs[1].close())).start()
+    theirs[2].sendall(f"{warm.BEGUN}7\n".encode() if goes_on else b"")
+    theirs[2].shutdown(socket.SHUT_WR)
+    left = iter(ours)
+    monkeypatch.setattr(warm, "connected", lambda path: next(left))
+    if goes_on:
+        assert warm.call("path", ["--version"]) == 7
+    else:
+        with pytest.raises(SystemExit, match="3 warm processes ended before they began the command; call"):
+            warm.call("path", ["--version"])
+    theirs[2].close()
