@@ -62,6 +62,24 @@ planned() {
     printf '\n' >>"$plan"
 }
 
+# spent FOLDER...: let the vectors of finished embeddings go, of which all was made; `.spent` stands for each file, so
+# that their commands say "up to date". wanted RUN FOLDER...: before they are made; where the run is not there, those
+# that were let go are made again.
+spent() {
+    local folder file
+    [[ -z ${DRY_RUN:-} ]] || return 0
+    for folder in "$@"; do
+        for file in "$folder"/*.vectors.npy; do
+            [[ ! -e $file ]] || { : >"$file.spent" && rm "$file"; }
+        done
+    done
+}
+wanted() {
+    local folder
+    [[ -z ${DRY_RUN:-} && ! -e $1 ]] || return 0
+    for folder in "${@:2}"; do [[ -z $(compgen -G "$folder/*.spent") ]] || rm -rf "$folder"; done
+}
+
 # beside FUNCTION WORD...: where a profile lets some rows run at once, in a copy of this shell beside the others,
 # until `together`; what it prints is shown in one piece when it has ended. Else here and now.
 beside() {

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from dretrieve.errors import PreconditionError, VerificationError
 from dretrieve.store.fingerprint import canonical_json, fingerprint, sha256_bytes
 from dretrieve.store.ids import IdTable
-from dretrieve.store.manifest import Manifest, read_verified
+from dretrieve.store.manifest import Manifest, is_spent, read_verified
 from dretrieve.store.npy import map_array
 from dretrieve.store.shards import Shard, check_tiling
 from dretrieve.store.stage import differences
@@ -91,9 +91,15 @@ class EmbeddingShard:
         """Return ``vectors``, ``offsets``, ``tokens`` or ``salience`` as a read-only memory map.
 
         Raises:
+            PreconditionError: it was let go.
             VerificationError: it does not hold one entry a row (vectors) or a border around each (offsets).
         """
-        found = map_array(self.folder / f"{self.shard.stem}.{name}.npy")
+        file = self.folder / f"{self.shard.stem}.{name}.npy"
+        if is_spent(file):
+            raise PreconditionError(
+                f"{file} was let go when all was made of it; make it again: encode with --force"
+            )
+        found = map_array(file)
         if name == "offsets":
             self._check("offsets.npy", len(found), len(self.shard) + 1)
         elif self.manifest.options["vectors"]["kind"] == "one":

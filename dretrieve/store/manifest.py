@@ -161,12 +161,18 @@ def read_verified(path: Path, *, full: bool = False) -> Manifest:
     return manifest
 
 
+def is_spent(file: Path) -> bool:
+    """Return whether a file was let go when all was made of it (recipes/lib.sh): ``FILE.spent`` says so."""
+    return not file.exists() and file.with_name(file.name + ".spent").exists()
+
+
 def verify_files(
     path: Path, manifest: Manifest, *, full: bool = False, only: Collection[str] | None = None
 ) -> None:
     """Check that the files are those that were written; `read_verified` says what is raised.
 
-    Size always; the checksum when ``full``, or when a file's time is not the one in the provenance.
+    Size always; the checksum when ``full``, or when a file's time is not the one in the provenance. Of a file
+    that was let go (`is_spent`) nothing is checked.
     A single file that was renamed with its manifest is checked under its present name.
 
     Args:
@@ -189,6 +195,8 @@ def verify_files(
         try:
             state = file.stat()
         except OSError:
+            if is_spent(file):
+                continue
             raise PreconditionError(
                 f"{file} is missing though {path.name} lists it; make the artefact again with --force"
             ) from None

@@ -11,7 +11,8 @@
 #
 # Behind a `+` stands how many experts of the same model are activated: n6+all is the rows n6 (TOP-1) and n6-all.
 # Everything is in $WORK: vectors/ENCODER.SET (a frozen encoder's), models/ENCODER.ROW.SET.SEED, made/… (that model's
-# vectors), runs/ and metrics/ENCODER.ROW.COLUMN.SEED; of `untuned` without the seed.
+# vectors; behind a frozen encoder they go when their measures stand), runs/ and metrics/ENCODER.ROW.COLUMN.SEED; of
+# `untuned` without the seed.
 HERE=$(dirname "${BASH_SOURCE[0]}")
 # shellcheck source=recipes/lib.sh
 source "$HERE/../lib.sh"
@@ -73,7 +74,7 @@ blocks() {
     together
 }
 block() {
-    local encoder=$1 set=$3 seed=$4 row choices choice tested model
+    local encoder=$1 set=$3 seed=$4 row choices choice tested model behind=()
     IFS=+ read -ra choices <<<"$2"
     row=${choices[0]} choices[0]=""
     model=$models/$encoder.$row.$set.$seed
@@ -86,6 +87,7 @@ block() {
         for tested in $(tests_of "$set") "${abroad[@]}"; do measured "$tested" "$choice"; done
     done
     if [[ " ${tuned[*]} " == *" $row "* && " ${dev_sets[*]} " == *" $set "* ]]; then measured "$set-dev"; fi
+    spent "${behind[@]}"
 }
 
 # train_block: $row behind $encoder on $set, whose name may end with how many of its questions.
@@ -132,6 +134,8 @@ measured() {
     elif [[ $row == untuned ]]; then
         passages=$vectors/$encoder.$corpus questions=$vectors/$encoder.$1
     else
+        behind+=("$passages" "$questions")
+        wanted "$runs/$name.trec.zst" "$passages" "$questions"
         dretrieve encode --model "$model" --embeddings "$vectors/$encoder.$corpus" "${choice[@]}" --output "$passages"
         dretrieve encode --model "$model" --embeddings "$vectors/$encoder.$1" "${choice[@]}" --output "$questions"
     fi

@@ -140,6 +140,19 @@ def test_up_to_date_and_other_options(work: Path) -> None:
     assert search.run(config(work, hits=41, force=True)).counts["hits"] == 41 * QUERIES
 
 
+def test_vectors_that_were_let_go_are_asked_for_only_by_another_search(work: Path) -> None:
+    assert search.run(config(work, index=work / "one")).state == "written"
+    for folder in ("one", "queries"):
+        (vectors,) = (work / folder).glob("*.vectors.npy")
+        vectors.unlink()
+        with pytest.raises(PreconditionError, match="is missing though"):
+            search.run(config(work, index=work / "one"))
+        vectors.with_name(vectors.name + ".spent").touch()
+    assert search.run(config(work, index=work / "one")).state == "up to date"
+    with pytest.raises(PreconditionError, match="was let go when all was made of it; make it again: encode"):
+        search.run(config(work, "other.trec", index=work / "one"))
+
+
 def test_dry_run_writes_nothing(work: Path) -> None:
     result = search.run(config(work, dry_run=True))
     assert result.state == "to do"

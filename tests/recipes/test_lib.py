@@ -241,6 +241,22 @@ def test_another_command_runs_late_only_where_its_output_is(tmp_path):
     assert (done.returncode, done.stdout) == (75, "one\n")
 
 
+def test_vectors_go_when_they_are_spent_and_are_wanted_again_where_the_run_is_not_there(tmp_path):
+    folder = tmp_path / "emb"
+    folder.mkdir()
+    names = ("shard-0.ids.txt", "shard-0.vectors.npy", "shard-1.vectors.npy")
+    for name in names:
+        (folder / name).write_text("x")
+    (tmp_path / "run").touch()
+    assert bash(tmp_path, "spent emb absent; DRY_RUN=1 wanted run emb").returncode == 0
+    assert {file.name for file in folder.iterdir()} == {names[0], *(f"{name}.spent" for name in names[1:])}
+    assert bash(tmp_path, "spent emb; wanted run emb").returncode == 0
+    assert (folder / "shard-1.vectors.npy.spent").exists()
+    assert bash(tmp_path, "mkdir other; wanted absent emb other").returncode == 0
+    assert not folder.exists()
+    assert (tmp_path / "other").exists()
+
+
 def test_seeds_that_no_report_reads_are_refused(tmp_path):
     line = 'choose_seeds 1 2 3\necho "${seeds[@]}"; trap - EXIT'
     assert bash(tmp_path, line).stdout == "1 2 3\n"
