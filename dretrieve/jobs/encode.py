@@ -111,6 +111,17 @@ def _machine(numerics: Mapping[str, str]) -> str:
     return ", ".join(numerics[name] for name in ("device", "precision", "engine") if name in numerics)
 
 
+def _refuse_open(name: str, card: ModelCard, settings: Mapping[str, Choice]) -> None:
+    """Refuse a model that did not settle a choice (its source's ``open``, by the reason), unless it is given.
+
+    Raises:
+        PreconditionError: names the choice and says how to make it.
+    """
+    for choice, reason in card.source.get("open", {}).items():
+        if choice not in settings:
+            raise PreconditionError(f"{name}: {reason}; train it further, or choose: --set {choice}=…")
+
+
 def run(config: EncodeConfig, progress: Progress | None = None) -> EncodeResult | Planned:
     """Encode one shard, continue it, or say that it stands already.
 
@@ -166,6 +177,7 @@ class _Work:
             progress.note(f"{config.model}: {note}")
         choices = check_choices(self.card, config.settings)
         self.settings: dict[str, Choice] = {name: choices[name] for name in config.settings}
+        _refuse_open(config.model, self.card, self.settings)
         self.collection, self.texts = _open_texts(config, progress)
         self.given = _open_given(config, self.card, self.texts)
         rows = self.texts if self.given is None else self.given

@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dretrieve.errors import DataError
+from dretrieve.errors import DataError, UsageError
 from dretrieve.models.base import Distillation, Group, Method, TokenBatch
 from dretrieve.training.batches import Batch, Choosing, Plan, SetShare, compose
 from dretrieve.training.processes import Processes
@@ -229,6 +229,23 @@ def _best_cuts(distinct: Rows, counts: Rows, overhead: int, budget: int | None) 
     return ranges[::-1]
 
 
+def _check_budget(sets: Sequence[TrainingSet], budget: int) -> None:
+    for of in sets:
+        if of.close is None:
+            continue
+        counts = np.diff(of.close.offsets)
+        passages = of.passages.lengths(of.close.values.astype(np.int64))
+        ends = np.concatenate([[0], np.cumsum(passages)])[of.close.offsets]
+        sums = np.diff(ends) + np.maximum(counts, 1) * of.queries.lengths(np.arange(len(of)))
+        longest = int(sums.argmax())
+        if sums[longest] > budget:
+            raise UsageError(
+                f"--grad-cache {budget}: query {of.queries.text_ids[longest]!r} of {of.name} has with its "
+                f"{counts[longest]} passages {sums[longest]:,} tokens, and a piece holds whole queries; give "
+                f"{sums[longest]} or more"
+            )
+
+
 def inverse(order: Rows) -> Tensor:
     """Return where each number of a permutation stands in it."""
     places = np.empty(len(order), dtype=np.int64)
@@ -246,6 +263,9 @@ class Feed:
         options: of the step.
         processes: who takes part.
         cut: what a piece holds.
+
+    Raises:
+        UsageError: a query with its close passages is longer than a piece of the gradient cache.
     """
 
     def __init__(
@@ -262,6 +282,8 @@ class Feed:
         self.plan = Plan(shares, batch, choosing.seed)
         self._sets, self._choosing, self._options = tuple(sets), choosing, options
         self._processes, self._cut = processes, cut
+        if cut == "queries" and options.cache_tokens:
+            _check_budget(sets, options.cache_tokens)
 
     def resized(self, batch: int, options: StepOptions, processes: Processes) -> Feed:
         """Return a feed of the same sets with batches of another size."""
