@@ -21,6 +21,7 @@ from dretrieve.errors import PreconditionError, UsageError, VerificationError
 from dretrieve.index.base import RANKS, Filled, Passages, described_inputs, open_embeddings, write_ranks
 from dretrieve.index.exact import ExactOptions
 from dretrieve.index.propose import within_margin
+from dretrieve.index.token_alone import Reconstructed, encoded, refuse_weights, write_ids
 from dretrieve.index.token_build import Part, filled, write_clusters, write_codes, write_merged
 from dretrieve.index.token_change import Change, plan_change, removed_rows
 from dretrieve.index.token_clusters import Clusters, learn, num_tokens
@@ -49,6 +50,7 @@ class TokenChoices:
         bits: None takes 8, or what the given centroids were made for.
         only: what is made alone, for the parts of a job array.
         centroids: a folder with centroids, made before with ``only``, or another index.
+        alone: whether the embeddings may go; scores are then those of what the codes reconstruct.
         add: embeddings whose passages come into the finished index.
         delete: a file of ids whose passages go out of the finished index, before others come in.
     """
@@ -56,6 +58,7 @@ class TokenChoices:
     bits: int | None = option(None, "a dimension's bits in the codes", legal=(1, 2, 4, 8))
     only: str | None = option(None, "make the centroids alone", legal=("centroids",))
     centroids: str | None = option(None, "a folder with centroids")
+    alone: bool = option(False, "score by the codes, without the embeddings")
     add: str | None = option(None, "embeddings that a finished index gets besides")
     delete: str | None = option(None, "a file of ids that a finished index loses")
 
@@ -84,18 +87,20 @@ class TokenIndex:
         score: what compares two texts.
         codes: of the passages' tokens; None over bare embeddings, and where there are too few tokens.
         removed: hash of the rows that were deleted since; empty where none were.
+        alone: fingerprint of an index that stands alone, whose scores are its own; else empty.
     """
 
     passages: Passages
     score: TokenScore
     codes: TokenCodes | None = None
     removed: str = ""
+    alone: str = ""
     exact: bool = True
 
     @property
     def search_options(self) -> dict[str, Any]:
-        """Which tokens are compared, where that can be chosen; which passages are left out."""
-        found = {"alignment": self.score.alignment, "removed": self.removed}
+        """Which tokens are compared, where it can be chosen; what is left out; whose reconstruction it is."""
+        found = {"alignment": self.score.alignment, "removed": self.removed, "alone": self.alone}
         return {name: value for name, value in found.items() if value}
 
     def search(self, queries: Vectors, kept: TopK, rows: tuple[int, int], options: ExactOptions) -> TopK:
@@ -115,14 +120,16 @@ def over_embeddings(
         UsageError: another setting, or one that the score does not take.
     """
     choices = read_settings(SearchChoices, settings or {}, "searching vectors per token")
-    encoded = str(embeddings.extra.get("inference", {}).get("alignment", ""))
-    alignment = choices.alignment or encoded
+    alignment = choices.alignment or str(embeddings.extra.get("inference", {}).get("alignment", ""))
     score = token_score(embeddings.score, weighted=embeddings.salience, alignment=alignment)
     if index is None:
         return TokenIndex(Passages(embeddings, many=True), score)
     manifest = read_manifest(manifest_path(index))
-    passages = Passages(embeddings, index / RANKS, many=True, without=removed_rows(index, manifest))
     codes = open_codes(index) if "bits" in manifest.options else None
+    if codes is not None and "alone" in manifest.options:
+        alone = Reconstructed(embeddings, index / RANKS, codes)
+        return TokenIndex(alone, score, codes, alone=manifest.fingerprint)
+    passages = Passages(embeddings, index / RANKS, many=True, without=removed_rows(index, manifest))
     return TokenIndex(passages, score, codes, manifest.options.get("removed", ""))
 
 
@@ -144,7 +151,9 @@ def open_index(folder: Path, *, full: bool = False, settings: Mapping[str, Any] 
         raise PreconditionError(
             f"{folder} is a part of an index; join all parts first: dretrieve merge PART… --output INDEX"
         )
-    return over_embeddings(open_embeddings(folder, manifest, full=full), settings, index=folder)
+    alone = "alone" in manifest.options
+    embeddings = encoded(folder, manifest) if alone else open_embeddings(folder, manifest, full=full)
+    return over_embeddings(embeddings, settings, index=folder)
 
 
 def described(kind: str, choices: TokenChoices, passages: Passages, progress: Progress) -> dict[str, Any]:
@@ -158,10 +167,10 @@ def described(kind: str, choices: TokenChoices, passages: Passages, progress: Pr
     token_score(passages.embeddings.score, weighted=passages.embeddings.salience)
     tokens = num_tokens(passages)
     if tokens < CODED_TOKENS:
-        if choices.only or choices.centroids:
+        if choices.only or choices.centroids or choices.alone:
             raise UsageError(
                 f"{passages.embeddings.folder} has {tokens:,} token vectors, and fewer than {CODED_TOKENS:,} "
-                "are searched without centroids; leave --set only and --set centroids away"
+                "are searched without codes; leave --set only, centroids and alone away"
             )
         return {}
     if choices.only and choices.centroids:
@@ -169,6 +178,9 @@ def described(kind: str, choices: TokenChoices, passages: Passages, progress: Pr
     found: dict[str, Any] = {"bits": choices.bits or 8}
     if choices.only:
         found["only"] = choices.only
+    if choices.alone and not choices.only:
+        refuse_weights(passages.embeddings)
+        found["alone"] = True
     if choices.centroids:
         found |= _given(Path(choices.centroids), choices.bits, passages)
     return found
@@ -232,8 +244,6 @@ def fill(
     """
     shard = Shard(**stage.options["shard"]) if "shard" in stage.options else None
     only = "only" in stage.options
-    if shard is None and not only:
-        write_ranks(stage, passages)
     if "bits" in stage.options:
         if choices.centroids:
             clusters = Clusters.open(Path(choices.centroids))
@@ -242,7 +252,7 @@ def fill(
         write_clusters(stage, clusters)
         if not only:
             write_codes(stage, passages, clusters, shard, threads, progress, signals)
-    return filled(passages, shard)
+    return filled(passages, shard) if only or shard else _whole(stage, passages)
 
 
 def join(stage: Stage, passages: Passages, parts: Sequence[tuple[Path, Manifest]]) -> Filled:
@@ -251,10 +261,18 @@ def join(stage: Stage, passages: Passages, parts: Sequence[tuple[Path, Manifest]
     Raises:
         VerificationError: parts made with different centroids.
     """
-    write_ranks(stage, passages)
     if "bits" in stage.options:
         write_merged(stage, [Part(*part) for part in parts], passages)
-    return filled(passages)
+    return _whole(stage, passages)
+
+
+def _whole(stage: Stage, passages: Passages) -> Filled:
+    """Write what no part has: the ids' order, and the ids where the embeddings may go."""
+    write_ranks(stage, passages)
+    found = filled(passages)
+    if "alone" not in stage.options:
+        return found
+    return found._replace(extra={**found.extra, "encoded": write_ids(stage, passages)})
 
 
 def search_tokens(

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dretrieve.errors import DataError, PreconditionError, VerificationError
+from dretrieve.errors import DataError, PreconditionError, UsageError, VerificationError
 from dretrieve.index.base import Passages, described_inputs, open_embeddings, places_of, write_ranks
 from dretrieve.index.token_build import Kept, filled, write_clusters, write_codes
 from dretrieve.index.token_clusters import Clusters
@@ -106,6 +106,8 @@ def plan_change(
     if not look:
         _put_in_place(output)
     manifest = open_artefact(output, ("index-token",))
+    if "alone" in manifest.options:
+        raise UsageError(f"{output} stands alone, without the embeddings that a change needs; build it again")
     places = places_of(manifest)
     if (output / places[0]).resolve() != embeddings.folder.resolve():
         raise VerificationError(

@@ -56,6 +56,14 @@ class TokenCodes:
     borders: NDArray[np.int64]
     bits: int
 
+    def reconstructed(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Return [stop - start, dim], what is stored of consecutive tokens."""
+        packed = np.asarray(self.residuals[start:stop])
+        shifts = np.arange(0, 8, self.bits, dtype=np.uint8)
+        every = (packed[:, :, None] >> shifts & (1 << self.bits) - 1).reshape(len(packed), -1)
+        steps = self.levels.astype(np.float32) * np.float32(self.scale)
+        return np.asarray(self.centroids[self.codes[start:stop]] + steps[every[:, : self.centroids.shape[1]]])
+
 
 def open_codes(folder: Path) -> TokenCodes:
     """Return the codes in a folder whose manifest was verified; every array is a file of its name."""

@@ -1,0 +1,89 @@
+"""A token index that stands alone: its embeddings may go, and scores are those of its reconstruction."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dretrieve.errors import UsageError
+from dretrieve.index.base import Passages
+from dretrieve.index.token_codes import TokenCodes
+from dretrieve.store.embeddings import STAGE, Embeddings, EmbeddingShard
+from dretrieve.store.manifest import Manifest
+from dretrieve.store.shards import Shard
+from dretrieve.store.stage import Stage
+from dretrieve.types import Vectors, VectorSpec, offsets_of
+
+BLOCK_TOKENS = 1 << 14
+
+
+class Reconstructed(Passages):
+    """The passages of an index that stands alone; their vectors are made from the codes when asked for."""
+
+    def __init__(self, embeddings: Embeddings, ranks_file: Path, codes: TokenCodes) -> None:
+        super().__init__(embeddings, ranks_file, many=True)
+        self._codes = codes
+
+    def vectors(self, shard: int) -> Vectors:
+        """Return all vectors, in memory: 4 bytes a number."""
+        return self._some(0, self.rows)
+
+    def block(self, start: int, stop: int) -> Vectors:
+        """Return rows ``start`` to ``stop``, or as many as have 16,384 tokens together, one at least."""
+        borders = self._codes.borders
+        fitting = int(np.searchsorted(borders, borders[start] + BLOCK_TOKENS, side="right")) - 1
+        return self._some(start, min(stop, max(fitting, start + 1)))
+
+    def gather(self, rows: NDArray[np.int64]) -> Vectors:
+        """Return the vectors of ascending rows, in memory."""
+        return Vectors.joined([self._some(0, 0), *(self._some(row, row + 1) for row in rows.tolist())])
+
+    def _some(self, start: int, stop: int) -> Vectors:
+        borders = self._codes.borders[start : stop + 1]
+        values = self._codes.reconstructed(int(borders[0]), int(borders[-1]))
+        return Vectors(values, offsets_of(np.diff(borders)))
+
+
+def write_ids(stage: Stage, passages: Passages) -> dict[str, Any]:
+    """Write the ids as embeddings have them; return what the manifest keeps of the embeddings."""
+    manifest = passages.embeddings.shards[0].manifest
+    with stage.write(f"{_shard(passages.rows).stem}.ids.txt", text=True) as file:
+        file.writelines(f"{text_id}\n" for text_id in passages.every_id())
+    options = {name: value for name, value in manifest.options.items() if name != "shard"}
+    found = {"version": manifest.version, "options": options, "inputs": dict(manifest.inputs)}
+    inference = {name: manifest.extra[name] for name in ("inference",) if name in manifest.extra}
+    return {**found, "extra": inference}
+
+
+def refuse_weights(embeddings: Embeddings) -> None:
+    """Refuse embeddings whose scores need more than vectors.
+
+    Raises:
+        UsageError: the tokens have a salience.
+    """
+    if embeddings.salience:
+        raise UsageError(
+            f"--set alone=true: the tokens in {embeddings.folder} have a salience, for which codes have no "
+            "place; leave it away"
+        )
+
+
+def _shard(rows: int) -> Shard:
+    return Shard(0, rows, 0, 1, rows)
+
+
+def encoded(folder: Path, manifest: Manifest) -> Embeddings:
+    """Return the embeddings that the index was made of, as far as they stand in it: all but the vectors."""
+    about, shard = manifest.extra["encoded"], _shard(manifest.counts["rows"])
+    described = Manifest(stage=STAGE, **about)
+    return Embeddings(
+        folder=folder,
+        shards=(EmbeddingShard(folder, shard, described),),
+        vectors=VectorSpec(**about["options"]["vectors"]),
+        side="passage",
+        dtype=about["options"]["dtype"],
+        rows=len(shard),
+    )

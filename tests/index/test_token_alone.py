@@ -1,0 +1,82 @@
+"""A token index that stands alone: searched without its embeddings, as the reconstruction would be."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dretrieve.errors import UsageError, VerificationError
+from dretrieve.index.token_codes import open_codes
+from dretrieve.jobs import index as index_job
+from dretrieve.jobs import merge, search
+from dretrieve.types import Vectors, offsets_of
+
+DIM, ROWS = 5, 2200
+IDS = [f"p{row}" for row in range(ROWS)]
+
+
+def texts(count: int, longest: int, seed: int) -> Vectors:
+    chance = np.random.default_rng(seed)
+    lengths = chance.integers(0, longest + 1, count)
+    return Vectors(chance.standard_normal((lengths.sum(), DIM)).astype(np.float16), offsets_of(lengths))
+
+
+@pytest.fixture
+def work(write_embeddings, tmp_path: Path) -> Path:
+    write_embeddings("emb", IDS, texts(ROWS, 4, 0), score="maxsim_mean")
+    queries = [f"q{row}" for row in range(15)]
+    write_embeddings("queries", queries, texts(15, 3, 1), side="query", score="maxsim_mean")
+    return tmp_path
+
+
+def indexed(work: Path, output: str, **options) -> Path:
+    given = {"settings": {"alone": True, "bits": 4}, "embeddings": work / "emb", **options}
+    index_job.run(index_job.IndexConfig(type="token", output=work / output, **given))
+    return work / output
+
+
+def searched(work: Path, index: str, output: str, **options) -> bytes:
+    config = search.SearchConfig(
+        index=work / index, query_embeddings=work / "queries", hits=20, output=work / output, **options
+    )
+    search.run(config)
+    return (work / output).read_bytes()
+
+
+def test_hits_are_those_of_the_reconstruction_when_the_embeddings_are_gone(work, write_embeddings) -> None:
+    parts = [indexed(work, f"part{part}", shard=(part, 2)) for part in range(2)]
+    codes = open_codes(indexed(work, "index"))
+    exact = searched(work, "emb", "exact.trec", shard=(0, 2))
+    values = codes.reconstructed(0, len(codes.codes))
+    write_embeddings("stored", IDS, Vectors(values, codes.borders), dtype="float32", score="maxsim_mean")
+    merge.run(merge.MergeConfig(partials=tuple(parts), output=work / "merged"))
+    for path in (work / "index").glob("*.*"):
+        if path.name != "provenance.json":
+            assert path.read_bytes() == (work / "merged" / path.name).read_bytes()
+    shutil.rmtree(work / "emb")
+    whole = searched(work, "index", "run.trec")
+    assert whole == searched(work, "stored", "stored.trec")
+    assert searched(work, "index", "part0.trec", shard=(0, 2)) != exact
+    searched(work, "index", "part1.trec", shard=(1, 2))
+    runs = [work / "part0.trec", work / "part1.trec"]
+    merge.run(merge.MergeConfig(partials=tuple(runs), output=work / "joined.trec"))
+    assert (work / "joined.trec").read_bytes() == whole
+    with pytest.raises(VerificationError, match="parts of different searches"):
+        merge.run(merge.MergeConfig(partials=(work / "exact.trec", runs[1]), output=work / "mixed.trec"))
+
+
+def test_what_does_not_fit_is_refused(work: Path, write_embeddings) -> None:
+    indexed(work, "index")
+    with pytest.raises(UsageError, match="stands alone, without the embeddings that a change needs"):
+        indexed(work, "index", settings={"add": str(work / "emb")})
+    vectors = texts(ROWS, 4, 0)
+    weighted = Vectors(vectors.values, vectors.offsets, np.ones(len(vectors.values), np.float16))
+    folder = write_embeddings("weighted", IDS, weighted, score="alignment")
+    with pytest.raises(UsageError, match="have a salience, for which codes have no place"):
+        indexed(work, "other", embeddings=folder)
+    few = write_embeddings("few", IDS[:9], vectors[:9], score="maxsim_sum")
+    with pytest.raises(UsageError, match="are searched without codes"):
+        indexed(work, "other", embeddings=few)
