@@ -92,9 +92,10 @@ fused_row() {
 
 # train_row ROW SEED: its model; of several rates (and layer decays) the one that is best on dev.
 train_row() {
-    local rate decay name found=() words choices=$((${#rates[@]} * ${#decays[@]}))
+    local rate decay name found=() words choices=$((${#rates[@]} * ${#decays[@]})) chosen_by=()
     method_of "$1"
     data_of "$1" "$2"
+    [[ -z $(dev_of "$1") ]] || chosen_by=(--dev "$(dev_of "$1")" --dev-metric RR@10 "${dev[@]}")
     for rate in "${rates[@]}"; do
         for decay in "${decays[@]}"; do
             [[ $decay == 1 || ${method[0]} != dpr ]] || continue # which has none
@@ -104,7 +105,7 @@ train_row() {
             found+=("$models/$name")
             learn "${words[@]}" --backbone "$(backbone_of "$1")" "${data[@]}" --output "$models/$name" --seed "$2" \
                 --learning-rate "$rate" --train-group-size 2 "${learning[@]}" "${numbers[@]}" \
-                --dev "$(dev_of "$1")" --dev-metric RR@10 "${dev[@]}" --max-minutes "$(minutes_left)"
+                "${chosen_by[@]}" --max-minutes "$(minutes_left)"
         done
     done
     ((choices == 1)) || with_files "$models/$1.$2" best "$models/$1.$2" "${found[@]}"
@@ -183,21 +184,26 @@ answered() {
 # passages_of ROW SEED: the row and the seed whose vectors its passages have.
 passages_of() { echo "$1 $2"; }
 
-# judged_row ROW SEED NAME DIR:SPLIT [CHOICE...]: a collection with judgements, nDCG@10; a hit that is the query itself
-# is dropped. A split is told in NAME by a dash.
+# judged_row ROW SEED NAME DIR:SPLIT [CHOICE...]: a collection with judgements, nDCG@10 (or $measures of $hits); a hit that
+# is the query itself is dropped. A split is told in NAME by a dash; of a row X-fast the token index is asked.
 judged_row() {
-    local of row seed at
+    local of row seed at index
     of=$(name_of "$1" "$2").$3
     if [[ $1 == bm25 ]]; then
-        words_run "$3" "$4" 101 "$runs/$of.trec.zst"
+        words_run "$3" "$4" "${hits:-101}" "$runs/$of.trec.zst"
     else
         read -r row seed <<<"$(passages_of "$1" "$2")"
         at=$WORK/vectors/$(name_of "$row" "$seed").${3%-dev}
         encode_row "$row" "$seed" "${4%:*}" "$at"
-        search_shards "$runs/$of.trec.zst" --index "$at" --model "$(model_of "$1" "$2")" --queries "$4" --hits 101 \
-            "${numbers[@]}" "${@:5}"
+        if [[ $1 == *-fast ]]; then
+            index=$WORK/index/$(name_of "$row" "$seed").${3%-dev}
+            dretrieve index --embeddings "$at" --type token --output "$index"
+            at=$index
+        fi
+        search_shards "$runs/$of.trec.zst" --index "$at" --model "$(model_of "$1" "$2")" --queries "$4" \
+            --hits "${hits:-101}" "${numbers[@]}" "${@:5}"
     fi
-    dretrieve evaluate --run "$runs/$of.trec.zst" --qrels "$4" --metrics "nDCG@10 R@100" --drop-self \
+    dretrieve evaluate --run "$runs/$of.trec.zst" --qrels "$4" --metrics "${measures:-nDCG@10 R@100}" --drop-self \
         --output "$metrics/$1.$3${2:+.$2}.json" --format tsv
 }
 
@@ -213,6 +219,15 @@ side_by_side() {
     export OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1
     [[ -n ${DRETRIEVE:-}${DRY_RUN:-} ]] || at_once=2
     one_python
+}
+
+# settle_profile [WORD...]: what a profile sets, by the paper's settle_smoke, settle_mini and settle_paper.
+settle_profile() {
+    check_words BATCH BESIDE GPUS SHARDS POLL
+    case $PROFILE in
+    mini*) settle_mini "$@" ;;
+    *) "settle_$PROFILE" "$@" ;;
+    esac
 }
 
 # settle_parts: one process and one part where nothing else is said. At the end of a paper's `settle`.

@@ -25,25 +25,20 @@ settle() {
     [[ ${ONLY:-bm25} == bm25 ]] || refuse "ONLY=$ONLY is not known; ONLY=bm25 makes everything that needs no model"
     [[ ${ANSWERS:-drop} =~ ^(drop|keep)$ ]] || refuse "ANSWERS=$ANSWERS is not known; give drop or keep"
     [[ ${QUEUE:-slurm} == slurm ]] || refuse "QUEUE=$QUEUE is not known; QUEUE=slurm makes job arrays"
-    check_words BATCH BESIDE GPUS SHARDS POLL
     local name
     for name in BACKBONE BATCH MIRROR; do
         [[ $PROFILE == paper || -z ${!name:-} ]] ||
             refuse "$name=${!name}: only PROFILE=paper asks for that, not $PROFILE"
     done
-    case $PROFILE in
-    smoke) settle_smoke ;;
-    mini-cpu | mini) settle_mini ;;
-    paper) settle_paper "$tiny" ;;
-    esac
+    settle_profile "$tiny"
     settle_parts
 }
 
-# A random encoder needs a higher rate, and the mean of all its tokens. More steps would learn everything, and
+# A random encoder needs a higher rate, and the mean of all its tokens (smoke.py's says so). More steps would learn everything, and
 # then all rows were equal.
 settle_smoke() {
     DATA=$WORK/world backbone=$WORK/world/deep elsewhere=(elsewhere)
-    learning=(--epochs 1 --batch-size 32 --logging-steps 3 --pooling mean --normalize yes)
+    learning=(--epochs 1 --batch-size 32 --logging-steps 3 --normalize yes)
     rates=(4e-4) dev=(--dev-queries 100 --dev-pool 300) alphas=0.00:0.60:0.05 tuned_by=top1
     choose_seeds 1
     side_by_side

@@ -20,12 +20,7 @@ settle() {
     high=1e-4 six_times=6e-4 low=1e-6 # the authors' rates, of the block and of the encoder
     learning=(--train-group-size 1 --batch-size 64 --lr-scheduler-type constant --warmup-ratio 0 --max-grad-norm 0
         --weight-decay .01)
-    check_words BESIDE GPUS SHARDS POLL
-    case $PROFILE in
-    smoke) settle_smoke ;;
-    mini-cpu | mini) settle_mini ;;
-    paper) settle_paper ;;
-    esac
+    settle_profile
     settle_parts
 }
 

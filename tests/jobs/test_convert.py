@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import string
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,6 +20,7 @@ from dretrieve.models.dpr_config import DprConfig
 from dretrieve.models.loading import load_model
 from dretrieve.store.card import ModelCard
 from dretrieve.training.options import TrainOptions
+from dretrieve.types import VectorSpec
 
 
 @pytest.fixture
@@ -164,3 +167,71 @@ def test_a_t5_of_pickles_becomes_a_backbone(small_t5, tmp_path):
         run(replace(config, backbone="bert"))
     with pytest.raises(PreconditionError, match="is no folder; --from t5 reads weights and config.json"):
         run(replace(config, source=theirs / "pytorch_model.bin"))
+
+
+@pytest.fixture
+def tokens(tiny_model, tiny_collection, tmp_path):
+    said = {"pooling": "tokens", "dim": 8}
+    return ConvertConfig(source=tiny_model, said=said, pca=str(tiny_collection), output=tmp_path / "tokens")
+
+
+def test_untrained_states_keep_their_principal_components(tokens, tiny_model, tiny_collection):
+    """Those of transformers' own states of every passage's words, found by another decomposition."""
+    from transformers import AutoModel, AutoTokenizer
+
+    assert run(tokens).card.vectors == VectorSpec(8, "many", "maxsim_sum")
+    found = load_model(str(tokens.output)).encoder.encoder.projection.weight
+    tokenizer, model = AutoTokenizer.from_pretrained(tiny_model), AutoModel.from_pretrained(tiny_model)
+    states = []
+    with torch.no_grad():
+        for row in map(json.loads, (tiny_collection / "corpus.jsonl").read_text().splitlines()):
+            read = tokenizer(
+                f"{row['title']} {row['text']}", return_tensors="pt", return_token_type_ids=False
+            )
+            kept = [
+                piece not in string.punctuation
+                for piece in tokenizer.convert_ids_to_tokens(read.input_ids[0])
+            ]
+            states.append(model(**read).last_hidden_state[0][kept])
+    expected = torch.linalg.svd(torch.nn.functional.normalize(torch.cat(states), dim=-1))[2][:8]
+    torch.testing.assert_close(found.abs(), expected.abs(), atol=1e-4, rtol=0)
+    assert (found.gather(1, found.abs().argmax(dim=1, keepdim=True)) > 0).all()
+
+
+def test_principal_components_are_made_once_and_depend_on_the_collection(tokens, tmp_path):
+    assert run(replace(tokens, dry_run=True)).state == "to do"
+    assert (run(tokens).state, run(tokens).state) == ("converted", "up to date")
+    run(replace(tokens, output=tmp_path / "other"))
+    assert bytes_of(tokens.output) == bytes_of(tmp_path / "other")
+    corpus = Path(tokens.pca) / "corpus.jsonl"
+    corpus.write_text(corpus.read_text().replace("the ", "bees "))
+    with pytest.raises(PreconditionError, match=r"other options \(input collection"):
+        run(tokens)
+
+
+def test_layers_are_dropped_before_components_are_found(tokens, tmp_path):
+    whole, cut = run(tokens), run(replace(tokens, layers="0", output=tmp_path / "cut"))
+    weights = [load_model(str(of.output)).encoder.encoder.projection.weight for of in (whole, cut)]
+    assert (weights[0] - weights[1]).abs().max() > 0.01
+    assert run(replace(tokens, layers="0", output=tmp_path / "cut")).state == "up to date"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said", "sentence"),
+    [
+        ({"pca": ""}, {}, "--pooling tokens, --dim and --pca go together"),
+        ({}, {"pooling": "mean"}, "--pooling tokens, --dim and --pca go together"),
+        ({}, {"dim": 33}, "--dim 33: .* with states of 32 numbers have no so many"),
+        ({"pca": "nowhere"}, {}, "'nowhere' does not exist"),
+    ],
+)
+def test_what_gives_no_principal_components(tokens, changes, said, sentence):
+    with pytest.raises((UsageError, PreconditionError), match=sentence):
+        run(replace(tokens, said={**tokens.said, **said}, **changes))
+    assert not tokens.output.exists()
+
+
+def test_a_model_of_token_vectors_has_its_own_projection(tokens, tmp_path):
+    run(tokens)
+    with pytest.raises(UsageError, match="has token vectors already"):
+        run(replace(tokens, source=tokens.output, output=tmp_path / "again"))

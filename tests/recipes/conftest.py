@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 import pytest
 
 ROOT = Path(__file__).parents[2]
+SURE = 0.01
 # What a user may have set for recipes of his own.
 VARIABLES = (
     *("ASKED", "BACKBONE", "BATCH", "BEGAN", "DATA", "DRETRIEVE", "DRY_RUN", "GPUS", "MINUTES", "MIRROR"),
@@ -67,6 +68,25 @@ class Paper:
 
     def _models(self) -> list[Path]:
         return list((self.work / "models").glob("*/manifest.json"))
+
+    def smoke(self, tables: Sequence[str], elsewhere: Iterable[str]) -> dict[str, Any]:
+        """Make all tables at `smoke`, the first killed once and called again; return the report.
+
+        Nothing may have failed, and nothing be missing but cells whose name holds one of ``elsewhere``; the
+        claim ``learns`` holds.
+        """
+        asked = self.work.with_name("asked")
+        asked.touch()
+        self.kill(tables[0], PROFILE="smoke", ASKED=str(asked))
+        for table in tables:
+            self.run(table, PROFILE="smoke", ASKED=str(asked))
+        found = self.report("smoke")
+        assert "FAIL" not in found["tally"], found["tally"]
+        absent = [name for name, cell in found["cells"].items() if cell["verdict"] == "NOT RUN"]
+        assert [name for name in absent if not any(part in name for part in elsewhere)] == []
+        claim = found["claims"]["learns"]
+        assert (claim["outcome"], claim["p"] < SURE) == ("HOLDS", True)
+        return found
 
     def report(self, profile: str, code: int = 0, **variables: str) -> dict[str, Any]:
         """Return the report as data; ``code`` is 5 where a cell fails."""

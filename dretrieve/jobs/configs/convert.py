@@ -21,7 +21,8 @@ class ConvertConfig(Writing, InOtherForm):
     """Or a run into another form of run; no code inside a checkpoint is run.
 
     Every tensor that a vector depends on must be there and fit. A Hugging Face folder that names no pooling
-    gets a card that does; of a model some layers may be kept. Runs are read in every form; MS MARCO's holds
+    gets a card that does; of a model some layers may be kept, and of an encoder that has learnt no token
+    vectors the principal components of its tokens' states. Runs are read in every form; MS MARCO's holds
     ranks, from which 1 / rank becomes the score.
 
     Examples:
@@ -32,6 +33,7 @@ class ConvertConfig(Writing, InOtherForm):
         dretrieve convert reatt-large-nq --from reatt --output reatt
         dretrieve convert bert-base --pooling mean --normalize yes --output encoder
         dretrieve convert minilm --layers 0,2,4 --output small
+        dretrieve convert minilm --pooling tokens --dim 128 --pca nfcorpus --output tokens
         dretrieve convert run.trec --output-format msmarco --output run.tsv
         dretrieve convert run.trec --output-format dpr --queries nq:test --corpus wiki --output nq.json
     """
@@ -57,14 +59,22 @@ class ConvertConfig(Writing, InOtherForm):
         shorthands={
             "pooling": (
                 str,
-                "How token states become one vector: cls, mean, last, max, weightedmean or mean_sqrt_len.",
+                "How token states become one vector: cls, mean, last, max, weightedmean or mean_sqrt_len; or "
+                "tokens: each keeps its own, a colbert model (with --pca).",
             ),
             "normalize": (str, "Whether vectors get length 1: yes or no."),
             "query_max_len": (int, "Longest query in tokens."),
             "passage_max_len": (int, "Longest passage in tokens."),
             "query_template": (str, "Form of a query, for example 'query: {text}'."),
             "passage_template": (str, "Form of a passage, for example '{title} {text}'."),
+            "dim": (int, "With --pooling tokens: numbers a token, 128."),
         },
+    )
+    pca: str = option(
+        "",
+        "With --pooling tokens: the collection whose passages say what is kept of a token's state.",
+        metavar="DIR",
+        panel="Folders that do not say it",
     )
 
     def __post_init__(self) -> None:
@@ -83,8 +93,10 @@ class ConvertConfig(Writing, InOtherForm):
         """
         if "output_format" not in given:
             return cls(**given)
-        if given.pop("form") or given.pop("backbone") or given.pop("layers"):
-            raise UsageError("--from, --backbone and --layers are for models, --output-format is for runs")
+        if given.pop("form") or given.pop("backbone") or given.pop("layers") or given.pop("pca"):
+            raise UsageError(
+                "--from, --backbone, --layers and --pca are for models, --output-format is for runs"
+            )
         if said := given.pop("said", {}):
             raise UsageError(f"--{min(said).replace('_', '-')} is for a model's folder, not for a run")
         return ConvertRunConfig(run=given.pop("source"), **given)
