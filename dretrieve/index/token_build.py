@@ -100,6 +100,7 @@ def filled(passages: Passages, shard: Shard | None = None) -> Filled:
     if shard is not None:
         borders = borders[shard.start : shard.stop + 1]
     counts = {
+        "rows": len(borders) - 1,
         "tokens": int(borders[-1] - borders[0]),
         "without_tokens": int(np.count_nonzero(np.diff(borders) == 0)),
     }
@@ -249,9 +250,11 @@ def _finish(
         largest = np.zeros(count, np.float32)
         np.maximum.at(largest, codes, np.frombuffer(grown.getbuffer(), np.float32))
         _write(stage, "errors", largest)
-    offsets, lists = lists_of(codes, borders, count)
-    for name, array in (("list_offsets", offsets), ("lists", lists), ("borders", borders)):
-        _write(stage, name, array)
+    _write(stage, "borders", borders)
+    if bits > 2:  # the smallest indexes go without: `open_codes` makes them
+        offsets, lists = lists_of(codes, borders, count)
+        _write(stage, "list_offsets", offsets)
+        _write(stage, "lists", lists)
 
 
 def _copy(sources: Sequence[_Source], name: str, target: IO[bytes]) -> None:

@@ -26,21 +26,21 @@ from dretrieve.types import offsets_of
 ARRAYS = ("centroids", "coarse", "cells", "levels", "scales")
 MOST, LARGEST = 127, 1 << 24
 PROBES = 8
-TOKENS_PER_CENTROID, SAMPLED_PER_CENTROID = 16, 24
+TOKENS_PER_CENTROID, SAMPLED_PER_CENTROID = {1: 72, 2: 72, 4: 16, 8: 16}, 24
 SAMPLED_FOR_CELLS, SAMPLED_FOR_LEVELS = 1 << 16, 1 << 13
 CELL_TURNS, CENTROID_TURNS = 8, 6
 ROWS_AT_ONCE = 1 << 12
 BINS = 1 << 12
 
 
-def centroids_for(tokens: int) -> int:
-    """Return how many centroids so many tokens get: a power of two, one for 16 tokens at least.
+def centroids_for(tokens: int, bits: int) -> int:
+    """Return how many centroids so many tokens get: a power of two, at most one for 16 tokens.
 
     16,384 from 262,144 tokens on, 32,768 from 4.2 million on: the scores of all centroids must stay in the
-    second-level cache.
+    second-level cache. With 1 and 2 bits at most one for 72, so that they weigh less than 2 bytes a token.
     """
     most = 1 << 15 if tokens >= 1 << 22 else 1 << 14
-    return min(most, 1 << max(0, (tokens // TOKENS_PER_CENTROID).bit_length() - 1))
+    return min(most, 1 << max(0, (tokens // TOKENS_PER_CENTROID[bits]).bit_length() - 1))
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def learn(
         checked: called from time to time; may raise.
     """
     tokens = num_tokens(passages)
-    count = centroids_for(tokens)
+    count = centroids_for(tokens, bits)
     sampled = _sample(passages, tokens, min(tokens, count * SAMPLED_PER_CENTROID))
     few = sampled[_spread(len(sampled), min(len(sampled), SAMPLED_FOR_LEVELS))].astype(np.float32)
     limit = _limit(passages.dim)

@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dretrieve.kernels.residuals import lists_of
 from dretrieve.store.npy import map_array
 
 ARRAYS = (
     *("centroids", "levels", "scales"),  # int8; int8; float32, what the two are multiplied by, and more
-    *("codes", "residuals", "errors", "list_offsets", "lists", "borders"),
+    *("codes", "residuals", "errors", "borders"),
 )
 
 
@@ -66,9 +67,17 @@ class TokenCodes:
 
 
 def open_codes(folder: Path) -> TokenCodes:
-    """Return the codes in a folder whose manifest was verified; every array is a file of its name."""
+    """Return the codes in a folder whose manifest was verified; every array is a file of its name.
+
+    With 1 and 2 bits the lists are no files, and are made here (a second for 40 million tokens).
+    """
     arrays = {name: map_array(folder / f"{name}.npy") for name in ARRAYS}
+    if (folder / "lists.npy").exists():
+        lists = [map_array(folder / f"{name}.npy") for name in ("list_offsets", "lists")]
+    else:
+        lists = [*lists_of(arrays["codes"], arrays["borders"], len(arrays["centroids"]))]
     levels, (centroid_scale, scale) = np.array(arrays.pop("levels")), arrays.pop("scales")[:2].tolist()
     centroids = arrays.pop("centroids").astype(np.float32) * np.float32(centroid_scale)
     bits = len(levels).bit_length() - 1
-    return TokenCodes(centroids=centroids, levels=levels, scale=scale, bits=bits, **arrays)
+    listed = {"list_offsets": lists[0], "lists": lists[1]}
+    return TokenCodes(centroids=centroids, levels=levels, scale=scale, bits=bits, **arrays, **listed)

@@ -403,6 +403,9 @@ def _origins(
         {found.fingerprint: word for word, found in embeddings.items() if found.side == side}
         for side in ("passage", "query")
     )
+    # an index that others were added to has a fingerprint of its own
+    over_vectors = {found.fingerprint: word for word, found in given["index"].items() if found is not None}
+    passages = over_vectors | passages
     indexes = {manifest.fingerprint: word for word, manifest in over_words.items()}
     with_these, wrong = "was searched with", "was not searched in {}, which changed since or is another"
     strange = "was not searched with queries of {} (or another split of it); search again"

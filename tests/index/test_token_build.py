@@ -75,11 +75,12 @@ def test_a_reconstruction_is_as_near_as_its_error_says(build, bits: int) -> None
     assert codes.errors.shape == ((tokens,) if bits == 8 else (len(codes.centroids),))
     errors = codes.errors if bits == 8 else codes.errors[codes.codes]
     assert (off <= errors).all()
-    assert off.mean() < (1.5, 1.2, 0.5, 0.05)[(1, 2, 4, 8).index(bits)]
+    assert off.mean() < (3.0, 1.6, 0.5, 0.05)[(1, 2, 4, 8).index(bits)]
     assert codes.residuals.shape == (tokens, -(-DIM * bits // 8))
     assert np.array_equal(codes.borders, borders)
-    assert len(codes.centroids) == 256
-    for centroid in (0, 100, 255):
+    assert len(codes.centroids) == (256 if bits > 2 else 64)
+    assert (folder / "lists.npy").exists() == (bits > 2)
+    for centroid in (0, 10, 31):
         listed = codes.lists[codes.list_offsets[centroid] : codes.list_offsets[centroid + 1]]
         owners = np.flatnonzero(codes.codes == centroid)
         assert listed.tolist() == sorted(set(np.searchsorted(borders, owners, side="right") - 1))

@@ -12,7 +12,7 @@ from dretrieve.index import token_build
 from dretrieve.index.registry import change_index, open_vector_index
 from dretrieve.index.token import TokenIndex
 from dretrieve.jobs import index as index_job
-from dretrieve.jobs import search
+from dretrieve.jobs import search, validate
 from dretrieve.runs.read import read_run
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.interrupt import Signals
@@ -89,6 +89,10 @@ def test_arrays_and_hits_are_those_of_a_fresh_index(work: Path, write_embeddings
     assert index.passages.rows == ROWS - len(DELETED) + MORE
     assert arrays(work / "index") == arrays(fresh(work, write_embeddings))
     assert hits(work, "index") == hits(work, "fresh")
+    checked = validate.run(
+        validate.ValidateConfig(paths=tuple(map(str, (work / "index", work / "index.trec"))))
+    )
+    assert "was searched with" in checked.render()
     rows = np.array([0, 4, 5, 1500, ROWS - len(DELETED), index.passages.rows - 1])
     assert index.passages.ids(rows) == ["p1", "p8", "p9", "p1506", "m0", f"m{MORE - 1}"]
     assert np.array_equal(index.passages.gather(rows[:1]).values, OLD.take(np.array([1])).values)
