@@ -13,7 +13,7 @@ from dretrieve.errors import PreconditionError, UsageError, VerificationError
 from dretrieve.jobs.configs.explain import ExplainConfig
 from dretrieve.jobs.explain_texts import Part, Reading, read
 from dretrieve.models.cards import read_card
-from dretrieve.models.loading import LoadedModel, load_model
+from dretrieve.models.loading import LoadedModel, load_model, untrained
 from dretrieve.models.places import find_model
 from dretrieve.models.registry import METHODS, check_choices, find, load, spelled
 from dretrieve.reports.html import Page, Section
@@ -30,6 +30,7 @@ from dretrieve.types import Progress, Silent
 
 STAGE, VERSION = "explain", 1
 MADE_BY = "dretrieve explain"
+HEADS = "reatt"  # the method whose heads are compared
 JSON_FILE, PAGE_FILE = "explain.json", "explain.html"
 
 
@@ -82,26 +83,29 @@ def run(config: ExplainConfig, progress: Progress | None = None) -> ExplainResul
     """
     progress = progress or Silent()
     card, note = read_card(find_model(config.model))
-    place = find(card.method).explanation
-    if note is not None or not place:
+    # a T5 as its authors save it has heads to compare, before anything trained it
+    method = HEADS if note is not None and card.source.get("model_type") == "t5" else card.method
+    place = find(method).explanation
+    if not place or (note is not None and method != HEADS):
         raise _nothing(config.model, f"{spelled(card.method)} has nothing to explain")
     choices = check_choices(card, config.settings)
     settings = {name: choices[name] for name in config.settings}
-    _check_run(config, card, settings)
+    if method != HEADS:  # which compares its heads over any model's hits
+        _check_run(config, card, settings)
     _check_output(config)
     with interruptible() as signals:
-        reading = read(config, progress, signals.check)
+        reading = read(config, progress, signals.check, draws=method != HEADS)
         stage = _stage(config, card, settings, reading)
         if config.dry_run:
             plan = _plan(config, reading)
             return stage.planned(plan) if stage is not None else Planned(text=plan)
         if stage is None:
-            return _explained(config, load(place), reading, progress)
+            return _explained(config, load(place), reading, progress, plain=note is not None)
         if stage.up_to_date():
             return Made(stage.output, "up to date", stage.existing().counts)
         make_folder(stage.output)
         with recorded_state(stage.manifest_file, STAGE, stage.fingerprint):
-            result = _explained(config, load(place), reading, progress)
+            result = _explained(config, load(place), reading, progress, plain=note is not None)
             for path in result.written:
                 stage.add(path.name)
             stage.commit(_counts(reading))
@@ -109,11 +113,14 @@ def run(config: ExplainConfig, progress: Progress | None = None) -> ExplainResul
 
 
 def _explained(
-    config: ExplainConfig, explain: Explain, reading: Reading, progress: Progress
+    config: ExplainConfig, explain: Explain, reading: Reading, progress: Progress, *, plain: bool
 ) -> ExplainResult:
     device = resolve_device(config.device)
     precision = resolve_precision(config.precision, device)
-    model = load_model(config.model, device, precision, config.settings)
+    if plain:
+        model = untrained(config.model, HEADS, device, precision)
+    else:
+        model = load_model(config.model, device, precision, config.settings)
     found = explain(model, reading, progress)
     if found is None:
         name = spelled(model.card.method)

@@ -55,10 +55,14 @@ class Part:
         beside: passages that the sample lacks: those of the pairs, those relevant to the query to draw.
         unpaired: why pairs are missing; empty where none is.
         judgements: the hash of the file they come from; empty where there is none.
+        passages: all of the collection.
+        positives: query id to the ids of its relevant passages.
     """
 
     name: str
     samples: Mapping[Side, Sample]
+    passages: TextStore
+    positives: Mapping[str, Sequence[str]] = field(default_factory=dict)
     pairs: Sequence[tuple[str, str]] = ()
     judged: int = 0
     beside: Sequence[Record] = ()
@@ -94,6 +98,7 @@ class Reading:
         tsne: whether the picture is made by t-SNE too.
         seed: of what is drawn at random.
         check: called between two batches; raises where a signal came.
+        run: that was given; None for none.
     """
 
     parts: Sequence[Part]
@@ -102,6 +107,7 @@ class Reading:
     tsne: bool = False
     seed: int = 42
     check: Callable[[], None] = lambda: None
+    run: Path | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -116,8 +122,10 @@ class _Opened:
     judgements: str = ""
 
 
-def read(config: ExplainConfig, progress: Progress, check: Callable[[], None]) -> Reading:
-    """Return the texts that the config names, drawn by its seed.
+def read(
+    config: ExplainConfig, progress: Progress, check: Callable[[], None], *, draws: bool = True
+) -> Reading:
+    """Return the texts that the config names, drawn by its seed; with ``draws`` the run's hits of a query.
 
     Raises:
         UsageError: queries that do not go with the corpora one by one; no such split, no such query.
@@ -136,12 +144,14 @@ def read(config: ExplainConfig, progress: Progress, check: Callable[[], None]) -
     ]
     sampled = [_sampled(config, of) for of in opened]
     drawn = _drawn(config, opened, sampled)
-    if config.run is not None:
+    if config.run is not None and draws:
         drawn = _with_hits(config.run, opened, drawn)
     parts = [_part(config, of, samples, drawn) for of, samples in zip(opened, sampled, strict=True)]
     of_picture = {"--query": config.query, "--run": config.run, "--tsne": config.tsne or None}
     asked = [name for name, value in of_picture.items() if value is not None]
-    return Reading(parts=parts, drawn=drawn, asked=asked, tsne=config.tsne, seed=config.seed, check=check)
+    return Reading(
+        parts=parts, drawn=drawn, asked=asked, tsne=config.tsne, seed=config.seed, check=check, run=config.run
+    )
 
 
 def _names(specs: Sequence[str]) -> list[str]:
@@ -214,6 +224,8 @@ def _part(config: ExplainConfig, of: _Opened, samples: Mapping[Side, Sample], dr
     return Part(
         name=of.name,
         samples=samples,
+        passages=of.passages,
+        positives=of.positives,
         pairs=pairs,
         judged=len(judged),
         beside=[of.passages.record(row) for row in rows],

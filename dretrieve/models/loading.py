@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +112,18 @@ def load_model(
             f"{name} --pooling cls|mean|last --output DIR"
         )
     return LoadedModel(name, card, method, tokenizers, device, precision, given, note)
+
+
+def untrained(name: str, method: str, device: torch.device | str, precision: str) -> LoadedModel:
+    """Return a plain backbone as a model of that method with its default options, before any training."""
+    built = fresh(method, find(method).config()(), name, 0)
+    card, rows = built.card(), embedding_rows(built)
+    ready(built, torch.device(device), DTYPES[precision])
+    folder = find_model(name)
+    known, _ = read_card(folder)
+    sides = {side: replace(card.side(side), folder=known.side(side).folder) for side in SIDES}
+    tokenizers = {side: open_tokenizer(folder, of, rows) for side, of in sides.items()}
+    return LoadedModel(name, card, built, tokenizers, torch.device(device), precision)
 
 
 def load_block(name: str, device: str, settings: Mapping[str, Choice]) -> Method:

@@ -110,6 +110,7 @@ METHODS: dict[str, Entry] = {
         "Reatt",
         "a T5 that retrieves with its own attention and reads what it finds, taught by answers",
         example="--backbone T5 --data path=work/squad,split=train,run=bm25.txt,depth=8 --output model",
+        explanation="dretrieve.jobs.explain_heads:explain",
     ),
 }
 

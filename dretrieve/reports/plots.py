@@ -231,7 +231,7 @@ def bars(
             plot.text(max(value, end) + room, place, f"{value:.3f}", va="center", ha="left", zorder=5)
         plot.set_yticks(places, names)
         plot.tick_params(axis="y", length=0)
-        plot.set_xlim(0, max(reach, default=1.0) * 1.12)
+        plot.set_xlim(min([0, *values]) * 1.12, max(reach, default=1.0) * 1.12)
         plot.spines["left"].set_visible(False)
         plot.grid(axis="x", zorder=0)
         plot.set_axisbelow(True)

@@ -19,11 +19,15 @@ class ExplainConfig(Careful, Computing, Choosing, Verifying):
 
     For ddr: which domains' prefixes queries read, one by one and by collection.
 
+    For reatt, and a T5 that nothing trained: how each head's relevance goes with the judgements, over the
+    first 100 hits of a run.
+
     Examples:
         dretrieve explain --model work/taser --corpus work/squad --queries work/squad:dev
         dretrieve explain --model work/taser --corpus work/squad --limit 200 --output work/routing
         dretrieve explain --model work/sb-moe --corpus work/scifact --queries work/scifact:test --limit 0
         dretrieve explain --model work/ddr --corpus work/nq --queries work/nq:test --set routing=soft
+        dretrieve explain --model t5 --corpus work/nq --queries work/nq:test --run work/bm25.trec
     """
 
     model: str = option(REQUIRED, "A model's folder.", panel=INPUT, aliases=("-m", *MODEL))
@@ -50,7 +54,7 @@ class ExplainConfig(Careful, Computing, Choosing, Verifying):
     )
     run: Path | None = option(
         None,
-        "A run of the model's: its hits are the best passages, of all that it searched.",
+        "A run of the model's: its hits are the best passages, of all that it searched. For heads: any run.",
         panel=PICTURE,
     )
     tsne: bool = option(False, "Draw it by t-SNE too (needs scikit-learn).", panel=PICTURE)
