@@ -86,7 +86,7 @@ def run(config: ExplainConfig, progress: Progress | None = None) -> ExplainResul
     # a T5 as its authors save it has heads to compare, before anything trained it
     method = HEADS if note is not None and card.source.get("model_type") == "t5" else card.method
     place = find(method).explanation
-    if not place or (note is not None and method != HEADS):
+    if not place:
         raise _nothing(config.model, f"{spelled(card.method)} has nothing to explain")
     choices = check_choices(card, config.settings)
     settings = {name: choices[name] for name in config.settings}
@@ -146,6 +146,8 @@ def _stage(
         "precision": resolve_precision(config.precision, device),
         "collections": [part.name for part in reading.parts],
         **{name: getattr(config, name) for name in ("limit", "seed", "query", "tsne")},
+        **({"passage": list(config.passage)} if config.passage else {}),
+        **({"hits": config.hits} if config.hits is not None else {}),
     }
     inputs = {f"{side} model": card.fingerprint(side, settings) for side in NAMES}
     inputs |= {"run": run_fingerprint(config.run)} if config.run is not None else {}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dretrieve.errors import UsageError
 from dretrieve.jobs.explain import Explanation
-from dretrieve.jobs.explain_texts import MOST_DRAWN, Drawn, Part, Reading, token_batches
+from dretrieve.jobs.explain_texts import MOST_DRAWN, Drawn, Part, Reading, refuse_picture, token_batches
 from dretrieve.models.encoder_method import SIDES
 from dretrieve.models.loading import LoadedModel
 from dretrieve.models.mixture import Mixture
@@ -129,8 +129,9 @@ def explain(model: LoadedModel, reading: Reading, progress: Progress) -> Explana
 
     Raises:
         PreconditionError: t-SNE is asked for and scikit-learn is not installed.
-        UsageError: t-SNE of too few texts.
+        UsageError: t-SNE of too few texts; options of another explanation.
     """
+    refuse_picture(reading, model, allowed=("--query", "--run", "--tsne"))
     block = _Block(model, reading, progress)
     config = block.method.config
     if config.num_experts == 1:

@@ -79,12 +79,14 @@ class Drawn:
         query: its text.
         relevant: ids of the passages that are relevant to it.
         hits: its passages of a run, best first, `MOST_DRAWN` at most; empty where none is given.
+        passages: those that are named.
     """
 
     part: str
     query: Record
     relevant: frozenset[str] = frozenset()
     hits: Sequence[Record] = ()
+    passages: Sequence[Record] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +98,7 @@ class Reading:
         drawn: None where no queries are read.
         asked: the options given that only a picture heeds.
         tsne: whether the picture is made by t-SNE too.
+        hits: how many of the run's are shown; None where nothing is said.
         seed: of what is drawn at random.
         check: called between two batches; raises where a signal came.
         run: that was given; None for none.
@@ -105,6 +108,7 @@ class Reading:
     drawn: Drawn | None = None
     asked: Sequence[str] = ()
     tsne: bool = False
+    hits: int | None = None
     seed: int = 42
     check: Callable[[], None] = lambda: None
     run: Path | None = None
@@ -146,11 +150,21 @@ def read(
     drawn = _drawn(config, opened, sampled)
     if config.run is not None and draws:
         drawn = _with_hits(config.run, opened, drawn)
+    if config.passage:
+        drawn = _with_passages(config.passage, opened, drawn)
     parts = [_part(config, of, samples, drawn) for of, samples in zip(opened, sampled, strict=True)]
-    of_picture = {"--query": config.query, "--run": config.run, "--tsne": config.tsne or None}
+    of_picture: dict[str, object] = {"--query": config.query, "--run": config.run}
+    of_picture |= {"--tsne": config.tsne or None, "--passage": config.passage or None, "--hits": config.hits}
     asked = [name for name, value in of_picture.items() if value is not None]
     return Reading(
-        parts=parts, drawn=drawn, asked=asked, tsne=config.tsne, seed=config.seed, check=check, run=config.run
+        parts=parts,
+        drawn=drawn,
+        asked=asked,
+        tsne=config.tsne,
+        hits=config.hits,
+        seed=config.seed,
+        check=check,
+        run=config.run,
     )
 
 
@@ -284,6 +298,22 @@ def _with_hits(path: Path, opened: Sequence[_Opened], drawn: Drawn | None) -> Dr
     if not hits:
         raise UsageError(f"--run {path} has no hits for query {drawn.query.id}; name another with --query")
     return replace(drawn, hits=hits)
+
+
+def _with_passages(names: Sequence[str], opened: Sequence[_Opened], drawn: Drawn | None) -> Drawn:
+    """Return the query with the passages that are named.
+
+    Raises:
+        UsageError: no query; a passage that its collection lacks.
+    """
+    if drawn is None:
+        raise UsageError(f"--passage {names[0]}: no query is read; give --queries DIR:split")
+    passages = next(of.passages for of in opened if of.name == drawn.part)
+    rows = {name: passages.row_of(name) for name in names}
+    for name, row in rows.items():
+        if row is None:
+            raise UsageError(f"--passage {name}: {drawn.part} has no such passage; give its corpus")
+    return replace(drawn, passages=[passages.record(row) for row in rows.values() if row is not None])
 
 
 def refuse_picture(reading: Reading, model: LoadedModel, allowed: Sequence[str] = ()) -> None:

@@ -104,6 +104,7 @@ METHODS: dict[str, Entry] = {
         "Colbert",
         "one encoder with a vector for each token, compared by MaxSim",
         example="--backbone minilm --data work/hard.jsonl --train-group-size 2 --output model",
+        explanation="dretrieve.jobs.explain_tokens:explain",
     ),
     "reatt": _ours(
         "reatt",

@@ -151,6 +151,12 @@ class SideTokenizer:
         """How many tokens there are."""
         return int(self._backend.get_vocab_size())
 
+    @property
+    def special(self) -> set[int]:
+        """Numbers of the tokens that no text holds: [CLS], [MASK], a side's marker."""
+        known = self._backend.get_added_tokens_decoder()
+        return {number for number, token in known.items() if token.special}
+
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """Return the tokens' strings; ``?`` and the number for one that the vocabulary lacks."""
         return [self._backend.id_to_token(token) or f"?{token}" for token in ids]

@@ -22,12 +22,16 @@ class ExplainConfig(Careful, Computing, Choosing, Verifying):
     For reatt, and a T5 that nothing trained: how each head's relevance goes with the judgements, over the
     first 100 hits of a run.
 
+    For colbert: which query token met which passage token with which product, of judged pairs by kind of
+    token, and one by one of a query with named passages, with a run's best, or with its relevant ones.
+
     Examples:
         dretrieve explain --model work/taser --corpus work/squad --queries work/squad:dev
         dretrieve explain --model work/taser --corpus work/squad --limit 200 --output work/routing
         dretrieve explain --model work/sb-moe --corpus work/scifact --queries work/scifact:test --limit 0
         dretrieve explain --model work/ddr --corpus work/nq --queries work/nq:test --set routing=soft
         dretrieve explain --model t5 --corpus work/nq --queries work/nq:test --run work/bm25.trec
+        dretrieve explain --model work/colbert --corpus work/nq --queries work/nq:test --run work/run.trec
     """
 
     model: str = option(REQUIRED, "A model's folder.", panel=INPUT, aliases=("-m", *MODEL))
@@ -48,7 +52,7 @@ class ExplainConfig(Careful, Computing, Choosing, Verifying):
     query: str | None = option(
         None,
         "Draw the query of this id with its 1,000 best of the passages read; else the first that has a "
-        "relevant one. Of ddr: show this query.",
+        "relevant one. Of ddr and colbert: show this query.",
         panel=PICTURE,
         metavar="ID",
     )
@@ -56,6 +60,15 @@ class ExplainConfig(Careful, Computing, Choosing, Verifying):
         None,
         "A run of the model's: its hits are the best passages, of all that it searched. For heads: any run.",
         panel=PICTURE,
+    )
+    hits: int | None = option(
+        None,
+        "Of colbert: show so many of the run's, or of the relevant passages; else 3.",
+        panel=PICTURE,
+        least=1,
+    )
+    passage: tuple[str, ...] = option(
+        (), "Of colbert: show the query with the passage of this id; repeatable.", panel=PICTURE, metavar="ID"
     )
     tsne: bool = option(False, "Draw it by t-SNE too (needs scikit-learn).", panel=PICTURE)
     output: Path | None = option(
