@@ -29,6 +29,7 @@ from dretrieve.models.colbert import Colbert
 from dretrieve.models.colbert_config import NONE, ColbertConfig
 from dretrieve.models.encoder import prepared
 from dretrieve.models.foreign.checkpoint import read_checkpoint
+from dretrieve.models.foreign.colbert import check_sayable, write_colbert
 from dretrieve.models.foreign.forms import find
 from dretrieve.models.foreign.t5 import FILES, WholeT5, weight_files
 from dretrieve.models.model_folder import save_model
@@ -95,7 +96,7 @@ def run(config: ConvertConfig, progress: Progress | None = None) -> ConvertResul
     """Read the checkpoint, lay its tensors into the method, write the model.
 
     Raises:
-        UsageError: an unknown form.
+        UsageError: an unknown form; a model of which a form cannot say what it does.
         PreconditionError: no such checkpoint or backbone; an output that is not ours.
         DataError: a file that is no such checkpoint, tensors that do not fit the backbone.
     """
@@ -126,14 +127,21 @@ def run(config: ConvertConfig, progress: Progress | None = None) -> ConvertResul
     author = find(config.form).text if config.form else kept or "a folder that did not say its pooling"
     made_by = {"from": author, "conversion": stage.fingerprint}
     with recorded_state(stage.manifest_file, STAGE, stage.fingerprint):
-        if isinstance(method, Method):
-            save_model(method, config.output, made_by)
-        else:
-            method.save(config.output)
+        _write(config, method, made_by)
         for name in model_files(config.output):
             stage.add(name)
         stage.commit(counts={"parameters": parameters}, details={"checkpoint": str(config.source)})
     return ConvertResult(config.output, "converted", _card(config.output), parameters)
+
+
+def _write(config: ConvertConfig, method: Method | WholeT5, made_by: dict[str, Any]) -> None:
+    if config.to:
+        assert isinstance(method, Colbert)
+        write_colbert(method, config.to, config.output)
+    elif isinstance(method, Method):
+        save_model(method, config.output, made_by)
+    else:
+        method.save(config.output)
 
 
 # Options, inputs, and the reading.
@@ -141,6 +149,8 @@ Parts = tuple[dict[str, Any], dict[str, str], Callable[[], Method | WholeT5]]
 
 
 def _parts(config: ConvertConfig) -> Parts:
+    if config.to:
+        return _of_model(config)
     if config.form and find(config.form).folder:
         return _of_whole(config)
     folder = config.layers or config.pca or config.source.is_dir()
@@ -149,7 +159,8 @@ def _parts(config: ConvertConfig) -> Parts:
 
 def _card(folder: Path) -> ModelCard:
     card, note = read_card(folder)
-    return card if note is None else replace(card, method=PLAIN, method_config={})
+    said = note is None or card.method == Colbert.name
+    return card if said else replace(card, method=PLAIN, method_config={})
 
 
 def _of_whole(config: ConvertConfig) -> Parts:
@@ -162,6 +173,24 @@ def _of_whole(config: ConvertConfig) -> Parts:
     read = [config.source / name for name in FILES if (config.source / name).is_file()]
     inputs = {file.name: sha256_file(file) for file in (*weight_files(config.source), *read)}
     return {"from": form}, inputs, lambda: find(form).convert()(config.source)
+
+
+def _of_model(config: ConvertConfig) -> Parts:
+    """Return the same of a colbert model that another tool is to read."""
+    if config.form or config.backbone or config.layers or config.pca or config.said:
+        raise UsageError("--to writes a model as it is; leave the other options of models out")
+    folder = find_model(str(config.source))
+    known, _ = read_card(folder)
+    if known.method != Colbert.name:
+        raise UsageError(f"--to {config.to}: {config.source} is a {known.method} model, not a colbert one")
+    inputs = {f"folder {side}": known.fingerprint(side) for side in SIDES}
+
+    def made() -> Method:
+        method = Colbert.load(folder, known)
+        check_sayable(method, config.to)
+        return method
+
+    return {"to": config.to}, inputs, made
 
 
 def _of_file(config: ConvertConfig) -> Parts:

@@ -100,12 +100,12 @@ def run(config: ExplainConfig, progress: Progress | None = None) -> ExplainResul
             plan = _plan(config, reading)
             return stage.planned(plan) if stage is not None else Planned(text=plan)
         if stage is None:
-            return _explained(config, load(place), reading, progress, plain=note is not None)
+            return _explained(config, load(place), reading, progress, plain=method != card.method)
         if stage.up_to_date():
             return Made(stage.output, "up to date", stage.existing().counts)
         make_folder(stage.output)
         with recorded_state(stage.manifest_file, STAGE, stage.fingerprint):
-            result = _explained(config, load(place), reading, progress, plain=note is not None)
+            result = _explained(config, load(place), reading, progress, plain=method != card.method)
             for path in result.written:
                 stage.add(path.name)
             stage.commit(_counts(reading))

@@ -44,9 +44,9 @@ def test_runs_are_converted_by_the_same_command(cli_here, tiny_model, tmp_path):
     )
     assert (tmp_path / "r.tsv").read_text() == "q1\td1\t1\nq1\td2\t2\n"
     assert "a run --output-format FORM" in cli_here(*line, code=2).err
-    for words in (("--from", "dpr"), ("--layers", "0"), ("--pca", "x")):
+    for words in (("--from", "dpr"), ("--layers", "0"), ("--pca", "x"), ("--to", "pylate")):
         both = cli_here(*line, "--output-format", "trec", *words, code=2).err
-        assert "--from, --backbone, --layers and --pca are for models" in both
+        assert "--from, --backbone, --layers, --pca and --to are for models" in both
 
 
 def test_a_folder_that_names_no_pooling_gets_a_card(cli_here, tiny_model, tiny_collection, tmp_path):

@@ -13,6 +13,8 @@ from tokenizers import Tokenizer
 
 from dretrieve.encoding.pipeline import encode_records
 from dretrieve.errors import DataError, UsageError
+from dretrieve.jobs.convert import ConvertConfig
+from dretrieve.jobs.convert import run as convert
 from dretrieve.models.base import Encoded
 from dretrieve.models.cards import read_card
 from dretrieve.models.colbert import Colbert
@@ -279,6 +281,8 @@ def test_a_folder_of_another_tool_is_trained_further_and_saved_as_ours(deep_mode
     method = Colbert.build(ColbertConfig(), str(folder)).eval()
     save_model(method, tmp_path / "ours", {})
     ours = load_model(str(tmp_path / "ours")).encoder
+    inner, _ = read_card(tmp_path / "ours" / "backbone")
+    assert inner.method == "shared", "a plain encoder: nothing in it says ColBERT"
     for side in ("query", "passage"):
         first, second = encode(load_model(str(folder)).encoder, folder, side), encode(ours, folder, side)
         assert torch.equal(first.mask, second.mask)
@@ -297,3 +301,59 @@ def test_a_folder_of_another_tool_is_trained_further_and_saved_as_ours(deep_mode
 def test_what_another_tool_does_otherwise_is_refused(deep_model, tmp_path, settings, said):
     with pytest.raises(DataError, match=said):
         read_card(foreign("pylate", deep_model, tmp_path / "pylate", **settings))
+
+
+@pytest.mark.parametrize(
+    ("form", "options"),
+    [
+        ("pylate", {}),
+        ("pylate", {"query_augmentation": "no", "skip_punctuation": "no", "passage_marker": "none"}),
+        ("stanford", {}),
+        ("stanford", {"query_augmentation": "attended", "skip_punctuation": "no"}),
+    ],
+)
+def test_a_model_written_for_another_tool_gives_the_same_vectors(deep_model, tmp_path, form, options):
+    """Read back by us, and by sentence-transformers, which reads both tools' folders."""
+    from sentence_transformers import MultiVectorEncoder
+
+    save_model(build(deep_model, **options), tmp_path / "model", {})
+    config = ConvertConfig(source=tmp_path / "model", to=form, output=tmp_path / form)
+    result = convert(config)
+    assert (result.state, result.card.method) == ("converted", "colbert")
+    ours, back = (load_model(str(tmp_path / name)).encoder for name in ("model", form))
+    theirs = MultiVectorEncoder(str(tmp_path / form), device="cpu", local_files_only=True)
+    texts = [record.text for record in TEXTS]
+    for side, asked in (("query", theirs.encode_query(texts)), ("passage", theirs.encode_document(texts))):
+        written, read = (
+            encode(ours, tmp_path / "model" / "backbone", side),
+            encode(back, tmp_path / form, side),
+        )
+        assert torch.equal(written.mask, read.mask)
+        torch.testing.assert_close(read.vectors, written.vectors, atol=1e-5, rtol=0)
+        for row, vectors in enumerate(asked):
+            own = written.vectors[row][written.mask[row]]
+            torch.testing.assert_close(own, torch.as_tensor(vectors), atol=1e-5, rtol=0)
+    assert convert(config).state == "up to date"
+
+
+@pytest.mark.parametrize(
+    ("form", "options", "said"),
+    [
+        ("pylate", {"normalize": "no"}, "cannot say vectors of other lengths than 1"),
+        ("pylate", {"query_template": "ask {text}"}, "cannot say the query template 'honeyask {text}'"),
+        ("stanford", {"query_augmentation": "no"}, "cannot say queries that are not filled up"),
+        ("stanford", {"query_marker": "none"}, "cannot say a side without a marker"),
+    ],
+)
+def test_what_another_tools_folder_cannot_say_is_refused(deep_model, tmp_path, form, options, said):
+    save_model(build(deep_model, **options), tmp_path / "model", {})
+    with pytest.raises(UsageError, match=said):
+        convert(ConvertConfig(source=tmp_path / "model", to=form, output=tmp_path / form))
+
+
+def test_only_a_colbert_model_is_written_so(deep_model, tmp_path):
+    config = ConvertConfig(source=deep_model, to="pylate", output=tmp_path / "out")
+    with pytest.raises(UsageError, match="is a shared model, not a colbert one"):
+        convert(config)
+    with pytest.raises(UsageError, match="--to writes a model as it is"):
+        convert(replace(config, layers="0"))

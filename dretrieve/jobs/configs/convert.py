@@ -10,7 +10,7 @@ from typing import Any
 from dretrieve.errors import UsageError
 from dretrieve.jobs.configs.base import Writing
 from dretrieve.jobs.configs.convert_run import ConvertRunConfig, InOtherForm
-from dretrieve.models.foreign.forms import FORMS
+from dretrieve.models.foreign.forms import FOLDERS, FORMS
 from dretrieve.options import REQUIRED, check, option
 
 WRITERS = "; ".join(f"{name}: {form.text}" for name, form in FORMS.items())
@@ -34,6 +34,7 @@ class ConvertConfig(Writing, InOtherForm):
         dretrieve convert bert-base --pooling mean --normalize yes --output encoder
         dretrieve convert minilm --layers 0,2,4 --output small
         dretrieve convert minilm --pooling tokens --dim 128 --pca nfcorpus --output tokens
+        dretrieve convert work/colbert --to pylate --output pylate
         dretrieve convert run.trec --output-format msmarco --output run.tsv
         dretrieve convert run.trec --output-format dpr --queries nq:test --corpus wiki --output nq.json
     """
@@ -52,6 +53,15 @@ class ConvertConfig(Writing, InOtherForm):
     )
     layers: str = option(
         "", "Keep these layers alone, counted from 0: 0,2,4.", metavar="I,J,…", panel="Models"
+    )
+    to: str = option(
+        "",
+        "Write a colbert model as another tool's folder: "
+        + "; ".join(f"{name}: {text}" for name, text in FOLDERS.items())
+        + ".",
+        legal=("", *FOLDERS),
+        metavar="FORM",
+        panel="Models",
     )
     said: Mapping[str, Any] = option(
         {},
@@ -93,9 +103,9 @@ class ConvertConfig(Writing, InOtherForm):
         """
         if "output_format" not in given:
             return cls(**given)
-        if given.pop("form") or given.pop("backbone") or given.pop("layers") or given.pop("pca"):
+        if any([given.pop(name) for name in ("form", "backbone", "layers", "pca", "to")]):
             raise UsageError(
-                "--from, --backbone, --layers and --pca are for models, --output-format is for runs"
+                "--from, --backbone, --layers, --pca and --to are for models, --output-format is for runs"
             )
         if said := given.pop("said", {}):
             raise UsageError(f"--{min(said).replace('_', '-')} is for a model's folder, not for a run")

@@ -50,6 +50,9 @@ FORMS: dict[str, Form] = {
     "reatt": Form("reatt", "jzbjyb/ReAtt, a folder (neulab/reatt-large-nq)", folder=True),
 }
 
+# Folders of other tools that a model is written as.
+FOLDERS = {"pylate": "PyLate, sentence-transformers", "stanford": "ColBERT's authors"}
+
 
 def find(name: str) -> Form:
     """Return the form of that name.
