@@ -12,7 +12,7 @@ import numpy as np
 from dretrieve.encoding.pipeline import encode_records
 from dretrieve.models.loading import LoadedModel
 from dretrieve.store.shards import Shard
-from dretrieve.types import Record, Side, Texts
+from dretrieve.types import Record, Side, Texts, Vectors
 
 SAMPLE_ROWS = 512
 TIMED_ROWS = 96
@@ -63,20 +63,26 @@ def estimate(model: LoadedModel, side: Side, texts: Texts, shard: Shard, dtype: 
     few = timed[: max(1, len(timed) // 8)]
     encode_records(model, side, few, "float32")
     began = time.perf_counter()
-    encode_records(model, side, timed, "float32")
-    per_token = (time.perf_counter() - began) / int(tokenizer.tokenize(timed).offsets[-1])
+    found = encode_records(model, side, timed, "float32")
+    seconds, read = time.perf_counter() - began, int(tokenizer.tokenize(timed).offsets[-1])
     total = int(tokens.offsets[-1]) / len(sample) * len(shard)
-    width = np.dtype(dtype).itemsize * model.card.vectors.dim
-    vectors = len(shard) if model.card.vectors.kind == "one" else total
+    times = total / read if found.many else len(shard) / len(timed)
     ids = sum(len(record.id.encode()) + 1 for record in sample) / len(sample) * len(shard)
     return Estimate(
         rows=len(shard),
         tokens=round(total),
         truncated=round(tokens.truncated / len(sample) * len(shard)),
-        seconds=per_token * total,
-        disk_bytes=round(vectors * width + ids),
+        seconds=seconds / read * total,
+        disk_bytes=round(_stored_bytes(found, dtype) * times + ids),
         memory_bytes=_peak_bytes(),
     )
+
+
+def _stored_bytes(vectors: Vectors, dtype: str) -> int:
+    """Return the size of the arrays as they are stored: of many vectors a text, of those that are kept."""
+    numbers = vectors.values.size + (0 if vectors.weights is None else vectors.weights.size)
+    beside = [of.nbytes for of in (vectors.offsets, vectors.tokens) if of is not None]
+    return numbers * np.dtype(dtype).itemsize + sum(beside)
 
 
 def _spread(texts: Texts, shard: Shard, count: int) -> list[Record]:

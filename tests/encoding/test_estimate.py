@@ -1,6 +1,14 @@
 from __future__ import annotations
 
+import pytest
+import torch
+
 from dretrieve.encoding.estimate import estimate
+from dretrieve.encoding.pipeline import encode_records
+from dretrieve.models.colbert import Colbert
+from dretrieve.models.colbert_config import ColbertConfig
+from dretrieve.models.loading import load_model
+from dretrieve.models.model_folder import save_model
 from dretrieve.store.shards import shard_rows
 
 
@@ -36,3 +44,18 @@ def test_tokens_disk_and_time_are_near_the_truth(model, records):
 def test_an_empty_shard_costs_nothing(model, records):
     cost = estimate(model, "passage", Listed(records[:10]), shard_rows(10, 0, 2), "float16")
     assert (cost.rows, cost.tokens, cost.seconds, cost.disk_bytes) == (0, 0, 0.0, 0)
+
+
+@pytest.mark.parametrize("side", ["query", "passage"])
+def test_a_vector_for_each_token_takes_the_room_of_those_that_are_kept(tiny_model, tmp_path, side, records):
+    with torch.random.fork_rng():
+        markers = {"query_marker": "honey", "passage_marker": "moon"}
+        config = ColbertConfig(dim=16, query_max_len=40, passage_max_len=64, **markers)
+        save_model(Colbert.build(config, str(tiny_model)), tmp_path / "model", {})
+    model, some = load_model(str(tmp_path / "model")), records[:600]
+    cost = estimate(model, side, Listed(some), shard_rows(len(some), 0, 1), "float16")
+    stored = encode_records(model, side, some)
+    exact = stored.values.nbytes + stored.tokens.nbytes + stored.offsets.nbytes
+    exact += sum(len(record.id) + 1 for record in some)
+    assert abs(cost.disk_bytes / exact - 1) < 0.2
+    assert cost.seconds > 0
