@@ -190,10 +190,13 @@ def _chosen(
     training_set: TrainingSet, row: int, turn: int, choosing: Choosing
 ) -> tuple[int, NDArray[np.int64]]:
     """Return where the example's positive and its hard negatives stand among the set's."""
-    random = generator(choosing.seed, "passages", training_set.name, row, turn)
-    start, stop = (int(training_set.positives.offsets[row + more]) for more in (0, 1))
-    first = start + (0 if choosing.positives == "first" else int(random.integers(stop - start)))
+    first, end = (int(training_set.positives.offsets[row + more]) for more in (0, 1))
     start, stop = (int(training_set.negatives.offsets[row + more]) for more in (0, 1))
-    if stop - start <= choosing.negatives:
+    is_given, all_of = choosing.positives == "first" or end - first == 1, stop - start <= choosing.negatives
+    if is_given and all_of:  # nothing to draw; a generator costs half of what a batch does
+        return first, np.arange(start, stop)
+    random = generator(choosing.seed, "passages", training_set.name, row, turn)
+    first += 0 if choosing.positives == "first" else int(random.integers(end - first))
+    if all_of:
         return first, np.arange(start, stop)
     return first, start + random.choice(stop - start, size=choosing.negatives, replace=False)
