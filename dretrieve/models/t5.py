@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import safe_open
 from torch import Tensor, nn
@@ -19,7 +20,11 @@ from dretrieve.errors import PreconditionError
 from dretrieve.models.backbone import load_module
 from dretrieve.models.encoder import Encoder
 from dretrieve.models.plain import read_json
+from dretrieve.tokens.batches import cut_batches
 from dretrieve.types import Side
+
+# Tokens that run together. Behind a batch's attention stands a mask of the size tokens x longest x heads.
+BUDGETS = {"cpu": 2048, "cuda": 32768}
 
 
 def load_t5(place: Path) -> nn.Module:
@@ -75,6 +80,8 @@ class T5(Encoder):
     def through(self, states: Tensor, mask: Tensor, start: int, stop: int | None = None) -> Tensor:
         """Return the states behind the encoder's layers ``start`` to ``stop`` (exclusive).
 
+        Many texts run in batches of like length, for little of their work is then padding's.
+
         Args:
             states: [B, T, D]; a text's tokens stand at its left, for positions are counted from there.
             mask: [B, T] bool, the tokens that are read; each row has one.
@@ -83,10 +90,21 @@ class T5(Encoder):
         """
         if not self.training:
             self.ran.add(self.engine)
-        layers = self.layers[start:stop]
-        if not layers:
-            return states
-        width = states.shape[1]
+        budget = BUDGETS.get(states.device.type, BUDGETS["cuda"])
+        if mask.numel() <= budget or not self.layers[start:stop]:
+            return self._run(states, mask, start, stop)
+        lengths, width = mask.sum(dim=1).cpu().numpy(), states.shape[1]
+        batches = cut_batches(lengths, budget)
+        parts = []
+        for rows in batches:
+            own, longest = torch.from_numpy(rows).to(states.device), int(lengths[rows[0]])
+            found = self._run(states[own, :longest], mask[own, :longest], start, stop)
+            parts.append(functional.pad(found, [0, 0, 0, width - longest]))
+        order = torch.from_numpy(np.argsort(np.concatenate(batches))).to(states.device)
+        return torch.cat(parts).index_select(0, order)
+
+    def _run(self, states: Tensor, mask: Tensor, start: int, stop: int | None) -> Tensor:
+        layers, width = self.layers[start:stop], states.shape[1]
         bias = self.layers[0].layer[0].SelfAttention.compute_bias(width, width, device=states.device)
         shut = _shut(bias, mask[:, None, None, :])  # once for these layers, [B, heads, T, T]
         for layer in layers:

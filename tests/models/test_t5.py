@@ -9,6 +9,7 @@ import torch
 from transformers import T5EncoderModel, T5ForConditionalGeneration
 
 from dretrieve.errors import DataError, PreconditionError
+from dretrieve.models import t5 as module
 from dretrieve.models.t5 import T5, load_t5
 
 KINDS = ("original", "v1.1")
@@ -117,3 +118,17 @@ def test_other_models_are_refused(small_t5, tiny_model, tmp_path):
     model.save_pretrained(tmp_path / "short", state_dict=kept)
     with pytest.raises(DataError, match=r"lack .*decoder\.block\.1\.layer\.2"):
         load_t5(tmp_path / "short")
+
+
+def test_texts_of_like_length_run_together_and_come_back_in_order(folder, batch_of, monkeypatch):
+    """States of real tokens and all gradients are those of one batch."""
+    batch = batch_of([3, 9, 4, 9, 2, 6])
+    found = []
+    for budget in (10_000, 12):
+        monkeypatch.setitem(module.BUDGETS, "cpu", budget)
+        t5 = T5(load_t5(folder)).eval()
+        states = t5.through(t5.embedded(batch.input_ids), batch.mask, 0)[batch.mask]
+        states.square().mean().backward()
+        found.append([states.detach(), *(of.grad for of in t5.backbone.encoder.parameters())])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
