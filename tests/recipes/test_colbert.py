@@ -30,7 +30,7 @@ def test_smoke_fills_the_table_and_learns(paper, tmp_path):
     stands = colbert.made()
     again = colbert.run("table2", PROFILE="smoke")
     assert colbert.made() == stands
-    assert again.stdout.count("up to date") > 60
+    assert again.stdout.count("up to date") > 50
     assert "train (" not in again.stderr
 
 
