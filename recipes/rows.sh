@@ -304,6 +304,12 @@ report() {
     finish "The same with plots: $WORK/report/report.html"
 }
 
+# check_batch COUNT: refuse questions that cannot be dealt to the processes.
+check_batch() {
+    (($1 % GPUS == 0)) ||
+        refuse "BATCH=$1 cannot be dealt to GPUS=$GPUS processes in equal parts; give a multiple of $GPUS"
+}
+
 # check_words NAME...: refuse variables that are no whole numbers above 0.
 check_words() {
     local name

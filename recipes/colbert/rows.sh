@@ -22,15 +22,18 @@ source "$HERE/../dpr/text.sh"
 tests=(scifact nfcorpus arguana nq) fast=() # fast: the rows that the fast index searches, too
 hits=101 measures="nDCG@10 R@100 R@1" lengths=(--query-max-len 32 --passage-max-len 128)
 
-# MS MARCO by the authors' sizes; their negatives are BM25's, too. No weights are chosen: the dev questions are the test.
+# In the place of DPR's: MS MARCO by the authors' sizes; their negatives are BM25's, too. No weights are chosen, for the
+# dev questions are the test.
 settle_paper() {
     local batch=${BATCH:-32} steps=200000
+    GPUS=${GPUS:-1}
+    check_batch "$batch"
     backbone=${BACKBONE:-google-bert/bert-base-uncased} words_index=(--backend lucene) rates=(3e-6) SHARDS=${SHARDS:-16}
     sets=(msmarco) tests=(msmarco) hits=1000 measures="RR@10 R@50 R@200 R@1000" lengths=(--query-max-len 32 --passage-max-len 180)
     if [[ -n $1 ]]; then # a miniature of this profile: a random backbone, a hundred rows of every file
         backbone=$WORK/world/deep words_index=() steps=2
     fi
-    learning=(--max-steps "$steps" --batch-size "$batch" --lr-scheduler-type constant --warmup-ratio 0 --max-grad-norm 2
+    learning=(--max-steps "$steps" --batch-size $((batch / GPUS)) --lr-scheduler-type constant --warmup-ratio 0 --max-grad-norm 2
         --weight-decay 0)
     choose_seeds 1
 }
@@ -42,7 +45,7 @@ paper_text() {
 # encoders: what is not trained. Components are those of passages that are learned from.
 encoders() {
     local dim=128
-    [[ $PROFILE != paper ]] || return 0
+    [[ $PROFILE != paper && -z ${ONLY:-} ]] || return 0
     [[ $PROFILE != smoke ]] || dim=32
     step "Encoders that are not trained"
     dretrieve convert "$backbone" --layers 0,1,2,3,4,5 --pooling mean --normalize yes "${lengths[@]}" --output "$models/untuned"
@@ -52,7 +55,10 @@ encoders() {
 # hard_negatives: BM25's hits without an answer, where answers are known.
 hard_negatives() {
     step "Hard negatives"
-    [[ $PROFILE == paper ]] || { first_negatives && return; }
+    if [[ $PROFILE != paper ]]; then
+        first_negatives
+        return
+    fi
     words_run msmarco "$wiki:train" 100 "$runs/bm25.msmarco-train.trec.zst"
     dretrieve mine-negatives --data "$wiki:train" --run "$runs/bm25.msmarco-train.trec.zst" --depth 100 \
         --num-negatives 30 --output "$negatives/bm25.msmarco.jsonl"
@@ -67,7 +73,7 @@ model_of() { echo "$models/$(name_of "${1%-fast}" "$2")"; }
 passages_of() { echo "${1%-fast} $2"; }
 first_of() { echo "$negatives/bm25.$1.jsonl"; }
 dev_of() { [[ $PROFILE == paper ]] || echo "$WORK/dev:dev"; }
-seeds_of() { [[ $1 == *-fast && " ${fast[*]} " != *" ${1%-fast} "* ]] || echo "${seeds[0]}"; }
+seeds_of() { [[ -n ${ONLY:-} || $1 == *-fast && " ${fast[*]} " != *" ${1%-fast} "* ]] || echo "${seeds[0]}"; }
 
 place_of() {
     case $PROFILE/$1 in

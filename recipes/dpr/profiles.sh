@@ -72,8 +72,7 @@ settle_paper() {
         batch=8 epochs=1 warmup=2 gpus=1 shards=2
     fi
     GPUS=${GPUS:-$gpus} SHARDS=${SHARDS:-$shards} batch=${BATCH:-$batch}
-    ((batch % GPUS == 0)) ||
-        refuse "BATCH=$batch cannot be dealt to GPUS=$GPUS processes in equal parts; give a multiple of $GPUS"
+    check_batch "$batch"
     sets=(nq trivia webquestions curatedtrec squad) mined_sets=(nq trivia webquestions) dev_sets=(nq trivia)
     share=([webquestions]=",weight=4" [curatedtrec]=",weight=4") # DPR shows these two four times
     single=single- alphas=0.5:2.0:0.1 tuned_by=top20 elsewhere=(arguana dbpedia-entity fever hotpotqa)
