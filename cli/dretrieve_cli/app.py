@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "search": ("Retrieve", "Find the best passages for every query and write them as a run."),
     "merge": ("Retrieve", "Join the parts of a sharded search or index."),
     "fuse-bm25": ("Retrieve", "Join a dense run with a BM25 run; tune the weight on dev sets."),
+    "read": ("Retrieve", "Answer questions out of the passages that a run found for them."),
     "evaluate": ("Measure", "Score runs against judgements or answers, with significance."),
     "report": ("Measure", "Gather results into one table, with plots and verdicts."),
     "train": ("Learn", "Train a retriever by one of the methods (--help lists them)."),

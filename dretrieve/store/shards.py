@@ -49,9 +49,9 @@ class Shard:
         """The file name's beginning: ``shard-00003-of-00016``."""
         return shard_stem(self.index, self.count)
 
-    def chunks(self) -> list[tuple[int, int]]:
+    def chunks(self, size: int = CHUNK_ROWS) -> list[tuple[int, int]]:
         """Return the chunks as global row ranges, in order; an empty shard has none."""
-        return [(row, min(row + CHUNK_ROWS, self.stop)) for row in range(self.start, self.stop, CHUNK_ROWS)]
+        return [(row, min(row + size, self.stop)) for row in range(self.start, self.stop, size)]
 
 
 def shard_stem(index: int, count: int) -> str:
@@ -59,10 +59,10 @@ def shard_stem(index: int, count: int) -> str:
     return f"shard-{index:05d}-of-{count:05d}"
 
 
-def shard_rows(total: int, index: int, count: int) -> Shard:
+def shard_rows(total: int, index: int, count: int, size: int = CHUNK_ROWS) -> Shard:
     """Return shard ``index`` of ``count``: borders on chunk borders, sizes within one chunk of each other.
 
-    With more shards than chunks some shards are empty, which is legal.
+    With more shards than chunks some shards are empty, which is legal. A chunk has ``size`` rows.
 
     Raises:
         UsageError: ``count`` below 1 or ``index`` outside ``0 … count - 1``.
@@ -72,8 +72,8 @@ def shard_rows(total: int, index: int, count: int) -> Shard:
             f"shard {index}/{count} does not exist: shards are numbered from 0, so N shards are "
             f"0/N to {'(N-1)/N' if count < 1 else f'{count - 1}/{count}'}"
         )
-    chunks = -(-total // CHUNK_ROWS)
-    start, stop = (min(total, chunks * part // count * CHUNK_ROWS) for part in (index, index + 1))
+    chunks = -(-total // size)
+    start, stop = (min(total, chunks * part // count * size) for part in (index, index + 1))
     return Shard(start=start, stop=stop, index=index, count=count, total=total)
 
 

@@ -161,6 +161,10 @@ class SideTokenizer:
         """Return the tokens' strings; ``?`` and the number for one that the vocabulary lacks."""
         return [self._backend.id_to_token(token) or f"?{token}" for token in ids]
 
+    def text(self, ids: Sequence[int]) -> str:
+        """Return what the tokens say, without special ones."""
+        return str(self._backend.decode(list(ids), skip_special_tokens=True)).strip()
+
     def tokenize(self, records: Sequence[Record]) -> Tokenized:
         """Return the ids of the records' texts, in order; a text without any token gets the padding token.
 
