@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dretrieve.errors import DataError
 from dretrieve.index.base import Passages
 from dretrieve.kernels.residuals import Coding, add_rows
 from dretrieve.store.npy import map_array
@@ -135,10 +136,15 @@ def learn(
         bits: 1, 2, 4 or 8.
         threads: change nothing but the time.
         checked: called from time to time; may raise.
+
+    Raises:
+        DataError: a vector holds NaN or infinity.
     """
     tokens = num_tokens(passages)
     count = centroids_for(tokens, bits)
     sampled = _sample(passages, tokens, min(tokens, count * SAMPLED_PER_CENTROID))
+    if not np.isfinite(sampled).all():
+        raise DataError(f"{passages.embeddings.folder} holds NaN or infinity; encode the passages again")
     few = sampled[_spread(len(sampled), min(len(sampled), SAMPLED_FOR_LEVELS))].astype(np.float32)
     limit = _limit(passages.dim)
     unit = float(np.float32(_positive(float(np.quantile(np.abs(few), 0.9999)) / limit)))
