@@ -252,14 +252,22 @@ class Reatt(EncoderMethod):
     def pairs_of(
         self, questions: TokenBatch, passages: TokenBatch, owners: Tensor
     ) -> tuple[TokenBatch, TokenBatch]:
-        """Return both as they stand in pairs: the question without ``</s>``, the passage cut behind it."""
+        """Return both as they stand in pairs: the question without ``</s>``, the passage cut behind it.
+
+        Args:
+            questions: [Q]; one without a passage keeps its ``</s>``.
+            passages: [P].
+            owners: [P] int64, the question that a passage stands behind.
+        """
         backbone: Any = self.encoder.backbone
-        questions = _without_end(questions, backbone.config.eos_token_id)
+        paired = torch.zeros(len(questions), dtype=torch.bool, device=owners.device)
+        paired[owners] = True
+        questions = _without_end(questions, backbone.config.eos_token_id, paired)
         room = self.config.max_len - questions.mask.sum(dim=1)[owners]
         return questions, _cut(passages, room)
 
     def training_step(self, step: Step) -> Loss:
-        """Add the gradient of L; the curve gets both losses, the target on judged passages, P.
+        """Add the gradient of L; the curve gets both losses, the target on judged passages, P, passages cut.
 
         Raises:
             UsageError: a cross-document loss without passages.
@@ -277,8 +285,8 @@ class Reatt(EncoderMethod):
         ]
 
         def loss(leaves: list[tuple[Tensor, ...]]) -> Loss:
-            answers, *rest = (step.gather(torch.cat(of)) for of in zip(*leaves, strict=True))
-            said = {"answers": answers.detach().mean()}
+            answers, cut, *rest = (step.gather(torch.cat(of)) for of in zip(*leaves, strict=True))
+            said = {"answers": answers.detach().mean(), "passages cut": cut.sum()}
             if not heads:
                 return Loss(answers.new_zeros(()), said)
             cross, parts = self._cross(rest, places, heads, step)
@@ -306,7 +314,8 @@ class Reatt(EncoderMethod):
                 fused = self.fused(sides[0], sides[1], asked, told)
                 losses, looks = self._answer_losses(fused, labels)
             term = self.config.qa_weight * losses.sum() / step.num_queries
-            cached = [losses.detach()]
+            cut = passages.mask.sum(dim=1) < group.passages.mask.sum(dim=1)
+            cached = [losses.detach(), cut.sum().unsqueeze(0)]
             if heads:
                 cached.append(fused.shares(looks)[: len(group.owners)])
                 for side, (states, mask) in zip(SIDES, sides, strict=True):
@@ -337,10 +346,9 @@ class Reatt(EncoderMethod):
         passage = _padded(passage_tokens, passage_lengths, first)
         relevance = self._relevance(query, passage, heads) / self.config.temperature
         target = torch.zeros_like(relevance).index_put((askers, columns), shares.detach(), accumulate=True)
-        own = torch.zeros_like(relevance, dtype=torch.bool).index_put(
-            (askers, columns), torch.ones_like(askers) > 0
-        )
         if not self.config.in_batch:
+            own = torch.zeros_like(relevance, dtype=torch.bool)
+            own[askers, columns] = True
             relevance = relevance.masked_fill(~own, -torch.inf)
         chances = relevance.log_softmax(dim=1).masked_fill(target == 0, 0.0)
         cross = (torch.xlogy(target, target) - target * chances).sum(dim=1).mean()
@@ -410,10 +418,10 @@ def joined(
     return flat.index_select(0, rows.flatten()).view(*rows.shape, -1), mask
 
 
-def _without_end(batch: TokenBatch, end: int) -> TokenBatch:
-    """Return the batch without its texts' last token where that is the end and not all there is."""
+def _without_end(batch: TokenBatch, end: int, which: Tensor) -> TokenBatch:
+    """Return the batch without the last token of the texts ``which`` [B], if it is the end and not all."""
     last = batch.mask.sum(dim=1, keepdim=True) - 1
-    goes = (batch.input_ids.gather(1, last.clamp(min=0)) == end) & (last > 0)
+    goes = (batch.input_ids.gather(1, last.clamp(min=0)) == end) & (last > 0) & which.unsqueeze(1)
     place = torch.arange(batch.mask.shape[1], device=batch.mask.device)
     return replace(batch, mask=batch.mask & ~((place == last) & goes))
 

@@ -14,7 +14,7 @@ from dretrieve.models.base import TokenBatch
 from dretrieve.models.reatt import Reatt
 from dretrieve.models.reatt_config import ReattConfig
 from dretrieve.training.batches import Choosing
-from dretrieve.training.device import own_generators
+from dretrieve.training.device import own_generators, save_activation_memory
 from dretrieve.training.pieces import Feed, StepOptions, cut_of
 from dretrieve.training.processes import Processes
 from dretrieve.training.sets import Ragged, TokenTable, TrainingSet
@@ -289,7 +289,7 @@ def test_a_warm_up_leaves_the_heads_alone(build):
     assert names == {"t5"}
     _, value = step(method)
     assert method.head_weights.grad is None
-    assert set(value.parts) == {"answers"}
+    assert set(value.parts) == {"answers", "passages cut"}
 
 
 def test_cached_and_direct_gradients_are_equal_with_dropout(build):
@@ -320,9 +320,40 @@ def test_questions_alone_are_read_too(build, small_t5):
     prepared, value = step(method, none)
     theirs = T5ForConditionalGeneration.from_pretrained(small_t5(dropout_rate=0.0))
     losses = [
-        theirs(input_ids=torch.tensor([question]), labels=labels_of(method, answer)).loss
+        theirs(input_ids=torch.tensor([[*question, 1]]), labels=labels_of(method, answer)).loss
         for question, _, answer in texts_of(prepared)
     ]
     torch.testing.assert_close(value.loss, torch.stack(losses).mean().detach(), atol=1e-5, rtol=1e-5)
     with pytest.raises(UsageError, match=r"depth=0.* give --alpha 0"):
         step(build(), none)
+
+
+def test_a_passage_is_cut_behind_its_question_and_keeps_its_end(build):
+    method = build(max_len=10, query_max_len=5)
+    texts = (close_set().queries, table([[7, 8, 9, 10, 11, 12, 13, 14, 1], [20, 21, 1]], "p"))
+    questions, passages = (of.batch(np.arange(2), pad=0) for of in texts)
+    owners = torch.tensor([1, 1])
+    asked, told = method.pairs_of(questions, passages, owners)
+    lengths = questions.mask.sum(dim=1)
+    assert asked.mask.sum(dim=1).tolist() == [lengths[0], lengths[1] - 1], "the first has no passage"
+    room = 10 - int(asked.mask[1].sum())
+    assert told.input_ids[0][told.mask[0]].tolist() == [*range(7, 6 + room), 1]
+    assert told.input_ids[1][told.mask[1]].tolist() == [20, 21, 1]
+    prepared, value = step(method, batch=8)
+    pairs = [len(question) + len(passage) for question, own, _ in texts_of(prepared) for passage in own]
+    assert int(value.parts["passages cut"]) == sum(length > 10 for length in pairs) > 0
+
+
+def test_bfloat16_and_recomputed_activations_give_the_same_step(build):
+    """Products in bfloat16 near those in float32; recomputed activations to the last bits."""
+    method = build(head_temperature=0.5)
+    _, exact = step(method)
+    expected = {name: of.clone() for name, of in gradients(method).items()}
+    _, lower = step(method, options=replace(options_of(), precision="bf16"))
+    assert float(lower.loss) == pytest.approx(float(exact.loss), rel=0.02)
+    method = build(head_temperature=0.5)
+    save_activation_memory(method)
+    _, again = step(method)
+    assert float(again.loss) == pytest.approx(float(exact.loss), rel=1e-6)
+    for name, of in gradients(method).items():
+        torch.testing.assert_close(of, expected[name], atol=1e-6, rtol=1e-4, msg=name)

@@ -170,6 +170,15 @@ def test_it_goes_on_with_its_own_head_and_lengths(chosen, config_of, tmp_path):
         Reatt.build(ReattConfig(bi_layers=1), str(chosen))
 
 
+def test_questions_alone_train_and_a_plan_costs_a_few_steps(config_of, world, tmp_path):
+    """depth=0 has no passages at all; a dry run says what a training would cost."""
+    config = config_of(tmp_path / "alone", data=f"path={world},split=train,depth=0", alpha=0.0)
+    assert train(config).steps == 3
+    planned = train(replace(config_of(tmp_path / "planned"), dry_run=True))
+    assert "3 of 3 queries" in planned.text
+    assert not (tmp_path / "planned").exists()
+
+
 def test_stopped_after_every_step_it_gives_the_unbroken_bytes(config_of, tmp_path):
     options = {"grad_cache": 400}
     train(config_of(tmp_path / "whole", options, head_temperature=1e-3))
