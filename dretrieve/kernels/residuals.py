@@ -43,9 +43,9 @@ def code_residuals(
     """
     width = -(-values.shape[1] * coding.bits // 8)
     packed, errors = np.zeros((len(values), width), np.uint8), np.empty(len(values), np.float32)
-    _code_residuals(
-        frozen(values), frozen(codes), Coding(*map(frozen, coding[:3]), coding.bits), packed, errors
-    )
+    centroids, steps, cuts = map(frozen, coding[:3])
+    tables = Coding(centroids, steps, cuts, coding.bits)
+    _code_residuals(frozen(values), frozen(codes), tables, packed, errors)
     return packed, errors
 
 
