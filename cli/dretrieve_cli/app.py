@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "merge": ("Retrieve", "Join the parts of a sharded search or index."),
     "fuse-bm25": ("Retrieve", "Join a dense run with a BM25 run; tune the weight on dev sets."),
     "read": ("Retrieve", "Answer questions out of the passages that a run found for them."),
+    "ask": ("Retrieve", "Answer one question out of an index, and show where the answer looked."),
     "evaluate": ("Measure", "Score runs against judgements or answers, with significance."),
     "report": ("Measure", "Gather results into one table, with plots and verdicts."),
     "train": ("Learn", "Train a retriever by one of the methods (--help lists them)."),

@@ -200,6 +200,15 @@ class SideTokenizer:
             text = normalizers.Lowercase().normalize_str(text)
         return Shown(text, list(encoding.tokens), list(encoding.ids), dropped)
 
+    def places(self, record: Record) -> tuple[str, list[tuple[int, int]]]:
+        """Return the text that is encoded for that record, and where in it each token begins and ends.
+
+        Special tokens stand nowhere (0, 0). A pair is not one text, and is not asked for here.
+        """
+        rendered = self._template.render(record)
+        assert isinstance(rendered, str), "a pair"
+        return rendered, [*self._encode([rendered], [record], spelled=True)[0].offsets]
+
     def _encode(
         self, rendered: list[Rendered], records: Sequence[Record], *, spelled: bool = False
     ) -> list[Encoding]:
