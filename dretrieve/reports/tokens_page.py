@@ -155,7 +155,6 @@ def _kinds(judged: Mapping[str, Judged]) -> Table:
         rows += [
             [
                 name,
-                f"{of.pairs:,} of {of.judged:,}",
                 kind,
                 one.tokens,
                 f"{one.product / one.tokens:.3f}",
@@ -166,11 +165,15 @@ def _kinds(judged: Mapping[str, Judged]) -> Table:
     return Table(
         title="Judged pairs of a query and a relevant passage",
         columns=[
-            *("collection", "pairs", "query token", "vectors", "mean product", "of the score"),
-            *("met the same token", "met a special token"),
+            *("collection", "query token", "vectors", "mean product", "of the score", "met its like"),
+            "met a special one",
         ],
         rows=rows,
-        right=frozenset(range(3, 8)),
+        notes=[
+            f"{name}: {of.pairs:,} of {of.judged:,} judged pairs{f'; {of.unpaired}' if of.unpaired else ''}"
+            for name, of in judged.items()
+        ],
+        right=frozenset(range(2, 7)),
     )
 
 
@@ -209,13 +212,17 @@ def _table(met: Met) -> Table:
         sum_of = float(best[of].sum())
         names = [met.read[place] for place in dict.fromkeys(places[of].tolist())]
         shares = [f"{sum_of:.3f}", _percent(sum_of, total)]
-        rows.append([f"{len(of)} × {token}", *shares, f"{len(names)} tokens", shortened(" ".join(names))])
+        rows.append([f"{len(of)} × {token}", *shares, *_several(names)])
     return Table(
         title=f"{met.collection}, {met.query.id}: {shortened(met.query.text)}",
         columns=["query token", "product", "of the score", "passage token", "where it stands"],
         rows=rows,
         right=frozenset({1, 2}),
     )
+
+
+def _several(names: Sequence[str]) -> list[str]:
+    return [names[0], ""] if len(names) == 1 else [f"{len(names)} tokens", shortened(" ".join(names))]
 
 
 def _around(read: Sequence[str], place: int) -> str:

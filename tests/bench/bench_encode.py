@@ -145,19 +145,20 @@ def tokens_cost(given: argparse.Namespace, records: list) -> float:
     with tempfile.TemporaryDirectory() as folder:
         save_model(Colbert.build(ColbertConfig(), "minilm"), Path(folder) / "colbert", {})
         models = [load_model(name, given.device, precision) for name in ("minilm", f"{folder}/colbert")]
-    times: list[tuple[float, ...]] = []
+    rounds = []
     for number in range(-1, given.rounds):
-        row = []
+        taken = []
         for model in models:
-            began = time.perf_counter()
+            began = time.perf_counter(), time.process_time()
             written(model, records if number >= 0 else records[:32])
-            row.append(time.perf_counter() - began)
-        times += [tuple(row)] if number >= 0 else []
-    one, many = (statistics.median(of) for of in zip(*times, strict=True))
-    ratio = statistics.median(many / one for one, many in times)
+            taken += [time.perf_counter() - began[0], time.process_time() - began[1]]
+        rounds += [taken] if number >= 0 else []
+    one, many = (statistics.median(taken[place] for taken in rounds) for place in (0, 2))
+    ratio, busy = (statistics.median(of[place + 2] / of[place] for of in rounds) for place in (0, 1))
     print(
         f"written: one vector a text {len(records) / one:.1f} texts/s, one a token "
-        f"{len(records) / many:.1f}; {ratio:.3f} x the time, at most {MOST_FOR_TOKENS}"
+        f"{len(records) / many:.1f}: {ratio:.3f} x the time, at most {MOST_FOR_TOKENS}; "
+        f"{busy:.3f} x the CPU time"
     )
     return ratio
 

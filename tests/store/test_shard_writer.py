@@ -163,7 +163,9 @@ def test_an_empty_shard_is_legal(tmp_path: Path) -> None:
     np.testing.assert_array_equal(embeddings.all_vectors().values, vectors_of(0, 5).values.astype(np.float16))
 
 
-def test_token_vectors_keep_offsets_salience_and_tokens(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stops", [False, True])
+def test_token_vectors_keep_offsets_salience_and_tokens(tmp_path: Path, stops: bool) -> None:
+    """Also where a second writer goes on after the first chunk."""
     many = plan(vectors=VectorSpec(DIM, "many", "maxsim_sum"), salience=True)
     writer = ShardWriter(tmp_path, shard_rows(1500, 0, 1), many)
     lengths = np.arange(1500) % 4 + 1
@@ -173,6 +175,10 @@ def test_token_vectors_keep_offsets_salience_and_tokens(tmp_path: Path) -> None:
         numbers = np.arange(start, start + tokens)
         vectors = Vectors(values, offsets_of(lengths[start:stop]), np.ones(tokens), numbers)
         writer.write([str(row) for row in range(start, stop)], vectors)
+        if stops and start == 0:
+            writer.close()
+            writer = ShardWriter(tmp_path, shard_rows(1500, 0, 1), many)
+            assert writer.done_chunks == 1
     writer.commit({"rows": 1500})
     embeddings = Embeddings.open(tmp_path)
     shard, whole = embeddings.shards[0], embeddings.all_vectors()
