@@ -360,7 +360,13 @@ def _open(config: TrainConfig, processes: Processes, device: torch.device, progr
         "device": device.type,
         "num_processes": processes.count,
         "sets": [
-            {"name": of.spec.name, "weight": of.spec.weight, "sample": of.spec.sample, "phase": of.spec.phase}
+            {
+                "name": of.spec.name,
+                "weight": of.spec.weight,
+                "sample": of.spec.sample,
+                "phase": of.spec.phase,
+                **({"depth": of.spec.depth, "target": of.spec.target} if of.spec.reads else {}),
+            }
             for of in sets
         ],
     }

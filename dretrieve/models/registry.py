@@ -109,8 +109,8 @@ METHODS: dict[str, Entry] = {
     "reatt": _ours(
         "reatt",
         "Reatt",
-        "a T5 that retrieves with its own attention and reads what it finds, taught by answers",
-        example="--backbone T5 --data path=work/squad,split=train,run=bm25.txt,depth=8 --output model",
+        "a T5 that retrieves with its own attention and reads what it finds",
+        example="--backbone T5 --data path=nq,split=train,run=bm25,depth=8 --lr 5e-5 --output model",
         explanation="dretrieve.jobs.explain_heads:explain",
     ),
 }

@@ -377,7 +377,9 @@ def _with_hard(example: Example, hard: Sequence[Example]) -> Example:
 
 
 def _fields_of(query: Query) -> Mapping[str, Any]:
-    return {**query.fields, "answers": query.answers} if query.answers else query.fields
+    # a regular expression tells answers, and none is to be learned from it
+    told = bool(query.answers) and not query.answers_are_regex
+    return {**query.fields, "answers": query.answers} if told else query.fields
 
 
 def _from_examples(spec: DataSpec, progress: Progress, columns: Sequence[str], *, full: bool) -> ExampleSet:

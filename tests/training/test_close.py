@@ -90,6 +90,11 @@ def test_questions_need_no_judgements(tiny_collection, run):
     assert {of.fields["answers"] for of in found.examples} == {("x",)}
     with pytest.raises(UsageError, match="no judgements"):
         open_set(parse_data(word), 1, Silent())
+    path.write_text(
+        path.read_text().replace('"answers": ["x"]', '"answers": ["x+"], "answers_are_regex": true')
+    )
+    again = open_set(parse_data(f"{word},run={run},depth=2", columns), 1, Silent(), columns=columns)
+    assert not any("answers" in of.fields for of in again.examples), "no one learns to write an expression"
 
 
 def test_judged_passages_become_answers(tiny_collection, run):

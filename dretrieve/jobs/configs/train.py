@@ -18,7 +18,7 @@ Methods: {methods}. An interrupted training goes on when the same command is giv
 
 Examples:
 {examples}
-    torchrun --nproc-per-node 8 -m dretrieve_cli train {name} --backbone bert --data nq:train --output model
+    torchrun --nproc-per-node 8 -m dretrieve_cli train {name} {example}
 """
 
 
@@ -62,6 +62,7 @@ class TrainConfig(Writing, Verifying):
                 f"    dretrieve train {spelled(key)} {entry.example}" for key, entry in chosen.items()
             ),
             name=name or "dpr",
+            example=find(name or "dpr").example,
         )
 
     @classmethod
