@@ -61,3 +61,11 @@ def test_sums_and_lists_are_those_of_numpy() -> None:
     assert set(lists[offsets[3] : offsets[4]]) == {
         text for text in range(120) if 3 in codes[borders[text] : borders[text + 1]]
     }
+
+
+def test_lists_of_many_texts_hold_larger_numbers() -> None:
+    borders = np.arange((1 << 16) + 2)
+    offsets, lists = lists_of((borders[1:] % 2).astype(np.uint16), borders, 2)
+    assert lists.dtype == np.int32
+    assert offsets.tolist() == [0, 1 << 15, (1 << 16) + 1]
+    assert lists[-1] == 1 << 16
