@@ -14,16 +14,20 @@ from dretrieve.errors import PreconditionError, VerificationError
 from dretrieve.index.exact import ExactOptions
 from dretrieve.index.top_k import TopK
 from dretrieve.order import id_ranks
-from dretrieve.store.embeddings import Embeddings, EmbeddingShard
+from dretrieve.store.embeddings import STAGE, Embeddings, EmbeddingShard
 from dretrieve.store.fingerprint import canonical_json, sha256_bytes
 from dretrieve.store.ids import IdTable
 from dretrieve.store.manifest import Manifest
 from dretrieve.store.npy import map_array, write_array
-from dretrieve.store.shards import Shard
+from dretrieve.store.shards import Shard, shard_stem
 from dretrieve.store.stage import Stage
-from dretrieve.types import Side, Vectors, offsets_of
+from dretrieve.types import Side, Vectors, VectorSpec, offsets_of
 
 RANKS = "id_rank.npy"
+ENCODED = "encoded"
+"""In the manifest of an index whose embeddings may go: what it keeps of them, all but the vectors."""
+IDS = f"{shard_stem(0, 1)}.ids.txt"
+"""Its ids, as embeddings have them."""
 
 
 class Passages:
@@ -217,12 +221,14 @@ def described_inputs(embeddings: Embeddings) -> dict[str, str]:
 
 
 def open_embeddings(index: Path, manifest: Manifest, *, full: bool = False) -> Embeddings:
-    """Return the embeddings that an index was built over.
+    """Return the embeddings that an index was built over, or what it keeps of them where they may go.
 
     Raises:
         PreconditionError: they are not where they stood.
         VerificationError: they were encoded anew since.
     """
+    if ENCODED in manifest.extra:
+        return _kept(index, manifest)
     folders = [index / place for place in places_of(manifest)]
     for folder in folders:
         if not folder.is_dir():
@@ -236,6 +242,20 @@ def open_embeddings(index: Path, manifest: Manifest, *, full: bool = False) -> E
             "again with --force"
         )
     return embeddings
+
+
+def _kept(index: Path, manifest: Manifest) -> Embeddings:
+    about, rows = manifest.extra[ENCODED], manifest.counts["rows"]
+    shard = EmbeddingShard(index, Shard(0, rows, 0, 1, rows), Manifest(stage=STAGE, **about))
+    options = about["options"]
+    return Embeddings(
+        folder=index,
+        shards=(shard,),
+        vectors=VectorSpec(**options["vectors"]),
+        side=options["side"],
+        dtype=options["dtype"],
+        rows=rows,
+    )
 
 
 def places_of(manifest: Manifest) -> list[str]:

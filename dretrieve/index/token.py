@@ -18,10 +18,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dretrieve.errors import PreconditionError, UsageError, VerificationError
-from dretrieve.index.base import RANKS, Filled, Passages, described_inputs, open_embeddings, write_ranks
+from dretrieve.index.base import (
+    ENCODED,
+    RANKS,
+    Filled,
+    Passages,
+    described_inputs,
+    open_embeddings,
+    write_ranks,
+)
 from dretrieve.index.exact import ExactOptions
 from dretrieve.index.propose import within_margin
-from dretrieve.index.token_alone import Reconstructed, encoded, refuse_weights, write_ids
+from dretrieve.index.token_alone import Reconstructed, refuse_weights, write_ids
 from dretrieve.index.token_build import Part, filled, write_clusters, write_codes, write_merged
 from dretrieve.index.token_change import Change, plan_change, removed_rows
 from dretrieve.index.token_clusters import Clusters, learn, num_tokens
@@ -151,9 +159,7 @@ def open_index(folder: Path, *, full: bool = False, settings: Mapping[str, Any] 
         raise PreconditionError(
             f"{folder} is a part of an index; join all parts first: dretrieve merge PART… --output INDEX"
         )
-    alone = "alone" in manifest.options
-    embeddings = encoded(folder, manifest) if alone else open_embeddings(folder, manifest, full=full)
-    return over_embeddings(embeddings, settings, index=folder)
+    return over_embeddings(open_embeddings(folder, manifest, full=full), settings, index=folder)
 
 
 def described(kind: str, choices: TokenChoices, passages: Passages, progress: Progress) -> dict[str, Any]:
@@ -272,7 +278,7 @@ def _whole(stage: Stage, passages: Passages) -> Filled:
     found = filled(passages)
     if "alone" not in stage.options:
         return found
-    return found._replace(extra={**found.extra, "encoded": write_ids(stage, passages)})
+    return found._replace(extra={**found.extra, ENCODED: write_ids(stage, passages)})
 
 
 def search_tokens(

@@ -9,13 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dretrieve.errors import UsageError
-from dretrieve.index.base import Passages
+from dretrieve.index.base import IDS, Passages
 from dretrieve.index.token_codes import TokenCodes
-from dretrieve.store.embeddings import STAGE, Embeddings, EmbeddingShard
-from dretrieve.store.manifest import Manifest
-from dretrieve.store.shards import Shard
+from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.stage import Stage
-from dretrieve.types import Vectors, VectorSpec, offsets_of
+from dretrieve.types import Vectors, offsets_of
 
 BLOCK_TOKENS = 1 << 14
 
@@ -50,7 +48,7 @@ class Reconstructed(Passages):
 def write_ids(stage: Stage, passages: Passages) -> dict[str, Any]:
     """Write the ids as embeddings have them; return what the manifest keeps of the embeddings."""
     manifest = passages.embeddings.shards[0].manifest
-    with stage.write(f"{_shard(passages.rows).stem}.ids.txt", text=True) as file:
+    with stage.write(IDS, text=True) as file:
         file.writelines(f"{text_id}\n" for text_id in passages.every_id())
     options = {name: value for name, value in manifest.options.items() if name != "shard"}
     found = {"version": manifest.version, "options": options, "inputs": dict(manifest.inputs)}
@@ -69,21 +67,3 @@ def refuse_weights(embeddings: Embeddings) -> None:
             f"--set alone=true: the tokens in {embeddings.folder} have a salience, for which codes have no "
             "place; leave it away"
         )
-
-
-def _shard(rows: int) -> Shard:
-    return Shard(0, rows, 0, 1, rows)
-
-
-def encoded(folder: Path, manifest: Manifest) -> Embeddings:
-    """Return the embeddings that the index was made of, as far as they stand in it: all but the vectors."""
-    about, shard = manifest.extra["encoded"], _shard(manifest.counts["rows"])
-    described = Manifest(stage=STAGE, **about)
-    return Embeddings(
-        folder=folder,
-        shards=(EmbeddingShard(folder, shard, described),),
-        vectors=VectorSpec(**about["options"]["vectors"]),
-        side="passage",
-        dtype=about["options"]["dtype"],
-        rows=len(shard),
-    )

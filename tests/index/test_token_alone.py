@@ -11,7 +11,7 @@ import pytest
 from dretrieve.errors import UsageError, VerificationError
 from dretrieve.index.token_codes import open_codes
 from dretrieve.jobs import index as index_job
-from dretrieve.jobs import merge, search
+from dretrieve.jobs import merge, search, validate
 from dretrieve.types import Vectors, offsets_of
 
 DIM, ROWS = 5, 2200
@@ -58,6 +58,9 @@ def test_hits_are_those_of_the_reconstruction_when_the_embeddings_are_gone(work,
             assert path.read_bytes() == (work / "merged" / path.name).read_bytes()
     shutil.rmtree(work / "emb")
     whole = searched(work, "index", "run.trec")
+    checked = validate.run(validate.ValidateConfig(paths=(str(work / "index"), str(work / "run.trec"))))
+    assert "was searched with" in checked.render()
+    assert "everything fits" in checked.render()
     assert whole == searched(work, "stored", "stored.trec")
     assert searched(work, "index", "part0.trec", shard=(0, 2)) != exact
     searched(work, "index", "part1.trec", shard=(1, 2))
