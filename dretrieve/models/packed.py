@@ -103,6 +103,25 @@ class Layer:
     parts: tuple[FeedForward, ...]
 
 
+@dataclass(slots=True)  # not frozen: one is made for every group of every layer
+class Group:
+    """Texts of one length L, side by side: what attention inside them reads and fills.
+
+    Attributes:
+        qkv: [n * L, 3 * D].
+        context: [n * L, D] is filled.
+        length: L.
+        read: how many of the first tokens are read.
+        before: keys and values [1 or n, heads, P, D / heads] that stand before each text's own.
+    """
+
+    qkv: Tensor
+    context: Tensor
+    length: int
+    read: int
+    before: KeysValues | None
+
+
 class PackedEncoder:
     """A BERT, RoBERTa or XLM-RoBERTa encoder of transformers, its weights copied once.
 
@@ -278,7 +297,7 @@ class PackedEncoder:
             row = text = 0
             for (length, read), texts in groups:
                 rows, some = slice(row, row + length * texts), slice(text, text + texts)
-                attend(qkv[rows], context[rows], length, read, buffers, _of_texts(before, some))
+                attend(Group(qkv[rows], context[rows], length, read, _of_texts(before, some)), buffers)
                 row, text = rows.stop, some.stop
             context[row:] = 0
 
@@ -331,46 +350,22 @@ class PackedEncoder:
 
         return at_once
 
-    def _attend_group(
-        self,
-        qkv: Tensor,
-        context: Tensor,
-        length: int,
-        read: int,
-        buffers: Workspace,
-        before: KeysValues | None,
-    ) -> None:
-        """Attention inside texts of one length, by torch.
-
-        Args:
-            qkv: [n * L, 3 * D].
-            context: [n * L, D] is filled.
-            length: L.
-            read: how many of the first are read.
-            buffers: unused; torch has its own memory.
-            before: keys and values [1 or n, heads, P, D / heads] that stand before each text's own.
-        """
-        split = qkv.view(-1, length, 3, self.num_heads, self._head_dim)
+    def _attend_group(self, group: Group, buffers: Workspace) -> None:
+        """Attention inside the texts of a group, by torch, which has its own memory."""
+        split = group.qkv.view(-1, group.length, 3, self.num_heads, self._head_dim)
         query, key, value = split.permute(2, 0, 3, 1, 4)
-        key, value = key[:, :, :read], value[:, :, :read]
-        if before is not None:
+        key, value = key[:, :, : group.read], value[:, :, : group.read]
+        if group.before is not None:
             key, value = (
                 torch.cat([of.expand(len(own), -1, -1, -1), own], dim=2)
-                for of, own in zip(before, (key, value), strict=True)
+                for of, own in zip(group.before, (key, value), strict=True)
             )
         found = functional.scaled_dot_product_attention(query, key, value)
-        context.view(-1, length, self.num_heads, self._head_dim).copy_(found.transpose(1, 2))
+        group.context.view(-1, group.length, self.num_heads, self._head_dim).copy_(found.transpose(1, 2))
 
-    def _attend_blocks(
-        self,
-        qkv: Tensor,
-        context: Tensor,
-        length: int,
-        read: int,
-        buffers: Workspace,
-        before: KeysValues | None,
-    ) -> None:
+    def _attend_blocks(self, group: Group, buffers: Workspace) -> None:
         """The same in bfloat16 on the CPU, a few texts at a time; the scale is in the query weights."""
+        qkv, context, length, before = group.qkv, group.context, group.length, group.before
         heads, dim = self.num_heads, self._head_dim
         texts, more = len(context) // length, 0 if before is None else before[0].shape[2]
         square = -(-length // WIDTH_STEP) * WIDTH_STEP
@@ -386,7 +381,7 @@ class PackedEncoder:
             query, key, value = parts.view(3, heads * some, square, dim)
             scores = buffers.take("scores", qkv, heads * some, square, square)
             torch.bmm(query, key.transpose(1, 2), out=scores)
-            scores[:, :, read:length] = UNREAD
+            scores[:, :, group.read : length] = UNREAD
             others = buffers.take("others", qkv, heads * some, square, more)
             pair = _of_texts(before, slice(first, first + some))
             if pair is not None:

@@ -20,7 +20,7 @@ from dretrieve.models import packed_linear
 from dretrieve.models.encoder import Encoder
 from dretrieve.models.experts import Experts, by_tokens
 from dretrieve.models.hooks import Hooks
-from dretrieve.models.packed import PackedEncoder, supported
+from dretrieve.models.packed import Group, PackedEncoder, supported
 
 SIZES = {
     "vocab_size": 60,
@@ -165,7 +165,7 @@ def test_without_a_prefix_attention_keeps_its_bits(length):
     engine = PackedEncoder(make("bert"), torch.device("cpu"), torch.bfloat16)
     torch.manual_seed(length)
     qkv, found = torch.randn(4 * length, 144).bfloat16(), torch.empty(4 * length, 48, dtype=torch.bfloat16)
-    engine._attend_blocks(qkv, found, length, length, engine._workspace(), None)
+    engine._attend_blocks(Group(qkv, found, length, length, None), engine._workspace())
     square = -(-length // 16) * 16
     parts = torch.zeros(3, 16, square, 12, dtype=torch.bfloat16)
     parts[:, :, :length] = qkv.view(4, length, 3, 4, 12).permute(2, 0, 3, 1, 4).reshape(3, 16, length, 12)
