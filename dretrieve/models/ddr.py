@@ -102,7 +102,7 @@ class Ddr(BiEncoder):
         Raises:
             PreconditionError: domains on what is no ddr model; a general prefix under domains that were
                 trained on it; another prefix than the model's.
-            UsageError: see `choose`.
+            UsageError: a rate of the general prefix beside domains that are not trained; see `choose`.
         """
         assert isinstance(config, DdrConfig)
         known, _ = read_card(find_model(backbone))
@@ -118,6 +118,13 @@ class Ddr(BiEncoder):
             raise PreconditionError(
                 f"{backbone} has the domains {', '.join(method.names)}, trained on its general prefix; say "
                 "with --train-domains which to train"
+            )
+        others = sorted({*method.domains} - set(asked))
+        if config.general_rate and others:
+            raise UsageError(
+                f"--general-rate {config.general_rate:g} changes the general prefix, on which {backbone}'s "
+                f"domains {', '.join(others)} were trained; leave it out, or train them too: --train-domains "
+                f"{'+'.join(sorted({*others, *asked}))}"
             )
         for name in sorted(set(asked) - {*method.domains}):
             method.add_domain(name)

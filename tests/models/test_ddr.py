@@ -490,6 +490,9 @@ def test_builds_that_do_not_fit_are_refused(general, deep_model, tmp_path, tiny_
     save_model(built(general), tmp_path / "D")
     with pytest.raises(PreconditionError, match="has the domains medical, qa, science"):
         Ddr.build(DdrConfig(**MEAN), str(tmp_path / "D"))
+    moving = {"train_domains": "qa", "general_rate": 7e-6}
+    with pytest.raises(UsageError, match="domains medical, science were trained; .* medical.qa.science"):
+        Ddr.build(DdrConfig(**MEAN, **moving), str(tmp_path / "D"))
     with pytest.raises(PreconditionError, match="prefix_length 5.*prefix_length 7.*was asked"):
         Ddr.build(DdrConfig(**MEAN, prefix_length=7, train_domains="qa"), str(general))
     with pytest.raises(UsageError, match="top_k=2: this model has 1 domains"):
