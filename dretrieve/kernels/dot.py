@@ -129,3 +129,16 @@ def finish(lanes: Any, vectors: Any, row: Any, queries: Any, q: Any) -> Any:
         lanes[d - whole] += np.float64(simd.widen(vectors[row, d])) * queries[q, d]
     total = ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]))
     return np.float32(total) + np.float32(0)
+
+
+@njit(nogil=True, cache=True)
+def canonical(vectors: Any, row: Any, queries: Any, q: Any, lanes: Any) -> Any:
+    """Return the score of one pair; ``vectors`` is from `stored_bits`, ``lanes`` room for eight float64."""
+    whole = vectors.shape[1] // LANES
+    if whole == 0:
+        lanes[:] = 0
+    else:
+        vector = np.uintp(vectors.ctypes.data + row * vectors.strides[0])
+        query = queries.ctypes.data + q * queries.strides[0]
+        simd.double_lanes(vectors, (vector,), query, whole, lanes.ctypes.data)
+    return finish(lanes, vectors, row, queries, q)

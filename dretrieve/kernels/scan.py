@@ -218,7 +218,7 @@ def _collect(passages: Any, panel: Any, asked: Any, first: Any, size: Any, tile:
 
 
 @njit(nogil=True, cache=True)
-def _kth_largest(values: Any, k: Any) -> Any:
+def kth_largest(values: Any, k: Any) -> Any:
     """Return the k-th largest number (k from 1) by Hoare's selection; ``values`` is shuffled about."""
     low, high = 0, len(values) - 1
     while low < high:
@@ -246,7 +246,7 @@ def _kth_largest(values: Any, k: Any) -> Any:
 def _compact(q: Any, found: Any) -> None:
     """Raise the query's floor to what k candidates surely reach; drop those that surely stay below it."""
     rows, scores, size, slack = found.rows[q], found.scores[q], found.counts[q], found.margins[q]
-    found.floors[q] = max(found.floors[q], _kth_largest(scores[:size].copy(), found.k) - slack)
+    found.floors[q] = max(found.floors[q], kth_largest(scores[:size].copy(), found.k) - slack)
     kept = 0
     for h in range(size):
         if scores[h] + slack >= found.floors[q]:

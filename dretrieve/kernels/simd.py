@@ -35,13 +35,15 @@ def _at(builder: Any, base: Any, byte_offset: Any, kind: Any) -> Any:
     return builder.bitcast(place, ir.PointerType(kind))
 
 
-def _load(builder: Any, base: Any, byte_offset: Any, kind: Any, align: int) -> Any:
+def load(builder: Any, base: Any, byte_offset: Any, kind: Any, align: int) -> Any:
+    """Return the value of that kind so many bytes behind ``base``."""
     value = builder.load(_at(builder, base, byte_offset, kind), typ=kind)
     value.align = align
     return value
 
 
-def _store(builder: Any, value: Any, base: Any, byte_offset: int, align: int) -> None:
+def store(builder: Any, value: Any, base: Any, byte_offset: Any, align: int) -> None:
+    """Write a value so many bytes behind ``base``."""
     builder.store(value, _at(builder, base, byte_offset, value.type)).align = align
 
 
@@ -52,7 +54,7 @@ def _splat(builder: Any, value: Any) -> Any:
     return builder.shuffle_vector(first, empty, ir.Constant(INTS_16, [0] * 16))
 
 
-class _Loop:
+class Loop:
     """A counted loop ``for i in range(steps)`` that carries values from turn to turn (steps >= 1)."""
 
     def __init__(self, builder: Any, steps: Any, carried: list[Any]) -> None:
@@ -99,16 +101,16 @@ def double_lanes(typing: Any, vectors: Any, addresses: Any, query: Any, steps: A
         pointer = ir.PointerType(I8)
         bases = [builder.inttoptr(builder.extract_value(arguments[1], i), pointer) for i in range(count)]
         query, out = builder.inttoptr(arguments[2], pointer), builder.inttoptr(arguments[4], pointer)
-        loop = _Loop(builder, arguments[3], [ir.Constant(LANES_F64, [0.0] * LANES)] * count)
+        loop = Loop(builder, arguments[3], [ir.Constant(LANES_F64, [0.0] * LANES)] * count)
         offset = builder.mul(loop.index, I64(LANES * width))
-        other = _load(builder, query, builder.mul(loop.index, I64(LANES * 8)), LANES_F64, 8)
+        other = load(builder, query, builder.mul(loop.index, I64(LANES * 8)), LANES_F64, 8)
         sums = []
         for total, base in zip(loop.values, bases, strict=True):
-            mine = builder.fpext(_load(builder, base, offset, source, width), LANES_F64)
+            mine = builder.fpext(load(builder, base, offset, source, width), LANES_F64)
             sums.append(builder.fadd(total, builder.fmul(mine, other)))
         loop.close(sums)
         for i, total in enumerate(sums):
-            _store(builder, total, out, i * LANES * 8, 8)
+            store(builder, total, out, i * LANES * 8, 8)
         return context.get_dummy_value()
 
     tuple_of = types.UniTuple(types.uintp, addresses.count)
@@ -163,15 +165,15 @@ def _byte_tile(num_queries: int) -> Any:
 
     def multiply(builder: Any, codes: Any, queries: Any, stride: Any, steps: Any, sums: list[Any]) -> Any:
         function = builder.module.globals.get(name) or ir.Function(builder.module, product, name)
-        loop = _Loop(builder, steps, sums)
+        loop = Loop(builder, steps, sums)
         offset = builder.mul(loop.index, I64(64 * halves))
         rows = [
-            _load(builder, codes, builder.add(offset, I64(64 * half)), operand, 1) for half in range(halves)
+            load(builder, codes, builder.add(offset, I64(64 * half)), operand, 1) for half in range(halves)
         ]
         following = []
         for query in range(num_queries):
             place = builder.add(builder.mul(loop.index, I64(4)), builder.mul(stride, I64(query)))
-            four = builder.bitcast(_splat(builder, _load(builder, queries, place, I32, 1)), operand)
+            four = builder.bitcast(_splat(builder, load(builder, queries, place, I32, 1)), operand)
             following += [
                 builder.call(function, [loop.values[query * halves + half], rows[half], four])
                 for half in range(halves)
@@ -187,19 +189,19 @@ def _byte_tile(num_queries: int) -> Any:
         stride, steps = arguments[1:]
         sums = []
         for query in range(num_queries):
-            sums += [_splat(builder, _load(builder, starts, 4 * query, I32, 4))] * halves
+            sums += [_splat(builder, load(builder, starts, 4 * query, I32, 4))] * halves
         sums = multiply(builder, codes, queries, stride, steps, sums)
-        factors = [_load(builder, scales, 64 * half, FLOATS_16, 4) for half in range(halves)]
+        factors = [load(builder, scales, 64 * half, FLOATS_16, 4) for half in range(halves)]
         found = I32(0)
         for query in range(num_queries):
-            floor, mask = _splat(builder, _load(builder, floors, 4 * query, ir.FloatType(), 4)), I32(0)
+            floor, mask = _splat(builder, load(builder, floors, 4 * query, ir.FloatType(), 4)), I32(0)
             for half in range(halves):
                 total = sums[query * halves + half]
-                _store(builder, total, out, 64 * (query * halves + half), 4)
+                store(builder, total, out, 64 * (query * halves + half), 4)
                 score = builder.fmul(builder.sitofp(total, FLOATS_16), factors[half])
                 bits = builder.bitcast(builder.fcmp_ordered(">=", score, floor), I16)
                 mask = builder.or_(mask, builder.shl(builder.zext(bits, I32), I32(16 * half)))
-            _store(builder, mask, masks, 4 * query, 4)
+            store(builder, mask, masks, 4 * query, 4)
             found = builder.or_(found, mask)
         return found
 

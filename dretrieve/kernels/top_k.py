@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 
 from dretrieve.kernels import simd
-from dretrieve.kernels.dot import SMALLEST, finish
+from dretrieve.kernels.dot import SMALLEST, canonical
 from dretrieve.kernels.heap import push
 
 AHEAD = 8
@@ -31,19 +31,6 @@ def _at_most(vectors: Any, row: Any, queries: Any, q: Any, slack: Any) -> Any:
         square += number * number
     # the square is itself a float32 sum, off by much less than a thousandth of it
     return np.float64(total) + slack * (np.sqrt(np.float64(square)) * 1.001 + SMALLEST) + SMALLEST
-
-
-@njit(nogil=True, cache=True)
-def _canonical(vectors: Any, row: Any, queries: Any, q: Any, lanes: Any) -> Any:
-    """Return the score of `dretrieve.kernels.dot` for one pair."""
-    whole = vectors.shape[1] // simd.LANES
-    if whole == 0:
-        lanes[:] = 0
-    else:
-        vector = np.uintp(vectors.ctypes.data + row * vectors.strides[0])
-        query = queries.ctypes.data + q * queries.strides[0]
-        simd.double_lanes(vectors, (vector,), query, whole, lanes.ctypes.data)
-    return finish(lanes, vectors, row, queries, q)
 
 
 @njit(nogil=True, cache=True)
@@ -70,5 +57,5 @@ def keep_best(kept: Any, ranks: Any, vectors: Any, first: Any, asked: Any, found
             row, size = found.rows[h], kept.sizes[q]
             if size == k and _at_most(vectors, row, asked.single, q, asked.slacks[q]) < scores[q, 0]:
                 continue
-            score = _canonical(vectors, row, asked.wide, q, lanes)
+            score = canonical(vectors, row, asked.wide, q, lanes)
             kept.sizes[q] = push(scores[q], kept.rows[q], ranks, size, score, first + row)

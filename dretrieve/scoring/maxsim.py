@@ -33,8 +33,15 @@ def maxsim_pairs(
     """
     borders, query_borders = borders_of(passages), borders_of(queries)
     sums = sums_of_best(passages.values, borders, widened(queries.values), query_borders, offsets, rows)
+    return maxsim_of_sums(sums, np.repeat(np.diff(query_borders), np.diff(offsets)), mean=mean)
+
+
+def maxsim_of_sums(
+    sums: NDArray[np.float64], counts: NDArray[np.int64] | int, *, mean: bool
+) -> NDArray[np.float32]:
+    """Return [H] scores of [H] canonical sums of best dots, for queries of so many tokens."""
     if mean:
-        sums /= np.repeat(np.diff(query_borders), np.diff(offsets))
+        sums = sums / counts
     with np.errstate(over="ignore"):  # the search refuses infinite scores by a sentence
         return sums.astype(np.float32)
 

@@ -25,12 +25,14 @@ class TokenScore:
         near: ``near(passages, queries)`` returns [Q, N] float64, fast, and [Q] how far off they may be.
         weighted: whether the tokens' weights are part of it.
         alignment: which tokens it compares, where that can be chosen; empty where it cannot.
+        mean: of a MaxSim, whether it is averaged; None for another score.
     """
 
     pairs: Callable[[Vectors, Vectors, NDArray[np.int64], NDArray[np.int32]], NDArray[np.float32]]
     near: Callable[[Vectors, Vectors], tuple[NDArray[np.float64], NDArray[np.float64]]]
     weighted: bool = False
     alignment: str = ""
+    mean: bool | None = None
 
 
 def _aligned(word: str) -> TokenScore:
@@ -44,8 +46,8 @@ def _aligned(word: str) -> TokenScore:
 
 
 TOKEN_SCORES: dict[str, TokenScore] = {
-    "maxsim_sum": TokenScore(partial(maxsim_pairs, mean=False), partial(maxsim_near, mean=False)),
-    "maxsim_mean": TokenScore(partial(maxsim_pairs, mean=True), partial(maxsim_near, mean=True)),
+    "maxsim_sum": TokenScore(partial(maxsim_pairs, mean=False), partial(maxsim_near, mean=False), mean=False),
+    "maxsim_mean": TokenScore(partial(maxsim_pairs, mean=True), partial(maxsim_near, mean=True), mean=True),
     "alignment": _aligned(DEFAULT),
 }
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from dretrieve.kernels import codes as packed
 from dretrieve.kernels import simd
 from dretrieve.kernels.dot import score_pairs
-from dretrieve.kernels.scan import _kth_largest, scan, scan_numpy
+from dretrieve.kernels.scan import kth_largest, scan, scan_numpy
 
 needs_vnni = pytest.mark.skipif(not simd.has_byte_tile(), reason="this processor lacks AVX-512 VNNI")
 
@@ -94,6 +94,6 @@ def test_the_trial_decides_about_the_instruction() -> None:
 
 
 @given(values=st.lists(st.integers(-5, 5), min_size=1, max_size=60), data=st.data())
-def test_kth_largest(values: list[int], data: st.DataObject) -> None:
+def testkth_largest(values: list[int], data: st.DataObject) -> None:
     k = data.draw(st.integers(1, len(values)))
-    assert _kth_largest(np.array(values, dtype=np.float32), k) == sorted(values, reverse=True)[k - 1]
+    assert kth_largest(np.array(values, dtype=np.float32), k) == sorted(values, reverse=True)[k - 1]

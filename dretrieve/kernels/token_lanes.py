@@ -1,0 +1,322 @@
+"""Inner loops over token vectors in which a vector register holds one number per query token.
+
+A *row* is a stored token or a centroid in bytes, a *lane* one token of the query. A query has 8, 16 or 32
+lanes at a time (its *width*); those beyond its tokens hold zeros. The loops are given in the compiler's own
+intermediate language, as in `dretrieve.kernels.simd`, so that what goes from row to row stays in registers.
+All work on every processor; the products in bytes take AVX-512 VNNI where there is such, and are the same
+integers without.
+
+Addresses are plain integers (``array.ctypes.data``); the callers keep the arrays alive. Every loop takes the
+width first and has at least one turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import llvmlite.binding as llvm
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+from dretrieve.kernels.simd import I8, I16, I32, I64, Loop, has_byte_tile, load, store
+
+WIDTHS = (8, 16, 32)
+TILE = 8  # rows multiplied at once: their sums fill the registers and hide the latency of a product
+F32 = ir.FloatType()
+AT, COUNT = types.uintp, types.intp
+
+
+def _by_width(body: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what makes an intrinsic of ``body(builder, width, arguments)``: a branch for each width.
+
+    The intrinsic's first argument is the width. A body gets the others, addresses as pointers, and returns an
+    int64 or nothing.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        taken = [
+            builder.inttoptr(value, ir.PointerType(I8)) if kind == AT else value
+            for kind, value in zip(signature.args[1:], arguments[1:], strict=True)
+        ]
+        other, after = builder.append_basic_block("other"), builder.append_basic_block("after")
+        switch = builder.switch(arguments[0], other)
+        builder.position_at_end(other)
+        builder.unreachable()
+        results = []
+        for width in WIDTHS:
+            block = builder.append_basic_block("width")
+            switch.add_case(I64(width), block)
+            builder.position_at_end(block)
+            results.append((body(builder, width, taken), builder.block))
+            builder.branch(after)
+        builder.position_at_end(after)
+        if signature.return_type == types.void:
+            return context.get_dummy_value()
+        found = builder.phi(I64)
+        for result, block in results:
+            found.add_incoming(result, block)
+        return found
+
+    return generate
+
+
+def _spread(builder: Any, value: Any, width: int) -> Any:
+    """Return a vector of copies of one number."""
+    empty = ir.Constant(ir.VectorType(value.type, width), ir.Undefined)
+    first = builder.insert_element(empty, value, I32(0))
+    return builder.shuffle_vector(first, empty, ir.Constant(ir.VectorType(I32, width), [0] * width))
+
+
+def _same(kind: Any, number: float) -> Any:
+    return ir.Constant(kind, [number] * kind.count)
+
+
+def _larger(builder: Any, value: Any, other: Any) -> Any:
+    return builder.select(builder.fcmp_ordered(">", value, other), value, other)
+
+
+def _multiply_vnni(builder: Any, totals: list[Any], row: Any, lanes: list[Any]) -> list[Any]:
+    """Add to each lane the products of four bytes of a row (unsigned) and of the lane (signed)."""
+    width = totals[0].type.count
+    operand = ir.VectorType(I8, 4 * width) if llvm.llvm_version_info[0] >= 22 else totals[0].type
+    kind = ir.FunctionType(totals[0].type, [totals[0].type, operand, operand])
+    name = f"llvm.x86.avx512.vpdpbusd.{32 * width}"
+    function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+    four = builder.bitcast(_spread(builder, row, width), operand)
+    pairs = zip(totals, lanes, strict=True)
+    return [builder.call(function, [total, four, builder.bitcast(lane, operand)]) for total, lane in pairs]
+
+
+def _multiply_plain(builder: Any, totals: list[Any], row: Any, lanes: list[Any]) -> list[Any]:
+    """Do the same by products of 16 bits, which hold 255 * -128."""
+    words, halves = totals[0].type, ir.VectorType(I16, 2 * totals[0].type.count)
+    eight, sixteen, low_byte = _same(halves, 8), _same(words, 16), _same(halves, 255)
+    four, added = builder.bitcast(_spread(builder, row, words.count), halves), []
+    for total, lane in zip(totals, lanes, strict=True):
+        signed = builder.bitcast(lane, halves)
+        even = builder.ashr(builder.shl(signed, eight), eight)
+        for codes, mine in (
+            (even, builder.and_(four, low_byte)),
+            (builder.ashr(signed, eight), builder.lshr(four, eight)),
+        ):
+            product = builder.bitcast(builder.mul(codes, mine), words)
+            low = builder.ashr(builder.shl(product, sixteen), sixteen)
+            total = builder.add(total, builder.add(low, builder.ashr(product, sixteen)))
+        added.append(total)
+    return added
+
+
+def _products_of(rows: int, vnni: bool | None = None) -> Any:
+    """Make the intrinsic for so many rows; without ``vnni`` it is used where the processor has it."""
+
+    def body(builder: Any, width: int, arguments: list[Any]) -> None:
+        base, stride, steps, lanes, starts, out = arguments
+        multiply = _multiply_vnni if (has_byte_tile() if vnni is None else vnni) else _multiply_plain
+        words = ir.VectorType(I32, min(width, 16))
+        places = range(0, width, words.count)
+        loop = Loop(builder, steps, [load(builder, starts, 4 * place, words, 4) for place in places] * rows)
+        offset = builder.mul(loop.index, I64(4 * width))
+        codes = [load(builder, lanes, builder.add(offset, I64(4 * place)), words, 1) for place in places]
+        sums: list[Any] = []
+        for row in range(rows):
+            place = builder.add(builder.mul(stride, I64(row)), builder.mul(loop.index, I64(4)))
+            totals = loop.values[row * len(codes) : (row + 1) * len(codes)]
+            sums += multiply(builder, totals, load(builder, base, place, I32, 1), codes)
+        loop.close(sums)
+        for place, total in enumerate(sums):
+            store(builder, total, out, 4 * words.count * place, 4)
+
+    @intrinsic
+    def made(
+        typing: Any, width: Any, rows: Any, stride: Any, steps: Any, lanes: Any, starts: Any, out: Any
+    ) -> Any:
+        return types.void(COUNT, AT, COUNT, COUNT, AT, AT, AT), _by_width(body)
+
+    return made
+
+
+_one_row, _tile_rows = _products_of(1), _products_of(TILE)
+
+
+@njit(nogil=True, cache=True)
+def products(
+    width: Any, rows: Any, stride: Any, count: Any, steps: Any, lanes: Any, starts: Any, out: Any
+) -> None:
+    """Write the sums of byte products of rows with the lanes.
+
+    Args:
+        width: lanes.
+        rows: the address of the rows' codes, uint8.
+        stride: bytes from one row to the next.
+        count: of rows.
+        steps: a quarter of the dimensions, at least 1.
+        lanes: [steps, width, 4] int8.
+        starts: [width] int32, where the sums begin.
+        out: [count, width] int32.
+    """
+    row = 0
+    while row < count:
+        if count < TILE:
+            place = np.uintp(out + 4 * width * row)
+            _one_row(width, np.uintp(rows + row * stride), stride, steps, lanes, starts, place)
+            row += 1
+        else:  # the last eight may overlap those before them, whose sums they write again
+            first = min(row, count - TILE)
+            place = np.uintp(out + 4 * width * first)
+            _tile_rows(width, np.uintp(rows + first * stride), stride, steps, lanes, starts, place)
+            row += TILE
+
+
+def _of_code(builder: Any, codes: Any, index: Any, table: Any, kind: Any) -> Any:
+    """Return the row of a table for the ``index``-th of uint16 codes."""
+    code = builder.zext(load(builder, codes, builder.mul(index, I64(2)), I16, 2), I64)
+    size = kind.element.width // 8 * kind.count
+    return load(builder, table, builder.mul(code, I64(size)), kind, size)
+
+
+def _largest_body(builder: Any, width: int, arguments: list[Any]) -> Any:
+    codes, count, table, out = arguments
+    kind, words = ir.VectorType(I8, width), ir.VectorType(I32, width)
+    loop = Loop(builder, count, [_same(kind, 0)])
+    row = _of_code(builder, codes, loop.index, table, kind)
+    best = builder.select(builder.icmp_unsigned(">", row, loop.values[0]), row, loop.values[0])
+    loop.close([best])
+    store(builder, best, out, 0, 1)
+    name = f"llvm.vector.reduce.add.v{width}i32"
+    function = builder.module.globals.get(name)
+    function = function or ir.Function(builder.module, ir.FunctionType(I32, [words]), name)
+    return builder.zext(builder.call(function, [builder.zext(best, words)]), I64)
+
+
+@intrinsic
+def largest_of_codes(typing: Any, width: Any, codes: Any, count: Any, table: Any, out: Any) -> Any:
+    """Write the largest table entries of some uint16 codes, by lane, [width] uint8; return their sum.
+
+    The table is [C, width] uint8.
+    """
+    return types.int64(COUNT, AT, COUNT, AT, AT), _by_width(_largest_body)
+
+
+def _codes_above_body(builder: Any, width: int, arguments: list[Any]) -> Any:
+    codes, count, table, floors, out = arguments
+    kind, bits = ir.VectorType(I8, width), ir.IntType(width)
+    floor = load(builder, floors, 0, kind, 1)
+    loop = Loop(builder, count, [I64(0)])
+    row = _of_code(builder, codes, loop.index, table, kind)
+    reached = builder.bitcast(builder.icmp_unsigned(">=", row, floor), bits)
+    # always written, kept only by counting on
+    store(builder, builder.trunc(loop.index, I32), out, builder.mul(loop.values[0], I64(4)), 4)
+    found = builder.add(loop.values[0], builder.zext(builder.icmp_unsigned("!=", reached, bits(0)), I64))
+    loop.close([found])
+    return found
+
+
+@intrinsic
+def codes_above(typing: Any, width: Any, codes: Any, count: Any, table: Any, floors: Any, out: Any) -> Any:
+    """Write the positions of the codes that reach a lane's floor ([width] uint8); return how many.
+
+    ``out`` has room for ``count`` int32; the table is [C, width] uint8.
+    """
+    return types.int64(COUNT, AT, COUNT, AT, AT, AT), _by_width(_codes_above_body)
+
+
+def _add_body(builder: Any, width: int, arguments: list[Any]) -> None:
+    sums, count, codes, table, rates, best = arguments
+    kind, words, entries = (ir.VectorType(element, width) for element in (F32, I32, I16))
+    unit, factor = load(builder, rates, 0, kind, 4), load(builder, rates, 4 * width, kind, 4)
+    loop = Loop(builder, count, [load(builder, best, 0, kind, 4)])
+    row = builder.sitofp(_of_code(builder, codes, loop.index, table, entries), kind)
+    place = builder.mul(loop.index, I64(4 * width))
+    total = builder.sitofp(load(builder, sums, place, words, 4), kind)
+    score = builder.fadd(builder.fmul(row, unit), builder.fmul(total, factor))
+    store(builder, score, sums, place, 4)
+    largest = _larger(builder, score, loop.values[0])
+    loop.close([largest])
+    store(builder, largest, best, 0, 4)
+
+
+@intrinsic
+def add_centroids(
+    typing: Any, width: Any, sums: Any, count: Any, codes: Any, table: Any, rates: Any, best: Any
+) -> Any:
+    """Turn sums of products into scores, ``rates[0] * table[code] + rates[1] * sum``; raise a lane's best.
+
+    ``sums`` is [count, width] int32, overwritten by float32; ``codes`` [count] uint16; the table [C, width]
+    int16; rates [2, width] and best [width] float32.
+    """
+    return types.void(COUNT, AT, COUNT, AT, AT, AT, AT), _by_width(_add_body)
+
+
+def _lanes_above_body(builder: Any, width: int, arguments: list[Any]) -> None:
+    scores, count, floors, out = arguments
+    kind = ir.VectorType(F32, width)
+    floor = load(builder, floors, 0, kind, 4)
+    loop = Loop(builder, count, [])
+    row = load(builder, scores, builder.mul(loop.index, I64(4 * width)), kind, 4)
+    bits = builder.bitcast(builder.fcmp_unordered(">=", row, floor), ir.IntType(width))
+    bits = bits if width == 32 else builder.zext(bits, I32)
+    store(builder, bits, out, builder.mul(loop.index, I64(4)), 4)
+    loop.close([])
+
+
+@intrinsic
+def lanes_above(typing: Any, width: Any, scores: Any, count: Any, floors: Any, out: Any) -> Any:
+    """Write a uint32 for each row of scores: a bit for every lane that is not below its floor.
+
+    Scores are [count, width] float32, floors [width] float32.
+    """
+    return types.void(COUNT, AT, COUNT, AT, AT), _by_width(_lanes_above_body)
+
+
+def _fill_body(builder: Any, width: int, arguments: list[Any]) -> None:
+    sums, count, gains, table, peaks, totals = arguments
+    kind, words, entries = (ir.VectorType(element, width) for element in (F32, I32, I16))
+    gain = load(builder, gains, 0, kind, 4)
+    carried = [load(builder, place, 0, kind, 4) for place in (peaks, totals)]
+    loop = Loop(builder, count, carried)
+    row = load(builder, sums, builder.mul(loop.index, I64(4 * width)), words, 4)
+    entry = builder.fptosi(builder.fmul(builder.sitofp(row, kind), gain), words)
+    store(builder, builder.trunc(entry, entries), table, builder.mul(loop.index, I64(2 * width)), 2 * width)
+    number = builder.sitofp(entry, kind)
+    carried = [_larger(builder, number, loop.values[0]), builder.fadd(loop.values[1], number)]
+    loop.close(carried)
+    for value, place in zip(carried, (peaks, totals), strict=True):
+        store(builder, value, place, 0, 4)
+
+
+@intrinsic
+def fill_table(
+    typing: Any, width: Any, sums: Any, count: Any, gains: Any, table: Any, peaks: Any, totals: Any
+) -> Any:
+    """Write ``gains * sums``, cut to whole numbers, [count, width] int16; carry their largest and their sum.
+
+    ``sums`` is [count, width] int32, the others [width] float32.
+    """
+    return types.void(COUNT, AT, COUNT, AT, AT, AT, AT), _by_width(_fill_body)
+
+
+def _shrink_body(builder: Any, width: int, arguments: list[Any]) -> None:
+    table, count, gains, shifts, out = arguments
+    kind, words, small = (ir.VectorType(element, width) for element in (F32, I32, I8))
+    gain, shift = load(builder, gains, 0, kind, 4), load(builder, shifts, 0, kind, 4)
+    loop = Loop(builder, count, [])
+    place = builder.mul(loop.index, I64(2 * width))
+    row = builder.sitofp(load(builder, table, place, ir.VectorType(I16, width), 2 * width), kind)
+    number = _larger(builder, builder.fadd(builder.fmul(row, gain), shift), _same(kind, 0.0))
+    most = _same(kind, 255.0)
+    number = builder.select(builder.fcmp_ordered("<", number, most), number, most)
+    entry = builder.trunc(builder.fptosi(number, words), small)
+    store(builder, entry, out, builder.mul(loop.index, I64(width)), width)
+    loop.close([])
+
+
+@intrinsic
+def shrink_table(typing: Any, width: Any, table: Any, count: Any, gains: Any, shifts: Any, out: Any) -> Any:
+    """Write ``gains * table + shifts`` cut to 0 … 255, [count, width] uint8; the table is int16.
+
+    Gains and shifts are [width] float32.
+    """
+    return types.void(COUNT, AT, COUNT, AT, AT, AT), _by_width(_shrink_body)

@@ -1,0 +1,303 @@
+"""Which passages with a vector per token may be the best for a query, and their canonical scores; compiled.
+
+Three scores, each dearer and nearer than the one before (see `dretrieve.kernels.token_tables` for the words):
+
+1. of each query token the largest y'·c in one byte, added up: a look into a table for each token of all
+   passages, or of those that share the query tokens' best centroids (`propose`);
+2. y'·c + y'·r, but only of tokens whose y'·c comes near the passage's largest (`propose`);
+3. the canonical sum of `dretrieve.kernels.maxsim`, whose products are computed only where the bound of y'·c +
+   y'·r does not rule a token out: for two to three tokens of the passage a query token (`sums_of_best`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+
+from dretrieve.kernels import simd
+from dretrieve.kernels.dot import canonical
+from dretrieve.kernels.scan import kth_largest
+from dretrieve.kernels.token_lanes import WIDTHS, codes_above, lanes_above, largest_of_codes
+from dretrieve.kernels.token_tables import (
+    fill_tables,
+    lane_margin,
+    lanes_in,
+    measure,
+    passage_rows,
+    places_of,
+    score_rows,
+    unpack,
+)
+
+LINE = 64
+BINS = 1 << 12
+SAMPLED_CENTROIDS = 1 << 11
+
+
+class Counts(NamedTuple):
+    """How many are looked at: the more, the surer and the slower.
+
+    Attributes:
+        probes: centroids of each query token whose lists are read; 0 reads the codes of all passages.
+        listed: passages from these lists whose codes are read.
+        coded: passages scored in bytes.
+        rescored: passages scored canonically.
+        near: tokens are scored in bytes whose product with the centroid is less than so many times the
+            typical product with a residual below the passage's largest.
+    """
+
+    probes: int
+    listed: int
+    coded: int
+    rescored: int
+    near: float
+
+
+@njit(nogil=True, cache=True)
+def propose(stored: Any, query: Any, counts: Any, work: Any) -> Any:
+    """Write the passages to score canonically, rising, to ``work.found``; return how many.
+
+    It fills the tables, which `sums_of_best` reads.
+    """
+    fill_tables(stored, query, work)
+    at, borders, order = places_of(stored, query, work), stored.borders, work.order
+    passages = len(borders) - 1
+    if counts.probes > 0:
+        _count_lists(stored, at, counts.probes, work)
+        listed = _select(order, passages, counts.listed, work.found, work.counted)
+        for h in range(listed):
+            passage = work.found[h]
+            order[h] = _largest_entries(at, borders[passage], borders[passage + 1])
+        found = _select(order, listed, counts.coded, work.keys, work.counted)
+        for h in range(found):
+            work.found[h] = work.found[work.keys[h]]
+    else:
+        for passage in range(passages):
+            order[passage] = _largest_entries(at, borders[passage], borders[passage + 1])
+        found = _select(order, passages, counts.coded, work.found, work.counted)
+    if found <= counts.rescored:
+        return found
+    _score_near(stored, query, counts.near, found, work)
+    last = kth_largest(work.scores[:found].copy(), counts.rescored)
+    equal = counts.rescored - np.count_nonzero(work.scores[:found] > last)
+    kept = 0
+    for h in range(found):
+        score = work.scores[h]
+        if score > last or (score == last and equal > 0):
+            equal -= score == last
+            work.found[kept] = work.found[h]
+            kept += 1
+    return kept
+
+
+@njit(nogil=True, cache=True)
+def _select(values: Any, count: Any, wanted: Any, out: Any, counted: Any) -> Any:
+    """Write the places of the largest of some numbers, rising; return how many.
+
+    Numbers below zero are left out; of those that share a bin with the last, the first are taken.
+    """
+    largest, shift = 0, 0
+    for i in range(count):
+        largest = max(largest, values[i])
+    while largest >> shift >= BINS:
+        shift += 1
+    counted[:BINS] = 0
+    for i in range(count):
+        if values[i] >= 0:
+            counted[values[i] >> shift] += 1
+    last, room = BINS - 1, wanted
+    while last > 0 and counted[last] < room:
+        room -= counted[last]
+        last -= 1
+    kept = 0
+    for i in range(count):
+        place = values[i] >> shift
+        if values[i] >= 0 and (place > last or (place == last and room > 0)):
+            room -= place == last
+            out[kept] = i
+            kept += 1
+    return kept
+
+
+@njit(nogil=True, cache=True)
+def _largest_entries(at: Any, start: Any, stop: Any) -> Any:
+    """Return the sum of the largest small table entries of consecutive tokens; -1 where there is none."""
+    if start == stop:
+        return -1
+    total = 0
+    for group in range(at.groups):
+        small = np.uintp(at.small + group * at.centroids * at.width)
+        codes = np.uintp(at.codes + 2 * start)
+        total += largest_of_codes(at.width, codes, stop - start, small, np.uintp(at.bytes))
+    return total
+
+
+@njit(nogil=True, cache=True)
+def _count_lists(stored: Any, at: Any, probes: Any, work: Any) -> None:
+    """Write for each passage the sum of its largest table entries, of each lane's best centroids alone.
+
+    A lane whose centroids a passage does not have counts as the least of them; -1 where no lane has any.
+    """
+    order, stamps, keys, found, floors = work.order, work.stamps, work.keys, work.near, work.bytes
+    offsets, lists, width = stored.list_offsets, stored.lists, at.width
+    order[:] = -1
+    stamps[:] = -1
+    for group in range(at.groups):
+        first = group * at.centroids * width
+        small = work.small[first : first + at.centroids * width]
+        _probe_floors(small, at, group, probes, work.counted, floors)
+        numbers, table = np.uintp(stored.numbers.ctypes.data), np.uintp(small.ctypes.data)
+        places = np.uintp(at.bytes), np.uintp(found.ctypes.data)
+        num_found = codes_above(width, numbers, at.centroids, table, places[0], places[1])
+        for lane in range(lanes_in(at, group)):
+            count, floor, stamp = 0, np.int32(floors[lane]), np.int32(group * width + lane)
+            for h in range(num_found):
+                centroid = found[h]
+                entry = np.int32(small[centroid * width + lane])
+                if entry >= floor:
+                    keys[count] = (255 - entry) << 16 | centroid
+                    count += 1
+            keys[:count].sort()  # the best first: it alone counts for a passage
+            for key in keys[:count]:
+                more, centroid = np.int32(255 - (key >> 16)) - floor, key & 0xFFFF
+                for h in range(offsets[centroid], offsets[centroid + 1]):
+                    passage = lists[h]
+                    if stamps[passage] != stamp:
+                        stamps[passage] = stamp
+                        order[passage] = max(order[passage], 0) + more
+
+
+@njit(nogil=True, cache=True)
+def _probe_floors(small: Any, at: Any, group: Any, probes: Any, counted: Any, floors: Any) -> None:
+    """Write the entry that about so many centroids of each lane reach, from a sample of centroids."""
+    width, step = at.width, max(1, at.centroids // SAMPLED_CENTROIDS)
+    counted[: 256 * width] = 0
+    for centroid in range(0, at.centroids, step):
+        for lane in range(width):
+            counted[256 * lane + np.int64(small[centroid * width + lane])] += 1
+    floors[:width] = 255
+    for lane in range(lanes_in(at, group)):
+        entry, left = 255, max(1, probes // step)
+        while entry > 0 and counted[256 * lane + entry] < left:
+            left -= counted[256 * lane + entry]
+            entry -= 1
+        floors[lane] = entry
+
+
+@njit(nogil=True, cache=True)
+def _score_near(stored: Any, query: Any, near: Any, count: Any, work: Any) -> None:
+    """Write to ``work.scores`` what the found passages get from the tokens near their largest entries.
+
+    The residuals of the next passage are asked for while one is scored: they lie anywhere.
+    """
+    at, room, borders = places_of(stored, query, work), len(work.near) // 2, stored.borders
+    scores, best, codes, picked = work.scores, work.best, stored.codes, work.picked
+    rows = work.rows.ctypes.data, work.rows.strides[0]
+    residuals, stride = stored.residuals.ctypes.data, stored.residuals.strides[0]
+    reach = query.lengths * (near * stored.typical / work.unit[0])
+    scores[:count] = 0
+    waiting = work.near[:0]
+    for item in range(count * at.groups + 1):
+        chosen = work.near[:0]
+        if item < count * at.groups:
+            passage = work.found[item // at.groups]
+            start, stop = borders[passage], borders[passage + 1]
+            chosen = work.near[item % 2 * room : (item % 2 + 1) * room]
+            chosen = chosen[: _choose_near(at, item % at.groups, reach, (start, stop), chosen, work.bytes)]
+            for h in range(len(chosen)):
+                row = residuals + (start + chosen[h]) * stride
+                for line in range(0, stride, LINE):
+                    simd.prefetch(np.uintp(row + line))
+        if item > 0:
+            place, group = (item - 1) // at.groups, (item - 1) % at.groups
+            first = borders[work.found[place]]
+            unpack(stored, waiting, first, work.rows)
+            for h in range(len(waiting)):
+                picked[h] = codes[first + waiting[h]]
+            best[: at.width] = np.float32(-np.inf)
+            score_rows(at, group, rows, picked.ctypes.data, len(waiting))
+            for lane in range(lanes_in(at, group)):
+                scores[place] += best[lane]
+        waiting = chosen
+
+
+@njit(nogil=True, cache=True)
+def _choose_near(at: Any, group: Any, reach: Any, tokens: Any, chosen: Any, best: Any) -> Any:
+    """Write which of a passage's tokens come near its largest entry in some lane; return how many."""
+    small, codes = np.uintp(at.small + group * at.centroids * at.width), np.uintp(at.codes + 2 * tokens[0])
+    count = tokens[1] - tokens[0]
+    largest_of_codes(at.width, codes, count, small, np.uintp(at.bytes))
+    for lane in range(at.width):
+        if lane < lanes_in(at, group):
+            best[lane] -= np.uint8(min(reach[group * at.width + lane], np.float64(best[lane])))
+        else:
+            best[lane] = 255  # its entries are 0
+    return codes_above(at.width, codes, count, small, np.uintp(at.bytes), np.uintp(chosen.ctypes.data))
+
+
+@njit(nogil=True, cache=True)
+def sums_of_best(stored: Any, query: Any, vectors: Any, first: Any, rows: Any, work: Any, sums: Any) -> None:
+    """Write the canonical sums of `dretrieve.kernels.maxsim` for some passages.
+
+    Args:
+        stored: the passages.
+        query: whose tables are filled.
+        vectors: the stored vectors, from `dretrieve.kernels.dot.stored_bits`.
+        first: the token that they begin with.
+        rows: [H] int32 passages, each with at least one token, all of them in ``vectors``.
+        work: of this thread.
+        sums: [H] float64.
+    """
+    at, best = places_of(stored, query, work), work.best
+    for h in range(len(rows)):
+        start, stop = stored.borders[rows[h]], stored.borders[rows[h] + 1]
+        measure(stored, rows[h], work)
+        residuals = passage_rows(stored, start, stop - start, work)
+        total = 0.0
+        for group in range(at.groups):
+            lanes = lanes_in(at, group)
+            best[: at.width] = np.float32(-np.inf)
+            score_rows(at, group, residuals, at.codes + 2 * start, stop - start)
+            _set_floors(stored, query, group, lanes, stored.extents[rows[h]], best)
+            floors, masks = np.uintp(at.best + 4 * at.width), np.uintp(work.masks.ctypes.data)
+            lanes_above(at.width, np.uintp(at.sums), stop - start, floors, masks)
+            masks_of = work.masks[: stop - start]
+            _best_canonical(
+                vectors, start - first, masks_of, query.exact, group * at.width, best, work.doubles
+            )
+            for lane in range(lanes):
+                total += np.float64(best[lane])
+        sums[h] = total
+
+
+@njit(nogil=True, cache=True)
+def _set_floors(stored: Any, query: Any, group: Any, lanes: Any, extents: Any, best: Any) -> None:
+    """Write behind each lane's best the score below which no token can have the largest product."""
+    width = query.width
+    best[width : 2 * width] = np.float32(np.inf)
+    for lane in range(lanes):
+        mine, off = query.lengths[group * width + lane], query.errors[group * width + lane]
+        margin = lane_margin(mine, off, stored.longest, np.float64(extents[0]), np.float64(extents[1]))
+        best[width + lane] = np.float64(best[lane]) - 2 * margin
+
+
+@njit(nogil=True, cache=True)
+def _best_canonical(
+    vectors: Any, first: Any, masks: Any, queries: Any, token: Any, best: Any, doubles: Any
+) -> None:
+    """Write each lane's largest canonical product: row ``first + t`` counts for the lanes in ``masks[t]``."""
+    base, stride = vectors.ctypes.data + first * vectors.strides[0], vectors.strides[0]
+    for t in range(len(masks)):
+        if masks[t] != 0:
+            for line in range(0, stride, LINE):
+                simd.prefetch(np.uintp(base + t * stride + line))
+    best[: WIDTHS[-1]] = np.float32(-np.inf)
+    for t in range(len(masks)):
+        mask = masks[t]
+        while mask != 0:
+            lane = simd.lowest_bit(mask)
+            mask &= mask - np.uint32(1)  # clears that bit
+            product = canonical(vectors, first + t, queries, token + lane, doubles)
+            best[lane] = max(best[lane], product)

@@ -1,0 +1,177 @@
+"""Search by codes: exact mode is the plain search bit for bit, and so is fast mode that looks at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dretrieve.index.base import Passages
+from dretrieve.index.exact import ExactOptions
+from dretrieve.index.token import search_tokens
+from dretrieve.index.token_codes import TokenCodes
+from dretrieve.index.token_search import Counts, TokenSearch
+from dretrieve.index.top_k import TopK
+from dretrieve.kernels.residuals import lists_of
+from dretrieve.scoring.token_scores import TOKEN_SCORES
+from dretrieve.store.embeddings import Embeddings
+from dretrieve.types import Vectors, offsets_of
+
+LEVELS = {8: np.arange(-128, 128), 4: np.arange(-120, 121, 16), 2: [-90, -30, 30, 90], 1: [-50, 50]}
+K = 7
+
+
+def codes_of(passages: Vectors, bits: int, count: int, chance: np.random.Generator) -> TokenCodes:
+    """Return codes around random tokens, in plain numpy."""
+    values, borders, levels = passages.values.astype(np.float32), passages.offsets, np.int8(LEVELS[bits])
+    assert borders is not None
+    means = values[chance.integers(0, len(values), count)]
+    unit = np.float32(max(np.abs(means).max(), 1e-9) / 127)
+    centroids = np.rint(means / unit).astype(np.float32) * unit
+    codes = ((centroids**2).sum(axis=1) - 2 * values @ centroids.T).argmin(axis=1).astype(np.uint16)
+    scale = float(np.abs(values - centroids[codes]).max() / 127) or 1.0
+    found = np.abs((values - centroids[codes])[..., None] / scale - levels.astype(np.float32)).argmin(axis=-1)
+    each = 8 // bits
+    full = np.zeros((len(values), -(-values.shape[1] // each) * each), np.int64)
+    full[:, : values.shape[1]] = found
+    packed = (full.reshape(len(values), -1, each) << np.arange(0, 8, bits)).sum(axis=-1).astype(np.uint8)
+    offsets, lists = lists_of(codes, borders, count)
+    made = TokenCodes(
+        centroids, codes, packed, levels, scale, np.zeros(1, np.float32), offsets, lists, borders, bits
+    )
+    off = np.linalg.norm(values.astype(np.float64) - made.reconstructed(0, len(values)), axis=1)
+    errors = off
+    if bits != 8:
+        errors = np.zeros(count)
+        np.maximum.at(errors, codes, off)
+    upper = np.nextafter(errors.astype(np.float32), np.float32(np.inf))
+    return TokenCodes(centroids, codes, packed, levels, scale, upper, offsets, lists, borders, bits)
+
+
+def texts(chance: np.random.Generator, count: int, longest: int, dim: int, kind: str) -> Vectors:
+    """Return ragged texts: whole numbers (ties), unit length, one vector many times, or neither."""
+    lengths = chance.integers(0, longest + 1, count)
+    lengths[0] = max(1, lengths[0])
+    values = chance.standard_normal((lengths.sum(), dim))
+    if kind == "ties":
+        values = np.rint(values)
+    elif kind == "unit":
+        values /= np.linalg.norm(values, axis=1, keepdims=True)
+    elif kind == "equal":
+        values[:] = values[0]
+    else:
+        values *= np.exp(2 * chance.standard_normal((len(values), 1)))
+    return Vectors(values.astype(np.float16), offsets_of(lengths))
+
+
+class Held(Passages):
+    """Passages in memory, in two shards."""
+
+    def __init__(self, vectors: Vectors, chance: np.random.Generator) -> None:
+        self._held, self._ranks = vectors, chance.permutation(len(vectors))
+        self._starts = np.array([0, len(vectors) // 3, len(vectors)])
+
+    ranks = property(lambda self: self._ranks)  # type: ignore[assignment]
+
+    def vectors(self, shard: int) -> Vectors:
+        return self._held[int(self._starts[shard]) : int(self._starts[shard + 1])]
+
+
+def hits(kept: TopK, passages: Passages) -> list[tuple[list[int], bytes]]:
+    return [(rows.tolist(), scores.tobytes()) for rows, scores in kept.best_first(passages.ranks)]
+
+
+def world(seed: int):
+    chance = np.random.default_rng(seed)
+    kind = ("ties", "unit", "equal", "ragged")[seed % 4]
+    bits, dim = (8, 4, 2, 1)[seed // 4 % 4], (8, 12, 13, 30)[seed // 3 % 4]
+    vectors = texts(chance, int(chance.integers(1, 80)), int(chance.integers(1, 12)), dim, kind)
+    asked = texts(chance, 5, (3, 8, 16, 40, 70)[seed % 5], dim, kind)
+    codes = codes_of(vectors, bits, 1 << int(chance.integers(0, 6)), chance)
+    score = TOKEN_SCORES[("maxsim_sum", "maxsim_mean")[seed % 2]]
+    return asked, TokenSearch(codes, Held(vectors, chance), score)
+
+
+def expected(asked: Vectors, index: TokenSearch, rows: tuple[int, int]) -> TopK:
+    passages = index.passages
+    kept = TopK.empty(len(asked), K)
+    return search_tokens(passages.block, index.score, asked, kept, passages.ranks, rows, ExactOptions())
+
+
+def test_exact_mode_is_the_plain_search_in_200_worlds() -> None:
+    for seed in range(200):
+        asked, index = world(seed)
+        rows = index.passages.rows
+        plain = hits(expected(asked, index, (0, rows)), index.passages)
+        kept = index.exact(asked, TopK.empty(len(asked), K), (0, rows), ExactOptions(threads=1 + seed % 2))
+        assert hits(kept, index.passages) == plain, seed
+        # in two parts, as shards are searched
+        kept, cut = TopK.empty(len(asked), K), rows // 2
+        for part in ((0, cut), (cut, rows)):
+            index.exact(asked, kept, part, ExactOptions())
+        assert hits(kept, index.passages) == plain, seed
+
+
+@pytest.mark.parametrize("probes", [0, 100])
+def test_fast_mode_that_looks_at_everything_is_exact(probes: int) -> None:
+    for seed in range(40):
+        asked, index = world(seed)
+        plain = hits(expected(asked, index, (0, index.passages.rows)), index.passages)
+        for counts in (Counts(probes, 100, 100, 100, 3.0), Counts(probes, 100, 100, 79, 300.0)):
+            kept = index.fast(asked, TopK.empty(len(asked), K), counts, ExactOptions(threads=2))
+            assert hits(kept, index.passages) == plain, (seed, counts)
+
+
+def clustered(seed: int) -> tuple[Vectors, TokenSearch]:
+    """Return 600 passages of unit tokens around 64 directions, and queries of noisy tokens of one passage."""
+    chance = np.random.default_rng(seed)
+    heart = chance.standard_normal((64, 32))
+    lengths = chance.integers(5, 15, 600)
+    values = heart[chance.integers(0, 64, lengths.sum())] + 0.4 * chance.standard_normal((lengths.sum(), 32))
+    values /= np.linalg.norm(values, axis=1, keepdims=True)
+    vectors = Vectors(values.astype(np.float16), offsets_of(lengths))
+    asked = vectors.take(np.arange(0, 600, 30))
+    noisy = asked.values + 0.1 * chance.standard_normal(asked.values.shape)
+    index = TokenSearch(codes_of(vectors, 8, 64, chance), Held(vectors, chance), TOKEN_SCORES["maxsim_sum"])
+    return Vectors(noisy.astype(np.float32), asked.offsets), index
+
+
+@pytest.mark.parametrize("probes", [0, 8])
+def test_fast_mode_finds_nearly_all_of_the_best_and_scores_them_canonically(probes: int) -> None:
+    asked, index = clustered(0)
+    plain = hits(expected(asked, index, (0, 600)), index.passages)
+    kept = index.fast(asked, TopK.empty(len(asked), K), Counts(probes, 400, 250, 60, 3.0), ExactOptions())
+    scores = dict[tuple[int, int], float]()
+    every = TopK.empty(len(asked), 600)
+    search_tokens(
+        index.passages.block, index.score, asked, every, index.passages.ranks, (0, 600), ExactOptions()
+    )
+    for q, (rows, values) in enumerate(every.best_first(index.passages.ranks)):
+        scores |= {(q, row): value for row, value in zip(rows.tolist(), values.tolist(), strict=True)}
+    common = 0
+    for q, (rows, values) in enumerate(kept.best_first(index.passages.ranks)):
+        assert values.tolist() == [scores[q, row] for row in rows.tolist()]
+        common += len(set(rows.tolist()) & set(plain[q][0]))
+    assert common >= 0.95 * K * len(asked)
+
+
+def test_numbers_that_float32_cannot_tell_apart_are_searched_plainly() -> None:
+    asked, index = clustered(1)
+    assert index.fits(asked)
+    for factor in (1e32, 1e-20):
+        assert not index.fits(Vectors(asked.values * np.float32(factor), asked.offsets))
+
+
+def test_embeddings_of_several_shards(write_embeddings, tmp_path: Path) -> None:
+    asked, index = clustered(2)
+    vectors = index.passages.block(0, 200)
+    folder = write_embeddings("emb", [f"p{row}" for row in range(200)], vectors, shards=1, score="maxsim_sum")
+    passages = Passages(Embeddings.open(folder), many=True, without=np.array([3, 77, 78]))
+    kept_rows = np.setdiff1d(np.arange(200), [3, 77, 78])
+    codes = codes_of(vectors.take(kept_rows), 4, 16, np.random.default_rng(3))
+    search = TokenSearch(codes, passages, index.score)
+    plain = hits(expected(asked, search, (0, 197)), passages)
+    assert hits(search.exact(asked, TopK.empty(len(asked), K), (0, 197), ExactOptions()), passages) == plain
+    every = Counts(0, 197, 197, 197, 3.0)
+    assert hits(search.fast(asked, TopK.empty(len(asked), K), every, ExactOptions()), passages) == plain
