@@ -1,7 +1,8 @@
-"""The token index: texts with a vector per token, all compared, exactly. It reads the embeddings in place.
+"""The token index: texts with a vector per token. It reads the embeddings in place.
 
-Of each block of passages a matrix product says which may belong to a query's k best (`TokenScore.near`), the
-canonical score decides (`TokenScore.pairs`). A text without vectors has no score: such a passage is never
+Without codes all passages are compared: of each block a matrix product says which may belong to a query's k
+best (`TokenScore.near`), the canonical score decides (`TokenScore.pairs`). By codes the search is fast, or as
+exact (`index.token_search`). A text without vectors has no score: such a passage is never
 found and such a query finds nothing. Beside the embeddings the index holds the ids' order and, from
 `CODED_TOKENS` on, the codes of all token vectors (`index.token_codes`).
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,8 @@ from dretrieve.index.token_build import Part, filled, write_clusters, write_code
 from dretrieve.index.token_change import Change, plan_change, removed_rows
 from dretrieve.index.token_clusters import Clusters, learn, num_tokens
 from dretrieve.index.token_codes import TokenCodes, open_codes
+from dretrieve.index.token_search import TokenSearch
+from dretrieve.index.token_tuning import FILE, Tuned, queries_of, write_tuned
 from dretrieve.index.top_k import TopK
 from dretrieve.options import option, read_settings
 from dretrieve.scoring.alignment import GRAMMAR
@@ -46,6 +50,7 @@ from dretrieve.store.stage import Stage, open_artefact
 from dretrieve.types import Progress, Vectors
 
 VERSION = 1
+TARGET = 0.99
 CODED_TOKENS = 1 << 12
 """From so many tokens on an index has codes; fewer are searched as they are, exactly."""
 
@@ -59,6 +64,8 @@ class TokenChoices:
         only: what is made alone, for the parts of a job array.
         centroids: a folder with centroids, made before with ``only``, or another index.
         alone: whether the embeddings may go; scores are then those of what the codes reconstruct.
+        target: the share of an exact search's hits that a fast one is to find; 0.99 when nothing is said.
+        queries: embeddings of queries, to choose by how widely a fast search looks; else pieces of passages.
         add: embeddings whose passages come into the finished index.
         delete: a file of ids whose passages go out of the finished index, before others come in.
     """
@@ -67,6 +74,8 @@ class TokenChoices:
     only: str | None = option(None, "make the centroids alone", legal=("centroids",))
     centroids: str | None = option(None, "a folder with centroids")
     alone: bool = option(False, "score by the codes, without the embeddings")
+    target: float | None = option(None, "share of the exact hits that a fast search finds", above=0, most=1)
+    queries: str | None = option(None, "embeddings of queries to reach it on; else pieces of passages")
     add: str | None = option(None, "embeddings that a finished index gets besides")
     delete: str | None = option(None, "a file of ids that a finished index loses")
 
@@ -75,6 +84,7 @@ class TokenChoices:
 class SearchChoices:
     """What ``search --set`` may change."""
 
+    mode: str = option("fast", "fast, or exact", legal=("fast", "exact"))
     alignment: str = option("", f"Which tokens are compared, of ALIGNER: {GRAMMAR}; empty: as encoded.")
 
 
@@ -86,9 +96,9 @@ QUERY_TOKENS, PASSAGE_TOKENS = 1 << 10, 1 << 14
 PRODUCTS_PER_BLOCK = 1e11  # a few seconds on one slow core, so that a signal is heard in time
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TokenIndex:
-    """Exact search over token embeddings.
+    """Search over token embeddings.
 
     Attributes:
         passages: what is searched.
@@ -96,6 +106,8 @@ class TokenIndex:
         codes: of the passages' tokens; None over bare embeddings, and where there are too few tokens.
         removed: hash of the rows that were deleted since; empty where none were.
         alone: fingerprint of an index that stands alone, whose scores are its own; else empty.
+        tuned: how widely a fast search looks; None where the search is exact.
+        fingerprint: of the index, where the hits depend on it: where it is fast.
     """
 
     passages: Passages
@@ -103,16 +115,37 @@ class TokenIndex:
     codes: TokenCodes | None = None
     removed: str = ""
     alone: str = ""
-    exact: bool = True
+    tuned: Tuned | None = None
+    fingerprint: str = ""
+
+    @property
+    def exact(self) -> bool:
+        """Whether its hits are the k best of all."""
+        return self.tuned is None
 
     @property
     def search_options(self) -> dict[str, Any]:
-        """Which tokens are compared, where it can be chosen; what is left out; whose reconstruction it is."""
+        """Which tokens are compared, what is left out, whose reconstruction it is; how fast a search is."""
         found = {"alignment": self.score.alignment, "removed": self.removed, "alone": self.alone}
+        if self.tuned is not None:
+            found |= {"index": self.fingerprint, "said": self.tuned.said}
         return {name: value for name, value in found.items() if value}
+
+    @cached_property
+    def by_codes(self) -> TokenSearch | None:
+        """The search by codes; None where there are none, or where the score is no MaxSim."""
+        if self.codes is None or self.score.mean is None:
+            return None
+        return TokenSearch(self.codes, self.passages, self.score)
 
     def search(self, queries: Vectors, kept: TopK, rows: tuple[int, int], options: ExactOptions) -> TopK:
         """Add the best passages among ``rows`` to ``kept`` and return it."""
+        by_codes, k = self.by_codes, kept.scores.shape[1]
+        if k and by_codes is not None and by_codes.fits(queries):
+            counts = self.tuned.for_hits(k) if self.tuned is not None else None
+            if counts is None:
+                return by_codes.exact(queries, kept, rows, options)
+            return by_codes.fast(queries, kept, counts, options)
         return search_tokens(
             self.passages.block, self.score, queries, kept, self.passages.ranks, rows, options
         )
@@ -134,11 +167,13 @@ def over_embeddings(
         return TokenIndex(Passages(embeddings, many=True), score)
     manifest = read_manifest(manifest_path(index))
     codes = open_codes(index) if "bits" in manifest.options else None
+    fast = choices.mode == "fast" and score.mean is not None and FILE in manifest.files
+    tuned, fingerprint = Tuned.open(index) if fast else None, manifest.fingerprint
     if codes is not None and "alone" in manifest.options:
         alone = Reconstructed(embeddings, index / RANKS, codes)
-        return TokenIndex(alone, score, codes, alone=manifest.fingerprint)
+        return TokenIndex(alone, score, codes, "", fingerprint, tuned, fingerprint)
     passages = Passages(embeddings, index / RANKS, many=True, without=removed_rows(index, manifest))
-    return TokenIndex(passages, score, codes, manifest.options.get("removed", ""))
+    return TokenIndex(passages, score, codes, manifest.options.get("removed", ""), "", tuned, fingerprint)
 
 
 def open_index(folder: Path, *, full: bool = False, settings: Mapping[str, Any] | None = None) -> TokenIndex:
@@ -173,10 +208,11 @@ def described(kind: str, choices: TokenChoices, passages: Passages, progress: Pr
     token_score(passages.embeddings.score, weighted=passages.embeddings.salience)
     tokens = num_tokens(passages)
     if tokens < CODED_TOKENS:
-        if choices.only or choices.centroids or choices.alone:
+        if choices.only or choices.centroids or choices.alone or choices.queries or choices.target:
             raise UsageError(
                 f"{passages.embeddings.folder} has {tokens:,} token vectors, and fewer than {CODED_TOKENS:,} "
-                "are searched without codes; leave --set only, centroids and alone away"
+                "are searched without codes; leave --set only, centroids, alone, target and queries "
+                "away"
             )
         return {}
     if choices.only and choices.centroids:
@@ -189,6 +225,13 @@ def described(kind: str, choices: TokenChoices, passages: Passages, progress: Pr
         found["alone"] = True
     if choices.centroids:
         found |= _given(Path(choices.centroids), choices.bits, passages)
+    if choices.only:
+        return found
+    if choices.target or choices.queries:
+        found["target"] = choices.target or TARGET
+    if choices.queries:
+        queries_of(Path(choices.queries), passages.dim)
+        found["queries"] = Embeddings.open(Path(choices.queries)).fingerprint
     return found
 
 
@@ -250,6 +293,10 @@ def fill(
     """
     shard = Shard(**stage.options["shard"]) if "shard" in stage.options else None
     only = "only" in stage.options
+    if shard and choices.queries:
+        raise UsageError(
+            "--set queries is for an index that is built whole; merging parts takes pieces of passages"
+        )
     if "bits" in stage.options:
         if choices.centroids:
             clusters = Clusters.open(Path(choices.centroids))
@@ -258,7 +305,10 @@ def fill(
         write_clusters(stage, clusters)
         if not only:
             write_codes(stage, passages, clusters, shard, threads, progress, signals)
-    return filled(passages, shard) if only or shard else _whole(stage, passages)
+    if only or shard:
+        return filled(passages, shard)
+    queries = queries_of(Path(choices.queries), passages.dim) if choices.queries else None
+    return _whole(stage, passages, queries, threads, signals.check)
 
 
 def join(stage: Stage, passages: Passages, parts: Sequence[tuple[Path, Manifest]]) -> Filled:
@@ -269,12 +319,22 @@ def join(stage: Stage, passages: Passages, parts: Sequence[tuple[Path, Manifest]
     """
     if "bits" in stage.options:
         write_merged(stage, [Part(*part) for part in parts], passages)
-    return _whole(stage, passages)
+    return _whole(stage, passages, None, 1, lambda: None)
 
 
-def _whole(stage: Stage, passages: Passages) -> Filled:
-    """Write what no part has: the ids' order, and the ids where the embeddings may go."""
+def _whole(
+    stage: Stage, passages: Passages, queries: Vectors | None, threads: int, checked: Callable[[], None]
+) -> Filled:
+    """Write what no part has: the ids' order, how to search fast, the ids where the embeddings may go."""
     write_ranks(stage, passages)
+    score = token_score(passages.embeddings.score, weighted=passages.embeddings.salience)
+    if "bits" in stage.options and score.mean is not None:
+        codes = open_codes(stage.output)
+        searched: Passages = passages
+        if "alone" in stage.options:
+            searched = Reconstructed(passages.embeddings, stage.output / RANKS, codes)
+        target = stage.options.get("target", TARGET)
+        write_tuned(stage, TokenSearch(codes, searched, score), queries, target, threads, checked)
     found = filled(passages)
     if "alone" not in stage.options:
         return found

@@ -21,6 +21,7 @@ from dretrieve.index.base import Passages, described_inputs, open_embeddings, pl
 from dretrieve.index.token_build import Kept, filled, write_clusters, write_codes
 from dretrieve.index.token_clusters import Clusters
 from dretrieve.index.token_codes import open_codes
+from dretrieve.index.token_tuning import FILE
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.fingerprint import sha256_bytes
 from dretrieve.store.interrupt import Signals
@@ -74,6 +75,9 @@ class Change:
                 runs = np.stack([np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)], axis=1)
                 kept = Kept(codes, int(np.count_nonzero(self.kept)), codes.borders[runs])
                 write_codes(stage, passages, clusters, None, threads, progress, signals, kept)
+            if (self.output / FILE).exists():  # how widely to look stays as it was chosen
+                with stage.write(FILE, text=True) as file:
+                    file.write((self.output / FILE).read_text(encoding="utf-8"))
             counts, extra = filled(passages)
             places = {"embeddings": self.places[0], "added": list(self.places[1:])}
             stage.commit({"rows": passages.rows, "dim": passages.dim, **counts}, {**places, **extra})

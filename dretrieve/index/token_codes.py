@@ -61,7 +61,8 @@ class TokenCodes:
         """Return [stop - start, dim], what is stored of consecutive tokens."""
         packed = np.asarray(self.residuals[start:stop])
         shifts = np.arange(0, 8, self.bits, dtype=np.uint8)
-        every = (packed[:, :, None] >> shifts & (1 << self.bits) - 1).reshape(len(packed), -1)
+        every = packed[:, :, None] >> shifts & (1 << self.bits) - 1
+        every = every.reshape(len(packed), packed.shape[1] * len(shifts))
         steps = self.levels.astype(np.float32) * np.float32(self.scale)
         return np.asarray(self.centroids[self.codes[start:stop]] + steps[every[:, : self.centroids.shape[1]]])
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from dretrieve.index.base import Passages
 from dretrieve.index.exact import ExactOptions
+from dretrieve.index.token_alone import Reconstructed
 from dretrieve.index.token_codes import TokenCodes
 from dretrieve.index.top_k import TopK
 from dretrieve.kernels.codes import QueryCodes, pack_queries
@@ -124,6 +125,15 @@ class TokenSearch:
 
     def _keep(self, query: Query, q: int, found: NDArray[np.int32], kept: TopK, work: Work) -> None:
         """Score some passages canonically, whose query's tables are filled, and keep the best."""
+        if isinstance(self.passages, Reconstructed):  # no vectors are stored
+            vectors, every = (
+                self.passages.gather(found.astype(np.int64)),
+                np.arange(len(found), dtype=np.int32),
+            )
+            asked = Vectors(query.exact.astype(np.float32), np.array([0, len(query.codes)]))
+            scores = self.score.pairs(vectors, asked, np.array([0, len(found)]), every)
+            kept.offer(q, found.astype(np.int64), scores, self.passages.ranks)
+            return
         sums, passages = np.empty(len(found), dtype=np.float64), self.passages
         for number in sorted({passages.shard_of(row) for row in found.tolist()}):
             first = passages.start_of(number)

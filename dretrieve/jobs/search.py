@@ -231,7 +231,8 @@ def _over_vectors(config: SearchConfig, progress: Progress, signals: Signals) ->
         )
     check_model(queries, passages)
     if config.shard is not None and not index.exact:
-        raise UsageError(f"{config.index} is approximate and searched whole; leave --shard away")
+        cure = "add --set mode=exact, or " if "mode" in names else ""
+        raise UsageError(f"{config.index} is approximate and searched whole; {cure}leave --shard away")
     shard = shard_rows(passages.rows, *(config.shard or (0, 1)))
     # the passages' vectors, not the index that makes them quick; the query side's model stands beside the
     # queries, for their fingerprint alone leads to no card
@@ -240,6 +241,8 @@ def _over_vectors(config: SearchConfig, progress: Progress, signals: Signals) ->
     stage = _stage(config, index.search_options, inputs, shard)
 
     def find() -> tuple[Run, float]:
+        if said := index.search_options.get("said"):
+            progress.note(said)
         if said := index.search_options.get("alignment"):
             shards = [passages.vectors(shard).offsets for shard in range(len(passages.stems()))]
             lengths = [np.diff(offsets) for offsets in shards if offsets is not None]
@@ -304,8 +307,9 @@ def _found(
     progress.finish()
     wanted = kept.scores.shape[1]
     short = 0 if index.exact else int(np.count_nonzero(kept.sizes < wanted))
-    if short:
-        wider = next(name for name in ("ef_search", "probes") if name in index.search_options)
+    if short:  # of a token index: what has no tokens
+        wider = next((name for name in ("ef_search", "probes") if name in index.search_options), "")
+    if short and wider:
         progress.note(
             f"{short:,} of {len(queries):,} queries have fewer than the {wanted:,} hits wanted: the index "
             f"proposed no more; search wider (--set {wider}=N, now {index.search_options[wider]}) or an "

@@ -39,10 +39,8 @@ def indexed(work: Path, output: str, **options) -> Path:
 
 
 def searched(work: Path, index: str, output: str, **options) -> bytes:
-    config = search.SearchConfig(
-        index=work / index, query_embeddings=work / "queries", hits=20, output=work / output, **options
-    )
-    search.run(config)
+    given = {"hits": 20, "settings": {"mode": "exact"}, "query_embeddings": work / "queries", **options}
+    search.run(search.SearchConfig(index=work / index, output=work / output, **given))
     return (work / output).read_bytes()
 
 
@@ -62,6 +60,10 @@ def test_hits_are_those_of_the_reconstruction_when_the_embeddings_are_gone(work,
     assert "was searched with" in checked.render()
     assert "everything fits" in checked.render()
     assert whole == searched(work, "stored", "stored.trec")
+    scored = {tuple(line.split()[:3]): line.split()[4] for line in whole.decode().splitlines()}
+    fast = [line.split() for line in searched(work, "index", "fast.trec", settings={}).decode().splitlines()]
+    assert all(scored.get((*line[:3],), line[4]) == line[4] for line in fast)
+    assert sum((*line[:3],) in scored for line in fast) >= 0.9 * len(scored)
     assert searched(work, "index", "part0.trec", shard=(0, 2)) != exact
     searched(work, "index", "part1.trec", shard=(1, 2))
     runs = [work / "part0.trec", work / "part1.trec"]

@@ -1,0 +1,125 @@
+"""How widely a fast search looks: chosen on one half of a sample, measured on the other, said by `search`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dretrieve.errors import UsageError
+from dretrieve.index import token_tuning
+from dretrieve.index.token import open_index
+from dretrieve.index.token_tuning import LADDERS, Tuned
+from dretrieve.jobs import index as index_job
+from dretrieve.jobs import search
+from dretrieve.runs.read import read_run
+from dretrieve.types import Silent, Vectors, offsets_of
+
+ROWS, DIM = 900, 16
+
+
+def texts(count: int, seed: int) -> Vectors:
+    """Return texts of 4 to 12 unit tokens around 300 middles."""
+    chance = np.random.default_rng(seed)
+    middles = np.random.default_rng(9).standard_normal((300, DIM))
+    lengths = chance.integers(4, 13, count)
+    values = middles[chance.integers(0, 300, lengths.sum())]
+    values = values + 0.4 * chance.standard_normal(values.shape)
+    values /= np.linalg.norm(values, axis=1, keepdims=True)
+    return Vectors(values.astype(np.float16), offsets_of(lengths))
+
+
+@pytest.fixture
+def build(write_embeddings, tmp_path: Path) -> Callable[..., Path]:
+    write_embeddings("emb", [f"p{row}" for row in range(ROWS)], texts(ROWS, 0), score="maxsim_sum")
+    names = [f"q{row}" for row in range(80)]
+    write_embeddings("asked", names, texts(80, 1), side="query", score="maxsim_sum")
+
+    def made(name: str, **settings) -> Path:
+        config = index_job.IndexConfig(
+            type="token", embeddings=tmp_path / "emb", output=tmp_path / name, settings=settings
+        )
+        index_job.run(config)
+        return tmp_path / name
+
+    return made
+
+
+def hits(work: Path, index: Path, progress=None, **settings) -> list[list[tuple[str, float]]]:
+    config = search.SearchConfig(
+        index=index,
+        query_embeddings=work / "asked",
+        hits=10,
+        output=work / f"{settings.get('mode')}.trec",
+        settings=settings,
+    )
+    search.run(config, **({} if progress is None else {"progress": progress}))
+    run = read_run(config.output)
+    return [list(run.hits(query)) for query in range(len(run))]
+
+
+def test_a_fast_search_has_the_overlap_that_it_says(build, tmp_path: Path) -> None:
+    index = build("index", queries=str(tmp_path / "asked"), target=0.95)
+    said = []
+
+    class Noted(Silent):
+        def note(self, text: str) -> None:
+            said.append(text)
+
+    fast, exact = hits(tmp_path, index, Noted()), hits(tmp_path, index, mode="exact")
+    shares = [
+        len({row for row, _ in mine} & {row for row, _ in all_}) / 10
+        for mine, all_ in zip(fast, exact, strict=True)
+    ]
+    tuned = Tuned.open(index)
+    assert tuned.counts[10] is not None
+    assert abs(np.mean(shares) - tuned.measured[10]) <= 0.02
+    assert np.mean(shares) >= 0.93
+    assert f"overlap@10 {tuned.measured[10]:.3f}" in "".join(said)
+    assert "measured on 32 given queries" in "".join(said)
+    # what is found has its canonical score
+    scores = [dict(all_) for all_ in exact]
+    assert all(scores[q].get(row, score) == score for q, mine in enumerate(fast) for row, score in mine)
+
+
+def test_more_is_looked_at_for_a_higher_target_and_all_where_none_is_enough(build, monkeypatch) -> None:
+    low, high = (Tuned.open(build(name, target=at)) for name, at in (("low", 0.5), ("high", 0.999)))
+    assert low.counts[10] is not None
+    assert high.counts[10] is None or high.counts[10].coded > low.counts[10].coded
+    assert low.queries == "32 pieces of passages"
+    monkeypatch.setattr(token_tuning, "LADDERS", {10: ((11, 10, 4),), 100: ((101, 100, 4),)})
+    none = build("none", target=1)
+    assert Tuned.open(none).counts == {10: None, 100: None}
+    assert open_index(none).tuned is not None
+
+
+def test_counts_grow_with_the_hits_wanted(build) -> None:
+    tuned = Tuned.open(build("index", target=0.5))
+    few, hundred, many = (tuned.for_hits(k) for k in (3, 50, 950))
+    assert few is not None
+    assert hundred is not None
+    assert many is not None
+    assert few == tuned.counts[10]
+    assert hundred == tuned.counts[100]
+    assert many.rescored == 10 * hundred.rescored >= 950
+    assert all(step[1] >= k for k, ladder in LADDERS.items() for step in ladder)
+
+
+def test_the_same_bytes_for_any_threads(build, tmp_path: Path) -> None:
+    first = (build("index") / "fast.json").read_bytes()
+    config = index_job.IndexConfig(
+        type="token", embeddings=tmp_path / "emb", output=tmp_path / "other", threads=2
+    )
+    index_job.run(config)
+    assert (tmp_path / "other" / "fast.json").read_bytes() == first
+    assert json.loads(first)["target"] == 0.99
+
+
+def test_what_are_no_queries_is_refused(build, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="queries with vectors per token of 16 dimensions are wanted"):
+        build("index", queries=str(tmp_path / "emb"))
+    with pytest.raises(UsageError, match="target"):
+        build("index", target=1.5)
