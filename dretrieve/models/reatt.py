@@ -155,8 +155,13 @@ class Reatt(EncoderMethod):
         return int(backbone.config.d_kv)
 
     def head_shares(self) -> Tensor:
-        """Return P, [heads]: how much each head's relevance counts."""
-        return (self.head_weights / self.config.head_temperature).softmax(dim=0)
+        """Return P, [heads]: how much each head's relevance counts.
+
+        The weights get the gradient of w / τ, not of w, which is 1 / τ as long: AdamW steps alike for both,
+        but the length to which the whole gradient is cut would be the heads' alone.
+        """
+        weights = self.head_weights
+        return (weights + (weights / self.config.head_temperature - weights).detach()).softmax(dim=0)
 
     def default_choices(self) -> ReattChoices:
         """Return the head that counts most."""
