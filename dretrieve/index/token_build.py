@@ -49,11 +49,6 @@ class Part(NamedTuple):
     folder: Path
     manifest: Manifest
 
-    @property
-    def shard(self) -> Shard:
-        """Which passages it holds the codes of."""
-        return Shard(**self.manifest.options["shard"])
-
     def copy(self, name: str, target: IO[bytes]) -> None:
         """Append the numbers of a file to ``target``."""
         with (self.folder / name).open("rb") as file:
