@@ -58,7 +58,7 @@ KINDS: dict[str, IndexKind] = {
     "token": IndexKind(
         "dretrieve.index.token",
         "embeddings",
-        "exact, over a vector per token",
+        "a vector per token; fast or exact",
         many=True,
         in_parts=True,
         changes=("add", "delete"),

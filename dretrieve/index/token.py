@@ -1,23 +1,17 @@
 """The token index: texts with a vector per token. It reads the embeddings in place.
 
-Without codes all passages are compared: of each block a matrix product says which may belong to a query's k
-best (`TokenScore.near`), the canonical score decides (`TokenScore.pairs`). By codes the search is fast, or as
-exact (`index.token_search`). A text without vectors has no score: such a passage is never
-found and such a query finds nothing. Beside the embeddings the index holds the ids' order and, from
-`CODED_TOKENS` on, the codes of all token vectors (`index.token_codes`).
+Beside them it holds the ids' order and, from `CODED_TOKENS` on, the codes of all token vectors
+(`index.token_codes`), by which a search is fast, or exact (`index.token_search`). Without codes all passages
+are compared (`index.token_scan`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from dretrieve.errors import PreconditionError, UsageError, VerificationError
 from dretrieve.index.base import (
@@ -30,12 +24,12 @@ from dretrieve.index.base import (
     write_ranks,
 )
 from dretrieve.index.exact import ExactOptions
-from dretrieve.index.propose import within_margin
-from dretrieve.index.token_alone import Reconstructed, refuse_weights, write_ids
+from dretrieve.index.token_alone import Reconstructed, write_ids
 from dretrieve.index.token_build import Part, filled, write_clusters, write_codes, write_merged
 from dretrieve.index.token_change import Change, plan_change, removed_rows
 from dretrieve.index.token_clusters import Clusters, learn, num_tokens
 from dretrieve.index.token_codes import TokenCodes, open_codes
+from dretrieve.index.token_scan import search_tokens
 from dretrieve.index.token_search import TokenSearch
 from dretrieve.index.token_tuning import FILE, Tuned, queries_of, write_tuned
 from dretrieve.index.top_k import TopK
@@ -52,7 +46,7 @@ from dretrieve.types import Progress, Vectors
 VERSION = 1
 TARGET = 0.99
 CODED_TOKENS = 1 << 12
-"""From so many tokens on an index has codes; fewer are searched as they are, exactly."""
+"""From so many tokens on, compared by a MaxSim, an index has codes; else all are compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,10 +84,6 @@ class SearchChoices:
 
 BUILT: dict[str, type] = {"token": TokenChoices}
 SEARCHED: dict[str, type] = {"token": SearchChoices}
-BLOCK_ROWS = 1 << 14
-# A thread holds one table of dots, query tokens by passage tokens: 64 MiB of float32.
-QUERY_TOKENS, PASSAGE_TOKENS = 1 << 10, 1 << 14
-PRODUCTS_PER_BLOCK = 1e11  # a few seconds on one slow core, so that a signal is heard in time
 
 
 @dataclass(frozen=True)
@@ -141,14 +131,13 @@ class TokenIndex:
     def search(self, queries: Vectors, kept: TopK, rows: tuple[int, int], options: ExactOptions) -> TopK:
         """Add the best passages among ``rows`` to ``kept`` and return it."""
         by_codes, k = self.by_codes, kept.scores.shape[1]
-        if k and by_codes is not None and by_codes.fits(queries):
-            counts = self.tuned.for_hits(k) if self.tuned is not None else None
-            if counts is None:
-                return by_codes.exact(queries, kept, rows, options)
-            return by_codes.fast(queries, kept, counts, options)
-        return search_tokens(
-            self.passages.block, self.score, queries, kept, self.passages.ranks, rows, options
-        )
+        if not k or by_codes is None:
+            passages = self.passages
+            return search_tokens(passages.block, self.score, queries, kept, passages.ranks, rows, options)
+        counts = self.tuned.for_hits(k) if self.tuned is not None else None
+        if counts is None or not by_codes.fits(queries):
+            return by_codes.sure(queries, kept, rows, options)
+        return by_codes.fast(queries, kept, counts, options)
 
 
 def over_embeddings(
@@ -198,21 +187,21 @@ def open_index(folder: Path, *, full: bool = False, settings: Mapping[str, Any] 
 
 
 def described(kind: str, choices: TokenChoices, passages: Passages, progress: Progress) -> dict[str, Any]:
-    """Return what the bytes depend on beside the embeddings; nothing where tokens are too few for codes.
+    """Return what the bytes depend on beside the embeddings; nothing where there are no codes.
 
     Raises:
         VerificationError: a score that is not known; centroids of another model or dimension; offsets that do
             not fit.
-        UsageError: centroids for another number of bits, or where there are none.
+        UsageError: centroids for another number of bits, or choices of codes where there are none.
     """
-    token_score(passages.embeddings.score, weighted=passages.embeddings.salience)
-    tokens = num_tokens(passages)
-    if tokens < CODED_TOKENS:
-        if choices.only or choices.centroids or choices.alone or choices.queries or choices.target:
+    embeddings = passages.embeddings
+    score, tokens = token_score(embeddings.score, weighted=embeddings.salience), num_tokens(passages)
+    if tokens < CODED_TOKENS or score.mean is None:
+        if choices != TokenChoices():
             raise UsageError(
-                f"{passages.embeddings.folder} has {tokens:,} token vectors, and fewer than {CODED_TOKENS:,} "
-                "are searched without codes; leave --set only, centroids, alone, target and queries "
-                "away"
+                f"{embeddings.folder} has {tokens:,} token vectors compared by {embeddings.score}, which are "
+                f"searched without codes: these are for {CODED_TOKENS:,} and more compared by a MaxSim; "
+                "leave --set away"
             )
         return {}
     if choices.only and choices.centroids:
@@ -221,7 +210,6 @@ def described(kind: str, choices: TokenChoices, passages: Passages, progress: Pr
     if choices.only:
         found["only"] = choices.only
     if choices.alone and not choices.only:
-        refuse_weights(passages.embeddings)
         found["alone"] = True
     if choices.centroids:
         found |= _given(Path(choices.centroids), choices.bits, passages)
@@ -339,87 +327,3 @@ def _whole(
     if "alone" not in stage.options:
         return found
     return found._replace(extra={**found.extra, ENCODED: write_ids(stage, passages)})
-
-
-def search_tokens(
-    block_of: Callable[[int, int], Vectors],
-    score: TokenScore,
-    queries: Vectors,
-    kept: TopK,
-    ranks: NDArray[np.int64],
-    rows: tuple[int, int],
-    options: ExactOptions,
-) -> TopK:
-    """Add the best passages of a range of rows to ``kept`` and return it.
-
-    The result is a function of the vectors, the ids' order and k alone (see `search_exact`).
-
-    Args:
-        block_of: ``block_of(start, stop)`` returns the vectors of those passages or of fewer, at least one.
-        score: what compares two texts.
-        queries: finite; taken as float32.
-        kept: hits of other rows; k is the width of its heaps.
-        ranks: id rank of each passage.
-        rows: start and stop (exclusive).
-        options: threads, and what is called after each block.
-
-    Raises:
-        DataError: a score leaves float32.
-    """
-    groups = _groups(queries)
-    limit = int(PRODUCTS_PER_BLOCK / max(1, len(queries.values) * queries.dim))
-    row = rows[0]
-    with ThreadPoolExecutor(options.threads) as pool:
-        while row < rows[1]:
-            block = block_of(row, min(row + BLOCK_ROWS, rows[1]))
-            block = block[: _fitting(block, 0, min(PASSAGE_TOKENS, limit))]
-
-            def visit(group: slice, first: int = row, block: Vectors = block) -> None:
-                _visit(score, (first, block), queries[group], kept.part(group), ranks)
-
-            list(pool.map(visit, groups))
-            row += len(block)
-            options.after_block(row, kept)
-    kept.check_finite()
-    return kept
-
-
-def _groups(queries: Vectors) -> list[slice]:
-    """Return consecutive queries with at most `QUERY_TOKENS` together, or one alone."""
-    groups, start = [], 0
-    while start < len(queries):
-        stop = _fitting(queries, start, QUERY_TOKENS)
-        groups.append(slice(start, stop))
-        start = stop
-    return groups
-
-
-def _fitting(texts: Vectors, start: int, tokens: int) -> int:
-    """Return the end of the texts from ``start`` on that have at most so many tokens; one at least."""
-    assert texts.offsets is not None
-    stop = int(np.searchsorted(texts.offsets, texts.offsets[start] + tokens, side="right")) - 1
-    return min(max(stop, start + 1), len(texts))
-
-
-def _visit(
-    score: TokenScore, block: tuple[int, Vectors], queries: Vectors, kept: TopK, ranks: NDArray[np.int64]
-) -> None:
-    """Add the best of one block to the hits of a few queries."""
-    first, passages = block
-    k = kept.scores.shape[1]
-    asked, present = _with_vectors(queries), _with_vectors(passages)
-    if not (len(asked) and len(present) and k):
-        return
-    queries = queries if len(asked) == len(queries) else queries.take(asked)
-    passages = passages if len(present) == len(passages) else passages.take(present)
-    near, margins = score.near(passages, queries)
-    offsets, found = within_margin(near, margins, kept.floors()[asked], k)
-    scores = score.pairs(passages, queries, offsets, found)
-    for place, query in enumerate(asked.tolist()):
-        hits = slice(offsets[place], offsets[place + 1])
-        kept.offer(query, first + present[found[hits]], scores[hits], ranks)
-
-
-def _with_vectors(texts: Vectors) -> NDArray[np.int64]:
-    assert texts.offsets is not None
-    return np.flatnonzero(np.diff(texts.offsets))

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dretrieve.errors import UsageError
 from dretrieve.index.base import IDS, Passages
 from dretrieve.index.token_codes import TokenCodes
 from dretrieve.store.embeddings import Embeddings
@@ -54,16 +53,3 @@ def write_ids(stage: Stage, passages: Passages) -> dict[str, Any]:
     found = {"version": manifest.version, "options": options, "inputs": dict(manifest.inputs)}
     inference = {name: manifest.extra[name] for name in ("inference",) if name in manifest.extra}
     return {**found, "extra": inference}
-
-
-def refuse_weights(embeddings: Embeddings) -> None:
-    """Refuse embeddings whose scores need more than vectors.
-
-    Raises:
-        UsageError: the tokens have a salience.
-    """
-    if embeddings.salience:
-        raise UsageError(
-            f"--set alone=true: the tokens in {embeddings.folder} have a salience, for which codes have no "
-            "place; leave it away"
-        )

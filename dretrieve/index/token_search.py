@@ -20,6 +20,7 @@ from dretrieve.index.base import Passages
 from dretrieve.index.exact import ExactOptions
 from dretrieve.index.token_alone import Reconstructed
 from dretrieve.index.token_codes import TokenCodes
+from dretrieve.index.token_scan import search_tokens
 from dretrieve.index.top_k import TopK
 from dretrieve.kernels.codes import QueryCodes, pack_queries
 from dretrieve.kernels.dot import frozen, stored_bits
@@ -104,6 +105,13 @@ class TokenSearch:
             options.after_block(row, kept)
         kept.check_finite()
         return kept
+
+    def sure(self, queries: Vectors, kept: TopK, rows: tuple[int, int], options: ExactOptions) -> TopK:
+        """Return what `exact` does, in the quicker way: bounds of fewer than 8 bits rule too little out."""
+        if self.codes.bits == 8 and self.fits(queries):
+            return self.exact(queries, kept, rows, options)
+        passages = self.passages
+        return search_tokens(passages.block, self.score, queries, kept, passages.ranks, rows, options)
 
     def _over_queries(
         self, queries: Vectors, visit: Callable[[_Asked, int, Work], None], threads: int

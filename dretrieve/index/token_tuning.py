@@ -170,7 +170,7 @@ def _found(
     if counts is not None:
         search.fast(queries, kept, counts, options)
     elif search.fits(queries):
-        search.exact(queries, kept, (0, search.passages.rows), options)
+        search.sure(queries, kept, (0, search.passages.rows), options)
     return [rows for rows, _ in kept.best_first(search.passages.ranks)]
 
 

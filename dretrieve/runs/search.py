@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dretrieve.errors import DataError, VerificationError
 from dretrieve.index.base import Passages
 from dretrieve.index.exact import Block, ExactOptions, check_finite, search_exact
-from dretrieve.index.token import search_tokens
+from dretrieve.index.token_scan import search_tokens
 from dretrieve.index.top_k import TopK
 from dretrieve.order import id_ranks
 from dretrieve.scoring.token_scores import token_score

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dretrieve.errors import DataError, UsageError, VerificationError
-from dretrieve.index import token
+from dretrieve.index import token, token_scan
 from dretrieve.index.exact import ExactOptions
 from dretrieve.index.registry import kind_at, open_vector_index
 from dretrieve.index.top_k import TopK
@@ -79,10 +79,10 @@ def test_hits_are_those_by_hand_whatever_the_shards_blocks_and_threads(
     assert [] in expected, "a query without vectors finds nothing"
     index = token.over_embeddings(Embeddings.open(folder))
     assert searched(index, ASKED, 30) == expected
-    monkeypatch.setattr(token, "PASSAGE_TOKENS", 1 << 9)
-    monkeypatch.setattr(token, "QUERY_TOKENS", 7)
+    monkeypatch.setattr(token_scan, "PASSAGE_TOKENS", 1 << 9)
+    monkeypatch.setattr(token_scan, "QUERY_TOKENS", 7)
     assert searched(index, ASKED, 30, threads=3) == expected
-    monkeypatch.setattr(token, "PASSAGE_TOKENS", 1)
+    monkeypatch.setattr(token_scan, "PASSAGE_TOKENS", 1)
     assert searched(index, ASKED[:3], 5) == [hits[:5] for hits in expected[:3]]
 
 

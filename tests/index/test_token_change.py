@@ -63,7 +63,13 @@ def arrays(folder: Path) -> dict[str, bytes]:
 def hits(work: Path, index: str) -> list[list[tuple[str, float]]]:
     output = work / f"{index}.trec"
     search.run(
-        search.SearchConfig(index=work / index, query_embeddings=work / "queries", hits=30, output=output)
+        search.SearchConfig(
+            index=work / index,
+            query_embeddings=work / "queries",
+            hits=30,
+            output=output,
+            settings={"mode": "exact"},
+        )
     )
     run = read_run(output)
     return [list(run.hits(query)) for query in range(len(run))]

@@ -9,8 +9,8 @@ import pytest
 
 from dretrieve.index.base import Passages
 from dretrieve.index.exact import ExactOptions
-from dretrieve.index.token import search_tokens
 from dretrieve.index.token_codes import TokenCodes
+from dretrieve.index.token_scan import search_tokens
 from dretrieve.index.token_search import Counts, TokenSearch
 from dretrieve.index.top_k import TopK
 from dretrieve.kernels.residuals import lists_of

@@ -33,7 +33,7 @@ class IndexConfig(Writing, Sharded, Verifying):
     )
     corpus: str | None = option(None, "Collection, for --type bm25.", panel="Input")
     type: str = option(
-        "flat", "flat (exact), token (exact, a vector per token), bm25 (words), approximate hnsw, ivf, ivfpq."
+        "flat", "flat (exact), token (a vector per token), bm25 (words), approximate hnsw, ivf, ivfpq."
     )
     settings: Mapping[str, Any] = option(
         {},

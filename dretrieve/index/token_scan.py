@@ -1,0 +1,109 @@
+"""Exact search of token vectors without an index, in blocks.
+
+Of each block of passages a matrix product says which may belong to a query's k best (`TokenScore.near`), the
+canonical score decides (`TokenScore.pairs`). A text without vectors has no score: such a passage is never
+found and such a query finds nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dretrieve.index.exact import ExactOptions
+from dretrieve.index.propose import within_margin
+from dretrieve.index.top_k import TopK
+from dretrieve.scoring.token_scores import TokenScore
+from dretrieve.types import Vectors
+
+BLOCK_ROWS = 1 << 14
+# A thread holds one table of dots, query tokens by passage tokens: 64 MiB of float32.
+QUERY_TOKENS, PASSAGE_TOKENS = 1 << 10, 1 << 14
+PRODUCTS_PER_BLOCK = 1e11  # a few seconds on one slow core, so that a signal is heard in time
+
+
+def search_tokens(
+    block_of: Callable[[int, int], Vectors],
+    score: TokenScore,
+    queries: Vectors,
+    kept: TopK,
+    ranks: NDArray[np.int64],
+    rows: tuple[int, int],
+    options: ExactOptions,
+) -> TopK:
+    """Add the best passages of a range of rows to ``kept`` and return it.
+
+    The result is a function of the vectors, the ids' order and k alone (see `search_exact`).
+
+    Args:
+        block_of: ``block_of(start, stop)`` returns the vectors of those passages or of fewer, at least one.
+        score: what compares two texts.
+        queries: finite; taken as float32.
+        kept: hits of other rows; k is the width of its heaps.
+        ranks: id rank of each passage.
+        rows: start and stop (exclusive).
+        options: threads, and what is called after each block.
+
+    Raises:
+        DataError: a score leaves float32.
+    """
+    groups = _groups(queries)
+    limit = int(PRODUCTS_PER_BLOCK / max(1, len(queries.values) * queries.dim))
+    row = rows[0]
+    with ThreadPoolExecutor(options.threads) as pool:
+        while row < rows[1]:
+            block = block_of(row, min(row + BLOCK_ROWS, rows[1]))
+            block = block[: _fitting(block, 0, min(PASSAGE_TOKENS, limit))]
+
+            def visit(group: slice, first: int = row, block: Vectors = block) -> None:
+                _visit(score, (first, block), queries[group], kept.part(group), ranks)
+
+            list(pool.map(visit, groups))
+            row += len(block)
+            options.after_block(row, kept)
+    kept.check_finite()
+    return kept
+
+
+def _groups(queries: Vectors) -> list[slice]:
+    """Return consecutive queries with at most `QUERY_TOKENS` together, or one alone."""
+    groups, start = [], 0
+    while start < len(queries):
+        stop = _fitting(queries, start, QUERY_TOKENS)
+        groups.append(slice(start, stop))
+        start = stop
+    return groups
+
+
+def _fitting(texts: Vectors, start: int, tokens: int) -> int:
+    """Return the end of the texts from ``start`` on that have at most so many tokens; one at least."""
+    assert texts.offsets is not None
+    stop = int(np.searchsorted(texts.offsets, texts.offsets[start] + tokens, side="right")) - 1
+    return min(max(stop, start + 1), len(texts))
+
+
+def _visit(
+    score: TokenScore, block: tuple[int, Vectors], queries: Vectors, kept: TopK, ranks: NDArray[np.int64]
+) -> None:
+    """Add the best of one block to the hits of a few queries."""
+    first, passages = block
+    k = kept.scores.shape[1]
+    asked, present = _with_vectors(queries), _with_vectors(passages)
+    if not (len(asked) and len(present) and k):
+        return
+    queries = queries if len(asked) == len(queries) else queries.take(asked)
+    passages = passages if len(present) == len(passages) else passages.take(present)
+    near, margins = score.near(passages, queries)
+    offsets, found = within_margin(near, margins, kept.floors()[asked], k)
+    scores = score.pairs(passages, queries, offsets, found)
+    for place, query in enumerate(asked.tolist()):
+        hits = slice(offsets[place], offsets[place + 1])
+        kept.offer(query, first + present[found[hits]], scores[hits], ranks)
+
+
+def _with_vectors(texts: Vectors) -> NDArray[np.int64]:
+    assert texts.offsets is not None
+    return np.flatnonzero(np.diff(texts.offsets))
