@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("Measure", "Score runs against judgements or answers, with significance."),
     "report": ("Measure", "Gather results into one table, with plots and verdicts."),
     "train": ("Learn", "Train a retriever by one of the methods (--help lists them)."),
+    "adapt": ("Learn", "Choose an aligner's alignment of tokens by a few labelled queries."),
     "mine-negatives": ("Learn", "Take hard negatives from a run for the next round of training."),
     "convert": ("Learn", "Turn a checkpoint of other people's code into a model."),
     "modules": ("Learn", "List, export, add and remove the domains of a ddr model."),

@@ -7,7 +7,7 @@ found and such a query finds nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from dretrieve.index.exact import ExactOptions
 from dretrieve.index.propose import within_margin
 from dretrieve.index.top_k import TopK
-from dretrieve.scoring.token_scores import TokenScore
+from dretrieve.scoring.token_scores import TokenGrid, TokenScore
 from dretrieve.types import Vectors
 
 BLOCK_ROWS = 1 << 14
@@ -50,6 +50,21 @@ def search_tokens(
     Raises:
         DataError: a score leaves float32.
     """
+    grid = TokenGrid([score], lambda *texts: [score.near(*texts)])
+    search_grid(block_of, grid, queries, [kept], ranks, rows, options)
+    return kept
+
+
+def search_grid(
+    block_of: Callable[[int, int], Vectors],
+    grid: TokenGrid,
+    queries: Vectors,
+    kept: Sequence[TopK],
+    ranks: NDArray[np.int64],
+    rows: tuple[int, int],
+    options: ExactOptions,
+) -> None:
+    """Add the best passages by each score of a grid to the hits kept for it; see `search_tokens`."""
     groups = _groups(queries)
     limit = int(PRODUCTS_PER_BLOCK / max(1, len(queries.values) * queries.dim))
     row = rows[0]
@@ -59,13 +74,13 @@ def search_tokens(
             block = block[: _fitting(block, 0, min(PASSAGE_TOKENS, limit))]
 
             def visit(group: slice, first: int = row, block: Vectors = block) -> None:
-                _visit(score, (first, block), queries[group], kept.part(group), ranks)
+                _visit(grid, (first, block), queries[group], [of.part(group) for of in kept], ranks)
 
             list(pool.map(visit, groups))
             row += len(block)
-            options.after_block(row, kept)
-    kept.check_finite()
-    return kept
+            options.after_block(row, kept[0])
+    for of in kept:
+        of.check_finite()
 
 
 def _groups(queries: Vectors) -> list[slice]:
@@ -86,22 +101,26 @@ def _fitting(texts: Vectors, start: int, tokens: int) -> int:
 
 
 def _visit(
-    score: TokenScore, block: tuple[int, Vectors], queries: Vectors, kept: TopK, ranks: NDArray[np.int64]
+    grid: TokenGrid,
+    block: tuple[int, Vectors],
+    queries: Vectors,
+    kept: Sequence[TopK],
+    ranks: NDArray[np.int64],
 ) -> None:
     """Add the best of one block to the hits of a few queries."""
     first, passages = block
-    k = kept.scores.shape[1]
+    k = kept[0].scores.shape[1]
     asked, present = _with_vectors(queries), _with_vectors(passages)
     if not (len(asked) and len(present) and k):
         return
     queries = queries if len(asked) == len(queries) else queries.take(asked)
     passages = passages if len(present) == len(passages) else passages.take(present)
-    near, margins = score.near(passages, queries)
-    offsets, found = within_margin(near, margins, kept.floors()[asked], k)
-    scores = score.pairs(passages, queries, offsets, found)
-    for place, query in enumerate(asked.tolist()):
-        hits = slice(offsets[place], offsets[place + 1])
-        kept.offer(query, first + present[found[hits]], scores[hits], ranks)
+    for score, own, (near, margins) in zip(grid.scores, kept, grid.near(passages, queries), strict=True):
+        offsets, found = within_margin(near, margins, own.floors()[asked], k)
+        scores = score.pairs(passages, queries, offsets, found)
+        for place, query in enumerate(asked.tolist()):
+            hits = slice(offsets[place], offsets[place + 1])
+            own.offer(query, first + present[found[hits]], scores[hits], ranks)
 
 
 def _with_vectors(texts: Vectors) -> NDArray[np.int64]:

@@ -12,13 +12,14 @@ from typing import Any, Literal
 import numpy as np
 
 from dretrieve.errors import UsageError, VerificationError
-from dretrieve.index.base import VectorIndex, contents
+from dretrieve.index.base import Passages, VectorIndex, contents
 from dretrieve.index.exact import FIRST_BLOCK, LARGEST_BLOCK, ExactOptions
 from dretrieve.index.registry import kind_at, open_vector_index, search_settings
 from dretrieve.index.top_k import TopK
-from dretrieve.jobs.configs.search import SearchConfig
+from dretrieve.jobs.configs.search import AskingConfig, SearchConfig
 from dretrieve.jobs.examples import Example, examples, passage_texts, recorded_collection, render_examples
 from dretrieve.models.places import PACKAGED
+from dretrieve.runs.adapt import ENDING, read_adapted
 from dretrieve.runs.checkpoint import Checkpoint, checkpoint_path, discard_checkpoint
 from dretrieve.runs.read import read_run
 from dretrieve.runs.search import Queries, as_run, check_model, check_queries, joined
@@ -216,20 +217,9 @@ def _over_vectors(config: SearchConfig, progress: Progress, signals: Signals) ->
             f"--set {next(iter(of_model))}: a search with --query-embeddings encodes nothing, and an "
             f"index of type {kind_at(config.index)} takes {', '.join(names) or 'no settings'}"
         )
-    index: VectorIndex = open_vector_index(config.index, full=config.verify, settings=of_index)
+    index = _open_index(config, of_index)
     passages = index.passages
-    if config.query_embeddings is not None:
-        queries = _given_queries(config.query_embeddings, full=config.verify)
-    elif config.model is not None:
-        queries = _encoded_queries(
-            config, config.model, of_model, passages.embeddings.dtype, progress, signals
-        )
-    else:
-        raise UsageError(
-            f"{config.index} holds vectors: name the model that encodes --queries with --model, or give "
-            "--query-embeddings"
-        )
-    check_model(queries, passages)
+    queries = open_queries(config, of_model, passages, progress, signals)
     if config.shard is not None and not index.exact:
         cure = "add --set mode=exact, or " if "mode" in names else ""
         raise UsageError(f"{config.index} is approximate and searched whole; {cure}leave --shard away")
@@ -267,6 +257,26 @@ def _over_vectors(config: SearchConfig, progress: Progress, signals: Signals) ->
         texts=lambda: passage_texts(passages.embeddings),
         extra=queries.extra,
     )
+
+
+def _open_index(config: SearchConfig, settings: dict[str, Any]) -> VectorIndex:
+    """Return the index, searched by the settings; an alignment may be a file of ``adapt``.
+
+    Raises:
+        VerificationError: that file was made for another model.
+    """
+    file, chosen_for = str(settings.get("alignment", "")), None
+    if file.endswith(ENDING):
+        alignment, chosen_for = read_adapted(Path(file))
+        settings = {**settings, "alignment": alignment}
+    index: VectorIndex = open_vector_index(config.index, full=config.verify, settings=settings)
+    mine = index.passages.embeddings.passage_fingerprint
+    if chosen_for not in (None, mine):
+        raise VerificationError(
+            f"{file} was chosen for the vectors of another model ({str(chosen_for)[:12]}) than those of "
+            f"{config.index} ({mine[:12]}); choose again with `dretrieve adapt`"
+        )
+    return index
 
 
 def _found(
@@ -324,6 +334,37 @@ def largest_block(num_queries: int, dim: int) -> int | None:
     return max(FIRST_BLOCK, rows) if rows < LARGEST_BLOCK else None
 
 
+def open_queries(
+    config: AskingConfig,
+    choices: Mapping[str, Any],
+    passages: Passages,
+    progress: Progress,
+    signals: Signals,
+) -> Queries:
+    """Return the queries that a config names, to be encoded as the passages were, or encoded before.
+
+    Args:
+        config: names them.
+        choices: inference choices of the model.
+        passages: of the index; queries of another model are refused.
+        progress: is told when they are encoded.
+        signals: checked between chunks.
+    """
+    if config.query_embeddings is not None:
+        queries = _given_queries(config.query_embeddings, full=config.verify)
+    elif config.model is not None:
+        queries = _encoded_queries(
+            config, config.model, choices, passages.embeddings.dtype, progress, signals
+        )
+    else:
+        raise UsageError(
+            f"{config.index} holds vectors: name the model that encodes --queries with --model, or give "
+            "--query-embeddings"
+        )
+    check_model(queries, passages)
+    return queries
+
+
 def _given_queries(folder: Path, *, full: bool) -> Queries:
     """Return the queries of an embeddings folder."""
     embeddings = Embeddings.open(folder, full=full)
@@ -345,7 +386,7 @@ def _given_queries(folder: Path, *, full: bool) -> Queries:
 
 
 def _encoded_queries(
-    config: SearchConfig,
+    config: AskingConfig,
     name: str,
     choices: Mapping[str, Any],
     dtype: str,

@@ -75,12 +75,12 @@ def near_sums(
         slack: [S] how far two of a query token's dots may have changed places; 0: it does not matter.
 
     Returns:
-        The sums, [Q N, W + G], and [Q N] where a token behind those wanted may belong among them, or a dot is
-        not finite.
+        The sums, [Q N, W + G], and as many bool: where a token behind those of the column may belong
+        among them, or a dot is not finite.
     """
     count = (len(borders[0]) - 1) * len(widths)
     sums, totals = _empty(count, widths, soft)
-    doubtful = np.zeros(count, dtype=np.bool_)
+    doubtful = np.zeros(sums.shape, dtype=np.bool_)
     _near(
         products,
         (frozen(weights[0]), frozen(weights[1])),
@@ -130,10 +130,12 @@ def _near(products: Any, weights: Any, borders: Any, widths: Any, soft: Any, sla
             for token in range(query_borders[q], query_borders[q + 1]):
                 dots = products[token, start:stop]
                 for dot in dots:
-                    doubtful[h] |= not np.isfinite(dot)
-                more = width if slack[token] == 0 or width == 0 else min(width + 1, len(dots))
+                    if not np.isfinite(dot):
+                        doubtful[h] = True
+                more = width if slack[token] == 0 else min(width + 1, len(dots))
                 _largest(dots, _needed(more, soft, len(dots)), room)
-                doubtful[h] |= more > width and room[0][width] >= room[0][width - 1] - slack[token]
+                for r in range(0 if slack[token] == 0 else more - 1):
+                    doubtful[h, r] |= room[0][r + 1] >= room[0][r] - slack[token]
                 weight = np.float64(weights[0][token])
                 _add(dots, weights[1][start:stop], weight, width, soft, room, (sums[h], totals[h]))
 

@@ -15,7 +15,7 @@ and the result is rounded once, to float32.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -27,7 +27,7 @@ from dretrieve.kernels.alignment import aligned_sums, near_sums
 from dretrieve.kernels.dot import SMALLEST, rounding_margin
 from dretrieve.scoring.dot import widened
 from dretrieve.scoring.maxsim import borders_of, lengths_of
-from dretrieve.types import Vectors
+from dretrieve.types import Vectors, offsets_of
 
 DEFAULT = "top1"
 MOST = 1 << 20  # tokens that a query token can be aligned with
@@ -84,6 +84,22 @@ def parse_alignment(word: str) -> Alignment:
             return Alignment(k=k, epsilon=epsilon)
         raise UsageError(f"alignment {word}: expected k from 1 to {MOST:,} and eps above 0")
     raise UsageError(f"alignment '{word}' is none; expected {GRAMMAR}")
+
+
+def parse_grid(word: str) -> list[Alignment]:
+    """Return the alignments of a grid such as ``k=1,2,4 p=0.5,1 da,k=1,eps=0.05``, each once, in its order.
+
+    Raises:
+        UsageError: another grammar, a number out of range.
+    """
+    words: list[str] = []
+    for part in word.split():
+        name, _, values = part.partition("=")
+        kind = {"k": "top", "p": "p"}.get(name)
+        words += [part] if kind is None else [kind + value for value in values.split(",")]
+    if not words:
+        raise UsageError("the grid is empty; give for example k=1,2,4 p=0.5,1")
+    return list(dict.fromkeys(map(parse_alignment, words)))
 
 
 def doubts(alignment: Alignment, lengths: NDArray[np.int64]) -> str:
@@ -145,18 +161,14 @@ def aligned_grid(
         alignments: which tokens are compared; one at least.
     """
     borders, query_borders = borders_of(passages), borders_of(queries)
-    soft = [of for of in alignments if of.epsilon]
-    lengths = np.diff(borders)[rows]
-    counts = [of.counts(lengths) for of in alignments if not of.epsilon]
-    widths = np.maximum.reduce([np.zeros(len(rows), dtype=np.int64), *counts])
+    soft, columns, widths = _columns(alignments, np.diff(borders)[rows])
     sums, totals = aligned_sums(
         (passages.values, _weights(passages), borders),
         (widened(queries.values), _weights(queries), query_borders),
         (offsets, rows, widths),
         _soft(soft),
     )
-    hard, first, every = iter(counts), sums.shape[1] - len(soft), np.arange(len(rows))
-    columns = [first + soft.index(of) if of.epsilon else next(hard) - 1 for of in alignments]
+    every = np.arange(len(rows))
     with np.errstate(over="ignore"):  # the search refuses infinite scores by a sentence
         return np.stack(
             [_divided(sums[every, column], totals[every, column]).astype(np.float32) for column in columns]
@@ -175,6 +187,13 @@ def aligned_near(
         queries: see there.
         alignment: which tokens are compared.
     """
+    return next(near_grid(passages, queries, [alignment]))
+
+
+def near_grid(
+    passages: Vectors, queries: Vectors, alignments: Sequence[Alignment]
+) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Yield what `aligned_near` returns for each of the alignments, from one product and one pass."""
     borders, query_borders = borders_of(passages), borders_of(queries)
     asked = np.asarray(queries.values, dtype=np.float32)
     stored = np.asarray(passages.values, dtype=np.float32)
@@ -185,26 +204,41 @@ def aligned_near(
     off = reach * (rounding_margin(passages.dim) + 2.0**-23) + SMALLEST  # of one dot
     weighted = passages.weights is not None or queries.weights is not None
     lengths = np.diff(borders)
-    hard = not alignment.epsilon
-    widths = alignment.counts(lengths) if hard else np.zeros(len(passages), dtype=np.int64)
+    soft, counts, widths = _columns(alignments, lengths)
     sums, totals, doubtful = near_sums(
         products,
         (_weights(queries), _weights(passages)),
         (query_borders, borders),
         widths,
-        _soft([] if hard else [alignment]),
-        2 * off if weighted and hard else np.zeros(len(asked)),
+        _soft(soft),
+        2 * off if weighted else np.zeros(len(asked)),
     )
-    columns = np.tile(widths - 1, len(queries)) if hard else -1
-    every = np.arange(len(sums))
-    shape = (len(queries), len(passages))
-    near = _divided(sums[every, columns], totals[every, columns]).reshape(shape)
-    again = (doubtful | (totals[every, columns] < (0.0 if hard else FAINTEST))).reshape(shape)
-    counts = np.count_nonzero(again, axis=1)
-    rows = np.nonzero(again)[1].astype(np.int32)
-    offsets = np.append(0, np.cumsum(counts))
-    near[again] = aligned_pairs(passages, queries, offsets, rows, alignment=alignment)
-    return near, _margins(alignment, off, reach, query_borders, int(lengths.max(initial=1)), weighted)
+    every, shape = np.arange(len(sums)), (len(queries), len(passages))
+    for place, alignment in enumerate(alignments):
+        column = np.resize(counts[place], len(sums))
+        total = totals[every, column]
+        near = _divided(sums[every, column], total).reshape(shape)
+        faint = total < (FAINTEST if alignment.epsilon else 0.0)
+        again = (doubtful[every, column] | faint).reshape(shape)
+        offsets = offsets_of(np.count_nonzero(again, axis=1))
+        rows = np.nonzero(again)[1].astype(np.int32)
+        near[again] = aligned_pairs(passages, queries, offsets, rows, alignment=alignment)
+        yield near, _margins(alignment, off, reach, query_borders, int(lengths.max(initial=1)), weighted)
+
+
+def _columns(
+    alignments: Sequence[Alignment], lengths: NDArray[np.int64]
+) -> tuple[list[Alignment], list[NDArray[np.int64]], NDArray[np.int64]]:
+    """Return the soft alignments, each alignment's column of the sums of passages [H], and widths [H]."""
+    soft = [of for of in alignments if of.epsilon]
+    counts = [np.zeros_like(lengths) if of.epsilon else of.counts(lengths) for of in alignments]
+    widths = np.maximum.reduce(counts) if counts else np.zeros_like(lengths)
+    first = int(widths.max(initial=0))
+    places = [
+        np.full_like(count, first + soft.index(of)) if of.epsilon else count - 1
+        for of, count in zip(alignments, counts, strict=True)
+    ]
+    return soft, places, widths
 
 
 def _margins(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,7 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dretrieve.errors import UsageError, VerificationError
-from dretrieve.scoring.alignment import DEFAULT, aligned_near, aligned_pairs, parse_alignment
+from dretrieve.scoring.alignment import (
+    DEFAULT,
+    Alignment,
+    aligned_near,
+    aligned_pairs,
+    near_grid,
+    parse_alignment,
+)
 from dretrieve.scoring.maxsim import maxsim_near, maxsim_pairs
 from dretrieve.types import Vectors
 
@@ -50,6 +57,25 @@ TOKEN_SCORES: dict[str, TokenScore] = {
     "maxsim_mean": TokenScore(partial(maxsim_pairs, mean=True), partial(maxsim_near, mean=True), mean=True),
     "alignment": _aligned(DEFAULT),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class TokenGrid:
+    """Several scores that are searched by in one pass.
+
+    Attributes:
+        scores: each of them.
+        near: yields what each score's ``near`` returns, in their order.
+    """
+
+    scores: Sequence[TokenScore]
+    near: Callable[[Vectors, Vectors], Iterable[tuple[NDArray[np.float64], NDArray[np.float64]]]]
+
+
+def grid_of(alignments: Sequence[Alignment]) -> TokenGrid:
+    """Return the scores by these alignments."""
+    scores = [_aligned(str(of)) for of in alignments]
+    return TokenGrid(scores, partial(near_grid, alignments=alignments))
 
 
 def token_score(name: str, *, weighted: bool, alignment: str = "") -> TokenScore:

@@ -15,15 +15,8 @@ INPUT = "Input"
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchConfig(Writing, ReadingTopics, Sharded, Computing, Verifying):
-    """Scores and order do not depend on shards, threads or interruptions.
-
-    With --shard I/N the passages are cut into N parts; merge joins the partial runs.
-
-    Examples:
-        dretrieve search --index work/index --queries work/pydocs:test --model minilm --output work/run.trec
-        dretrieve search --index EMB --query-embeddings QEMB --shard 0/4 --output part-0.trec
-    """
+class AskingConfig(Writing, ReadingTopics, Computing, Verifying):
+    """Of jobs that ask an index: which one, and the queries with what encodes them."""
 
     index: Path = option(
         REQUIRED, "An index, or embeddings as they are.", panel=INPUT, aliases=("--passage-reps",)
@@ -36,6 +29,27 @@ class SearchConfig(Writing, ReadingTopics, Sharded, Computing, Verifying):
         panel=INPUT,
         aliases=("--query-reps",),
     )
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.topic_field and self.queries is None:
+            raise UsageError("--topic-field goes with --queries: encoded queries have their text already")
+        if (self.queries is None) == (self.query_embeddings is None):
+            raise UsageError("give either --queries DIR:split (with --model) or --query-embeddings EMB")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchConfig(AskingConfig, Sharded):
+    """Scores and order do not depend on shards, threads or interruptions.
+
+    With --shard I/N the passages are cut into N parts; merge joins the partial runs.
+
+    Examples:
+        dretrieve search --index work/index --queries work/pydocs:test --model minilm --output work/run.trec
+        dretrieve search --index EMB --query-embeddings QEMB --shard 0/4 --output part-0.trec
+    """
+
     hits: int = option(1000, "Passages per query.", least=1, aliases=("--depth",))
     show: int = option(0, "Show so many questions with their passages.", least=0)
     corpus: str | None = option(None, "Where --show finds the texts, if not where they were encoded.")
@@ -54,15 +68,10 @@ class SearchConfig(Writing, ReadingTopics, Sharded, Computing, Verifying):
             "b": (float, "BM25: likewise."),
         },
     )
-    threads: int = 1
 
     def __post_init__(self) -> None:
-        check(self)
-        if self.topic_field and self.queries is None:
-            raise UsageError("--topic-field goes with --queries: encoded queries have their text already")
+        super().__post_init__()
         if self.shard is not None and self.form != "trec":
             raise UsageError(
                 "a partial run must keep its scores to be merged; write --output-format trec with --shard"
             )
-        if (self.queries is None) == (self.query_embeddings is None):
-            raise UsageError("give either --queries DIR:split (with --model) or --query-embeddings EMB")

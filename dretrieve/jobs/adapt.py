@@ -1,0 +1,278 @@
+"""adapt: the alignment of tokens that is best for a few labelled queries, measured on the others."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dretrieve.errors import DataError, UsageError
+from dretrieve.index.base import Passages
+from dretrieve.index.exact import ExactOptions
+from dretrieve.index.registry import kind_at, open_vector_index
+from dretrieve.index.token import TokenIndex
+from dretrieve.index.token_scan import search_grid
+from dretrieve.index.top_k import TopK
+from dretrieve.jobs.configs.adapt import AdaptConfig
+from dretrieve.jobs.inputs import find_qrels
+from dretrieve.jobs.search import open_queries
+from dretrieve.metrics.measure import Measure
+from dretrieve.metrics.options import RelevanceOptions
+from dretrieve.metrics.registry import parse_measures
+from dretrieve.metrics.relevance import score_relevance
+from dretrieve.reports.tables import indented_json
+from dretrieve.runs.adapt import Adapted, adapted
+from dretrieve.runs.search import Queries, as_run, check_queries
+from dretrieve.scoring.alignment import Alignment, parse_grid
+from dretrieve.scoring.token_scores import grid_of
+from dretrieve.store.atomic import make_folder
+from dretrieve.store.interrupt import Signals, interruptible
+from dretrieve.store.stage import Planned, Stage
+from dretrieve.store.state import recorded_state
+from dretrieve.text.files import sha256_of
+from dretrieve.text.qrels import read_qrels
+from dretrieve.types import Progress, Qrels, Silent
+
+__all__ = ["AdaptConfig", "AdaptResult", "run"]
+
+STAGE, VERSION = "adapt", 1
+WHOLE_LIST = 1000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AdaptResult:
+    """What was chosen.
+
+    Attributes:
+        output: the file.
+        state: ``written`` or ``up to date``.
+        found: what stands in the file, but for single queries and folds.
+        seconds: spent searching.
+    """
+
+    output: Path
+    state: str
+    found: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        """Return everything as plain data."""
+        return {"output": str(self.output), "state": self.state, **self.found}
+
+    def render(self) -> str:
+        """Return a few lines for people."""
+        found = self.found
+        lines = [f"{self.output}: {self.state}; alignment {found['alignment']}"]
+        if found["mean"] is not None:
+            lines.append(
+                f"{found['metric']} {found['mean']:.4f} ± {found['std']:.4f} outside {found['num_folds']:,} "
+                f"folds of {found['examples']} examples"
+            )
+        grid = ", ".join(f"{name} {value:.4f}" for name, value in found["grid"].items())
+        lines.append(f"over all {found['num_queries']:,} labelled queries: {grid}")
+        return "\n".join([*lines, f"next: dretrieve search … --set alignment={self.output}"])
+
+
+def run(config: AdaptConfig, progress: Progress | None = None) -> AdaptResult | Planned:
+    """Search by every alignment of the grid in one exact pass, choose, measure, and write the file.
+
+    Raises:
+        UsageError: a grid or measure that there is not; an index whose score aligns in one way only.
+        DataError: fewer labelled queries than a fold has; judged passages that are not in the index.
+        PreconditionError: an input is missing; the output holds something else.
+        VerificationError: queries and passages of different models; changed bytes.
+        Interrupted: a signal came; the same command begins again.
+    """
+    progress = progress or Silent()
+    with interruptible() as signals:
+        work = _opened(config, progress, signals)
+        stage = work.stage
+        if config.dry_run:
+            rows, count = work.index.passages.rows, len(work.queries.ids)
+            plan = f"would search {rows:,} passages with {count:,} queries by {len(work.grid)} alignments"
+            return stage.planned(plan, {"queries": count, "passages": rows})
+        if stage.up_to_date():
+            found = stage.existing().extra["found"]
+            return AdaptResult(output=config.output, state="up to date", found=found)
+        ids = _labelled(work, progress)
+        make_folder(stage.folder)
+        with recorded_state(stage.manifest_file, STAGE, stage.fingerprint):
+            started = time.monotonic()
+            values = _values(work, ids, progress, signals)
+            seconds = time.monotonic() - started
+            whole, found = _described(work, ids, values)
+            with stage.write(text=True) as file:
+                file.write(indented_json(whole, levels=4) + "\n")
+            counts = {"queries": len(ids), "folds": found["num_folds"]}
+            stage.commit(counts, {"found": found}, {"search_seconds": round(seconds, 3)})
+    return AdaptResult(output=config.output, state="written", found=found, seconds=seconds)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Work:
+    """A config with everything in it opened and checked."""
+
+    config: AdaptConfig
+    grid: Sequence[Alignment]
+    measure: Measure
+    index: TokenIndex
+    queries: Queries
+    qrels: Qrels
+    stage: Stage
+
+
+def _opened(config: AdaptConfig, progress: Progress, signals: Signals) -> _Work:
+    grid, measure, index = parse_grid(config.grid), _measure(config.metric), _index(config)
+    qrels_file = find_qrels(config.qrels)
+    queries = open_queries(config, config.settings, index.passages, progress, signals)
+    options = {
+        "grid": [str(of) for of in grid],
+        "metric": str(measure),
+        "examples": config.examples,
+        "drop_self": config.drop_self,
+        "seed": config.seed,
+        **{name: value for name, value in index.search_options.items() if name != "alignment"},
+    }
+    inputs = {
+        "passages": index.passages.embeddings.fingerprint,
+        "queries": queries.fingerprint,
+        "qrels": sha256_of(qrels_file),
+        **({"query_model": queries.query_model} if queries.query_model else {}),
+    }
+    return _Work(
+        config=config,
+        grid=grid,
+        measure=measure,
+        index=index,
+        queries=queries,
+        qrels=read_qrels(qrels_file),
+        stage=Stage(config.output, "file", STAGE, VERSION, options, inputs, config.force),
+    )
+
+
+def _measure(word: str) -> Measure:
+    measures = parse_measures(word)
+    if len(measures) != 1 or measures[0].definition.aggregate != "mean":
+        raise UsageError(f"--metric {word}: alignments are chosen by the mean of one measure")
+    return measures[0]
+
+
+def _index(config: AdaptConfig) -> TokenIndex:
+    kind = kind_at(config.index)
+    index = open_vector_index(config.index, full=config.verify) if kind == "token" else None
+    if not isinstance(index, TokenIndex) or not index.score.alignment:
+        what = (
+            f"an index of type {kind}" if index is None else f"compared by {index.passages.embeddings.score}"
+        )
+        raise UsageError(
+            f"{config.index} is {what}, where no alignment of tokens can be chosen; give an index over the "
+            "vectors of an aligner model"
+        )
+    return index
+
+
+def _labelled(work: _Work, progress: Progress) -> list[str]:
+    """Return the queries that have a relevant passage."""
+    config, asked = work.config, work.queries.ids
+    positives = work.qrels.positives()
+    ids = [query_id for query_id in asked if positives.get(query_id)]
+    if len(ids) < config.examples:
+        raise DataError(
+            f"{config.qrels} has a relevant passage for {len(ids):,} of the {len(asked):,} queries, and a "
+            f"fold takes {config.examples}; label more, or give fewer --examples"
+        )
+    passages = work.index.passages
+    judged = {passage_id for query_id in ids for passage_id in positives[query_id]}
+    missing = sorted(judged.difference(passages.ids(np.arange(passages.rows))))
+    if len(missing) == len(judged):
+        raise DataError(
+            f"none of the {len(judged):,} relevant passages of {config.qrels} (such as '{missing[0]}') is in "
+            f"{config.index}; give the judgements of the collection that was encoded"
+        )
+    if missing:
+        progress.note(f"{len(missing):,} of {len(judged):,} relevant passages are not in {config.index}")
+    return ids
+
+
+def _values(work: _Work, ids: Sequence[str], progress: Progress, signals: Signals) -> NDArray[np.float64]:
+    """Return [S, Q], what each alignment is worth for each labelled query."""
+    passages, vectors, measure = work.index.passages, work.queries.load(), work.measure
+    check_queries(work.queries, vectors, passages)
+    drop = work.config.drop_self
+    depth = min((measure.parameters.k or WHOLE_LIST) + drop, passages.rows)
+    kept = [TopK.empty(len(ids), depth) for _ in work.grid]
+    progress.start("search", passages.rows, "passages")
+    reached = 0
+
+    def after_block(row: int, _: TopK) -> None:
+        nonlocal reached
+        progress.advance(row - reached)
+        reached = row
+        signals.check()
+
+    options = ExactOptions(threads=work.config.threads, after_block=after_block)
+    places = {query_id: row for row, query_id in enumerate(work.queries.ids)}
+    asked = vectors.take(np.array([places[query_id] for query_id in ids]))
+    rows = (0, passages.rows)
+    search_grid(passages.block, grid_of(work.grid), asked, kept, passages.ranks, rows, options)
+    progress.finish()
+    values = np.empty((len(kept), len(ids)))
+    for number, hits in enumerate(kept):
+        found = as_run(ids, hits, passages)
+        how = RelevanceOptions(drop_self=drop)
+        scores = score_relevance(str(work.grid[number]), found, work.qrels, [measure], how)
+        of = dict(zip(scores.query_ids, scores.values[str(measure)].tolist(), strict=True))
+        values[number] = [of[query_id] for query_id in ids]
+    return values
+
+
+def _described(
+    work: _Work, ids: Sequence[str], values: NDArray[np.float64]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what the file holds, and the part of it without single queries and folds."""
+    config, grid, passages = work.config, work.grid, work.index.passages
+    costs, name = _costs(grid, passages), str(work.measure)
+    choice: Adapted = adapted(values, costs, config.examples, config.seed)
+    known = ~np.isnan(choice.by_query)
+    several = len(choice.folds) > 1
+    found: dict[str, Any] = {
+        "alignment": str(grid[choice.most(costs)]),
+        "passage_model": passages.embeddings.passage_fingerprint,
+        "metric": name,
+        "examples": config.examples,
+        "num_folds": len(choice.folds),
+        "num_queries": len(ids),
+        "mean": float(choice.outside.mean()) if known.any() else None,
+        "std": float(choice.outside.std(ddof=1)) if several else 0.0,
+        "grid": {str(of): float(row.mean()) for of, row in zip(grid, values, strict=True)},
+    }
+    folds = [
+        {
+            "alignment": str(grid[strategy]),
+            "outside": float(value) if known.any() else None,
+            "examples": [ids[query] for query in fold.tolist()],
+        }
+        for fold, strategy, value in zip(
+            choice.folds, choice.chosen.tolist(), choice.outside.tolist(), strict=True
+        )
+    ]
+    runs = []
+    if known.any():  # in the form of `evaluate --output`, so that runs can be compared with it
+        each = {ids[query]: {name: float(choice.by_query[query])} for query in np.flatnonzero(known).tolist()}
+        mean = {name: float(choice.by_query[known].mean())}
+        entry = {"name": "adapted", "num_queries": len(each), "mean": mean, "notes": [], "per_query": each}
+        runs.append(entry)
+    return {**found, "folds": folds, "measures": [name], "runs": runs}, found
+
+
+def _costs(grid: Sequence[Alignment], passages: Passages) -> NDArray[np.float64]:
+    """Return [S], with how many tokens of a passage each alignment compares a query token on average."""
+    offsets = [passages.vectors(shard).offsets for shard in range(len(passages.stems()))]
+    lengths = np.concatenate([np.diff(of) for of in offsets if of is not None])
+    lengths = lengths[lengths > 0]
+    return np.array([of.counts(lengths).mean() if len(lengths) else 0.0 for of in grid])

@@ -1,0 +1,32 @@
+"""What ``adapt`` is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dretrieve.jobs.configs.base import Choosing
+from dretrieve.jobs.configs.search import AskingConfig
+from dretrieve.options import REQUIRED, option
+
+GRID = "k=1,2,4,6,8 p=0.5,1,1.5,2"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptConfig(AskingConfig, Choosing):
+    """Which tokens ALIGNER compares is chosen by a few labelled queries; no weight changes.
+
+    The labelled queries are drawn into folds of --examples. Each fold chooses the alignment that is best for
+    it (of equal ones the one with the fewest tokens), which is measured on all queries outside the fold. The
+    file holds the choice of most folds; search --set alignment=FILE searches by it.
+
+    Examples:
+        dretrieve adapt --index EMB --queries arguana:test --model M --qrels arguana:test --output adapt.json
+        dretrieve adapt --index EMB --query-embeddings QEMB --qrels arguana:test --grid "k=1,4" -o adapt.json
+    """
+
+    qrels: str = option(REQUIRED, "Judgements, or a qrels file.", panel="Input", metavar="DIR[:SPLIT]")
+    examples: int = option(8, "Labelled queries of a fold.", least=1)
+    grid: str = option(GRID, "Alignments to choose from: tokens (k), percent (p), da,k=1,eps=0.05.")
+    metric: str = option("nDCG@10", "By which the best is chosen.")
+    drop_self: bool = option(False, "Drop the hit that is the query itself (BEIR).")
+    seed: int = option(0, "Of the draw of folds.")
