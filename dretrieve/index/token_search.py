@@ -82,7 +82,7 @@ class TokenSearch:
 
     def exact(self, queries: Vectors, kept: TopK, rows: tuple[int, int], options: ExactOptions) -> TopK:
         """Add the best of some consecutive passages to ``kept``, as `search_tokens` does; return it."""
-        borders, row = self.codes.borders, rows[0]
+        borders, row, k = self.codes.borders, rows[0], kept.scores.shape[1]
         tokens = int(PRODUCTS_PER_BLOCK / max(1, queries.values.size))
         tokens = max(tokens, TABLES_PER_BLOCK * len(self.codes.centroids))
         while row < rows[1]:
@@ -97,8 +97,14 @@ class TokenSearch:
                 if self.score.mean:
                     near /= len(query.codes)
                     margins /= len(query.codes)
-                found = first + _within(near, margins, float(kept.part(slice(q, q + 1)).floors()[0]), kept)
-                self._keep(query, q, found.astype(np.int32), kept, work)
+                places = _within(near, margins, float(kept.part(slice(q, q + 1)).floors()[0]), kept)
+                if len(places) > 2 * k > 0:  # the likely ones raise the floor for the others
+                    best = places[np.argpartition(near[places], len(places) - k)[-k:]]
+                    self._keep(query, q, np.sort(first + best).astype(np.int32), kept, work)
+                    places = np.setdiff1d(places, best, assume_unique=True)
+                    floor = float(kept.part(slice(q, q + 1)).floors()[0])
+                    places = places[near[places] + margins[places] >= floor]
+                self._keep(query, q, (first + places).astype(np.int32), kept, work)
 
             self._over_queries(queries, visit, options.threads)
             row = stop
@@ -231,7 +237,7 @@ def work_for(stored: Stored, tokens: int) -> Work:
         picked=np.empty(longest, np.uint16),
         near=np.empty(max(2 * longest, count), np.int32),
         masks=np.empty(longest, np.uint32),
-        best=np.empty(3 * widest, np.float32),
+        best=np.empty(4 * widest, np.float32),
         bytes=np.empty(widest, np.uint8),
         doubles=np.empty(8),
         order=np.empty(passages, np.int32),

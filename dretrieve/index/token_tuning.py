@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -144,22 +144,35 @@ def write_tuned(
     asked = pieces_of(search.passages) if queries is None else queries
     halves = [asked.take(np.arange(half, len(asked), 2)) for half in range(2)]
     source = "pieces of passages" if queries is None else "given queries"
-    found: dict[str, Any] = {"queries": f"{len(halves[1])} {source}", "target": target, "steps": {}}
     options = ExactOptions(threads=threads, after_block=lambda row, kept: checked())
-    exact = [_found(search, half, max(LADDERS), None, options) for half in halves]
-    listed = len(search.codes.codes) >= LISTED_TOKENS
-    for k, ladder in LADDERS.items():
-        step: dict[str, Any] = {"counts": None, "overlap": 1.0}
-        for coded, rescored, probes in ladder if all(search.fits(half) for half in halves) else ():
-            counts = Counts(probes if listed else 0, 3 * coded, coded, rescored, NEAR)
-            if _overlap(_found(search, halves[0], k, counts, options), exact[0], k) >= target:
-                held = _overlap(_found(search, halves[1], k, counts, options), exact[1], k)
-                step = {"counts": counts._asdict(), "overlap": round(held, 4)}
-                break
-        found["steps"][str(k)] = step
+    steps = {
+        str(k): {"counts": None if counts is None else counts._asdict(), "overlap": round(overlap, 4)}
+        for k, (counts, overlap) in choose(search, halves, target, options).items()
+    }
+    found = {"queries": f"{len(halves[1])} {source}", "target": target, "steps": steps}
     with stage.write(FILE, text=True) as file:
         json.dump(found, file, indent=1)
         file.write("\n")
+
+
+def choose(
+    search: TokenSearch, halves: Sequence[Vectors], target: float, options: ExactOptions
+) -> dict[int, tuple[Counts | None, float]]:
+    """Return for each k of `LADDERS` the first step that reaches the target on one half of some queries.
+
+    Beside it stands the share of the exact hits on the other half; (None, 1) where no step is enough.
+    """
+    found: dict[int, tuple[Counts | None, float]] = {}
+    exact = [_found(search, half, max(LADDERS), None, options) for half in halves]
+    listed = len(search.codes.codes) >= LISTED_TOKENS
+    for k, ladder in LADDERS.items():
+        found[k] = None, 1.0
+        for coded, rescored, probes in ladder if all(search.fits(half) for half in halves) else ():
+            counts = Counts(probes if listed else 0, 3 * coded, coded, rescored, NEAR)
+            if _overlap(_found(search, halves[0], k, counts, options), exact[0], k) >= target:
+                found[k] = counts, _overlap(_found(search, halves[1], k, counts, options), exact[1], k)
+                break
+    return found
 
 
 def _found(

@@ -19,7 +19,7 @@ from numba import njit
 from dretrieve.kernels import simd
 from dretrieve.kernels.dot import canonical
 from dretrieve.kernels.scan import kth_largest
-from dretrieve.kernels.token_lanes import WIDTHS, codes_above, lanes_above, largest_of_codes
+from dretrieve.kernels.token_lanes import codes_above, lanes_above, largest_of_codes
 from dretrieve.kernels.token_tables import (
     fill_tables,
     lane_margin,
@@ -250,7 +250,8 @@ def sums_of_best(stored: Any, query: Any, vectors: Any, first: Any, rows: Any, w
         work: of this thread.
         sums: [H] float64.
     """
-    at, best = places_of(stored, query, work), work.best
+    at = places_of(stored, query, work)
+    best = work.best[: 4 * at.width]
     for h in range(len(rows)):
         start, stop = stored.borders[rows[h]], stored.borders[rows[h] + 1]
         measure(stored, rows[h], work)
@@ -263,10 +264,8 @@ def sums_of_best(stored: Any, query: Any, vectors: Any, first: Any, rows: Any, w
             _set_floors(stored, query, group, lanes, stored.extents[rows[h]], best)
             floors, masks = np.uintp(at.best + 4 * at.width), np.uintp(work.masks.ctypes.data)
             lanes_above(at.width, np.uintp(at.sums), stop - start, floors, masks)
-            masks_of = work.masks[: stop - start]
-            _best_canonical(
-                vectors, start - first, masks_of, query.exact, group * at.width, best, work.doubles
-            )
+            masks_of, scores, token = work.masks[: stop - start], work.sums.view(np.float32), group * at.width
+            _best_canonical(vectors, start - first, masks_of, scores, query.exact, token, best, work.doubles)
             for lane in range(lanes):
                 total += np.float64(best[lane])
         sums[h] = total
@@ -274,30 +273,43 @@ def sums_of_best(stored: Any, query: Any, vectors: Any, first: Any, rows: Any, w
 
 @njit(nogil=True, cache=True)
 def _set_floors(stored: Any, query: Any, group: Any, lanes: Any, extents: Any, best: Any) -> None:
-    """Write behind each lane's best the score below which no token can have the largest product."""
+    """Write behind each lane's best what a token needs to have the largest product, then the margin."""
     width = query.width
     best[width : 2 * width] = np.float32(np.inf)
     for lane in range(lanes):
         mine, off = query.lengths[group * width + lane], query.errors[group * width + lane]
         margin = lane_margin(mine, off, stored.longest, np.float64(extents[0]), np.float64(extents[1]))
         best[width + lane] = np.float64(best[lane]) - 2 * margin
+        best[2 * width + lane] = margin * (1 + 2.0**-20)
 
 
 @njit(nogil=True, cache=True)
 def _best_canonical(
-    vectors: Any, first: Any, masks: Any, queries: Any, token: Any, best: Any, doubles: Any
+    vectors: Any, first: Any, masks: Any, scores: Any, queries: Any, token: Any, best: Any, doubles: Any
 ) -> None:
-    """Write each lane's largest canonical product: row ``first + t`` counts for the lanes in ``masks[t]``."""
+    """Write each lane's largest canonical product: row ``first + t`` counts for the lanes in ``masks[t]``.
+
+    Tokens with the best score come first; after them those are left out that cannot reach what was found.
+    """
+    width = len(best) // 4
+    for lane in range(width):
+        best[3 * width + lane] = best[lane]
+    best[:width] = np.float32(-np.inf)
     base, stride = vectors.ctypes.data + first * vectors.strides[0], vectors.strides[0]
     for t in range(len(masks)):
         if masks[t] != 0:
             for line in range(0, stride, LINE):
                 simd.prefetch(np.uintp(base + t * stride + line))
-    best[: WIDTHS[-1]] = np.float32(-np.inf)
-    for t in range(len(masks)):
-        mask = masks[t]
-        while mask != 0:
-            lane = simd.lowest_bit(mask)
-            mask &= mask - np.uint32(1)  # clears that bit
-            product = canonical(vectors, first + t, queries, token + lane, doubles)
-            best[lane] = max(best[lane], product)
+    for turn in range(2):
+        for t in range(len(masks)):
+            mask = masks[t]
+            while mask != 0:
+                lane = simd.lowest_bit(mask)
+                mask &= mask - np.uint32(1)  # clears that bit
+                score = scores[t * width + lane]
+                if (turn == 0) != (score >= best[3 * width + lane]):
+                    continue
+                if np.float64(score) + np.float64(best[2 * width + lane]) < np.float64(best[lane]):
+                    continue
+                product = canonical(vectors, first + t, queries, token + lane, doubles)
+                best[lane] = max(best[lane], product)

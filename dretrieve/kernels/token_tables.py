@@ -100,7 +100,7 @@ class Work(NamedTuple):
         picked: [tokens] the codes of gathered tokens.
         near: [2, tokens], which are gathered.
         masks: [tokens], bits of lanes.
-        best: [3, width] float32.
+        best: [4, width] float32.
         bytes: [width] uint8.
         doubles: [8].
         order: [N], a number for each passage.
