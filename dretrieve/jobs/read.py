@@ -65,7 +65,8 @@ class ReadResult:
 
     def render(self) -> str:
         """Return a line for people, with the next command."""
-        told = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in self.counts.items())
+        some = {name: count for name, count in self.counts.items() if count}
+        told = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in some.items())
         then = f"dretrieve evaluate --predictions {quote(str(self.output))} --answers {quote(self.queries)}"
         return f"{self.output}: {self.state}; {told}\nnext: {then}"
 
