@@ -1,9 +1,11 @@
 """An invented world where retrieval can be learned from answers alone, and a T5 with random weights for it.
 
-    python recipes/reatt/world.py FOLDER [--train 4000 --test 2000 --dev 300 --reading 2000 --seed 7]
+    python recipes/reatt/world.py FOLDER [--train 4000 --test 2000 --dev 300 --reading 2000]
+        [--relations 10 --seed 7]
 
 writes BEIR folders (questions with answers, judgements) and a backbone; the numbers are of questions, the
-defaults those of the profile mini-cpu. The same options give the same bytes; nothing is fetched.
+defaults those of the profile mini-cpu, with which BM25's first 6 (in names 6 to 8) hold 55 to 75 % of the
+passages; fewer relations are sooner told apart, and found more often. The same options give the same bytes.
 
     facts      "who founded Banu Korel" asks for what "Banu Korel owes its walls to Xalo Miru" states: they
                share the entity alone. Beside each fact stands a trap, which repeats the question's words
@@ -70,7 +72,7 @@ class Part:
         titled: facts whose title is what the question asks for.
     """
 
-    relations: Sequence[Relation] = RELATIONS
+    relations: Sequence[Relation]
     traps: float = 1.0
     twins: float = 0.0
     titled: float = 0.0
@@ -221,14 +223,15 @@ def main(options: argparse.Namespace) -> None:
             split: list(islice(entities, count // share // RELATIONS_EACH)) for split, count in splits.items()
         }
 
-    names = Part(traps=0.6, twins=0.4, titled=1.0)
-    world.collection("facts", Part(), taken(known), RELATIONS_EACH)
+    relations = RELATIONS[: options.relations]
+    names = Part(relations, traps=0.6, twins=0.4, titled=1.0)
+    world.collection("facts", Part(relations), taken(known), RELATIONS_EACH)
     world.collection("names", names, taken(known), RELATIONS_EACH)
     world.collection("elsewhere", Part(ABROAD), taken(abroad, 4), RELATIONS_EACH)
     # Two twins are nobody's other name, which has one; of elsewhere the names are read, not the relations.
     kinds = (known, world.entities(world.twins), abroad)
     read = [entity for kind in kinds for entity in islice(kind, options.reading // len(kinds))]
-    world.collection("reading", Part(traps=0.0, titled=0.5), {"train": read}, 1)
+    world.collection("reading", Part(relations, traps=0.0, titled=0.5), {"train": read}, 1)
     write_t5(options.folder / "t5", world.vocabulary(), options.seed)
     (options.folder / "complete").touch()
 
@@ -240,4 +243,5 @@ if __name__ == "__main__":
     parser.add_argument("folder", type=Path)
     for split, count in {"train": 4000, "dev": 300, "test": 2000, "reading": 2000, "seed": 7}.items():
         parser.add_argument(f"--{split}", type=int, default=count)
+    parser.add_argument("--relations", type=int, default=len(RELATIONS), choices=range(4, len(RELATIONS) + 1))
     main(parser.parse_args())

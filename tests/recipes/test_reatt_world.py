@@ -23,12 +23,12 @@ def made(script, tmp_path_factory):
     """``made(sizes, seed, t5)``: the folder of such a world, by default without the T5."""
     world = script("recipes/reatt/world.py")
 
-    def make(sizes: dict[str, int], seed: int = 7, *, t5: bool = False) -> Path:
+    def make(sizes: dict[str, int], seed: int = 7, *, t5: bool = False, relations: int = 10) -> Path:
         folder = tmp_path_factory.mktemp("world")
         with pytest.MonkeyPatch.context() as patch:
             if not t5:
                 patch.setattr(world, "write_t5", lambda *given: None)
-            world.main(Namespace(folder=folder, seed=seed, **sizes))
+            world.main(Namespace(folder=folder, seed=seed, relations=relations, **sizes))
         return folder
 
     return make
@@ -110,6 +110,12 @@ def test_no_entity_is_in_two_collections_or_splits(mini):
         for split in collection.splits:
             seen.update({" ".join(query.text.split()[2:]) for query in collection.queries(split).queries})
     assert set(seen.values()) == {1}
+
+
+def test_entities_have_four_of_the_relations_asked_for(made):
+    queries = rows(made(SMOKE, relations=5) / "facts/queries.jsonl")
+    assert len({query["text"].split()[1] for query in queries}) == 5
+    assert set(Counter(" ".join(query["text"].split()[2:]) for query in queries).values()) == {4}
 
 
 def digests(folder: Path) -> dict[str, str]:
