@@ -26,7 +26,7 @@ from dretrieve.types import offsets_of
 
 ARRAYS = ("centroids", "coarse", "cells", "levels", "scales")
 MOST, LARGEST = 127, 1 << 24
-PROBES = 8
+PROBES = 4
 TOKENS_PER_CENTROID, SAMPLED_PER_CENTROID = {1: 72, 2: 72, 4: 16, 8: 16}, 24
 SAMPLED_FOR_CELLS, SAMPLED_FOR_LEVELS = 1 << 16, 1 << 13
 CELL_TURNS, CENTROID_TURNS = 8, 6
