@@ -15,7 +15,7 @@ from typing import Any
 import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import config, njit, types
 from numba.extending import intrinsic
 
 LANES = 8
@@ -231,7 +231,9 @@ def has_half_lanes() -> bool:
 @cache
 def has_byte_tile() -> bool:
     """Return whether this processor and compiler run `byte_tile_12` rightly: asked once, by a trial."""
-    if not llvm.get_host_cpu_features().get("avx512vnni", False):
+    named = config.CPU_FEATURES  # as numba was told to compile for another processor
+    has = "+avx512vnni" in named if named else llvm.get_host_cpu_features().get("avx512vnni", False)
+    if not has:
         return False
     codes = (np.arange(2 * TILE_ROWS * 4, dtype=np.int64) * 37 % 256).astype(np.uint8)
     query = np.array([[127, -127, 3, -4, 5, -60, 7, 8]], dtype=np.int8)
