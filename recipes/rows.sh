@@ -185,9 +185,10 @@ answered() {
 passages_of() { echo "$1 $2"; }
 
 # judged_row ROW SEED NAME DIR:SPLIT [CHOICE...]: a collection with judgements, nDCG@10 (or $measures of $hits); a hit that
-# is the query itself is dropped. A split is told in NAME by a dash; of a row X-fast the token index is asked.
+# is the query itself is dropped. A split is told in NAME by a dash. Of rows in the array `indexed`, which have a vector for
+# each token, the token index is asked: of X exactly, of X-fast as it searches when nothing is said.
 judged_row() {
-    local of row seed at index
+    local of row seed at index mode=()
     of=$(name_of "$1" "$2").$3
     if [[ $1 == bm25 ]]; then
         words_run "$3" "$4" "${hits:-101}" "$runs/$of.trec.zst"
@@ -195,13 +196,14 @@ judged_row() {
         read -r row seed <<<"$(passages_of "$1" "$2")"
         at=$WORK/vectors/$(name_of "$row" "$seed").${3%-dev}
         encode_row "$row" "$seed" "${4%:*}" "$at"
-        if [[ $1 == *-fast ]]; then
+        if [[ " ${indexed[*]:-} " == *" ${1%-fast} "* ]]; then
             index=$WORK/index/$(name_of "$row" "$seed").${3%-dev}
             dretrieve index --embeddings "$at" --type token --output "$index"
             at=$index
+            if [[ $1 == *-fast ]]; then local SHARDS=1; else mode=(--set mode=exact); fi # fast, it is searched whole
         fi
         search_shards "$runs/$of.trec.zst" --index "$at" --model "$(model_of "$1" "$2")" --queries "$4" \
-            --hits "${hits:-101}" "${numbers[@]}" "${@:5}"
+            --hits "${hits:-101}" "${numbers[@]}" "${mode[@]}" "${@:5}"
     fi
     dretrieve evaluate --run "$runs/$of.trec.zst" --qrels "$4" --metrics "${measures:-nDCG@10 R@100}" --drop-self \
         --output "$metrics/$1.$3${2:+.$2}.json" --format tsv

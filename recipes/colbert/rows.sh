@@ -5,7 +5,7 @@
 #
 #   untuned          the mean of the encoder's states        shared   one vector a text
 #   tokens-untuned   its states, by PCA to 128 numbers       colbert  a vector for each token
-#   X-fast           X's vectors, searched by the token index that may miss a passage
+#   X-fast           X's vectors, searched fast: a passage may be missed
 #
 # In the small profiles colbert begins as tokens-untuned, without markers and without filling questions up with [MASK]:
 # 32 steps are too few to learn a projection, or what these mean. Everything is in $WORK as recipes/rows.sh says.
@@ -19,7 +19,7 @@ source "$HERE/../dpr/profiles.sh"
 # shellcheck source=recipes/dpr/text.sh
 source "$HERE/../dpr/text.sh"
 
-tests=(scifact nfcorpus arguana nq) fast=() # fast: the rows that the fast index searches, too
+tests=(scifact nfcorpus arguana nq) indexed=(tokens-untuned colbert)
 hits=101 measures="nDCG@10 R@100 R@1" lengths=(--query-max-len 32 --passage-max-len 128)
 
 # In the place of DPR's: MS MARCO by the authors' sizes; their negatives are BM25's, too. No weights are chosen, for the
@@ -73,7 +73,7 @@ model_of() { echo "$models/$(name_of "${1%-fast}" "$2")"; }
 passages_of() { echo "${1%-fast} $2"; }
 first_of() { echo "$negatives/bm25.$1.jsonl"; }
 dev_of() { [[ $PROFILE == paper ]] || echo "$WORK/dev:dev"; }
-seeds_of() { [[ -n ${ONLY:-} || $1 == *-fast && " ${fast[*]} " != *" ${1%-fast} "* ]] || echo "${seeds[0]}"; }
+seeds_of() { [[ -n ${ONLY:-} ]] || echo "${seeds[0]}"; }
 
 place_of() {
     case $PROFILE/$1 in

@@ -24,12 +24,7 @@ settle() {
     lengths=(8 16 32 64 128) rates=(7e-3 2e-3) low=5e-5 depth=20 numbers=() from=() words_index=()
     whole=$WORK/encoders/whole said=(--pooling mean --normalize yes --query-max-len 32 --passage-max-len 128)
     learning=(--batch-size 32 --train-group-size 2) general_learning=() domain_learning=()
-    check_words BESIDE GPUS SHARDS POLL
-    case $PROFILE in
-    smoke) settle_smoke ;;
-    mini-cpu | mini) settle_mini ;;
-    paper) settle_paper ;;
-    esac
+    settle_profile
     [[ $PROFILE != paper ]] || whole=$backbone general_learning+=("${said[@]}")
     rate=${rates[0]} lengths=("${lengths[@]/#/len}")
     settle_parts
