@@ -231,7 +231,7 @@ def has_half_lanes() -> bool:
 @cache
 def has_byte_tile() -> bool:
     """Return whether this processor and compiler run `byte_tile_12` rightly: asked once, by a trial."""
-    named = config.CPU_FEATURES  # as numba was told to compile for another processor
+    named = getattr(config, "CPU_FEATURES", None)  # numba may compile for another processor
     has = "+avx512vnni" in named if named else llvm.get_host_cpu_features().get("avx512vnni", False)
     if not has:
         return False
