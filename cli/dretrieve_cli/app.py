@@ -14,7 +14,7 @@ from dretrieve_cli.streams import PROGRAM, fail, failure, no_room, open_streams,
 COMMANDS: dict[str, tuple[str, str]] = {
     "prepare": ("Data", "Turn a source of text into a collection: passages, queries, judgements."),
     "encode": ("Retrieve", "Turn the texts of a collection into vectors, in shards."),
-    "index": ("Retrieve", "Make vectors or words searchable: flat, approximate, BM25."),
+    "index": ("Retrieve", "Make vectors or words searchable: flat, approximate, of tokens, BM25."),
     "search": ("Retrieve", "Find the best passages for every query and write them as a run."),
     "merge": ("Retrieve", "Join the parts of a sharded search or index."),
     "fuse-bm25": ("Retrieve", "Join a dense run with a BM25 run; tune the weight on dev sets."),

@@ -109,8 +109,8 @@ def test_what_does_not_fit(dpr_file: Callable[[Path], Path], tiny_collection: Pa
     with pytest.raises(UsageError, match="--mirror goes with beir:NAME, dpr:KEY"):
         make(corpus, out, mirror="http://x")
     odd = lines(tmp_path / "c.csv", "1,bees")
-    for side, rows in (("corpus", "passages"), ("queries", "queries")):
-        with pytest.raises(DataError, match=f"c.csv, line 1: the first line is no row of {rows}"):
+    for side in ("corpus", "queries"):
+        with pytest.raises(DataError, match=r"c.csv, line 1: its columns seem to be parted by commas"):
             make(odd, out, **{side: odd})
     with pytest.raises(UsageError, match="--unchecked goes with --mirror URL"):
         make(corpus, out, unchecked=True)
