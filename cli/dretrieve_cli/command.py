@@ -181,8 +181,11 @@ def apply_threads(value: int) -> int:
             os.environ[name] = str(value)
         else:
             os.environ.setdefault(name, str(chosen))
-    # Threads that spin while they wait starve whoever runs beside: two programs took five times one.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Threads that spin for long while they wait starve whoever runs beside: two programs took five times one.
+    # GNU's OpenMP goes round a little, else a thread falls asleep between two small operations.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     return chosen
 
 

@@ -143,7 +143,7 @@ def test_a_reader_that_goes_away_is_no_error(root):
 
 @pytest.fixture
 def clean(monkeypatch):
-    for name in {*command.THREAD_VARIABLES, *VARIABLES, "OMP_WAIT_POLICY"}:
+    for name in {*command.THREAD_VARIABLES, *VARIABLES, "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}:
         monkeypatch.setenv(name, "0")
         monkeypatch.delenv(name)
     return monkeypatch
@@ -162,9 +162,12 @@ def test_threads_come_from_the_flag_the_user_the_scheduler_the_machine(clean):
     assert command.apply_threads(2) == 2
     assert {os.environ[name] for name in command.THREAD_VARIABLES} == {"2"}
     assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert os.environ["GOMP_SPINCOUNT"] == "10000"
     clean.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    clean.delenv("GOMP_SPINCOUNT")
     command.apply_threads(0)
     assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
+    assert "GOMP_SPINCOUNT" not in os.environ
 
 
 def test_execute_leaves_the_tests_own_warnings_filter_alone():
