@@ -21,25 +21,24 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-import torch  # noqa: E402
-from bench_train import standing, texts  # noqa: E402
-from torch.nn import functional  # noqa: E402
-from torch.nn.utils.rnn import pad_sequence  # noqa: E402
-from transformers import T5Config, T5ForConditionalGeneration  # noqa: E402
+import torch
+from bench_train import standing, texts
+from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
+from transformers import T5Config, T5ForConditionalGeneration
 
-from dretrieve.models.places import find_model  # noqa: E402
-from dretrieve.models.reatt import Reatt  # noqa: E402
-from dretrieve.models.reatt_config import ReattConfig  # noqa: E402
-from dretrieve.tokens.tokenizer import SideTokenizer  # noqa: E402
-from dretrieve.training.batches import Choosing  # noqa: E402
-from dretrieve.training.pieces import CPU_OVERHEAD, Feed, Prepared, StepOptions  # noqa: E402
-from dretrieve.training.processes import Processes  # noqa: E402
-from dretrieve.training.sets import Ragged, TrainingSet, tokenise  # noqa: E402
-from dretrieve.training.step import Stepper  # noqa: E402
-from dretrieve.types import Record  # noqa: E402
+from dretrieve.models.places import find_model
+from dretrieve.models.reatt import Reatt
+from dretrieve.models.reatt_config import ReattConfig
+from dretrieve.tokens.tokenizer import SideTokenizer
+from dretrieve.training.batches import Choosing
+from dretrieve.training.pieces import CPU_OVERHEAD, Feed, Prepared, StepOptions
+from dretrieve.training.processes import Processes
+from dretrieve.training.sets import Ragged, TrainingSet, tokenise
+from dretrieve.training.step import Stepper
+from dretrieve.types import Record
 
 QUESTIONS, CLOSE, HEADS, WIDTH, END = 8, 8, 4, 256, 102  # the last is [SEP], which ends MiniLM's texts
 CPU = torch.device("cpu")
