@@ -52,7 +52,7 @@ from dretrieve.types import Progress, Record, Side, Silent
 STAGE, VERSION = "train", 1
 SIDES: tuple[Side, Side] = ("query", "passage")
 CURVES = "curves.json"
-CHECKED = 2  # queries, and as many passages, whose vectors are compared with those of the saved model
+CHECKED = 4  # queries, and as many passages, whose vectors are compared with those of the saved model
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
