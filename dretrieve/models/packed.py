@@ -381,7 +381,8 @@ class PackedEncoder:
             query, key, value = parts.view(3, heads * some, square, dim)
             scores = buffers.take("scores", qkv, heads * some, square, square)
             torch.bmm(query, key.transpose(1, 2), out=scores)
-            scores[:, :, group.read : length] = UNREAD
+            if group.read < length:
+                scores[:, :, group.read : length] = UNREAD
             others = buffers.take("others", qkv, heads * some, square, more)
             pair = _of_texts(before, slice(first, first + some))
             if pair is not None:

@@ -31,7 +31,7 @@ settle() {
 }
 
 settle_smoke() {
-    DATA=$WORK/world backbone=$WORK/world/deep length=4 lengths=(8 16) low=2e-3
+    DATA=$WORK/world backbone=$WORK/world/deep length=4 lengths=(8 16) low=2e-3 questions=([medquad]=60)
     learning+=(--max-steps 60 --save-steps 0)
     choose_seeds 1
     side_by_side

@@ -165,15 +165,15 @@ hard_negatives() {
     together
 }
 mined_set() {
-    local place
+    local place split=train
     place=$(place_of "$1")
     if [[ -n ${questions[$1]:-} ]]; then
         with_files "$WORK/text/$1.tsv" sample "$WORK/text/$1.tsv" "$place/qrels/train.tsv" "${questions[$1]}"
-        dretrieve prepare "$place" --qrels "train=$WORK/text/$1.tsv" --output "$WORK/text/$1"
-        place=$WORK/text/$1
+        dretrieve prepare "$place" --qrels "sample=$WORK/text/$1.tsv" --output "$WORK/text/$1"
+        place=$WORK/text/$1 split=sample
     fi
-    words_run "$1" "$place:train" "$depth" "$runs/mined.$1.trec.zst"
-    dretrieve mine-negatives --data "$place:train" --run "$runs/mined.$1.trec.zst" --depth "$depth" \
+    words_run "$1" "$place:$split" "$depth" "$runs/mined.$1.trec.zst"
+    dretrieve mine-negatives --data "$place:$split" --run "$runs/mined.$1.trec.zst" --depth "$depth" \
         --num-negatives 8 --output "$negatives/$1.jsonl"
 }
 
