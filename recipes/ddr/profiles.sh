@@ -20,7 +20,7 @@ settle() {
     declare -gA share=() questions=() # of a set: what stands behind its --data; how many of its questions are used
     general_sets=(squad nq medquad) domain_sets=(nq medquad nfcorpus scifact) last=medical
     tests=(arguana cranfield pubmedqa nfcorpus scifact medquad) dev_sets=(nfcorpus medquad nq) left_out=(nfcorpus scifact)
-    plain=(untuned dr general) judged=(bm25 untuned dr general) routed=(prior top2 uniform soft everything)
+    plain=(general dr untuned) judged=(bm25 untuned dr general) routed=(prior top2 uniform soft everything)
     lengths=(8 16 32 64 128) rates=(7e-3 2e-3) low=5e-5 depth=20 numbers=() from=() words_index=()
     whole=$WORK/encoders/whole said=(--pooling mean --normalize yes --query-max-len 32 --passage-max-len 128)
     learning=(--batch-size 32 --train-group-size 2) general_learning=() domain_learning=()

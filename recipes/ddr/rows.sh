@@ -181,11 +181,13 @@ mined_set() {
 grounds() {
     text
     hard_negatives
-    step "What has no domains"
-    each row_trained "$@"
-    step "Its passages' vectors"
-    each row_encoded "$@"
+    step "What has no domains, and its passages' vectors"
+    each row_grounded "$@"
     choose_rate
+}
+row_grounded() {
+    row_trained "$1" "$2"
+    row_encoded "$1" "$2"
 }
 
 # choose_rate: of several rates that which is best on the dev sets, with the first seed and prior domains.

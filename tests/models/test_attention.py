@@ -70,6 +70,21 @@ def test_weights_are_dropped_at_the_rate() -> None:
     assert attention.drop_rate(0.1) == pytest.approx(0.1, abs=2**-17)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_states_are_dropped_at_the_rate_forward_and_backward(dtype: torch.dtype) -> None:
+    backbone = BertModel(BertConfig(vocab_size=50, hidden_size=8, num_hidden_layers=1, num_attention_heads=2))
+    attention.use(backbone)
+    drop = backbone.embeddings.dropout
+    states = torch.full((999, 1000), 3.0, dtype=dtype, requires_grad=True)
+    assert drop.eval()(states) is states
+    torch.manual_seed(1)
+    found = drop.train()(states)
+    assert float((found == 0).float().mean()) == pytest.approx(0.1, abs=0.001)
+    torch.testing.assert_close(found[found != 0], (states / 0.9)[found != 0], rtol=1e-2, atol=0)
+    (gradient,) = torch.autograd.grad(found.sum(), states)
+    torch.testing.assert_close(gradient * 3, found.detach(), rtol=1e-2, atol=0)
+
+
 def test_a_saved_encoder_does_not_name_it(tmp_path) -> None:
     config = BertConfig(vocab_size=50, hidden_size=8, num_hidden_layers=1, num_attention_heads=2)
     encoder = Encoder(BertModel(config, add_pooling_layer=False))
