@@ -61,14 +61,18 @@ def _attend(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **more
         )
         return found[0], None
+    if attention_mask is not None and bool(attention_mask.all()):
+        attention_mask = None
     with torch.autocast("cpu", enabled=False):
-        wide = query.float(), key.float(), value.float()
+        # one copy each, into the type and the order in memory that are read
+        wide = [of.to(torch.float32, memory_format=torch.contiguous_format) for of in (query, key, value)]
         attended = (
             _dropped(*wide, attention_mask, dropout, scaling)
             if dropout
             else scaled_dot_product_attention(*wide, attn_mask=attention_mask, scale=scaling)
         )
-    return attended.to(query.dtype).transpose(1, 2).contiguous(), None
+        attended = attended.transpose(1, 2).to(query.dtype, memory_format=torch.contiguous_format)
+    return attended, None
 
 
 def _dropped(
@@ -103,7 +107,7 @@ class _Dropped(torch.autograd.Function):
         found = torch.empty_like(query)
         for some in _blocks(signed):
             weights = torch.bmm(query[some], key[some].transpose(1, 2))
-            if mask is not None:
+            if mask is not None and not mask[some].all():
                 weights.masked_fill_(~mask[some], -torch.inf)
             torch.softmax(weights, dim=-1, out=signed[some])
             # no weight is below 0, so that the sign is free to say which are dropped
