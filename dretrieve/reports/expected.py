@@ -42,6 +42,7 @@ class Column:
         name: its key.
         title: its head; the whole of a column may stand for it.
         measure: as ``evaluate --metrics`` names it.
+        file: of its numbers, where not the table's.
         average: other columns of the table, whose mean it is.
     """
 
@@ -49,6 +50,7 @@ class Column:
     name: str
     title: str = ""
     measure: str = ""
+    file: str = ""
     average: tuple[str, ...] = ()
 
 

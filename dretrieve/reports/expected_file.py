@@ -111,8 +111,8 @@ def _row(table: PaperTable, place: str, said: Given, given: Given) -> Row:
         value = cells.get(key, OURS if is_whole else None)
         if value is None:
             continue
-        measured = {"measure": column.measure} if column.measure else {}
-        around = {**said, **measured, **{word: given[word] for word in SAID if word in given}}
+        own = {word: getattr(column, word) for word in ("file", "measure") if getattr(column, word)}
+        around = {**said, **own, **{word: given[word] for word in SAID if word in given}}
         around |= {"table": table.name, "row": name, "column": key}
         value = {} if value == OURS else value
         found[key] = _cell(f"{place}.cells.{key}", around, value, column.average, found)

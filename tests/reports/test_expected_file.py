@@ -43,6 +43,12 @@ def test_nearer_settings_win(recipe):
     assert cell.kind_tolerance == pytest.approx(2.0)  # of a value that we recorded
 
 
+def test_a_column_may_have_a_file_of_its_own(recipe):
+    path = edited(recipe, "nq: {title: NQ}", "nq: {title: NQ, file: read.json}")
+    expected = read_expected(path)
+    assert (expected.cell("t1.dpr.nq").file, expected.cell("t1.xmoco.nq").file) == ("read.json",) * 2
+
+
 AVERAGE = "nq: {title: NQ}\n      tq: TQ\n      mean: {title: Mean, average: [nq, tq]}"
 
 
