@@ -19,7 +19,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 NAME = "dretrieve"
-WEIGHTS = 1 << 19  # so many at a time, 2 MiB
+WEIGHTS = 1 << 18  # so many at a time, 2 MiB
 
 
 def use(backbone: Any) -> None:
@@ -42,7 +42,7 @@ class Dropout(nn.Dropout):
         rate = drop_rate(self.p)
         if not (self.training and 0 < rate < 1 and states.device.type == "cpu"):
             return super().forward(states)
-        return (states * ~_dropped_ones(states.shape, rate)).mul_(1 / (1 - rate))
+        return (states * (_drawn(states.shape, rate) > 0)).mul_(1 / (1 - rate))
 
 
 def _attend(
@@ -111,8 +111,9 @@ class _Dropped(torch.autograd.Function):
                 weights.masked_fill_(~mask[some], -torch.inf)
             torch.softmax(weights, dim=-1, out=signed[some])
             # no weight is below 0, so that the sign is free to say which are dropped
-            signed[some].mul_(_signs(weights.shape, rate))
-            torch.bmm(_kept(signed[some], rate), value[some], out=found[some])
+            signed[some].copysign_(_drawn(weights.shape, rate))
+            torch.bmm(torch.relu(signed[some]), value[some], out=found[some])
+        found.mul_(1 / (1 - rate))
         context.save_for_backward(query, key, value, signed, found)
         context.rate = rate
         return found
@@ -121,12 +122,12 @@ class _Dropped(torch.autograd.Function):
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of queries, keys and values."""
         query, key, value, signed, found = context.saved_tensors
-        above = gradients[0].contiguous()
+        above = gradients[0] * (1 / (1 - context.rate))
         of_query, of_key, of_value = torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
         # of each row of weights the mean gradient, weighted by them: what the softmax takes away
-        mean = (above * found).sum(dim=-1, keepdim=True)
+        mean = (gradients[0] * found).sum(dim=-1, keepdim=True)
         for some in _blocks(signed):
-            kept = _kept(signed[some], context.rate)
+            kept = torch.relu(signed[some])
             torch.bmm(kept.transpose(1, 2), above[some], out=of_value[some])
             change = torch.bmm(above[some], value[some].transpose(1, 2)).mul_(kept)
             change.addcmul_(signed[some].abs(), mean[some], value=-1)
@@ -141,21 +142,12 @@ def _blocks(weights: Tensor) -> list[slice]:
     return [slice(start, start + number) for start in range(0, len(weights), number)]
 
 
-def _signs(shape: torch.Size, rate: float) -> Tensor:
-    """Return -1 where a weight is dropped, else 1."""
-    return _dropped_ones(shape, rate).to(torch.float32).mul_(-2).add_(1)
-
-
-def _dropped_ones(shape: torch.Size, rate: float) -> Tensor:
-    """Return True where a number is dropped, from torch's generator, sixteen bits for each."""
+def _drawn(shape: torch.Size, rate: float) -> Tensor:
+    """Return numbers of torch's generator, sixteen bits for each; those below 0 say what is dropped."""
     count = shape.numel()
     bits = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
-    return (bits[:count] < round(rate * 65536) - 32768).view(shape)
-
-
-def _kept(signed: Tensor, rate: float) -> Tensor:
-    """Return the weights that were not dropped, made larger."""
-    return signed.clamp(min=0).mul_(1 / (1 - rate))
+    # by a half more, so that none is 0
+    return bits[:count].view(shape).to(torch.float32).add_(32768.5 - round(rate * 65536))
 
 
 ALL_ATTENTION_FUNCTIONS.register(NAME, _attend)

@@ -62,11 +62,12 @@ def test_what_is_kept_makes_up_for_what_is_dropped(monkeypatch: pytest.MonkeyPat
     assert attention._dropped(*given, None, 0.1, None).std() == pytest.approx(float(found.std()), rel=0.02)
 
 
-def test_weights_are_dropped_at_the_rate() -> None:
+@pytest.mark.parametrize("rate", [0.1, 0.75])
+def test_weights_are_dropped_at_the_rate(rate: float) -> None:
     torch.manual_seed(1)
-    signs = attention._signs(torch.Size([999, 1001]), 0.1)
-    assert set(signs.unique().tolist()) == {-1.0, 1.0}
-    assert float((signs < 0).float().mean()) == pytest.approx(0.1, abs=0.001)
+    drawn = attention._drawn(torch.Size([999, 1001]), rate)
+    assert not (drawn == 0).any()
+    assert float((drawn < 0).float().mean()) == pytest.approx(rate, abs=0.001)
     assert attention.drop_rate(0.1) == pytest.approx(0.1, abs=2**-17)
 
 
