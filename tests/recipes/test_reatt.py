@@ -1,10 +1,8 @@
-"""ReAtt's tables: the numbers that the paper prints, the invented world through every table, the paper's plan."""
+"""ReAtt's tables: the numbers that the paper prints, the invented world, the plan."""
 
 from __future__ import annotations
 
 from pathlib import Path
-
-import pytest
 
 from dretrieve.reports.expected_file import read_expected
 
