@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from dretrieve.errors import DataError, VerificationError
 from dretrieve.index.base import open_embeddings
+from dretrieve.metrics.qa import read_predictions
 from dretrieve.models.registry import spelled
 from dretrieve.runs.read import read_run
 from dretrieve.store.card import CARD, ModelCard
@@ -438,6 +439,10 @@ KINDS: tuple[tuple[Callable[[Artefact], bool], Kind], ...] = (
         ),
     ),
     (lambda it: _stage(it).startswith("index-"), Kind("{stage}", _manifest_facts, "index", _index_vectors)),
+    (
+        lambda it: _stage(it) == "read",
+        Kind("answers", _manifest_facts, "answers", lambda it: read_predictions(it.path)),
+    ),
     (lambda it: _stage(it) not in ("", *TEXT_STAGES), Kind("{stage}", _manifest_facts)),
     (
         lambda it: it.manifest is None and it.state is not None,

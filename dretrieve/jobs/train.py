@@ -69,14 +69,20 @@ class TrainResult:
 
     def as_json(self) -> dict[str, Any]:
         """Return the result as plain data."""
-        return {**asdict(self), "output": str(self.output)}
+        return {**asdict(self), "output": str(self.output), "warnings": self.warnings}
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the curve has reason to warn of."""
+        return [point["warning"] for point in self.curve if "warning" in point]
 
     def render(self) -> str:
-        """Return the result as one or two lines."""
+        """Return the result in a few lines."""
         losses = [point["loss"] for point in self.curve if "loss" in point]
         course = f", loss {losses[0]:.4f} to {losses[-1]:.4f}" if losses else ""
         head = "up to date: " if self.up_to_date else ""
         line = f"{head}{self.output}: {self.steps:,} steps{course}"
+        line += "".join(f"\nwarning: {said}" for said in self.warnings)
         if self.best is None:
             return line
         before = next((point["dev"] for point in self.curve if "dev" in point), None)
@@ -175,7 +181,7 @@ def _train(
         save_activation_memory(method)
     _check_sets(opened, method, progress)
     tokenizers = open_tokenizers(config.backbone, method)
-    checkpoints.card = _checkpoint_card(method, config.backbone, opened.stage.inputs, options.seed)
+    checkpoints.card = lambda: _checkpoint_card(method, config.backbone, opened.stage.inputs, options.seed)
     sets = _sets_in_rows(opened, tokenizers, checkpoints.folder / "tokens", progress)
     plans = plan_phases(method, sets, tokenizers, options, opened.place)
     _announce(plans, opened, progress)

@@ -18,6 +18,7 @@ from dretrieve.jobs.artefacts import Artefact, checked_manifest, relevant_counts
 from dretrieve.jobs.configs.validate import ValidateConfig
 from dretrieve.runs.lines import forms_for
 from dretrieve.runs.locate import rows_of
+from dretrieve.runs.read import run_fingerprint
 from dretrieve.store.card import ModelCard
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.manifest import Manifest
@@ -30,7 +31,7 @@ State = Literal["ok", "note", "problem"]
 Said = Iterator[tuple[State, str]]
 Named = Mapping[str, Any]  # what was opened, by the word that names it
 BAD_INPUT, UNVERIFIED = DataError.exit_code, VerificationError.exit_code
-COUNTED = ("rows", "passages", "queries", "judgements", "hits")
+COUNTED = ("rows", "questions", "passages", "queries", "judgements", "hits")
 SAMPLE = 500
 UNRELATED = "they come from another collection, or another release of it"
 
@@ -125,8 +126,8 @@ def _open(word: str, config: ValidateConfig, progress: Progress) -> Artefact:
     if not it.kind.role:
         unfinished = it.state is not None and it.manifest is None
         raise (PreconditionError if unfinished else DataError)(
-            f"{path} holds {it.name}; validate takes collections, judgements, runs, examples, embeddings, "
-            f"indexes and models; {it.facts.get('next', 'name one of those')}"
+            f"{path} holds {it.name}; validate takes collections, judgements, runs, answers, examples, "
+            f"embeddings, indexes and models; {it.facts.get('next', 'name one of those')}"
         )
     return it
 
@@ -417,6 +418,31 @@ def _origins(
         yield word, inputs.get("queries"), asked, with_these, ""
         if "index" in inputs:
             yield word, inputs["queries"], queries, f"{with_these} the queries of", strange
+    yield from _answers_origins(given, manifests, corpora, queries)
+
+
+def _answers_origins(
+    given: Mapping[str, Named],
+    manifests: Mapping[str, Manifest],
+    corpora: Mapping[str, str],
+    queries: Mapping[str, str],
+) -> Iterator[Origin]:
+    """Yield what a reader's answers were read from; ``corpora`` and ``queries`` by their hashes."""
+    runs = {run_fingerprint(Path(word)): word for word in given["run"]} if given["answers"] else {}
+    models = {card.fingerprint("passage"): word for word, (card, _) in given["model"].items()}
+    known = {"queries": queries, "corpus": corpora, "run": runs, "passage_model": models}
+    said = {
+        "queries": ("answer the questions of", "no answers to the questions of {} (or another split of it)"),
+        "corpus": ("were read in the passages of", "were not read in the passages of {}"),
+        "run": (
+            "were read in the hits of",
+            "were not read in the hits of {}, which changed since or is another",
+        ),
+        "passage_model": ("were read by", "were not read by {}, which changed since or is another"),
+    }
+    for word in given["answers"]:
+        for name, (fits, otherwise) in said.items():
+            yield word, manifests[word].inputs.get(name), known[name], fits, f"{otherwise}; read again"
 
 
 def check_origin(recorded: str | None, known: Mapping[str, str], fits: str, otherwise: str) -> Said:

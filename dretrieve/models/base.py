@@ -316,6 +316,14 @@ class Method(nn.Module, ABC):
         """
         raise NotImplementedError  # only of those that override it is it asked
 
+    def doubt(self, parts: Mapping[str, float]) -> str:
+        """Return what a phase's first step gives reason to warn of; nothing by default.
+
+        Args:
+            parts: of its loss, as they are logged.
+        """
+        return ""
+
     def phases(self) -> tuple[Phase, ...]:
         """Return the parts of training in order."""
         return ONE_PHASE

@@ -60,6 +60,7 @@ OPEN = {
 }
 CHOSEN = 0.9  # of the weight: a head that has less did not win
 JOINED = 10  # answers at most
+TOLD_APART = 0.5  # of the target on judged passages: below it an iteration can destroy what was learned
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,6 +299,17 @@ class Reatt(EncoderMethod):
             return Loss(self.config.alpha * cross, said | parts)
 
         return step.backward([self._piece(group, step, heads) for group in step.groups], loss)
+
+    def doubt(self, parts: Mapping[str, float]) -> str:
+        """Return a warning where most of the target lies beside the judged passages."""
+        share = parts.get("target on judged", 1.0)
+        if share >= TOLD_APART:
+            return ""
+        return (
+            f"only {share:.2f} of the target is on the judged passages at the start (at least {TOLD_APART:g} "
+            "is wanted): the reader does not tell these passages apart, and the wrong ones are taught; warm "
+            "up longer with --alpha 0, or take another run"
+        )
 
     def _counting(self) -> list[int]:
         """Return the heads whose share of the relevance is not 0."""

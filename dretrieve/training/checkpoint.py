@@ -40,7 +40,7 @@ class Progressed:
     step: int = 0  # steps done in that phase
     total: int = 0  # steps done in all phases
     window: list[float] = field(default_factory=list)  # losses since the last point of the curve
-    curve: list[Point] = field(default_factory=list)  # one point per logged step and per dev evaluation
+    curve: list[Point] = field(default_factory=list)  # a point per logged step, dev evaluation and warning
     best: float | None = None  # the best dev value so far, None before the first
     best_step: int = 0  # total steps at the best value
     worse: int = 0  # dev evaluations since the best
@@ -67,7 +67,7 @@ class Checkpoints:
         note: takes one line for the user.
 
     Attributes:
-        card: of the model in training, written into every checkpoint; None writes none.
+        card: gives the model's as it is now, which is written into every checkpoint; None writes none.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Checkpoints:
         note: Callable[[str], None],
     ) -> None:
         self.folder, self._keep, self._note = folder, max(1, keep), note
-        self.card: ModelCard | None = None
+        self.card: Callable[[], ModelCard] | None = None
         self._manifest = Manifest(stage=STAGE, version=1, options=options, inputs=inputs)
 
     def save(
@@ -94,7 +94,7 @@ class Checkpoints:
             write_json(aside / FILES[2], asdict(state))
             names: tuple[str, ...] = FILES
             if self.card is not None:
-                self.card.with_hashes(aside, (FILES[0],)).save(aside)
+                self.card().with_hashes(aside, (FILES[0],)).save(aside)
                 names = (*FILES, CARD)
             for name in names:
                 sync(aside / name)

@@ -154,6 +154,8 @@ class Loop:
         self._state.window.append(loss)
         self._clock.examples += len(prepared.batch.query_rows)
         self._around.progress.advance(1)
+        if self._state.step == 1:
+            self._doubt(phase, value)
         every = self._rhythm.logging_steps
         if every and self._state.total % every == 0:
             self._log(phase, value, norm, rate)
@@ -209,6 +211,12 @@ class Loop:
         )
         self._track({key: part for key, part in point.items() if isinstance(part, float)})
         self._clock = Clock()
+
+    def _doubt(self, phase: str, first: StepValue) -> None:
+        """Say what the phase's first step gives reason to warn of, and keep it in the curve."""
+        if said := self._method.doubt({name: float(part) for name, part in first.parts.items()}):
+            self._state.curve.append({"step": self._state.total, "phase": phase, "warning": said})
+            self._around.progress.note(f"warning: {said}")
 
     def _look(self, *, before: bool = False) -> None:
         """Measure on dev; keep the weights when they are the best so far (never the untrained ones)."""

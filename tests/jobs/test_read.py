@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +18,8 @@ from dretrieve.jobs import read as job
 from dretrieve.jobs.evaluate import EvaluateConfig
 from dretrieve.jobs.evaluate import run as evaluate
 from dretrieve.jobs.read import ReadConfig, run
+from dretrieve.jobs.validate import ValidateConfig
+from dretrieve.jobs.validate import run as validate
 from dretrieve.models.model_folder import save_model
 from dretrieve.models.reatt import Reatt
 from dretrieve.models.reatt_config import ReattConfig
@@ -167,6 +170,36 @@ def test_evaluate_reads_the_output(config, tiny_collection, tmp_path):
     ).as_json()
     same = sum(line["prediction"] == first["prediction"] for line in lines_of(config.output)[:1])
     assert measured["runs"][0]["mean"]["EM"] >= same / len(lines_of(config.output)) > 0
+
+
+def test_validate_holds_answers_against_what_they_were_read_from(config, model_of, tiny_collection, tmp_path):
+    run(config)
+
+    def found(*others):
+        words = tuple(map(str, (config.output, *others)))
+        return validate(ValidateConfig(paths=words))
+
+    fits = found(config.queries, config.run, config.model)
+    assert fits.exit_code == 0, fits.render()
+    said = [finding.text for finding in fits.findings if finding.about == str(config.output)]
+    assert said == [
+        "answers of 6 questions, 14 passages",
+        f"answer the questions of {config.queries}",
+        f"were read in the passages of {config.queries}",
+        f"were read in the hits of {config.run}",
+        f"were read by {config.model}",
+    ]
+    other = tmp_path / "other.trec"
+    other.write_text(config.run.read_text().replace(" x\n", " y\n", 1))
+    for wrong, said in (
+        (f"{tiny_collection}:dev", "no answers to the questions of .*read again"),
+        (other, "were not read in the hits of .*read again"),
+        (model_of(bi_layers=2), "were not read by .*read again"),
+    ):
+        result = found(wrong)
+        assert (result.exit_code, len(re.findall(said, result.render()))) == (5, 1), result.render()
+    config.output.write_bytes(config.output.read_bytes().replace(b"q-", b"r-", 1))
+    assert found().exit_code == 5
 
 
 def test_what_is_refused(config, tiny_model, tiny_collection, tmp_path):

@@ -106,7 +106,7 @@ def test_the_saved_folder_is_a_t5_with_a_file_beside_it(chosen, world):
         assert torch.equal(of, model.encoder.encoder.backbone.state_dict()[name]), name
     head = int(model.encoder.head_weights.argmax())
     assert model.card.inference == {"head": head}
-    curve = json.loads((chosen / "curves.json").read_text())["curve"]
+    curve = [of for of in json.loads((chosen / "curves.json").read_text())["curve"] if "loss" in of]
     assert {"answers", "cross", "head 0", "head 3", "target on judged"} <= set(curve[0])
     assert curve[0]["loss"] == pytest.approx(curve[0]["answers"] + 8 * curve[0]["cross"], rel=1e-5)
 
@@ -156,6 +156,37 @@ def test_a_model_without_a_chosen_head_says_so(config_of, world, tmp_path):
         encode(config)
     encode(replace(config, settings={"head": 2}))
     assert Embeddings.open(tmp_path / "p").vectors.dim == 8
+
+
+def test_a_checkpoint_names_the_head_of_its_own_weights(config_of, tmp_path):
+    own = {"head_temperature": 1e-5}
+    train(config_of(tmp_path / "model", {"keep_checkpoints": True, "save_steps": 1}, **own))
+    card, kept = ModelCard.load(tmp_path / "model"), tmp_path / "model" / "checkpoints"
+    assert card.inference["head"] > 0, "all heads alike, the first would be named"
+    for folder in sorted(kept.iterdir()):
+        found = load_model(str(folder))
+        shares = found.encoder.head_shares().detach()
+        assert found.card.inference == {"head": int(shares.argmax())}
+        assert ("open" in found.card.source) == bool(shares.max() < 0.9)
+    assert found.card.inference == card.inference
+
+
+def test_a_target_beside_the_judged_passages_is_warned_of(config_of, world, tmp_path):
+    """Of four passages a reader that knows nothing looks at the judged one for a quarter."""
+    notes = Notes()
+    result = train(config_of(tmp_path / "model"), notes)
+    first, *rest = json.loads((tmp_path / "model" / "curves.json").read_text())["curve"]
+    said = first["warning"]
+    assert (first["step"], "warning" in rest[0]) == (1, False)
+    assert said.startswith(f"only {rest[0]['target on judged']:.2f} of the target is on the judged passages")
+    assert rest[0]["target on judged"] < 0.5
+    assert f"warning: {said}" in notes.said
+    assert f"warning: {said}" in result.render().splitlines()
+    assert result.as_json()["warnings"] == [said]
+    assert train(config_of(tmp_path / "model")).warnings == [said], "when it is up to date, too"
+    alone = f"path={world},split=train,run={world.parent / 'run.txt'},depth=1"
+    assert not train(config_of(tmp_path / "warm-up", {"max_steps": 1}, alpha=0.0)).warnings
+    assert not train(config_of(tmp_path / "one", {"max_steps": 1}, data=alone)).warnings
 
 
 def test_it_goes_on_with_its_own_head_and_lengths(chosen, config_of, tmp_path):

@@ -21,6 +21,6 @@ class ValidateConfig(Verifying, ReadingRun):
 
     paths: tuple[str, ...] = option(
         REQUIRED,
-        "Collections (DIR[:split]), judgements, runs, examples, embeddings, indexes, models.",
+        "Collections (DIR[:split]), judgements, runs, answers, examples, embeddings, indexes, models.",
         argument=True,
     )
