@@ -5,6 +5,8 @@ What a run is scored with is `dretrieve.scoring.maxsim`; this differs from it by
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -45,10 +47,73 @@ def maxsim(query: Encoded, passage: Encoded, *, mean: bool = False) -> Tensor:
     return found / there.sum(dim=1, keepdim=True).clamp(min=1) if mean else found
 
 
+def weighed_maxsim(query: Encoded, tokens: Tensor, lengths: Tensor, texts: Tensor, shares: Tensor) -> Tensor:
+    """Return [Q, P] float32: for each head the mean over a query's tokens of the largest product, weighed.
+
+    Passages are padded in their block alone, so that of all nothing is kept but their tokens as they came.
+
+    Args:
+        query: [Q, n, H, D] and which tokens take part.
+        tokens: [N, H, D] of passages, one behind the other.
+        lengths: [number] int64, tokens of each.
+        texts: [P] int64, which passages are compared.
+        shares: [H] of the heads.
+    """
+    assert query.mask is not None
+    asked, owners = query.vectors.float()[query.mask], query.mask.nonzero()[:, 0]
+    room = BLOCK_PRODUCTS // max(1, len(asked) * len(shares))
+    counts, wanted = lengths.tolist(), texts.sort()
+    bounds = list(pairwise([0, *_block_ends(counts, room)]))
+    parts = tokens.float().split([sum(counts[start:stop]) for start, stop in bounds])
+    blocks = []
+    for part, (start, stop) in zip(parts, bounds, strict=True):
+        own = wanted.values[(wanted.values >= start) & (wanted.values < stop)] - start
+        if len(own):
+            given = (asked, owners, len(query.mask), part, lengths[start:stop], own, shares)
+            blocks.append(recomputed(_weighed, *given))
+    found = torch.cat(blocks, dim=1).index_select(1, wanted.indices.argsort())
+    return found / query.mask.sum(dim=1, keepdim=True)
+
+
+def _block_ends(lengths: Sequence[int], room: int) -> list[int]:
+    """Return where blocks of passages end: each has at most so many padded tokens, or one passage."""
+    ends, begin, longest = [], 0, 0
+    for row, length in enumerate(lengths):
+        longest = max(longest, length)
+        if row > begin and longest * (row + 1 - begin) > room:
+            ends.append(row)
+            begin, longest = row, length
+    return [*ends, len(lengths)]
+
+
+def padded(tokens: Tensor, lengths: Tensor, texts: Tensor) -> tuple[Tensor, Tensor]:
+    """Return [len(texts), T, …] and mask of texts whose tokens stand one behind the other in [N, …]."""
+    starts = (lengths.cumsum(0) - lengths)[texts].unsqueeze(1)
+    place = torch.arange(int(lengths[texts].max()), device=lengths.device)
+    mask = place < lengths[texts].unsqueeze(1)
+    rows = (starts + place) * mask
+    return tokens.index_select(0, rows.flatten()).view(*rows.shape, *tokens.shape[1:]), mask
+
+
 def recomputed(function: Any, *given: Any) -> Tensor:
     """Return what the function gives; for the gradient, which keeps nothing else, it is called again."""
     found: Tensor = checkpoint(function, *given, use_reentrant=False, preserve_rng_state=False)
     return found
+
+
+def _weighed(
+    asked: Tensor,
+    owners: Tensor,
+    queries: int,
+    tokens: Tensor,
+    lengths: Tensor,
+    texts: Tensor,
+    shares: Tensor,
+) -> Tensor:
+    """Return [queries, len(texts)] of the query tokens [N, H, D] with a block's passages, over all heads."""
+    values, mask = padded(tokens, lengths, texts)
+    heads = zip(asked.unbind(1), values.unbind(2), strict=True)
+    return torch.stack([_sums(one, owners, queries, other, mask) for one, other in heads], dim=-1) @ shares
 
 
 def _sums(tokens: Tensor, owners: Tensor, queries: int, values: Tensor, mask: Tensor) -> Tensor:

@@ -43,7 +43,7 @@ from dretrieve.models.base import (
 from dretrieve.models.cards import read_card
 from dretrieve.models.config import MethodConfig, Phase
 from dretrieve.models.encoder_method import SIDES, Backbone, EncoderMethod, completed
-from dretrieve.models.maxsim import maxsim
+from dretrieve.models.maxsim import padded, weighed_maxsim
 from dretrieve.models.places import find_model
 from dretrieve.models.reatt_config import LENGTH, QUERY_LENGTH, TEMPLATES, ReattChoices, ReattConfig
 from dretrieve.models.t5 import T5, load_t5
@@ -359,9 +359,10 @@ class Reatt(EncoderMethod):
         first = order[
             columns[order].diff(prepend=columns.new_tensor([-1])) > 0
         ]  # of a passage that stands twice
-        query = _padded(query_tokens, query_lengths, rows.argsort())
-        passage = _padded(passage_tokens, passage_lengths, first)
-        relevance = self._relevance(query, passage, heads) / self.config.temperature
+        query = Encoded(*padded(query_tokens, query_lengths, rows.argsort()))
+        counting = self.head_shares()[list(heads)]
+        relevance = weighed_maxsim(query, passage_tokens, passage_lengths, first, counting)
+        relevance = relevance / self.config.temperature
         target = torch.zeros_like(relevance).index_put((askers, columns), shares.detach(), accumulate=True)
         if not self.config.in_batch:
             own = torch.zeros_like(relevance, dtype=torch.bool)
@@ -377,22 +378,6 @@ class Reatt(EncoderMethod):
             on_judged = target[judged].gather(1, step.targets.positives[judged].unsqueeze(1))
             said["target on judged"] = on_judged.mean()
         return cross, said
-
-    def _relevance(
-        self, query: tuple[Tensor, Tensor], passage: tuple[Tensor, Tensor], heads: Sequence[int]
-    ) -> Tensor:
-        """Return r, [Q, P]; of [Q, n, heads, d] and [P, m, heads, d] with their masks."""
-        shares = self.head_shares()[list(heads)]
-        found = [
-            share
-            * maxsim(
-                Encoded(query[0][:, :, place], query[1]),
-                Encoded(passage[0][:, :, place], passage[1]),
-                mean=True,
-            )
-            for place, share in enumerate(shares)
-        ]
-        return torch.stack(found).sum(dim=0)
 
     def _labels(self, questions: TokenBatch, step: Step) -> Tensor:
         """Return [Q, L], the tokens of each question's answer at this step, -100 behind its end."""
@@ -453,15 +438,6 @@ def _cut(batch: TokenBatch, room: Tensor) -> TokenBatch:
     place = torch.arange(int(kept.max()), device=kept.device)
     ids, mask = batch.input_ids[:, : len(place)], place < kept.unsqueeze(1)
     return replace(batch, input_ids=torch.where(place == kept.unsqueeze(1) - 1, end, ids), mask=mask)
-
-
-def _padded(tokens: Tensor, lengths: Tensor, texts: Tensor) -> tuple[Tensor, Tensor]:
-    """Return [len(texts), T, …] and mask of texts whose tokens stand one behind the other in [N, …]."""
-    starts = (lengths.cumsum(0) - lengths)[texts].unsqueeze(1)
-    place = torch.arange(int(lengths[texts].max()), device=lengths.device)
-    mask = place < lengths[texts].unsqueeze(1)
-    rows = (starts + place) * mask
-    return tokens.index_select(0, rows.flatten()).view(*rows.shape, *tokens.shape[1:]), mask
 
 
 def _listed(answers: Any) -> tuple[str, ...]:

@@ -242,9 +242,13 @@ def by_hand(method, prepared, *, in_batch=True):
     return torch.stack(losses).mean(), targets
 
 
-@pytest.mark.parametrize("in_batch", [True, False])
-def test_the_cross_document_loss_is_that_of_the_formulas(build, in_batch):
-    """Scores, target, KL and gradient restated; a passage that several questions bring counts once."""
+@pytest.mark.parametrize(("in_batch", "products"), [(True, 1 << 24), (True, 1200), (True, 1), (False, 1200)])
+def test_the_cross_document_loss_is_that_of_the_formulas(build, in_batch, products, monkeypatch):
+    """Scores, target, KL and gradient restated; a passage that several questions bring counts once.
+
+    All passages at once, some of them, one by one.
+    """
+    monkeypatch.setattr("dretrieve.models.maxsim.BLOCK_PRODUCTS", products)
     method = build(in_batch=in_batch, alpha=2.0, qa_weight=0.0, head_temperature=0.5)
     with torch.no_grad():
         method.head_weights.copy_(torch.tensor([0.3, -0.1, 0.2, 0.0]))
