@@ -67,12 +67,14 @@ class Vectors:
             for one vector a text.
         weights: [T] float16 or float32, the salience of each token's vector; None where the method has none.
         tokens: [T] int32, the vocabulary's number of each token; None where they are not known.
+        whole: [N] int64, how many tokens each text had before some were left out; None where none were.
     """
 
     values: NDArray[Any]
     offsets: NDArray[np.int64] | None = None
     weights: NDArray[np.floating[Any]] | None = None
     tokens: NDArray[np.int32] | None = None
+    whole: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         assert self.values.ndim == 2
@@ -97,6 +99,12 @@ class Vectors:
         """Whether a text has a vector per token."""
         return self.offsets is not None
 
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """[N], how many tokens each text has, those left out among them."""
+        assert self.offsets is not None
+        return np.diff(self.offsets) if self.whole is None else self.whole
+
     def __getitem__(self, rows: slice) -> Vectors:
         """Return some consecutive texts as views; their offsets begin at 0 again."""
         start, stop, step = rows.indices(len(self))
@@ -110,6 +118,7 @@ class Vectors:
             self.offsets[start : stop + 1] - first,
             None if self.weights is None else self.weights[first:last],
             None if self.tokens is None else self.tokens[first:last],
+            None if self.whole is None else self.whole[start:stop],
         )
 
     def take(self, rows: NDArray[np.int64]) -> Vectors:
@@ -125,6 +134,7 @@ class Vectors:
             offsets,
             None if self.weights is None else self.weights[places],
             None if self.tokens is None else self.tokens[places],
+            None if self.whole is None else self.whole[rows],
         )
 
     @classmethod
@@ -140,12 +150,14 @@ class Vectors:
         weights = [part.weights for part in parts if part.weights is not None]
         tokens = [part.tokens for part in parts if part.tokens is not None]
         assert len(lengths) == len(parts)
-        assert {len(weights), len(tokens)} <= {0, len(parts)}
+        whole = [part.whole for part in parts if part.whole is not None]
+        assert {len(weights), len(tokens), len(whole)} <= {0, len(parts)}
         return cls(
             values,
             offsets_of(np.concatenate(lengths)),
             np.concatenate(weights) if weights else None,
             np.concatenate(tokens) if tokens else None,
+            np.concatenate(whole) if whole else None,
         )
 
 

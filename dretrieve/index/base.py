@@ -87,6 +87,15 @@ class Passages:
             return map_array(self._ranks_file)
         return id_ranks(self.every_id())
 
+    def lengths(self) -> NDArray[np.int64]:
+        """Return [rows], how many token vectors each passage has.
+
+        Raises:
+            VerificationError: the offsets of a shard fall, or do not fit its vectors.
+        """
+        every = (self.vectors(shard).offsets for shard in range(len(self._pieces)))
+        return np.concatenate([np.empty(0, np.int64), *(np.diff(of) for of in every if of is not None)])
+
     def shard_of(self, row: int) -> int:
         """Return which of the shards, or pieces of them, holds that row."""
         return int(np.searchsorted(self._starts, row, side="right")) - 1

@@ -48,6 +48,7 @@ class ExactOptions:
         largest_block: passages in the largest; None chooses by the number of queries.
         after_block: called with the row behind each finished block and the hits so far.
         proposer: makes the proposer from the queries, instead of the fastest for the device.
+        reached: called with how many passages a query found, where it looks for its tokens' neighbours.
     """
 
     threads: int = 1
@@ -56,6 +57,7 @@ class ExactOptions:
     largest_block: int | None = None
     after_block: Callable[[int, TopK], None] = lambda row, kept: None
     proposer: Callable[[NDArray[np.float64]], Proposer] | None = None
+    reached: Callable[[int], None] = lambda passages: None
 
 
 def search_exact(

@@ -91,7 +91,8 @@ def within_margin(
         kth = np.partition(scores, scores.shape[1] - k, axis=1)[:, scores.shape[1] - k]
         lowest = np.maximum(lowest, kth - margins)
     # one step down, since the comparison is made in float32
-    bars = np.nextafter((lowest - margins).astype(np.float32), np.float32(-np.inf))
+    with np.errstate(over="ignore"):  # of a margin that rules nothing out
+        bars = np.nextafter((lowest - margins).astype(np.float32), np.float32(-np.inf))
     found = ~(scores < bars[:, None])  # so that no NaN of an overflow is lost
     return Found(offsets_of(np.count_nonzero(found, axis=1)), np.nonzero(found)[1].astype(np.int32))
 

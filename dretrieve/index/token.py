@@ -29,6 +29,8 @@ from dretrieve.index.token_build import Part, filled, write_clusters, write_code
 from dretrieve.index.token_change import Change, plan_change, removed_rows
 from dretrieve.index.token_clusters import Clusters, learn, num_tokens
 from dretrieve.index.token_codes import TokenCodes, open_codes
+from dretrieve.index.token_neighbours import Neighbours, NeighbourSearch
+from dretrieve.index.token_prune import Pruned, pruned, seen_by
 from dretrieve.index.token_scan import search_tokens
 from dretrieve.index.token_search import TokenSearch
 from dretrieve.index.token_tuning import FILE, Tuned, queries_of, write_tuned
@@ -46,7 +48,7 @@ from dretrieve.types import Progress, Vectors
 VERSION = 1
 TARGET = 0.99
 CODED_TOKENS = 1 << 12
-"""From so many tokens on, compared by a MaxSim, an index has codes; else all are compared."""
+"""From so many tokens on an index has codes; else all are compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +64,7 @@ class TokenChoices:
         queries: embeddings of queries, to choose by how widely a fast search looks; else pieces of passages.
         add: embeddings whose passages come into the finished index.
         delete: a file of ids whose passages go out of the finished index, before others come in.
+        keep: the share of each passage's tokens, of highest salience, that the index holds (ALIGNER).
     """
 
     bits: int | None = option(None, "a dimension's bits in the codes", legal=(1, 2, 4, 8))
@@ -72,6 +75,12 @@ class TokenChoices:
     queries: str | None = option(None, "embeddings of queries to reach it on; else pieces of passages")
     add: str | None = option(None, "embeddings that a finished index gets besides")
     delete: str | None = option(None, "a file of ids that a finished index loses")
+    keep: float | None = option(None, "share of each passage's most salient tokens", above=0, most=1)
+
+    @property
+    def pruned(self) -> float | None:
+        """The share of tokens that is kept; None: all are."""
+        return None if self.keep == 1 else self.keep
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +89,23 @@ class SearchChoices:
 
     mode: str = option("fast", "fast, or exact", legal=("fast", "exact"))
     alignment: str = option("", f"Which tokens are compared, of ALIGNER: {GRAMMAR}; empty: as encoded.")
+    ask: float | None = option(None, "share of a query's most salient tokens to look with", above=0, most=1)
+    rescore: str = option("all", "score by all tokens, or by those kept and asked", legal=("all", "kept"))
+    neighbours: int | None = option(None, "score what the nearest tokens of each query token find", least=1)
+    token_hits: int | None = option(None, "the same, as ReAtt calls it", least=1)
+    candidates: int | None = option(None, "of what these find, so many are scored", least=1)
+
+    @property
+    def near(self) -> Neighbours | None:
+        """How passages are found by neighbours; None: they are not."""
+        tokens = self.neighbours or self.token_hits
+        return None if tokens is None else Neighbours(tokens, self.candidates)
 
 
+NO_SALIENCE = (
+    "the tokens of {} have no salience by which to choose; encode with a model trained with --salience, or "
+    "leave it away"
+)
 BUILT: dict[str, type] = {"token": TokenChoices}
 SEARCHED: dict[str, type] = {"token": SearchChoices}
 
@@ -98,6 +122,8 @@ class TokenIndex:
         alone: fingerprint of an index that stands alone, whose scores are its own; else empty.
         tuned: how widely a fast search looks; None where the search is exact.
         fingerprint: of the index, where the hits depend on it: where it is fast.
+        keep: the share of each passage's tokens that the index holds; None: all.
+        choices: of the search.
     """
 
     passages: Passages
@@ -107,37 +133,57 @@ class TokenIndex:
     alone: str = ""
     tuned: Tuned | None = None
     fingerprint: str = ""
+    keep: float | None = None
+    choices: SearchChoices = SearchChoices()
 
     @property
     def exact(self) -> bool:
         """Whether its hits are the k best of all."""
-        return self.tuned is None
+        return self.tuned is None and self.choices.near is None
 
     @property
     def search_options(self) -> dict[str, Any]:
         """Which tokens are compared, what is left out, whose reconstruction it is; how fast a search is."""
-        found = {"alignment": self.score.alignment, "removed": self.removed, "alone": self.alone}
-        if self.tuned is not None:
+        found: dict[str, Any] = {"alignment": self.score.alignment, "ask": self.choices.ask}
+        found |= {"removed": self.removed, "alone": self.alone}
+        if self.choices.rescore == "kept":
+            found |= {"keep": self.keep, "rescore": "kept" if self.keep or self.choices.ask else ""}
+        if near := self.choices.near:
+            found |= {"neighbours": near.tokens, "candidates": near.candidates, "keep": self.keep}
+        elif self.tuned is not None:
             found |= {"index": self.fingerprint, "said": self.tuned.said}
         return {name: value for name, value in found.items() if value}
 
     @cached_property
     def by_codes(self) -> TokenSearch | None:
-        """The search by codes; None where there are none, or where the score is no MaxSim."""
-        if self.codes is None or self.score.mean is None:
+        """The search by codes; None where there are none."""
+        if self.codes is None:
             return None
-        return TokenSearch(self.codes, self.passages, self.score)
+        kept = seen_by(self.passages, self.keep)
+        whole = self.passages if self.keep is not None and self.choices.rescore == "all" else None
+        return TokenSearch(self.codes, kept, self.score, whole)
 
     def search(self, queries: Vectors, kept: TopK, rows: tuple[int, int], options: ExactOptions) -> TopK:
         """Add the best passages among ``rows`` to ``kept`` and return it."""
-        by_codes, k = self.by_codes, kept.scores.shape[1]
+        by_codes, k, share = self.by_codes, kept.scores.shape[1], self.choices.ask
+        if share is not None and queries.weights is None:
+            raise UsageError(f"--set ask={share:g}: {NO_SALIENCE.format('these queries')}")
+        asked = queries if share is None else pruned(queries, share)
+        kept_alone = self.choices.rescore == "kept"
+        compared = asked if kept_alone else queries
+        passages = seen_by(self.passages, self.keep) if kept_alone else self.passages
+        if k and (near := self.choices.near):
+            looked = seen_by(self.passages, self.keep)
+            search = NeighbourSearch(
+                neighbours=near, looked=looked, by_codes=by_codes, compared=passages, score=self.score
+            )
+            return search.search(asked, compared, kept, options)
         if not k or by_codes is None:
-            passages = self.passages
-            return search_tokens(passages.block, self.score, queries, kept, passages.ranks, rows, options)
+            return search_tokens(passages.block, self.score, compared, kept, passages.ranks, rows, options)
         counts = self.tuned.for_hits(k) if self.tuned is not None else None
-        if counts is None or not by_codes.fits(queries):
-            return by_codes.sure(queries, kept, rows, options)
-        return by_codes.fast(queries, kept, counts, options)
+        if counts is None or not by_codes.fits(asked):
+            return by_codes.sure(compared, kept, rows, options)
+        return by_codes.fast(asked, kept, counts, options, None if compared is asked else compared)
 
 
 def over_embeddings(
@@ -150,19 +196,50 @@ def over_embeddings(
         UsageError: another setting, or one that the score does not take.
     """
     choices = read_settings(SearchChoices, settings or {}, "searching vectors per token")
-    alignment = choices.alignment or str(embeddings.extra.get("inference", {}).get("alignment", ""))
-    score = token_score(embeddings.score, weighted=embeddings.salience, alignment=alignment)
+    _check_choices(choices, embeddings)
+    score = _score_of(embeddings, choices.alignment)
+    if index is None and choices.near and num_tokens(Passages(embeddings, many=True)) >= CODED_TOKENS:
+        raise UsageError(
+            f"{embeddings.folder} is not indexed, and neighbours are found by the codes of an index; make "
+            "one with `dretrieve index --type token`"
+        )
     if index is None:
-        return TokenIndex(Passages(embeddings, many=True), score)
+        return TokenIndex(Passages(embeddings, many=True), score, choices=choices)
     manifest = read_manifest(manifest_path(index))
     codes = open_codes(index) if "bits" in manifest.options else None
-    fast = choices.mode == "fast" and score.mean is not None and FILE in manifest.files
-    tuned, fingerprint = Tuned.open(index) if fast else None, manifest.fingerprint
+    tuned, fingerprint = None, manifest.fingerprint
+    if choices.mode == "fast" and FILE in manifest.files:
+        tuned = Tuned.open(index, score.alignment)
     if codes is not None and "alone" in manifest.options:
         alone = Reconstructed(embeddings, index / RANKS, codes)
-        return TokenIndex(alone, score, codes, "", fingerprint, tuned, fingerprint)
+        return TokenIndex(alone, score, codes, "", fingerprint, tuned, fingerprint, None, choices)
     passages = Passages(embeddings, index / RANKS, many=True, without=removed_rows(index, manifest))
-    return TokenIndex(passages, score, codes, manifest.options.get("removed", ""), "", tuned, fingerprint)
+    removed, keep = manifest.options.get("removed", ""), manifest.options.get("keep")
+    return TokenIndex(passages, score, codes, removed, "", tuned, fingerprint, keep, choices)
+
+
+def _score_of(embeddings: Embeddings, alignment: str = "") -> TokenScore:
+    """Return the score of embeddings; an empty alignment is the one that they were encoded for."""
+    alignment = alignment or str(embeddings.extra.get("inference", {}).get("alignment", ""))
+    return token_score(embeddings.score, weighted=embeddings.salience, alignment=alignment)
+
+
+def _check_choices(choices: SearchChoices, embeddings: Embeddings) -> None:
+    if choices.neighbours and choices.token_hits:
+        raise UsageError("--set neighbours and --set token_hits are one thing; leave one of them away")
+    if choices.candidates and not choices.near:
+        raise UsageError("--set candidates=…: of what token_hits=… find so many are scored; give both")
+    if choices.near and choices.mode == "exact":
+        raise UsageError("an exact search compares all passages; leave mode=exact away to look by neighbours")
+    if choices.ask is None:
+        return
+    if not embeddings.salience:
+        raise UsageError(f"--set ask={choices.ask:g}: {NO_SALIENCE.format(embeddings.folder)}")
+    if (choices.mode, choices.rescore) == ("exact", "all"):
+        raise UsageError(
+            f"--set ask={choices.ask:g}: an exact search compares all passages, whatever looks for them; "
+            "leave mode=exact away, or score with what is asked alone (rescore=kept)"
+        )
 
 
 def open_index(folder: Path, *, full: bool = False, settings: Mapping[str, Any] | None = None) -> TokenIndex:
@@ -195,24 +272,32 @@ def described(kind: str, choices: TokenChoices, passages: Passages, progress: Pr
         UsageError: centroids for another number of bits, or choices of codes where there are none.
     """
     embeddings = passages.embeddings
-    score, tokens = token_score(embeddings.score, weighted=embeddings.salience), num_tokens(passages)
-    if tokens < CODED_TOKENS or score.mean is None:
-        if choices != TokenChoices():
+    _score_of(embeddings)
+    if not embeddings.salience and (choices.keep is not None):
+        raise UsageError(f"--set keep={choices.keep:g}: {NO_SALIENCE.format(embeddings.folder)}")
+    tokens = num_tokens(seen_by(passages, choices.pruned))
+    pruned_to = {} if choices.pruned is None else {"keep": choices.pruned}
+    if tokens < CODED_TOKENS:
+        if choices != TokenChoices(keep=choices.keep):
             raise UsageError(
-                f"{embeddings.folder} has {tokens:,} token vectors compared by {embeddings.score}, which are "
-                f"searched without codes: these are for {CODED_TOKENS:,} and more compared by a MaxSim; "
-                "leave --set away"
+                f"{embeddings.folder} has {tokens:,} token vectors to index, which are searched without "
+                f"codes: these are for {CODED_TOKENS:,} and more; leave --set away"
             )
-        return {}
+        return pruned_to
     if choices.only and choices.centroids:
         raise UsageError("--set only=centroids makes centroids, --set centroids=… brings them; leave one out")
-    found: dict[str, Any] = {"bits": choices.bits or 8}
+    if choices.alone and embeddings.salience:
+        raise UsageError(
+            f"--set alone=true: the tokens of {embeddings.folder} have a salience, which stays with the "
+            "embeddings; leave alone away"
+        )
+    found: dict[str, Any] = {"bits": choices.bits or 8, **pruned_to}
     if choices.only:
         found["only"] = choices.only
     if choices.alone and not choices.only:
         found["alone"] = True
     if choices.centroids:
-        found |= _given(Path(choices.centroids), choices.bits, passages)
+        found |= _given(Path(choices.centroids), choices, passages)
     if choices.only:
         return found
     if choices.target or choices.queries:
@@ -237,7 +322,7 @@ def change(output: Path, embeddings: Embeddings, choices: TokenChoices, *, look:
     return plan_change(output, embeddings, choices.add, choices.delete, look=look)
 
 
-def _given(folder: Path, bits: int | None, passages: Passages) -> dict[str, Any]:
+def _given(folder: Path, choices: TokenChoices, passages: Passages) -> dict[str, Any]:
     """Return what given centroids add to the options: their bits, and whence they are where that matters."""
     manifest = open_artefact(folder, ("index-token",))
     if "bits" not in manifest.options:
@@ -252,15 +337,16 @@ def _given(folder: Path, bits: int | None, passages: Passages) -> dict[str, Any]
             f"{passages.embeddings.folder} has vectors of {passages.dim} by {ours[:12]}; make centroids of "
             "these with --set only=centroids"
         )
-    if bits not in (None, manifest.options["bits"]):
+    if choices.bits not in (None, manifest.options["bits"]):
         raise UsageError(
-            f"--set bits={bits}: the centroids in {folder} were made for {manifest.options['bits']} bits; "
-            "leave bits away, or make centroids for them"
+            f"--set bits={choices.bits}: the centroids in {folder} were made for "
+            f"{manifest.options['bits']} bits; leave bits away, or make centroids for them"
         )
     found = {"bits": manifest.options["bits"]}
-    whence = manifest.options.get("centroids")
-    if whence is None and dict(manifest.inputs) != described_inputs(passages.embeddings):
-        whence = manifest.inputs["vectors"]
+    whence, keep = manifest.options.get("centroids"), manifest.options.get("keep")
+    others = dict(manifest.inputs) != described_inputs(passages.embeddings) or keep != choices.pruned
+    if whence is None and others:
+        whence = manifest.inputs["vectors"] + (f" keep={keep}" if keep else "")
     # centroids of the very same vectors are those that would be made anyway
     return found | ({} if whence is None else {"centroids": whence})
 
@@ -276,12 +362,13 @@ def fill(
     """Write centroids, codes and lists, or the part of these that the options name.
 
     Raises:
-        DataError: a vector holds NaN or infinity.
+        DataError: a vector holds NaN or infinity, or a salience that is negative or one of these.
         Interrupted: a signal came; the same command goes on.
     """
+    passages = seen_by(passages, stage.options.get("keep"))
     shard = Shard(**stage.options["shard"]) if "shard" in stage.options else None
     only = "only" in stage.options
-    if shard and choices.queries:
+    if shard is not None and choices.queries:
         raise UsageError(
             "--set queries is for an index that is built whole; merging parts takes pieces of passages"
         )
@@ -293,8 +380,8 @@ def fill(
         write_clusters(stage, clusters)
         if not only:
             write_codes(stage, passages, clusters, shard, threads, progress, signals)
-    if only or shard:
-        return filled(passages, shard)
+    if only or shard is not None:
+        return filled(passages, stage.options.get("bits"), shard)
     queries = queries_of(Path(choices.queries), passages.dim) if choices.queries else None
     return _whole(stage, passages, queries, threads, signals.check)
 
@@ -305,6 +392,7 @@ def join(stage: Stage, passages: Passages, parts: Sequence[tuple[Path, Manifest]
     Raises:
         VerificationError: parts made with different centroids.
     """
+    passages = seen_by(passages, stage.options.get("keep"))
     if "bits" in stage.options:
         write_merged(stage, [Part(*part) for part in parts], passages)
     return _whole(stage, passages, None, 1, lambda: None)
@@ -315,15 +403,14 @@ def _whole(
 ) -> Filled:
     """Write what no part has: the ids' order, how to search fast, the ids where the embeddings may go."""
     write_ranks(stage, passages)
-    score = token_score(passages.embeddings.score, weighted=passages.embeddings.salience)
-    if "bits" in stage.options and score.mean is not None:
-        codes = open_codes(stage.output)
+    if "bits" in stage.options:
+        codes, whole = open_codes(stage.output), passages.whole if isinstance(passages, Pruned) else None
         searched: Passages = passages
         if "alone" in stage.options:
             searched = Reconstructed(passages.embeddings, stage.output / RANKS, codes)
-        target = stage.options.get("target", TARGET)
-        write_tuned(stage, TokenSearch(codes, searched, score), queries, target, threads, checked)
-    found = filled(passages)
+        search = TokenSearch(codes, searched, _score_of(passages.embeddings), whole)
+        write_tuned(stage, search, queries, stage.options.get("target", TARGET), threads, checked)
+    found = filled(passages, stage.options.get("bits"))
     if "alone" not in stage.options:
         return found
     return found._replace(extra={**found.extra, ENCODED: write_ids(stage, passages)})

@@ -24,6 +24,10 @@ class Reconstructed(Passages):
         super().__init__(embeddings, ranks_file, many=True)
         self._codes = codes
 
+    def lengths(self) -> NDArray[np.int64]:
+        """Return [rows], how many tokens each passage has."""
+        return np.diff(self._codes.borders)
+
     def vectors(self, shard: int) -> Vectors:
         """Return all vectors, in memory: 4 bytes a number."""
         return self._some(0, self.rows)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any, NamedTuple, Protocol
@@ -20,7 +20,8 @@ from dretrieve.errors import DataError, VerificationError
 from dretrieve.index import token_clusters
 from dretrieve.index.base import Filled, Passages
 from dretrieve.index.token_clusters import Clusters
-from dretrieve.index.token_codes import TokenCodes
+from dretrieve.index.token_codes import SALIENCE, TokenCodes
+from dretrieve.index.token_prune import Pruned, check_salience
 from dretrieve.kernels.residuals import code_residuals, lists_of
 from dretrieve.store.interrupt import Signals
 from dretrieve.store.journal import Journal
@@ -85,12 +86,17 @@ def borders_of(passages: Passages) -> NDArray[np.int64]:
     Raises:
         VerificationError: the offsets of a shard fall, or do not fit its vectors.
     """
-    lengths = [np.diff(offsets) for offsets in _offsets(passages)]
-    return offsets_of(np.concatenate([np.zeros(0, np.int64), *lengths]))
+    return offsets_of(passages.lengths())
 
 
-def filled(passages: Passages, shard: Shard | None = None) -> Filled:
-    """Return what a manifest says: tokens, passages without any (kept, never found), by which model."""
+def filled(passages: Passages, bits: int | None, shard: Shard | None = None) -> Filled:
+    """Return what a manifest says: tokens, passages without any (kept, never found), by which model.
+
+    Args:
+        passages: as the index sees them.
+        bits: of a dimension in the codes; None where there are none.
+        shard: of a part.
+    """
     borders = borders_of(passages)
     if shard is not None:
         borders = borders[shard.start : shard.stop + 1]
@@ -99,14 +105,10 @@ def filled(passages: Passages, shard: Shard | None = None) -> Filled:
         "tokens": int(borders[-1] - borders[0]),
         "without_tokens": int(np.count_nonzero(np.diff(borders) == 0)),
     }
-    return Filled(counts, {"passage_model": passages.embeddings.passage_fingerprint})
-
-
-def _offsets(passages: Passages) -> Iterator[NDArray[np.int64]]:
-    for number in range(len(passages.stems())):
-        offsets = passages.vectors(number).offsets
-        assert offsets is not None
-        yield offsets
+    extra: dict[str, Any] = {"passage_model": passages.embeddings.passage_fingerprint}
+    if isinstance(passages, Pruned):
+        extra["pruned"] = passages.described(bits)
+    return Filled(counts, extra)
 
 
 def write_clusters(stage: Stage, clusters: Clusters) -> None:
@@ -138,21 +140,24 @@ def write_codes(
         kept: the first passages' codes, made before.
 
     Raises:
-        DataError: a vector holds NaN or infinity.
+        DataError: a vector holds NaN or infinity, or a salience that is negative or one of these.
         Interrupted: a signal came; the same command goes on behind the last whole chunk.
     """
     borders = borders_of(passages)
     rows = (kept.passages if kept else 0, passages.rows) if shard is None else (shard.start, shard.stop)
     cuts = _cuts(borders, *rows)
-    journal = Journal(stage.output / PARTIAL, GROWN, {"fingerprint": stage.fingerprint})
+    weighted = passages.embeddings.salience
+    names = (*GROWN, f"{SALIENCE}.npy") if weighted else GROWN
+    journal = Journal(stage.output / PARTIAL, names, {"fingerprint": stage.fingerprint})
     tokens = int(borders[rows[1]] - borders[rows[0]])
     progress.start("index", tokens, "tokens", int(borders[cuts[journal.chunks]] - borders[rows[0]]))
 
     def code(start: int, stop: int) -> dict[str, memoryview]:
-        values = _values(passages, start, stop)
+        values, weights = _values(passages, start, stop)
         codes = clusters.nearest(values)
         residuals, errors = code_residuals(values, codes, clusters.coding)
-        return dict(zip(GROWN, (codes.data, residuals.data, errors.data), strict=True))
+        arrays: list[NDArray[Any]] = [codes, residuals, errors, *([] if weights is None else [weights])]
+        return {name: array.data for name, array in zip(names, arrays, strict=True)}
 
     try:
         with ThreadPoolExecutor(threads) as pool:
@@ -163,10 +168,11 @@ def write_codes(
                 progress.advance(int(borders[some[-1]] - borders[some[0]]))
                 signals.check()
         before = [] if kept is None else [kept]
+        dtype = passages.embeddings.dtype if weighted else ""
         if shard is None:
-            _finish(stage, [*before, journal], clusters, int(borders[-1]), borders)
+            _finish(stage, [*before, journal], clusters, int(borders[-1]), dtype, borders)
         else:
-            _finish(stage, [journal], clusters, tokens)
+            _finish(stage, [journal], clusters, tokens, dtype)
     finally:
         journal.close()
     journal.discard()
@@ -191,7 +197,8 @@ def write_merged(stage: Stage, parts: Sequence[Part], passages: Passages) -> Non
     clusters = Clusters.open(first.folder)
     write_clusters(stage, clusters)
     borders = borders_of(passages)
-    _finish(stage, parts, clusters, int(borders[-1]), borders)
+    dtype = passages.embeddings.dtype if passages.embeddings.salience else ""
+    _finish(stage, parts, clusters, int(borders[-1]), dtype, borders)
 
 
 def _cuts(borders: NDArray[np.int64], start: int, stop: int) -> list[int]:
@@ -201,12 +208,15 @@ def _cuts(borders: NDArray[np.int64], start: int, stop: int) -> list[int]:
     return [start, *inner.tolist(), *([stop] if stop > start else [])]
 
 
-def _values(passages: Passages, start: int, stop: int) -> NDArray[np.float32]:
-    """Return the token vectors of some passages."""
-    parts, row = [], start
+def _values(passages: Passages, start: int, stop: int) -> tuple[NDArray[np.float32], NDArray[Any] | None]:
+    """Return the token vectors of some passages, and their salience as it is stored."""
+    parts, weights, row = [], [], start
     while row < stop:
         block = passages.block(row, stop)
         parts.append(block.values.astype(np.float32))
+        if block.weights is not None:
+            check_salience(block)
+            weights.append(np.asarray(block.weights, passages.embeddings.dtype))
         row += len(block)
     values = parts[0] if len(parts) == 1 else np.concatenate(parts)
     if not np.isfinite(values).all():
@@ -214,7 +224,7 @@ def _values(passages: Passages, start: int, stop: int) -> NDArray[np.float32]:
             f"{passages.embeddings.folder} holds NaN or infinity between rows {start:,} and {stop:,}; encode "
             "the passages again"
         )
-    return values
+    return values, np.concatenate(weights) if weights else None
 
 
 def _finish(
@@ -222,9 +232,19 @@ def _finish(
     sources: Sequence[_Source],
     clusters: Clusters,
     tokens: int,
+    salience: str,
     borders: NDArray[np.int64] | None = None,
 ) -> None:
-    """Give what has grown its headers and names; of the whole, whose borders are given, make the rest."""
+    """Give what has grown its headers and names; of the whole, whose borders are given, make the rest.
+
+    Args:
+        stage: where.
+        sources: what has grown, in the order of rows.
+        clusters: centroids and levels.
+        tokens: how many there are.
+        salience: the type of its numbers; empty where there is none.
+        borders: of all passages.
+    """
     count, bits = len(clusters.centroids), clusters.bits
     with stage.write("codes.npy") as file:
         file.write(npy_header("uint16", (tokens,)))
@@ -232,6 +252,10 @@ def _finish(
     with stage.write("residuals.npy") as file:
         file.write(npy_header("uint8", (tokens, -(-clusters.dim * bits // 8))))
         _copy(sources, "residuals.npy", file)
+    if salience:
+        with stage.write(f"{SALIENCE}.npy") as file:
+            file.write(npy_header(salience, (tokens,)))
+            _copy(sources, f"{SALIENCE}.npy", file)
     if bits == 8 or borders is None:
         with stage.write("errors.npy") as file:
             file.write(npy_header("float32", (tokens,)))

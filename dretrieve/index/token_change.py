@@ -21,6 +21,7 @@ from dretrieve.index.base import Passages, described_inputs, open_embeddings, pl
 from dretrieve.index.token_build import Kept, filled, write_clusters, write_codes
 from dretrieve.index.token_clusters import Clusters
 from dretrieve.index.token_codes import open_codes
+from dretrieve.index.token_prune import seen_by
 from dretrieve.index.token_tuning import FILE
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.fingerprint import sha256_bytes
@@ -78,7 +79,7 @@ class Change:
             if (self.output / FILE).exists():  # how widely to look stays as it was chosen
                 with stage.write(FILE, text=True) as file:
                     file.write((self.output / FILE).read_text(encoding="utf-8"))
-            counts, extra = filled(passages)
+            counts, extra = filled(passages, stage.options.get("bits"))
             places = {"embeddings": self.places[0], "added": list(self.places[1:])}
             stage.commit({"rows": passages.rows, "dim": passages.dim, **counts}, {**places, **extra})
         _put_in_place(self.output)
@@ -145,7 +146,8 @@ def plan_change(
         options["removed"] = sha256_bytes(removed.tobytes())
     inputs = described_inputs(after)
     stage = Stage(output / CHANGED, "folder", manifest.stage, manifest.version, options, inputs, force=True)
-    return Change(output, stage, Passages(after, many=True, without=removed), kept, removed, places)
+    passages = seen_by(Passages(after, many=True, without=removed), options.get("keep"))
+    return Change(output, stage, passages, kept, removed, places)
 
 
 def _put_in_place(output: Path) -> None:

@@ -165,17 +165,17 @@ def learn(
 
 def num_tokens(passages: Passages) -> int:
     """Return how many token vectors the passages have together."""
-    return sum(len(passages.vectors(number).values) for number in range(len(passages.stems())))
+    return int(passages.lengths().sum())
 
 
 def _sample(passages: Passages, tokens: int, count: int) -> NDArray[Any]:
     """Return [count, dim], tokens spread evenly over all."""
-    wanted, first, parts = _spread(tokens, count), 0, []
-    for number in range(len(passages.stems())):
-        values = passages.vectors(number).values
-        low, high = np.searchsorted(wanted, [first, first + len(values)])
-        parts.append(values[wanted[low:high] - first])
-        first += len(values)
+    wanted, first, row, parts = _spread(tokens, count), 0, 0, []
+    while row < passages.rows:
+        block = passages.block(row, passages.rows)
+        low, high = np.searchsorted(wanted, [first, first + len(block.values)])
+        parts.append(block.values[wanted[low:high] - first])
+        first, row = first + len(block.values), row + len(block)
     return np.concatenate(parts)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,9 @@ ARRAYS = (
     *("centroids", "levels", "scales"),  # int8; int8; float32, what the two are multiplied by, and more
     *("codes", "residuals", "errors", "borders"),
 )
+
+
+SALIENCE = "salience"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,7 @@ class TokenCodes:
             ``lists[list_offsets[c]:list_offsets[c + 1]]``, rising.
         borders: [N + 1] int64; passage p has the tokens ``borders[p]`` to ``borders[p + 1]``, maybe none.
         bits: 1, 2, 4 or 8.
+        salience: [T] float16 or float32, how much each token counts; None where all count the same.
     """
 
     centroids: NDArray[np.float32]
@@ -56,6 +61,7 @@ class TokenCodes:
     lists: NDArray[np.uint16] | NDArray[np.int32]
     borders: NDArray[np.int64]
     bits: int
+    salience: NDArray[Any] | None = None
 
     def reconstructed(self, start: int, stop: int) -> NDArray[np.float32]:
         """Return [stop - start, dim], what is stored of consecutive tokens."""
@@ -80,5 +86,7 @@ def open_codes(folder: Path) -> TokenCodes:
     levels, (centroid_scale, scale) = np.array(arrays.pop("levels")), arrays.pop("scales")[:2].tolist()
     centroids = arrays.pop("centroids").astype(np.float32) * np.float32(centroid_scale)
     bits = len(levels).bit_length() - 1
-    listed = {"list_offsets": lists[0], "lists": lists[1]}
-    return TokenCodes(centroids=centroids, levels=levels, scale=scale, bits=bits, **arrays, **listed)
+    rest = {"list_offsets": lists[0], "lists": lists[1]}
+    if (folder / f"{SALIENCE}.npy").exists():
+        rest[SALIENCE] = map_array(folder / f"{SALIENCE}.npy")
+    return TokenCodes(centroids=centroids, levels=levels, scale=scale, bits=bits, **arrays, **rest)

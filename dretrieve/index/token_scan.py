@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dretrieve.index.base import Passages
 from dretrieve.index.exact import ExactOptions
 from dretrieve.index.propose import within_margin
 from dretrieve.index.top_k import TopK
@@ -22,6 +24,7 @@ from dretrieve.types import Vectors
 BLOCK_ROWS = 1 << 14
 # A thread holds one table of dots, query tokens by passage tokens: 64 MiB of float32.
 QUERY_TOKENS, PASSAGE_TOKENS = 1 << 10, 1 << 14
+RESCORED_AT_ONCE = 1 << 8
 PRODUCTS_PER_BLOCK = 1e11  # a few seconds on one slow core, so that a signal is heard in time
 
 
@@ -81,6 +84,29 @@ def search_grid(
             options.after_block(row, kept[0])
     for of in kept:
         of.check_finite()
+
+
+def rescore(
+    passages: Passages, score: TokenScore, query: Vectors, found: NDArray[np.integer[Any]], kept: TopK
+) -> None:
+    """Score some passages canonically and keep the best.
+
+    Args:
+        passages: whose tokens are compared.
+        score: what compares two texts.
+        query: one, with a token at least.
+        found: rising rows of passages that have a token.
+        kept: hits of this query.
+    """
+    k = kept.scores.shape[1]
+    for start in range(0, len(found), RESCORED_AT_ONCE):
+        rows = found[start : start + RESCORED_AT_ONCE].astype(np.int64)
+        texts = passages.gather(rows)
+        offsets, places = np.array([0, len(rows)]), np.arange(len(rows), dtype=np.int32)
+        if len(found) > 2 * k:  # else a look that rules some out is no cheaper
+            offsets, places = within_margin(*score.near(texts, query), kept.floors(), k)
+        scores = score.pairs(texts, query, offsets, places)
+        kept.offer(0, rows[places], scores, passages.ranks)
 
 
 def _groups(queries: Vectors) -> list[slice]:

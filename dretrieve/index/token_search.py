@@ -7,9 +7,9 @@ all passages are scored in bytes, and those that the bound does not rule out can
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -20,22 +20,27 @@ from dretrieve.index.base import Passages
 from dretrieve.index.exact import ExactOptions
 from dretrieve.index.token_alone import Reconstructed
 from dretrieve.index.token_codes import TokenCodes
-from dretrieve.index.token_scan import search_tokens
+from dretrieve.index.token_prune import Pruned
+from dretrieve.index.token_scan import rescore, search_tokens
 from dretrieve.index.top_k import TopK
 from dretrieve.kernels.codes import QueryCodes, pack_queries
 from dretrieve.kernels.dot import frozen, stored_bits
-from dretrieve.kernels.token_lanes import WIDTHS
+from dretrieve.kernels.token_lanes import MOST_LARGEST, WIDTHS
+from dretrieve.kernels.token_matches import Matches, aligned_of_best, bound_passages
 from dretrieve.kernels.token_search import BINS, Counts, propose, sums_of_best
-from dretrieve.kernels.token_tables import TABLE_ROWS, Query, Stored, Work, bound_passages, fill_tables
+from dretrieve.kernels.token_tables import TABLE_ROWS, Query, Stored, Work, fill_tables
+from dretrieve.scoring.alignment import parse_alignment, score_of_sums
 from dretrieve.scoring.dot import widened
 from dretrieve.scoring.maxsim import maxsim_of_sums
 from dretrieve.scoring.token_scores import TokenScore
-from dretrieve.types import Vectors
+from dretrieve.types import Vectors, offsets_of
 
 LARGEST_SCORE, SMALLEST_SCALE = 1e30, 1e-15
 PRODUCTS_PER_BLOCK = 4e11  # a few seconds on one slow core, so that a signal is heard in time
 TABLES_PER_BLOCK = 4  # tokens of a block beside centroids: else the tables would take most of the time
 SAMPLED_TOKENS = 1 << 12
+SOFT_MATCHES = 2
+"""By how many of the largest, for each whole share, a soft alignment is stood for among centroids."""
 
 
 @dataclass(frozen=True)
@@ -44,18 +49,44 @@ class TokenSearch:
 
     Attributes:
         codes: of the passages.
-        passages: the stored vectors and ids.
-        score: a MaxSim (its ``mean`` is not None).
+        passages: with the tokens that have codes.
+        score: what compares two texts.
+        whole: the same passages with all their tokens, where those are compared.
     """
 
     codes: TokenCodes
     passages: Passages
     score: TokenScore
+    whole: Passages | None = None
+
+    @property
+    def compared(self) -> Passages:
+        """The passages with the tokens that a score compares."""
+        return self.passages if self.whole is None else self.whole
 
     @cached_property
     def stored(self) -> Stored:
         """The codes in the form that the loops read."""
         return stored_of(self.codes)
+
+    @cached_property
+    def matches(self) -> Matches:
+        """With how many of its tokens each passage takes part in the score."""
+        whole = self.passages.whole if isinstance(self.passages, Pruned) else self.passages
+        return matches_of(self.codes, self.score, whole)
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the codes bound the score, so that an exact search need not compare all tokens."""
+        of = self.matches
+        hard = of.k == 0 and not of.weighted and of.most <= MOST_LARGEST
+        return hard and self.codes.bits == 8 and self.whole is None
+
+    def by(self, score: TokenScore) -> TokenSearch:
+        """Return the search by another score over the same codes."""
+        found = replace(self, score=score)
+        vars(found)["stored"] = self.stored  # with what was measured of the passages
+        return found
 
     def fits(self, queries: Vectors) -> bool:
         """Whether all products and bounds are numbers that float32 can tell apart; else search plainly."""
@@ -67,15 +98,36 @@ class TokenSearch:
         scale = min([*self.stored.scales, *(largest[largest > 0] / 127)])
         return bool(reach * largest.max() * self.stored.dim < LARGEST_SCORE and scale > SMALLEST_SCALE)
 
-    def fast(self, queries: Vectors, kept: TopK, counts: Counts, options: ExactOptions) -> TopK:
-        """Fill ``kept`` with the best of the passages that `propose` finds; return it."""
+    def fast(
+        self,
+        queries: Vectors,
+        kept: TopK,
+        counts: Counts,
+        options: ExactOptions,
+        compared: Vectors | None = None,
+    ) -> TopK:
+        """Fill ``kept`` with the best of the passages that `propose` finds; return it.
 
-        def visit(asked: _Asked, q: int, work: Work) -> None:
+        Args:
+            queries: the tokens that look for passages.
+            kept: hits.
+            counts: how widely to look.
+            options: threads.
+            compared: the tokens that are scored, where these are others.
+        """
+        scored = queries if compared is None else compared
+        by_codes = compared is None and self.whole is None and self.matches.k == 0
+
+        def visit(asked: Asked, q: int, work: Work) -> None:
             query = asked.query(q)
-            found = work.found[: propose(self.stored, query, counts, work)].copy()
-            self._keep(query, q, found, kept, work)
+            found = work.found[: propose(self.stored, query, self.matches, counts, work)].copy()
+            if by_codes:
+                self._keep(query, q, found, kept, work)
+            else:
+                mine = scored[q : q + 1], found, kept.part(slice(q, q + 1))
+                rescore(self.compared, self.score, *mine)
 
-        self._over_queries(queries, visit, options.threads)
+        self.over_queries(queries, visit, options.threads)
         kept.check_finite()
         options.after_block(self.passages.rows, kept)
         return kept
@@ -89,12 +141,12 @@ class TokenSearch:
             stop = int(np.searchsorted(borders, borders[row] + tokens, side="right")) - 1
             stop = min(max(stop, row + 1), rows[1])
 
-            def visit(asked: _Asked, q: int, work: Work, first: int = row, stop: int = stop) -> None:
+            def visit(asked: Asked, q: int, work: Work, first: int = row, stop: int = stop) -> None:
                 query = asked.query(q)
                 fill_tables(self.stored, query, work)
                 near, margins = np.empty(stop - first), np.empty(stop - first)
-                bound_passages(self.stored, query, first, work, near, margins)
-                if self.score.mean:
+                bound_passages(self.stored, query, self.matches, first, work, near, margins)
+                if self.score.mean or self.score.alignment:
                     near /= len(query.codes)
                     margins /= len(query.codes)
                 places = _within(near, margins, float(kept.part(slice(q, q + 1)).floors()[0]), kept)
@@ -106,7 +158,7 @@ class TokenSearch:
                     places = places[near[places] + margins[places] >= floor]
                 self._keep(query, q, (first + places).astype(np.int32), kept, work)
 
-            self._over_queries(queries, visit, options.threads)
+            self.over_queries(queries, visit, options.threads)
             row = stop
             options.after_block(row, kept)
         kept.check_finite()
@@ -114,18 +166,15 @@ class TokenSearch:
 
     def sure(self, queries: Vectors, kept: TopK, rows: tuple[int, int], options: ExactOptions) -> TopK:
         """Return what `exact` does, in the quicker way: bounds of fewer than 8 bits rule too little out."""
-        if self.codes.bits == 8 and self.fits(queries):
+        if self.bounded and self.fits(queries):
             return self.exact(queries, kept, rows, options)
-        passages = self.passages
+        passages = self.compared
         return search_tokens(passages.block, self.score, queries, kept, passages.ranks, rows, options)
 
-    def _over_queries(
-        self, queries: Vectors, visit: Callable[[_Asked, int, Work], None], threads: int
-    ) -> None:
+    def over_queries(self, queries: Vectors, visit: Callable[[Asked, int, Work], None], threads: int) -> None:
         """Call ``visit(asked, q, work)`` for each query that has vectors."""
-        assert queries.offsets is not None
-        asked = _Asked.of(queries)
-        present = np.flatnonzero(np.diff(queries.offsets))
+        asked = Asked.of(queries)
+        present = np.flatnonzero(np.diff(asked.borders))
         if not len(present) or not len(self.codes.codes):
             return
 
@@ -140,49 +189,97 @@ class TokenSearch:
     def _keep(self, query: Query, q: int, found: NDArray[np.int32], kept: TopK, work: Work) -> None:
         """Score some passages canonically, whose query's tables are filled, and keep the best."""
         if isinstance(self.passages, Reconstructed):  # no vectors are stored
-            vectors, every = (
-                self.passages.gather(found.astype(np.int64)),
-                np.arange(len(found), dtype=np.int32),
-            )
+            rows = found.astype(np.int64)
+            texts, every = self.passages.gather(rows), np.arange(len(rows), dtype=np.int32)
             asked = Vectors(query.exact.astype(np.float32), np.array([0, len(query.codes)]))
-            scores = self.score.pairs(vectors, asked, np.array([0, len(found)]), every)
-            kept.offer(q, found.astype(np.int64), scores, self.passages.ranks)
+            scores = self.score.pairs(texts, asked, np.array([0, len(rows)]), every)
+            kept.offer(q, rows, scores, self.passages.ranks)
             return
-        sums, passages = np.empty(len(found), dtype=np.float64), self.passages
+        sums, totals = np.empty(len(found)), np.empty(len(found))
+        for some, vectors, starts in self._vectors(found):
+            given = stored_bits(vectors), starts, frozen(found[some]), work
+            if self.matches.maxsim:
+                sums_of_best(self.stored, query, *given, sums[some])
+            else:
+                aligned_of_best(self.stored, query, self.matches, *given, (sums[some], totals[some]))
+        if self.matches.maxsim:
+            scores = maxsim_of_sums(sums, len(query.codes), mean=bool(self.score.mean))
+        else:
+            scores = score_of_sums(sums, totals)
+        kept.offer(q, found.astype(np.int64), scores, self.passages.ranks)
+
+    def _vectors(self, found: NDArray[np.int32]) -> Iterator[tuple[slice, NDArray[Any], NDArray[np.int64]]]:
+        """Yield stored vectors, with which of the passages they are of, and where each begins."""
+        passages, borders = self.passages, self.codes.borders
+        if isinstance(passages, Pruned):
+            texts = passages.gather(found.astype(np.int64))
+            assert texts.offsets is not None
+            yield slice(0, len(found)), texts.values, texts.offsets[:-1].copy()
+            return
         for number in sorted({passages.shard_of(row) for row in found.tolist()}):
             first = passages.start_of(number)
             values = passages.vectors(number)
             low, high = np.searchsorted(found, [first, first + len(values)])
-            sums_of_best(
-                self.stored,
-                query,
-                stored_bits(values.values),
-                int(self.stored.borders[first]),
-                frozen(found[low:high]),
-                work,
-                sums[low:high],
-            )
-        scores = maxsim_of_sums(sums, len(query.codes), mean=bool(self.score.mean))
-        kept.offer(q, found.astype(np.int64), scores, passages.ranks)
+            yield slice(low, high), values.values, borders[found[low:high]] - borders[first]
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class Asked:
     """Queries in bytes, with where the tokens of each begin."""
 
     codes: QueryCodes
     borders: NDArray[np.int64]
+    weights: NDArray[np.float64]
 
     @classmethod
-    def of(cls, queries: Vectors) -> _Asked:
+    def of(cls, queries: Vectors) -> Asked:
+        """Return the tokens of queries that count."""
+        queries = that_count(queries)
         assert queries.offsets is not None
-        return cls(pack_queries(widened(queries.values)), queries.offsets)
+        weights = np.ones(len(queries.values)) if queries.weights is None else queries.weights
+        codes = pack_queries(widened(queries.values))
+        return cls(codes, queries.offsets, np.asarray(weights, dtype=np.float64))
 
     def query(self, q: int) -> Query:
         """Return one of them."""
-        part = self.codes.part(slice(int(self.borders[q]), int(self.borders[q + 1])))
+        mine = slice(int(self.borders[q]), int(self.borders[q + 1]))
+        part = self.codes.part(mine)
         width = next((width for width in WIDTHS if width >= len(part.codes)), WIDTHS[-1])
-        return Query(width, part.codes, part.scales, part.errors, part.lengths, part.exact)
+        weights = self.weights[mine]
+        return Query(width, part.codes, part.scales, part.errors, part.lengths, part.exact, weights)
+
+
+def that_count(queries: Vectors) -> Vectors:
+    """Return the queries without the tokens whose salience is 0, unless all of a query's are."""
+    if queries.weights is None or (queries.weights > 0).all():
+        return queries
+    assert queries.offsets is not None
+    owners = np.repeat(np.arange(len(queries)), np.diff(queries.offsets))
+    counted = np.bincount(owners, queries.weights > 0, minlength=len(queries))
+    some = np.flatnonzero((queries.weights > 0) | (counted[owners] == 0))
+    borders = offsets_of(np.bincount(owners[some], minlength=len(queries)))
+    return Vectors(queries.values[some], borders, queries.weights[some])
+
+
+def matches_of(codes: TokenCodes, score: TokenScore, whole: Passages) -> Matches:
+    """Return with how many of its tokens each passage takes part in a score.
+
+    Args:
+        codes: of the tokens that are there.
+        score: what compares two texts.
+        whole: the passages before tokens were left out.
+    """
+    present, weighted = np.diff(codes.borders), codes.salience is not None
+    counts, k, epsilon = np.ones_like(present), 0, 0.0
+    if score.alignment:
+        of = parse_alignment(score.alignment)
+        k, epsilon = (of.k, of.epsilon) if of.epsilon else (0, 0.0)
+        counts = np.minimum(SOFT_MATCHES * of.k, present) if k else of.counts(whole.lengths())
+        counts = np.maximum(np.minimum(counts, present), 1)
+    most = int(counts.max(initial=1))
+    weights = np.empty(0, np.float32) if codes.salience is None else np.asarray(codes.salience, np.float32)
+    maxsim = score.mean is not None
+    return Matches(frozen(counts.astype(np.int32)), most, k, epsilon, frozen(weights), weighted, maxsim)
 
 
 def stored_of(codes: TokenCodes) -> Stored:
@@ -246,6 +343,11 @@ def work_for(stored: Stored, tokens: int) -> Work:
         scores=np.empty(passages),
         keys=np.empty(max(count, passages), np.int32),
         counted=np.empty(max(BINS, 256 * widest), np.int32),
+        dots=np.empty(longest, np.float32),
+        own=np.empty(longest, np.float32),
+        top=np.empty(longest, np.float32),
+        places=np.empty(longest, np.int64),
+        terms=np.empty(longest),
     )
 
 

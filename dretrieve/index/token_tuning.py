@@ -3,13 +3,16 @@
 Of two halves of the sample one chooses: the first step of a ladder whose hits share ``target`` of the exact
 ones, at k 10 and at k 100. What the other half then shares is stored and said by `search`. All of it is a
 function of the passages and the queries, so the bytes of an index do not depend on the machine.
+
+Where a search may choose the alignment, it is tuned for several; by another one a search looks as widely as
+the widest of its kind, hard or soft.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,8 @@ from dretrieve.index.exact import ExactOptions
 from dretrieve.index.token_search import TokenSearch
 from dretrieve.index.top_k import TopK
 from dretrieve.kernels.token_search import Counts
+from dretrieve.scoring.alignment import parse_alignment
+from dretrieve.scoring.token_scores import token_score
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.stage import Stage
 from dretrieve.types import Vectors, offsets_of
@@ -34,6 +39,7 @@ PIECES = (8, 24)
 LISTED_TOKENS = 1 << 20
 """From so many tokens on the lists of the best centroids are read and not the codes of all passages."""
 NEAR = 2.0
+ALIGNED = ("top1", "top4", "p1.5", "da,k=1,eps=0.05")
 # of each step: passages scored in bytes, and canonically; lists read for a query token
 STEPS_10 = ((75, 20, 32), (100, 30, 32), (150, 40, 48), (250, 50, 64), (400, 60, 64), (600, 100, 96))
 STEPS_100 = ((300, 150, 64), (400, 200, 64), (600, 250, 96), (1000, 350, 128), (1500, 500, 256))
@@ -51,19 +57,24 @@ class Tuned:
         counts: None where no step of the ladder reached the target: the search is exact.
         measured: the share of exact hits that the other half of the sample had.
         queries: what the sample was made of.
+        alignments: those that it was chosen for, where a search has another; else none.
     """
 
     counts: dict[int, Counts | None]
     measured: dict[int, float]
     queries: str
+    alignments: tuple[str, ...] = ()
 
     @classmethod
-    def open(cls, folder: Path) -> Tuned:
-        """Return what stands in a verified index."""
+    def open(cls, folder: Path, alignment: str = "") -> Tuned:
+        """Return what stands in a verified index for a search by that alignment; empty: by a MaxSim."""
         found = json.loads((folder / FILE).read_text(encoding="utf-8"))
-        steps = found["steps"].items()
-        counts = {int(k): Counts(**step["counts"]) if step["counts"] else None for k, step in steps}
-        return cls(counts, {int(k): step["overlap"] for k, step in steps}, found["queries"])
+        every = found["alignments"] if "alignments" in found else {alignment: found["steps"]}
+        like = (alignment,) if alignment in every else _of_kind(every, alignment)
+        chosen = [every[word] for word in like]
+        counts = {int(k): _widest([steps[k]["counts"] for steps in chosen]) for k in chosen[0]}
+        measured = {int(k): min(steps[k]["overlap"] for steps in chosen) for k in chosen[0]}
+        return cls(counts, measured, found["queries"], () if like == (alignment,) else like)
 
     def for_hits(self, k: int) -> Counts | None:
         """Return how widely to look for k hits; None: exactly."""
@@ -79,7 +90,22 @@ class Tuned:
     def said(self) -> str:
         """One line for the user."""
         shares = ", ".join(f"overlap@{k} {share:.3f}" for k, share in self.measured.items())
-        return f"fast search; beside exact search: {shares}, measured on {self.queries}"
+        by = f" by {', '.join(self.alignments)}" if self.alignments else ""
+        return f"fast search; beside exact search: {shares}, measured on {self.queries}{by}"
+
+
+def _of_kind(words: Iterable[str], alignment: str) -> tuple[str, ...]:
+    """Return those alignments that are hard, or soft, as the given one is."""
+    soft = bool(parse_alignment(alignment).epsilon)
+    return tuple(word for word in words if bool(parse_alignment(word).epsilon) == soft)
+
+
+def _widest(steps: Sequence[dict[str, Any] | None]) -> Counts | None:
+    """Return the largest of each number; None where one step is."""
+    if None in steps:
+        return None
+    each = [Counts(**step) for step in steps if step is not None]
+    return Counts(*(max(numbers) for numbers in zip(*each, strict=True)))
 
 
 def queries_of(folder: Path, dim: int) -> Vectors:
@@ -101,18 +127,14 @@ def queries_of(folder: Path, dim: int) -> Vectors:
 def pieces_of(passages: Passages) -> Vectors:
     """Return pieces out of the middle of passages, which stand for queries where none are given."""
     rows = np.unique(np.arange(SAMPLED, dtype=np.int64) * passages.rows // SAMPLED)
-    found = []
-    for place, passage in enumerate(_each(passages.gather(rows))):
-        count = min(PIECES[place % len(PIECES)], len(passage))
-        start = (len(passage) - count) // 2
-        found.append(passage[start : start + count])
-    lengths = np.array([len(piece) for piece in found], dtype=np.int64)
-    return _sampled(Vectors(np.concatenate(found), offsets_of(lengths)))
-
-
-def _each(texts: Vectors) -> list[NDArray[Any]]:
+    texts = passages.gather(rows)
     assert texts.offsets is not None
-    return np.split(texts.values, texts.offsets[1:-1])
+    lengths = np.diff(texts.offsets)
+    counts = np.minimum(np.resize(PIECES, len(lengths)), lengths)
+    offsets, firsts = offsets_of(counts), texts.offsets[:-1] + (lengths - counts) // 2
+    places = np.arange(offsets[-1]) + np.repeat(firsts - offsets[:-1], counts)
+    weights = None if texts.weights is None else texts.weights[places]
+    return _sampled(Vectors(texts.values[places], offsets, weights))
 
 
 def _sampled(texts: Vectors) -> Vectors:
@@ -141,15 +163,25 @@ def write_tuned(
         threads: change nothing but the time.
         checked: called from time to time; may raise.
     """
-    asked = pieces_of(search.passages) if queries is None else queries
+    asked = pieces_of(search.compared) if queries is None else queries
     halves = [asked.take(np.arange(half, len(asked), 2)) for half in range(2)]
     source = "pieces of passages" if queries is None else "given queries"
     options = ExactOptions(threads=threads, after_block=lambda row, kept: checked())
-    steps = {
-        str(k): {"counts": None if counts is None else counts._asdict(), "overlap": round(overlap, 4)}
-        for k, (counts, overlap) in choose(search, halves, target, options).items()
-    }
-    found = {"queries": f"{len(halves[1])} {source}", "target": target, "steps": steps}
+
+    def steps(by: TokenSearch) -> dict[str, Any]:
+        return {
+            str(k): {"counts": None if counts is None else counts._asdict(), "overlap": round(overlap, 4)}
+            for k, (counts, overlap) in choose(by, halves, target, options).items()
+        }
+
+    found: dict[str, Any] = {"queries": f"{len(halves[1])} {source}", "target": target}
+    if search.score.alignment:
+        words = dict.fromkeys([search.score.alignment, *ALIGNED])
+        name, weighted = search.passages.embeddings.score, search.codes.salience is not None
+        scores = {word: token_score(name, weighted=weighted, alignment=word) for word in words}
+        found["alignments"] = {word: steps(search.by(score)) for word, score in scores.items()}
+    else:
+        found["steps"] = steps(search)
     with stage.write(FILE, text=True) as file:
         json.dump(found, file, indent=1)
         file.write("\n")

@@ -272,7 +272,6 @@ def _described(
 
 def _costs(grid: Sequence[Alignment], passages: Passages) -> NDArray[np.float64]:
     """Return [S], with how many tokens of a passage each alignment compares a query token on average."""
-    offsets = [passages.vectors(shard).offsets for shard in range(len(passages.stems()))]
-    lengths = np.concatenate([np.diff(of) for of in offsets if of is not None])
+    lengths = passages.lengths()
     lengths = lengths[lengths > 0]
     return np.array([of.counts(lengths).mean() if len(lengths) else 0.0 for of in grid])

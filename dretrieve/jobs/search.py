@@ -98,7 +98,7 @@ class _Search:
         queries: how many.
         passages: how many.
         plan: what would be done.
-        find: searches; returns the run and the seconds spent searching.
+        find: searches; returns the run, the seconds spent searching, and what the manifest says of it.
         questions: ``DIR:split`` with the queries' texts, where it is known.
         texts: opens the passages' texts.
         extra: for the manifest.
@@ -108,7 +108,7 @@ class _Search:
     queries: int
     passages: int
     plan: str
-    find: Callable[[], tuple[Run, float]]
+    find: Callable[[], tuple[Run, float, dict[str, Any]]]
     questions: str | None
     texts: Callable[[], TextStore]
     extra: Mapping[str, Any] = field(default_factory=dict)
@@ -138,11 +138,11 @@ def run(config: SearchConfig, progress: Progress | None = None) -> SearchResult 
             state = "written"
             make_folder(stage.folder)
             with recorded_state(stage.manifest_file, STAGE, stage.fingerprint):
-                found, seconds = search.find()
+                found, seconds, more = search.find()
                 with stage.write() as file:
                     counts["hits"] = write_run(file, found, form=config.form, name=config.output.name)
                 speed = {"search_seconds": round(seconds, 3), "threads": config.threads}
-                stage.commit(counts, search.extra, speed | {"device": config.device})
+                stage.commit(counts, {**search.extra, **more}, speed | {"device": config.device})
         discard_checkpoint(config.output)
         shown: tuple[Example, ...] = ()
         if found is not None and config.show:
@@ -182,7 +182,7 @@ def _over_words(config: SearchConfig, progress: Progress, signals: Signals) -> _
     collection = Collection.open(config.queries, "queries", config.topic_field)
     queries = collection.queries(collection.split)
 
-    def find() -> tuple[Run, float]:
+    def find() -> tuple[Run, float, dict[str, Any]]:
         started, parts = time.monotonic(), []
         progress.start("search", len(queries), "queries")
         for start in range(0, len(queries), WORDED_QUERIES_AT_ONCE):
@@ -192,7 +192,7 @@ def _over_words(config: SearchConfig, progress: Progress, signals: Signals) -> _
             progress.advance(len(some))
             signals.check()
         progress.finish()
-        return joined(parts), time.monotonic() - started
+        return joined(parts), time.monotonic() - started, {}
 
     options = {"k1": index.options.k1, "b": index.options.b}
     inputs = {"index": index.manifest.fingerprint, "queries": queries.sha256}
@@ -230,19 +230,24 @@ def _over_vectors(config: SearchConfig, progress: Progress, signals: Signals) ->
     inputs |= {"query_model": queries.query_model} if queries.query_model else {}
     stage = _stage(config, index.search_options, inputs, shard)
 
-    def find() -> tuple[Run, float]:
+    def find() -> tuple[Run, float, dict[str, Any]]:
         if said := index.search_options.get("said"):
             progress.note(said)
         if said := index.search_options.get("alignment"):
-            shards = [passages.vectors(shard).offsets for shard in range(len(passages.stems()))]
-            lengths = [np.diff(offsets) for offsets in shards if offsets is not None]
-            if note := doubts(parse_alignment(said), np.concatenate([np.empty(0, np.int64), *lengths])):
+            if note := doubts(parse_alignment(said), passages.lengths()):
                 progress.note(note)
         vectors = queries.load()
         check_queries(queries, vectors, passages)
         started = time.monotonic()
-        kept = _found(config, index, vectors, shard, stage.fingerprint, progress, signals)
-        return as_run(queries.ids, kept, passages), time.monotonic() - started
+        reached: list[int] = []
+        kept = _found(config, index, vectors, shard, stage.fingerprint, reached, progress, signals)
+        seconds = time.monotonic() - started
+        more: dict[str, Any] = {}
+        if reached:
+            share = round(sum(reached) / (len(reached) * passages.rows), 6)
+            progress.note(f"a query's neighbours are in {share:.2%} of the passages")
+            more = {"passages_reached": share}
+        return as_run(queries.ids, kept, passages), seconds, more
 
     hits = len(queries.ids) * min(config.hits, max(1, len(shard)))
     return _Search(
@@ -285,10 +290,14 @@ def _found(
     queries: Vectors,
     shard: Shard,
     stage_fingerprint: str,
+    reached: list[int],
     progress: Progress,
     signals: Signals,
 ) -> TopK:
-    """Search the rows of the shard, saving what was found from time to time."""
+    """Search the rows of the shard, saving what was found from time to time.
+
+    To ``reached`` is added how many passages each query's neighbours are in, where it looks by them.
+    """
     parts = [part for part in (queries.values, queries.offsets, queries.weights) if part is not None]
     asked = [sha256_bytes(np.ascontiguousarray(part).tobytes()) for part in parts]
     key = " ".join((stage_fingerprint, contents(index.passages.embeddings), *asked))
@@ -296,12 +305,12 @@ def _found(
     empty = TopK.empty(len(queries), min(config.hits, len(shard)))
     kept, row = checkpoint.load(empty, shard.start) if index.exact else (empty, shard.start)
     progress.start("search", len(shard), "passages", row - shard.start)
-    reached = row
+    done = row
 
     def after_block(row: int, kept: TopK) -> None:
-        nonlocal reached
-        progress.advance(row - reached)
-        reached = row
+        nonlocal done
+        progress.advance(row - done)
+        done = row
         if index.exact:
             checkpoint.save(kept, row, now=signals.received is not None and row < shard.stop)
         signals.check()
@@ -312,6 +321,7 @@ def _found(
         device=device,
         largest_block=largest_block(len(queries), index.passages.dim) if device == "cpu" else None,
         after_block=after_block,
+        reached=reached.append,
     )
     index.search(queries, kept, (row, shard.stop), options)
     progress.finish()

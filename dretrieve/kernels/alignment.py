@@ -112,7 +112,7 @@ def _aligned(passages: Any, queries: Any, pairs: Any, soft: Any, found: Any) -> 
             own = weights[borders[rows[h]] : borders[rows[h] + 1]]
             for token in range(query_borders[q], query_borders[q + 1]):
                 count = token_dots(values, borders, rows[h], vectors, token, lanes, dots)
-                _largest(dots[:count], _needed(widths[h], soft, count), room)
+                largest(dots[:count], _needed(widths[h], soft, count), room)
                 weight = np.float64(query_weights[token])
                 _add(dots[:count], own, weight, widths[h], soft, room, (sums[h], totals[h]))
 
@@ -133,7 +133,7 @@ def _near(products: Any, weights: Any, borders: Any, widths: Any, soft: Any, sla
                     if not np.isfinite(dot):
                         doubtful[h] = True
                 more = width if slack[token] == 0 else min(width + 1, len(dots))
-                _largest(dots, _needed(more, soft, len(dots)), room)
+                largest(dots, _needed(more, soft, len(dots)), room)
                 for r in range(0 if slack[token] == 0 else more - 1):
                     doubtful[h, r] |= room[0][r + 1] >= room[0][r] - slack[token]
                 weight = np.float64(weights[0][token])
@@ -149,7 +149,7 @@ def _needed(width: Any, soft: Any, count: Any) -> Any:
 
 
 @njit(nogil=True, cache=True)
-def _largest(dots: Any, width: Any, room: Any) -> None:
+def largest(dots: Any, width: Any, room: Any) -> None:
     """Put the ``width`` largest dots, equal ones in their order, and their places into the room."""
     top, places, _ = room
     found = 0
@@ -179,13 +179,13 @@ def _add(dots: Any, weights: Any, weight: Any, width: Any, soft: Any, room: Any,
         totals[r] += weight * whole
     first = len(sums) - len(soft)
     for g in range(len(soft)):
-        part, whole = _softly(dots, weights, min(int(soft[g, 0]), len(dots)), soft[g, 1], room)
+        part, whole = softly(dots, weights, min(int(soft[g, 0]), len(dots)), soft[g, 1], room)
         sums[first + g] += weight * part
         totals[first + g] += weight * whole
 
 
 @njit(nogil=True, cache=True)
-def _softly(dots: Any, weights: Any, k: Any, epsilon: Any, room: Any) -> Any:
+def softly(dots: Any, weights: Any, k: Any, epsilon: Any, room: Any) -> Any:
     """Return Σ λ u S and Σ λ u of one soft alignment; ``room`` holds the k largest."""
     top, places, terms = room
     last, behind = np.float64(top[k - 1]), 0.0

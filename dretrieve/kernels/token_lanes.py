@@ -200,6 +200,143 @@ def largest_of_codes(typing: Any, width: Any, codes: Any, count: Any, table: Any
     return types.int64(COUNT, AT, COUNT, AT, AT), _by_width(_largest_body)
 
 
+def _in_order(builder: Any, row: Any, largest: list[Any], above: Callable[[Any, Any], Any]) -> list[Any]:
+    """Return the largest of each lane so far, falling, after one more row."""
+    placed = []
+    for value in largest:
+        higher = above(row, value)
+        placed.append(builder.select(higher, row, value))
+        row = builder.select(higher, value, row)
+    return placed
+
+
+def _first_of(builder: Any, largest: list[Any], wanted: Any) -> tuple[list[Any], Any]:
+    """Return the first ``wanted`` of some vectors, zeros instead of the others, and the last of these."""
+    firsts, last = [largest[0]], largest[0]
+    for place, value in enumerate(largest[1:], start=1):
+        inside = builder.icmp_signed(">", wanted, I64(place))
+        firsts.append(builder.select(inside, value, _same(value.type, 0)))
+        last = builder.select(inside, value, last)
+    return firsts, last
+
+
+def _top_of_codes(most: int) -> Any:
+    def body(builder: Any, width: int, arguments: list[Any]) -> Any:
+        wanted, codes, count, table, out = arguments
+        kind, words = ir.VectorType(I8, width), ir.VectorType(I32, width)
+        loop = Loop(builder, count, [_same(kind, 0)] * most)
+        row = _of_code(builder, codes, loop.index, table, kind)
+        placed = _in_order(builder, row, loop.values, lambda a, b: builder.icmp_unsigned(">", a, b))
+        loop.close(placed)
+        firsts, last = _first_of(builder, placed, wanted)
+        store(builder, last, out, 0, 1)
+        total = builder.zext(firsts[0], words)
+        for value in firsts[1:]:
+            total = builder.add(total, builder.zext(value, words))
+        name = f"llvm.vector.reduce.add.v{width}i32"
+        function = builder.module.globals.get(name)
+        function = function or ir.Function(builder.module, ir.FunctionType(I32, [words]), name)
+        return builder.zext(builder.call(function, [total]), I64)
+
+    @intrinsic
+    def made(typing: Any, width: Any, wanted: Any, codes: Any, count: Any, table: Any, out: Any) -> Any:
+        return types.int64(COUNT, COUNT, AT, COUNT, AT, AT), _by_width(body)
+
+    return made
+
+
+def _top_of_scores(most: int) -> Any:
+    def body(builder: Any, width: int, arguments: list[Any]) -> None:
+        wanted, scores, count, out = arguments
+        kind = ir.VectorType(F32, width)
+        loop = Loop(builder, count, [_same(kind, -np.inf)] * most)
+        row = load(builder, scores, builder.mul(loop.index, I64(4 * width)), kind, 4)
+        placed = _in_order(builder, row, loop.values, lambda a, b: builder.fcmp_ordered(">", a, b))
+        loop.close(placed)
+        firsts, last = _first_of(builder, placed, wanted)
+        total = firsts[0]
+        for value in firsts[1:]:
+            total = builder.fadd(total, value)
+        store(builder, total, out, 0, 4)
+        store(builder, last, out, 4 * width, 4)
+
+    @intrinsic
+    def made(typing: Any, width: Any, wanted: Any, scores: Any, count: Any, out: Any) -> Any:
+        return types.void(COUNT, COUNT, AT, COUNT, AT), _by_width(body)
+
+    return made
+
+
+MOST_LARGEST = 16
+_codes_2, _codes_4, _codes_8, _codes_16 = map(_top_of_codes, (2, 4, 8, MOST_LARGEST))
+_scores_2, _scores_4, _scores_8, _scores_16 = map(_top_of_scores, (2, 4, 8, MOST_LARGEST))
+
+
+@njit(nogil=True, cache=True)
+def top_of_codes(width: Any, wanted: Any, codes: Any, count: Any, table: Any, out: Any) -> Any:
+    """Write the ``wanted``-th largest table entry of each lane, [width] uint8; return the sum of the largest.
+
+    As `largest_of_codes`; ``wanted`` is from 1 to `MOST_LARGEST` and at most ``count``.
+    """
+    if wanted <= 1:
+        return largest_of_codes(width, codes, count, table, out)
+    if wanted <= 2:
+        return _codes_2(width, wanted, codes, count, table, out)
+    if wanted <= 4:
+        return _codes_4(width, wanted, codes, count, table, out)
+    if wanted <= 8:
+        return _codes_8(width, wanted, codes, count, table, out)
+    return _codes_16(width, wanted, codes, count, table, out)
+
+
+@njit(nogil=True, cache=True)
+def top_of_scores(width: Any, wanted: Any, scores: Any, count: Any, out: Any) -> None:
+    """Write the sum of each lane's ``wanted`` largest scores, then the last of these, [2, width] float32.
+
+    Scores are [count, width] float32; ``wanted`` as in `top_of_codes`.
+    """
+    if wanted <= 2:
+        _scores_2(width, wanted, scores, count, out)
+    elif wanted <= 4:
+        _scores_4(width, wanted, scores, count, out)
+    elif wanted <= 8:
+        _scores_8(width, wanted, scores, count, out)
+    else:
+        _scores_16(width, wanted, scores, count, out)
+
+
+def _soft_body(builder: Any, width: int, arguments: list[Any]) -> None:
+    scores, count, best = arguments
+    kind, words = ir.VectorType(F32, width), ir.VectorType(I32, width)
+    largest, scale = (load(builder, best, place, kind, 4) for place in (0, 4 * width))
+    loop = Loop(builder, count, [_same(kind, 0.0)] * 2)
+    row = load(builder, scores, builder.mul(loop.index, I64(4 * width)), kind, 4)
+    power = _larger(builder, builder.fmul(builder.fsub(row, largest), scale), _same(kind, -126.0))
+    whole = builder.fptosi(power, words)  # towards zero: what is left is above -1
+    rest = builder.fsub(power, builder.sitofp(whole, kind))
+    term = _same(kind, POWERS[0])
+    for factor in POWERS[1:]:
+        term = builder.fadd(builder.fmul(term, rest), _same(kind, factor))
+    exponent = builder.shl(builder.add(whole, _same(words, 127)), _same(words, 23))
+    term = builder.fmul(term, builder.bitcast(exponent, kind))
+    carried = builder.fadd(loop.values[0], builder.fmul(term, row)), builder.fadd(loop.values[1], term)
+    loop.close([*carried])
+    store(builder, builder.fdiv(*carried), best, 0, 4)
+
+
+POWERS = (0.0096181, 0.0555041, 0.2402265, 0.6931472, 1.0)
+"""2 ** x for x from -1 to 0 within a quarter of a percent, the highest power of x first."""
+
+
+@intrinsic
+def soft_of_scores(typing: Any, width: Any, scores: Any, count: Any, best: Any) -> Any:
+    """Write over each lane's best the mean of its scores s, each as often as 2 ** (scale * (s - best)).
+
+    Scores are [count, width] float32; ``best`` is [2, width] float32, the largest scores and the scales.
+    """
+    return types.void(COUNT, AT, COUNT, AT), _by_width(_soft_body)
+
+
 def _codes_above_body(builder: Any, width: int, arguments: list[Any]) -> Any:
     codes, count, table, floors, out = arguments
     kind, bits = ir.VectorType(I8, width), ir.IntType(width)

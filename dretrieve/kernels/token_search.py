@@ -7,6 +7,9 @@ Three scores, each dearer and nearer than the one before (see `dretrieve.kernels
 2. y'·c + y'·r, but only of tokens whose y'·c comes near the passage's largest (`propose`);
 3. the canonical sum of `dretrieve.kernels.maxsim`, whose products are computed only where the bound of y'·c +
    y'·r does not rule a token out: for two to three tokens of the passage a query token (`sums_of_best`).
+
+An alignment takes the mean of a passage's own number of largest (`dretrieve.kernels.token_matches`), else
+short passages would come too late.
 """
 
 from __future__ import annotations
@@ -19,10 +22,10 @@ from numba import njit
 from dretrieve.kernels import simd
 from dretrieve.kernels.dot import canonical
 from dretrieve.kernels.scan import kth_largest
-from dretrieve.kernels.token_lanes import codes_above, lanes_above, largest_of_codes
+from dretrieve.kernels.token_lanes import MOST_LARGEST, codes_above, lanes_above, top_of_codes
+from dretrieve.kernels.token_matches import LINE, add_matches, fetch, set_floors
 from dretrieve.kernels.token_tables import (
     fill_tables,
-    lane_margin,
     lanes_in,
     measure,
     passage_rows,
@@ -31,8 +34,8 @@ from dretrieve.kernels.token_tables import (
     unpack,
 )
 
-LINE = 64
 BINS = 1 << 12
+PARTS = 16  # of a mean of whole numbers
 SAMPLED_CENTROIDS = 1 << 11
 
 
@@ -56,7 +59,7 @@ class Counts(NamedTuple):
 
 
 @njit(nogil=True, cache=True)
-def propose(stored: Any, query: Any, counts: Any, work: Any) -> Any:
+def propose(stored: Any, query: Any, matches: Any, counts: Any, work: Any) -> Any:
     """Write the passages to score canonically, rising, to ``work.found``; return how many.
 
     It fills the tables, which `sums_of_best` reads.
@@ -65,21 +68,20 @@ def propose(stored: Any, query: Any, counts: Any, work: Any) -> Any:
     at, borders, order = places_of(stored, query, work), stored.borders, work.order
     passages = len(borders) - 1
     if counts.probes > 0:
-        _count_lists(stored, at, counts.probes, work)
+        _count_lists(stored, at, matches, counts.probes, work)
         listed = _select(order, passages, counts.listed, work.found, work.counted)
         for h in range(listed):
-            passage = work.found[h]
-            order[h] = _largest_entries(at, borders[passage], borders[passage + 1])
+            order[h] = _largest_entries(at, borders, matches, work.found[h])
         found = _select(order, listed, counts.coded, work.keys, work.counted)
         for h in range(found):
             work.found[h] = work.found[work.keys[h]]
     else:
         for passage in range(passages):
-            order[passage] = _largest_entries(at, borders[passage], borders[passage + 1])
+            order[passage] = _largest_entries(at, borders, matches, passage)
         found = _select(order, passages, counts.coded, work.found, work.counted)
     if found <= counts.rescored:
         return found
-    _score_near(stored, query, counts.near, found, work)
+    _score_near(stored, query, matches, counts.near, found, work)
     last = kth_largest(work.scores[:found].copy(), counts.rescored)
     equal = counts.rescored - np.count_nonzero(work.scores[:found] > last)
     kept = 0
@@ -122,23 +124,25 @@ def _select(values: Any, count: Any, wanted: Any, out: Any, counted: Any) -> Any
 
 
 @njit(nogil=True, cache=True)
-def _largest_entries(at: Any, start: Any, stop: Any) -> Any:
-    """Return the sum of the largest small table entries of consecutive tokens; -1 where there is none."""
+def _largest_entries(at: Any, borders: Any, matches: Any, passage: Any) -> Any:
+    """Return the sum over lanes of the mean of a passage's largest small table entries; -1 without tokens."""
+    start, stop, total = borders[passage], borders[passage + 1], 0
     if start == stop:
         return -1
-    total = 0
+    wanted = min(matches.counts[passage], MOST_LARGEST)
     for group in range(at.groups):
         small = np.uintp(at.small + group * at.centroids * at.width)
         codes = np.uintp(at.codes + 2 * start)
-        total += largest_of_codes(at.width, codes, stop - start, small, np.uintp(at.bytes))
-    return total
+        total += top_of_codes(at.width, wanted, codes, stop - start, small, np.uintp(at.bytes))
+    return total if matches.most == 1 else total * PARTS // wanted
 
 
 @njit(nogil=True, cache=True)
-def _count_lists(stored: Any, at: Any, probes: Any, work: Any) -> None:
-    """Write for each passage the sum of its largest table entries, of each lane's best centroids alone.
+def _count_lists(stored: Any, at: Any, matches: Any, probes: Any, work: Any) -> None:
+    """Write for each passage what `_largest_entries` returns, of each lane's best centroids alone.
 
-    A lane whose centroids a passage does not have counts as the least of them; -1 where no lane has any.
+    What a passage does not have of a lane's centroids counts as the least of them; -1 where no lane has any.
+    Several tokens of one centroid are one.
     """
     order, stamps, keys, found, floors = work.order, work.stamps, work.keys, work.near, work.bytes
     offsets, lists, width = stored.list_offsets, stored.lists, at.width
@@ -152,21 +156,27 @@ def _count_lists(stored: Any, at: Any, probes: Any, work: Any) -> None:
         places = np.uintp(at.bytes), np.uintp(found.ctypes.data)
         num_found = codes_above(width, numbers, at.centroids, table, places[0], places[1])
         for lane in range(lanes_in(at, group)):
-            count, floor, stamp = 0, np.int32(floors[lane]), np.int32(group * width + lane)
+            count, floor = 0, np.int32(floors[lane])
+            stamp = np.int32((group * width + lane) * (matches.most + 1))
             for h in range(num_found):
                 centroid = found[h]
                 entry = np.int32(small[centroid * width + lane])
                 if entry >= floor:
                     keys[count] = (255 - entry) << 16 | centroid
                     count += 1
-            keys[:count].sort()  # the best first: it alone counts for a passage
+            keys[:count].sort()  # the best first: they alone count for a passage
             for key in keys[:count]:
                 more, centroid = np.int32(255 - (key >> 16)) - floor, key & 0xFFFF
                 for h in range(offsets[centroid], offsets[centroid + 1]):
                     passage = lists[h]
-                    if stamps[passage] != stamp:
-                        stamps[passage] = stamp
+                    counted = stamps[passage] - stamp  # of this lane, if it is not below zero
+                    if counted < matches.counts[passage]:
+                        stamps[passage] = stamp + max(counted, 0) + 1
                         order[passage] = max(order[passage], 0) + more
+    if matches.most > 1:
+        for passage in range(len(order)):
+            if order[passage] > 0:
+                order[passage] = np.int64(order[passage]) * PARTS // matches.counts[passage]
 
 
 @njit(nogil=True, cache=True)
@@ -187,7 +197,7 @@ def _probe_floors(small: Any, at: Any, group: Any, probes: Any, counted: Any, fl
 
 
 @njit(nogil=True, cache=True)
-def _score_near(stored: Any, query: Any, near: Any, count: Any, work: Any) -> None:
+def _score_near(stored: Any, query: Any, matches: Any, near: Any, count: Any, work: Any) -> None:
     """Write to ``work.scores`` what the found passages get from the tokens near their largest entries.
 
     The residuals of the next passage are asked for while one is scored: they lie anywhere.
@@ -196,16 +206,23 @@ def _score_near(stored: Any, query: Any, near: Any, count: Any, work: Any) -> No
     scores, best, codes, picked = work.scores, work.best, stored.codes, work.picked
     rows = work.rows.ctypes.data, work.rows.strides[0]
     residuals, stride = stored.residuals.ctypes.data, stored.residuals.strides[0]
-    reach = query.lengths * (near * stored.typical / work.unit[0])
+    reach = query.lengths * query.weights * (near * stored.typical / work.unit[0])
     scores[:count] = 0
+    top, total = 0.0, 0.0
     waiting = work.near[:0]
     for item in range(count * at.groups + 1):
         chosen = work.near[:0]
         if item < count * at.groups:
             passage = work.found[item // at.groups]
-            start, stop = borders[passage], borders[passage + 1]
+            start, stop, wanted = borders[passage], borders[passage + 1], matches.counts[passage]
             chosen = work.near[item % 2 * room : (item % 2 + 1) * room]
-            chosen = chosen[: _choose_near(at, item % at.groups, reach, (start, stop), chosen, work.bytes)]
+            if matches.k > 0 or wanted > MOST_LARGEST:
+                chosen = chosen[: stop - start]
+                for h in range(stop - start):
+                    chosen[h] = h
+            else:
+                tokens = start, stop, wanted
+                chosen = chosen[: _choose_near(at, item % at.groups, reach, tokens, chosen, work.bytes)]
             for h in range(len(chosen)):
                 row = residuals + (start + chosen[h]) * stride
                 for line in range(0, stride, LINE):
@@ -218,17 +235,25 @@ def _score_near(stored: Any, query: Any, near: Any, count: Any, work: Any) -> No
                 picked[h] = codes[first + waiting[h]]
             best[: at.width] = np.float32(-np.inf)
             score_rows(at, group, rows, picked.ctypes.data, len(waiting))
-            for lane in range(lanes_in(at, group)):
-                scores[place] += best[lane]
+            if matches.maxsim:
+                for lane in range(lanes_in(at, group)):
+                    scores[place] += best[lane]
+            else:
+                if group == 0:
+                    top, total = 0.0, 0.0
+                wanted = matches.counts[work.found[place]]
+                more = add_matches(at, group, query, matches, wanted, waiting, first, work)
+                top, total = top + more[0], total + more[1]
+                scores[place] = top / total if total > 0 else 0.0
         waiting = chosen
 
 
 @njit(nogil=True, cache=True)
 def _choose_near(at: Any, group: Any, reach: Any, tokens: Any, chosen: Any, best: Any) -> Any:
-    """Write which of a passage's tokens come near its largest entry in some lane; return how many."""
+    """Write which of a passage's tokens come near its largest entries in some lane; return how many."""
     small, codes = np.uintp(at.small + group * at.centroids * at.width), np.uintp(at.codes + 2 * tokens[0])
     count = tokens[1] - tokens[0]
-    largest_of_codes(at.width, codes, count, small, np.uintp(at.bytes))
+    top_of_codes(at.width, tokens[2], codes, count, small, np.uintp(at.bytes))
     for lane in range(at.width):
         if lane < lanes_in(at, group):
             best[lane] -= np.uint8(min(reach[group * at.width + lane], np.float64(best[lane])))
@@ -238,14 +263,14 @@ def _choose_near(at: Any, group: Any, reach: Any, tokens: Any, chosen: Any, best
 
 
 @njit(nogil=True, cache=True)
-def sums_of_best(stored: Any, query: Any, vectors: Any, first: Any, rows: Any, work: Any, sums: Any) -> None:
+def sums_of_best(stored: Any, query: Any, vectors: Any, starts: Any, rows: Any, work: Any, sums: Any) -> None:
     """Write the canonical sums of `dretrieve.kernels.maxsim` for some passages.
 
     Args:
         stored: the passages.
         query: whose tables are filled.
         vectors: the stored vectors, from `dretrieve.kernels.dot.stored_bits`.
-        first: the token that they begin with.
+        starts: [H] where each passage begins among them.
         rows: [H] int32 passages, each with at least one token, all of them in ``vectors``.
         work: of this thread.
         sums: [H] float64.
@@ -261,26 +286,14 @@ def sums_of_best(stored: Any, query: Any, vectors: Any, first: Any, rows: Any, w
             lanes = lanes_in(at, group)
             best[: at.width] = np.float32(-np.inf)
             score_rows(at, group, residuals, at.codes + 2 * start, stop - start)
-            _set_floors(stored, query, group, lanes, stored.extents[rows[h]], best)
+            set_floors(stored, query, group, 1, stop - start, stored.extents[rows[h]], at, work)
             floors, masks = np.uintp(at.best + 4 * at.width), np.uintp(work.masks.ctypes.data)
             lanes_above(at.width, np.uintp(at.sums), stop - start, floors, masks)
             masks_of, scores, token = work.masks[: stop - start], work.sums.view(np.float32), group * at.width
-            _best_canonical(vectors, start - first, masks_of, scores, query.exact, token, best, work.doubles)
+            _best_canonical(vectors, starts[h], masks_of, scores, query.exact, token, best, work.doubles)
             for lane in range(lanes):
                 total += np.float64(best[lane])
         sums[h] = total
-
-
-@njit(nogil=True, cache=True)
-def _set_floors(stored: Any, query: Any, group: Any, lanes: Any, extents: Any, best: Any) -> None:
-    """Write behind each lane's best what a token needs to have the largest product, then the margin."""
-    width = query.width
-    best[width : 2 * width] = np.float32(np.inf)
-    for lane in range(lanes):
-        mine, off = query.lengths[group * width + lane], query.errors[group * width + lane]
-        margin = lane_margin(mine, off, stored.longest, np.float64(extents[0]), np.float64(extents[1]))
-        best[width + lane] = np.float64(best[lane]) - 2 * margin
-        best[2 * width + lane] = margin * (1 + 2.0**-20)
 
 
 @njit(nogil=True, cache=True)
@@ -295,11 +308,7 @@ def _best_canonical(
     for lane in range(width):
         best[3 * width + lane] = best[lane]
     best[:width] = np.float32(-np.inf)
-    base, stride = vectors.ctypes.data + first * vectors.strides[0], vectors.strides[0]
-    for t in range(len(masks)):
-        if masks[t] != 0:
-            for line in range(0, stride, LINE):
-                simd.prefetch(np.uintp(base + t * stride + line))
+    fetch(vectors, first, masks)
     for turn in range(2):
         for t in range(len(masks)):
             mask = masks[t]

@@ -73,6 +73,7 @@ class Query(NamedTuple):
         errors: [n] float64, |y - y'|.
         lengths: [n] float64, |y|.
         exact: [n, dim] float64, y.
+        weights: [n] float64, how much each token counts.
     """
 
     width: int
@@ -81,6 +82,7 @@ class Query(NamedTuple):
     errors: NDArray[np.float64]
     lengths: NDArray[np.float64]
     exact: NDArray[np.float64]
+    weights: NDArray[np.float64]
 
 
 class Work(NamedTuple):
@@ -93,7 +95,7 @@ class Work(NamedTuple):
         peaks: [groups, 2, width], the largest entry of a lane and the sum of all.
         table: [groups, C, width], y'·c.
         small: [groups, C, width], the same in one byte and in one unit for all lanes, ``unit[0]``, the
-            largest of a lane being 255.
+            largest of a lane being 255; a token's weight is in it.
         unit: [1].
         sums: [tokens, width] of one passage: int32 sums of products, then float32 scores.
         rows: [tokens, 4 * steps] of one passage, residuals unpacked or gathered, a byte a dimension.
@@ -109,6 +111,11 @@ class Work(NamedTuple):
         scores: [N] of found passages.
         keys: [C] centroids of one lane.
         counted: [bins].
+        dots: [tokens] float32, of one lane.
+        own: [tokens] float32, the weights of these.
+        top: [tokens] float32, the largest of these, their places and terms beside.
+        places: [tokens] int64.
+        terms: [tokens] float64.
     """
 
     lanes: NDArray[np.int8]
@@ -132,6 +139,11 @@ class Work(NamedTuple):
     scores: NDArray[np.float64]
     keys: NDArray[np.int32]
     counted: NDArray[np.int32]
+    dots: NDArray[np.float32]
+    own: NDArray[np.float32]
+    top: NDArray[np.float32]
+    places: NDArray[np.int64]
+    terms: NDArray[np.float64]
 
 
 class Places(NamedTuple):
@@ -207,7 +219,7 @@ def fill_tables(stored: Any, query: Any, work: Any) -> None:
             table = np.uintp(at.table + (first + row) * width * 2)
             fill_table(width, np.uintp(at.sums), rows, np.uintp(at.best), table, peaks, totals)
         work.peaks[pair : pair + 2 * width] = work.best[width : 3 * width]
-    _shrink(at, work.rates, work.peaks, work.best, work.unit)
+    _shrink(at, query.weights, work.rates, work.peaks, work.best, work.unit)
 
 
 @njit(nogil=True, cache=True)
@@ -240,20 +252,21 @@ def table_unit(length: Any, error: Any, longest: Any) -> Any:
 
 
 @njit(nogil=True, cache=True)
-def _shrink(at: Any, rates: Any, peaks: Any, best: Any, unit: Any) -> None:
+def _shrink(at: Any, weights: Any, rates: Any, peaks: Any, best: Any, unit: Any) -> None:
     """Write the table of bytes: the same unit for all lanes, so that entries of several can be added."""
     width, widest = at.width, 0.0
     for group in range(at.groups):
         for lane in range(lanes_in(at, group)):
             pair = 2 * group * width + lane
             above_mean = peaks[pair] - peaks[pair + width] / at.centroids
-            widest = max(widest, np.float64(rates[pair]) * above_mean)
+            weight = weights[group * width + lane]
+            widest = max(widest, np.float64(rates[pair]) * above_mean * weight)
     unit[0] = widest / 255 if widest > 0 else 1.0
     for group in range(at.groups):
         best[: 2 * width] = 0  # gains, then shifts
         for lane in range(lanes_in(at, group)):
             pair = 2 * group * width + lane
-            best[lane] = rates[pair] / unit[0]
+            best[lane] = rates[pair] * weights[group * width + lane] / unit[0]
             best[width + lane] = 255 - np.float64(best[lane]) * peaks[pair]
         first = group * at.centroids * width
         gains, shifts = np.uintp(at.best), np.uintp(at.best + 4 * width)
@@ -345,41 +358,3 @@ def lane_margin(mine: Any, off: Any, longest: Any, error: Any, length: Any) -> A
     bound = mine * error + off * (longest + length) + 1.01 * table_unit(mine, off, longest)
     # the last terms: roundings to float32, of scores here and of the canonical product
     return bound + ROUNDING * (mine + off) * (longest + length + error) + SMALLEST
-
-
-@njit(nogil=True, cache=True)
-def bound_passages(stored: Any, query: Any, first: Any, work: Any, near: Any, margins: Any) -> None:
-    """Write a score of each of some consecutive passages, and how far it may be from the sum of the best.
-
-    Args:
-        stored: the passages.
-        query: whose tables are filled.
-        first: the first of them.
-        work: of this thread.
-        near: [P] float64; -inf for a passage without tokens.
-        margins: [P] float64.
-    """
-    at, best, plain = places_of(stored, query, work), work.best, stored.zero >= 0
-    residuals, stride = stored.residuals.ctypes.data, stored.residuals.strides[0]
-    borders, extents, longest = stored.borders, stored.extents, stored.longest
-    lengths, errors = query.lengths, query.errors
-    for place in range(len(near)):
-        start, stop = borders[first + place], borders[first + place + 1]
-        near[place], margins[place] = -np.inf, 0
-        if start == stop:
-            continue
-        if extents[first + place, 0] != extents[first + place, 0]:
-            measure(stored, first + place, work)
-        rows = residuals + start * stride, stride
-        if not plain:
-            rows = passage_rows(stored, start, stop - start, work)
-        error, length = np.float64(extents[first + place, 0]), np.float64(extents[first + place, 1])
-        total, margin = 0.0, 0.0
-        for group in range(at.groups):
-            best[: at.width] = np.float32(-np.inf)
-            score_rows(at, group, rows, at.codes + 2 * start, stop - start)
-            for lane in range(lanes_in(at, group)):
-                token = group * at.width + lane
-                total += best[lane]
-                margin += lane_margin(lengths[token], errors[token], longest, error, length)
-        near[place], margins[place] = total, margin

@@ -134,7 +134,8 @@ def aligned_pairs(
     """Return [H] scores: query q with the passages ``rows[offsets[q]:offsets[q + 1]]``.
 
     Args:
-        passages: N texts, each with at least one vector; taken as stored, their salience too.
+        passages: N texts, each with at least one vector; taken as stored, their salience too. A share of a
+            passage's tokens is one of all that it had before some were left out.
         queries: Q texts, the same; their vectors are rounded to float32 first.
         offsets: [Q + 1] int64.
         rows: [H] int32.
@@ -161,7 +162,7 @@ def aligned_grid(
         alignments: which tokens are compared; one at least.
     """
     borders, query_borders = borders_of(passages), borders_of(queries)
-    soft, columns, widths = _columns(alignments, np.diff(borders)[rows])
+    soft, columns, widths = _columns(alignments, passages.lengths[rows], np.diff(borders)[rows])
     sums, totals = aligned_sums(
         (passages.values, _weights(passages), borders),
         (widened(queries.values), _weights(queries), query_borders),
@@ -169,10 +170,13 @@ def aligned_grid(
         _soft(soft),
     )
     every = np.arange(len(rows))
+    return np.stack([score_of_sums(sums[every, column], totals[every, column]) for column in columns])
+
+
+def score_of_sums(sums: NDArray[np.float64], totals: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return [H] scores of [H] canonical Σ A S and Σ A."""
     with np.errstate(over="ignore"):  # the search refuses infinite scores by a sentence
-        return np.stack(
-            [_divided(sums[every, column], totals[every, column]).astype(np.float32) for column in columns]
-        )
+        return _divided(sums, totals).astype(np.float32)
 
 
 def aligned_near(
@@ -204,7 +208,7 @@ def near_grid(
     off = reach * (rounding_margin(passages.dim) + 2.0**-23) + SMALLEST  # of one dot
     weighted = passages.weights is not None or queries.weights is not None
     lengths = np.diff(borders)
-    soft, counts, widths = _columns(alignments, lengths)
+    soft, counts, widths = _columns(alignments, passages.lengths, lengths)
     sums, totals, doubtful = near_sums(
         products,
         (_weights(queries), _weights(passages)),
@@ -227,11 +231,19 @@ def near_grid(
 
 
 def _columns(
-    alignments: Sequence[Alignment], lengths: NDArray[np.int64]
+    alignments: Sequence[Alignment], lengths: NDArray[np.int64], present: NDArray[np.int64]
 ) -> tuple[list[Alignment], list[NDArray[np.int64]], NDArray[np.int64]]:
-    """Return the soft alignments, each alignment's column of the sums of passages [H], and widths [H]."""
+    """Return the soft alignments, each alignment's column of the sums of passages [H], and widths [H].
+
+    Args:
+        alignments: which tokens are compared.
+        lengths: of the passages, before tokens were left out.
+        present: how many tokens are there.
+    """
     soft = [of for of in alignments if of.epsilon]
-    counts = [np.zeros_like(lengths) if of.epsilon else of.counts(lengths) for of in alignments]
+    counts = [
+        np.zeros_like(lengths) if of.epsilon else np.minimum(of.counts(lengths), present) for of in alignments
+    ]
     widths = np.maximum.reduce(counts) if counts else np.zeros_like(lengths)
     first = int(widths.max(initial=0))
     places = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -32,7 +32,8 @@ class TokenScore:
         near: ``near(passages, queries)`` returns [Q, N] float64, fast, and [Q] how far off they may be.
         weighted: whether the tokens' weights are part of it.
         alignment: which tokens it compares, where that can be chosen; empty where it cannot.
-        mean: of a MaxSim, whether it is averaged; None for another score.
+        mean: of a MaxSim (which the alignment top1 is without weights), whether it is averaged; None for
+            another score.
     """
 
     pairs: Callable[[Vectors, Vectors, NDArray[np.int64], NDArray[np.int32]], NDArray[np.float32]]
@@ -101,6 +102,8 @@ def token_score(name: str, *, weighted: bool, alignment: str = "") -> TokenScore
             "way only; leave it out"
         )
     found = _aligned(alignment) if alignment else found
+    if found.alignment == DEFAULT and not weighted:
+        found = replace(found, mean=True)
     if weighted and not found.weighted:
         raise VerificationError(
             f"the tokens have a salience and the score '{name}' has no place for it; encode with the score "

@@ -80,7 +80,7 @@ def test_what_does_not_fit_is_refused(work: Path, write_embeddings) -> None:
     vectors = texts(ROWS, 4, 0)
     weighted = Vectors(vectors.values, vectors.offsets, np.ones(len(vectors.values), np.float16))
     folder = write_embeddings("weighted", IDS, weighted, score="alignment")
-    with pytest.raises(UsageError, match="compared by alignment, which are searched without codes"):
+    with pytest.raises(UsageError, match="have a salience, which stays with the embeddings"):
         indexed(work, "other", embeddings=folder)
     few = write_embeddings("few", IDS[:9], vectors[:9], score="maxsim_sum")
     with pytest.raises(UsageError, match="are searched without codes"):

@@ -181,7 +181,7 @@ def test_what_does_not_fit_is_refused(build, write_embeddings, tmp_path) -> None
         with pytest.raises(VerificationError, match="has centroids of 10 dimensions by the model"):
             build("index", embeddings=folder, settings={"centroids": str(centroids)})
     few = write_embeddings("few", IDS[:900], PASSAGES[:900], score="maxsim_sum")
-    with pytest.raises(UsageError, match="compared by maxsim_sum, which are searched without codes"):
+    with pytest.raises(UsageError, match="1,419 token vectors to index, which are searched without codes"):
         build("index", embeddings=few, settings={"only": "centroids"})
     assert sorted(contents(build("small", embeddings=few))) == ["id_rank.npy", "manifest.json"]
     flat = write_embeddings("flat", ["a"], np.ones((1, DIM)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from dretrieve.index.token_scan import search_tokens
 from dretrieve.index.token_search import Counts, TokenSearch
 from dretrieve.index.top_k import TopK
 from dretrieve.kernels.residuals import lists_of
-from dretrieve.scoring.token_scores import TOKEN_SCORES
+from dretrieve.scoring.token_scores import TOKEN_SCORES, token_score
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.types import Vectors, offsets_of
 
@@ -74,6 +75,12 @@ class Held(Passages):
 
     ranks = property(lambda self: self._ranks)  # type: ignore[assignment]
 
+    def lengths(self) -> np.ndarray:
+        return self._held.lengths
+
+    def gather(self, rows: np.ndarray) -> Vectors:
+        return self._held.take(rows)
+
     def vectors(self, shard: int) -> Vectors:
         return self._held[int(self._starts[shard]) : int(self._starts[shard + 1])]
 
@@ -113,6 +120,50 @@ def test_exact_mode_is_the_plain_search_in_200_worlds() -> None:
         assert hits(kept, index.passages) == plain, seed
 
 
+ALIGNMENTS = ("top1", "top2", "top5", "p40", "p100", "da,k=1,eps=0.1", "da,k=3,eps=0.3")
+
+
+def weighted(of: Vectors, chance: np.random.Generator) -> Vectors:
+    return Vectors(of.values, of.offsets, chance.integers(0, 4, len(of.values)).astype(np.float16))
+
+
+def aligned_world(seed: int, longest: int) -> tuple[Vectors, TokenSearch]:
+    """Return queries and passages of up to so many tokens, every third time with saliences."""
+    chance = np.random.default_rng(seed)
+    kind, bits = ("ties", "unit", "ragged")[seed % 3], (8, 4, 8, 1)[seed // 3 % 4]
+    vectors, asked = (texts(chance, count, most, 12, kind) for count, most in ((50, longest), (5, 19)))
+    if seed % 3 == seed // 3 % 3:
+        vectors, asked = weighted(vectors, chance), weighted(asked, chance)
+    codes = replace(codes_of(vectors, bits, 16, chance), salience=vectors.weights)
+    score = token_score("alignment", weighted=vectors.weights is not None, alignment="top1")
+    return asked, TokenSearch(codes, Held(vectors, chance), score)
+
+
+@pytest.mark.parametrize("longest", [9, 30])
+def test_any_alignment_is_the_plain_search_where_all_is_looked_at(longest: int) -> None:
+    for seed in range(18):
+        asked, index = aligned_world(seed, longest)
+        for word in ALIGNMENTS:
+            by = index.by(token_score("alignment", weighted=index.codes.salience is not None, alignment=word))
+            plain = hits(expected(asked, by, (0, 50)), by.passages)
+            kept = by.sure(asked, TopK.empty(len(asked), K), (0, 50), ExactOptions())
+            assert hits(kept, by.passages) == plain, (seed, word)
+            for probes in (0, 100):
+                for counts in (Counts(probes, 50, 50, 50, 3.0), Counts(probes, 50, 50, 49, 300.0)):
+                    kept = by.fast(asked, TopK.empty(len(asked), K), counts, ExactOptions(threads=2))
+                    assert hits(kept, by.passages) == plain, (seed, word, counts)
+
+
+def test_bounds_are_used_for_what_they_hold_for() -> None:
+    _, index = aligned_world(1, 30)
+    assert index.codes.salience is None
+    for word, bounded in zip(ALIGNMENTS, (True, True, True, True, False, False, False), strict=True):
+        assert index.by(token_score("alignment", weighted=False, alignment=word)).bounded == bounded
+    salient = aligned_world(0, 9)[1]
+    assert salient.codes.salience is not None
+    assert not salient.bounded
+
+
 @pytest.mark.parametrize("probes", [0, 100])
 def test_fast_mode_that_looks_at_everything_is_exact(probes: int) -> None:
     for seed in range(40):
@@ -135,6 +186,20 @@ def clustered(seed: int) -> tuple[Vectors, TokenSearch]:
     noisy = asked.values + 0.1 * chance.standard_normal(asked.values.shape)
     index = TokenSearch(codes_of(vectors, 8, 64, chance), Held(vectors, chance), TOKEN_SCORES["maxsim_sum"])
     return Vectors(noisy.astype(np.float32), asked.offsets), index
+
+
+@pytest.mark.parametrize("word", ["top3", "p25", "da,k=1,eps=0.1"])
+@pytest.mark.parametrize("probes", [0, 8])
+def test_candidates_know_the_alignment(probes: int, word: str) -> None:
+    asked, index = clustered(4)
+    counts, found = Counts(probes, 400, 150, 40, 3.0), []
+    for by in (index.by(token_score("alignment", weighted=False, alignment=word)), index):
+        plain = [rows for rows, _ in hits(expected(asked, by, (0, 600)), by.passages)]
+        kept = by.fast(asked, TopK.empty(len(asked), K), counts, ExactOptions())
+        mine = [rows for rows, _ in hits(kept, by.passages)]
+        found.append(np.mean([len({*a} & {*b}) / K for a, b in zip(mine, plain, strict=True)]))
+    assert found[0] >= 0.95
+    assert found[0] >= found[1] - 0.04, "nearly as well as by the largest alone"
 
 
 @pytest.mark.parametrize("probes", [0, 8])

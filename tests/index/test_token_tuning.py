@@ -53,7 +53,7 @@ def hits(work: Path, index: Path, progress=None, **settings) -> list[list[tuple[
         index=index,
         query_embeddings=work / "asked",
         hits=10,
-        output=work / f"{settings.get('mode')}.trec",
+        output=work / f"run {settings}.trec",
         settings=settings,
     )
     search.run(config, **({} if progress is None else {"progress": progress}))
@@ -94,6 +94,35 @@ def test_more_is_looked_at_for_a_higher_target_and_all_where_none_is_enough(buil
     none = build("none", target=1)
     assert Tuned.open(none).counts == {10: None, 100: None}
     assert open_index(none).tuned is not None
+
+
+def test_an_index_is_tuned_for_several_alignments(write_embeddings, tmp_path: Path) -> None:
+    names = [f"q{row}" for row in range(80)]
+    write_embeddings("emb", [f"p{row}" for row in range(ROWS)], texts(ROWS, 0), score="alignment")
+    write_embeddings("asked", names, texts(80, 1), side="query", score="alignment")
+    index = tmp_path / "index"
+    settings = {"queries": str(tmp_path / "asked"), "target": 0.95}
+    index_job.run(
+        index_job.IndexConfig(type="token", embeddings=tmp_path / "emb", output=index, settings=settings)
+    )
+    every = json.loads((index / "fast.json").read_text())["alignments"]
+    assert list(every) == ["top1", "top4", "p1.5", "da,k=1,eps=0.05"]
+    for word in every:
+        mine = Tuned.open(index, word)
+        assert mine.alignments == ()
+        fast, exact = (hits(tmp_path, index, alignment=word, mode=mode) for mode in ("fast", "exact"))
+        shares = [
+            len({row for row, _ in a} & {row for row, _ in b}) / 10 for a, b in zip(fast, exact, strict=True)
+        ]
+        assert np.mean(shares) >= 0.93
+        assert abs(np.mean(shares) - mine.measured[10]) <= 0.02
+    hard, soft = Tuned.open(index, "top2"), Tuned.open(index, "da,k=2,eps=0.1")
+    assert hard.said.endswith("measured on 32 given queries by top1, top4, p1.5")
+    assert soft.said.endswith("by da,k=1,eps=0.05")
+    several = [Tuned.open(index, word).counts[10] for word in hard.alignments]
+    assert hard.counts[10] is not None
+    for name in ("probes", "listed", "coded", "rescored"):
+        assert getattr(hard.counts[10], name) == max(getattr(counts, name) for counts in several)
 
 
 def test_counts_grow_with_the_hits_wanted(build) -> None:

@@ -16,6 +16,9 @@ from dretrieve.kernels.token_lanes import (
     largest_of_codes,
     products,
     shrink_table,
+    soft_of_scores,
+    top_of_codes,
+    top_of_scores,
 )
 
 _plain_row = token_lanes._products_of(1, vnni=False)
@@ -66,6 +69,38 @@ def test_products_in_bytes_are_whole_numbers_with_the_instruction_and_without(wi
         source, lanes_at, starts_at, out = places
         way(width, source, 4 * steps, count, steps, lanes_at, starts_at, out)
         assert np.array_equal(found, expected)
+
+
+@njit
+def largest_ones(width, wanted, codes, table, scores, lasts, sums, soft):
+    places = np.uintp(codes.ctypes.data), np.uintp(table.ctypes.data), np.uintp(scores.ctypes.data)
+    total = top_of_codes(width, wanted, places[0], len(codes), places[1], np.uintp(lasts.ctypes.data))
+    if wanted > 1:
+        top_of_scores(width, wanted, places[2], len(scores), np.uintp(sums.ctypes.data))
+    soft_of_scores(width, places[2], len(scores), np.uintp(soft.ctypes.data))
+    return total
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_largest_of_each_lane_are_numpys(width: int) -> None:
+    chance, centroids, count = np.random.default_rng(width), 50, 30
+    table = aligned((centroids, width), np.uint8)
+    table[:] = chance.integers(0, 256, table.shape)
+    codes = chance.integers(0, centroids, count).astype(np.uint16)
+    scores = chance.standard_normal((count, width)).astype(np.float32)
+    scores[3], scores[5] = scores[1], scores[1]
+    falling, rows = -np.sort(-scores, axis=0), -np.sort(-table[codes].astype(np.int64), axis=0)
+    for wanted in range(1, token_lanes.MOST_LARGEST + 1):
+        lasts, sums = np.zeros(width, np.uint8), np.zeros((2, width), np.float32)
+        soft = np.stack([scores.max(axis=0), np.full(width, 3.0, np.float32)])
+        total = largest_ones(width, wanted, codes, table, scores, lasts, sums, soft)
+        assert total == rows[:wanted].sum()
+        assert np.array_equal(lasts, rows[wanted - 1])
+        if wanted > 1:
+            assert np.allclose(sums[0], falling[:wanted].sum(axis=0), atol=1e-5)
+            assert np.array_equal(sums[1], falling[wanted - 1])
+        shares = 2.0 ** (3.0 * (scores.astype(np.float64) - scores.max(axis=0)))
+        assert np.allclose(soft[0], (shares * scores).sum(axis=0) / shares.sum(axis=0), atol=3e-3)
 
 
 def aligned(shape: tuple[int, ...], kind: type) -> np.ndarray:

@@ -1,0 +1,160 @@
+"""Search by neighbours: the passages found are those by hand, with codes and without, and are said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dretrieve.errors import UsageError
+from dretrieve.index.token_prune import pruned
+from dretrieve.jobs import index as index_job
+from dretrieve.jobs import search
+from dretrieve.runs.read import read_run
+from dretrieve.store.manifest import read_manifest
+from dretrieve.types import Silent, Vectors, offsets_of
+
+DIM, QUERIES = 12, 8
+QUERY_IDS = [f"q{row}" for row in range(QUERIES)]
+
+
+def texts(count: int, lengths: tuple[int, int], seed: int) -> Vectors:
+    """Return texts of whole numbers, so that many products are equal, with saliences of which some are 0."""
+    chance = np.random.default_rng(seed)
+    tokens = chance.integers(*lengths, count)
+    values = np.rint(2 * chance.standard_normal((tokens.sum(), DIM)))
+    values[:, 0] += 1 - np.abs(values).any(axis=1)
+    weights = chance.integers(0, 4, len(values)).astype(np.float16)
+    return Vectors(values.astype(np.float16), offsets_of(tokens), weights)
+
+
+def by_hand(
+    passages: Vectors, looked: Vectors, query: Vectors, asked: Vectors, tokens: int, candidates: int | None
+) -> tuple[list[tuple[int, float]], int]:
+    """Return the passages found with their scores by top1 (equations 1 and 2), and how many were reached."""
+    assert passages.offsets is not None
+    assert passages.weights is not None
+    assert looked.offsets is not None
+    assert asked.weights is not None
+    assert query.weights is not None
+    owners = np.repeat(np.arange(len(passages)), np.diff(looked.offsets))
+    counted = [row for row in range(len(asked.values)) if asked.weights[row] > 0] or range(len(asked.values))
+    best: dict[int, dict[int, float]] = {}
+    for row in counted:
+        dots = looked.values.astype(np.float64) @ asked.values[row].astype(np.float64)
+        for token in sorted(range(len(dots)), key=lambda at: (-dots[at], at))[:tokens]:
+            of = best.setdefault(int(owners[token]), {})
+            of[row] = max(of.get(row, -np.inf), dots[token])
+    order = sorted(best, key=lambda passage: (-sum(best[passage].values()), passage))
+    found = []
+    for passage in order[:candidates]:
+        span, top, total = slice(*passages.offsets[passage : passage + 2]), 0.0, 0.0
+        for row in range(len(query.values)):
+            dots = passages.values[span].astype(np.float64) @ query.values[row].astype(np.float64)
+            share = float(query.weights[row]) * float(passages.weights[span][dots.argmax()])
+            top, total = top + share * dots.max(), total + share
+        found.append((passage, np.float32(top / total if total else 0.0)))
+    return found, len(best)
+
+
+@pytest.mark.parametrize(("rows", "coded"), [(120, False), (700, True)])
+def test_runs_are_those_by_hand(write_embeddings, tmp_path: Path, rows: int, coded: bool) -> None:
+    passages, asked = texts(rows, (9, 15), 0), texts(QUERIES, (0, 6), 1)
+    ids = [f"p{row:03d}" for row in range(rows)]
+    write_embeddings("emb", ids, passages, score="alignment")
+    write_embeddings("queries", QUERY_IDS, asked, side="query", score="alignment")
+    settings = {"keep": 0.6}
+    index_job.run(
+        index_job.IndexConfig(
+            type="token", embeddings=tmp_path / "emb", output=tmp_path / "index", settings=settings
+        )
+    )
+    assert (tmp_path / "index" / "codes.npy").exists() == coded
+    looked = pruned(passages, 0.6)
+    for number, given in enumerate(
+        (
+            {"neighbours": 3},
+            {"neighbours": 20, "ask": 0.5},
+            {"token_hits": 40, "candidates": 9},
+            {"token_hits": 10**6, "candidates": 30},
+        )
+    ):
+        said: list[str] = []
+
+        class Noted(Silent):
+            def note(self, text: str, said: list[str] = said) -> None:
+                said.append(text)
+
+        config = search.SearchConfig(
+            index=tmp_path / "index",
+            query_embeddings=tmp_path / "queries",
+            hits=25,
+            output=tmp_path / f"{number}.trec",
+            settings=given,
+        )
+        search.run(config, Noted())
+        run, reached, place = read_run(config.output), [], 0
+        look = pruned(asked, 0.5) if "ask" in given else asked
+        tokens = given.get("neighbours") or given.get("token_hits")
+        for q in range(QUERIES):
+            mine, others = asked[q : q + 1], look[q : q + 1]
+            if not len(mine.values):
+                continue
+            hits, count = by_hand(passages, looked, mine, others, tokens, given.get("candidates"))
+            reached.append(count)
+            best = sorted(hits, key=lambda hit: (hit[1], ids[hit[0]]), reverse=True)[:25]
+            assert list(run.hits(place)) == [(ids[row], score) for row, score in best], (given, q)
+            place += 1
+        share = sum(reached) / (len(reached) * rows)
+        manifest = read_manifest(tmp_path / f"{number}.trec.manifest.json")
+        assert manifest.extra["passages_reached"] == round(share, 6)
+        assert f"{share:.2%} of the passages" in "".join(said)
+        assert manifest.options["neighbours"] == tokens
+
+
+def test_many_near_ties_are_all_compared(write_embeddings, tmp_path: Path) -> None:
+    """One vector many times: the first tokens are taken, however many places there are."""
+    values = np.tile(np.array([[1.0, 2.0, -1.0, 0.5]]), (6000, 1))
+    values[::3] *= 0.5
+    passages = Vectors(values.astype(np.float16), np.arange(0, 6001, 10))
+    write_embeddings("emb", [f"p{row:03d}" for row in range(600)], passages, score="maxsim_sum")
+    write_embeddings(
+        "queries", ["q"], Vectors(values[1:2], np.array([0, 1])), side="query", score="maxsim_sum"
+    )
+    config = index_job.IndexConfig(type="token", embeddings=tmp_path / "emb", output=tmp_path / "index")
+    index_job.run(config)
+    output = tmp_path / "run.trec"
+    search.run(
+        search.SearchConfig(
+            index=tmp_path / "index",
+            query_embeddings=tmp_path / "queries",
+            hits=1000,
+            output=output,
+            settings={"neighbours": 50},
+        )
+    )
+    # of every ten tokens six or seven are the vector itself
+    first = np.flatnonzero(np.arange(6000) % 3 > 0)[:50] // 10
+    assert [row for row, _ in read_run(output).hits(0)] == [f"p{row:03d}" for row in sorted({*first})[::-1]]
+
+
+def test_what_does_not_fit_is_refused(write_embeddings, tmp_path: Path) -> None:
+    passages, asked = texts(700, (9, 12), 0), texts(QUERIES, (1, 6), 1)
+    write_embeddings("emb", [f"p{row}" for row in range(700)], passages, score="alignment")
+    write_embeddings("queries", QUERY_IDS, asked, side="query", score="alignment")
+    for settings, message in (
+        ({"neighbours": 5}, "is not indexed, and neighbours are found by the codes of an index"),
+        ({"neighbours": 5, "token_hits": 5}, "are one thing"),
+        ({"candidates": 5}, "of what token_hits=… find so many are scored; give both"),
+        ({"neighbours": 5, "mode": "exact"}, "an exact search compares all passages"),
+        ({"neighbours": 0}, "expected a whole number from 1"),
+    ):
+        config = search.SearchConfig(
+            index=tmp_path / "emb",
+            query_embeddings=tmp_path / "queries",
+            output=tmp_path / "run.trec",
+            settings=settings,
+        )
+        with pytest.raises(UsageError, match=message):
+            search.run(config)
