@@ -100,6 +100,11 @@ class Passages:
         """Return which of the shards, or pieces of them, holds that row."""
         return int(np.searchsorted(self._starts, row, side="right")) - 1
 
+    def shards_of(self, rows: NDArray[np.integer[Any]]) -> list[int]:
+        """Return which shards, or pieces of them, hold some rows, rising."""
+        shards: list[int] = np.unique(np.searchsorted(self._starts, rows, side="right") - 1).tolist()
+        return shards
+
     def vectors(self, shard: int) -> Vectors:
         """Return the mapped vectors of that shard, or piece of one."""
         if shard not in self._vectors:

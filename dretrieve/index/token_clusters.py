@@ -98,10 +98,11 @@ class Clusters:
         """Return [n], a vector's nearest centroid among those of its nearest cells; of equals the first."""
         rows = _rounded(values, float(self.scales[3]))
         coarse, fine = self._matrices
-        near = self._near_cells(rows @ coarse)
+        near = [self._near_cells(rows[some] @ coarse) for some in _blocks(len(rows))]
         best = np.full(len(rows), -np.inf, np.float32)
         found = np.zeros(len(rows), np.uint16)
-        cell_of, row_of = np.nonzero(near.T)
+        cells_first = np.concatenate(near).T.ravel()  # np.nonzero of two dimensions is far slower
+        cell_of, row_of = np.divmod(np.flatnonzero(cells_first), max(1, len(rows)))
         borders = np.searchsorted(cell_of, np.arange(len(fine) + 1)).tolist()
         for cell, (start, _) in enumerate(self._spans()):
             some = row_of[borders[cell] : borders[cell + 1]]
@@ -149,9 +150,8 @@ def learn(
     limit = _limit(passages.dim)
     unit = float(np.float32(_positive(float(np.quantile(np.abs(few), 0.9999)) / limit)))
     points = np.empty(sampled.shape, np.int8)
-    for start in range(0, len(points), ROWS_AT_ONCE):
-        part = slice(start, start + ROWS_AT_ONCE)
-        points[part] = _rounded(sampled[part], unit)[:, :-1]
+    for some in _blocks(len(points)):
+        points[some] = _rounded(sampled[some], unit)[:, :-1]
     del sampled
     checked()
     means, middles, cells = _two_levels(points, count, threads, checked)
@@ -177,6 +177,11 @@ def _sample(passages: Passages, tokens: int, count: int) -> NDArray[Any]:
         parts.append(block.values[wanted[low:high] - first])
         first, row = first + len(block.values), row + len(block)
     return np.concatenate(parts)
+
+
+def _blocks(rows: int) -> list[slice]:
+    """Return slices, one at least, of as many rows as are multiplied at once."""
+    return [slice(start, start + ROWS_AT_ONCE) for start in range(0, max(1, rows), ROWS_AT_ONCE)]
 
 
 def _spread(total: int, count: int) -> NDArray[np.int64]:
@@ -218,11 +223,9 @@ def _two_levels(
     middles = _kmeans(few, num_cells, CELL_TURNS)
     checked()
     with ThreadPoolExecutor(threads) as pool:
-        starts = range(0, len(points), ROWS_AT_ONCE)
         matrix = _matrix(*_in_bytes(middles))
-        owners = np.concatenate(
-            list(pool.map(lambda at: _nearest(points[at : at + ROWS_AT_ONCE], matrix), starts))
-        )
+        blocks = pool.map(lambda some: _nearest(_rounded(points[some], 1.0), matrix), _blocks(len(points)))
+        owners = np.concatenate(list(blocks))
         checked()
         members, sizes = np.argsort(owners, kind="stable"), np.bincount(owners, minlength=num_cells)
         borders, cells = offsets_of(sizes), offsets_of(_shared_out(sizes, count))
@@ -246,20 +249,18 @@ def _shared_out(sizes: NDArray[np.int64], count: int) -> NDArray[np.int64]:
 
 def _kmeans(points: NDArray[np.int8], count: int, turns: int) -> NDArray[np.float64]:
     """Return [count, dim] means after some turns of Lloyd's algorithm from points spread evenly."""
-    means = points[_spread(len(points), count)].astype(np.float64)
+    means, rows = points[_spread(len(points), count)].astype(np.float64), _rounded(points, 1.0)
     for _ in range(turns if count else 0):
         matrix = _matrix(*_in_bytes(means))
-        owners = np.concatenate(
-            [_nearest(points[at : at + ROWS_AT_ONCE], matrix) for at in range(0, len(points), ROWS_AT_ONCE)]
-        )
+        owners = np.concatenate([_nearest(rows[some], matrix) for some in _blocks(len(rows))])
         sizes = np.bincount(owners, minlength=count)
         sums = add_rows(points, owners, count)
         means = np.where(sizes[:, None] > 0, sums / np.maximum(sizes, 1)[:, None], means)
     return means
 
 
-def _nearest(points: NDArray[np.int8], matrix: NDArray[np.float32]) -> NDArray[np.int64]:
-    return np.asarray((_rounded(points, 1.0) @ matrix).argmax(axis=1))
+def _nearest(rows: NDArray[np.float32], matrix: NDArray[np.float32]) -> NDArray[np.int64]:
+    return np.asarray((rows @ matrix).argmax(axis=1))
 
 
 def _levels(residuals: NDArray[np.float32], bits: int) -> tuple[NDArray[np.int8], float]:

@@ -216,7 +216,7 @@ class TokenSearch:
             assert texts.offsets is not None
             yield slice(0, len(found)), texts.values, texts.offsets[:-1].copy()
             return
-        for number in sorted({passages.shard_of(row) for row in found.tolist()}):
+        for number in passages.shards_of(found):
             first = passages.start_of(number)
             values = passages.vectors(number)
             low, high = np.searchsorted(found, [first, first + len(values)])
