@@ -12,7 +12,7 @@ from typing import Any
 from dretrieve.errors import PreconditionError, UsageError
 from dretrieve.jobs.configs.report import RecipeOptions
 from dretrieve.reports.claims import Finding, find_all
-from dretrieve.reports.claims_table import outcome_text
+from dretrieve.reports.claims_table import outcome_text, with_recorded
 from dretrieve.reports.expected import Expected, Profile
 from dretrieve.reports.expected_file import read_expected
 from dretrieve.reports.html import Page
@@ -89,7 +89,17 @@ def recipe_report(
         commands = recorded_plan(file.parent, profile.name, work, ask, full=full)
     judged = judge_all(expected, Place(work=work, profile=profile, behind=commands.behind))
     findings = find_all(expected, judged, profile.name)
-    written = _write(file, options, expected, profile, (judged, findings))
+    written = []
+    if options.record:
+        _record(file, options, expected, profile, (judged, findings))
+        written.append(file)
+    if not any(one.readings for one in judged.values()):  # nothing was run: what was recorded is shown
+        judged = recorded_all(expected, profile)
+        findings = with_recorded(findings, expected.outcomes.get(profile.name, {}))
+    if options.readme is not None:
+        block = readme_block(expected, profile, judged, _shown(expected, findings))
+        write_block(options.readme, file.resolve().parent.name, block, picture(expected, judged))
+        written.append(options.readme)
     return ReportResult(
         page=recipe_page(expected, profile, judged, findings),
         data=_data(expected, profile, judged, findings),
@@ -106,40 +116,31 @@ def _profile(expected: Expected, name: str, file: Path) -> Profile:
     return expected.profiles[name]
 
 
-def _write(
+def _record(
     file: Path,
     options: RecipeOptions,
     expected: Expected,
     profile: Profile,
     found: tuple[Mapping[str, Judged], Mapping[str, Finding]],
-) -> list[Path]:
+) -> None:
     judged, findings = found
-    written = []
-    if options.record:
-        today = time.strftime("%Y-%m-%d", time.gmtime())
-        ours = with_measured(expected, profile.name, judged, options.hardware, commit_of(file), today)
-        kept = {name: dict(texts) for name, texts in expected.outcomes.items()}
-        kept.setdefault(profile.name, {}).update(_outcomes(expected, findings))
-        write_recorded(file, ours, kept)
-        written.append(file)
-    if options.readme is not None:
-        outcomes = _outcomes(expected, findings, all_of=True)
-        if not any(one.readings for one in judged.values()):  # the page of what was recorded
-            judged = recorded_all(expected, profile)
-            outcomes = dict(expected.outcomes.get(profile.name) or outcomes)
-        block = readme_block(expected, profile, judged, outcomes)
-        write_block(options.readme, file.resolve().parent.name, block, picture(expected, judged))
-        written.append(options.readme)
-    return written
+    today = time.strftime("%Y-%m-%d", time.gmtime())
+    ours = with_measured(expected, profile.name, judged, options.hardware, commit_of(file), today)
+    kept = {name: dict(texts) for name, texts in expected.outcomes.items()}
+    kept.setdefault(profile.name, {}).update(
+        {
+            name: outcome_text(expected, one)
+            for name, one in findings.items()
+            if one.outcome not in ("NOT RUN", "FAIL")
+        }
+    )
+    write_recorded(file, ours, kept)
 
 
-def _outcomes(expected: Expected, findings: Mapping[str, Finding], *, all_of: bool = False) -> dict[str, str]:
-    """Return claim name to its outcome in words; of those that were run, or all of them."""
-    return {
-        name: outcome_text(expected, one)
-        for name, one in findings.items()
-        if all_of or one.outcome not in ("NOT RUN", "FAIL")
-    }
+def _shown(expected: Expected, findings: Mapping[str, Finding]) -> dict[str, str]:
+    """Return claim name to its outcome in words; where some were recorded, those alone."""
+    recorded = {name: one.recorded for name, one in findings.items() if one.recorded}
+    return recorded or {name: outcome_text(expected, one) for name, one in findings.items()}
 
 
 def commit_of(file: Path) -> str:
@@ -165,9 +166,11 @@ def _data(
             "target": one.target,
             "difference": one.difference,
             "tolerance": one.tolerance,
-            "seeds": [reading.seed for reading in one.readings],
+            "seeds": [reading.seed for reading in one.readings] or list(one.seeds),
             "marks": list(one.marks),
             "notes": list(one.notes),
+            "recorded": one.recorded
+            and {key: getattr(one.recorded, key) for key in ("hardware", "commit", "date")},
         }
         for name, one in judged.items()
     }

@@ -51,6 +51,7 @@ class Finding:
         queries_needed: whether no number of seeds would do.
         seeds: how many are common to both sides.
         notes: why, in sentences.
+        recorded: what we recorded of it, as `outcome_text` has it, where nothing was run.
     """
 
     claim: Claim
@@ -64,6 +65,7 @@ class Finding:
     queries_needed: bool = False
     seeds: int = 0
     notes: tuple[str, ...] = ()
+    recorded: str = ""
 
 
 def p_value(claim: Claim, sample: Sample, seed: int) -> float:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import get_args
 
 from dretrieve.reports.claims import ONE_SEED, Finding
+from dretrieve.reports.claims_answers import Outcome
 from dretrieve.reports.evaluation import p_text
 from dretrieve.reports.expected import BOUNDED, Expected
 from dretrieve.reports.tables import Cell, Table, number
@@ -32,9 +35,11 @@ def claim_table(expected: Expected, findings: Mapping[str, Finding]) -> Table:
         difference = number(finding.difference, decimals, signed=not _is_bounded(finding))
         p = "" if finding.p is None else p_text(finding.p)
         lacks = ("", "")
-        if finding.outcome == "UNDECIDED" and not _is_bounded(finding):
+        if finding.outcome == "UNDECIDED" and not (_is_bounded(finding) or finding.recorded):
             lacks = (_detectable(finding, decimals), _seeds(finding))
-        rows.append([says, difference, _interval(finding, decimals), p, *lacks, finding.outcome])
+        rows.append(
+            [says, difference, _interval(finding, decimals), p, *lacks, finding.recorded or finding.outcome]
+        )
         for text in finding.notes:
             notes.setdefault(text, []).append(says)
     about = [ABOUT, *(f"{'; '.join(claims)}: {text}" for text, claims in notes.items())]
@@ -43,6 +48,8 @@ def claim_table(expected: Expected, findings: Mapping[str, Finding]) -> Table:
 
 def outcome_text(expected: Expected, finding: Finding) -> str:
     """Return the outcome in one cell: the word, whether one seed was run, what an undecided one lacks."""
+    if finding.recorded:
+        return finding.recorded
     word = f"{finding.outcome} (one seed)" if ONE_SEED in finding.notes else finding.outcome
     if finding.outcome != "UNDECIDED":
         return word
@@ -51,6 +58,21 @@ def outcome_text(expected: Expected, finding: Finding) -> str:
     if not bounded:
         parts += [f"detectable {_detectable(finding, decimals)}", f"seeds needed {_seeds(finding)}"]
     return f"{word}: {'; '.join(part for part in parts if part)}"
+
+
+def outcome_of(text: str) -> Outcome:
+    """Return the word that an `outcome_text` begins with."""
+    return next(word for word in get_args(Outcome) if text.startswith(word))
+
+
+def with_recorded(findings: Mapping[str, Finding], outcomes: Mapping[str, str]) -> dict[str, Finding]:
+    """Return the findings of what was not run, those that were recorded as their texts have them."""
+    return {
+        name: replace(one, outcome=outcome_of(outcomes[name]), recorded=outcomes[name], notes=())
+        if name in outcomes
+        else one
+        for name, one in findings.items()
+    }
 
 
 def _is_bounded(finding: Finding) -> bool:

@@ -12,6 +12,7 @@ from typing import get_args
 
 from dretrieve.errors import DataError, PreconditionError
 from dretrieve.reports.claims_answers import Outcome
+from dretrieve.reports.claims_table import outcome_of
 from dretrieve.reports.expected import Expected, Profile
 from dretrieve.reports.html import Figure
 from dretrieve.reports.readme_tables import measured_tables, paper_tables
@@ -75,13 +76,12 @@ def readme_block(
     """
     parts = [f"Profile `{profile.name}`" + (f": {profile.title}." if profile.title else ".")]
     if outcomes:
-        words = get_args(Outcome)
-        place = {
-            name: [text.startswith(word) for word in words].index(True) for name, text in outcomes.items()
-        }
+        words, claims = get_args(Outcome), list(expected.claims)
         rows: list[list[TableCell]] = [
             [expected.claims[name].says, outcomes[name]]
-            for name in sorted(outcomes, key=lambda name: (place[name], list(expected.claims).index(name)))
+            for name in sorted(
+                outcomes, key=lambda name: (words.index(outcome_of(outcomes[name])), claims.index(name))
+            )
         ]
         parts.append(markdown(Table(columns=["claim", "on our numbers"], rows=rows)))
     shown = picture(expected, judged)

@@ -127,7 +127,7 @@ def _alphas(judged: Mapping[str, Judged], expected: Expected) -> Iterator[Figure
 def _first_readings(judged: Mapping[str, Judged], expected: Expected) -> Iterator[tuple[str, Reading]]:
     """Yield row title and the first seed's reading of every filled cell."""
     for name, cell in expected.cells().items():
-        if judged[name].value is not None:
+        if judged[name].value is not None and judged[name].readings:
             yield expected.tables[cell.table].rows[cell.row].title, judged[name].readings[0]
 
 

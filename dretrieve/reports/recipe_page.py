@@ -27,6 +27,8 @@ def recipe_page(
     if figures:
         sections.append(Section(title="Curves", figures=figures))
     about = f"Profile {profile.name}" + (f": {profile.title}." if profile.title else ".")
+    if any(one.recorded for one in judged.values()):
+        about += " Nothing of it stands in the work folder: RECORDED is what expected.yaml holds of ours."
     return Page(
         title=f"{expected.paper}: {expected.title}",
         lead=[text for text in (expected.reference, about) if text],

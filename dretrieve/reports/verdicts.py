@@ -37,6 +37,7 @@ class Judged:
         seeds: those that were run.
         marks: further words beside the verdict: UNDERTRAINED (see `reports.trained`).
         notes: why, in sentences.
+        recorded: where the value comes from, if not from a work folder.
     """
 
     cell: Cell
@@ -49,6 +50,7 @@ class Judged:
     seeds: tuple[int, ...] = ()
     marks: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    recorded: Recorded | None = None
 
     @property
     def difference(self) -> float | None:
@@ -58,7 +60,7 @@ class Judged:
     @property
     def words(self) -> str:
         """The verdict as it is printed, with marks."""
-        return " · ".join([self.verdict, *self.marks])
+        return " · ".join([self.verdict, *self.marks, *(["RECORDED"] if self.recorded else [])])
 
 
 def judge_all(expected: Expected, place: Place) -> dict[str, Judged]:
@@ -121,7 +123,7 @@ def recorded_all(expected: Expected, profile: Profile) -> dict[str, Judged]:
         found[name] = judge(cell, table, (), profile, recorded)
         if recorded is not None and cell.kind != "cited":
             one = _judged(cell, table, profile, recorded, (recorded.value, recorded.spread))
-            found[name] = replace(one, seeds=recorded.seeds, marks=recorded.marks)
+            found[name] = replace(one, seeds=recorded.seeds, marks=recorded.marks, recorded=recorded)
     return found
 
 

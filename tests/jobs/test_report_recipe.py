@@ -13,6 +13,7 @@ from dretrieve.jobs.configs.report import RecipeOptions
 from dretrieve.jobs.report import ReportConfig, run
 from dretrieve.jobs.report_recipe import commit_of
 from dretrieve.reports.expected_file import read_expected
+from dretrieve.reports.pages import markdown_page
 from dretrieve_cli.plan import ask
 
 EXPECTED = """
@@ -212,8 +213,18 @@ def test_without_results_the_readme_is_made_of_what_was_recorded(recipe, tmp_pat
     measured = readme.read_text()
     assert "UNDECIDED" in measured
     shutil.rmtree(small(recipe).with_name("ours"))
-    report(recipe, profile="ours", readme=readme)
+    file = (recipe / "expected.yaml").read_bytes()
+    shown = report(recipe, profile="ours", readme=readme, record=True)
     assert readme.read_text() == measured
+    assert (recipe / "expected.yaml").read_bytes() == file  # what was only shown is not recorded anew
+    cell, claim = shown.data["cells"]["t.wide.tiny"], shown.data["claims"]["wide"]
+    assert (cell["verdict"], cell["ours"], cell["seeds"]) == ("OK", 1.0, [1])
+    assert list(cell["recorded"]) == ["hardware", "commit", "date"]
+    assert (claim["outcome"], claim["recorded"][:10]) == ("UNDECIDED", "UNDECIDED:")
+    assert shown.data["cells"]["t.lost.tiny"]["recorded"] is None
+    page = markdown_page(shown.page)
+    assert "OK · RECORDED" in page
+    assert claim["recorded"] in page
 
 
 def test_unknown_places(recipe, tmp_path):

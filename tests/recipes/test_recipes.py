@@ -18,6 +18,7 @@ from dretrieve.jobs.report import ReportConfig
 from dretrieve.jobs.report import run as report
 from dretrieve.jobs.report_recipe import RecipeOptions
 from dretrieve.reports.expected_file import read_expected
+from dretrieve.reports.pages import markdown_page
 from dretrieve.reports.readme import PICTURE
 
 ROOT = Path(__file__).parents[2]
@@ -219,6 +220,23 @@ def test_the_example_in_the_readme_is_a_valid_expectation(tmp_path):
     assert len(expected.claims) == 5
     assert expected.ours["mini"]["table1.dpr.nq"].seeds == (1, 2, 3)
     assert expected.ours["mini"]["table1.dpr.squad"].marks == ("UNDERTRAINED",)
+
+
+def test_the_report_of_a_folder_without_results_holds_the_recorded_cells(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for path in EXPECTED:
+        expected, options = read_expected(path), RecipeOptions(profile="mini-cpu")
+        found = report(
+            ReportConfig(target=path.parent, recipe=options), ask=lambda words: pytest.fail("asked")
+        )
+        recorded = expected.ours.get("mini-cpu", {})
+        cells = {name: cell for name, cell in found.data["cells"].items() if cell["recorded"]}
+        assert {name: (cell["ours"], cell["spread"], cell["seeds"]) for name, cell in cells.items()} == {
+            name: (one.value, one.spread, list(one.seeds)) for name, one in recorded.items()
+        }
+        claims = {name: one["recorded"] for name, one in found.data["claims"].items() if one["recorded"]}
+        assert claims == expected.outcomes.get("mini-cpu", {})
+        assert (" · RECORDED" in markdown_page(found.page)) == bool(recorded)
 
 
 def test_the_page_of_a_paper_is_made_of_what_was_recorded(tmp_path, monkeypatch):
