@@ -26,6 +26,7 @@ VARIABLES = (
     *("ASKED", "BACKBONE", "BATCH", "BEGAN", "DATA", "DRETRIEVE", "DRY_RUN", "GPUS", "MINUTES", "MIRROR"),
     *("ONLY", "PLAN", "PROFILE", "PYTHON", "QUEUE", "SEEDS", "SHARDS", "WORK"),
 )
+BESIDE = ("DRETRIEVE_CACHE", "ASKED")  # what a miniature keeps beside its work folder
 COLLECTIONS = (
     "squad nq-qed nq-gold wiki-2wmh-passages nq-open triviaqa webquestions curatedtrec "
     "scifact nfcorpus arguana medquad cranfield pubmedqa"
@@ -35,6 +36,19 @@ COLLECTIONS = (
 def environment(**variables: str) -> dict[str, str]:
     """Return this process's variables, of those of recipes only the given ones."""
     return {name: value for name, value in os.environ.items() if name not in VARIABLES} | variables
+
+
+class Call(list[str]):
+    """The words of a dretrieve command."""
+
+    def behind(self, option: str) -> str:
+        """Return the word behind an option, or nothing."""
+        return self[self.index(option) + 1] if option in self else ""
+
+    @property
+    def made(self) -> str:
+        """The last part of what it makes."""
+        return Path(self.behind("--output")).name
 
 
 @dataclass(frozen=True)
@@ -80,13 +94,47 @@ class Paper:
         self.kill(tables[0], PROFILE="smoke", ASKED=str(asked))
         for table in tables:
             self.run(table, PROFILE="smoke", ASKED=str(asked))
+        found = self.smoke_report(elsewhere)
+        claim = found["claims"]["learns"]
+        assert (claim["outcome"], claim["p"] < SURE) == ("HOLDS", True)
+        return found
+
+    def smoke_report(self, elsewhere: Iterable[str]) -> dict[str, Any]:
+        """Return the report of `smoke`, in which nothing failed and nothing is missing but ``elsewhere``."""
         found = self.report("smoke")
         assert "FAIL" not in found["tally"], found["tally"]
         absent = [name for name, cell in found["cells"].items() if cell["verdict"] == "NOT RUN"]
         assert [name for name in absent if not any(part in name for part in elsewhere)] == []
-        claim = found["claims"]["learns"]
-        assert (claim["outcome"], claim["p"] < SURE) == ("HOLDS", True)
         return found
+
+    def check_again(self, table: str, least: int) -> None:
+        """Call a finished table of `smoke` again: nothing is made anew, so many commands at least say so."""
+        stands = self.made()
+        again = self.run(table, PROFILE="smoke")
+        assert self.made() == stands
+        assert again.stdout.count("up to date") >= least
+        assert "train (" not in again.stderr
+
+    def variables(self, address: str) -> dict[str, str]:
+        """Return with what the tables of `paper` are made in miniature, of files that are served there."""
+        beside = {name: str(self.work.with_name(name.lower().removeprefix("dretrieve_"))) for name in BESIDE}
+        given = {"PROFILE": "paper", "MIRROR": address, "BACKBONE": "tiny", "DRETRIEVE": self.warm}
+        return given | beside
+
+    def miniature(self, tables: Sequence[str], address: str, **variables: str) -> dict[str, dict[str, Any]]:
+        """Make tables of `paper` so, in two shards; return the report's cells.
+
+        Some of them fail: a hundred rows do not give the paper's numbers.
+        """
+        own = {**self.variables(address), "SHARDS": "2", **variables}
+        for table in tables:
+            self.run(table, **own)
+        cells: dict[str, dict[str, Any]] = self.report("paper", code=5, **own)["cells"]
+        return cells
+
+    def shards(self, place: str) -> int:
+        """Return in how many of two shards vectors were made."""
+        return len(list((self.work / place).glob("shard-*-of-00002.manifest.json")))
 
     def report(self, profile: str, code: int = 0, **variables: str) -> dict[str, Any]:
         """Return the report as data; ``code`` is 5 where a cell fails."""
@@ -183,11 +231,11 @@ def record_of(collections, tmp_path_factory) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def calls_of(record_of) -> Callable[..., list[list[str]]]:
+def calls_of(record_of) -> Callable[..., list[Call]]:
     """The same: the words of each dretrieve command."""
 
-    def calls_of(path: Path, **variables: str) -> list[list[str]]:
+    def calls_of(path: Path, **variables: str) -> list[Call]:
         lines = record_of(path, **variables).read_text(encoding="utf-8").splitlines()
-        return [line.split("\x1f")[1:-1] for line in lines if line.startswith("call\x1f")]
+        return [Call(line.split("\x1f")[1:-1]) for line in lines if line.startswith("call\x1f")]
 
     return calls_of

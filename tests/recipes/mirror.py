@@ -12,7 +12,7 @@ import io
 import json
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -25,6 +25,7 @@ GZIPPED = ("trivia",)
 BEIR = ("arguana", "dbpedia-entity", "fever", "hotpotqa")
 RELATIONS = {"founder": "P112", "river": "P206", "craft": "P101"}
 ROWS = 100
+SPLITS = ("train", "dev", "test")
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
@@ -111,11 +112,13 @@ def write_questions(folder: Path, name: str, queries: list[dict[str, Any]]) -> N
         (folder / name).write_text("".join(lines), encoding="utf-8")
 
 
-def write_beir(folder: Path, collection: Path) -> None:
-    """Write the zips; each holds the collection elsewhere, under its own name."""
-    for name in BEIR:
+def write_beir(
+    folder: Path, collection: Path, names: Iterable[str] = BEIR, splits: Iterable[str] = ("test",)
+) -> None:
+    """Write the zips; each holds the collection, under its own name."""
+    for name in names:
         with zipfile.ZipFile(folder / f"{name}.zip", "w") as bundle:
-            for file in ("corpus.jsonl", "queries.jsonl", "qrels/test.tsv"):
+            for file in ("corpus.jsonl", "queries.jsonl", *(f"qrels/{split}.tsv" for split in splits)):
                 bundle.writestr(f"{name}/{file}", (collection / file).read_text(encoding="utf-8"))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -27,27 +26,14 @@ def test_smoke_fills_the_table_and_learns(paper, tmp_path):
     colbert.smoke(["table2"], ELSEWHERE)
     colbert.check_swapped("smoke", SWAPS)
     colbert.check_nothing_is_taken("mini-cpu")
-    stands = colbert.made()
-    again = colbert.run("table2", PROFILE="smoke")
-    assert colbert.made() == stands
-    assert again.stdout.count("up to date") > 50
-    assert "train (" not in again.stderr
-
-
-def word_behind(option: str, call: list[str]) -> str:
-    """Return what stands behind an option, or nothing."""
-    return call[call.index(option) + 1] if option in call else ""
-
-
-def calls_by_output(calls: list[list[str]], command: str) -> dict[str, list[str]]:
-    """Return a command's calls by the last part of what they make."""
-    return {Path(word_behind("--output", call)).name: call for call in calls if call[0] == command}
+    colbert.check_again("table2", 51)
 
 
 def test_both_learn_from_the_questions_that_taser_learns_from(calls_of):
     ours, taser = (
-        calls_by_output(calls_of(ROOT / f"recipes/{name}.sh", PROFILE="mini-cpu", SHARDS="1"), "train")
+        {call.made: call for call in calls if call[0] == "train"}
         for name in ("colbert/table2", "taser/tableA1")
+        for calls in [calls_of(ROOT / f"recipes/{name}.sh", PROFILE="mini-cpu", SHARDS="1")]
     )
 
     def learned(call: list[str]) -> list[list[str]]:
@@ -57,17 +43,18 @@ def test_both_learn_from_the_questions_that_taser_learns_from(calls_of):
     assert {row: learned(call) for row, call in ours.items()} == dict.fromkeys(
         ("shared.1", "colbert.1"), learned(taser["shared.1"])
     )
-    assert word_behind("--backbone", ours["colbert.1"]).endswith("models/tokens-untuned")
+    assert ours["colbert.1"].behind("--backbone").endswith("models/tokens-untuned")
 
 
 def test_the_paper_trains_200_000_steps_on_ms_marco_and_chooses_no_weights(calls_of):
     calls = calls_of(ROOT / "recipes/colbert/table2.sh", PROFILE="paper", SHARDS="1")
-    call = calls_by_output(calls, "train")["colbert.1"]
+    made = {(call[0], call.made): call for call in calls}
+    call = made["train", "colbert.1"]
     wanted = {"--batch-size": "32", "--max-steps": "200000", "--learning-rate": "3e-6", "--dev": ""}
-    assert {option: word_behind(option, call) for option in wanted} == wanted
-    assert word_behind("--backbone", call) == "google-bert/bert-base-uncased"
-    searched = calls_by_output(calls, "search")["colbert.1.msmarco.trec.zst"]
-    assert (word_behind("--hits", searched), word_behind("--queries", searched)) == (
+    assert {option: call.behind(option) for option in wanted} == wanted
+    assert call.behind("--backbone") == "google-bert/bert-base-uncased"
+    searched = made["search", "colbert.1.msmarco.trec.zst"]
+    assert (searched.behind("--hits"), searched.behind("--queries")) == (
         "1000",
         "work/colbert/paper/wiki:dev",
     )
@@ -78,25 +65,10 @@ def test_the_paper_trains_200_000_steps_on_ms_marco_and_chooses_no_weights(calls
 def test_the_table_of_the_paper_is_filled_in_miniature(script, mirror, paper, tmp_path):
     script("recipes/smoke.py").main(tmp_path / "world")
     (tmp_path / "mirror").mkdir()
-    with zipfile.ZipFile(tmp_path / "mirror" / "msmarco.zip", "w") as bundle:
-        for name in ("corpus.jsonl", "queries.jsonl", "qrels/train.tsv", "qrels/dev.tsv", "qrels/test.tsv"):
-            bundle.writestr(f"msmarco/{name}", (tmp_path / "world" / "nq" / name).read_text())
+    mirror.write_beir(tmp_path / "mirror", tmp_path / "world" / "nq", ["msmarco"], mirror.SPLITS)
+    colbert = paper("colbert", tmp_path / "work")
     with mirror.served(tmp_path / "mirror") as address:
-        variables = {
-            "PROFILE": "paper",
-            "MIRROR": address,
-            "BACKBONE": "tiny",
-            "SHARDS": "2",
-            "DRETRIEVE": paper.warm,
-            "DRETRIEVE_CACHE": str(tmp_path / "cache"),
-        }
-        colbert = paper("colbert", tmp_path / "work")
-        colbert.run("table2", **variables)
-        cells = colbert.report("paper", code=5, **variables)["cells"]
-    found = colbert.filled(cells)  # a hundred rows do not give the paper's numbers
+        found = colbert.filled(colbert.miniature(["table2"], address))
     rows, columns = ("bm25", "shared", "colbert", "colbert-fast"), ("rr10", "r50", "r200", "r1000")
     assert found == {f"msmarco.{row}.{column}" for row in rows for column in columns}
-    assert (
-        len(list((colbert.work / "vectors" / "colbert.1.msmarco").glob("shard-*-of-00002.manifest.json")))
-        == 2
-    )
+    assert colbert.shards("vectors/colbert.1.msmarco") == 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from pathlib import Path
 from types import ModuleType
 
@@ -46,16 +45,7 @@ def test_smoke_fills_every_table_and_learns(paper, tmp_path):
     assert counts["general"] - counts["dr"] == 6 * 2 * 4 * 64
     assert counts["prior"] - counts["general"] == 5 * counts["module"] == 5 * (6 * 2 * 4 * 64 + 65)
     ddr.check_swapped("smoke", SWAPS)
-    stands = ddr.made()
-    again = ddr.run("modules", PROFILE="smoke")
-    assert ddr.made() == stands
-    assert again.stdout.count("up to date") > 100
-    assert "train (" not in again.stderr
-
-
-def word_behind(option: str, call: list[str]) -> str:
-    """Return what stands behind an option, or nothing."""
-    return call[call.index(option) + 1] if option in call else ""
+    ddr.check_again("modules", 101)
 
 
 def test_a_row_is_tested_with_the_routing_that_it_is_trained_with(calls_of):
@@ -63,7 +53,7 @@ def test_a_row_is_tested_with_the_routing_that_it_is_trained_with(calls_of):
     calls = []
     for table in ("table2", "modules"):
         calls += calls_of(ROOT / f"recipes/ddr/{table}.sh", PROFILE="mini-cpu", SHARDS="1")
-    trained = {Path(word_behind("--output", call)).name: call for call in calls if call[0] == "train"}
+    trained = {call.made: call for call in calls if call[0] == "train"}
     for row, routing in (
         ("top2", "topk"),
         ("soft", "soft"),
@@ -71,18 +61,16 @@ def test_a_row_is_tested_with_the_routing_that_it_is_trained_with(calls_of):
         ("everything", "uniform"),
     ):
         call = trained[f"{row}.7e-3.1"]
-        assert word_behind("--routing", call) == routing
+        assert call.behind("--routing") == routing
         assert any("domains=" in word for word in call) == (row != "everything")
-    assert word_behind("--train-domains", trained["prior.7e-3.1"]) == (
+    assert trained["prior.7e-3.1"].behind("--train-domains") == (
         "fact-verification+medical+qa+science+wikipedia"
     )
-    assert word_behind("--train-domains", trained["first.7e-3.1"]) == (
-        "fact-verification+qa+science+wikipedia"
-    )
-    assert word_behind("--train-domains", trained["later.7e-3.1"]) == "medical"
-    assert Path(word_behind("--backbone", trained["later.7e-3.1"])).name == "first.7e-3.1"
+    assert trained["first.7e-3.1"].behind("--train-domains") == ("fact-verification+qa+science+wikipedia")
+    assert trained["later.7e-3.1"].behind("--train-domains") == "medical"
+    assert Path(trained["later.7e-3.1"].behind("--backbone")).name == "first.7e-3.1"
     asked = {
-        Path(word_behind("--output", call)).name.partition(".1.")[::2]: word_behind("--set", call)
+        call.made.partition(".1.")[::2]: call.behind("--set")
         for call in calls
         if call[0] == "search" and "--model" in call
     }
@@ -165,34 +153,13 @@ def test_every_table_of_the_paper_is_filled_in_miniature(script, mirror, paper, 
     names = [word.split("]")[0] for word in settled.split("[")[1:] if "_" in word.split("]")[0]]
     write_berri(mirror, tmp_path / "world", tmp_path / "berri", [*names, "msmarco-triplets_embeddings_600k"])
     (tmp_path / "mirror").mkdir()
-    for name in BEIR:
-        with zipfile.ZipFile(tmp_path / "mirror" / f"{name}.zip", "w") as bundle:
-            for file in (
-                "corpus.jsonl",
-                "queries.jsonl",
-                "qrels/train.tsv",
-                "qrels/dev.tsv",
-                "qrels/test.tsv",
-            ):
-                bundle.writestr(f"{name}/{file}", (tmp_path / "world" / "nq" / file).read_text())
+    mirror.write_beir(tmp_path / "mirror", tmp_path / "world" / "nq", BEIR, mirror.SPLITS)
+    ddr = paper("ddr", tmp_path / "work")
     with mirror.served(tmp_path / "mirror") as address:
-        variables = {
-            "PROFILE": "paper",
-            "MIRROR": address,
-            "BACKBONE": "tiny",
-            "BERRI": str(tmp_path / "berri"),
-            "SHARDS": "2",
-            "DRETRIEVE": paper.warm,
-            "DRETRIEVE_CACHE": str(tmp_path / "cache"),
-            "ASKED": str(tmp_path / "asked"),
-        }
-        ddr = paper("ddr", tmp_path / "work")
-        for table in TABLES:
-            ddr.run(table, **variables)
-        cells = ddr.report("paper", code=5, **variables)["cells"]
-    found = ddr.filled(cells)  # a hundred rows do not give the paper's numbers
+        cells = ddr.miniature(TABLES, address, BERRI=str(tmp_path / "berri"))
+    found = ddr.filled(cells)
     own = {name for name, cell in cells.items() if name.startswith("paper") and cell["verdict"] != "CITED"}
     sets = [name for name in own if cells[name]["paper"] is not None and name.split(".")[2] in BEIR]
     assert len(sets) == PRINTED
     assert {name for name in own - found if "len" not in name} == set()
-    assert len(list((ddr.work / "vectors" / "general.1.scidocs").glob("shard-*-of-00002.manifest.json"))) == 2
+    assert ddr.shards("vectors/general.1.scidocs") == 2

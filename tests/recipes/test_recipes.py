@@ -112,23 +112,18 @@ def test_a_profile_fills_every_claim_that_it_shows(path, profile, record_of):
     assert absent == []
 
 
-def word_behind(option: str, call: list[str]) -> str:
-    """Return what stands behind an option."""
-    return call[call.index(option) + 1]
-
-
 def test_weights_are_chosen_on_the_dev_set_of_what_was_trained_on(calls_of):
     """Several sets: all dev sets together; NQ alone: NQ's. And no training has an end but its steps."""
     for table, rows in (("table1", 15), ("tableA1", 36)):
         calls = calls_of(ROOT / f"recipes/taser/{table}.sh", PROFILE="paper")
         trained = [call for call in calls if call[0] == "train"]
         assert len(trained) >= rows
-        alone = [call for call in trained if "/single-" in word_behind("--output", call)]
+        alone = [call for call in trained if "/single-" in call.behind("--output")]
         assert bool(alone) == (table == "tableA1")
         for call in trained:
             dev = "sets/nq-dev:dev" if call in alone else "dev:dev"
-            assert word_behind("--dev", call) == f"work/taser/paper/{dev}"
-        assert {word_behind("--max-minutes", call) for call in trained} == {"0.0"}
+            assert call.behind("--dev") == f"work/taser/paper/{dev}"
+        assert {call.behind("--max-minutes") for call in trained} == {"0.0"}
 
 
 @pytest.mark.parametrize("path", PAPER_RECIPES, ids=lambda path: f"{path.parent.name}-{path.stem}")
@@ -138,7 +133,7 @@ def test_bm25_alone_needs_no_model(path, calls_of):
         *("prepare", "index", "search", "evaluate", "mine-negatives", "report")
     }
     assert [call for call in calls if "--model" in call] == []
-    mined = {word_behind("--output", call) for call in calls if call[0] == "mine-negatives"}
+    mined = {call.behind("--output") for call in calls if call[0] == "mine-negatives"}
     negatives = f"work/{path.parent.name}/mini-cpu/negatives"
     assert mined == {f"{negatives}/bm25.{name}.jsonl" for name in ("nq", "squad")}
 

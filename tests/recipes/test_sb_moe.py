@@ -40,21 +40,13 @@ def test_smoke_fills_every_table_and_learns(paper, tmp_path):
     assert len({values[f"small.n6{choice}.nq"] for choice in ("", "-k2", "-k3", "-all")}) > 1
     sb_moe.check_swapped("smoke", SWAPS)
     sb_moe.check_nothing_is_taken("mini-cpu")
-    stands = sb_moe.made()
-    again = sb_moe.run("controls", PROFILE="smoke")
-    assert sb_moe.made() == stands
-    assert again.stdout.count("up to date") > 100
-    assert "train (" not in again.stderr
+    sb_moe.check_again("controls", 101)
 
 
 def write_mirror(mirror: ModuleType, world: Path, folder: Path) -> None:
     """Write all that the profile `paper` fetches: BEIR's zips, two domains, DL 2020's two files."""
     folder.mkdir()
-    for name in BEIR:
-        with zipfile.ZipFile(folder / f"{name}.zip", "w") as bundle:
-            for file in ("corpus", "queries", "qrels/train", "qrels/dev", "qrels/test"):
-                ending = ".tsv" if "/" in file else ".jsonl"
-                bundle.writestr(f"{name}/{file}{ending}", (world / "nq" / f"{file}{ending}").read_text())
+    mirror.write_beir(folder, world / "nq", BEIR, mirror.SPLITS)
     queries = {row["_id"]: row["text"] for row in mirror.rows_of(world / "nq" / "queries.jsonl")}
     with zipfile.ZipFile(folder / "political_science.zip", "w") as bundle:
         passages = mirror.rows_of(world / "nq" / "corpus.jsonl")
@@ -83,24 +75,11 @@ def test_every_table_of_the_paper_is_filled_in_miniature(script, mirror, paper, 
     """Every recovered number has ours beside it, and so has every cell that could not be recovered."""
     script("recipes/smoke.py").main(tmp_path / "world")
     write_mirror(mirror, tmp_path / "world", tmp_path / "mirror")
+    sb_moe = paper("sb_moe", tmp_path / "work")
     with mirror.served(tmp_path / "mirror") as address:
-        variables = {
-            "PROFILE": "paper",
-            "MIRROR": address,
-            "BACKBONE": "tiny",
-            "SHARDS": "2",
-            "DL20": str(tmp_path / "mirror"),
-            "DRETRIEVE": paper.warm,
-            "DRETRIEVE_CACHE": str(tmp_path / "cache"),
-            "ASKED": str(tmp_path / "asked"),
-        }
-        sb_moe = paper("sb_moe", tmp_path / "work")
-        for table in TABLES:
-            sb_moe.run(table, **variables)
-        cells = sb_moe.report("paper", code=5, **variables)["cells"]
-    found = sb_moe.filled(cells)  # a hundred rows do not give the paper's numbers
+        cells = sb_moe.miniature(TABLES, address, DL20=str(tmp_path / "mirror"))
+    found = sb_moe.filled(cells)
     own = {name for name in cells if any(encoder in name for encoder in ENCODERS)}
     assert len([name for name in own if cells[name]["paper"] is not None]) == PRINTED
     assert own - found == set()
-    shards = (sb_moe.work / "made" / "tinybert.n6.msmarco.1.msmarco").glob("shard-*-of-00002.manifest.json")
-    assert len(list(shards)) == 2
+    assert sb_moe.shards("made/tinybert.n6.msmarco.1.msmarco") == 2
