@@ -17,8 +17,9 @@ from dretrieve.store.atomic import make_folder
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.interrupt import Signals
 from dretrieve.store.manifest import Manifest, manifest_path, read_manifest
-from dretrieve.store.shards import Shard, check_tiling, shard_rows
-from dretrieve.store.stage import Made, Planned, Stage, differences, open_artefact
+from dretrieve.store.parts import tiling_parts, whole_of
+from dretrieve.store.shards import shard_rows
+from dretrieve.store.stage import Made, Planned, Stage, open_artefact
 from dretrieve.store.state import recorded_state
 from dretrieve.types import Progress
 
@@ -142,10 +143,9 @@ def plan_index(
         PreconditionError: an extra is missing, or there are too few passages.
         VerificationError: embeddings that the kind does not take.
     """
-    module = import_module(KINDS[kind].module)
     if shard is not None and not KINDS[kind].in_parts:
         raise UsageError(f"an index of type {kind} is built whole; leave --shard away")
-    choices = read_settings(module.BUILT[kind], settings, f"building an index of type {kind}")
+    module, choices = _chosen(kind, settings)
     passages = Passages(embeddings, many=KINDS[kind].many)
     options = module.described(kind, choices, passages, progress)
     if shard is not None:
@@ -191,22 +191,11 @@ def plan_merge(
     """
     stages = tuple(f"index-{name}" for name, kind in KINDS.items() if kind.in_parts)
     found = [(folder, open_artefact(folder, stages, full=full)) for folder in folders]
+    parts = tiling_parts(found, "index, not a part made by index", "indexes", where="the list of parts")
     first_folder, first = found[0]
-    for folder, manifest in found:
-        if "shard" not in manifest.options:
-            raise VerificationError(f"{folder} is a whole index, not a part made by index --shard I/N")
-        ours, theirs = _without_shard(first), _without_shard(manifest)
-        if ours.fingerprint != theirs.fingerprint:
-            raise VerificationError(
-                f"{first_folder} and {folder} are parts of different indexes ({differences(ours, theirs)}); "
-                "merge the parts of one"
-            )
-    shards = [Shard(**manifest.options["shard"]) for _, manifest in found]
-    check_tiling(shards, shards[0].total, "the list of parts")
-    parts = [part for _, part in sorted(zip(shards, found, strict=True), key=lambda pair: pair[0])]
     kind = first.stage.removeprefix("index-")
     passages = Passages(open_embeddings(first_folder, first, full=full), many=KINDS[kind].many)
-    whole = _without_shard(first)
+    whole = whole_of(first)
     stage = Stage(output, "folder", whole.stage, whole.version, whole.options, whole.inputs, force)
     return stage, passages, parts
 
@@ -241,8 +230,7 @@ def change_index(
         DataError: the change does not fit what is there.
         Interrupted: a signal came; the same command goes on.
     """
-    module = import_module(KINDS[kind].module)
-    choices = read_settings(module.BUILT[kind], settings, f"building an index of type {kind}")
+    module, choices = _chosen(kind, settings)
     change = module.change(output, embeddings, choices, look=dry_run)
     if dry_run:
         if change is None:
@@ -268,10 +256,11 @@ def _made(stage: Stage, passages: Passages, fill: Callable[[], Filled]) -> Manif
     )
 
 
+def _chosen(kind: str, settings: Mapping[str, Any]) -> tuple[ModuleType, Any]:
+    """Return a kind's module, and its choices as they are set for building."""
+    module = import_module(KINDS[kind].module)
+    return module, read_settings(module.BUILT[kind], settings, f"building an index of type {kind}")
+
+
 def _module_of(stage: Stage) -> ModuleType:
     return import_module(KINDS[stage.name.removeprefix("index-")].module)
-
-
-def _without_shard(manifest: Manifest) -> Manifest:
-    options = {name: value for name, value in manifest.options.items() if name != "shard"}
-    return Manifest(stage=manifest.stage, version=manifest.version, options=options, inputs=manifest.inputs)

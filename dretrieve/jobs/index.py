@@ -44,28 +44,14 @@ def _check_source(config: IndexConfig, source: str) -> None:
 def _over_embeddings(config: IndexConfig, progress: Progress, signals: Signals) -> Manifest | Made | Planned:
     assert config.embeddings is not None
     embeddings = Embeddings.open(config.embeddings, full=config.verify)
+    asked = config.type, embeddings, config.output, config.settings
     if any(name in config.settings for name in KINDS[config.type].changes):
         if config.shard is not None or config.force:
             raise UsageError("a finished index is changed whole and as it is; leave --shard and --force away")
         return change_index(
-            config.type,
-            embeddings,
-            config.output,
-            config.settings,
-            dry_run=config.dry_run,
-            threads=config.threads,
-            progress=progress,
-            signals=signals,
+            *asked, dry_run=config.dry_run, threads=config.threads, progress=progress, signals=signals
         )
-    stage, passages, choices = plan_index(
-        config.type,
-        embeddings,
-        config.output,
-        config.settings,
-        shard=config.shard,
-        force=config.force,
-        progress=progress,
-    )
+    stage, passages, choices = plan_index(*asked, shard=config.shard, force=config.force, progress=progress)
     if config.dry_run:
         counts = {"rows": passages.rows, "dim": passages.dim}
         return stage.planned(f"would index {passages.rows:,} passages", counts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dretrieve.errors import PreconditionError, UsageError, VerificationError
+from dretrieve.errors import PreconditionError, UsageError
 from dretrieve.index.registry import merge_index, plan_merge
 from dretrieve.jobs.configs.merge import MergeConfig
 from dretrieve.jobs.search import STAGE, VERSION
@@ -13,9 +13,9 @@ from dretrieve.runs.merge import merge_runs
 from dretrieve.runs.read import read_run
 from dretrieve.runs.write import compression, write_run
 from dretrieve.store.interrupt import interruptible
-from dretrieve.store.manifest import Manifest, manifest_path
-from dretrieve.store.shards import Shard, check_tiling
-from dretrieve.store.stage import Made, Planned, Stage, differences, open_artefact
+from dretrieve.store.manifest import manifest_path
+from dretrieve.store.parts import Part, tiling_parts, whole_of
+from dretrieve.store.stage import Made, Planned, Stage, open_artefact
 from dretrieve.types import Progress, Run, Silent
 
 
@@ -32,7 +32,7 @@ def run(config: MergeConfig, progress: Progress | None = None) -> Made | Planned
         return _joined_index(config)
     parts = _opened(config)
     first = parts[0][1]
-    options = {name: value for name, value in first.options.items() if name != "shard"}
+    options = whole_of(first).options
     form = "trec" + compression(config.output)
     stage = Stage(
         config.output,
@@ -80,7 +80,7 @@ def _joined_index(config: MergeConfig) -> Made | Planned:
     return Made(config.output, state, merge_index(stage, passages, parts).counts, *told)
 
 
-def _opened(config: MergeConfig) -> list[tuple[Path, Manifest]]:
+def _opened(config: MergeConfig) -> list[Part]:
     """Return the verified parts in the order of their rows."""
     forms_for([config.run_format], 1)
     if config.run_format == "msmarco":
@@ -100,24 +100,11 @@ def _opened(config: MergeConfig) -> list[tuple[Path, Manifest]]:
                 "runs of different systems by `dretrieve fuse-bm25`"
             )
     found = [(path, open_artefact(path, (STAGE,), full=config.verify)) for path in config.partials]
-    first_path, first = found[0]
-    for path, manifest in found:
-        if "shard" not in manifest.options:
-            raise VerificationError(
-                f"{path} is a whole run, not a part made by search --shard I/N; runs of different systems "
-                "are joined by `dretrieve fuse-bm25`"
-            )
-        ours, theirs = _without_shard(first), _without_shard(manifest)
-        if ours.fingerprint != theirs.fingerprint:
-            raise VerificationError(
-                f"{first_path} and {path} are parts of different searches ({differences(ours, theirs)}); "
-                "merge the parts of one"
-            )
-    shards = [Shard(**manifest.options["shard"]) for _, manifest in found]
-    check_tiling(shards, shards[0].total, "the list of partial runs")
-    return [part for _, part in sorted(zip(shards, found, strict=True), key=lambda pair: pair[0])]
-
-
-def _without_shard(manifest: Manifest) -> Manifest:
-    options = {name: value for name, value in manifest.options.items() if name not in ("shard", "form")}
-    return Manifest(stage=manifest.stage, version=manifest.version, options=options, inputs=manifest.inputs)
+    return tiling_parts(
+        found,
+        "run, not a part made by search",
+        "searches",
+        where="the list of partial runs",
+        elsewhere="; runs of different systems are joined by `dretrieve fuse-bm25`",
+        own=("shard", "form"),
+    )

@@ -30,15 +30,11 @@ class Stored(NamedTuple):
     Attributes:
         centroids: [C, 4 * steps] uint8, code + 128.
         numbers: [C] uint16, 0 … C - 1.
-        codes: [T] uint16.
-        residuals: [T, bytes] uint8.
+        codes, residuals, errors, borders, list_offsets, lists: as the index has them
+            (`dretrieve.index.token_codes.TokenCodes`).
         unpacked: [256, 8 / bits] uint8, level + 128 of each number that a byte holds.
         zero: the byte that means 0 where rows of ``residuals`` are multiplied as they are; -1 where they are
             unpacked first, around 128.
-        errors: float32 bounds of |v - c - r|, of each token or of each centroid.
-        borders: [N + 1] int64.
-        list_offsets: [C + 1] int64.
-        lists: [L] passages.
         scales: what the codes of centroids and of residuals are multiplied by.
         longest: bound of |c|.
         typical: the root of the mean square of a residual's numbers.
