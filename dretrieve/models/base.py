@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -212,6 +212,24 @@ class Step(Protocol):
         ...
 
 
+@runtime_checkable
+class Compared(Protocol):
+    """What is trained by the contrastive step, over `Method.encode_pair` and a loss."""
+
+    def loss(self, query: Encoded, passage: Encoded, targets: Targets) -> Loss:
+        """Return the loss of a batch; ``passage`` may hold gathered rows of other processes."""
+        ...
+
+
+@runtime_checkable
+class Stepped(Protocol):
+    """What has a training step of its own: it gets whole queries with their own passages."""
+
+    def training_step(self, step: Step) -> Loss:
+        """Add a batch's gradient in the method's own way and return what `Step.backward` does."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ParameterGroup:
     """Parameters that share a learning rate.
@@ -235,7 +253,7 @@ class Method(nn.Module, ABC):
     """A retrieval model that can be built, trained, saved and asked for vectors.
 
     A subclass sets the class attributes and implements the abstract methods; the rest has a default that
-    fits a bi-encoder.
+    fits a bi-encoder. It is trained by its loss (`Compared`) or by a step of its own (`Stepped`).
     """
 
     name: ClassVar[str]
@@ -300,21 +318,6 @@ class Method(nn.Module, ABC):
     def encode_pair(self, query: TokenBatch, passage: TokenBatch) -> tuple[Encoded, Encoded]:
         """Return both sides' vectors; a method with one encoder for both packs them into one forward."""
         return self.encode_side(query, "query"), self.encode_side(passage, "passage")
-
-    def loss(self, query: Encoded, passage: Encoded, targets: Targets) -> Loss:
-        """Return the loss of a batch; ``passage`` may hold gathered rows of other processes.
-
-        Every method has one, or a `training_step` of its own.
-        """
-        raise NotImplementedError  # of those with a step of their own it is not asked
-
-    def training_step(self, step: Step) -> Loss:
-        """Add a batch's gradient in the method's own way and return what `Step.backward` does.
-
-        A method that overrides it gets whole queries with their own passages, and `loss` is its own
-        business. Training does not ask others: theirs is the contrastive step, over `encode_pair` and `loss`.
-        """
-        raise NotImplementedError  # only of those that override it is it asked
 
     def doubt(self, parts: Mapping[str, float]) -> str:
         """Return what a phase's first step gives reason to warn of; nothing by default.

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dretrieve.errors import DataError, UsageError
-from dretrieve.models.base import Distillation, Group, Method, TokenBatch
+from dretrieve.models.base import Distillation, Group, Method, Stepped, TokenBatch
 from dretrieve.training.batches import Batch, Choosing, Plan, SetShare, compose
 from dretrieve.training.processes import Processes
 from dretrieve.training.sets import TrainingSet
@@ -92,7 +92,7 @@ class Prepared:
 
 def cut_of(method: Method) -> Cut:
     """Return how the method's batches are cut: by the functions that it has of its own."""
-    if type(method).training_step is not Method.training_step:
+    if isinstance(method, Stepped):
         return "queries"
     return "both" if type(method).encode_pair is not Method.encode_pair else "sides"
 

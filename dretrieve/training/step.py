@@ -17,7 +17,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dretrieve.models.base import Encoded, Group, Loss, Method, Outcome, Targets, TokenBatch
+from dretrieve.models.base import (
+    Compared,
+    Encoded,
+    Group,
+    Loss,
+    Method,
+    Outcome,
+    Stepped,
+    Targets,
+    TokenBatch,
+)
 from dretrieve.training.batches import Batch
 from dretrieve.training.device import seed_dropout
 from dretrieve.training.pieces import Layout, Prepared, StepOptions
@@ -54,7 +64,7 @@ class Stepper:
 
     def run(self, prepared: Prepared) -> StepValue:
         """Return the batch's loss after adding its gradient, summed over the processes."""
-        if prepared.groups:
+        if isinstance(self.method, Stepped):
             found = self.method.training_step(OwnStep.of(prepared, self))
         else:
             found = _contrastive(prepared, self)
@@ -176,6 +186,7 @@ class OwnStep:
 def _contrastive(prepared: Prepared, stepper: Stepper) -> Loss:
     """Do the step of a method that compares vectors: every query with every passage of the batch."""
     method, device = stepper.method, stepper.device
+    assert isinstance(method, Compared), f"{type(method).__name__} has neither a loss nor a training step"
     encoded: list[Pair] = [(None, None)] * len(prepared.pieces)
 
     def piece(index: int) -> Piece:
