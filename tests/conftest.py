@@ -82,6 +82,15 @@ def script() -> Callable[[str], ModuleType]:
     return script
 
 
+@pytest.fixture
+def generators() -> Iterator[None]:
+    """The random generators of a training, in the place of this process's own."""
+    from dretrieve.training.device import own_generators
+
+    with own_generators():
+        yield
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The real collections: ``../shared/data`` beside the checkout, else ``$DRETRIEVE_DATA``; or skip."""

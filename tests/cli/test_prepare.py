@@ -6,14 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-
-def lines(path: Path, *rows: object) -> Path:
-    """Write JSON lines (strings as they are)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(
-        "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows), encoding="utf-8"
-    )
-    return path
+from tests.common import lines
 
 
 def test_the_command_line(cli: Callable, tmp_path: Path) -> None:

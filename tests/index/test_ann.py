@@ -14,7 +14,7 @@ from dretrieve.index.registry import open_vector_index
 from dretrieve.jobs import index as index_job
 from dretrieve.jobs import search
 from dretrieve.runs.read import read_run
-from dretrieve.types import Silent
+from tests.common import Told
 
 ROWS, DIM = 3000, 24
 
@@ -144,20 +144,10 @@ def test_few_passages_and_more_hits_than_there_are(write_embeddings, tmp_path: P
     assert open_vector_index(tmp_path / "hnsw").passages.rows == 3
 
 
-class Notes(Silent):
-    """A progress display that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.lines.append(text)
-
-
 def test_fewer_hits_than_wanted_from_few_probes_are_said(work: Path) -> None:
     pytest.importorskip("faiss")
     build(work, "ivf", lists=40)
-    notes = Notes()
+    notes = Told()
     config = search.SearchConfig(
         index=work / "index",
         output=work / "few.trec",
@@ -173,7 +163,7 @@ def test_fewer_hits_than_wanted_from_few_probes_are_said(work: Path) -> None:
 def test_lists_are_those_asked_for(work: Path) -> None:
     """They were cut to a 39th of the passages without a word; now that they are small is said."""
     pytest.importorskip("faiss")
-    notes = Notes()
+    notes = Told()
     config = index_job.IndexConfig(
         type="ivf", embeddings=work / "emb", output=work / "index", settings={"lists": 100}
     )

@@ -13,16 +13,9 @@ from dretrieve.runs.json_forms import DIALECTS
 from dretrieve.runs.lines import RUN_FORMATS
 from dretrieve.runs.read import read_run
 from dretrieve.runs.write import WRITTEN_FORMS
+from tests.common import Told
 
 TREC = "q1 Q0 d1 1 0.500000022 t\nq1 Q0 d2 2 0.500000021 t\nq2 Q0 d3 1 -7 t\n"
-
-
-class Notes:
-    def __init__(self):
-        self.notes = []
-
-    def __getattr__(self, name):
-        return lambda *words: self.notes.append(words[0]) if name == "note" else None
 
 
 @pytest.fixture
@@ -90,13 +83,13 @@ def test_dpr_has_texts_and_tells_answers(trec, questions, tmp_path):
 
 def test_ranks_are_written_as_scores_only_with_a_note(tmp_path):
     (tmp_path / "r.tsv").write_text("q1\td1\t1\nq1\td2\t2\n")
-    progress = Notes()
+    progress = Told()
     run(ConvertRunConfig(run=tmp_path / "r.tsv", output=tmp_path / "r.trec", output_format="trec"), progress)
     assert (
         tmp_path / "r.trec"
     ).read_text() == "q1 Q0 d1 1 1 dretrieve-ranks\nq1 Q0 d2 2 0.5 dretrieve-ranks\n"
     assert read_run(tmp_path / "r.trec").by_rank
-    assert "holds ranks and no scores: 1 / rank is written" in progress.notes[0]
+    assert "holds ranks and no scores: 1 / rank is written" in progress.lines[0]
 
 
 def test_what_cannot_be_converted(trec, tmp_path):

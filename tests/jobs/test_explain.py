@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from dretrieve.models.registry import find
 from dretrieve.models.taser import Taser
 from dretrieve.models.taser_config import TaserConfig
 from dretrieve.text.collection import Collection
-from dretrieve.types import Silent
+from tests.common import Told
 
 
 @pytest.fixture
@@ -142,12 +141,8 @@ def test_what_stands_is_up_to_date_or_of_other_options(config, tmp_path):
 def test_a_stopped_call_says_so_and_begins_again(config, tmp_path):
     config = replace(config, output=tmp_path / "out")
 
-    class Stops(Silent):
-        def advance(self, units):
-            signal.raise_signal(signal.SIGTERM)
-
     with pytest.raises(Interrupted, match="SIGTERM"):
-        run(config, Stops())
+        run(config, Told(1))
     assert run(replace(config, dry_run=True)).state == "interrupted"
     run(config)
     assert run(replace(config, dry_run=True)).state == "up to date"

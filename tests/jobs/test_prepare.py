@@ -21,20 +21,7 @@ from dretrieve.store.manifest import commit, read_manifest
 from dretrieve.text import download
 from dretrieve.text.collection import Collection
 from dretrieve.text.join_options import JoinOptions
-
-
-def make(source: object, output: Path, **options: object) -> dict:
-    """Run the job and return its JSON."""
-    return run(PrepareConfig(source=str(source), output=output, **options)).as_json()
-
-
-def lines(path: Path, *rows: object) -> Path:
-    """Write JSON lines (strings as they are)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(
-        "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows), encoding="utf-8"
-    )
-    return path
+from tests.common import lines, prepared
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -47,10 +34,10 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 
 def test_pydocs(tmp_path: Path) -> None:
-    first = make("pydocs", tmp_path / "a")
+    first = prepared("pydocs", tmp_path / "a")
     assert first["state"] == "written"
-    assert make("pydocs", tmp_path / "a")["state"] == "up to date"
-    make("pydocs", tmp_path / "b")
+    assert prepared("pydocs", tmp_path / "a")["state"] == "up to date"
+    prepared("pydocs", tmp_path / "b")
     assert files_of(tmp_path / "a") == files_of(tmp_path / "b")
     collection = Collection.open(f"{tmp_path / 'a'}:test")
     assert collection.corpus().sha256 == first["sha256"]
@@ -62,11 +49,11 @@ def test_pydocs(tmp_path: Path) -> None:
 
 def test_pydocs_takes_no_files(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="pydocs takes no further files: leave --corpus"):
-        make("pydocs", tmp_path / "a", split="dev")
+        prepared("pydocs", tmp_path / "a", split="dev")
 
 
 def test_a_collection_again(tiny_collection: Path, tmp_path: Path) -> None:
-    made = make(tiny_collection, tmp_path / "copy")
+    made = prepared(tiny_collection, tmp_path / "copy")
     before, after = Collection(tiny_collection), Collection(tmp_path / "copy")
     assert made["sha256"] == before.sha256 == after.sha256
     assert made["queries_sha256"] == before.queries().sha256
@@ -83,39 +70,39 @@ def test_what_does_not_fit(dpr_file: Callable[[Path], Path], tiny_collection: Pa
         DataError,
         match=r"holds run \(run\), from which no collection can be made; give a corpus, queries or",
     ):
-        make(run_file, out)
+        prepared(run_file, out)
     with pytest.raises(DataError, match="give it by --qrels SPLIT=FILE beside a corpus"):
-        make(qrels, out)
+        prepared(qrels, out)
     with pytest.raises(UsageError, match="leave --corpus out, or give .* by --queries"):
-        make(corpus, out, corpus=lines(tmp_path / "d.tsv", "0\tbees"))
+        prepared(corpus, out, corpus=lines(tmp_path / "d.tsv", "0\tbees"))
     with pytest.raises(UsageError, match=r"holds corpus\.jsonl already; leave --corpus out"):
-        make(tiny_collection, out, corpus=corpus)
+        prepared(tiny_collection, out, corpus=corpus)
     with pytest.raises(
         UsageError, match="holds judgements of 'test' already; give --qrels another split name"
     ):
-        make(tiny_collection, out, qrels=(str(qrels),))
+        prepared(tiny_collection, out, qrels=(str(qrels),))
     with pytest.raises(UsageError, match="names the split 'dev' twice"):
-        make(corpus, out, qrels=(f"dev={qrels}", f"dev={qrels}"))
+        prepared(corpus, out, qrels=(f"dev={qrels}", f"dev={qrels}"))
     with pytest.raises(UsageError, match="'a/b' cannot name a split"):
-        make(corpus, out, qrels=(f"a/b={qrels}",))
+        prepared(corpus, out, qrels=(f"a/b={qrels}",))
     with pytest.raises(UsageError, match=r"carries its texts; leave --corpus and --queries out"):
-        make(dpr_file(tmp_path / "d.json"), out, corpus=corpus)
+        prepared(dpr_file(tmp_path / "d.json"), out, corpus=corpus)
     with pytest.raises(UsageError, match="--output is the source itself"):
-        make(tiny_collection, tiny_collection)
+        prepared(tiny_collection, tiny_collection)
     with pytest.raises(
         PreconditionError, match="source 'nothing' does not exist; it may be pydocs, beir:NAME"
     ):
-        make("nothing", out)
+        prepared("nothing", out)
     with pytest.raises(UsageError, match="--mirror goes with beir:NAME, dpr:KEY"):
-        make(corpus, out, mirror="http://x")
+        prepared(corpus, out, mirror="http://x")
     odd = lines(tmp_path / "c.csv", "1,bees")
     for side in ("corpus", "queries"):
         with pytest.raises(DataError, match=r"c.csv, line 1: its columns seem to be parted by commas"):
-            make(odd, out, **{side: odd})
+            prepared(odd, out, **{side: odd})
     with pytest.raises(UsageError, match="--unchecked goes with --mirror URL"):
-        make(corpus, out, unchecked=True)
+        prepared(corpus, out, unchecked=True)
     with pytest.raises(DataError, match=r"judges 1 queries that are not in queries\.jsonl"):
-        make(corpus, out, queries=lines(tmp_path / "q.tsv", "7\thoney"), qrels=(str(qrels),))
+        prepared(corpus, out, queries=lines(tmp_path / "q.tsv", "7\thoney"), qrels=(str(qrels),))
 
 
 def test_outputs_that_are_not_ours_are_left_alone(tiny_collection: Path, tmp_path: Path) -> None:
@@ -124,17 +111,17 @@ def test_outputs_that_are_not_ours_are_left_alone(tiny_collection: Path, tmp_pat
     with pytest.raises(
         PreconditionError, match=r"holds corpus\.jsonl and was not made by prepare; choose another"
     ):
-        make(corpus, tiny_collection)
+        prepared(corpus, tiny_collection)
     assert files_of(tiny_collection) == before
 
 
 def test_another_source_needs_force_and_leaves_nothing_behind(tiny_collection: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    make(tiny_collection, out)
+    prepared(tiny_collection, out)
     corpus = lines(tmp_path / "c.tsv", "0\tbees\tBees")
     with pytest.raises(PreconditionError, match="holds the result of other options"):
-        make(corpus, out)
-    make(corpus, out, force=True)
+        prepared(corpus, out)
+    prepared(corpus, out, force=True)
     assert sorted(files_of(out)) == ["corpus.jsonl", "manifest.json"]
     assert Collection(out).splits == []
 
@@ -143,16 +130,16 @@ def test_a_failed_run_leaves_no_collection_and_may_be_repeated(tmp_path: Path) -
     corpus = lines(tmp_path / "c.jsonl", {"_id": "1", "title": "", "text": "x"}, "{broken")
     out = tmp_path / "out"
     with pytest.raises(DataError, match=r"c\.jsonl, line 2: not valid JSON"):
-        make(corpus, out)
+        prepared(corpus, out)
     assert not (out / "corpus.jsonl").exists()
     assert json.loads((out / "state.json").read_bytes())["exit_code"] == 4
     lines(corpus, {"_id": "1", "title": "", "text": "x"})
-    assert make(corpus, out)["state"] == "written"
+    assert prepared(corpus, out)["state"] == "written"
 
 
 def test_dry_run_writes_nothing(tiny_collection: Path, tmp_path: Path) -> None:
     for source in ("pydocs", "beir:nq", "dpr:nq-test.qa", "mdb:physics", "hf:mteb/scifact", tiny_collection):
-        assert make(source, tmp_path / "out", dry_run=True)["state"] == "to do"
+        assert prepared(source, tmp_path / "out", dry_run=True)["state"] == "to do"
     assert not (tmp_path / "out").exists()
 
 
@@ -169,7 +156,7 @@ def test_no_network_says_what_to_do(tmp_path: Path, cache: Path, monkeypatch: py
     with pytest.raises(
         PreconditionError, match=r"cannot be fetched .* put the file at .*scifact\.zip yourself"
     ):
-        make("beir:scifact", tmp_path / "out", mirror="http://127.0.0.1:9")
+        prepared("beir:scifact", tmp_path / "out", mirror="http://127.0.0.1:9")
 
 
 @pytest.mark.slow
@@ -221,33 +208,33 @@ def test_what_an_older_version_joined_is_stale(
 ) -> None:
     more = lines(tmp_path / "more" / "corpus.jsonl", {"_id": "m1", "title": "Bo", "text": "Born."}).parent
     options = {"output": tmp_path / "joined", "others": (str(more),)}
-    make(f"tiny={tiny_collection}", **options)
+    prepared(f"tiny={tiny_collection}", **options)
     place = tmp_path / "joined" / "manifest.json"
     manifest = read_manifest(place)
     commit(place, replace(manifest, version=1), manifest.files)
     with pytest.raises(
         PreconditionError, match="other options .stage prepare v1 -> prepare v2.; use --force"
     ):
-        make(f"tiny={tiny_collection}", **options)
+        prepared(f"tiny={tiny_collection}", **options)
     monkeypatch.setenv("DRETRIEVE_STALE", "replace")
-    assert make(f"tiny={tiny_collection}", **options)["state"] == "written"
+    assert prepared(f"tiny={tiny_collection}", **options)["state"] == "written"
     assert read_manifest(place) == manifest
-    make(tiny_collection, tmp_path / "plain")
+    prepared(tiny_collection, tmp_path / "plain")
     assert read_manifest(tmp_path / "plain" / "manifest.json").version == 1, "only what joins has changed"
 
 
 def test_joining_takes_no_other_sources_and_its_options_need_several(tmp_path: Path) -> None:
     two = {"others": (str(tmp_path / "b"),)}
     with pytest.raises(UsageError, match="collections are joined as they are: leave --corpus"):
-        make(tmp_path / "a", tmp_path / "out", split="dev", **two)
+        prepared(tmp_path / "a", tmp_path / "out", split="dev", **two)
     with pytest.raises(UsageError, match="--equal similar: expected exact or letters"):
-        make(tmp_path / "a", tmp_path / "out", join=JoinOptions(equal="similar"), **two)
+        prepared(tmp_path / "a", tmp_path / "out", join=JoinOptions(equal="similar"), **two)
     with pytest.raises(UsageError, match="--equal and --entities join collections; name several"):
-        make(tmp_path / "a", tmp_path / "out", join=JoinOptions(entities=("eq",)))
+        prepared(tmp_path / "a", tmp_path / "out", join=JoinOptions(entities=("eq",)))
     with pytest.raises(PreconditionError, match="a does not exist"):
-        make(tmp_path / "a", tmp_path / "out", **two)
+        prepared(tmp_path / "a", tmp_path / "out", **two)
     with pytest.raises(UsageError, match="b is one of the joined collections; choose another folder"):
-        make(tmp_path / "a", tmp_path / "b", **two, force=True)
+        prepared(tmp_path / "a", tmp_path / "b", **two, force=True)
 
 
 def test_a_dry_run_refuses_what_the_run_refuses(tiny_collection: Path, tmp_path: Path) -> None:
@@ -279,7 +266,7 @@ def test_a_dry_run_refuses_what_the_run_refuses(tiny_collection: Path, tmp_path:
     for source, output, options, text in cases:
         for dry_run in (True, False):
             with pytest.raises((UsageError, PreconditionError, DataError), match=text):
-                make(source, output, dry_run=dry_run, **options)
+                prepared(source, output, dry_run=dry_run, **options)
             if dry_run:
                 assert not out.exists()
         shutil.rmtree(out, ignore_errors=True)
@@ -287,13 +274,13 @@ def test_a_dry_run_refuses_what_the_run_refuses(tiny_collection: Path, tmp_path:
 
 def test_a_dry_run_knows_and_keeps_what_stands(tiny_collection: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    make(tiny_collection, out)
+    prepared(tiny_collection, out)
     before = files_of(out)
-    assert make(tiny_collection, out, dry_run=True)["state"] == "up to date"
+    assert prepared(tiny_collection, out, dry_run=True)["state"] == "up to date"
     for other in (lines(tmp_path / "c.tsv", "0\tbees\tBees"), "beir:scifact"):
         with pytest.raises(PreconditionError, match="holds the result of other options"):
-            make(other, out, dry_run=True)
-        assert make(other, out, dry_run=True, force=True)["state"] == "stale"
+            prepared(other, out, dry_run=True)
+        assert prepared(other, out, dry_run=True, force=True)["state"] == "stale"
     assert files_of(out) == before
 
 
@@ -310,19 +297,19 @@ def towns(tmp_path: Path) -> Path:
 
 
 def test_questions_by_masking(towns: Path, tmp_path: Path) -> None:
-    made = make(f"cloze:{towns}", tmp_path / "cloze", number=3)
+    made = prepared(f"cloze:{towns}", tmp_path / "cloze", number=3)
     assert made["state"] == "written"
-    assert make(f"cloze:{towns}", tmp_path / "cloze", number=3)["state"] == "up to date"
+    assert prepared(f"cloze:{towns}", tmp_path / "cloze", number=3)["state"] == "up to date"
     assert made["sha256"] == Collection(towns).corpus().sha256
     queries = Collection.open(f"{tmp_path / 'cloze'}:train").queries().queries
     assert all("<extra_id_0>" in query.text and len(query.answers) == 1 for query in queries)
     counts, masked = made["counts"], ("masked_names", "masked_dates", "masked_numbers")
     assert sum(counts.get(name, 0) for name in masked) == counts["queries"] == counts["judgements"] == 3
-    made = make(f"cloze:{towns}", tmp_path / "all", number=9)
+    made = prepared(f"cloze:{towns}", tmp_path / "all", number=9)
     assert made["counts"]["queries"] == 3  # there are three sentences with an entity
     assert made["notes"] == ["3 questions of 9: the passages hold no more to mask"]
     assert made["counts"]["passages_without_a_question"] == 1
-    made = make(f"spans:{towns}", tmp_path / "spans", number=4)
+    made = prepared(f"spans:{towns}", tmp_path / "spans", number=4)
     assert made["counts"]["masked_spans"] == 4
 
 
@@ -331,8 +318,8 @@ def test_questions_by_masking_need_their_number_and_a_folder_of_their_own(
 ) -> None:
     for source, options in ((f"cloze:{towns}", {}), (str(towns), {"number": 3})):
         with pytest.raises(UsageError, match="--number N goes with one cloze:DIR or spans:DIR"):
-            make(source, tmp_path / "out", **options)
+            prepared(source, tmp_path / "out", **options)
     with pytest.raises(UsageError, match="is the collection itself; choose another folder"):
-        make(f"spans:{towns}", towns, number=3)
+        prepared(f"spans:{towns}", towns, number=3)
     with pytest.raises(PreconditionError, match="'nowhere' does not exist"):
-        make("cloze:nowhere", tmp_path / "out", number=3)
+        prepared("cloze:nowhere", tmp_path / "out", number=3)

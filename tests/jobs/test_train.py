@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -25,14 +24,7 @@ from dretrieve.store.card import ModelCard
 from dretrieve.store.manifest import manifest_path, read_manifest
 from dretrieve.training.options import TrainOptions
 from dretrieve.types import Record, Silent
-
-
-class Notes(Silent):
-    def __init__(self):
-        self.lines = []
-
-    def note(self, text):
-        self.lines.append(text)
+from tests.common import Told
 
 
 @pytest.fixture
@@ -85,7 +77,7 @@ def hashes(folder):
 @pytest.mark.parametrize("method", ["shared", "dpr"])
 def test_train_save_load_up_to_date(config_of, method, tiny_collection):
     config = config_of(method, options={"dev": f"{tiny_collection}:train", "max_steps": 40, "eval_steps": 20})
-    notes = Notes()
+    notes = Told()
     result = run(config, notes)
     assert result.steps == 40
     losses = [point["loss"] for point in result.curve if "loss" in point]
@@ -130,30 +122,17 @@ def test_other_options_are_refused_and_forced(config_of):
     assert not (config.output / "model.safetensors").exists()
 
 
-class StopAfter(Notes):
-    """Sends a signal to the loop after some steps."""
-
-    def __init__(self, steps):
-        super().__init__()
-        self.left = steps
-
-    def advance(self, units):
-        self.left -= 1
-        if self.left == 0:
-            signal.raise_signal(signal.SIGTERM)
-
-
 def test_interrupted_and_resumed_is_the_unbroken_model(config_of, tmp_path):
     unbroken = config_of(output=tmp_path / "unbroken")
     curve = run(unbroken).curve
     config = config_of()
     for steps in (1, 2):
         with pytest.raises(Interrupted) as caught:
-            run(config, StopAfter(steps))
+            run(config, Told(steps))
         assert caught.value.exit_code == 75
     state = json.loads((config.output / "state.json").read_text())
     assert (state["state"], state["exit_code"]) == ("interrupted", 75)
-    notes = Notes()
+    notes = Told()
     assert run(config, notes).curve == curve
     assert "resuming after step 3" in notes.lines
     assert hashes(config.output) == hashes(unbroken.output)
@@ -181,11 +160,11 @@ def test_max_minutes_stops_and_goes_on_to_the_unbroken_bytes(config_of, tiny_col
 
 def test_checkpoints_of_another_method_are_refused(config_of):
     with pytest.raises(Interrupted):
-        run(config_of(), StopAfter(2))
+        run(config_of(), Told(2))
     with pytest.raises(PreconditionError, match=r"checkpoints of another training \(.*method shared -> dpr"):
         run(config_of("dpr"))
     assert json.loads((config_of().output / "state.json").read_text())["state"] == "interrupted"
-    notes = Notes()
+    notes = Told()
     run(config_of("dpr", force=True), notes)
     assert not any("resuming" in line for line in notes.lines)
 
@@ -223,7 +202,7 @@ def test_a_model_that_is_read_back_as_another_is_no_result(config_of, monkeypatc
     assert not (config.output / "card.json").exists()
     assert json.loads((config.output / "state.json").read_text())["exit_code"] == 5
     monkeypatch.undo()
-    notes = Notes()
+    notes = Told()
     assert run(config, notes).steps == 6
     assert "resuming after step 6" in notes.lines
 
@@ -265,8 +244,8 @@ def test_resume_must_and_never(config_of):
     with pytest.raises(PreconditionError, match="holds no checkpoint"):
         run(config_of(options={"resume": "must"}))
     with pytest.raises(Interrupted):
-        run(config_of(), StopAfter(2))
-    notes = Notes()
+        run(config_of(), Told(2))
+    notes = Told()
     run(config_of(options={"resume": "never"}), notes)
     assert not any("resuming" in line for line in notes.lines)
 
@@ -291,7 +270,7 @@ def mined(tiny_collection, tmp_path):
 
 
 def test_mined_examples_find_their_collection_and_bring_negatives(config_of, mined):
-    notes = Notes()
+    notes = Told()
     run(config_of(data=(str(mined),), options={"train_group_size": 4}), notes)
     announced = next(line for line in notes.lines if "the first batch holds" in line)
     assert int(announced.split("holds ")[1].split()[0]) > 6
@@ -344,11 +323,11 @@ def test_distillation_goes_on_to_the_unbroken_bytes(config_of, scored, tmp_path)
     unbroken = config_of(output=tmp_path / "unbroken", **taught)
     run(unbroken)
     with pytest.raises(Interrupted):
-        run(config_of(**taught), StopAfter(2))
+        run(config_of(**taught), Told(2))
     run(config_of(**taught))
     assert hashes(config_of().output) == hashes(unbroken.output)
     untaught = config_of(output=tmp_path / "untaught", data=taught["data"])
-    notes = Notes()
+    notes = Told()
     run(untaught, notes)
     assert any("nothing is learned from them without --distil-weight" in line for line in notes.lines)
     assert hashes(untaught.output) != hashes(unbroken.output)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import signal
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from dretrieve.errors import Interrupted, UsageError
-from dretrieve.jobs.train import TrainConfig, run
+from dretrieve.errors import UsageError
+from dretrieve.jobs.train import TrainConfig
 from dretrieve.models.aligner import Aligner
 from dretrieve.models.aligner_config import AlignerConfig
 from dretrieve.models.alignment import aligned
@@ -23,7 +22,8 @@ from dretrieve.models.model_folder import save_model
 from dretrieve.scoring.alignment import aligned_pairs, parse_alignment
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.training.options import TrainOptions
-from dretrieve.types import Silent, Vectors, offsets_of
+from dretrieve.types import Vectors, offsets_of
+from tests.common import check_resumed
 
 WORDS = ["top1", "top3", "top99", "p30", "da,k=1,eps=0.2", "da,k=4,eps=0.05"]
 
@@ -185,29 +185,9 @@ def training(backbone, collection, output, own, **options):
     )
 
 
-class StopAfter(Silent):
-    """Sends a signal to the training after some steps."""
-
-    def __init__(self, steps):
-        self.left = steps
-
-    def advance(self, units):
-        self.left -= 1
-        if self.left == 0:
-            signal.raise_signal(signal.SIGTERM)
-
-
 def test_interrupted_and_resumed_is_the_unbroken_model(deep_model, tiny_collection, tmp_path):
     own = {"salience": "entropy", "alignment": "top2"}
-    run(training(deep_model, tiny_collection, tmp_path / "unbroken", own))
-    broken = training(deep_model, tiny_collection, tmp_path / "broken", own)
-    with pytest.raises(Interrupted):
-        run(broken, StopAfter(3))
-    run(broken)
-    names = [path.relative_to(tmp_path / "broken") for path in (tmp_path / "broken").rglob("*.safetensors")]
-    assert len(names) >= 4
-    for name in names:
-        assert (tmp_path / "unbroken" / name).read_bytes() == (tmp_path / "broken" / name).read_bytes(), name
+    check_resumed(lambda output: training(deep_model, tiny_collection, output, own), tmp_path, 4)
 
 
 @pytest.mark.parametrize("family", ["bert", "t5"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import signal
 from dataclasses import replace
 
 import numpy as np
@@ -30,7 +29,8 @@ from dretrieve.models.shared import Shared
 from dretrieve.models.shared_config import SharedConfig
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.training.options import TrainOptions
-from dretrieve.types import Record, Silent
+from dretrieve.types import Record
+from tests.common import Told
 
 MEAN = {"pooling": "mean", "normalize": "no", "query_max_len": 32, "passage_max_len": 32}
 DOMAINS = "medical+qa+science"
@@ -249,21 +249,6 @@ def test_a_module_file_is_its_numbers(deep_model, tmp_path):
     assert size <= 1.05 * 4 * start.general.numel()
 
 
-class StopAfter(Silent):
-    """Sends a signal to the training after some steps; keeps what it is told."""
-
-    def __init__(self, steps=0):
-        self.left, self.notes = steps, []
-
-    def note(self, text):
-        self.notes.append(text)
-
-    def advance(self, units):
-        self.left -= 1
-        if self.left == 0:
-            signal.raise_signal(signal.SIGTERM)
-
-
 def training(backbone, data, output, steps=4, options=None, **own):
     given = {"max_steps": steps, "per_device_train_batch_size": 3, "save_steps": 2} | (options or {})
     return TrainConfig(
@@ -307,7 +292,7 @@ def test_interrupted_and_resumed_is_the_unbroken_model(two_sets, tmp_path, train
     outputs = [tmp_path / name for name in ("unbroken", "broken")]
     run(training(trained, two_sets, outputs[0], **own))
     with pytest.raises(Interrupted):
-        run(training(trained, two_sets, outputs[1], **own), StopAfter(3))
+        run(training(trained, two_sets, outputs[1], **own), Told(3))
     run(training(trained, two_sets, outputs[1], **own))
     names = sorted(path.relative_to(outputs[0]) for path in outputs[0].rglob("*.safetensors"))
     assert len(names) == 5
@@ -454,9 +439,9 @@ def test_rates_of_the_groups(general):
 
 
 def test_queries_without_domains_are_counted_and_said(tiny_collection, tmp_path, trained):
-    said = StopAfter()
+    said = Told()
     run(training(trained, (f"{tiny_collection}:train",), tmp_path / "D", train_domains="qa"), said)
-    assert any("6 of 6 queries have no domains= and read the general prefix" in note for note in said.notes)
+    assert any("6 of 6 queries have no domains= and read the general prefix" in note for note in said.lines)
 
 
 @pytest.mark.parametrize(

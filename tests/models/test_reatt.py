@@ -14,7 +14,7 @@ from dretrieve.models.base import TokenBatch
 from dretrieve.models.reatt import Reatt
 from dretrieve.models.reatt_config import ReattConfig
 from dretrieve.training.batches import Choosing
-from dretrieve.training.device import own_generators, save_activation_memory
+from dretrieve.training.device import save_activation_memory
 from dretrieve.training.pieces import Feed, StepOptions, cut_of
 from dretrieve.training.processes import Processes
 from dretrieve.training.sets import Ragged, TokenTable, TrainingSet
@@ -25,10 +25,7 @@ CPU = torch.device("cpu")
 ANSWERS = ("honey bee", "tide", "the oven crust", "rook")
 
 
-@pytest.fixture(autouse=True)
-def _generators():
-    with own_generators():
-        yield
+pytestmark = pytest.mark.usefixtures("generators")
 
 
 @pytest.fixture

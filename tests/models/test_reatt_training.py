@@ -30,20 +30,12 @@ from dretrieve.runs.read import read_run
 from dretrieve.store.card import ModelCard
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.training.options import TrainOptions
-from dretrieve.types import Silent
+from tests.common import Told
 
 FAST = {
     "max_steps": 3, "per_device_train_batch_size": 3, "learning_rate": 1e-3, "logging_steps": 1,
     "device": "cpu", "precision": "fp32",
 }  # fmt: skip
-
-
-class Notes(Silent):
-    def __init__(self):
-        self.said = []
-
-    def note(self, text):
-        self.said.append(text)
 
 
 @pytest.fixture(scope="module")
@@ -145,10 +137,10 @@ def test_another_head_is_another_side_of_both(chosen):
 
 
 def test_a_model_without_a_chosen_head_says_so(config_of, world, tmp_path):
-    notes = Notes()
+    notes = Told()
     train(config_of(tmp_path / "model", {"max_steps": 1}, alpha=0.0), notes)
     said = "no head has 0.9 of the weight, the best one, 0, has 0.25"
-    assert said in notes.said
+    assert said in notes.lines
     config = EncodeConfig(
         model=str(tmp_path / "model"), corpus=str(world), output=tmp_path / "p", device="cpu"
     )

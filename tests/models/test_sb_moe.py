@@ -5,14 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import signal
 from dataclasses import replace
 
 import pytest
 import torch
 
 from dretrieve.encoding.pipeline import encode_records
-from dretrieve.errors import Interrupted, PreconditionError, UsageError, VerificationError
+from dretrieve.errors import PreconditionError, UsageError, VerificationError
 from dretrieve.jobs.train import TrainConfig, run
 from dretrieve.models.base import TokenBatch
 from dretrieve.models.config import ONE_PHASE
@@ -26,7 +25,8 @@ from dretrieve.models.taser import Taser
 from dretrieve.models.taser_config import TaserConfig
 from dretrieve.store.card import ModelCard
 from dretrieve.training.options import TrainOptions
-from dretrieve.types import Record, Silent
+from dretrieve.types import Record
+from tests.common import check_resumed
 
 MEAN = {"pooling": "mean", "normalize": "no"}
 RECORDS = [
@@ -204,18 +204,6 @@ def test_a_frozen_encoder_is_a_copy_where_no_link_can_be(deep_model, tmp_path, m
         torch.testing.assert_close(found, vectors(method), atol=1e-5, rtol=0)
 
 
-class StopAfter(Silent):
-    """Sends a signal to the training after some steps."""
-
-    def __init__(self, steps):
-        self.left = steps
-
-    def advance(self, units):
-        self.left -= 1
-        if self.left == 0:
-            signal.raise_signal(signal.SIGTERM)
-
-
 def training(backbone, collection, output, **own):
     options = {"max_steps": 4, "per_device_train_batch_size": 4, "learning_rate": 1e-2, "save_steps": 2}
     return TrainConfig(
@@ -237,17 +225,7 @@ def training(backbone, collection, output, **own):
     ],
 )
 def test_interrupted_and_resumed_is_the_unbroken_model(deep_model, tiny_collection, tmp_path, own):
-    run(training(deep_model, tiny_collection, tmp_path / "unbroken", **own))
-    broken = training(deep_model, tiny_collection, tmp_path / "broken", **own)
-    with pytest.raises(Interrupted):
-        run(broken, StopAfter(3))
-    run(broken)
-    names = sorted(
-        path.relative_to(tmp_path / "broken") for path in (tmp_path / "broken").rglob("*.safetensors")
-    )
-    assert len(names) >= 2
-    for name in names:
-        assert (tmp_path / "unbroken" / name).read_bytes() == (tmp_path / "broken" / name).read_bytes(), name
+    check_resumed(lambda output: training(deep_model, tiny_collection, output, **own), tmp_path, 2)
 
 
 def test_training_moves_neither_the_noise_nor_a_frozen_encoder(deep_model, tiny_collection, tmp_path):

@@ -8,7 +8,6 @@ the entropy is the output of the embeddings.
 from __future__ import annotations
 
 import json
-import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,20 +15,19 @@ import numpy as np
 import pytest
 import torch
 
-from dretrieve.errors import Interrupted
-from dretrieve.jobs.train import TrainConfig, run
+from dretrieve.jobs.train import TrainConfig
 from dretrieve.models.base import Targets, TokenBatch
 from dretrieve.models.loading import load_model
 from dretrieve.models.taser import Taser
 from dretrieve.models.taser_config import TaserConfig
 from dretrieve.training.batches import Choosing
-from dretrieve.training.device import own_generators, save_activation_memory
+from dretrieve.training.device import save_activation_memory
 from dretrieve.training.options import TrainOptions
 from dretrieve.training.pieces import Feed, StepOptions
 from dretrieve.training.processes import Processes
 from dretrieve.training.sets import Ragged, TokenTable, TrainingSet
 from dretrieve.training.step import Stepper
-from dretrieve.types import Silent
+from tests.common import check_resumed
 
 LEARNED = [
     {"router": "seq"},
@@ -39,10 +37,7 @@ LEARNED = [
 IDS = ["seq", "tok", "tok all"]
 
 
-@pytest.fixture(autouse=True)
-def _generators():
-    with own_generators():
-        yield
+pytestmark = pytest.mark.usefixtures("generators")
 
 
 def build(folder, *, sharp=0.0, **options):
@@ -210,18 +205,6 @@ def test_noise_is_of_training_only(deep_model):
     assert torch.equal(*twice())
 
 
-class StopAfter(Silent):
-    """Sends a signal to the loop after some steps."""
-
-    def __init__(self, steps):
-        self.left = steps
-
-    def advance(self, units):
-        self.left -= 1
-        if self.left == 0:
-            signal.raise_signal(signal.SIGTERM)
-
-
 def config(deep_model, tiny_collection, output, **own):
     options = {"max_steps": 4, "per_device_train_batch_size": 3, "learning_rate": 1e-3, "device": "cpu"}
     options |= {"logging_steps": 2, "save_steps": 2, "precision": "fp32"}
@@ -238,14 +221,7 @@ def config(deep_model, tiny_collection, output, **own):
 
 @pytest.mark.parametrize("own", [{"router": "det", "layer_decay": 0.8}, {"router": "tok", "num_experts": 3}])
 def test_interrupted_and_resumed_is_the_unbroken_model(deep_model, tiny_collection, tmp_path, own):
-    run(config(deep_model, tiny_collection, tmp_path / "unbroken", **own))
-    broken = config(deep_model, tiny_collection, tmp_path / "broken", **own)
-    with pytest.raises(Interrupted):
-        run(broken, StopAfter(3))
-    run(broken)
-    parts = ("method.safetensors", "backbone/model.safetensors")
-    files = [[(tmp_path / name / of).read_bytes() for of in parts] for name in ("unbroken", "broken")]
-    assert files[0] == files[1]
+    check_resumed(lambda output: config(deep_model, tiny_collection, output, **own), tmp_path, 2)
 
 
 @pytest.mark.parametrize(

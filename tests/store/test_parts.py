@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
-from dretrieve.store.parts import finished_parts, join_parts, part_path
+import pytest
+
+from dretrieve.errors import PreconditionError, VerificationError
+from dretrieve.store.manifest import Manifest
+from dretrieve.store.parts import finished_parts, join_parts, part_path, tiling_parts, whole_of
 from dretrieve.store.stage import Stage
 
 
@@ -42,3 +46,27 @@ def test_a_changed_part_is_none(tmp_path: Path) -> None:
     assert len(finished_parts(stage(tmp_path / "run"))) == 1
     part_path(tmp_path / "run", (0, 1)).write_bytes(b"other")
     assert finished_parts(stage(tmp_path / "run")) == []
+
+
+def test_parts_of_one_thing_come_in_the_order_of_their_rows() -> None:
+    def part(index: int, **options: object) -> tuple[Path, Manifest]:
+        shard = {"start": index, "stop": index + 1, "index": index, "count": 3, "total": 3}
+        return Path(str(index)), Manifest(
+            stage="search", version=1, options={"hits": 9, "shard": shard, **options}
+        )
+
+    def tiling(*parts: tuple[Path, Manifest]) -> list[str]:
+        own = ("shard", "form")
+        found = tiling_parts(parts, "run, not made by search", "searches", where="the list", own=own)
+        return [str(path) for path, _ in found]
+
+    every = part(2), part(0, form="gz"), part(1)
+    assert tiling(*every) == ["0", "1", "2"]
+    assert whole_of(every[1][1]).options == {"hits": 9, "form": "gz"}
+    with pytest.raises(PreconditionError, match="the list lacks 1 of 3 shards; run --shard 1/3"):
+        tiling(*every[:2])
+    with pytest.raises(VerificationError, match=r"2 and 1 are parts of different searches \(hits 9 -> 8\)"):
+        tiling(*every[:2], part(1, hits=8))
+    whole = Path("w"), whole_of(every[0][1])
+    with pytest.raises(VerificationError, match="w is a whole run, not made by search --shard I/N"):
+        tiling(part(0), whole)

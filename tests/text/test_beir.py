@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -14,17 +13,10 @@ from dretrieve.text import beir
 from dretrieve.text.beir import Query, corpus_line, query_line
 from dretrieve.text.records import read_corpus, read_queries
 from dretrieve.types import Record
+from tests.common import lines
 
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 IDS = st.text(st.characters(exclude_categories=["Cs", "Zs", "Zl", "Zp", "Cc"]), min_size=1, max_size=8)
-
-
-def lines(path: Path, *rows: object) -> Path:
-    """Write each row as JSON (strings as they are) on a line."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows)
-    path.write_text(text, encoding="utf-8", newline="")
-    return path
 
 
 @given(

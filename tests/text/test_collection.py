@@ -6,7 +6,6 @@ import gzip
 import json
 import os
 import shutil
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +13,8 @@ import pytest
 
 from dretrieve.errors import DataError, Interrupted, PreconditionError, UsageError
 from dretrieve.text.collection import Collection, parse_spec, store_folders
-from dretrieve.types import Record, Silent
+from dretrieve.types import Record
+from tests.common import Told
 
 
 def test_the_tiny_collection(tiny_collection: Path) -> None:
@@ -198,12 +198,8 @@ def test_a_signal_stops_the_store_and_leaves_nothing_half(tmp_path: Path) -> Non
     rows = "".join(f'{{"_id": "d{row}", "title": "", "text": "x"}}\n' for row in range(30_000))
     (tmp_path / "corpus.jsonl").write_text(rows, encoding="utf-8")
 
-    class Interrupting(Silent):
-        def advance(self, units: int) -> None:
-            signal.raise_signal(signal.SIGTERM)
-
     with pytest.raises(Interrupted, match="stopped by SIGTERM"):
-        Collection(tmp_path).corpus(Interrupting())
+        Collection(tmp_path).corpus(Told(1))
     assert list((tmp_path / ".dretrieve").iterdir()) == []
     assert len(Collection(tmp_path).corpus()) == 30_000
 

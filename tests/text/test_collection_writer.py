@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
 from dretrieve.errors import DataError
-from dretrieve.jobs.prepare import PrepareConfig, run
 from dretrieve.store.stage import Stage
 from dretrieve.text.beir import Query
 from dretrieve.text.collection import Collection
 from dretrieve.text.collection_writer import CollectionWriter
 from dretrieve.types import Record
-
-
-def make(source: object, output: Path, **options: object) -> dict:
-    """Run the job and return its JSON."""
-    return run(PrepareConfig(source=str(source), output=output, **options)).as_json()
-
-
-def lines(path: Path, *rows: object) -> Path:
-    """Write JSON lines (strings as they are)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(
-        "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows), encoding="utf-8"
-    )
-    return path
+from tests.common import lines, prepared
 
 
 def test_two_texts_under_one_id_are_counted_and_the_first_stays(tmp_path: Path) -> None:
@@ -38,7 +23,7 @@ def test_two_texts_under_one_id_are_counted_and_the_first_stays(tmp_path: Path) 
         "negative_passages": [],
     }
     other = row | {"query_id": "2", "positive_passages": [{"docid": "d", "text": "second"}]}
-    made = make(lines(tmp_path / "t.jsonl", row, other), tmp_path / "out")
+    made = prepared(lines(tmp_path / "t.jsonl", row, other), tmp_path / "out")
     assert made["counts"]["passages_of_two_texts"] == 1
     assert Collection(tmp_path / "out").corpus().record(0).text == "first"
     assert "the id 'd' has two texts; the first is kept" in made["notes"][0]
@@ -52,7 +37,7 @@ def test_two_texts_under_one_query_id_are_refused(tmp_path: Path) -> None:
         "negative_passages": [{"docid": "d", "text": "x"}],
     }
     with pytest.raises(DataError, match=r"the query id '1' has two texts \('q', 'other'\); rename one"):
-        make(lines(tmp_path / "t.jsonl", row, row | {"query": "other"}), tmp_path / "out")
+        prepared(lines(tmp_path / "t.jsonl", row, row | {"query": "other"}), tmp_path / "out")
     assert not (tmp_path / "out" / "corpus.jsonl").exists()
 
 

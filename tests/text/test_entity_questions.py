@@ -14,15 +14,7 @@ from dretrieve.errors import DataError, PreconditionError, UsageError
 from dretrieve.jobs.prepare import PrepareConfig, run
 from dretrieve.text import download, remote
 from dretrieve.text.collection import Collection
-from dretrieve.types import Silent
-
-
-class Notes(Silent):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.lines.append(text)
+from tests.common import Told
 
 
 def archive(compression: int = zipfile.ZIP_DEFLATED, **changed: object) -> bytes:
@@ -53,14 +45,14 @@ def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "PAUSE", 0.001)
 
 
-def make(split: str, output: Path, progress: Notes | None = None, **options: object) -> dict:
+def make(split: str, output: Path, progress: Told | None = None, **options: object) -> dict:
     config = PrepareConfig(source=f"entityquestions:{split}", output=output, **options)
-    return run(config, progress or Notes()).as_json()
+    return run(config, progress or Told()).as_json()
 
 
 def test_a_split_through_cuts(server, tmp_path: Path) -> None:
     server.data, server.cuts, server.cut_after = archive(), 3, 200
-    notes = Notes()
+    notes = Told()
     made = make("test", tmp_path / "out", notes, mirror=server.base)
     assert made["counts"]["queries"] == 4
     assert len(server.log) == 4

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
 from dretrieve.errors import DataError
 from dretrieve.text.records import read_corpus
-
-
-def lines(path: Path, *rows: object) -> Path:
-    """Write each row as JSON (strings as they are) on a line."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows)
-    path.write_text(text, encoding="utf-8", newline="")
-    return path
+from tests.common import lines
 
 
 @pytest.mark.parametrize(

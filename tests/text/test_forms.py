@@ -12,20 +12,13 @@ from dretrieve.text import forms
 from dretrieve.text.forms import detect
 from dretrieve.text.records import read_corpus, read_queries
 from dretrieve.types import Record
+from tests.common import lines
 
 FINE = [
     Record("001", "Dune", "A novel.\nWith lines,\ttabs and a \x00."),
     Record("1", "", "Second"),
     Record("x:2", "T", ""),
 ]
-
-
-def lines(path: Path, *rows: object) -> Path:
-    """Write each row as JSON (strings as they are) on a line."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows)
-    path.write_text(text, encoding="utf-8", newline="")
-    return path
 
 
 def quoted(text: str) -> str:

@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
 import pytest
 
 from dretrieve.errors import DataError, PreconditionError
-from dretrieve.jobs.prepare import PrepareConfig, run
 from dretrieve.text.collection import Collection
-
-
-def make(source: object, output: Path, **options: object) -> dict:
-    """Run the job and return its JSON."""
-    return run(PrepareConfig(source=str(source), output=output, **options)).as_json()
-
-
-def lines(path: Path, *rows: object) -> Path:
-    """Write JSON lines (strings as they are)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(
-        "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows), encoding="utf-8"
-    )
-    return path
+from tests.common import lines, prepared
 
 
 @pytest.fixture
@@ -38,14 +23,14 @@ def test_saved_data_sets(tmp_path: Path, cache: Path) -> None:
     datasets = pytest.importorskip("datasets")
     rows = [{"docid": "1", "title": "T", "text": "x"}, {"docid": "2", "title": "", "text": "y"}]
     datasets.Dataset.from_list(rows).save_to_disk(str(tmp_path / "saved"))
-    assert make(f"hf:{tmp_path / 'saved'}", tmp_path / "a")["counts"]["passages"] == 2
+    assert prepared(f"hf:{tmp_path / 'saved'}", tmp_path / "a")["counts"]["passages"] == 2
     datasets.Dataset.from_list(rows).to_parquet(str(tmp_path / "rows.parquet"))
-    assert make(f"hf:{tmp_path / 'rows.parquet'}", tmp_path / "b")["counts"]["passages"] == 2
+    assert prepared(f"hf:{tmp_path / 'rows.parquet'}", tmp_path / "b")["counts"]["passages"] == 2
     assert Collection(tmp_path / "a").sha256 == Collection(tmp_path / "b").sha256
     with pytest.raises(DataError, match="has no split 'dev'; it has: train"):
-        make(f"hf:{tmp_path / 'saved'}:dev", tmp_path / "c")
+        prepared(f"hf:{tmp_path / 'saved'}:dev", tmp_path / "c")
     with pytest.raises(DataError, match=r"is no saved data set and no \.parquet, \.arrow, \.csv file"):
-        make(f"hf:{lines(tmp_path / 'x.txt', 'a')}", tmp_path / "d")
+        prepared(f"hf:{lines(tmp_path / 'x.txt', 'a')}", tmp_path / "d")
 
 
 class FakeHub:
@@ -75,7 +60,7 @@ def test_the_layout_of_beir(tmp_path: Path, cache: Path, monkeypatch: pytest.Mon
     sets = {("mteb/x", "corpus"): {"corpus": CORPUS}, ("mteb/x", "queries"): {"queries": QUERIES}}
     sets[("mteb/x", None) if place == "default" else ("mteb/x-qrels", None)] = judged
     monkeypatch.setitem(sys.modules, "datasets", FakeHub(sets))
-    made = make("hf:mteb/x", tmp_path / "out")
+    made = prepared("hf:mteb/x", tmp_path / "out")
     assert made["splits"] == {"dev": 1, "test": 1}
     assert made["counts"]["passages"] == 2
     assert Collection.open(f"{tmp_path / 'out'}:test").queries().ids() == ["q1"]
@@ -87,8 +72,8 @@ def test_rows_of_a_known_form(tmp_path: Path, cache: Path, monkeypatch: pytest.M
         "dev": [{"anchor": "r", "positive": "c"}],
     }
     monkeypatch.setitem(sys.modules, "datasets", FakeHub({("st/x", None): rows}))
-    assert make("hf:st/x", tmp_path / "a")["splits"] == {"train": 1}
-    assert make("hf:st/x:dev", tmp_path / "b")["splits"] == {"dev": 1}
+    assert prepared("hf:st/x", tmp_path / "a")["splits"] == {"train": 1}
+    assert prepared("hf:st/x:dev", tmp_path / "b")["splits"] == {"dev": 1}
 
 
 def test_without_network_or_library(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +85,7 @@ def test_without_network_or_library(tmp_path: Path, cache: Path, monkeypatch: py
     with pytest.raises(
         PreconditionError, match=r"hf:st/x cannot be loaded \(ConnectionError: no route to host"
     ):
-        make("hf:st/x", tmp_path / "a")
+        prepared("hf:st/x", tmp_path / "a")
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(PreconditionError, match="needs the package 'datasets'; install it"):
-        make("hf:st/x", tmp_path / "a")
+        prepared("hf:st/x", tmp_path / "a")

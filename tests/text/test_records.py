@@ -12,11 +12,7 @@ from dretrieve.errors import DataError
 from dretrieve.text.beir import Query
 from dretrieve.text.records import read_corpus, read_queries
 from dretrieve.types import Record
-
-
-def lines(path: Path, *rows: object) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
+from tests.common import lines
 
 
 @pytest.mark.parametrize(

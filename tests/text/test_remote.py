@@ -12,16 +12,11 @@ from typing import Any
 import pytest
 
 from dretrieve.errors import DataError, UsageError, VerificationError
-from dretrieve.jobs.prepare import PrepareConfig, run
 from dretrieve.text import download, remote
 from dretrieve.text.collection import Collection
+from tests.common import prepared
 
 Server = Any  # the fixture `server` of conftest.py
-
-
-def make(source: object, output: Path, **options: object) -> dict:
-    """Run the job and return its JSON."""
-    return run(PrepareConfig(source=str(source), output=output, **options)).as_json()
 
 
 @pytest.fixture
@@ -63,7 +58,7 @@ def test_a_beir_archive(
     """The archive is read from the cache, where the user may also put it by hand."""
     md5 = place(cache, "beir", "scifact.zip", beir_zip(tiny_collection, "scifact"))
     monkeypatch.setitem(remote.BEIR_MD5, "scifact", (md5,))
-    made = make("beir:scifact", tmp_path / "out")
+    made = prepared("beir:scifact", tmp_path / "out")
     assert made["sha256"] == Collection(tiny_collection).sha256
     assert made["splits"] == {"dev": 6, "test": 6, "train": 6}
     assert "the licence is that of the data set's makers" in made["licence"]
@@ -75,22 +70,22 @@ def test_an_archive_in_an_archive(
 ) -> None:
     md5 = place(cache, "beir", "cqadupstack.zip", beir_zip(tiny_collection, "cqadupstack/android"))
     monkeypatch.setitem(remote.BEIR_MD5, "cqadupstack", (md5,))
-    assert make("beir:cqadupstack/android", tmp_path / "out")["counts"]["passages"] == 30
+    assert prepared("beir:cqadupstack/android", tmp_path / "out")["counts"]["passages"] == 30
     with pytest.raises(
         DataError, match="holds no collection 'cqadupstack/physics'; it holds: cqadupstack/android"
     ):
-        make("beir:cqadupstack/physics", tmp_path / "other")
+        prepared("beir:cqadupstack/physics", tmp_path / "other")
 
 
 def test_no_zip_file(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(remote.BEIR_MD5, "scifact", (place(cache, "beir", "scifact.zip", b"<html>"),))
     with pytest.raises(DataError, match="is no intact zip file"):
-        make("beir:scifact", tmp_path / "out")
+        prepared("beir:scifact", tmp_path / "out")
 
 
 def test_a_dpr_file(tmp_path: Path, cache: Path) -> None:
     place(cache, "dpr", "nq-test.qa.csv", b"who\t['x']\n")
-    made = make("dpr:nq-test.qa", tmp_path / "out")
+    made = prepared("dpr:nq-test.qa", tmp_path / "out")
     assert made["counts"]["queries"] == 1
     assert Collection.open(f"{tmp_path / 'out'}:test").queries().answers == [("x",)]
 
@@ -99,16 +94,16 @@ def test_unknown_names_are_listed(tmp_path: Path) -> None:
     with pytest.raises(
         UsageError, match=r"beir:scifct is not known \(did you mean scifact\?\); there are: arguana"
     ):
-        make("beir:scifct", tmp_path / "out")
+        prepared("beir:scifct", tmp_path / "out")
     with pytest.raises(UsageError, match="dpr:nope is not known; there are: psgs_w100, biencoder-nq-train"):
-        make("dpr:nope", tmp_path / "out")
+        prepared("dpr:nope", tmp_path / "out")
 
 
 def test_a_download_keeps_the_judgements_given_with_it(tmp_path: Path, cache: Path) -> None:
     place(cache, "dpr", "nq-test.qa.csv", b"who\t['x']\n")
     (tmp_path / "c.tsv").write_text("7\tsome passage\n", encoding="utf-8")
     (tmp_path / "qrels.txt").write_text("0 0 7 1\n", encoding="utf-8")
-    made = make(
+    made = prepared(
         "dpr:nq-test.qa",
         tmp_path / "out",
         corpus=tmp_path / "c.tsv",
@@ -129,7 +124,7 @@ def test_the_addresses_are_those_published() -> None:
 
 def test_curatedtrecs_answers_are_patterns(tmp_path: Path, cache: Path) -> None:
     place(cache, "dpr", "curatedtrec-test.qa.csv", b"when\t['Sept?(ember)?']\n")
-    make("dpr:curatedtrec-test.qa", tmp_path / "out")
+    prepared("dpr:curatedtrec-test.qa", tmp_path / "out")
     assert Collection.open(f"{tmp_path / 'out'}:test").queries().answers_are_regex == [True]
 
 
@@ -142,21 +137,21 @@ def test_an_unchecked_mirror_has_a_place_of_its_own(tmp_path: Path, cache: Path)
     assert "/unchecked/" in unchecked
     assert unchecked.partition(" into ")[2] != other.partition(" into ")[2]
     with pytest.raises(UsageError, match="--unchecked goes with --mirror URL"):
-        make("dpr:psgs_w100", tmp_path / "out", unchecked=True)
+        prepared("dpr:psgs_w100", tmp_path / "out", unchecked=True)
 
 
 def test_the_hub_is_no_folder(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--mirror .* is no hub; give http://HOST or https://HOST"):
-        make("hf:mteb/scifact", tmp_path / "out", mirror=str(tmp_path), dry_run=True)
+        prepared("hf:mteb/scifact", tmp_path / "out", mirror=str(tmp_path), dry_run=True)
 
 
 def test_a_local_mirror_of_other_bytes_is_refused_before_it_is_copied(tmp_path: Path, cache: Path) -> None:
     (tmp_path / "scifact.zip").write_bytes(b"other")
     for dry_run in (True, False):
         with pytest.raises(VerificationError, match=rf"{tmp_path}/scifact\.zip has md5 .*published is 5f7d"):
-            make("beir:scifact", tmp_path / "out", mirror=str(tmp_path), dry_run=dry_run)
+            prepared("beir:scifact", tmp_path / "out", mirror=str(tmp_path), dry_run=dry_run)
     assert not cache.exists()
-    made = make("beir:scifact", tmp_path / "out", mirror=str(tmp_path), unchecked=True, dry_run=True)
+    made = prepared("beir:scifact", tmp_path / "out", mirror=str(tmp_path), unchecked=True, dry_run=True)
     assert made["state"] == "to do"
 
 
@@ -196,11 +191,11 @@ def test_a_domain_of_the_multi_domain_benchmark(
     """Fetched over broken connections, or read from a folder: the collection that it was made from."""
     folder = domain(tmp_path / "computer_science", tiny_collection)
     server.data, server.cut_after, server.cuts = beir_zip(folder, "computer_science"), 1000, 2
-    fetched = make("mdb:computer_science", tmp_path / "fetched", mirror=server.base)
+    fetched = prepared("mdb:computer_science", tmp_path / "fetched", mirror=server.base)
     assert [asked is None for asked in server.log] == [True, False, False]  # each goes on where one broke
     assert not list(tmp_path.rglob("evil*"))
     assert not list(cache.rglob("authors.jsonl"))
-    local = make(folder, tmp_path / "local")
+    local = prepared(folder, tmp_path / "local")
     for made in (fetched, local):
         assert made["sha256"] == Collection(tiny_collection).sha256
         assert made["splits"] == {"dev": 6, "test": 6, "train": 6}
@@ -214,29 +209,29 @@ def test_a_domain_of_the_multi_domain_benchmark(
         assert list(ours.rows()) == list(theirs.rows())
     zipped = tmp_path / "cs.zip"
     zipped.write_bytes(server.data)
-    assert make(zipped, tmp_path / "zipped")["counts"] == local["counts"]
-    assert make(folder, tmp_path / "local")["state"] == "up to date"
+    assert prepared(zipped, tmp_path / "zipped")["counts"] == local["counts"]
+    assert prepared(folder, tmp_path / "local")["state"] == "up to date"
 
 
 def test_what_is_no_domain(tiny_collection: Path, tmp_path: Path, cache: Path, server: Server) -> None:
     with pytest.raises(
         UsageError, match="mdb:biology is not known; there are: computer_science, physics, pol"
     ):
-        make("mdb:biology", tmp_path / "out")
+        prepared("mdb:biology", tmp_path / "out")
     assert "/records/6606557/files/political_science.zip" in remote.find("mdb", "political_science").plan()
     server.data = b"<html>"
     with pytest.raises(DataError, match="is no intact zip file .* it is removed: run the command again"):
-        make("mdb:physics", tmp_path / "out", mirror=server.base)
+        prepared("mdb:physics", tmp_path / "out", mirror=server.base)
     server.data = beir_zip(tiny_collection, "physics")[:-200]
     with pytest.raises(DataError, match="is no intact zip file"):
-        make("mdb:physics", tmp_path / "out", mirror=server.base)
+        prepared("mdb:physics", tmp_path / "out", mirror=server.base)
     empty = tmp_path / "empty"
     write_lines(empty / "physics" / "journals.jsonl", [{"id": 1}])
     server.data = beir_zip(empty, "x")
     with pytest.raises(
         DataError, match=r"holds no corpus\.jsonl or collection\.jsonl beside its queries; one"
     ):
-        make("mdb:physics", tmp_path / "out", mirror=server.base)
+        prepared("mdb:physics", tmp_path / "out", mirror=server.base)
     folder = domain(tmp_path / "domain", tiny_collection)
     for options, message in (
         ({"split": "dev"}, "has queries of each split; leave --split out"),
@@ -244,12 +239,12 @@ def test_what_is_no_domain(tiny_collection: Path, tmp_path: Path, cache: Path, s
         ({"qrels": (f"dev={tiny_collection / 'qrels' / 'dev.tsv'}",)}, "holds judgements of 'dev' already"),
     ):
         with pytest.raises(UsageError, match=message):
-            make(folder, tmp_path / "out", **options)
+            prepared(folder, tmp_path / "out", **options)
     write_lines(folder / "val" / "queries.jsonl", [{"id": "q", "text": "bees", "rel_doc_ids": []}])
     with pytest.raises(
         DataError, match="val/queries.jsonl: the query 'q' names no relevant passages; give it"
     ):
-        make(folder, tmp_path / "out")
+        prepared(folder, tmp_path / "out")
 
 
 @pytest.mark.parametrize("name", ["nq", "hotpotqa"])
@@ -260,7 +255,7 @@ def test_beirs_archives_over_broken_connections(
     with pytest.raises(
         VerificationError, match=rf"{name}\.zip has md5 .* published is {remote.BEIR_MD5[name][0]}"
     ):
-        make(f"beir:{name}", tmp_path / "out", mirror=server.base)
+        prepared(f"beir:{name}", tmp_path / "out", mirror=server.base)
     server.cuts = 2
-    made = make(f"beir:{name}", tmp_path / "out", mirror=server.base, unchecked=True)
+    made = prepared(f"beir:{name}", tmp_path / "out", mirror=server.base, unchecked=True)
     assert (made["sha256"], made["splits"]["test"]) == (Collection(tiny_collection).sha256, 6)

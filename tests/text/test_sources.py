@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -10,30 +9,16 @@ from pathlib import Path
 import pytest
 
 from dretrieve.errors import DataError, UsageError
-from dretrieve.jobs.prepare import PrepareConfig, run
 from dretrieve.text.collection import Collection
 from dretrieve.text.examples import Example, read_examples
-
-
-def make(source: object, output: Path, **options: object) -> dict:
-    """Run the job and return its JSON."""
-    return run(PrepareConfig(source=str(source), output=output, **options)).as_json()
-
-
-def lines(path: Path, *rows: object) -> Path:
-    """Write JSON lines (strings as they are)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(
-        "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows), encoding="utf-8"
-    )
-    return path
+from tests.common import lines, prepared
 
 
 def test_ms_marco_files(tmp_path: Path) -> None:
     corpus = lines(tmp_path / "collection.tsv", "0\tbees make honey", "1\ttides come and go")
     queries = lines(tmp_path / "queries.tsv", "9\twho makes honey", "10\twhat is a tide")
     qrels = lines(tmp_path / "qrels.tsv", "9\t0\t0\t1", "10\t0\t77\t1")
-    made = make(corpus, tmp_path / "out", queries=queries, qrels=(f"dev={qrels}",))
+    made = prepared(corpus, tmp_path / "out", queries=queries, qrels=(f"dev={qrels}",))
     assert made["splits"] == {"dev": 2}
     assert made["counts"]["judged_passages_not_in_corpus"] == 1
     assert made["notes"] == [
@@ -47,7 +32,7 @@ def test_ms_marco_files(tmp_path: Path) -> None:
 
 
 def test_training_rows_with_texts(dpr_file: Callable[[Path], Path], tmp_path: Path) -> None:
-    made = make(dpr_file(tmp_path / "train.json.gz"), tmp_path / "out")
+    made = prepared(dpr_file(tmp_path / "train.json.gz"), tmp_path / "out")
     assert made["splits"] == {"train": 2}
     counts = made["counts"]
     assert (counts["passages"], counts["queries"], counts["examples"]) == (2, 3, 2)
@@ -65,28 +50,28 @@ def test_examples_and_triples_of_ids(tmp_path: Path) -> None:
     corpus = lines(tmp_path / "c.tsv", "0\tbees", "1\ttides", "2\tbread")
     queries = lines(tmp_path / "q.tsv", "7\thoney")
     triples = lines(tmp_path / "triples.jsonl", [7, 0, 2, 1, 2])
-    make(triples, tmp_path / "a", corpus=corpus, queries=queries)
+    prepared(triples, tmp_path / "a", corpus=corpus, queries=queries)
     assert list(read_examples(tmp_path / "a" / "examples.jsonl")) == [
         Example("7", "honey", ("0",), ("2", "1"))
     ]
     scored = lines(tmp_path / "scored.jsonl", [7, [0, 8.0], [2, 1.5]])
-    make(scored, tmp_path / "b", corpus=corpus, queries=queries)
+    prepared(scored, tmp_path / "b", corpus=corpus, queries=queries)
     assert list(read_examples(tmp_path / "b" / "examples.jsonl")) == [
         Example("7", "honey", ("0",), ("2",), (8.0,), (1.5,))
     ]
-    made = make(tmp_path / "a" / "examples.jsonl", tmp_path / "c", corpus=corpus, split="dev")
+    made = prepared(tmp_path / "a" / "examples.jsonl", tmp_path / "c", corpus=corpus, split="dev")
     assert made["splits"] == {"dev": 1}
     with pytest.raises(UsageError, match="holds ids only; give --corpus and --queries"):
-        make(triples, tmp_path / "d")
+        prepared(triples, tmp_path / "d")
     marco = lines(tmp_path / "qidpidtriples.tsv", "7\t0\t2", "7\t0\t1")
-    make(marco, tmp_path / "f", corpus=corpus, queries=queries)
+    prepared(marco, tmp_path / "f", corpus=corpus, queries=queries)
     assert list(read_examples(tmp_path / "f" / "examples.jsonl")) == [
         Example("7", "honey", ("0",), ("2",)),
         Example("7", "honey", ("0",), ("1",)),
     ]
     lost = lines(tmp_path / "lost.jsonl", [8, 0, 2])
     with pytest.raises(DataError, match=r"lost\.jsonl, line 1: the query '8' is not in .*q\.tsv"):
-        make(lost, tmp_path / "e", corpus=corpus, queries=queries)
+        prepared(lost, tmp_path / "e", corpus=corpus, queries=queries)
 
 
 def test_the_options_say_what_a_file_holds(tmp_path: Path) -> None:
@@ -95,18 +80,18 @@ def test_the_options_say_what_a_file_holds(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match="may hold passages or queries; say which: --corpus FILE or --queries"
     ):
-        make(texts, tmp_path / "a")
+        prepared(texts, tmp_path / "a")
     for number, options in enumerate(({"queries": asked}, {"corpus": texts, "queries": asked}), 1):
-        made = make(texts, tmp_path / f"out{number}", **options)
+        made = prepared(texts, tmp_path / f"out{number}", **options)
         assert (made["counts"]["passages"], made["counts"]["queries"]) == (1, 2)
-    made = make(asked, tmp_path / "out3", corpus=texts)
+    made = prepared(asked, tmp_path / "out3", corpus=texts)
     assert (made["counts"]["passages"], made["counts"]["queries"]) == (1, 2)
 
 
 def test_what_is_kept_and_left_is_said(tmp_path: Path) -> None:
     corpus = lines(tmp_path / "c.jsonl", {"docid": "1", "segment": "x", "url": "u"})
     asked = lines(tmp_path / "q.jsonl", {"qid": "1", "query": "x", "relation": "P1"})
-    assert make(corpus, tmp_path / "out", queries=asked)["notes"] == [
+    assert prepared(corpus, tmp_path / "out", queries=asked)["notes"] == [
         "passages: left out 'url'",
         "queries: kept as fields 'relation'",
     ]
@@ -120,9 +105,9 @@ def test_a_local_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
             bundle.writestr(f"{folder}corpus.jsonl", '{"_id": "1", "text": "x"}\n')
             bundle.writestr(f"{folder}queries.jsonl", '{"_id": "q", "text": "y"}\n')
             bundle.writestr(f"{folder}qrels/test.tsv", "query-id\tcorpus-id\tscore\nq\t1\t1\n")
-        assert make(path, tmp_path / f"out{len(folder)}")["splits"] == {"test": 1}
+        assert prepared(path, tmp_path / f"out{len(folder)}")["splits"] == {"test": 1}
     with zipfile.ZipFile(tmp_path / "b.zip", "w") as bundle:
         for name in ("x", "y"):
             bundle.writestr(f"{name}/corpus.jsonl", "")
     with pytest.raises(DataError, match=r"b\.zip holds x, y; one collection is read at a time"):
-        make(tmp_path / "b.zip", tmp_path / "out")
+        prepared(tmp_path / "b.zip", tmp_path / "out")

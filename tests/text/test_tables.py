@@ -17,14 +17,7 @@ from dretrieve.text.forms import detect
 from dretrieve.text.records import read_corpus, read_queries
 from dretrieve.text.tables import read_rows
 from dretrieve.types import Record
-
-
-def lines(path: Path, *rows: object) -> Path:
-    """Write each row as JSON (strings as they are) on a line."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows)
-    path.write_text(text, encoding="utf-8", newline="")
-    return path
+from tests.common import lines
 
 
 def test_tab_separated_passages(tmp_path: Path) -> None:

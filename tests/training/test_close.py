@@ -12,16 +12,9 @@ from dretrieve.training.data import open_set, parse_data
 from dretrieve.training.processes import Processes
 from dretrieve.training.sets import TokenCache, in_rows
 from dretrieve.types import Silent
+from tests.common import Told
 
 QUERIES = ("q-bees-0", "q-tides-0", "q-bread-0", "q-chess-0", "q-volcano-0", "q-printing-0")
-
-
-class Notes(Silent):
-    def __init__(self):
-        self.said = []
-
-    def note(self, text):
-        self.said.append(text)
 
 
 @pytest.fixture
@@ -36,11 +29,11 @@ def run(tmp_path):
 
 
 def test_queries_get_what_was_found_for_them(tiny_collection, run, tmp_path):
-    notes = Notes()
+    notes = Told()
     found = open_set(parse_data(f"path={tiny_collection},split=train,run={run},depth=2"), 1, notes)
     assert [of.close for of in found.examples[:2]] == [("printing-1", "bees-0"), ("printing-1", "tides-0")]
     assert [of.query_id for of in found.examples] == list(QUERIES[:5])
-    assert notes.said == [
+    assert notes.lines == [
         "tiny: 1 queries without a passage are left out",
         "tiny: 1 of 5 queries have fewer than 2 passages",
     ]
@@ -101,13 +94,13 @@ def test_judged_passages_become_answers(tiny_collection, run):
     (tiny_collection / "qrels" / "train.tsv").write_text(
         "query-id\tcorpus-id\tscore\nq-bees-0\tbees-0\t2\nq-bees-0\tbees-1\t1\nq-bread-0\tbread-0\t0\n"
     )
-    notes, columns = Notes(), ("answers",)
+    notes, columns = Told(), ("answers",)
     word = f"path={tiny_collection},split=train,run={run},depth=2,target=passage"
     found = open_set(parse_data(word, columns), 1, notes, columns=columns)
     assert [of.query_id for of in found.examples] == ["q-bees-0"]
     texts = found.examples[0].fields["answers"]
     assert [text[:23] for text in texts] == ["relevance: 2. bees 0 th", "relevance: 1. bees 1 th"]
-    assert "tiny: 1 queries without a positive are left out" in notes.said
+    assert "tiny: 1 queries without a positive are left out" in notes.lines
 
 
 def test_runs_that_do_not_fit_are_refused(tiny_collection, run):

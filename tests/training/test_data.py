@@ -9,6 +9,7 @@ from dretrieve.text.cache import reading_once
 from dretrieve.text.records import read_queries
 from dretrieve.training.data import DataSpec, open_set, parse_data
 from dretrieve.types import Silent
+from tests.common import Told
 
 
 def test_short_words():
@@ -76,17 +77,12 @@ def test_a_sample_is_drawn_by_the_seed_and_keeps_the_order(tiny_collection):
 
 
 def test_judged_passages_that_are_missing_are_said_and_left_out(tiny_collection):
-    notes = []
-
-    class Notes(Silent):
-        def note(self, text):
-            notes.append(text)
-
+    notes = Told()
     qrels = tiny_collection / "qrels" / "train.tsv"
     qrels.write_text(qrels.read_text() + "q-bees-0\tnowhere\t1\nq-tides-0\tgone\t1\n")
-    found = open_set(parse_data(f"{tiny_collection}:train"), 1, Notes())
+    found = open_set(parse_data(f"{tiny_collection}:train"), 1, notes)
     assert found.examples[0].positive_document_ids == ("bees-0",)
-    assert any("2 judged passages are not in the collection" in note for note in notes)
+    assert any("2 judged passages are not in the collection" in line for line in notes.lines)
 
 
 def test_examples_that_name_a_passage_of_another_collection(tiny_collection, tmp_path):
@@ -119,14 +115,6 @@ def test_examples_that_are_not_there_are_missing_not_a_wrong_option(tmp_path):
         open_set(spec, 1, Silent())
 
 
-class Notes(Silent):
-    def __init__(self):
-        self.lines = []
-
-    def note(self, text):
-        self.lines.append(text)
-
-
 def write_examples_of(collection, *changes):
     """Write examples of the topics' first queries into the collection, two hard negatives each."""
     lines = []
@@ -146,7 +134,7 @@ def test_a_prepared_collection_brings_its_hard_negatives(tiny_collection):
         qrels.write("q-tides-0\ttides-1\t1\n")
     plain = open_set(parse_data(f"{tiny_collection}:train"), 1, Silent())
     write_examples_of(tiny_collection, {}, {"negative_document_ids": ["tides-1", "chess-1"]})
-    notes = Notes()
+    notes = Told()
     found = open_set(parse_data(f"{tiny_collection}:train"), 1, notes)
     assert "tiny:train: examples.jsonl brings hard negatives for 2 of 6 queries" in notes.lines
     assert {of.query_id: of.negative_document_ids for of in found.examples if of.negative_document_ids} == {
@@ -156,7 +144,7 @@ def test_a_prepared_collection_brings_its_hard_negatives(tiny_collection):
         of.positive_document_ids for of in plain.examples
     ]
     assert found.fingerprint != plain.fingerprint
-    notes = Notes()
+    notes = Told()
     other = open_set(parse_data(f"{tiny_collection}:dev"), 1, notes)
     assert not any(of.negative_document_ids for of in other.examples)
     assert notes.lines == []
@@ -165,7 +153,7 @@ def test_a_prepared_collection_brings_its_hard_negatives(tiny_collection):
 def test_a_teachers_scores_are_used_or_named(tiny_collection):
     spec = parse_data(f"{tiny_collection}:train")
     write_examples_of(tiny_collection, TAUGHT)
-    notes = Notes()
+    notes = Told()
     unused = open_set(spec, 1, notes)
     assert not unused.taught
     assert any("nothing is learned from them without --distil-weight" in line for line in notes.lines)

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from dretrieve.training.device import own_generators
 from dretrieve.training.loop import Rhythm
 from dretrieve.training.processes import Processes
 from dretrieve.training.step import Stepper
@@ -38,10 +37,7 @@ def gradient(toys, method, *, cache_tokens, overhead=20, distil=""):
     return float(value.loss), {name: of.grad.clone() for name, of in method.named_parameters()}
 
 
-@pytest.fixture(autouse=True)
-def _generators():
-    with own_generators():
-        yield
+pytestmark = pytest.mark.usefixtures("generators")
 
 
 @pytest.mark.parametrize("kind", ["Toy", "Packed"])

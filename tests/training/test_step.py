@@ -8,17 +8,13 @@ import pytest
 import torch
 
 from dretrieve.store.seeds import fold
-from dretrieve.training.device import own_generators
 from dretrieve.training.processes import Processes
 from dretrieve.training.step import Stepper
 
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(autouse=True)
-def _generators():
-    with own_generators():
-        yield
+pytestmark = pytest.mark.usefixtures("generators")
 
 
 def gradient(toys, method, options, cut_by=None, batch=16):
