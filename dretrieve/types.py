@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Side = Literal["query", "passage"]
+SIDES: tuple[Side, Side] = ("query", "passage")
 ScoreName = Literal["dot", "maxsim_sum", "maxsim_mean", "alignment", "bm25", "fused"]
 
 
@@ -277,3 +278,6 @@ class Silent:
 
     def finish(self) -> None:
         """Ignore."""
+
+
+SILENT = Silent()  # it has no state

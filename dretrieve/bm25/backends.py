@@ -13,7 +13,7 @@ from dretrieve.store.atomic import explained, make_folder
 from dretrieve.store.interrupt import Signals
 from dretrieve.store.manifest import Manifest
 from dretrieve.store.stage import Stage, open_artefact
-from dretrieve.types import Progress, Run, Silent, Texts
+from dretrieve.types import SILENT, Progress, Run, Texts
 
 STAGE = "index-bm25"
 VERSION = 1
@@ -91,7 +91,7 @@ def plan_words(texts: Texts, output: Path, settings: Mapping[str, Any], *, force
 
 
 def build_words(
-    stage: Stage, texts: Texts, *, progress: Progress | None = None, signals: Signals | None = None
+    stage: Stage, texts: Texts, *, progress: Progress = SILENT, signals: Signals | None = None
 ) -> Manifest:
     """Write the index that `plan_words` planned and return its manifest.
 
@@ -113,7 +113,7 @@ def build_words(
         from dretrieve.bm25.build import fill
     make_folder(stage.output)
     with explained(stage.output):
-        counts = fill(stage, texts, progress or Silent(), signals or Signals())
+        counts = fill(stage, texts, progress, signals or Signals())
     return stage.commit(counts)
 
 

@@ -36,7 +36,7 @@ from dretrieve.store.stage import Planned, Stage
 from dretrieve.store.state import recorded_state
 from dretrieve.text.files import sha256_of
 from dretrieve.text.qrels import read_qrels
-from dretrieve.types import Progress, Qrels, Silent
+from dretrieve.types import SILENT, Progress, Qrels
 
 __all__ = ["AdaptConfig", "AdaptResult", "run"]
 
@@ -78,7 +78,7 @@ class AdaptResult:
         return "\n".join([*lines, f"next: dretrieve search … --set alignment={self.output}"])
 
 
-def run(config: AdaptConfig, progress: Progress | None = None) -> AdaptResult | Planned:
+def run(config: AdaptConfig, progress: Progress = SILENT) -> AdaptResult | Planned:
     """Search by every alignment of the grid in one exact pass, choose, measure, and write the file.
 
     Raises:
@@ -88,7 +88,6 @@ def run(config: AdaptConfig, progress: Progress | None = None) -> AdaptResult | 
         VerificationError: queries and passages of different models; changed bytes.
         Interrupted: a signal came; the same command begins again.
     """
-    progress = progress or Silent()
     with interruptible() as signals:
         work = _opened(config, progress, signals)
         stage = work.stage

@@ -23,7 +23,7 @@ from dretrieve.store.atomic import make_folder, write_bytes, write_json
 from dretrieve.store.manifest import manifest_path, read_verified
 from dretrieve.store.shards import shard_rows, shard_stem
 from dretrieve.store.stage import Stage
-from dretrieve.types import Progress, Silent, Texts
+from dretrieve.types import SILENT, Progress, Texts
 
 VERSION = 1
 PLAN, SUBMISSIONS = "plan.json", "submissions.json"
@@ -122,7 +122,7 @@ class ArrayResult:
         return "\n".join(lines)
 
 
-def run(config: Array, progress: Progress = Silent()) -> ArrayResult:  # noqa: B008  # it has no state
+def run(config: Array, progress: Progress = SILENT) -> ArrayResult:
     """Write the plan and the scripts; submit all, or what is missing; return the state.
 
     Raises:

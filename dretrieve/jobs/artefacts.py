@@ -32,7 +32,7 @@ from dretrieve.text.forms import FORMS, Form, detect
 from dretrieve.text.qrels import read_qrels
 from dretrieve.text.records import read_corpus, read_queries
 from dretrieve.text.training_rows import read_training
-from dretrieve.types import Progress, Qrels, Run
+from dretrieve.types import SIDES, Progress, Qrels, Run
 
 Facts = dict[str, Any]
 RUN_STAGES = ("search", "fuse-bm25", "convert-run")
@@ -193,7 +193,7 @@ def _model_facts(it: Artefact) -> Facts:
         "method": spelled(card.method),
         "vectors": f"{spec.kind} of {spec.dim} numbers, score {spec.score}",
     }
-    for name in ("query", "passage"):
+    for name in SIDES:
         side = card.side(name)
         pair, normal = ", as a pair" * side.pair, ", length 1" * side.normalize
         facts[f"{name} side"] = (

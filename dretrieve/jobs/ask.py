@@ -28,7 +28,7 @@ from dretrieve.store.text_store import TextStore
 from dretrieve.text.collection import Collection
 from dretrieve.threads import allotted_threads
 from dretrieve.tokens.tokenizer import SideTokenizer
-from dretrieve.types import Progress, Record, Silent, Vectors
+from dretrieve.types import SILENT, Progress, Record, Vectors
 
 NAME = "the question"
 MARKED = 0.5  # a word is marked from this share of what the most looked at word has
@@ -94,7 +94,7 @@ class AskResult:
         return "\n".join(lines)
 
 
-def run(config: AskConfig, progress: Progress | None = None) -> AskResult:
+def run(config: AskConfig, progress: Progress = SILENT) -> AskResult:
     """Search, read, answer.
 
     Raises:
@@ -102,7 +102,6 @@ def run(config: AskConfig, progress: Progress | None = None) -> AskResult:
         PreconditionError: model, index or the passages' texts are missing.
         VerificationError: an index of another model; texts of another collection.
     """
-    progress = progress or Silent()
     if not config.question.strip():
         raise UsageError("the question is empty; ask something")
     card = reading_card(config.model)

@@ -42,7 +42,7 @@ from dretrieve.store.state import recorded_state
 from dretrieve.store.text_store import TextStore
 from dretrieve.text.collection import Collection
 from dretrieve.tokens.tokenizer import SideTokenizer
-from dretrieve.types import Progress, Record, Side, Silent
+from dretrieve.types import SIDES, SILENT, Progress, Record
 
 STAGE, VERSION = "convert", 1
 PLAIN = "t5"  # what a T5's folder without a card is called here
@@ -51,7 +51,6 @@ TOKENS = "tokens"
 SAMPLE, BATCH = 512, 16
 # What a model of them does without, see above.
 UNTRAINED = {"query_augmentation": "no", "query_marker": NONE, "passage_marker": NONE}
-SIDES: tuple[Side, Side] = ("query", "passage")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +91,7 @@ class ConvertResult:
         return "\n".join([*lines, *([f"  {told}"] if told else []), f"next: dretrieve {then}"])
 
 
-def run(config: ConvertConfig, progress: Progress | None = None) -> ConvertResult | Planned:
+def run(config: ConvertConfig, progress: Progress = SILENT) -> ConvertResult | Planned:
     """Read the checkpoint, lay its tensors into the method, write the model.
 
     Raises:
@@ -108,7 +107,7 @@ def run(config: ConvertConfig, progress: Progress | None = None) -> ConvertResul
             return stage.planned("")
         parameters = stage.existing().counts["parameters"]
         return ConvertResult(config.output, "up to date", _card(config.output), parameters)
-    (progress or Silent()).note(f"reading {config.source}")
+    progress.note(f"reading {config.source}")
     method = made()
     parameters = sum(parameter.numel() for parameter in method.parameters())
     if config.dry_run:

@@ -16,19 +16,18 @@ from dretrieve.store.stage import Made, Planned, Stage
 from dretrieve.store.text_store import TextStore
 from dretrieve.text.collection import Collection
 from dretrieve.text.queries import QuerySet
-from dretrieve.types import Progress, Record, Run, Silent
+from dretrieve.types import SILENT, Progress, Record, Run
 
 STAGE, VERSION = "convert-run", 1
 
 
-def run(config: ConvertRunConfig, progress: Progress | None = None) -> Made | Planned:
+def run(config: ConvertRunConfig, progress: Progress = SILENT) -> Made | Planned:
     """Read the run, write it in the other form; an output of the same options and run is up to date.
 
     Raises:
         PreconditionError: no such run or collection; an output that is not ours.
         DataError: a broken run, an id that the form cannot carry, a query or passage without text.
     """
-    progress = progress or Silent()
     inputs = {"run": run_fingerprint(config.run, full=config.verify)}
     queries, corpus = None, None
     if config.output_format in NEEDS_QUERIES and config.queries is not None:

@@ -27,6 +27,7 @@ from dretrieve.store.card import Choice, ModelCard
 from dretrieve.store.embeddings import ENGINE_ENTRY, STAGE, EmbeddingPlan
 from dretrieve.store.interrupt import interruptible
 from dretrieve.store.manifest import Manifest, read_manifest
+from dretrieve.store.parts import whole_of
 from dretrieve.store.shard_writer import ShardWriter
 from dretrieve.store.shards import Shard, array_tasks, parse_shard, shard_rows
 from dretrieve.store.stage import Planned, Standing, differences, planned, replaces_stale
@@ -35,7 +36,7 @@ from dretrieve.text.collection import Collection
 from dretrieve.text.files import is_stream
 from dretrieve.threads import allotted_threads
 from dretrieve.tokens.tokenizer import SideTokenizer
-from dretrieve.types import Engine, Progress, Side, Silent, Texts
+from dretrieve.types import SILENT, Engine, Progress, Side, Texts
 
 UNITS: dict[Side, str] = {"passage": "passages", "query": "queries"}
 
@@ -122,7 +123,7 @@ def _refuse_open(name: str, card: ModelCard, settings: Mapping[str, Choice]) -> 
             raise PreconditionError(f"{name}: {reason}; train it further, or choose: --set {choice}=…")
 
 
-def run(config: EncodeConfig, progress: Progress | None = None) -> EncodeResult | Planned:
+def run(config: EncodeConfig, progress: Progress = SILENT) -> EncodeResult | Planned:
     """Encode one shard, continue it, or say that it stands already.
 
     Raises:
@@ -132,7 +133,7 @@ def run(config: EncodeConfig, progress: Progress | None = None) -> EncodeResult 
         VerificationError: files changed.
         Interrupted: a signal came; the same command continues.
     """
-    work = _Work(config, progress or Silent())
+    work = _Work(config, progress)
     if config.dry_run:
         return _planned(work)
     writer = ShardWriter(config.output, work.shard, work.plan, force=config.force)
@@ -326,7 +327,7 @@ def _unfit(other: Manifest, work: _Work, engine: int | None) -> str:
             f"shards cut as N={cut.get('count')} of {cut.get('total'):,} rows, this one is "
             f"N={shard.count} of {shard.total:,}"
         )
-    theirs, mine = _without_shard(other), _without_shard(work.plan.manifest(shard))
+    theirs, mine = whole_of(other), whole_of(work.plan.manifest(shard))
     if theirs.fingerprint != mine.fingerprint:
         return f"shards of other options ({differences(theirs, mine)})"
     version = other.extra.get(ENGINE_ENTRY)
@@ -335,11 +336,6 @@ def _unfit(other: Manifest, work: _Work, engine: int | None) -> str:
     return (
         f"shards computed by version {version} of the engine, this one is by version {engine} with other bits"
     )
-
-
-def _without_shard(manifest: Manifest) -> Manifest:
-    options = {name: value for name, value in manifest.options.items() if name != "shard"}
-    return Manifest(stage=manifest.stage, version=manifest.version, options=options, inputs=manifest.inputs)
 
 
 def _execute(work: _Work, writer: ShardWriter, stop: StopCheck) -> EncodeResult:

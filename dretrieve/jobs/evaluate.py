@@ -37,7 +37,7 @@ from dretrieve.text.collection import Collection
 from dretrieve.text.files import sha256_of
 from dretrieve.text.qrels import read_qrels
 from dretrieve.text.queries import QuerySet
-from dretrieve.types import Progress, Silent
+from dretrieve.types import SILENT, Progress
 
 STAGE = "evaluate"
 VERSION = 1
@@ -98,7 +98,7 @@ class EvaluateResult:
         return render(tables, self.config.form)
 
 
-def run(config: EvaluateConfig, progress: Progress | None = None) -> EvaluateResult | Planned:
+def run(config: EvaluateConfig, progress: Progress = SILENT) -> EvaluateResult | Planned:
     """Measure, and write the JSON file if one is asked for.
 
     Raises:
@@ -107,7 +107,6 @@ def run(config: EvaluateConfig, progress: Progress | None = None) -> EvaluateRes
         DataError: broken lines, nothing in common between run and judgements.
         VerificationError: a run's bytes are not those that its manifest records.
     """
-    progress = progress or Silent()
     notes: list[str] = []
     measures = _check(config, notes)
     inputs = open_inputs(config, progress)

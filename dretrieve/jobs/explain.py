@@ -26,7 +26,7 @@ from dretrieve.store.interrupt import interruptible
 from dretrieve.store.manifest import manifest_path, read_manifest
 from dretrieve.store.stage import Made, Planned, Stage
 from dretrieve.store.state import recorded_state
-from dretrieve.types import Progress, Silent
+from dretrieve.types import SILENT, Progress
 
 STAGE, VERSION = "explain", 1
 MADE_BY = "dretrieve explain"
@@ -72,7 +72,7 @@ class ExplainResult:
         return shown(self.page, "terminal")
 
 
-def run(config: ExplainConfig, progress: Progress | None = None) -> ExplainResult | Made | Planned:
+def run(config: ExplainConfig, progress: Progress = SILENT) -> ExplainResult | Made | Planned:
     """Read a sample of each side and say what the method tells about it, or that the page stands already.
 
     Raises:
@@ -81,7 +81,6 @@ def run(config: ExplainConfig, progress: Progress | None = None) -> ExplainResul
         DataError: a collection that cannot be read, or has no texts.
         Interrupted: a signal came; the same command begins again.
     """
-    progress = progress or Silent()
     card, note = read_card(find_model(config.model))
     # a T5 as its authors save it has heads to compare, before anything trained it
     method = HEADS if note is not None and card.source.get("model_type") == "t5" else card.method

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from dretrieve.errors import UsageError
 from dretrieve.jobs.explain import Explanation
 from dretrieve.jobs.explain_texts import MOST_DRAWN, Drawn, Part, Reading, refuse_picture, token_batches
-from dretrieve.models.encoder_method import SIDES
 from dretrieve.models.loading import LoadedModel
 from dretrieve.models.mixture import Mixture
 from dretrieve.models.pooling import unit
@@ -27,7 +26,7 @@ from dretrieve.reports.projection import LEAST_FOR_TSNE, check_tsne, pca, tsne
 from dretrieve.reports.routing_page import NAMES
 from dretrieve.scoring.dot import dot_matrix
 from dretrieve.store.shards import CHUNK_ROWS
-from dretrieve.types import Progress, Record, Side
+from dretrieve.types import SIDES, Progress, Record, Side
 
 AT_ONCE = 64  # texts whose vectors by all experts are held at a time
 

@@ -30,7 +30,7 @@ from dretrieve.text.collection import Collection
 from dretrieve.text.files import sha256_of
 from dretrieve.text.qrels import read_qrels
 from dretrieve.text.queries import QuerySet
-from dretrieve.types import Progress, Qrels, Run, Silent
+from dretrieve.types import SILENT, Progress, Qrels, Run
 
 STAGE, VERSION = "fuse-bm25", 1
 
@@ -75,7 +75,7 @@ class FuseResult:
         return "\n".join(lines)
 
 
-def run(config: FuseBm25Config, progress: Progress | None = None) -> FuseResult | Planned:
+def run(config: FuseBm25Config, progress: Progress = SILENT) -> FuseResult | Planned:
     """Fuse; an output of the same options and inputs is up to date.
 
     Raises:
@@ -84,7 +84,6 @@ def run(config: FuseBm25Config, progress: Progress | None = None) -> FuseResult 
         DataError: a run that breaks its format, dev runs of other queries.
         Interrupted: a signal came; the same command begins again.
     """
-    progress = progress or Silent()
     alphas = _check(config)
     files = RunFiles.of(config.run, config.bm25_run, config.run_format, full=config.verify)
     if config.alpha_from is not None:

@@ -9,10 +9,10 @@ from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.interrupt import Signals, interruptible
 from dretrieve.store.manifest import Manifest, manifest_path
 from dretrieve.store.stage import Made, Planned
-from dretrieve.types import Progress, Silent
+from dretrieve.types import SILENT, Progress
 
 
-def run(config: IndexConfig, progress: Progress | None = None) -> Made | Planned:
+def run(config: IndexConfig, progress: Progress = SILENT) -> Made | Planned:
     """Build the index, or say that it stands already.
 
     Raises:
@@ -21,7 +21,6 @@ def run(config: IndexConfig, progress: Progress | None = None) -> Made | Planned
         VerificationError: the input's bytes changed.
         Interrupted: a signal came; the same command begins again, or goes on.
     """
-    progress = progress or Silent()
     kind = kind_named(config.type)
     _check_source(config, kind.source)
     before = manifest_path(config.output).exists() and config.output.is_dir() and not config.force

@@ -15,7 +15,7 @@ from dretrieve.jobs.configs.inspect import InspectConfig
 from dretrieve.store.manifest import Manifest, manifest_path, provenance_path, read_manifest, verify_files
 from dretrieve.text.collection import parse_spec
 from dretrieve.text.files import is_stream
-from dretrieve.types import Progress, Silent
+from dretrieve.types import SILENT, Progress
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,7 +55,7 @@ class InspectResult:
         return "\n".join([*lines, *(f"\nproblem: {problem}" for problem in self.problems)])
 
 
-def run(config: InspectConfig, progress: Progress | None = None) -> InspectResult:
+def run(config: InspectConfig, progress: Progress = SILENT) -> InspectResult:
     """Say what stands at the path. A broken artefact is described as far as it can be, with its problem.
 
     Raises:
@@ -64,7 +64,7 @@ def run(config: InspectConfig, progress: Progress | None = None) -> InspectResul
     path, _ = parse_spec(config.path)
     problems: list[DretrieveError] = []
     manifest, origin = _origin(path, config.verify, problems)
-    it = Artefact(path, None, config.run_format, config.verify, progress or Silent(), manifest)
+    it = Artefact(path, None, config.run_format, config.verify, progress, manifest)
     kind, facts = manifest.stage if manifest else "file", Facts()
     try:
         kind = it.kind.broken or kind

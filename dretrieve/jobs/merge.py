@@ -16,10 +16,10 @@ from dretrieve.store.interrupt import interruptible
 from dretrieve.store.manifest import manifest_path
 from dretrieve.store.parts import Part, tiling_parts, whole_of
 from dretrieve.store.stage import Made, Planned, Stage, open_artefact
-from dretrieve.types import Progress, Run, Silent
+from dretrieve.types import SILENT, Progress, Run
 
 
-def run(config: MergeConfig, progress: Progress | None = None) -> Made | Planned:
+def run(config: MergeConfig, progress: Progress = SILENT) -> Made | Planned:
     """Join the partial runs, or the parts of an index, or say that the output stands already.
 
     Raises:
@@ -27,7 +27,6 @@ def run(config: MergeConfig, progress: Progress | None = None) -> Made | Planned
         PreconditionError: a part is missing (names the shards to search), or has no manifest.
         VerificationError: parts of different searches, overlapping parts, changed bytes.
     """
-    progress = progress or Silent()
     if any(path.is_dir() for path in config.partials):
         return _joined_index(config)
     parts = _opened(config)

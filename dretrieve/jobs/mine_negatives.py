@@ -25,7 +25,7 @@ from dretrieve.store.state import recorded_state
 from dretrieve.text.collection import Collection
 from dretrieve.text.examples import example_line
 from dretrieve.text.queries import QuerySet
-from dretrieve.types import Progress, Record, Silent
+from dretrieve.types import SILENT, Progress, Record
 
 STAGE, VERSION = "mine-negatives", 1
 
@@ -54,7 +54,7 @@ class MineNegativesResult:
         )
 
 
-def run(config: MineNegativesConfig, progress: Progress | None = None) -> MineNegativesResult | Planned:
+def run(config: MineNegativesConfig, progress: Progress = SILENT) -> MineNegativesResult | Planned:
     """Mine; an output of the same options and inputs is up to date.
 
     Raises:
@@ -62,7 +62,6 @@ def run(config: MineNegativesConfig, progress: Progress | None = None) -> MineNe
             were dropped.
         UsageError: answers are to be dropped and the split has none.
     """
-    progress = progress or Silent()
     collection = Collection.open(config.data)
     queries, positives = collection.queries(), collection.qrels().positives()
     if not any(query_id in positives for query_id in queries.ids()):

@@ -15,7 +15,7 @@ from dretrieve.reports.tables import Cell, Table, terminal
 from dretrieve.store.fingerprint import sha256_file
 from dretrieve.store.stage import Made, Planned, Stage
 from dretrieve.store.state import recorded_state
-from dretrieve.types import Progress
+from dretrieve.types import SIDES, SILENT, Progress
 
 STAGE, VERSION = "modules", 1
 
@@ -45,7 +45,7 @@ class Listed:
         return terminal(Table(columns=columns, rows=rows, title=f"Domains of {self.model}"))
 
 
-def run(config: ModulesConfig, progress: Progress | None = None) -> Listed | Made | Planned:
+def run(config: ModulesConfig, progress: Progress = SILENT) -> Listed | Made | Planned:
     """List the domains of a model, write one's file, or write the model with others.
 
     Raises:
@@ -153,7 +153,7 @@ def _stage(
     config: ModulesConfig, model: Modular, output: Path, options: Mapping[str, str], inputs: Mapping[str, str]
 ) -> Stage:
     """Return the stage that writes a model."""
-    sides = {f"model {side}": model.card.fingerprint(side) for side in ("query", "passage")}
+    sides = {f"model {side}": model.card.fingerprint(side) for side in SIDES}
     options = {"action": config.action, **options}
     return Stage(output, "folder", STAGE, VERSION, options, {**sides, **inputs}, config.force)
 

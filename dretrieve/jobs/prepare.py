@@ -34,7 +34,7 @@ from dretrieve.text.sources import (
     parse_qrels_option,
     write_sources,
 )
-from dretrieve.types import Progress, Silent
+from dretrieve.types import SILENT, Progress
 
 STAGE = "prepare"
 VERSION = 1
@@ -100,7 +100,7 @@ class _Source:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
-def run(config: PrepareConfig, progress: Progress | None = None) -> PrepareResult | Planned:
+def run(config: PrepareConfig, progress: Progress = SILENT) -> PrepareResult | Planned:
     """Make the collection, or say that it stands already.
 
     Raises:
@@ -108,7 +108,6 @@ def run(config: PrepareConfig, progress: Progress | None = None) -> PrepareResul
         PreconditionError: the source or the network is not there; the output holds something else.
         DataError: the source breaks its form; its checksum is not the published one.
     """
-    progress = progress or Silent()
     kind, _, name = config.source.partition(":")
     is_kind = bool(name) and not Path(config.source).exists()
     is_remote, is_masked = is_kind and kind in remote.KINDS, is_kind and kind in ("cloze", "spans")

@@ -35,7 +35,7 @@ from dretrieve.store.state import recorded_state
 from dretrieve.store.text_store import TextStore
 from dretrieve.text.collection import Collection
 from dretrieve.text.queries import QuerySet
-from dretrieve.types import Progress, Run, Silent
+from dretrieve.types import SIDES, SILENT, Progress, Run
 
 STAGE, VERSION = "read", 1
 # Questions that share their passages' states, are read together, and are kept when the rest is interrupted.
@@ -80,7 +80,7 @@ class _Sources:
     hits: Mapping[str, Sequence[str]]
 
 
-def run(config: ReadConfig, progress: Progress | None = None) -> ReadResult | Planned:
+def run(config: ReadConfig, progress: Progress = SILENT) -> ReadResult | Planned:
     """Read the shard's questions, go on, or say that the answers stand already.
 
     Raises:
@@ -90,7 +90,6 @@ def run(config: ReadConfig, progress: Progress | None = None) -> ReadResult | Pl
         VerificationError: a run of another collection; changed files.
         Interrupted: a signal came; the same command goes on.
     """
-    progress = progress or Silent()
     card = reading_card(config.model)
     sources = _open(config, progress)
     stage = _stage(config, card, sources)
@@ -176,7 +175,7 @@ def _stage(config: ReadConfig, card: ModelCard, sources: _Sources) -> Stage:
     }
     if config.shard is not None:
         options["shard"] = list(config.shard)
-    inputs = {f"{side}_model": card.fingerprint(side) for side in ("query", "passage")}
+    inputs = {f"{side}_model": card.fingerprint(side) for side in SIDES}
     inputs |= {"run": run_fingerprint(config.run, full=config.verify)}
     inputs |= {"queries": sources.queries.sha256, "corpus": sources.corpus.sha256}
     output = part_path(config.output, config.shard)

@@ -19,14 +19,12 @@ from dretrieve.reports.pages import form_of, write_page
 from dretrieve.reports.plan import Ask
 from dretrieve.store.manifest import read_manifest
 from dretrieve.store.stage import Planned, open_artefact
-from dretrieve.types import Progress, Silent
+from dretrieve.types import SILENT, Progress
 
 SUFFIX = ".manifest.json"
 
 
-def run(
-    config: ReportConfig, progress: Progress | None = None, ask: Ask | None = None
-) -> ReportResult | Planned:
+def run(config: ReportConfig, progress: Progress = SILENT, ask: Ask | None = None) -> ReportResult | Planned:
     """Gather, judge, print, write; ``ask`` asks a command of a recipe whether what it makes is up to date.
 
     Raises:
@@ -35,7 +33,6 @@ def run(
         DataError: expected.yaml or a metrics file is not what it must be.
         VerificationError: a metrics file was changed (in a plain comparison; in a recipe its cell fails).
     """
-    progress = progress or Silent()
     if config.output is not None and config.output.suffix and not config.output.is_dir():
         form_of(config.output)
     result = _recipe(config, ask) if _is_recipe(config) else _comparison(config)

@@ -34,7 +34,7 @@ from dretrieve.store.stage import Planned, Stage
 from dretrieve.store.state import recorded_state
 from dretrieve.store.text_store import TextStore
 from dretrieve.text.collection import Collection
-from dretrieve.types import Progress, Run, Silent, Vectors
+from dretrieve.types import SILENT, Progress, Run, Vectors
 
 __all__ = ["SearchConfig", "SearchResult", "run"]
 
@@ -114,7 +114,7 @@ class _Search:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
-def run(config: SearchConfig, progress: Progress | None = None) -> SearchResult | Planned:
+def run(config: SearchConfig, progress: Progress = SILENT) -> SearchResult | Planned:
     """Search and write the run, or say that it stands already.
 
     Raises:
@@ -123,7 +123,6 @@ def run(config: SearchConfig, progress: Progress | None = None) -> SearchResult 
         VerificationError: queries and passages of different models; changed bytes.
         Interrupted: a signal came; the same command continues (over words it begins again).
     """
-    progress = progress or Silent()
     with interruptible() as signals:
         over = _over_words if kind_at(config.index) == "bm25" else _over_vectors
         search = over(config, progress, signals)

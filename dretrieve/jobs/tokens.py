@@ -10,7 +10,7 @@ from dretrieve.models.cards import read_card
 from dretrieve.models.places import find_model
 from dretrieve.store.card import SideCard
 from dretrieve.tokens.tokenizer import Shown, SideTokenizer
-from dretrieve.types import Progress, Record, Side, Silent
+from dretrieve.types import SILENT, Progress, Record, Side
 
 SHOWN_IDS = 32
 
@@ -60,7 +60,7 @@ class TokensResult:
         return "\n".join(lines)
 
 
-def run(config: TokensConfig, progress: Progress | None = None) -> TokensResult:
+def run(config: TokensConfig, progress: Progress = SILENT) -> TokensResult:
     """Return what is encoded for the text.
 
     Raises:
@@ -70,7 +70,7 @@ def run(config: TokensConfig, progress: Progress | None = None) -> TokensResult:
     folder = find_model(config.model)
     card, note = read_card(folder)
     if note:
-        (progress or Silent()).note(f"{config.model}: {note}")
+        progress.note(f"{config.model}: {note}")
     side = card.side(config.side)
     title = config.title if config.side == "passage" else ""
     shown = SideTokenizer.open(folder / side.folder, side).show(Record("the text", title, config.text))

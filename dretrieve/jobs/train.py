@@ -47,10 +47,9 @@ from dretrieve.training.phases import PhasePlan, plan_phases
 from dretrieve.training.processes import Processes, join_processes, leave_processes
 from dretrieve.training.sets import TokenCache, TrainingSet, in_rows
 from dretrieve.training.trackers import open_trackers
-from dretrieve.types import Progress, Record, Side, Silent
+from dretrieve.types import SIDES, SILENT, Progress, Record, Side
 
 STAGE, VERSION = "train", 1
-SIDES: tuple[Side, Side] = ("query", "passage")
 CURVES = "curves.json"
 CHECKED = 4  # queries, and as many passages, whose vectors are compared with those of the saved model
 
@@ -109,7 +108,7 @@ class Opened:
     stage: Stage
 
 
-def run(config: TrainConfig, progress: Progress | None = None) -> TrainResult | Planned:
+def run(config: TrainConfig, progress: Progress = SILENT) -> TrainResult | Planned:
     """Train, or say that the output is up to date; an interrupted training goes on.
 
     Raises:
@@ -120,10 +119,9 @@ def run(config: TrainConfig, progress: Progress | None = None) -> TrainResult | 
         Interrupted: after a signal or ``max_minutes``, with a checkpoint written.
     """
     began = time.monotonic()
-    progress = progress or Silent()
     device = training_device(config.options.device)
     processes = join_processes(device)
-    shown: Progress = progress if processes.first else Silent()
+    shown: Progress = progress if processes.first else SILENT
     try:
         with processes.first_goes_first():
             opened = _open(config, processes, device, shown)
@@ -326,7 +324,7 @@ def _planned(opened: Opened) -> Planned:
     config, device = opened.config, opened.place.device
     with own_generators(), repeatable(device):
         method = _built(config, device)
-        _check_sets(opened, method, Silent())
+        _check_sets(opened, method, SILENT)
         tokenizers = open_tokenizers(config.backbone, method)
         cost = estimate(method, opened.sets, tokenizers, config.options, opened.place)
     said = f"would train {config.method} on {config.backbone} with {queries:,} queries into {config.output}"

@@ -25,7 +25,7 @@ from dretrieve.store.manifest import Manifest
 from dretrieve.store.text_store import TextStore
 from dretrieve.text.collection import Collection, parse_spec
 from dretrieve.text.examples import read_examples
-from dretrieve.types import Progress, Qrels, Run, Silent
+from dretrieve.types import SILENT, Progress, Qrels, Run
 
 State = Literal["ok", "note", "problem"]
 Said = Iterator[tuple[State, str]]
@@ -86,7 +86,7 @@ class Judgements:
     split: str | None = None
 
 
-def run(config: ValidateConfig, progress: Progress | None = None) -> ValidateResult:
+def run(config: ValidateConfig, progress: Progress = SILENT) -> ValidateResult:
     """Open everything, compare whatever can be compared.
 
     Raises:
@@ -100,7 +100,7 @@ def run(config: ValidateConfig, progress: Progress | None = None) -> ValidateRes
     findings = []
     for word in config.paths:
         try:
-            it = _open(word, config, progress or Silent())
+            it = _open(word, config, progress)
             counts = ", ".join(f"{it.facts[name]:,} {name}" for name in COUNTED if name in it.facts)
             given[it.kind.role][word] = it.value
             manifests[word] = it.manifest or Manifest(stage="", version=0)

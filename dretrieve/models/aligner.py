@@ -25,7 +25,6 @@ from dretrieve.models.cards import read_card
 from dretrieve.models.config import MethodConfig
 from dretrieve.models.contrastive import in_batch_loss
 from dretrieve.models.encoder_method import (
-    SIDES,
     Backbone,
     EncoderMethod,
     check_positions,
@@ -37,7 +36,7 @@ from dretrieve.models.salience import Salience
 from dretrieve.models.token_encoder import TokenEncoder
 from dretrieve.scoring.alignment import parse_alignment
 from dretrieve.store.card import ModelCard, SideCard
-from dretrieve.types import ScoreName, Side
+from dretrieve.types import SIDES, ScoreName, Side
 
 OPEN = {
     "query_max_len": LENGTHS["query"],

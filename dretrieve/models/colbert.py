@@ -30,14 +30,14 @@ from dretrieve.models.cards import read_card
 from dretrieve.models.colbert_config import MARKERS, NONE, QUERY_LENGTH, ColbertConfig
 from dretrieve.models.config import MethodConfig
 from dretrieve.models.contrastive import in_batch_loss
-from dretrieve.models.encoder_method import SIDES, Backbone, EncoderMethod, completed, options_of
+from dretrieve.models.encoder_method import Backbone, EncoderMethod, completed, options_of
 from dretrieve.models.maxsim import maxsim
 from dretrieve.models.places import find_model
 from dretrieve.models.token_encoder import TokenEncoder
 from dretrieve.store.card import ModelCard, SideCard
 from dretrieve.tokens.template import literal
 from dretrieve.tokens.tokenizer import token_numbers
-from dretrieve.types import ScoreName, Side
+from dretrieve.types import SIDES, ScoreName, Side
 
 PROJECTION, THEIRS = "encoder.projection.weight", "linear.weight"
 MASKS = ("[MASK]", "<mask>")

@@ -42,7 +42,6 @@ from dretrieve.models.ddr_config import ELSE, OF_DOMAINS, DdrChoices, DdrConfig,
 from dretrieve.models.encoder import PooledEncoder
 from dretrieve.models.encoder_method import (
     INNER,
-    SIDES,
     Backbone,
     Sides,
     check_positions,
@@ -54,7 +53,7 @@ from dretrieve.models.places import find_model
 from dretrieve.models.prefix import Domain, Prefixes, RoutedPrefixes, new_prefix
 from dretrieve.store.card import ModelCard
 from dretrieve.store.fingerprint import sha256_file
-from dretrieve.types import Side
+from dretrieve.types import SIDES, Side
 
 GENERAL = "general.safetensors"
 MODULES = "modules"

@@ -35,11 +35,10 @@ from dretrieve.options import options
 from dretrieve.store.atomic import filling, make_folder
 from dretrieve.store.card import ModelCard, SideCard
 from dretrieve.tokens.tokenizer import given_types
-from dretrieve.types import ScoreName, Side, VectorSpec
+from dretrieve.types import SIDES, ScoreName, Side, VectorSpec
 
 Sides = tuple[Side, ...]
 AnyConfig = TypeVar("AnyConfig", bound=EncoderConfig)
-SIDES: tuple[Side, Side] = ("query", "passage")
 NORMALIZED_TEMPERATURE = 0.05
 # Where a backbone stands that has something beside it: a folder that no AutoModel opens as the whole.
 INNER = "backbone"

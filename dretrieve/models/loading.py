@@ -17,14 +17,13 @@ from dretrieve.models.base import Method
 from dretrieve.models.cards import read_card
 from dretrieve.models.config import MethodConfig
 from dretrieve.models.encoder import PRECISIONS, encoders_of
-from dretrieve.models.encoder_method import SIDES
 from dretrieve.models.places import find_model
 from dretrieve.models.plain import UNSAID
 from dretrieve.models.registry import check_choices, find
 from dretrieve.store.card import Choice, ModelCard, SideCard
 from dretrieve.store.seeds import fold
 from dretrieve.tokens.tokenizer import SideTokenizer
-from dretrieve.types import Engine, Side
+from dretrieve.types import SIDES, Engine, Side
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 

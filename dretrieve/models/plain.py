@@ -20,7 +20,7 @@ from dretrieve.store.fingerprint import canonical_json, sha256_bytes, sha256_fil
 from dretrieve.text.cache import remember
 from dretrieve.tokens.template import literal
 from dretrieve.tokens.tokenizer import CONFIG_FILE, FAST_FILE, OTHER_FILES, overrides
-from dretrieve.types import VectorSpec
+from dretrieve.types import SIDES, VectorSpec
 
 # sentence-transformers' names of the poolings, by ours; its older ones.
 POOLINGS = {"lasttoken": "last", "mean_sqrt_len_tokens": "mean_sqrt_len"}
@@ -268,9 +268,7 @@ def _dim(config: dict[str, Any], place: Path, head: Sequence[str]) -> int:
 
 def _note(settings: _Settings) -> str:
     prompts = [
-        f'{side} prompt "{prompt}"'
-        for side, prompt in zip(("query", "passage"), settings.prompts, strict=True)
-        if prompt
+        f'{side} prompt "{prompt}"' for side, prompt in zip(SIDES, settings.prompts, strict=True) if prompt
     ]
     query, passage = settings.max_tokens
     parts = [

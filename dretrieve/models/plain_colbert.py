@@ -20,10 +20,9 @@ from dretrieve.store.card import ModelCard, SideCard
 from dretrieve.store.fingerprint import sha256_file
 from dretrieve.tokens.template import literal
 from dretrieve.tokens.tokenizer import token_numbers
-from dretrieve.types import Side, VectorSpec
+from dretrieve.types import SIDES, Side, VectorSpec
 
 METADATA, SETTINGS = "artifact.metadata", "config_sentence_transformers.json"
-SIDES: tuple[Side, Side] = ("query", "passage")
 
 
 def read_colbert(folder: Path) -> PlainModel | None:

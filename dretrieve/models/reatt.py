@@ -42,7 +42,7 @@ from dretrieve.models.base import (
 )
 from dretrieve.models.cards import read_card
 from dretrieve.models.config import MethodConfig, Phase
-from dretrieve.models.encoder_method import SIDES, Backbone, EncoderMethod, completed
+from dretrieve.models.encoder_method import Backbone, EncoderMethod, completed
 from dretrieve.models.maxsim import padded, weighed_maxsim
 from dretrieve.models.places import find_model
 from dretrieve.models.reatt_config import LENGTH, QUERY_LENGTH, TEMPLATES, ReattChoices, ReattConfig
@@ -50,7 +50,7 @@ from dretrieve.models.t5 import T5, load_t5
 from dretrieve.store.card import ModelCard, SideCard
 from dretrieve.store.seeds import fold
 from dretrieve.tokens.tokenizer import SideTokenizer
-from dretrieve.types import Record, ScoreName, Side
+from dretrieve.types import SIDES, Record, ScoreName, Side
 
 OPEN = {
     "query_max_len": QUERY_LENGTH,

@@ -26,11 +26,11 @@ from dretrieve.models.base import Encoded, ParameterGroup, TokenBatch
 from dretrieve.models.bi_encoder import BiEncoder
 from dretrieve.models.config import Phase
 from dretrieve.models.encoder import PooledEncoder
-from dretrieve.models.encoder_method import SIDES, Backbone, pack_pair, pooled_encoder
+from dretrieve.models.encoder_method import Backbone, pack_pair, pooled_encoder
 from dretrieve.models.mixture import Gate, Mixed, Mixture, balance
 from dretrieve.models.pooling import unit
 from dretrieve.models.sb_moe_config import SbMoeChoices, SbMoeConfig
-from dretrieve.types import Side
+from dretrieve.types import SIDES, Side
 
 ALL_EXPERTS = ("soft", "uniform")  # gates whose models are trained with all experts kept
 

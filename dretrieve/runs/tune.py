@@ -14,7 +14,7 @@ from typing import Any
 from dretrieve.errors import DataError, UsageError, quoted
 from dretrieve.runs.fuse import Pair, fuse
 from dretrieve.runs.options import FuseOptions
-from dretrieve.types import Progress, Run, Silent
+from dretrieve.types import SILENT, Progress, Run
 
 LARGEST_GRID = 10_000
 
@@ -116,7 +116,7 @@ def tune_alpha(
     measure: str,
     *,
     threads: int = 1,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
 ) -> Curve:
     """Return the measure of every alpha on every set.
 
@@ -131,7 +131,6 @@ def tune_alpha(
     Raises:
         DataError: no query of a set's runs is judged.
     """
-    progress = progress or Silent()
     for dev in sets:
         if not set(dev.query_ids) & set(dev.pair.query_ids):
             held, judged = (next(iter(ids), "none") for ids in (dev.pair.query_ids, dev.query_ids))

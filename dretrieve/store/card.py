@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from dretrieve.errors import DataError, PreconditionError, UsageError, VerificationError
 from dretrieve.store.atomic import write_json
 from dretrieve.store.fingerprint import canonical_json, sha256_bytes, sha256_file
-from dretrieve.types import Side, VectorSpec
+from dretrieve.types import SIDES, Side, VectorSpec
 
 CARD = "card.json"
 FORMAT = 1
@@ -122,7 +122,7 @@ class ModelCard:
         return {
             name: value
             for name, value in {**self.inference, **overrides}.items()
-            if side in (None, *self.inference_sides.get(name, ("query", "passage")))
+            if side in (None, *self.inference_sides.get(name, SIDES))
         }
 
     def fingerprint(self, side: Side, overrides: Mapping[str, Choice] | None = None) -> str:

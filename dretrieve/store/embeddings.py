@@ -22,6 +22,7 @@ from dretrieve.store.fingerprint import canonical_json, fingerprint, sha256_byte
 from dretrieve.store.ids import IdTable
 from dretrieve.store.manifest import Manifest, is_spent, read_verified
 from dretrieve.store.npy import map_array
+from dretrieve.store.parts import whole_of
 from dretrieve.store.shards import Shard, check_tiling
 from dretrieve.store.stage import differences
 from dretrieve.types import ScoreName, Side, Vectors, VectorSpec
@@ -192,11 +193,13 @@ class Embeddings:
                 )
             found.append(EmbeddingShard(folder, Shard(**manifest.options["shard"]), manifest))
         first = found[0]
+        mine = whole_of(first.manifest)
         for other in found[1:]:
-            if _common(other.manifest) != _common(first.manifest):
+            theirs = whole_of(other.manifest)
+            if theirs.fingerprint != mine.fingerprint:
                 raise VerificationError(
                     f"{folder} mixes embeddings that do not belong together: {first.shard.stem} and "
-                    f"{other.shard.stem} differ ({_named_difference(first.manifest, other.manifest)}); "
+                    f"{other.shard.stem} differ ({differences(mine, theirs)}); "
                     "remove the one that does not belong and encode that shard again"
                 )
         _check_engine(folder, found)
@@ -268,10 +271,9 @@ class Embeddings:
     @property
     def fingerprint(self) -> str:
         """One hash for the whole, independent of how many shards it was cut into."""
-        first = self.shards[0].manifest
-        options = {name: value for name, value in first.options.items() if name != "shard"}
+        first = whole_of(self.shards[0].manifest)
         inputs = {**first.inputs, "collection": self.collection_sha256}
-        return fingerprint(STAGE, first.version, {**options, "rows": self.rows}, inputs)
+        return fingerprint(STAGE, first.version, {**first.options, "rows": self.rows}, inputs)
 
     def ids(self) -> list[str]:
         """Return the ids of all rows."""
@@ -303,16 +305,3 @@ def _check_engine(folder: Path, shards: Sequence[EmbeddingShard]) -> None:
             f"{folder} mixes embeddings that do not belong together: the engine computed {named}; "
             "remove those of the older version and encode their shards again"
         )
-
-
-def _common(manifest: Manifest) -> tuple[Any, ...]:
-    options = {name: value for name, value in manifest.options.items() if name != "shard"}
-    return options, dict(manifest.inputs), manifest.version
-
-
-def _named_difference(first: Manifest, second: Manifest) -> str:
-    stripped = [
-        Manifest(stage=m.stage, version=m.version, options=_common(m)[0], inputs=m.inputs)
-        for m in (first, second)
-    ]
-    return differences(*stripped)

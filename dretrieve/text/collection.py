@@ -35,7 +35,7 @@ from dretrieve.text.forms import detect
 from dretrieve.text.qrels import read_qrels
 from dretrieve.text.queries import QuerySet
 from dretrieve.text.records import check_topic_field, read_corpus, read_queries
-from dretrieve.types import Progress, Qrels, Record, Silent
+from dretrieve.types import SILENT, Progress, Qrels, Record
 
 STORE_FOLDER = ".dretrieve"
 
@@ -155,9 +155,7 @@ class Collection:
         """Hash over the canonical passages; over the queries where there are no passages."""
         return self.corpus().sha256 if self.files.corpus else self.queries().sha256
 
-    def corpus(
-        self, progress: Progress | None = None, *, hashed: bool = False, full: bool = False
-    ) -> TextStore:
+    def corpus(self, progress: Progress = SILENT, *, hashed: bool = False, full: bool = False) -> TextStore:
         """Return the passages with random access; builds the text store on first use.
 
         It stands in the collection's own folder when that may be written, else in the cache
@@ -179,7 +177,7 @@ class Collection:
                 f"{self.path} has queries but no passages (corpus.jsonl); name the corpus too"
             )
         if self._store is None:
-            self._store = open_or_build(self.files.corpus, progress or Silent(), hashed=hashed or full)
+            self._store = open_or_build(self.files.corpus, progress, hashed=hashed or full)
             if full:
                 check_texts(self.files.corpus, self._store)
             listed = self._prepared()

@@ -27,7 +27,7 @@ import dretrieve
 from dretrieve.errors import PreconditionError, UsageError, VerificationError
 from dretrieve.store.atomic import explained, make_folder, write_json
 from dretrieve.store.interrupt import Signals
-from dretrieve.types import Progress, Silent
+from dretrieve.types import SILENT, Progress
 
 BLOCK = 1 << 18
 ATTEMPTS = 5  # connections before giving up; those that brought new bytes do not count
@@ -145,7 +145,7 @@ def check(download: Download) -> None:
         raise PreconditionError(f"{path} cannot be read ({error.strerror}); make it readable") from error
 
 
-def fetch(download: Download, progress: Progress | None = None, signals: Signals | None = None) -> Path:
+def fetch(download: Download, progress: Progress = SILENT, signals: Signals | None = None) -> Path:
     """Return the path of the whole, verified file; continue an earlier attempt.
 
     Raises:
@@ -153,7 +153,7 @@ def fetch(download: Download, progress: Progress | None = None, signals: Signals
         VerificationError: the bytes are not those published, twice.
         Interrupted: a signal came; the part stays.
     """
-    progress, signals = progress or Silent(), signals or Signals()
+    signals = signals or Signals()
     if download.is_there():
         return download.target
     check(download)

@@ -33,7 +33,7 @@ from dretrieve.training.pieces import Prepared
 from dretrieve.training.processes import Processes
 from dretrieve.training.sets import TokenCache, TrainingSet, in_rows
 from dretrieve.training.step import Stepper
-from dretrieve.types import Side, Silent
+from dretrieve.types import SILENT, Side
 
 SAMPLE_EXAMPLES = 512
 SAMPLE_STEPS = 4
@@ -109,7 +109,7 @@ def estimate(
         for of in sets:
             sample = _sample(of, max(SAMPLE_EXAMPLES, *batches))
             cache = TokenCache(folder, "sample", Processes())
-            rows.setdefault(of.spec.phase, []).append(in_rows(sample, tokenizers, cache, Silent()))
+            rows.setdefault(of.spec.phase, []).append(in_rows(sample, tokenizers, cache, SILENT))
         plans = plan_phases(method, rows, tokenizers, options, place)
         tokens = [[plan.feed.make(step).tokens for step in range(SAMPLE_STEPS)] for plan in plans]
         trials = [_Trial(method, plan, method.parameter_groups(plan.phase), place.device) for plan in plans]

@@ -26,12 +26,11 @@ from dretrieve.models.base import Distillation, Group, Method, Stepped, TokenBat
 from dretrieve.training.batches import Batch, Choosing, Plan, SetShare, compose
 from dretrieve.training.processes import Processes
 from dretrieve.training.sets import TrainingSet
-from dretrieve.types import Side
+from dretrieve.types import SIDES, Side
 
 AHEAD = 2
 CPU_OVERHEAD = 192
 GPU_OVERHEAD = 16384  # a GPU is done with so many tokens while the kernels of one more group are launched
-SIDES: tuple[Side, Side] = ("query", "passage")
 Rows = NDArray[np.int64]
 Precision = Literal["fp32", "bf16"]
 # A piece has texts of one side, of both, or whole queries with their own passages.

@@ -165,14 +165,14 @@ def test_a_checkpoint_names_the_head_of_its_own_weights(config_of, tmp_path):
 
 def test_a_target_beside_the_judged_passages_is_warned_of(config_of, world, tmp_path):
     """Of four passages a reader that knows nothing looks at the judged one for a quarter."""
-    notes = Notes()
+    notes = Told()
     result = train(config_of(tmp_path / "model"), notes)
     first, *rest = json.loads((tmp_path / "model" / "curves.json").read_text())["curve"]
     said = first["warning"]
     assert (first["step"], "warning" in rest[0]) == (1, False)
     assert said.startswith(f"only {rest[0]['target on judged']:.2f} of the target is on the judged passages")
     assert rest[0]["target on judged"] < 0.5
-    assert f"warning: {said}" in notes.said
+    assert f"warning: {said}" in notes.lines
     assert f"warning: {said}" in result.render().splitlines()
     assert result.as_json()["warnings"] == [said]
     assert train(config_of(tmp_path / "model")).warnings == [said], "when it is up to date, too"

@@ -18,13 +18,12 @@ from torch import Tensor
 from dretrieve.errors import UsageError
 from dretrieve.models.backbone import WEIGHTS
 from dretrieve.models.colbert import THEIRS, Colbert
-from dretrieve.models.encoder_method import SIDES
 from dretrieve.models.model_folder import save_encoder, save_tokenizer
 from dretrieve.models.plain_colbert import METADATA, SETTINGS
 from dretrieve.store.atomic import filling, make_folder, write_json
 from dretrieve.tokens.template import literal
 from dretrieve.tokens.tokenizer import FAST_FILE
-from dretrieve.types import Side
+from dretrieve.types import SIDES, Side
 
 Markers = Mapping[Side, str]
 

@@ -12,12 +12,12 @@ from tempfile import TemporaryDirectory
 import torch
 
 from dretrieve.errors import DataError
-from dretrieve.models.encoder_method import SIDES
 from dretrieve.models.foreign import t5
 from dretrieve.models.model_folder import CONFIG
 from dretrieve.models.plain import read_json
 from dretrieve.models.reatt import Reatt
 from dretrieve.models.reatt_config import ReattConfig
+from dretrieve.types import SIDES
 
 
 def convert(folder: Path) -> Reatt:
