@@ -65,7 +65,8 @@ def _attend(
         attention_mask = None
     with torch.autocast("cpu", enabled=False):
         # one copy each, into the type and the order in memory that are read
-        wide = [of.to(torch.float32, memory_format=torch.contiguous_format) for of in (query, key, value)]
+        one_copy: Any = {"dtype": torch.float32, "memory_format": torch.contiguous_format}
+        wide = query.to(**one_copy), key.to(**one_copy), value.to(**one_copy)
         attended = (
             _dropped(*wide, attention_mask, dropout, scaling)
             if dropout
