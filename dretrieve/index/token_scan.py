@@ -103,7 +103,7 @@ def rescore(
         rows = found[start : start + RESCORED_AT_ONCE].astype(np.int64)
         texts = passages.gather(rows)
         offsets, places = np.array([0, len(rows)]), np.arange(len(rows), dtype=np.int32)
-        if len(found) > 2 * k:  # else a look that rules some out is no cheaper
+        if len(found) > 2 * k and not score.soft:  # else a look that rules some out is no cheaper
             offsets, places = within_margin(*score.near(texts, query), kept.floors(), k)
         scores = score.pairs(texts, query, offsets, places)
         kept.offer(0, rows[places], scores, passages.ranks)

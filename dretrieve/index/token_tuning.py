@@ -23,11 +23,12 @@ from numpy.typing import NDArray
 from dretrieve.errors import UsageError
 from dretrieve.index.base import Passages
 from dretrieve.index.exact import ExactOptions
+from dretrieve.index.token_scan import search_grid
 from dretrieve.index.token_search import TokenSearch
 from dretrieve.index.top_k import TopK
 from dretrieve.kernels.token_search import Counts
 from dretrieve.scoring.alignment import parse_alignment
-from dretrieve.scoring.token_scores import token_score
+from dretrieve.scoring.token_scores import grid_of, token_score
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.stage import Stage
 from dretrieve.types import Vectors, offsets_of
@@ -40,12 +41,20 @@ LISTED_TOKENS = 1 << 20
 """From so many tokens on the lists of the best centroids are read and not the codes of all passages."""
 NEAR = 2.0
 ALIGNED = ("top1", "top4", "p1.5", "da,k=1,eps=0.05")
+SAMPLED_ALIGNED = 32  # fewer, for an exact search by several alignments takes long
 # of each step: passages scored in bytes, and canonically; lists read for a query token
 STEPS_10 = ((75, 20, 32), (100, 30, 32), (150, 40, 48), (250, 50, 64), (400, 60, 64), (600, 100, 96))
 STEPS_100 = ((300, 150, 64), (400, 200, 64), (600, 250, 96), (1000, 350, 128), (1500, 500, 256))
 LADDERS = {
     10: (*STEPS_10, (1000, 150, 128), (2000, 300, 256)),
     100: (*STEPS_100, (3000, 1000, 512)),
+}
+# soft: a canonical score is dear, and one in bytes orders nearly as well
+SOFT_10 = ((100, 14, 32), (150, 14, 48), (250, 20, 64), (400, 20, 64), (600, 30, 96))
+SOFT_100 = ((300, 120, 64), (400, 130, 64), (600, 150, 96), (1000, 200, 128), (1500, 300, 256))
+SOFT_LADDERS = {
+    10: (*SOFT_10, (1000, 40, 128), (2000, 60, 256)),
+    100: (*SOFT_100, (3000, 600, 512)),
 }
 
 
@@ -121,7 +130,7 @@ def queries_of(folder: Path, dim: int) -> Vectors:
             f"`dretrieve encode --queries` writes them; these are {embeddings.side} vectors of "
             f"{embeddings.vectors.dim}, {embeddings.vectors.kind} a text"
         )
-    return _sampled(embeddings.all_vectors())
+    return _spread(embeddings.all_vectors(), SAMPLED)
 
 
 def pieces_of(passages: Passages) -> Vectors:
@@ -134,14 +143,14 @@ def pieces_of(passages: Passages) -> Vectors:
     offsets, firsts = offsets_of(counts), texts.offsets[:-1] + (lengths - counts) // 2
     places = np.arange(offsets[-1]) + np.repeat(firsts - offsets[:-1], counts)
     weights = None if texts.weights is None else texts.weights[places]
-    return _sampled(Vectors(texts.values[places], offsets, weights))
+    return _spread(Vectors(texts.values[places], offsets, weights), SAMPLED)
 
 
-def _sampled(texts: Vectors) -> Vectors:
-    """Return at most `SAMPLED` texts that have tokens, spread evenly."""
+def _spread(texts: Vectors, most: int) -> Vectors:
+    """Return at most so many texts that have tokens, spread evenly."""
     assert texts.offsets is not None
     present = np.flatnonzero(np.diff(texts.offsets))
-    count = min(SAMPLED, len(present))
+    count = min(most, len(present))
     return texts.take(present[np.arange(count, dtype=np.int64) * len(present) // max(1, count)])
 
 
@@ -164,40 +173,59 @@ def write_tuned(
         checked: called from time to time; may raise.
     """
     asked = pieces_of(search.compared) if queries is None else queries
+    if search.score.alignment:
+        asked = _spread(asked, SAMPLED_ALIGNED)
     halves = [asked.take(np.arange(half, len(asked), 2)) for half in range(2)]
     source = "pieces of passages" if queries is None else "given queries"
     options = ExactOptions(threads=threads, after_block=lambda row, kept: checked())
-
-    def steps(by: TokenSearch) -> dict[str, Any]:
-        return {
-            str(k): {"counts": None if counts is None else counts._asdict(), "overlap": round(overlap, 4)}
-            for k, (counts, overlap) in choose(by, halves, target, options).items()
-        }
-
     found: dict[str, Any] = {"queries": f"{len(halves[1])} {source}", "target": target}
     if search.score.alignment:
         words = dict.fromkeys([search.score.alignment, *ALIGNED])
         name, weighted = search.passages.embeddings.score, search.codes.salience is not None
-        scores = {word: token_score(name, weighted=weighted, alignment=word) for word in words}
-        found["alignments"] = {word: steps(search.by(score)) for word, score in scores.items()}
+        each = [search.by(token_score(name, weighted=weighted, alignment=word)) for word in words]
+        exact = zip(*(_exact(each, half, options) for half in halves), strict=True)
+        steps = [choose(by, halves, target, options, of) for by, of in zip(each, exact, strict=True)]
+        found["alignments"] = {word: _described(of) for word, of in zip(words, steps, strict=True)}
     else:
-        found["steps"] = steps(search)
+        found["steps"] = _described(choose(search, halves, target, options))
     with stage.write(FILE, text=True) as file:
         json.dump(found, file, indent=1)
         file.write("\n")
 
 
+Steps = dict[int, tuple[Counts | None, float]]
+Rows = list[NDArray[np.int64]]
+
+
+def _described(steps: Steps) -> dict[str, Any]:
+    return {
+        str(k): {"counts": None if counts is None else counts._asdict(), "overlap": round(overlap, 4)}
+        for k, (counts, overlap) in steps.items()
+    }
+
+
 def choose(
-    search: TokenSearch, halves: Sequence[Vectors], target: float, options: ExactOptions
-) -> dict[int, tuple[Counts | None, float]]:
+    search: TokenSearch,
+    halves: Sequence[Vectors],
+    target: float,
+    options: ExactOptions,
+    exact: Sequence[Rows] | None = None,
+) -> Steps:
     """Return for each k of `LADDERS` the first step that reaches the target on one half of some queries.
 
     Beside it stands the share of the exact hits on the other half; (None, 1) where no step is enough.
+
+    Args:
+        search: over the codes.
+        halves: of the queries.
+        target: the wanted share of the exact hits.
+        options: threads.
+        exact: the exact hits of each half, where they are known.
     """
-    found: dict[int, tuple[Counts | None, float]] = {}
-    exact = [_found(search, half, max(LADDERS), None, options) for half in halves]
+    found: Steps = {}
+    exact = [_exact([search], half, options)[0] for half in halves] if exact is None else exact
     listed = len(search.codes.codes) >= LISTED_TOKENS
-    for k, ladder in LADDERS.items():
+    for k, ladder in (SOFT_LADDERS if search.score.soft else LADDERS).items():
         found[k] = None, 1.0
         for coded, rescored, probes in ladder if all(search.fits(half) for half in halves) else ():
             counts = Counts(probes if listed else 0, 3 * coded, coded, rescored, NEAR)
@@ -207,19 +235,34 @@ def choose(
     return found
 
 
-def _found(
-    search: TokenSearch, queries: Vectors, k: int, counts: Counts | None, options: ExactOptions
-) -> list[NDArray[np.int64]]:
+def _found(search: TokenSearch, queries: Vectors, k: int, counts: Counts, options: ExactOptions) -> Rows:
     """Return each query's hits, best first."""
     kept = TopK.empty(len(queries), min(k, search.passages.rows))
-    if counts is not None:
-        search.fast(queries, kept, counts, options)
-    elif search.fits(queries):
-        search.sure(queries, kept, (0, search.passages.rows), options)
+    search.fast(queries, kept, counts, options)
     return [rows for rows, _ in kept.best_first(search.passages.ranks)]
 
 
-def _overlap(found: list[NDArray[np.int64]], exact: list[NDArray[np.int64]], k: int) -> float:
+def _exact(searches: Sequence[TokenSearch], queries: Vectors, options: ExactOptions) -> list[Rows]:
+    """Return each query's exact hits by each of several searches over the same codes, best first.
+
+    Alignments that no codes bound are searched by in one pass.
+    """
+    first = searches[0]
+    whole, ranks = (0, first.passages.rows), first.passages.ranks
+    kept = [TopK.empty(len(queries), min(max(LADDERS), whole[1])) for _ in searches]
+    together = []
+    for by, own in zip(searches, kept, strict=True) if first.fits(queries) else ():
+        if by.bounded or not by.score.alignment:
+            by.sure(queries, own, whole, options)
+        else:
+            together.append((parse_alignment(by.score.alignment), own))
+    if together:
+        grid, hits = grid_of([of for of, _ in together]), [own for _, own in together]
+        search_grid(first.compared.block, grid, queries, hits, ranks, whole, options)
+    return [[rows for rows, _ in own.best_first(ranks)] for own in kept]
+
+
+def _overlap(found: Rows, exact: Rows, k: int) -> float:
     """Return the share of the exact hits that were found; 1 where there are none."""
     shares = [np.isin(every[:k], rows).mean() for rows, every in zip(found, exact, strict=True) if len(every)]
     return float(np.mean(shares)) if shares else 1.0

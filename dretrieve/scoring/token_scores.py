@@ -32,6 +32,7 @@ class TokenScore:
         near: ``near(passages, queries)`` returns [Q, N] float64, fast, and [Q] how far off they may be.
         weighted: whether the tokens' weights are part of it.
         alignment: which tokens it compares, where that can be chosen; empty where it cannot.
+        soft: whether it compares all in soft shares, where ``near`` is no cheaper than ``pairs``.
         mean: of a MaxSim (which the alignment top1 is without weights), whether it is averaged; None for
             another score.
     """
@@ -40,6 +41,7 @@ class TokenScore:
     near: Callable[[Vectors, Vectors], tuple[NDArray[np.float64], NDArray[np.float64]]]
     weighted: bool = False
     alignment: str = ""
+    soft: bool = False
     mean: bool | None = None
 
 
@@ -50,6 +52,7 @@ def _aligned(word: str) -> TokenScore:
         partial(aligned_near, alignment=alignment),
         weighted=True,
         alignment=str(alignment),
+        soft=alignment.epsilon > 0,
     )
 
 

@@ -12,7 +12,7 @@ import pytest
 from dretrieve.errors import UsageError
 from dretrieve.index import token_tuning
 from dretrieve.index.token import open_index
-from dretrieve.index.token_tuning import LADDERS, Tuned
+from dretrieve.index.token_tuning import LADDERS, SOFT_LADDERS, Tuned
 from dretrieve.jobs import index as index_job
 from dretrieve.jobs import search
 from dretrieve.runs.read import read_run
@@ -117,7 +117,7 @@ def test_an_index_is_tuned_for_several_alignments(write_embeddings, tmp_path: Pa
         assert np.mean(shares) >= 0.93
         assert abs(np.mean(shares) - mine.measured[10]) <= 0.02
     hard, soft = Tuned.open(index, "top2"), Tuned.open(index, "da,k=2,eps=0.1")
-    assert hard.said.endswith("measured on 32 given queries by top1, top4, p1.5")
+    assert hard.said.endswith("measured on 16 given queries by top1, top4, p1.5")
     assert soft.said.endswith("by da,k=1,eps=0.05")
     several = [Tuned.open(index, word).counts[10] for word in hard.alignments]
     assert hard.counts[10] is not None
@@ -134,7 +134,8 @@ def test_counts_grow_with_the_hits_wanted(build) -> None:
     assert few == tuned.counts[10]
     assert hundred == tuned.counts[100]
     assert many.rescored == 10 * hundred.rescored >= 950
-    assert all(step[1] >= k for k, ladder in LADDERS.items() for step in ladder)
+    for ladders in (LADDERS, SOFT_LADDERS):
+        assert all(step[1] >= k for k, ladder in ladders.items() for step in ladder)
 
 
 def test_the_same_bytes_for_any_threads(build, tmp_path: Path) -> None:
