@@ -1,21 +1,32 @@
-"""A step of `reatt` beside a fusion in the decoder by transformers alone, with the same two losses.
+"""`reatt` beside a fusion in the decoder by transformers alone: a step and reading; and its gradient cache.
 
-Run: ``python tests/bench/bench_reatt.py [--steps 4]``.
-8 questions, 8 passages each, a T5 of 4 + 4 layers, 256 wide, in float32 on one thread; texts as
-`bench_train` has them. The other loop pads every pair to the longest of the batch, and hears queries, keys,
-and what the decoder looks at, by hooks. First both compute one batch with B = 0, where their losses must
-agree; then steps are timed in turn, in CPU seconds, ours with B = 2. The rule: at least 1.5 times the steps.
+Run: ``python tests/bench/bench_reatt.py [--steps 4] [--only step|cache|reading]``.
+A T5 of 4 + 4 layers, 256 wide, in float32 on one thread; texts as `bench_train` has them. The other loop pads
+every pair to the longest of 8 questions. All times are CPU seconds, taken in turn, ours with B = 2; with
+B = 0, where both compute the same, losses and answers must agree. The rules:
+
+- a step of 8 questions with 8 passages each, both losses, at least 1.5 times as fast; the other loop hears
+  queries, keys, and what the decoder looks at, by hooks;
+- reading 10 passages a question, answers of 10 tokens at most, at least 1.5 times as fast;
+- the gradient cache takes at most 1.5 times a step without it, and at 64 questions with 16 passages each at
+  most 1.15 times the memory of 4 such questions. Memory is the peak of a step above what stood before it,
+  in a process of its own, less what the cache is there to keep: the vectors of all heads of each token, and
+  their gradient, 2 x 4 bytes x tokens x heads x d_kv.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +34,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+import numpy as np
 import torch
 from bench_train import standing, texts
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 from transformers import T5Config, T5ForConditionalGeneration
+from transformers.modeling_outputs import BaseModelOutput
 
+from dretrieve.encoding.reading import Asked, Reader, reader
+from dretrieve.models.loading import load_model
+from dretrieve.models.model_folder import save_model
 from dretrieve.models.places import find_model
 from dretrieve.models.reatt import Reatt
 from dretrieve.models.reatt_config import ReattConfig
@@ -41,7 +57,13 @@ from dretrieve.training.step import Stepper
 from dretrieve.types import Record
 
 QUESTIONS, CLOSE, HEADS, WIDTH, END = 8, 8, 4, 256, 102  # the last is [SEP], which ends MiniLM's texts
+DEPTH, ANSWER = 10, 10  # passages and tokens of an answer, in reading
+BUDGET, WIDE, NARROW = 6144, 64, 4  # tokens of a cached piece; questions of 16 passages
 CPU = torch.device("cpu")
+OPTIONS = StepOptions(
+    seed=1, precision="fp32", cache_tokens=0, overhead=CPU_OVERHEAD, pad={"query": 0, "passage": 0}
+)
+CACHED = replace(OPTIONS, cache_tokens=BUDGET)
 
 
 def write_backbone(folder: Path) -> Path:
@@ -62,10 +84,9 @@ def write_backbone(folder: Path) -> Path:
     return folder
 
 
-def training_set(method: Reatt, folder: Path, batches: int) -> TrainingSet:
-    """Return questions with passages of their own, and answers."""
-    number = QUESTIONS * batches
-    passages = texts(number * CLOSE // 2, standing())[1]
+def training_set(method: Reatt, folder: Path, number: int, close: int) -> TrainingSet:
+    """Return questions with so many passages of their own, and answers."""
+    passages = texts(number * close // 2, standing())[1]
     queries = texts(number, standing())[0]
     cards = method.card()
     asked = tokenise(queries, SideTokenizer.open(folder, cards.query))
@@ -77,8 +98,15 @@ def training_set(method: Reatt, folder: Path, batches: int) -> TrainingSet:
         negatives=Ragged.of([[]] * number),
         queries=type(asked)(asked.ids, asked.offsets, [of.id for of in queries], {"answers": answers}),
         passages=told,
-        close=Ragged.of([range(row * CLOSE, (row + 1) * CLOSE) for row in range(number)]),
+        close=Ragged.of([range(row * close, (row + 1) * close) for row in range(number)]),
     )
+
+
+def feed(method: Reatt, folder: Path, options: StepOptions, *, batches: int, shape: tuple[int, int]) -> Feed:
+    """Return so many batches of ``shape``: questions, passages of each."""
+    data = training_set(method, folder, shape[0] * batches, shape[1])
+    choosing = Choosing(negatives=0, positives="first", seed=1)
+    return Feed([data], shape[0], choosing, options, Processes(), cut="queries")
 
 
 def built(folder: Path, bi_layers: int) -> Reatt:
@@ -143,38 +171,154 @@ class Theirs:
         return (target * (target.log() - own)).sum(dim=1).mean()
 
 
+def turns(*works: Callable[[Any], object], over: Sequence[Any]) -> list[float]:
+    """Return the median CPU seconds of each work, done with each of ``over`` in turn."""
+    rounds = []
+    for given in over:
+        marks = [time.process_time()]
+        for work in works:
+            work(given)
+            marks.append(time.process_time())
+        rounds.append(np.diff(marks).tolist())
+    return [statistics.median(column) for column in zip(*rounds, strict=True)]
+
+
+def stepping(method: Reatt, options: StepOptions) -> Callable[[Prepared], None]:
+    """Return what adds a batch's gradient and drops it."""
+    stepper = Stepper(method, Processes(), options, CPU)
+
+    def step(made: Prepared) -> None:
+        stepper.run(made)
+        method.zero_grad(set_to_none=True)
+
+    return step
+
+
+def steps(folder: Path, count: int) -> bool:
+    """Compare training steps; return whether the rule holds."""
+    whole, method = built(folder, 0), built(folder, 2)
+    made = feed(method, folder, OPTIONS, batches=count, shape=(QUESTIONS, CLOSE))
+    batches = [made.make(step) for step in range(count)]
+    mine = float(Stepper(whole, Processes(), OPTIONS, CPU).run(batches[0]).loss)
+    difference = abs(mine - Theirs(folder, whole, 0).step(batches[0])) / mine
+    own, other = turns(stepping(method, OPTIONS), Theirs(folder, method, 2).step, over=batches)
+    print(f"a step, {QUESTIONS} questions x {CLOSE} passages: ours {own:.2f} s, transformers {other:.2f} s")
+    print(f"    ratio {other / own:.2f} (at least 1.5); with B = 0 the losses differ by {difference:.1e}")
+    return other / own >= 1.5 and difference < 1e-4
+
+
+def cache(folder: Path, count: int) -> bool:
+    """Compare steps with and without the gradient cache, and its memory; return whether the rules hold."""
+    method = built(folder, 2)
+    feeds = [
+        feed(method, folder, options, batches=count, shape=(NARROW, 16)) for options in (OPTIONS, CACHED)
+    ]
+    direct, cached = stepping(method, OPTIONS), stepping(method, CACHED)
+    pairs = [[of.make(step) for of in feeds] for step in range(count)]
+    own, other = turns(lambda pair: cached(pair[1]), lambda pair: direct(pair[0]), over=pairs)
+    print(f"the gradient cache, {NARROW} questions x 16 passages: {own:.2f} s, without it {other:.2f} s")
+    print(f"    ratio {own / other:.2f} (at most 1.5)")
+    left = {}
+    for number in (NARROW, WIDE):
+        words = [sys.executable, __file__, "--memory", str(number)]
+        peak, kept = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+        left[number] = peak - kept
+        print(
+            f"    peak at {number} x 16: {peak:,.0f} MB, {kept:,.0f} MB of them vectors and their gradients"
+        )
+    print(f"    the rest grows {left[WIDE] / left[NARROW]:.2f} times (at most 1.15)")
+    return own / other <= 1.5 and left[WIDE] <= 1.15 * left[NARROW]
+
+
+def memory(folder: Path, questions: int) -> tuple[float, float]:
+    """Return the peak of a cached step above what stood before it, and the vectors with gradients, in MB."""
+
+    def status(name: str) -> int:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line.split()[1] for line in lines if line.startswith(name)))
+
+    method = built(folder, 2)
+    made = feed(method, folder, CACHED, batches=1, shape=(questions, 16)).make(0)
+    tokens = sum(int(of.mask.sum()) for group in made.groups for of in (group.queries, group.passages))
+    step = stepping(method, CACHED)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = status("VmRSS")
+    step(made)
+    return (status("VmHWM") - before) / 1000, 2 * 4 * tokens * WIDTH / 1e6
+
+
+def asked(count: int) -> list[Asked]:
+    """Return questions with `DEPTH` passages of their own."""
+    passages = texts(count * DEPTH // 2, standing())[1]
+    queries = texts(count, standing())[0]
+    return [Asked(query, passages[row * DEPTH : (row + 1) * DEPTH]) for row, query in enumerate(queries)]
+
+
+def their_answers(folder: Path, method: Reatt, mine: Reader) -> Callable[[Sequence[Asked]], list[str]]:
+    """Return fusion in the decoder by transformers alone."""
+    t5: Any = T5ForConditionalGeneration.from_pretrained(folder).eval()
+    tokenizers, longest = mine._model.tokenizers, method.config.max_len
+
+    @torch.inference_mode()
+    def read(some: Sequence[Asked]) -> list[str]:
+        pairs = []
+        for of in some:
+            question = tokenizers["query"].tokenize([of.question]).row(0)[:-1]
+            told = tokenizers["passage"].tokenize(of.passages)
+            for row in range(len(of.passages)):
+                ids, room = told.row(row), longest - len(question)
+                kept = ids if len(ids) <= room else np.concatenate([ids[: room - 1], ids[-1:]])
+                pairs.append(torch.from_numpy(np.concatenate([question, kept]).astype(np.int64)))
+        ids = pad_sequence(pairs, batch_first=True)
+        mask = pad_sequence([torch.ones_like(of) for of in pairs], batch_first=True)
+        states = t5.encoder(input_ids=ids, attention_mask=mask).last_hidden_state
+        written = t5.generate(
+            encoder_outputs=BaseModelOutput(last_hidden_state=states.reshape(len(some), -1, WIDTH)),
+            attention_mask=mask.reshape(len(some), -1),
+            max_new_tokens=ANSWER,
+            do_sample=False,
+        )
+        return [tokenizers["passage"].text(of.tolist()) for of in written[:, 1:]]
+
+    return lambda of: [text for at in range(0, len(of), QUESTIONS) for text in read(of[at : at + QUESTIONS])]
+
+
+def reading(folder: Path, count: int) -> bool:
+    """Compare reading; return whether the rule holds."""
+    models, size = {}, 2 * QUESTIONS
+    for bi_layers in (0, 2):
+        method = Reatt.build(ReattConfig(bi_layers=bi_layers, answer_max_len=ANSWER), str(folder))
+        save_model(method, folder / f"model-{bi_layers}")
+        models[bi_layers] = load_model(str(folder / f"model-{bi_layers}"), CPU, "fp32")
+    questions = asked(size * count)
+    parts = [questions[at : at + size] for at in range(0, len(questions), size)]
+    with reader(models[0]) as whole, reader(models[2]) as mine:
+        theirs = their_answers(folder, method, mine)
+        same = [of.text for of in whole.read(parts[0])] == theirs(parts[0])
+        own, other = turns(mine.read, theirs, over=parts)
+    print(f"reading, depth {DEPTH}: ours {size / own:.2f} questions/s, transformers {size / other:.2f}")
+    said = "equal" if same else "OTHERS"
+    print(f"    ratio {other / own:.2f} (at least 1.5); with B = 0 the answers are {said}")
+    return other / own >= 1.5 and same
+
+
 def main() -> None:
-    """Measure and print; exit 1 when the rule is broken."""
+    """Measure and print; exit 1 when a rule is broken."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=4)
-    steps = parser.parse_args().steps
+    parser.add_argument("--only", choices=("step", "cache", "reading"))
+    parser.add_argument("--memory", type=int, default=0, help=argparse.SUPPRESS)
+    words = parser.parse_args()
     torch.set_num_threads(1)
-    options = StepOptions(
-        seed=1, precision="fp32", cache_tokens=0, overhead=CPU_OVERHEAD, pad={"query": 0, "passage": 0}
-    )
+    parts = {"step": steps, "cache": cache, "reading": reading}
     with tempfile.TemporaryDirectory() as place:
         folder = write_backbone(Path(place))
-        whole, method = built(folder, 0), built(folder, 2)
-        data = training_set(method, folder, steps)
-        choosing = Choosing(negatives=0, positives="first", seed=1)
-        feed = Feed([data], QUESTIONS, choosing, options, Processes(), cut="queries")
-        batches = [feed.make(step) for step in range(steps)]
-        mine = float(Stepper(whole, Processes(), options, CPU).run(batches[0]).loss)
-        difference = abs(mine - Theirs(folder, whole, 0).step(batches[0])) / mine
-        stepper, peer, pairs = Stepper(method, Processes(), options, CPU), Theirs(folder, method, 2), []
-        for made in batches:
-            began = time.process_time()
-            stepper.run(made)
-            method.zero_grad(set_to_none=True)
-            between = time.process_time()
-            peer.step(made)
-            pairs.append((between - began, time.process_time() - between))
-    own, other = (statistics.median(column) for column in zip(*pairs, strict=True))
-    print(f"reatt, {QUESTIONS} questions x {CLOSE} passages; texts: {standing() or 'invented words'}")
-    print(f"CPU seconds a step: ours {own:.2f}   fusion in the decoder by transformers {other:.2f}")
-    print(f"ratio {other / own:.2f} (rule: at least 1.5); with B = 0 the losses differ by {difference:.1e}")
-    if other / own < 1.5 or difference > 1e-4:
-        sys.exit(1)
+        if words.memory:
+            print(json.dumps(memory(folder, words.memory)))
+            return
+        print(f"texts: {standing() or 'invented words'}")
+        held = [work(folder, words.steps) for name, work in parts.items() if words.only in (None, name)]
+    sys.exit(not all(held))
 
 
 if __name__ == "__main__":

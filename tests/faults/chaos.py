@@ -50,7 +50,7 @@ FAULTS = ("changed bytes", "false successes", "left behind", "wrong ends")
 def write_world(folder: Path) -> None:
     """Write what the first stages read: three chunks of passages, queries, judgements, model, checkpoint."""
     import torch
-    from conftest import build_tiny_model
+    from conftest import build_small_t5, build_tiny_model
     from safetensors.torch import load_file
 
     chance = random.Random(3)
@@ -61,7 +61,9 @@ def write_world(folder: Path) -> None:
             file.write(json.dumps({"_id": f"p{row}", "title": "", "text": text}) + "\n")
     with open(folder / "src" / "queries.jsonl", "w") as file:
         for row in range(QUERIES):
-            file.write(json.dumps({"_id": f"q{row}", "text": " ".join(chance.choices(WORDS, k=3))}) + "\n")
+            words = chance.choices(WORDS, k=3)
+            query = {"_id": f"q{row}", "text": " ".join(words), "answers": words[:1]}
+            file.write(json.dumps(query) + "\n")
     for split, rows in (("train", range(QUERIES // 2)), ("test", range(QUERIES // 2, QUERIES))):
         lines = ["query-id\tcorpus-id\tscore", *(f"q{row}\tp{row}\t1" for row in rows)]
         (folder / "src" / "qrels" / f"{split}.tsv").write_text("\n".join(lines) + "\n")
@@ -72,6 +74,7 @@ def write_world(folder: Path) -> None:
     tensors = {
         f"{side}.{name}": of for side in ("ctx_model", "question_model") for name, of in weights.items()
     }
+    build_small_t5(folder / "t5", "v1.1")
     torch.save({"model_dict": tensors, "encoder_params": {"sequence_length": 20}}, folder / "biencoder.cp")
     for name in ("cache", "tmp"):
         (folder / name).mkdir()
@@ -108,6 +111,10 @@ def stages(work: Path) -> dict[str, list[object]]:
     rhythm = ["--max-steps", 6, "--save-steps", 2, "--eval-steps", 3, "--batch-size", 4, "--pooling", "mean"]
     learn = ["--data", f"{data}:train", "--dev", f"{data}:test", *rhythm, "--device", "cpu"]
     checkpoint = [work / "biencoder.cp", "--from", "dpr", "--backbone", work / "tiny"]
+    found_for = work / "bm25-all.trec"
+    asked_all = ["--index", work / "bm25", "--queries", data, "--hits", 3]
+    close = [f"path={data},split=train,run={found_for},depth=3", "--answer-max-len", 4]
+    read = ["--model", work / "reatt", "--run", found_for, "--corpus", data, "--device", "cpu"]
     rows = ["--row", f"one={work / 'dense.json'}", "--row", f"two={work / 'fused.json'}"]
     return found | {
         "merge": ["merge", *parts, "--output", work / "merged.trec"],
@@ -120,9 +127,15 @@ def stages(work: Path) -> dict[str, list[object]]:
         "convert": ["convert", *checkpoint, "--output", work / "converted"],
         "train": ["train", "shared", "--backbone", work / "tiny", *learn, "--output", work / "trained"],
         "train-dpr": ["train", "dpr", "--backbone", work / "tiny", *learn, "--output", work / "two"],
+        "search-all": ["search", *asked_all, "--output", found_for],
+        "train-reatt": [
+            "train", "reatt", "--backbone", work / "t5", "--data", *close, "--output", work / "reatt",
+            "--max-steps", 4, "--save-steps", 2, "--batch-size", 4, "--device", "cpu",
+        ],
+        "read": ["read", *read, "--queries", data, "--depth", 3, "--output", work / "answers.jsonl"],
         "array": ["array", *encode, "--corpus", data, "--output", work / "sharded", "--shards", 3],
         "validate": ["validate", f"{data}:test", run, work / "passages"],
-    }
+    }  # fmt: skip
 
 
 # Options that give another result: some trials begin where it stands, and replace it as recipes do.
@@ -138,6 +151,8 @@ OTHER = {
     "evaluate": ["--metrics", "RR@10"],
     "train": ["--max-steps", 4],
     "train-dpr": ["--max-steps", 4],
+    "train-reatt": ["--max-steps", 2],
+    "read": ["--depth", 2],
 }
 
 
