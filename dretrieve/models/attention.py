@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn import functional
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
@@ -35,14 +35,19 @@ def drop_rate(asked: float) -> float:
     return round(asked * 65536) / 65536
 
 
+def drop(states: Tensor, rate: float) -> Tensor:
+    """Return ``torch.nn.functional.dropout``, on a CPU at the nearest rate that is drawn."""
+    drawn = drop_rate(rate)
+    if states.device.type != "cpu" or not 0 < drawn < 1:
+        return functional.dropout(states, rate)
+    return (states * (_drawn(states.shape, drawn) > 0)).mul_(1 / (1 - drawn))
+
+
 class Dropout(nn.Dropout):
-    """torch's, at the nearest rate that is drawn."""
+    """torch's, by `drop`."""
 
     def forward(self, states: Tensor) -> Tensor:  # noqa: D102  # nn.Module's
-        rate = drop_rate(self.p)
-        if not (self.training and 0 < rate < 1 and states.device.type == "cpu"):
-            return super().forward(states)
-        return (states * (_drawn(states.shape, rate) > 0)).mul_(1 / (1 - rate))
+        return drop(states, self.p) if self.training else states
 
 
 def _attend(
@@ -70,7 +75,7 @@ def _attend(
         attended = (
             _dropped(*wide, attention_mask, dropout, scaling)
             if dropout
-            else scaled_dot_product_attention(*wide, attn_mask=attention_mask, scale=scaling)
+            else functional.scaled_dot_product_attention(*wide, attn_mask=attention_mask, scale=scaling)
         )
         attended = attended.transpose(1, 2).to(query.dtype, memory_format=torch.contiguous_format)
     return attended, None

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dretrieve.models.attention import drop
 from dretrieve.models.encoder import States
 from dretrieve.models.hooks import Hooks, KeysValues, Layout
 
@@ -64,7 +65,7 @@ class Prefixes(Hooks):
             found = self.of_layer(layer, states, layout)
             if self._dropout:
                 each = found.expand(len(layout.mask), *found.shape[-3:])
-                found = functional.dropout(each, self._dropout)
+                found = drop(each, self._dropout)
         keys, values = found.unbind(dim=-3)
         return keys, values
 
