@@ -25,7 +25,6 @@ from dretrieve.jobs.index import IndexConfig
 from dretrieve.jobs.index import run as index
 from dretrieve.jobs.search import SearchConfig
 from dretrieve.jobs.search import run as search
-from dretrieve.jobs.train import TrainConfig
 from dretrieve.jobs.train import run as train
 from dretrieve.models.cards import read_card
 from dretrieve.models.loading import load_model
@@ -33,26 +32,18 @@ from dretrieve.models.registry import find
 from dretrieve.models.shared import Shared
 from dretrieve.models.shared_config import SharedConfig
 from dretrieve.store.embeddings import Embeddings
-from dretrieve.training.options import TrainOptions
 from dretrieve.types import Record
+from tests.common import training
 
 METHODS = ("late_interaction", "prefix")
 
 
 def config_of(method, collection, backbone, output, **options):
-    given = TrainOptions(
-        max_steps=12, per_device_train_batch_size=3, learning_rate=5e-3, logging_steps=1, save_steps=4,
-        device="cpu", precision="fp32", **options,
+    own, more = ({"pooling": "mean"}, ",domain=garden") if method == "prefix" else ({}, "")
+    return training(
+        method, own, backbone, f"name=tiny,path={collection},split=train{more}", output, max_steps=12,
+        per_device_train_batch_size=3, learning_rate=5e-3, logging_steps=1, save_steps=4, **options,
     )  # fmt: skip
-    more = ",domain=garden" if method == "prefix" else ""
-    return TrainConfig(
-        method=method,
-        method_config=find(method).config()(**({"pooling": "mean"} if method == "prefix" else {})),
-        backbone=str(backbone),
-        data=(f"name=tiny,path={collection},split=train{more}",),
-        output=output,
-        options=given,
-    )
 
 
 @pytest.fixture(scope="module")

@@ -43,3 +43,22 @@ def batch_of() -> Callable[..., TokenBatch]:
         return TokenBatch(ids, mask)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def check_gradient() -> Callable[..., None]:
+    """``check_gradient(total, given, size, atol=, rtol=)``: of ``total(*given)``, by central differences."""
+
+    def check(total, given, size, **near):
+        total(*given).backward()
+        for part, of in enumerate(given):
+            step = torch.zeros_like(of)
+            step[2, 0] = size
+            moved = [
+                [x.detach() + sign * step if part == place else x.detach() for place, x in enumerate(given)]
+                for sign in (1, -1)
+            ]
+            difference = (total(*moved[0]) - total(*moved[1])) / 2
+            torch.testing.assert_close((of.grad * step).sum().double(), difference, **near)
+
+    return check

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from dretrieve.errors import UsageError
-from dretrieve.jobs.train import TrainConfig
 from dretrieve.models.aligner import Aligner
 from dretrieve.models.aligner_config import AlignerConfig
 from dretrieve.models.alignment import aligned
@@ -21,9 +20,8 @@ from dretrieve.models.maxsim import maxsim
 from dretrieve.models.model_folder import save_model
 from dretrieve.scoring.alignment import aligned_pairs, parse_alignment
 from dretrieve.store.embeddings import Embeddings
-from dretrieve.training.options import TrainOptions
 from dretrieve.types import Vectors, offsets_of
-from tests.common import check_resumed
+from tests.common import num_resumed, training
 
 WORDS = ["top1", "top3", "top99", "p30", "da,k=1,eps=0.2", "da,k=4,eps=0.05"]
 
@@ -69,7 +67,7 @@ def test_a_batch_is_scored_as_a_run(word, weighted, monkeypatch):
 
 
 @pytest.mark.parametrize("word", WORDS)
-def test_the_gradient_is_the_difference(word, monkeypatch):
+def test_the_gradient_is_the_difference(word, check_gradient, monkeypatch):
     query, passage = worlds(4, weighted=True)
     weights = torch.randn(4, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     monkeypatch.setattr("dretrieve.models.maxsim.BLOCK_PRODUCTS", 400)
@@ -80,16 +78,7 @@ def test_the_gradient_is_the_difference(word, monkeypatch):
         return (weights * aligned(*sides, parse_alignment(word)).double()).sum()
 
     given = [part.clone().requires_grad_() for of in (query, passage) for part in of.cached()]
-    total(*given).backward()
-    for part, of in enumerate(given):
-        step = torch.zeros_like(of)
-        step[2, 0] = 2e-3
-        moved = [
-            [x.detach() + sign * step if part == place else x.detach() for place, x in enumerate(given)]
-            for sign in (1, -1)
-        ]
-        difference = (total(*moved[0]) - total(*moved[1])) / 2
-        torch.testing.assert_close((of.grad * step).sum().double(), difference, atol=2e-5, rtol=3e-2)
+    check_gradient(total, given, 2e-3, atol=2e-5, rtol=3e-2)
 
 
 def test_tokens_of_next_to_no_salience_have_a_finite_gradient():
@@ -167,27 +156,15 @@ def test_options_that_mean_nothing_are_refused(deep_model, options, said):
         build(deep_model, **options)
 
 
-def training(backbone, collection, output, own, **options):
-    config = AlignerConfig(dim=8, query_max_len=12, passage_max_len=24, **own)
-    given = {
-        "max_steps": 5,
-        "per_device_train_batch_size": 4,
-        "save_steps": 2,
-        "learning_rate": 1e-3,
-    } | options
-    return TrainConfig(
-        method="aligner",
-        method_config=config,
-        backbone=str(backbone),
-        data=(f"{collection}:train",),
-        output=output,
-        options=TrainOptions(**given, device="cpu", precision="fp32", grad_cache=64),
-    )
+def config_of(backbone, collection, output, own):
+    own = {"dim": 8, "query_max_len": 12, "passage_max_len": 24} | own
+    options = {"max_steps": 5, "per_device_train_batch_size": 4, "save_steps": 2, "learning_rate": 1e-3}
+    return training("aligner", own, backbone, f"{collection}:train", output, grad_cache=64, **options)
 
 
 def test_interrupted_and_resumed_is_the_unbroken_model(deep_model, tiny_collection, tmp_path):
     own = {"salience": "entropy", "alignment": "top2"}
-    check_resumed(lambda output: training(deep_model, tiny_collection, output, own), tmp_path, 4)
+    assert num_resumed(lambda output: config_of(deep_model, tiny_collection, output, own), tmp_path) >= 4
 
 
 @pytest.mark.parametrize("family", ["bert", "t5"])

@@ -12,12 +12,12 @@ from safetensors.torch import load_file
 from transformers import BertConfig
 
 from dretrieve.encoding.pipeline import encode_records
-from dretrieve.errors import Interrupted, PreconditionError, UsageError, VerificationError
+from dretrieve.errors import PreconditionError, UsageError, VerificationError
 from dretrieve.jobs.encode import EncodeConfig
 from dretrieve.jobs.encode import run as encode
 from dretrieve.jobs.search import SearchConfig
 from dretrieve.jobs.search import run as search
-from dretrieve.jobs.train import TrainConfig, run
+from dretrieve.jobs.train import run
 from dretrieve.models.base import TokenBatch
 from dretrieve.models.ddr import Ddr, module_card, module_file
 from dretrieve.models.ddr_config import DdrConfig
@@ -28,9 +28,8 @@ from dretrieve.models.prefix import Domain, softmax_over
 from dretrieve.models.shared import Shared
 from dretrieve.models.shared_config import SharedConfig
 from dretrieve.store.embeddings import Embeddings
-from dretrieve.training.options import TrainOptions
 from dretrieve.types import Record
-from tests.common import Told
+from tests.common import Told, num_resumed, training
 
 MEAN = {"pooling": "mean", "normalize": "no", "query_max_len": 32, "passage_max_len": 32}
 DOMAINS = "medical+qa+science"
@@ -249,23 +248,16 @@ def test_a_module_file_is_its_numbers(deep_model, tmp_path):
     assert size <= 1.05 * 4 * start.general.numel()
 
 
-def training(backbone, data, output, steps=4, options=None, **own):
+def config_of(backbone, data, output, steps=4, options=None, **own):
     given = {"max_steps": steps, "per_device_train_batch_size": 3, "save_steps": 2} | (options or {})
-    return TrainConfig(
-        method="ddr",
-        method_config=DdrConfig(**({"pooling": "mean", "normalize": "yes"} | own)),
-        backbone=str(backbone),
-        data=data,
-        output=output,
-        options=TrainOptions(**given, device="cpu", precision="fp32"),
-    )
+    return training("ddr", {"pooling": "mean", "normalize": "yes"} | own, backbone, data, output, **given)
 
 
 @pytest.fixture(scope="module")
 def trained(deep_model, kept_collection, tmp_path_factory):
     """A trained general prefix; nobody writes into its folder."""
     folder = tmp_path_factory.mktemp("trained") / "G"
-    run(training(deep_model, (f"{kept_collection}:train",), folder, prefix_length=5))
+    run(config_of(deep_model, (f"{kept_collection}:train",), folder, prefix_length=5))
     return folder
 
 
@@ -289,21 +281,13 @@ def two_sets(kept_collection):
 )
 def test_interrupted_and_resumed_is_the_unbroken_model(two_sets, tmp_path, trained, routing):
     own = {"train_domains": DOMAINS, "routing": routing}
-    outputs = [tmp_path / name for name in ("unbroken", "broken")]
-    run(training(trained, two_sets, outputs[0], **own))
-    with pytest.raises(Interrupted):
-        run(training(trained, two_sets, outputs[1], **own), Told(3))
-    run(training(trained, two_sets, outputs[1], **own))
-    names = sorted(path.relative_to(outputs[0]) for path in outputs[0].rglob("*.safetensors"))
-    assert len(names) == 5
-    for name in names:
-        assert (outputs[0] / name).read_bytes() == (outputs[1] / name).read_bytes(), name
+    assert num_resumed(lambda output: config_of(trained, two_sets, output, **own), tmp_path) == 5
 
 
 @pytest.mark.parametrize("routing", ["prior", "topk", "soft"])
 def test_a_training_of_domains_moves_its_own(two_sets, tmp_path, trained, routing):
     output = tmp_path / "D"
-    run(training(trained, two_sets, output, train_domains=DOMAINS, routing=routing))
+    run(config_of(trained, two_sets, output, train_domains=DOMAINS, routing=routing))
     assert (output / "general.safetensors").read_bytes() == (trained / "general.safetensors").read_bytes()
     modules = {name: load_file(output / module_file(name)) for name in DOMAINS.split("+")}
     moved = [float(of[f"domains.{name}.prefix"].abs().max()) > 1e-3 for name, of in modules.items()]
@@ -316,9 +300,9 @@ def test_a_training_of_domains_moves_its_own(two_sets, tmp_path, trained, routin
 
 def test_a_domain_is_added_and_nothing_else_learns(tiny_collection, tmp_path, trained):
     data = (f"path={tiny_collection},split=train,domains=medical+qa",)
-    run(training(trained, data, tmp_path / "D", train_domains="medical+qa"))
+    run(config_of(trained, data, tmp_path / "D", train_domains="medical+qa"))
     data = (f"path={tiny_collection},split=dev,domains=legal+qa",)
-    more = training(tmp_path / "D", data, tmp_path / "D2", train_domains="legal")
+    more = config_of(tmp_path / "D", data, tmp_path / "D2", train_domains="legal")
     run(more)
     for name in ("general.safetensors", module_file("medical"), module_file("qa")):
         assert (tmp_path / "D" / name).read_bytes() == (tmp_path / "D2" / name).read_bytes(), name
@@ -338,23 +322,23 @@ def test_given_passage_vectors_are_the_passages(tiny_collection, tmp_path, train
     )  # fmt: skip
     word = f"path={tiny_collection},split=train,domains=qa"
     own = {"train_domains": "qa", "options": {"train_group_size": 1}}
-    run(training(trained, (word,), tmp_path / "texts", **own))
+    run(config_of(trained, (word,), tmp_path / "texts", **own))
     word = f"{word},passage_vectors={tmp_path / 'P'}"
-    run(training(trained, (word,), tmp_path / "given", **own))
+    run(config_of(trained, (word,), tmp_path / "given", **own))
     one, other = (load_file(tmp_path / name / module_file("qa")) for name in ("texts", "given"))
     torch.testing.assert_close(one["domains.qa.prefix"], other["domains.qa.prefix"], atol=2e-3, rtol=1e-2)
     with pytest.raises(UsageError, match="takes passage vectors only where what gives them stays"):
-        run(training(trained, (word,), tmp_path / "x", general_rate=7e-6, **own))
-    run(training(trained, (f"{tiny_collection}:train",), tmp_path / "G2", steps=1))
+        run(config_of(trained, (word,), tmp_path / "x", general_rate=7e-6, **own))
+    run(config_of(trained, (f"{tiny_collection}:train",), tmp_path / "G2", steps=1))
     with pytest.raises(VerificationError, match="encoded by another model"):
-        run(training(tmp_path / "G2", (word,), tmp_path / "x", **own))
+        run(config_of(tmp_path / "G2", (word,), tmp_path / "x", **own))
 
 
 def test_another_general_prefix_is_another_passage_side(tiny_collection, tmp_path, trained):
     """One index for all domains, and none for another general prefix; the paper's rate moves that too."""
     word = f"path={tiny_collection},split=train,domains=qa"
-    run(training(trained, (word,), tmp_path / "D", train_domains="qa"))
-    moved = training(trained, (word,), tmp_path / "M", steps=1, train_domains="qa", general_rate=7e-6)
+    run(config_of(trained, (word,), tmp_path / "D", train_domains="qa"))
+    moved = config_of(trained, (word,), tmp_path / "M", steps=1, train_domains="qa", general_rate=7e-6)
     run(moved)
     index = tmp_path / "index"
     encode(EncodeConfig(model=str(trained), corpus=str(tiny_collection), output=index))
@@ -440,7 +424,7 @@ def test_rates_of_the_groups(general):
 
 def test_queries_without_domains_are_counted_and_said(tiny_collection, tmp_path, trained):
     said = Told()
-    run(training(trained, (f"{tiny_collection}:train",), tmp_path / "D", train_domains="qa"), said)
+    run(config_of(trained, (f"{tiny_collection}:train",), tmp_path / "D", train_domains="qa"), said)
     assert any("6 of 6 queries have no domains= and read the general prefix" in note for note in said.lines)
 
 
@@ -490,4 +474,4 @@ def test_builds_that_do_not_fit_are_refused(general, deep_model, tmp_path, tiny_
         DdrConfig(routing="soft")
     word = f"path={tiny_collection},split=train,domains=sport"
     with pytest.raises(UsageError, match=r"tiny: domains=sport: this model has no domain 'sport'; it has qa"):
-        run(training(general, (word,), tmp_path / "x", normalize="no", train_domains="qa"))
+        run(config_of(general, (word,), tmp_path / "x", normalize="no", train_domains="qa"))

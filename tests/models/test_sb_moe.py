@@ -12,7 +12,7 @@ import torch
 
 from dretrieve.encoding.pipeline import encode_records
 from dretrieve.errors import PreconditionError, UsageError, VerificationError
-from dretrieve.jobs.train import TrainConfig, run
+from dretrieve.jobs.train import run
 from dretrieve.models.base import TokenBatch
 from dretrieve.models.config import ONE_PHASE
 from dretrieve.models.loading import load_model
@@ -24,9 +24,8 @@ from dretrieve.models.shared_config import SharedConfig
 from dretrieve.models.taser import Taser
 from dretrieve.models.taser_config import TaserConfig
 from dretrieve.store.card import ModelCard
-from dretrieve.training.options import TrainOptions
 from dretrieve.types import Record
-from tests.common import check_resumed
+from tests.common import num_resumed, training
 
 MEAN = {"pooling": "mean", "normalize": "no"}
 RECORDS = [
@@ -204,16 +203,10 @@ def test_a_frozen_encoder_is_a_copy_where_no_link_can_be(deep_model, tmp_path, m
         torch.testing.assert_close(found, vectors(method), atol=1e-5, rtol=0)
 
 
-def training(backbone, collection, output, **own):
+def config_of(backbone, collection, output, **own):
+    own = {"pooling": "mean", "normalize": "yes"} | own
     options = {"max_steps": 4, "per_device_train_batch_size": 4, "learning_rate": 1e-2, "save_steps": 2}
-    return TrainConfig(
-        method="sb_moe",
-        method_config=SbMoeConfig(**({"pooling": "mean", "normalize": "yes"} | own)),
-        backbone=str(backbone),
-        data=(f"{collection}:train",),
-        output=output,
-        options=TrainOptions(**options, device="cpu", precision="fp32", grad_cache=64),
-    )
+    return training("sb_moe", own, backbone, f"{collection}:train", output, grad_cache=64, **options)
 
 
 @pytest.mark.parametrize(
@@ -225,12 +218,12 @@ def training(backbone, collection, output, **own):
     ],
 )
 def test_interrupted_and_resumed_is_the_unbroken_model(deep_model, tiny_collection, tmp_path, own):
-    check_resumed(lambda output: training(deep_model, tiny_collection, output, **own), tmp_path, 2)
+    assert num_resumed(lambda output: config_of(deep_model, tiny_collection, output, **own), tmp_path) >= 2
 
 
 def test_training_moves_neither_the_noise_nor_a_frozen_encoder(deep_model, tiny_collection, tmp_path):
     for steps in (2, 4):
-        config = training(deep_model, tiny_collection, tmp_path / str(steps), encoder_scale=0.0)
+        config = config_of(deep_model, tiny_collection, tmp_path / str(steps), encoder_scale=0.0)
         run(replace(config, options=replace(config.options, max_steps=steps)))
     few, many = (load_model(tmp_path / name, "cpu", "fp32").encoder.state_dict() for name in ("2", "4"))
     moved = {name for name in few if not torch.equal(few[name], many[name])}

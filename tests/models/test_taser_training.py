@@ -15,19 +15,17 @@ import numpy as np
 import pytest
 import torch
 
-from dretrieve.jobs.train import TrainConfig
 from dretrieve.models.base import Targets, TokenBatch
 from dretrieve.models.loading import load_model
 from dretrieve.models.taser import Taser
 from dretrieve.models.taser_config import TaserConfig
 from dretrieve.training.batches import Choosing
 from dretrieve.training.device import save_activation_memory
-from dretrieve.training.options import TrainOptions
 from dretrieve.training.pieces import Feed, StepOptions
 from dretrieve.training.processes import Processes
 from dretrieve.training.sets import Ragged, TokenTable, TrainingSet
 from dretrieve.training.step import Stepper
-from tests.common import check_resumed
+from tests.common import num_resumed, training
 
 LEARNED = [
     {"router": "seq"},
@@ -206,22 +204,15 @@ def test_noise_is_of_training_only(deep_model):
 
 
 def config(deep_model, tiny_collection, output, **own):
-    options = {"max_steps": 4, "per_device_train_batch_size": 3, "learning_rate": 1e-3, "device": "cpu"}
-    options |= {"logging_steps": 2, "save_steps": 2, "precision": "fp32"}
-    values = {"every": 2, "pooling": "mean", "normalize": "yes", "temperature": 0.1} | own
-    return TrainConfig(
-        method="taser",
-        method_config=TaserConfig(**values),
-        backbone=str(deep_model),
-        data=(f"{tiny_collection}:train",),
-        output=output,
-        options=TrainOptions(**options),
-    )
+    options = {"max_steps": 4, "per_device_train_batch_size": 3, "learning_rate": 1e-3}
+    options |= {"logging_steps": 2, "save_steps": 2}
+    own = {"every": 2, "pooling": "mean", "normalize": "yes", "temperature": 0.1} | own
+    return training("taser", own, deep_model, f"{tiny_collection}:train", output, **options)
 
 
 @pytest.mark.parametrize("own", [{"router": "det", "layer_decay": 0.8}, {"router": "tok", "num_experts": 3}])
 def test_interrupted_and_resumed_is_the_unbroken_model(deep_model, tiny_collection, tmp_path, own):
-    check_resumed(lambda output: config(deep_model, tiny_collection, output, **own), tmp_path, 2)
+    assert num_resumed(lambda output: config(deep_model, tiny_collection, output, **own), tmp_path) >= 2
 
 
 @pytest.mark.parametrize(
