@@ -27,11 +27,11 @@ def concatenate(output: Path, *files: Path) -> None:
 
 
 def link(passages: Path, questions: Path, output: Path) -> None:
-    """Make a collection of the one's passages and the other's training questions; nothing is copied."""
+    """Make a collection of the one's passages and the other's questions, judged or not; nothing is copied."""
     (output / "qrels").mkdir(parents=True, exist_ok=True)
     lead(output / "corpus.jsonl", passages / "corpus.jsonl")
-    for name in ("queries.jsonl", "qrels/train.tsv"):
-        lead(output / name, questions / name)
+    for file in (questions / "queries.jsonl", *questions.glob("qrels/*.tsv")):
+        lead(output / file.relative_to(questions), file)
 
 
 def best(name: Path, *choices: Path) -> None:

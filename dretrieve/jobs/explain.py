@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +43,14 @@ class Explanation:
         data: plain, for JSON.
         sections: for people.
         warnings: a line each, of what nobody would want.
+        found: numbers for the manifest, where recipes and their reports look.
     """
 
     name: str
     data: Mapping[str, Any]
     sections: Sequence[Section]
     warnings: Sequence[str] = ()
+    found: Mapping[str, Any] = field(default_factory=dict)
 
 
 # What a method's registry line names: None where this model has nothing to say.
@@ -62,6 +64,7 @@ class ExplainResult:
     page: Page
     data: dict[str, Any]
     written: tuple[Path, ...] = ()
+    found: Mapping[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """Return everything as plain data."""
@@ -107,7 +110,7 @@ def run(config: ExplainConfig, progress: Progress = SILENT) -> ExplainResult | M
             result = _explained(config, load(place), reading, progress, plain=method != card.method)
             for path in result.written:
                 stage.add(path.name)
-            stage.commit(_counts(reading))
+            stage.commit(_counts(reading), result.found)
         return result
 
 
@@ -125,7 +128,7 @@ def _explained(
         name = spelled(model.card.method)
         raise _nothing(config.model, f"this {name} model leaves nothing to choose (one expert)")
     page, data = _page(config, model, reading, found), _data(config, model, reading, found)
-    return ExplainResult(page=page, data=data, written=_write(config, page, data))
+    return ExplainResult(page=page, data=data, written=_write(config, page, data), found=found.found)
 
 
 def _nothing(model: str, why: str) -> UsageError:

@@ -178,4 +178,5 @@ def _explanation(
         tables=[Table(columns=["head", "by query", "all pairs", "weight"], rows=rows, notes=notes)],
         figures=[Figure(name="heads", svg=svg, caption="A bar is a head, the best one first.")],
     )
-    return Explanation(name="heads", data=data, sections=[section])
+    best = {str(place): data["correlation"][head] for place, head in enumerate(order, 1)}
+    return Explanation("heads", data, [section], found={"head": data["best_head"], "correlation": best})

@@ -17,6 +17,7 @@ from dretrieve.jobs.explain_heads import correlation
 from dretrieve.models.model_folder import save_model
 from dretrieve.models.reatt import Reatt
 from dretrieve.models.reatt_config import ReattConfig
+from dretrieve.store.manifest import manifest_path, read_manifest
 from dretrieve.text.collection import Collection
 
 HEADS, LAYER = 4, 2
@@ -94,6 +95,9 @@ def test_correlations_of_a_plain_t5(made, tmp_path):
     said = json.loads((tmp_path / "out" / "explain.json").read_text())
     assert said["explanations"]["heads"] == data
     assert {path.name for path in found.written} == {"explain.html", "explain.json", "heads.svg"}
+    kept = read_manifest(manifest_path(tmp_path / "out")).extra
+    assert kept["head"] == data["best_head"]
+    assert list(kept["correlation"].values()) == sorted(data["correlation"], reverse=True)
     assert run(replace(config, output=tmp_path / "out")).state == "up to date"
 
 

@@ -1,0 +1,148 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2034,SC2154  # rows.sh reads them
+# Everything in which the profiles of ReAtt's tables differ, and where their texts are.
+#
+#   smoke      an invented world of 300 entities: shows that the chain runs and learns
+#   mini-cpu   10,000 passages and more a part, 4,000 training and 2,000 test questions
+#   mini       a T5 trained on spans of nq-qed and SQuAD, learning from SQuAD; for a GPU, not run yet
+#   paper      T5-large on NQ and DPR's 21 million passages, on a cluster
+#
+# README.md explains DATA, MIRROR, BACKBONE, BATCH, GPUS, SHARDS, QUEUE, BESIDE. BIOASQ (`paper`) is a folder with BioASQ's
+# questions, answers and judgements and its million passages as BEIR lays them out; nobody may hand it on. The invented world is world.py's.
+
+# settle: set the profile's variables. After `recipe`.
+settle() {
+    models=$WORK/models runs=$WORK/runs metrics=$WORK/metrics wiki=$WORK/wiki lengths=() words_index=() numbers=() from=()
+    main=facts sets=(main) adapted=(answers judgements neither) judged=() alphas=(1 2 4 16) batches=(4 8 32 64) iterations=2
+    settle_profile
+    settle_parts
+    large_batch=${large_batch:-$batch} large_steps=${large_steps:-$steps} long_steps=${long_steps:-$((iterations * large_steps))}
+}
+
+# What chooses a head is rate / temperature; here it must be chosen in some thirty steps.
+settle_smoke() {
+    DATA=$WORK/world world=(--train 960 --dev 40 --test 200 --reading 240 --relations 4)
+    depth=6 read=6 batch=8 alphas=(1 16) batches=(4 16)
+    shallow=1 deep=3 tau=1e-4 start_steps=150 warm_steps=60 steps=50 adapt_steps=30 masked=200
+    learning=(--learning-rate 2e-3 --save-steps 0)
+    choose_seeds 1
+    side_by_side
+}
+
+settle_mini() {
+    choose_seeds 1 2 3
+    if [[ $PROFILE == mini ]]; then
+        DATA=${DATA:-${DRETRIEVE_DATA:-$ROOT/../shared/data}} main=wiki judged=(dpr colbert) encoder=minilm
+        judged_learning=(--max-steps 2000 --batch-size 64 --learning-rate 3e-5 --train-group-size 1)
+        depth=16 read=16 batch=16 shallow=2 deep=6 tau=0.001 start_steps=30000 warm_steps=2000 steps=2000 adapt_steps=1000
+        masked=20000 learning=(--learning-rate 2e-4) lengths=(--query-max-len 64 --max-len 256)
+        [[ -n ${DRETRIEVE:-}${DRY_RUN:-} ]] || at_once=${BESIDE:-1}
+        return
+    fi
+    # What a training is here; to be looked for by experiment.
+    DATA=$WORK/world world=() sets=(main names) alphas=(1 16) batches=(4 8 32)
+    depth=6 read=6 batch=16 shallow=1 deep=3 tau=0.001 start_steps=250 warm_steps=600 steps=500 adapt_steps=300 masked=1000
+    learning=(--learning-rate 1e-3 --save-steps 0)
+    side_by_side
+}
+
+# The authors' sizes; ablations are 16 questions and 2,000 steps an iteration, adaptation 4,000, of MS MARCO 12,000.
+settle_paper() {
+    backbone=${BACKBONE:-google/t5-large-lm-adapt} encoder=google-bert/bert-base-uncased words_index=(--backend lucene) GPUS=${GPUS:-8}
+    main=nq adapted=(answers fiqa msmarco cqadupstack trec-covid scidocs scifact) judged=(dpr colbert) SHARDS=${SHARDS:-16}
+    judged_learning=(--epochs 40 --batch-size $((128 / GPUS)) --learning-rate 2e-5 --warmup-steps 1237)
+    iterations=4 depth=100 read=100 batch=16 large_batch=${BATCH:-64} shallow=6 deep=18 tau=0.001 BIOASQ=${BIOASQ:-bioasq}
+    start_steps=1 warm_steps=3000 steps=2000 large_steps=8000 long_steps=16000 adapt_steps=4000 masked=100000
+    learning=(--learning-rate 5e-5 --grad-cache 65536) lengths=(--query-max-len 128 --max-len 512)
+    [[ -z ${MIRROR:-} ]] || from=(--mirror "$MIRROR")
+    if [[ ${BACKBONE:-} == tiny ]]; then # a miniature of this profile: the world's T5, a hundred rows of every file
+        backbone=$WORK/world/t5 encoder=$WORK/world/deep words_index=() from+=(--unchecked) depth=4 read=4 GPUS=1 alphas=(16)
+        batch=4 batches=(8) large_batch=4 shallow=1 deep=3 warm_steps=2 steps=2 large_steps=2 long_steps=2 adapt_steps=2 iterations=2
+        masked=20 judged_learning=(--max-steps 2 --batch-size 4) learning=(--learning-rate 1e-3)
+    fi
+    check_batch "$batch"
+    check_batch "$large_batch"
+    choose_seeds 1
+}
+
+# text: the collections, and the T5 that all begin with: trained to read one passage, on spans, or as published.
+text() {
+    step "Text, and the T5 that all begin with"
+    local set at
+    case $PROFILE in
+    mini)
+        dretrieve prepare "nq=$DATA/nq-qed" "squad=$DATA/squad" "nq-gold=$DATA/nq-gold" "distractors=$DATA/wiki-2wmh-passages" \
+            --equal letters --output "$wiki"
+        dretrieve prepare "spans:$wiki" --number 200000 --output "$WORK/spans"
+        other "$WORK/t5" "$PYTHON" "$ROOT/recipes/reatt/world.py" "$WORK/t5" --texts "$wiki/corpus.jsonl"
+        begin "$WORK/t5" "name=spans,path=$WORK/spans,split=train,depth=0"
+        ;;
+    paper)
+        if [[ ${BACKBONE:-} == tiny ]]; then
+            other "$WORK/world" "$PYTHON" "$ROOT/recipes/reatt/world.py" "$WORK/world"
+            other "$WORK/world/deep" "$PYTHON" "$ROOT/recipes/smoke.py" "$WORK/world"
+        fi
+        dretrieve prepare dpr:psgs_w100 "${from[@]}" --output "$wiki"
+        dretrieve prepare dpr:biencoder-nq-train "${from[@]}" --output "$WORK/text/judged"
+        for set in nq-train.qa biencoder-nq-dev nq-test.qa; do # of dev questions the judgements are needed
+            dretrieve prepare "dpr:$set" "${from[@]}" --output "$WORK/text/$set"
+            at=${set#biencoder-} at=$WORK/text/${at%.qa}
+            with_files "$at" link "$wiki" "$WORK/text/$set" "$at"
+        done
+        for set in "${adapted[@]:1}"; do dretrieve prepare "beir:$set" "${from[@]}" --output "$WORK/text/$set"; done
+        begin "$backbone" "name=nothing,path=$WORK/text/nq-dev,split=dev,depth=0,sample=32" --batch-size 8
+        ;;
+    *)
+        other "$WORK/world" "$PYTHON" "$ROOT/recipes/reatt/world.py" "$WORK/world" "${world[@]}"
+        begin "$WORK/world/t5" "name=reading,path=$WORK/world/reading,split=train,depth=1"
+        ;;
+    esac
+}
+
+# corpus_of SET: the passages that are searched. asked SET SPLIT: its questions, as DIR:split.
+corpus_of() {
+    case $PROFILE/$1 in
+    paper/main) echo "$wiki" ;;
+    paper/answers) echo "$BIOASQ" ;;
+    paper/*) echo "$WORK/text/$1" ;;
+    mini/main | mini/answers) echo "$wiki" ;;
+    mini/judgements) echo "$DATA/nfcorpus" ;;
+    mini/neither) echo "$DATA/scifact" ;;
+    */main) echo "$DATA/facts" ;;
+    */names) echo "$DATA/names" ;;
+    *) echo "$DATA/elsewhere" ;;
+    esac
+}
+asked() {
+    case $PROFILE/$1/$2 in
+    */masked) echo "$WORK/masked/$1:train" ;;
+    paper/main/*) echo "$WORK/text/nq-$2:$2" ;;
+    paper/msmarco/test) echo "$WORK/text/msmarco:dev" ;;
+    mini/main/*) echo "$wiki:squad-$2" ;;
+    mini/answers/*) echo "$wiki:nq-$2" ;;
+    *) echo "$(corpus_of "$1"):$2" ;;
+    esac
+}
+
+# taught SET: of what is learned there: answers, judgements, neither.
+taught() {
+    case $1 in
+    fiqa | msmarco) echo judgements ;;
+    cqadupstack | trec-covid | scidocs | scifact) echo neither ;;
+    *) echo "$1" ;;
+    esac
+}
+
+# seeds_of ROW: the seeds with which the profile trains it; none where it is NOT RUN.
+seeds_of() {
+    case $PROFILE/$1 in
+    */a[0-9]*) [[ " ${alphas[*]} " == *" ${1#a} "* ]] || return 0 ;;
+    */q[0-9]*) [[ " ${batches[*]} " == *" ${1#q} "* ]] || return 0 ;;
+    smoke/dpr | smoke/colbert | smoke/reatt-dpr | smoke/fid | mini-cpu/dpr | mini-cpu/colbert | mini-cpu/reatt-dpr | mini-cpu/fid) return 0 ;;
+    esac
+    case $PROFILE/$1 in
+    mini-cpu/full | mini-cpu/qa | mini-cpu/alone | mini-cpu/once | mini-cpu/reatt) echo "${seeds[@]}" ;;
+    mini-cpu/*) echo "${seeds[0]}" ;;
+    *) echo "${seeds[@]}" ;;
+    esac
+}

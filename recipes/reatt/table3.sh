@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# ReAtt's Table 3 (Jiang et al., EMNLP 2022): what each part is worth, R@k and EM; in `mini-cpu` the first row and that without
+# iterations again where four facts of ten call the entity by another name. And ours: no QA loss, the compressed index.
+#
+# Needs    smoke, mini-cpu: nothing, 5 GB of disk; mini: the collections in $DATA, a GPU; paper: a cluster, 1 TB for the vectors
+# Takes    all tables together: smoke 2 min; mini-cpu by arithmetic 75 min on 2 cores (not run yet)
+# Call     PROFILE=smoke bash recipes/reatt/table3.sh
+# shellcheck source=recipes/reatt/rows.sh
+source "$(dirname "${BASH_SOURCE[0]}")/rows.sh"
+recipe reatt "Table 3: without the cross-document loss, in-batch passages, iterations; B, batch, alpha" smoke mini-cpu mini paper
+settle
+grounds "${sets[-1]}" warm warm-shallow warm-deep
+
+step "BM25 and the T5 that all begin with"
+each row_main bm25 untuned
+
+step "Trained"
+each row_main full qa once alone cross
+each row_main full-fast
+
+step "B, questions a step, alpha"
+each row_main shallow deep q4 q8 q32 q64 a1 a2 a4 a16
+
+if [[ " ${sets[*]} " == *" names "* ]]; then
+    step "Two names"
+    each row_names bm25 untuned full once
+fi
+
+report
