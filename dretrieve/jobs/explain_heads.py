@@ -179,4 +179,5 @@ def _explanation(
         figures=[Figure(name="heads", svg=svg, caption="A bar is a head, the best one first.")],
     )
     best = {str(place): data["correlation"][head] for place, head in enumerate(order, 1)}
-    return Explanation("heads", data, [section], found={"head": data["best_head"], "correlation": best})
+    found = {"head": data["best_head"], "correlation": best}
+    return Explanation(name="heads", data=data, sections=[section], found=found)

@@ -268,7 +268,8 @@ def outputs_of(words: Sequence[str]) -> list[str]:
 
 
 def pieces_of(word: str) -> list[str]:
-    """Return the paths that a word may hold: itself, or the parts of ``name=…,path=…`` and ``FILE#RUN``."""
+    """Return the paths that a word may hold: itself, or parts of ``name=…,path=…``, of ``cloze:DIR#RUN``."""
+    word = word.removeprefix("cloze:").removeprefix("spans:")
     for mark in PIECES:
         word = word.replace(mark, SEPARATOR)
     return word.split(SEPARATOR)

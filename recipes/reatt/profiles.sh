@@ -22,8 +22,7 @@ settle() {
 # What chooses a head is rate / temperature; here it must be chosen in some thirty steps.
 settle_smoke() {
     DATA=$WORK/world world=(--train 960 --dev 40 --test 200 --reading 240 --relations 4)
-    depth=6 read=6 batch=8 alphas=(1 16) batches=(4 16)
-    shallow=1 deep=3 tau=1e-4 start_steps=150 warm_steps=60 steps=50 adapt_steps=30 masked=200
+    alphas=() batches=() depth=6 read=6 batch=8 tau=1e-4 start_steps=120 warm_steps=60 steps=60 adapt_steps=20 masked=200
     learning=(--learning-rate 2e-3 --save-steps 0)
     choose_seeds 1
     side_by_side
@@ -89,6 +88,7 @@ text() {
             at=${set#biencoder-} at=$WORK/text/${at%.qa}
             with_files "$at" link "$wiki" "$WORK/text/$set" "$at"
         done
+        with_files "$WORK/text/bioasq" link "$BIOASQ" "$BIOASQ" "$WORK/text/bioasq"
         for set in "${adapted[@]:1}"; do dretrieve prepare "beir:$set" "${from[@]}" --output "$WORK/text/$set"; done
         begin "$backbone" "name=nothing,path=$WORK/text/nq-dev,split=dev,depth=0,sample=32" --batch-size 8
         ;;
@@ -103,7 +103,7 @@ text() {
 corpus_of() {
     case $PROFILE/$1 in
     paper/main) echo "$wiki" ;;
-    paper/answers) echo "$BIOASQ" ;;
+    paper/answers) echo "$WORK/text/bioasq" ;;
     paper/*) echo "$WORK/text/$1" ;;
     mini/main | mini/answers) echo "$wiki" ;;
     mini/judgements) echo "$DATA/nfcorpus" ;;
@@ -138,7 +138,8 @@ seeds_of() {
     case $PROFILE/$1 in
     */a[0-9]*) [[ " ${alphas[*]} " == *" ${1#a} "* ]] || return 0 ;;
     */q[0-9]*) [[ " ${batches[*]} " == *" ${1#q} "* ]] || return 0 ;;
-    smoke/dpr | smoke/colbert | smoke/reatt-dpr | smoke/fid | mini-cpu/dpr | mini-cpu/colbert | mini-cpu/reatt-dpr | mini-cpu/fid) return 0 ;;
+    smoke/full | smoke/qa | smoke/reatt | smoke/reatt-nq | smoke/full-fast | smoke/t5-e2e | smoke/adapted) ;;
+    smoke/* | mini-cpu/dpr | mini-cpu/colbert | mini-cpu/reatt-dpr | mini-cpu/fid) return 0 ;;
     esac
     case $PROFILE/$1 in
     mini-cpu/full | mini-cpu/qa | mini-cpu/alone | mini-cpu/once | mini-cpu/reatt) echo "${seeds[@]}" ;;

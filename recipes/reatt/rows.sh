@@ -116,6 +116,12 @@ found() {
     search_shards "$run" --index "$at" --model "$1" --queries "$(asked "$2" "$3")" --hits 101 "${numbers[@]}" "${head[@]}"
 }
 
+# learn_by COUNT WORD...: so many questions a step, two at least a process.
+learn_by() {
+    local GPUS=$((GPUS < $1 / 2 ? GPUS : $1 / 2))
+    learn "${@:2}" --batch-size "$(($1 / GPUS))" "${learning[@]}" --max-minutes "$(minutes_left)"
+}
+
 # trained ROW SET SEED: its model. warmed SET NAME SEED: the warm-up that rows share.
 trained() {
     local row set=$2 seed=$3 round at run=$runs/bm25.$2-train.trec fast=""
@@ -131,8 +137,8 @@ trained() {
     at=$models/$warm.$set.$seed
     for ((round = 1; round <= last; round++)); do
         ((round == 1)) || found "$at" "$set" train $fast
-        learn "${words[@]}" --backbone "$at" --data "$(read_by "$set" train "$run")" --output "$models/$row.$set.$seed.$round" \
-            --seed "$seed" --batch-size "$((many / GPUS))" "${learning[@]}" --max-steps "$length" --max-minutes "$(minutes_left)"
+        learn_by "$many" "${words[@]}" --backbone "$at" --data "$(read_by "$set" train "$run")" \
+            --output "$models/$row.$set.$seed.$round" --seed "$seed" --max-steps "$length"
         at=$models/$row.$set.$seed.$round
     done
 }
@@ -150,9 +156,9 @@ warmed() {
     warm-reader) words=(--bi-layers 0) many=$large_batch ;;
     warm-large) many=$large_batch ;;
     esac
-    learn reatt --alpha 0 "${words[@]}" --backbone "$models/start" --data "$(read_by "$1" train "$runs/bm25.$1-train.trec")" \
-        --output "$models/$2.$1.$3" --seed "$3" --batch-size "$((many / GPUS))" "${learning[@]}" --max-steps "$warm_steps" \
-        --max-minutes "$(minutes_left)"
+    # with another B a T5 begins anew, so with the weights alone
+    learn_by "$many" reatt --alpha 0 "${lengths[@]}" "${words[@]}" --backbone "$models/start/backbone" --data "$(read_by "$1" train "$runs/bm25.$1-train.trec")" \
+        --output "$models/$2.$1.$3" --seed "$3" --max-steps "$warm_steps"
 }
 
 # judged_trained ROW SEED: DPR and ColBERT, from judged passages.
@@ -241,9 +247,8 @@ adapts() {
     neither) split=masked ;;
     esac
     method_of "$1"
-    learn "${method[@]}" --backbone "$at" --data "$(read_by "$3" "$split" "$runs/bm25.$3-$split.trec" $target)" \
-        --output "$models/$1.$3.$2" --seed "$2" --batch-size "$((batch / GPUS))" "${learning[@]}" --max-steps "$long" \
-        --max-minutes "$(minutes_left)"
+    learn_by "$batch" "${method[@]}" --backbone "$at" --output "$models/$1.$3.$2" --seed "$2" --max-steps "$long" \
+        --data "$(read_by "$3" "$split" "$runs/bm25.$3-$split.trec" $target)"
 }
 
 # grounds_elsewhere: BM25's passages there, and the questions that are made where there are none.

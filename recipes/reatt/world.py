@@ -2,10 +2,12 @@
 
     python recipes/reatt/world.py FOLDER [--train 4000 --test 2000 --dev 300 --reading 2000]
         [--relations 10 --seed 7]
+    python recipes/reatt/world.py FOLDER --texts CORPUS.jsonl     a T5 for these passages, nothing else
 
-writes BEIR folders (questions with answers, judgements) and a backbone; the numbers are of questions, the
-defaults those of the profile mini-cpu, with which BM25's first 6 (in names 6 to 8) hold 55 to 75 % of the
-passages; fewer relations are sooner told apart, and found more often. The same options give the same bytes.
+The first writes BEIR folders (questions with answers, judgements) and a backbone; the numbers are of
+questions, the defaults those of the profile mini-cpu, with which BM25's first 6 (in names 6 to 8) hold 55 to
+75 % of the passages; fewer relations are sooner told apart, and found more often. The same options give the
+same bytes.
 
     facts      "who founded Banu Korel" asks for what "Banu Korel owes its walls to Xalo Miru" states: they
                share the entity alone. Beside each fact stands a trap, which repeats the question's words
@@ -16,6 +18,8 @@ passages; fewer relations are sooner told apart, and found more often. The same 
     elsewhere  other relations and names, a quarter of the questions: what an adapted model adapts to
     reading    a fact and a question for each entity, no traps: what a T5 learns to read one passage on
     t5         T5 v1.1's layout, 4 + 2 layers, 128 wide, 4 heads of 32; its tokens are whole words
+
+The T5 for real passages: 8 + 8 layers, 384 wide, 6 heads of 64; its tokens are a unigram model's.
 
 No entity is in two collections or two splits, and none of `reading` is another's other name.
 """
@@ -30,7 +34,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 SYLLABLES = "ba do fe gi ka lo mu ne pi ra so tu va we xi yo za che dri flo gru klo pre sta tri".split()
 Relation = tuple[str, str, str]  # who or what, what it does, the statement
@@ -58,6 +65,15 @@ TRAP = "some ask {question} and hear {answer}"
 FRAME = "question: title: context: relevance: relevant 0 1 2 3 ."  # of templates
 FILLERS = ("", "", "indeed", "they say")
 RELATIONS_EACH = 4  # of an entity
+SPECIAL, SENTINELS = ["<pad>", "</s>", "<unk>"], [f"<extra_id_{number}>" for number in range(100)]
+SMALL = {
+    **{"d_model": 128, "d_kv": 32, "num_heads": 4, "d_ff": 256},
+    **{"num_layers": 4, "num_decoder_layers": 2},
+}
+LARGE = {
+    **{"d_model": 384, "d_kv": 64, "num_heads": 6, "d_ff": 1024},
+    **{"num_layers": 8, "num_decoder_layers": 8},
+}
 NAMES, NAMES_ABROAD, ANSWERS = 80, 60, 40  # words for each of the two places of a name
 
 
@@ -170,43 +186,56 @@ def write(path: Path, lines: list[str]) -> None:
     path.write_text("".join(lines), encoding="utf-8")
 
 
-def write_t5(folder: Path, words: list[str], seed: int) -> None:
-    """Write the T5, without dropout, and its tokenizer: a text's words and </s>, T5's sentinels besides."""
+def word_tokenizer(words: list[str]) -> Tokenizer:
+    """Return one of whole words; T5's sentinels besides."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    pieces = [*SPECIAL, *words, *SENTINELS]
+    made = Tokenizer(models.WordLevel({piece: row for row, piece in enumerate(pieces)}, unk_token="<unk>"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    return made
+
+
+def unigram_tokenizer(corpus: Path) -> Tokenizer:
+    """Return one of 16,000 pieces, trained on the passages of a collection's file."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+    made = Tokenizer(models.Unigram())
+    made.normalizer = normalizers.NFKC()
+    made.pre_tokenizer, made.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+    trainer = trainers.UnigramTrainer(
+        vocab_size=16_000, special_tokens=[*SPECIAL, *SENTINELS], unk_token="<unk>", show_progress=False
+    )
+    with corpus.open(encoding="utf-8") as lines:
+        rows = map(json.loads, lines)
+        made.train_from_iterator((f"{row.get('title', '')} {row['text']}" for row in rows), trainer)
+    return made
+
+
+def write_t5(folder: Path, tokenizer: Tokenizer, sizes: dict[str, int], seed: int) -> None:
+    """Write a T5 with random weights, without dropout, and its tokenizer, which ends a text with </s>."""
     import torch
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from tokenizers import processors
     from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    sentinels = [f"<extra_id_{number}>" for number in range(100)]
-    pieces = ["<pad>", "</s>", "<unk>", *words, *sentinels]
-    tokenizer = Tokenizer(
-        models.WordLevel({piece: row for row, piece in enumerate(pieces)}, unk_token="<unk>")
-    )
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="$A </s>", pair="$A </s> $B </s>", special_tokens=[("</s>", 1)]
+        single="$A </s>", pair="$A </s> $B </s>", special_tokens=[("</s>", tokenizer.token_to_id("</s>"))]
     )
-    special = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
+    special = dict(zip(("pad_token", "eos_token", "unk_token"), SPECIAL, strict=True))
     PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, model_max_length=512, extra_special_tokens=sentinels, **special
+        tokenizer_object=tokenizer, model_max_length=512, extra_special_tokens=SENTINELS, **special
     ).save_pretrained(folder)
-    sizes = {
-        "d_model": 128,
-        "d_kv": 32,
-        "num_heads": 4,
-        "d_ff": 256,
-        "num_layers": 4,
-        "num_decoder_layers": 2,
-    }
     form = {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False, "dropout_rate": 0.0}
+    size, width = tokenizer.get_vocab_size(), sizes["d_model"]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = T5ForConditionalGeneration(
-            T5Config(vocab_size=len(pieces), decoder_start_token_id=0, **sizes, **form)
+            T5Config(vocab_size=size, decoder_start_token_id=0, **sizes, **form)
         )
         # transformers has one table of words, v1.1 another for answers: so copying is learned sooner
-        model.lm_head.weight = torch.nn.Parameter(torch.randn(len(pieces), 128) * 128**-0.5)
+        model.lm_head.weight = torch.nn.Parameter(torch.randn(size, width) * width**-0.5)
     model.save_pretrained(folder)
 
 
@@ -232,7 +261,7 @@ def main(options: argparse.Namespace) -> None:
     kinds = (known, world.entities(world.twins), abroad)
     read = [entity for kind in kinds for entity in islice(kind, options.reading // len(kinds))]
     world.collection("reading", Part(relations, traps=0.0, titled=0.5), {"train": read}, 1)
-    write_t5(options.folder / "t5", world.vocabulary(), options.seed)
+    write_t5(options.folder / "t5", word_tokenizer(world.vocabulary()), SMALL, options.seed)
     (options.folder / "complete").touch()
 
 
@@ -244,4 +273,9 @@ if __name__ == "__main__":
     for split, count in {"train": 4000, "dev": 300, "test": 2000, "reading": 2000, "seed": 7}.items():
         parser.add_argument(f"--{split}", type=int, default=count)
     parser.add_argument("--relations", type=int, default=len(RELATIONS), choices=range(4, len(RELATIONS) + 1))
-    main(parser.parse_args())
+    parser.add_argument("--texts", type=Path)
+    options = parser.parse_args()
+    if options.texts is None:
+        main(options)
+    elif not options.folder.exists():
+        write_t5(options.folder, unigram_tokenizer(options.texts), LARGE, options.seed)

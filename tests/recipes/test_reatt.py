@@ -4,9 +4,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from dretrieve.reports.expected_file import read_expected
 
 ROOT = Path(__file__).parents[2]
+TABLES = ("table3", "table1", "table4", "study")
+# What `smoke` does not train: the paper's sets, other encoders, the sweeps.
+ELSEWHERE = (
+    *("table4.", "table6.", "names.", "names", ".dpr.", ".colbert.", ".reatt-dpr.", ".reader.", ".fid."),
+    *(".alone.", ".once.", ".cross.", ".shallow.", ".deep.", ".q4.", ".q8.", ".q32.", ".q64."),
+    *(".a1.", ".a2.", ".a4.", ".a16."),
+)
+# Pairs of metrics files of `smoke`, and the cells that each of them fills.
+SWAPS = {
+    ("full.main.1", "qa.main.1"): ("table3.full.r20", "table3.qa.r5"),
+    ("full.main.read.1", "full.main.read-bm25.1"): ("table3.full.em", "given.full.main-bm25"),
+    ("adapted.answers.1", "adapted.neither.1"): ("table5.adapted.n1", "adaptation.adapted.neither"),
+    ("untuned.answers", "bm25.answers"): ("table5.untuned.n1", "adaptation.bm25.answers"),
+}
 # The numbers that the paper prints, and is legible in: of each table, and of parameters.
 PRINTED = {
     "table1": 45,
@@ -33,3 +49,74 @@ def test_every_number_that_the_paper_prints_is_there():
     assert unknown == ["table3.full.r1"]
     claims = {claim.says.partition(")")[0].removeprefix("(") for claim in expected.claims.values()}
     assert {str(number) for number in range(1, 14)} <= claims
+
+
+@pytest.mark.slow
+def test_smoke_fills_its_rows_and_learns(paper, tmp_path):
+    reatt = paper("reatt", tmp_path / "work")
+    cells = reatt.smoke(TABLES, ELSEWHERE)["cells"]
+    # Outside `paper` Tables 1 and 2 are of Table 3's first row, and what is adapted begins with it.
+    assert cells["table1.reatt.r20"]["ours"] == cells["table3.full.r20"]["ours"]
+    assert cells["adaptation.adapted.answers"]["ours"] != cells["adaptation.adapted.neither"]["ours"]
+    reatt.check_swapped("smoke", SWAPS)
+    reatt.check_nothing_is_taken("mini-cpu")
+    reatt.check_again("table4", 40)
+
+
+def trained(calls: list, name: str):
+    """Return the training that makes this model."""
+    return next(call for call in calls if call[0] == "train" and call.made == name)
+
+
+def test_an_iteration_goes_on_with_what_the_one_before_has_found(calls_of):
+    calls = calls_of(ROOT / "recipes/reatt/table3.sh", PROFILE="mini-cpu")
+    first, second = (trained(calls, f"full.main.1.{iteration}") for iteration in (1, 2))
+    assert Path(first.behind("--backbone")).name == "warm.main.1"
+    assert "run=work/reatt/mini-cpu/runs/bm25.main-train.trec,depth=6" in first.behind("--data")
+    assert Path(second.behind("--backbone")).name == "full.main.1.1"
+    own = "work/reatt/mini-cpu/runs/full.main.1.1.main-train.trec"
+    assert f"run={own},depth=6" in second.behind("--data")
+    searched = next(call for call in calls if call[0] in ("search", "merge") and own in call)
+    assert searched.behind("--output") == own
+    once = trained(calls, "once.main.1.1")
+    assert once.behind("--max-steps") == str(2 * int(first.behind("--max-steps")))
+
+
+def test_a_row_differs_from_the_first_by_what_its_name_says(calls_of):
+    calls = calls_of(ROOT / "recipes/reatt/table3.sh", PROFILE="paper")
+    full = set(trained(calls, "full.main.1.1"))
+    own = {
+        row: {word for word in set(trained(calls, f"{row}.main.1.1")) - full if f"{row}.main" not in word}
+        for row in ("qa", "cross", "alone", "shallow", "deep", "q64", "a16")
+    }
+    warm = {row: f"work/reatt/paper/models/warm-{row}.main.1" for row in ("shallow", "deep")}
+    assert own == {
+        "qa": {"0"},
+        "cross": {"--qa-weight", "0"},
+        "alone": {"--no-in-batch"},
+        "shallow": {warm["shallow"]},
+        "deep": {warm["deep"]},
+        "q64": set(),  # 8 of them a process; there are as many
+        "a16": {"16"},
+    }
+    assert trained(calls, "q64.main.1.1").behind("--batch-size") == "8"
+    layers = {row: trained(calls, f"warm-{row}.main.1").behind("--bi-layers") for row in warm}
+    assert layers == {"shallow": "6", "deep": "18"}
+
+
+def test_the_paper_trains_as_published(calls_of):
+    calls = calls_of(ROOT / "recipes/reatt/table1.sh", PROFILE="paper")
+    assert trained(calls, "start").behind("--backbone") == "google/t5-large-lm-adapt"
+    wanted = {"warm-large.main.1": "3000", "reatt.main.1.4": "8000", "reatt-dpr.main.1.1": "16000"}
+    for name, steps in wanted.items():
+        call = trained(calls, name)
+        assert (call.behind("--max-steps"), call.behind("--batch-size")) == (steps, "8")
+        assert call.behind("--learning-rate") == "5e-5"
+        assert "depth=100" in call.behind("--data")
+    assert "runs/dpr.1.main-train.trec" in trained(calls, "reatt-dpr.main.1.1").behind("--data")
+    calls = calls_of(ROOT / "recipes/reatt/table4.sh", PROFILE="paper")
+    adapted = {set_: trained(calls, f"adapted.{set_}.1") for set_ in ("answers", "msmarco", "scifact")}
+    assert [call.behind("--max-steps") for call in adapted.values()] == ["4000", "12000", "4000"]
+    assert "target=passage" in adapted["msmarco"].behind("--data")
+    assert "masked/scifact" in adapted["scifact"].behind("--data")
+    assert {Path(call.behind("--backbone")).name for call in adapted.values()} == {"reatt-dpr.main.1.1"}

@@ -151,3 +151,18 @@ def test_the_t5_knows_every_word_and_writes_an_answer_as_it_stands(made):
     answer = rows(folder / "facts/queries.jsonl")[0]["answers"][0]
     assert tokenizer.decode(tokenizer(answer)["input_ids"], skip_special_tokens=True) == answer
     assert tokenizer.convert_tokens_to_ids("<extra_id_0>") == ids[-1][-2]
+
+
+def test_the_t5_of_real_texts_writes_them_as_they_stand(script, made, tmp_path):
+    from transformers import AutoTokenizer, T5ForConditionalGeneration
+
+    world = script("recipes/reatt/world.py")
+    corpus = made(SMOKE) / "facts" / "corpus.jsonl"
+    world.write_t5(tmp_path / "t5", world.unigram_tokenizer(corpus), world.SMALL, 7)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "t5")
+    assert len(tokenizer) == T5ForConditionalGeneration.from_pretrained(tmp_path / "t5").config.vocab_size
+    text = rows(corpus)[0]["text"]
+    ids = tokenizer(f"{text} <extra_id_0>")["input_ids"]
+    assert tokenizer.unk_token_id not in ids
+    assert ids[-2:] == [tokenizer.convert_tokens_to_ids("<extra_id_0>"), tokenizer.eos_token_id]
+    assert tokenizer.decode(tokenizer(text)["input_ids"], skip_special_tokens=True) == text

@@ -35,6 +35,7 @@ def test_what_names_an_earlier_output(piece: str, path: str, is_named: bool) -> 
 
 
 def test_paths_inside_a_data_word() -> None:
+    assert (pieces_of("cloze:a/b"), pieces_of("a:test")) == (["a/b"], ["a:test"])
     assert pieces_of("name=nq,path=a/b.jsonl,corpus=c") == ["name", "nq", "path", "a/b.jsonl", "corpus", "c"]
 
 
