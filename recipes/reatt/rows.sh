@@ -239,15 +239,15 @@ adapted_to() {
 
 # adapts ROW SEED SET: one iteration on BM25's passages: answers, judged passages as answers, or masked entities.
 adapts() {
-    local at=$models/start split=train target="" long=$adapt_steps
+    local at=$models/start split=train target="" steps_there=$adapt_steps
     [[ $1 != adapted ]] || at=$(model_of reatt-nq main "$2")
-    [[ $3 != msmarco ]] || long=$((3 * adapt_steps))
+    [[ $3 != msmarco ]] || steps_there=$((3 * adapt_steps))
     case $(taught "$3") in
     judgements) target=passage ;;
     neither) split=masked ;;
     esac
     method_of "$1"
-    learn_by "$batch" "${method[@]}" --backbone "$at" --output "$models/$1.$3.$2" --seed "$2" --max-steps "$long" \
+    learn_by "$batch" "${method[@]}" --backbone "$at" --output "$models/$1.$3.$2" --seed "$2" --max-steps "$steps_there" \
         --data "$(read_by "$3" "$split" "$runs/bm25.$3-$split.trec" $target)"
 }
 

@@ -86,7 +86,7 @@ def test_a_row_differs_from_the_first_by_what_its_name_says(calls_of):
     calls = calls_of(ROOT / "recipes/reatt/table3.sh", PROFILE="paper")
     full = set(trained(calls, "full.main.1.1"))
     own = {
-        row: {word for word in set(trained(calls, f"{row}.main.1.1")) - full if f"{row}.main" not in word}
+        row: {word for word in set(trained(calls, f"{row}.main.1.1")) - full if f"/{row}.main" not in word}
         for row in ("qa", "cross", "alone", "shallow", "deep", "q64", "a16")
     }
     warm = {row: f"work/reatt/paper/models/warm-{row}.main.1" for row in ("shallow", "deep")}
