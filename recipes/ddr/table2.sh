@@ -3,8 +3,8 @@
 # trained (DR), with a general prefix, and with prefixes of domains by six ways of routing. In the small profiles on three
 # collections whose questions are learned from, and on three that nothing is learned from.
 #
-# Needs    smoke: nothing; mini-cpu, mini: the collections in $DATA, 6 GB of memory, 4 GB of disk; paper: a cluster, BERRI
-# Takes    all tables together: smoke 2 min, mini-cpu an hour on 2 cores
+# Needs    smoke: nothing; mini-cpu, mini: the collections in $DATA, 8 GB of memory, 4 GB of disk; paper: a cluster, BERRI
+# Takes    all tables together: smoke 2 min, mini-cpu 70 min on 2 cores
 # Call     PROFILE=smoke bash recipes/ddr/table2.sh
 # shellcheck source=recipes/ddr/rows.sh
 source "$(dirname "${BASH_SOURCE[0]}")/rows.sh"
