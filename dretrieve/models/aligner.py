@@ -108,12 +108,6 @@ class Aligner(EncoderMethod):
         settings = {**found.settings, "lowercase": lowercase}
         return replace(found, template=template, normalize=True, settings=settings)
 
-    @classmethod
-    def structure(cls, config: Any, side: Side) -> dict[str, Any]:
-        """Return `AlignerConfig.structure`."""
-        found: dict[str, Any] = config.structure(side)
-        return found
-
     def default_choices(self) -> AlignerChoices:
         """Return the alignment and the length that it was trained with."""
         return AlignerChoices(alignment=self.config.alignment, max_tokens=self.cards["passage"].max_tokens)

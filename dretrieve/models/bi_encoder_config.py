@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 from dretrieve.errors import UsageError
 from dretrieve.options import NoChoices, check, option
@@ -37,6 +37,10 @@ class EncoderConfig:
                 raise UsageError(
                     f"--{name.replace('_', '-')} {value} leaves no room for text; give 4 or more"
                 )
+
+    def structure(self, side: Literal["query", "passage"]) -> dict[str, Any]:
+        """Return what of the options decides which parts a side has, and how they act."""
+        return {}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -94,12 +94,6 @@ class Colbert(EncoderMethod):
         return replace(found, template=marker + found.template.removeprefix(marker))
 
     @classmethod
-    def structure(cls, config: Any, side: Side) -> dict[str, Any]:
-        """Return `ColbertConfig.structure`."""
-        found: dict[str, Any] = config.structure(side)
-        return found
-
-    @classmethod
     def read(cls, places: Mapping[Side, Path]) -> dict[Side, nn.Module]:
         """Return the encoder; the projection may stand among its weights, as Stanford's code has it."""
         return dict.fromkeys(SIDES, load_module(places["passage"], beside=(THEIRS,)))

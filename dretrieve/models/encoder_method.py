@@ -253,9 +253,11 @@ class EncoderMethod(Method):
     def structure(cls, config: Any, side: Side) -> dict[str, Any]:
         """Return what a side's vectors depend on beside files: which parts there are, and how they act.
 
-        It stands in the side's card; a model with another is neither loaded nor trained further.
+        It stands in the side's card; a model with another is neither loaded nor trained further. What the
+        config alone says of it, its own `structure` has.
         """
-        return {}
+        found: dict[str, Any] = config.structure(side)
+        return found
 
     def encoders(self) -> dict[Side, Encoder]:
         """Return the encoder of each side."""

@@ -143,12 +143,6 @@ class Reatt(EncoderMethod):
         """Return the whole T5."""
         return dict.fromkeys(SIDES, load_t5(places["passage"]))
 
-    @classmethod
-    def structure(cls, config: Any, side: Side) -> dict[str, Any]:
-        """Return `ReattConfig.structure`."""
-        found: dict[str, Any] = config.structure(side)
-        return found
-
     @property
     def dim(self) -> int:
         """Numbers a token: of one head."""
