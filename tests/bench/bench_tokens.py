@@ -269,8 +269,9 @@ def compare(index: TokenIndex, name: str, queries: Vectors, peers: dict[str, Pee
             ways[NO_AVX512] = lambda k=k, c=counts: peers["dretrieve"].search(name, rows, k, c._asdict())
             read = counts.rescored * len(passages.values) / len(passages) * passages.values[0].nbytes
             say(f"k {k}, read of the embeddings", f"{read / 1e6:8.1f} MB a query at most")
+        gates = {peer[:2]: (peer[3] if long else peer[4]) if k == 10 else peer[5] * long for peer in PEERS}
         for engine, setting, options, *_ in PEERS:
-            if engine in peers:
+            if engine in peers and gates[engine, setting]:
                 asked = name, rows, k, options
                 ways[f"{engine}, {setting}"] = lambda e=engine, asked=asked: peers[e].search(*asked)
         found = timed(ways, rounds)
@@ -286,8 +287,7 @@ def compare(index: TokenIndex, name: str, queries: Vectors, peers: dict[str, Pee
         if counts:
             same = found[NO_AVX512].hits == found["fast"].hits
             say(f"k {k}, {NO_AVX512}", "the same hits", held(same))
-        for engine, setting, _, at_10, short, at_100 in PEERS:
-            gate = (at_10 if long else short) if k == 10 else (at_100 if long else 0.0)
+        for (engine, setting), gate in gates.items():
             base = per_query.get(f"{engine}, {setting}")
             if gate:
                 say(f"k {k}, fast beside {engine}", setting, times(gate, base and base / per_query["fast"]))

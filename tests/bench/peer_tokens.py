@@ -86,14 +86,15 @@ def plaid(vectors: Path, index: Path) -> Find:
     shifts = np.arange(0, 8, stored.bits)
     unpacked = torch.from_numpy(steps[np.arange(256)[:, None] >> shifts & (1 << stored.bits) - 1])
 
-    def tokens_of(rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    def tokens_of(rows: np.ndarray) -> tuple[torch.Tensor, np.ndarray]:
         lengths = np.diff(borders)[rows]
         skipped = np.repeat(borders[rows] - np.cumsum(lengths) + lengths, lengths)
-        return torch.from_numpy(skipped + np.arange(len(skipped))), torch.from_numpy(lengths)
+        return torch.from_numpy(skipped + np.arange(len(skipped))), lengths
 
-    def best(rows: np.ndarray, scores: torch.Tensor, lengths: torch.Tensor, count: int) -> np.ndarray:
-        sums = torch.segment_reduce(scores, "max", lengths=lengths).sum(dim=1)
-        return np.asarray(rows[sums.topk(min(count, len(rows))).indices.numpy()])
+    def best(rows: np.ndarray, scores: torch.Tensor, lengths: np.ndarray, count: int) -> np.ndarray:
+        starts = np.cumsum(lengths) - lengths
+        sums = np.maximum.reduceat(scores.numpy(), starts, axis=0).sum(axis=1)  # torch's own is far slower
+        return rows[np.argsort(-sums)[:count]]
 
     def one(query: np.ndarray, k: int) -> Sequence[int]:
         asked = torch.from_numpy(query).T.contiguous()
