@@ -21,9 +21,10 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from dretrieve.kernels.simd import I8, I16, I32, I64, Loop, has_byte_tile, load, store
+from dretrieve.kernels.simd import I8, I16, I32, I64, Loop, has_byte_tile, load, prefetch, store
 
 WIDTHS = (8, 16, 32)
+LINE, AHEAD = 64, 1 << 12  # bytes of a cache line, and how far before its turn a row is asked for
 TILE = 8  # rows multiplied at once: their sums fill the registers and hide the latency of a product
 F32 = ir.FloatType()
 AT, COUNT = types.uintp, types.intp
@@ -166,6 +167,9 @@ def products(
         else:  # the last eight may overlap those before them, whose sums they write again
             first = min(row, count - TILE)
             place = np.uintp(out + 4 * width * first)
+            if width > 8:  # with so few lanes the sums wait for the rows anyway
+                for line in range(0, TILE * stride, LINE):
+                    prefetch(np.uintp(rows + first * stride + AHEAD + line))
             _tile_rows(width, np.uintp(rows + first * stride), stride, steps, lanes, starts, place)
             row += TILE
 
