@@ -21,7 +21,7 @@ settle() {
 
 # What chooses a head is rate / temperature; here it must be chosen in some thirty steps.
 settle_smoke() {
-    DATA=$WORK/world world=(--train 960 --dev 40 --test 200 --reading 240 --relations 4)
+    DATA=$WORK/world-$PROFILE world=(--train 960 --dev 40 --test 200 --reading 240 --relations 4)
     alphas=() batches=() depth=6 read=6 batch=8 tau=1e-4 start_steps=120 warm_steps=60 steps=60 adapt_steps=20 masked=200
     learning=(--learning-rate 2e-3 --save-steps 0)
     choose_seeds 1
@@ -39,7 +39,7 @@ settle_mini() {
         return
     fi
     # What a training is here; to be looked for by experiment.
-    DATA=$WORK/world world=() sets=(main names) alphas=(1 16) batches=(4 8 32)
+    DATA=$WORK/world-$PROFILE world=() sets=(main names) alphas=(1 16) batches=(4 8 32)
     depth=6 read=6 batch=16 shallow=1 deep=3 tau=0.001 start_steps=250 warm_steps=600 steps=500 adapt_steps=300 masked=1000
     learning=(--learning-rate 1e-3 --save-steps 0)
     side_by_side
@@ -93,8 +93,8 @@ text() {
         begin "$backbone" "name=nothing,path=$WORK/text/nq-dev,split=dev,depth=0,sample=32" --batch-size 8
         ;;
     *)
-        other "$WORK/world" "$PYTHON" "$ROOT/recipes/reatt/world.py" "$WORK/world" "${world[@]}"
-        begin "$WORK/world/t5" "name=reading,path=$WORK/world/reading,split=train,depth=1"
+        other "$DATA" "$PYTHON" "$ROOT/recipes/reatt/world.py" "$DATA" "${world[@]}"
+        begin "$DATA/t5" "name=reading,path=$DATA/reading,split=train,depth=1"
         ;;
     esac
 }
