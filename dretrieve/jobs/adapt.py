@@ -40,7 +40,7 @@ from dretrieve.types import SILENT, Progress, Qrels
 
 __all__ = ["AdaptConfig", "AdaptResult", "run"]
 
-STAGE, VERSION = "adapt", 1
+STAGE, VERSION = "adapt", 2
 WHOLE_LIST = 1000
 
 
@@ -260,13 +260,19 @@ def _described(
             choice.folds, choice.chosen.tolist(), choice.outside.tolist(), strict=True
         )
     ]
-    runs = []
-    if known.any():  # in the form of `evaluate --output`, so that runs can be compared with it
-        each = {ids[query]: {name: float(choice.by_query[query])} for query in np.flatnonzero(known).tolist()}
-        mean = {name: float(choice.by_query[known].mean())}
-        entry = {"name": "adapted", "num_queries": len(each), "mean": mean, "notes": [], "per_query": each}
-        runs.append(entry)
+    best = int(np.lexsort((costs, -values.mean(axis=1)))[0])
+    by_name = {"adapted": choice.by_query, "oracle": values[best]}
+    by_name |= {str(of): row for of, row in zip(grid, values, strict=True)}
+    runs = [_entry(run, name, ids, of) for run, of in by_name.items() if not np.isnan(of).all()]
     return {**found, "folds": folds, "measures": [name], "runs": runs}, found
+
+
+def _entry(run: str, measure: str, ids: Sequence[str], values: NDArray[np.float64]) -> dict[str, Any]:
+    """Return a run in the form of ``evaluate --output``, so that runs can be compared with it."""
+    known = np.flatnonzero(~np.isnan(values)).tolist()
+    each = {ids[query]: {measure: float(values[query])} for query in known}
+    mean = {measure: float(values[known].mean())}
+    return {"name": run, "num_queries": len(each), "mean": mean, "notes": [], "per_query": each}
 
 
 def _costs(grid: Sequence[Alignment], passages: Passages) -> NDArray[np.float64]:

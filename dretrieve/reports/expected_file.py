@@ -99,7 +99,7 @@ def _table(top: Given, place: str, value: Any) -> PaperTable:
 
 
 def _row(table: PaperTable, place: str, said: Given, given: Given) -> Row:
-    cells, name = given.get("cells"), place.rpartition(".")[2]
+    cells, name = given.get("cells"), place.partition(".rows.")[2]
     if isinstance(cells, list):
         if len(cells) > len(table.columns):
             raise WrongError(f"{place}.cells", f"holds {len(cells)} cells for {len(table.columns)} columns")

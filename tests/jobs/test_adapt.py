@@ -97,7 +97,10 @@ def test_the_grid_is_what_single_searches_give_and_the_choice_is_searched(config
     outside = [fold["outside"] for fold in found["folds"]]
     assert found["mean"] == pytest.approx(np.mean(outside))
     assert found["std"] == pytest.approx(np.std(outside, ddof=1))
-    assert set(one_run(config.output).by_query("nDCG@10")) == labelled
+    assert set(one_run(config.output, "adapted").by_query("nDCG@10")) == labelled
+    for name, by_query in values.items():
+        assert one_run(config.output, name).by_query("nDCG@10") == pytest.approx(dict(by_query))
+    assert one_run(config.output, "oracle").means["nDCG@10"] == max(found["grid"].values())
     assert evaluated(config, str(config.output)) == values[found["alignment"]]
     assert "± " in result.render()
     assert adapt.run(config).state == "up to date"
@@ -110,7 +113,7 @@ def test_all_labelled_queries_as_examples_give_the_choice_alone(config) -> None:
     result = adapt.run(replace(config, examples=QUERIES - 1))
     found = json.loads(config.output.read_bytes())
     assert found["mean"] is None
-    assert found["runs"] == []
+    assert [run["name"] for run in found["runs"]] == ["oracle", *found["grid"]]
     assert found["grid"][found["alignment"]] == max(found["grid"].values())
     assert "±" not in result.render()
 
