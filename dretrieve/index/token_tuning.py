@@ -139,7 +139,7 @@ def pieces_of(passages: Passages) -> Vectors:
     texts = passages.gather(rows)
     assert texts.offsets is not None
     lengths = np.diff(texts.offsets)
-    counts = np.minimum(np.resize(PIECES, len(lengths)), lengths)
+    counts = np.minimum(np.resize(np.repeat(PIECES, 2), len(lengths)), lengths)  # each half has all lengths
     offsets, firsts = offsets_of(counts), texts.offsets[:-1] + (lengths - counts) // 2
     places = np.arange(offsets[-1]) + np.repeat(firsts - offsets[:-1], counts)
     weights = None if texts.weights is None else texts.weights[places]
