@@ -166,6 +166,11 @@ class TokenIndex:
     def search(self, queries: Vectors, kept: TopK, rows: tuple[int, int], options: ExactOptions) -> TopK:
         """Add the best passages among ``rows`` to ``kept`` and return it."""
         by_codes, k, share = self.by_codes, kept.scores.shape[1], self.choices.ask
+        if queries.weights is not None and not self.passages.embeddings.salience:
+            raise VerificationError(
+                "the queries' tokens have a salience and those of the passages in "
+                f"{self.passages.embeddings.folder} have none; encode both with one model"
+            )
         if share is not None and queries.weights is None:
             raise UsageError(f"--set ask={share:g}: {NO_SALIENCE.format('these queries')}")
         asked = queries if share is None else pruned(queries, share)

@@ -19,7 +19,7 @@ from dretrieve.index.exact import ExactOptions
 from dretrieve.index.propose import within_margin
 from dretrieve.index.top_k import TopK
 from dretrieve.scoring.token_scores import TokenGrid, TokenScore
-from dretrieve.types import Vectors
+from dretrieve.types import Vectors, offsets_of
 
 BLOCK_ROWS = 1 << 14
 # A thread holds one table of dots, query tokens by passage tokens: 64 MiB of float32.
@@ -53,7 +53,7 @@ def search_tokens(
     Raises:
         DataError: a score leaves float32.
     """
-    grid = TokenGrid([score], lambda *texts: [score.near(*texts)])
+    grid = TokenGrid(lambda *texts: [score.near(*texts)], lambda *pairs: score.pairs(*pairs)[None])
     search_grid(block_of, grid, queries, [kept], ranks, rows, options)
     return kept
 
@@ -141,12 +141,18 @@ def _visit(
         return
     queries = queries if len(asked) == len(queries) else queries.take(asked)
     passages = passages if len(present) == len(passages) else passages.take(present)
-    for score, own, (near, margins) in zip(grid.scores, kept, grid.near(passages, queries), strict=True):
+    wanted = np.zeros((len(kept), len(queries), len(passages)), dtype=np.bool_)
+    for mask, own, (near, margins) in zip(wanted, kept, grid.near(passages, queries), strict=True):
         offsets, found = within_margin(near, margins, own.floors()[asked], k)
-        scores = score.pairs(passages, queries, offsets, found)
-        for place, query in enumerate(asked.tolist()):
-            hits = slice(offsets[place], offsets[place + 1])
-            own.offer(query, first + present[found[hits]], scores[hits], ranks)
+        mask[np.repeat(np.arange(len(queries)), np.diff(offsets)), found] = True
+    together = wanted.any(axis=0)  # products are made once, whichever score asks for them
+    offsets, found = offsets_of(np.count_nonzero(together, axis=1)), np.nonzero(together)[1].astype(np.int32)
+    every = grid.pairs(passages, queries, offsets, found)
+    for mask, own, scores in zip(wanted, kept, every, strict=True):
+        mine = mask[together]
+        for place in np.flatnonzero(mask.any(axis=1)).tolist():
+            hits = np.flatnonzero(mine[offsets[place] : offsets[place + 1]]) + offsets[place]
+            own.offer(int(asked[place]), first + present[found[hits]], scores[hits], ranks)
 
 
 def _with_vectors(texts: Vectors) -> NDArray[np.int64]:

@@ -29,6 +29,8 @@ Pairs = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]
 """Query q with the passages ``rows[offsets[q]:offsets[q + 1]]``; to each how many of the largest."""
 Sums = tuple[NDArray[np.float64], NDArray[np.float64]]
 
+TOKENS = 64  # of queries, side by side: their largest dots stay in the nearest cache
+
 
 def aligned_sums(passages: Texts, queries: Texts, pairs: Pairs, soft: NDArray[np.float64]) -> Sums:
     """Return Σ A S and Σ A, both [H, W + G]: column c - 1 with the c largest, then the soft alignments.
@@ -67,7 +69,7 @@ def near_sums(
     """Return what `aligned_sums` returns for every query with every passage, of dots that may be off.
 
     Args:
-        products: [S, T] of the queries' tokens with the passages'.
+        products: [T, S] finite, of the passages' tokens with the queries', one's beside each other.
         weights: [S] and [T].
         borders: [Q + 1] and [N + 1].
         widths: [N].
@@ -76,7 +78,7 @@ def near_sums(
 
     Returns:
         The sums, [Q N, W + G], and as many bool: where a token behind those of the column may belong
-        among them, or a dot is not finite.
+        among them.
     """
     count = (len(borders[0]) - 1) * len(widths)
     sums, totals = _empty(count, widths, soft)
@@ -119,25 +121,63 @@ def _aligned(passages: Any, queries: Any, pairs: Any, soft: Any, found: Any) -> 
 
 @njit(nogil=True, cache=True)
 def _near(products: Any, weights: Any, borders: Any, widths: Any, soft: Any, slack: Any, found: Any) -> None:
-    sums, totals, doubtful = found
     query_borders, passage_borders = borders
-    most = longest(passage_borders)
-    room = np.empty(most, dtype=np.float32), np.empty(most, dtype=np.int64), np.empty(most)
+    most, tokens = longest(passage_borders), len(slack)
+    owners = np.empty(tokens, dtype=np.int64)
     for q in range(len(query_borders) - 1):
-        for p in range(len(widths)):
-            start, stop = passage_borders[p], passage_borders[p + 1]
-            h, width = q * len(widths) + p, widths[p]
-            for token in range(query_borders[q], query_borders[q + 1]):
-                dots = products[token, start:stop]
-                for dot in dots:
-                    if not np.isfinite(dot):
-                        doubtful[h] = True
-                more = width if slack[token] == 0 else min(width + 1, len(dots))
-                largest(dots, _needed(more, soft, len(dots)), room)
+        owners[query_borders[q] : query_borders[q + 1]] = q
+    placed = len(soft) > 0 or slack.any()
+    top, places = np.empty((most, TOKENS), dtype=np.float32), np.zeros((most, TOKENS), dtype=np.int32)
+    room = np.empty(most, dtype=np.float32), np.empty(most, dtype=np.int64), np.empty(most)
+    dots = np.empty((TOKENS, most), dtype=np.float32)
+    for p in range(len(widths)):
+        start, stop = passage_borders[p], passage_borders[p + 1]
+        count, width, own = stop - start, widths[p], weights[1][start:stop]
+        more = min(width + 1, count) if slack.any() else width
+        needed = _needed(more, soft, count)
+        for first in range(0, tokens, TOKENS):
+            some = min(TOKENS, tokens - first)
+            table = products[start:stop, first : first + some]
+            _largest_of_each(table, needed, placed, top, places)
+            if len(soft):
+                for j in range(count):
+                    for s in range(some):
+                        dots[s, j] = table[j, s]
+            for s in range(some):
+                token = first + s
+                h = owners[token] * len(widths) + p
+                for r in range(needed):
+                    room[0][r], room[1][r] = top[r, s], places[r, s]
                 for r in range(0 if slack[token] == 0 else more - 1):
-                    doubtful[h, r] |= room[0][r + 1] >= room[0][r] - slack[token]
+                    found[2][h, r] |= top[r + 1, s] >= top[r, s] - slack[token]
                 weight = np.float64(weights[0][token])
-                _add(dots, weights[1][start:stop], weight, width, soft, room, (sums[h], totals[h]))
+                _add(dots[s, :count], own, weight, width, soft, room, (found[0][h], found[1][h]))
+
+
+@njit(nogil=True, cache=True)
+def _largest_of_each(table: Any, width: Any, placed: Any, top: Any, places: Any) -> None:
+    """Put the ``width`` largest of each column, and their places if they are wanted, into rows of the room.
+
+    Sixty-four columns at a time: each new row goes down the ranks, the larger of two stays and the smaller
+    goes on, which the compiler makes steps of whole vectors; the loops over columns have a fixed length.
+    """
+    falling, numbers = np.zeros(TOKENS, dtype=np.float32), np.zeros(TOKENS, dtype=np.int32)
+    top[:width] = -np.inf
+    for j in range(len(table)):
+        falling[: table.shape[1]] = table[j]
+        numbers[:] = j
+        for r in range(min(j + 1, width)):
+            if placed:
+                for s in range(TOKENS):
+                    new, old, number, known = falling[s], top[r, s], numbers[s], places[r, s]
+                    larger = new > old or (new == old and number < known)
+                    top[r, s], falling[s] = (new, old) if larger else (old, new)
+                    places[r, s], numbers[s] = (number, known) if larger else (known, number)
+            else:
+                for s in range(TOKENS):
+                    new, old = falling[s], top[r, s]
+                    top[r, s] = new if new > old else old
+                    falling[s] = old if new > old else new
 
 
 @njit(nogil=True, cache=True)

@@ -31,6 +31,7 @@ from dretrieve.types import Vectors, offsets_of
 
 DEFAULT = "top1"
 MOST = 1 << 20  # tokens that a query token can be aligned with
+LARGEST = 1e38  # product of lengths below which no sum of float32 products overflows
 FAINTEST = 1e-250  # Z in which shares were lost below the smallest numbers
 GRAMMAR = "top1, top4 … (tokens for each query token), p1.5 (percent of a passage's) or da,k=1,eps=0.05"
 
@@ -201,10 +202,10 @@ def near_grid(
     borders, query_borders = borders_of(passages), borders_of(queries)
     asked = np.asarray(queries.values, dtype=np.float32)
     stored = np.asarray(passages.values, dtype=np.float32)
-    with np.errstate(over="ignore", invalid="ignore"):  # then the canonical score is asked
-        products = asked @ stored.T
     longest = lengths_of(stored).max(initial=0.0)
     reach = lengths_of(asked) * longest
+    finite = bool(reach.max(initial=0.0) < LARGEST)  # else every canonical score is asked
+    products = stored @ asked.T if finite else np.zeros((len(stored), len(asked)), dtype=np.float32)
     off = reach * (rounding_margin(passages.dim) + 2.0**-23) + SMALLEST  # of one dot
     weighted = passages.weights is not None or queries.weights is not None
     lengths = np.diff(borders)
@@ -223,7 +224,7 @@ def near_grid(
         total = totals[every, column]
         near = _divided(sums[every, column], total).reshape(shape)
         faint = total < (FAINTEST if alignment.epsilon else 0.0)
-        again = (doubtful[every, column] | faint).reshape(shape)
+        again = (doubtful[every, column] | faint | (not finite)).reshape(shape)
         offsets = offsets_of(np.count_nonzero(again, axis=1))
         rows = np.nonzero(again)[1].astype(np.int32)
         near[again] = aligned_pairs(passages, queries, offsets, rows, alignment=alignment)

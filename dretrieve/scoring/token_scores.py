@@ -13,6 +13,7 @@ from dretrieve.errors import UsageError, VerificationError
 from dretrieve.scoring.alignment import (
     DEFAULT,
     Alignment,
+    aligned_grid,
     aligned_near,
     aligned_pairs,
     near_grid,
@@ -68,18 +69,17 @@ class TokenGrid:
     """Several scores that are searched by in one pass.
 
     Attributes:
-        scores: each of them.
         near: yields what each score's ``near`` returns, in their order.
+        pairs: returns what each score's ``pairs`` returns, [S, H], bit for bit.
     """
 
-    scores: Sequence[TokenScore]
     near: Callable[[Vectors, Vectors], Iterable[tuple[NDArray[np.float64], NDArray[np.float64]]]]
+    pairs: Callable[[Vectors, Vectors, NDArray[np.int64], NDArray[np.int32]], NDArray[np.float32]]
 
 
 def grid_of(alignments: Sequence[Alignment]) -> TokenGrid:
     """Return the scores by these alignments."""
-    scores = [_aligned(str(of)) for of in alignments]
-    return TokenGrid(scores, partial(near_grid, alignments=alignments))
+    return TokenGrid(partial(near_grid, alignments=alignments), partial(aligned_grid, alignments=alignments))
 
 
 def token_score(name: str, *, weighted: bool, alignment: str = "") -> TokenScore:

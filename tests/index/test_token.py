@@ -20,7 +20,7 @@ from dretrieve.scoring.alignment import aligned_pairs, parse_alignment
 from dretrieve.scoring.token_scores import TOKEN_SCORES
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.manifest import read_manifest
-from dretrieve.types import Vectors, offsets_of
+from dretrieve.types import Silent, Vectors, offsets_of
 
 ROWS, DIM, QUERIES = 5000, 12, 40
 IDS = [f"p{row * 7919 % ROWS}" for row in range(ROWS)]
@@ -161,6 +161,29 @@ def test_one_index_is_searched_by_any_alignment(write_embeddings, tmp_path: Path
     run_of(tmp_path, "default.trec")
     assert (tmp_path / "default.trec").read_bytes() == (tmp_path / "top2.trec").read_bytes()
     assert read_manifest(tmp_path / "default.trec.manifest.json").fingerprint in fingerprints
+
+
+def test_an_alignment_that_changes_little_is_told(write_embeddings, tmp_path: Path) -> None:
+    write_embeddings("emb", IDS[:400], PASSAGES[:400], score="alignment")
+    write_embeddings("queries", QUERY_IDS, ASKED, side="query", score="alignment")
+    present = np.diff(PASSAGES[:400].offsets)
+    share = f"{np.mean(present[present > 0] < 4):.0%} of the passages have fewer than 4 tokens"
+    for word, told in (("top4", share), ("p3", "alignment p3 is top1 here"), ("top2", "")):
+        said: list[str] = []
+
+        class Noted(Silent):
+            def note(self, text: str, said: list[str] = said) -> None:
+                said.append(text)
+
+        config = search.SearchConfig(
+            index=tmp_path / "emb",
+            query_embeddings=tmp_path / "queries",
+            output=tmp_path / f"{word}.trec",
+            settings={"alignment": word},
+        )
+        search.run(config, Noted())
+        assert told in "".join(said)
+        assert bool(said) == bool(told)
 
 
 def test_what_does_not_fit_is_refused(work: Path, write_embeddings) -> None:
