@@ -222,7 +222,7 @@ def test_train_from_the_command_line(cli_here, tiny_collection, deep_model, tmp_
     done = cli_here(
         "train", "taser", "--backbone", deep_model, "--data", f"{tiny_collection}:train", "--router", router,
         "--every", 2, "--pooling", "mean", "--normalize", "yes", "--dev", f"{tiny_collection}:train",
-        "--output", tmp_path / "model", "--batch-size", 6, "--max-steps", 16, "--eval-steps", 8,
+        "--output", tmp_path / "model", "--batch-size", 6, "--max-steps", 24, "--eval-steps", 8,
         "--learning-rate", "3e-3", "--logging-steps", 4, "--device", "cpu", "--grad-cache", 64, "--json",
     )  # fmt: skip
     result = json.loads(done.out)
