@@ -46,7 +46,8 @@ def drop(states: Tensor, rate: float) -> Tensor:
 class Dropout(nn.Dropout):
     """torch's, by `drop`."""
 
-    def forward(self, states: Tensor) -> Tensor:  # noqa: D102  # nn.Module's
+    def forward(self, states: Tensor) -> Tensor:
+        """Return the states; in training a share of their numbers is dropped."""
         return drop(states, self.p) if self.training else states
 
 

@@ -3,7 +3,7 @@
 # every alignment, by that which a few examples choose, and with fewer tokens; beside BM25, ColBERT and one vector a text.
 #
 # Needs    smoke: nothing; mini-cpu, mini: the collections in $DATA; paper: a cluster
-# Takes    not measured yet
+# Takes    smoke 2 min on 2 cores with another program beside it; mini-cpu not measured yet
 # Call     PROFILE=smoke bash recipes/aligner/tables.sh
 # shellcheck source=recipes/aligner/rows.sh
 source "$(dirname "${BASH_SOURCE[0]}")/rows.sh"

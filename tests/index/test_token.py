@@ -20,7 +20,8 @@ from dretrieve.scoring.alignment import aligned_pairs, parse_alignment
 from dretrieve.scoring.token_scores import TOKEN_SCORES
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.manifest import read_manifest
-from dretrieve.types import Silent, Vectors, offsets_of
+from dretrieve.types import Vectors, offsets_of
+from tests.common import Told
 
 ROWS, DIM, QUERIES = 5000, 12, 40
 IDS = [f"p{row * 7919 % ROWS}" for row in range(ROWS)]
@@ -169,21 +170,16 @@ def test_an_alignment_that_changes_little_is_told(write_embeddings, tmp_path: Pa
     present = np.diff(PASSAGES[:400].offsets)
     share = f"{np.mean(present[present > 0] < 4):.0%} of the passages have fewer than 4 tokens"
     for word, told in (("top4", share), ("p3", "alignment p3 is top1 here"), ("top2", "")):
-        said: list[str] = []
-
-        class Noted(Silent):
-            def note(self, text: str, said: list[str] = said) -> None:
-                said.append(text)
-
+        heard = Told()
         config = search.SearchConfig(
             index=tmp_path / "emb",
             query_embeddings=tmp_path / "queries",
             output=tmp_path / f"{word}.trec",
             settings={"alignment": word},
         )
-        search.run(config, Noted())
-        assert told in "".join(said)
-        assert bool(said) == bool(told)
+        search.run(config, heard)
+        assert told in "".join(heard.lines)
+        assert bool(heard.lines) == bool(told)
 
 
 def test_what_does_not_fit_is_refused(work: Path, write_embeddings) -> None:

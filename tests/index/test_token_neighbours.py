@@ -13,7 +13,8 @@ from dretrieve.jobs import index as index_job
 from dretrieve.jobs import search
 from dretrieve.runs.read import read_run
 from dretrieve.store.manifest import read_manifest
-from dretrieve.types import Silent, Vectors, offsets_of
+from dretrieve.types import Vectors, offsets_of
+from tests.common import Told
 
 DIM, QUERIES = 12, 8
 QUERY_IDS = [f"q{row}" for row in range(QUERIES)]
@@ -80,12 +81,7 @@ def test_runs_are_those_by_hand(write_embeddings, tmp_path: Path, rows: int, cod
             {"token_hits": 10**6, "candidates": 30},
         )
     ):
-        said: list[str] = []
-
-        class Noted(Silent):
-            def note(self, text: str, said: list[str] = said) -> None:
-                said.append(text)
-
+        told = Told()
         config = search.SearchConfig(
             index=tmp_path / "index",
             query_embeddings=tmp_path / "queries",
@@ -93,7 +89,7 @@ def test_runs_are_those_by_hand(write_embeddings, tmp_path: Path, rows: int, cod
             output=tmp_path / f"{number}.trec",
             settings=given,
         )
-        search.run(config, Noted())
+        search.run(config, told)
         run, reached, place = read_run(config.output), [], 0
         look = pruned(asked, 0.5) if "ask" in given else asked
         tokens = given.get("neighbours") or given.get("token_hits")
@@ -109,7 +105,7 @@ def test_runs_are_those_by_hand(write_embeddings, tmp_path: Path, rows: int, cod
         share = sum(reached) / (len(reached) * rows)
         manifest = read_manifest(tmp_path / f"{number}.trec.manifest.json")
         assert manifest.extra["passages_reached"] == round(share, 6)
-        assert f"{share:.2%} of the passages" in "".join(said)
+        assert f"{share:.2%} of the passages" in "".join(told.lines)
         assert manifest.options["neighbours"] == tokens
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from dretrieve.jobs.configs.adapt import GRID
 from dretrieve.reports.expected_file import read_expected
+from dretrieve.scoring.alignment import parse_grid
 
 ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "recipes/aligner"
@@ -79,6 +81,25 @@ def test_the_paper_trains_25_000_steps_of_each_size(calls_of):
     }
     wanted = {"--batch-size": "256", "--max-steps": "25000", "--alignment": "top1", "--dev": ""}
     assert {option: trained["xxl.1"].behind(option) for option in wanted} == wanted
+
+
+@pytest.mark.parametrize("profile", ["mini-cpu", "paper"])
+def test_a_file_of_many_runs_holds_the_one_that_a_cell_reads(calls_of, profile):
+    calls = calls_of(RECIPE / "tables.sh", PROFILE=profile, SHARDS="1")
+    runs = {
+        call.made: {"adapted", "oracle", *map(str, parse_grid(call.behind("--grid") or GRID))}
+        for call in calls
+        if call[0] == "adapt"
+    }
+    read = set()
+    for table in read_expected(RECIPE / "expected.yaml").tables.values():
+        for cell in (cell for cell in table.cells() if "#" in (cell.file or "")):
+            names = {"row": cell.row, "column": cell.column, "seed": 1}
+            file, _, run = cell.file.format(**names).removeprefix("metrics/").partition("#")
+            if file in runs:
+                assert run in runs[file], f"{cell.name}: {run} is not in {file}"
+                read.add(file)
+    assert len(read) > 0.8 * len(runs)
 
 
 @pytest.mark.slow
