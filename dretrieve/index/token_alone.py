@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from dretrieve.index.base import IDS, Passages
 from dretrieve.index.token_codes import TokenCodes
 from dretrieve.store.embeddings import Embeddings
+from dretrieve.store.parts import whole_of
 from dretrieve.store.stage import Stage
 from dretrieve.types import Vectors, offsets_of
 
@@ -53,7 +54,7 @@ def write_ids(stage: Stage, passages: Passages) -> dict[str, Any]:
     manifest = passages.embeddings.shards[0].manifest
     with stage.write(IDS, text=True) as file:
         file.writelines(f"{text_id}\n" for text_id in passages.every_id())
-    options = {name: value for name, value in manifest.options.items() if name != "shard"}
-    found = {"version": manifest.version, "options": options, "inputs": dict(manifest.inputs)}
+    whole = whole_of(manifest)
+    found = {"version": whole.version, "options": whole.options, "inputs": dict(whole.inputs)}
     inference = {name: manifest.extra[name] for name in ("inference",) if name in manifest.extra}
     return {**found, "extra": inference}
