@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -72,12 +73,15 @@ class Paper:
         """Begin a table, and kill all of it when some of its models stand."""
         own = {"WORK": str(self.work), "PYTHON": sys.executable, **variables}
         command = ["bash", str(ROOT / "recipes" / self.name / f"{table}.sh")]
-        to: Any = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
+        to: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "start_new_session": True}
         with subprocess.Popen(command, env=environment(**own), **to) as begun:
             deadline = time.monotonic() + 300
             while len(self._models()) < 3 and time.monotonic() < deadline:
-                time.sleep(0.05)
+                with suppress(subprocess.TimeoutExpired):
+                    begun.communicate(timeout=0.05)
             os.killpg(begun.pid, signal.SIGKILL)
+            # A warm copy dies after its caller, by itself, and holds its lock and this pipe until then.
+            begun.communicate(timeout=60)
         assert len(self._models()) >= 3
 
     def _models(self) -> list[Path]:
