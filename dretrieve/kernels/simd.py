@@ -21,6 +21,7 @@ from numba.extending import intrinsic
 LANES = 8
 TILE_ROWS = 32
 I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
+F32 = ir.FloatType()
 LANES_F64 = ir.VectorType(ir.DoubleType(), LANES)
 BYTES_64 = ir.VectorType(I8, 64)
 INTS_16 = ir.VectorType(I32, 16)

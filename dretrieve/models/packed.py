@@ -2,10 +2,10 @@
 
 Linear layers, norms and activations see only real tokens. Attention runs over groups of texts of equal
 length, so that it needs no mask either; on a GPU over the whole batch at once where torch has
-variable-length attention. On a CPU in bfloat16 the attention of a group is two batched products around
-`kernels.softmax`, which costs a third of torch's fused form; keys and values before a text's own that all
-texts share are read once for all. Everything is written into buffers that a thread keeps: fresh memory for
-every layer costs as much as the arithmetic in it.
+variable-length attention. On a CPU in bfloat16 it is two batched products around `kernels.squares`, over
+texts of nearly one length, which costs a third of torch's fused form; keys and values before a text's own
+that all texts share are read once for all. Everything is written into buffers that a thread keeps: fresh
+memory for every layer costs as much as the arithmetic in it.
 
 The result equals that of the transformers module whose weights are taken (a test says how closely);
 `supported` says which modules those are.
@@ -14,7 +14,7 @@ The result equals that of the transformers module whose weights are taken (a tes
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dretrieve.kernels.softmax import softmax_squares
+from dretrieve.kernels.squares import empty_squares, fill_squares, softmax_squares
 from dretrieve.models.base import TokenBatch
 from dretrieve.models.hooks import Hooks, KeysValues, Layout, split_heads
 from dretrieve.models.packed_linear import PackedLinear, Workspace
@@ -37,10 +37,9 @@ FAMILIES = {"bert": 0, "roberta": 1, "xlm-roberta": 1}
 BY_LENGTH = "sdpa by length"
 # Scores of one block of attention: half a mebibyte, so that they stay in the processor's own cache.
 BLOCK_SCORES = 1 << 18
-UNREAD = -1e30  # the score of a token that is not read
 # oneDNN compiles code for every new shape (half a millisecond) and keeps it (a megabyte): on a CPU the
 # number of rows and the width of attention come in steps, and texts go through attention by powers of two.
-ROWS_STEP, WIDTH_STEP = 64, 16
+ROWS_STEP, WIDTH_STEP = 32, 16
 
 
 def supported(module: nn.Module) -> bool:
@@ -101,25 +100,6 @@ class Layer:
     out: PackedLinear
     out_norm: Norm
     parts: tuple[FeedForward, ...]
-
-
-@dataclass(slots=True)  # not frozen: one is made for every group of every layer
-class Group:
-    """Texts of one length L, side by side: what attention inside them reads and fills.
-
-    Attributes:
-        qkv: [n * L, 3 * D].
-        context: [n * L, D] is filled.
-        length: L.
-        read: how many of the first tokens are read.
-        before: keys and values [1 or n, heads, P, D / heads] that stand before each text's own.
-    """
-
-    qkv: Tensor
-    context: Tensor
-    length: int
-    read: int
-    before: KeysValues | None
 
 
 class PackedEncoder:
@@ -290,14 +270,15 @@ class PackedEncoder:
         """
         if self._varlen is not None:
             return self._attention_at_once(lengths, reads)
+        if self._own_softmax:
+            return self._attention_in_squares(lengths, reads)
         groups = [(both, len(list(same))) for both, same in groupby(zip(lengths, reads, strict=True))]
-        attend = self._attend_blocks if self._own_softmax else self._attend_group
 
         def by_groups(qkv: Tensor, context: Tensor, buffers: Workspace, before: KeysValues | None) -> None:
             row = text = 0
             for (length, read), texts in groups:
                 rows, some = slice(row, row + length * texts), slice(text, text + texts)
-                attend(Group(qkv[rows], context[rows], length, read, _of_texts(before, some)), buffers)
+                self._attend_group(qkv[rows], context[rows], length, read, _of_texts(before, some))
                 row, text = rows.stop, some.stop
             context[row:] = 0
 
@@ -350,52 +331,69 @@ class PackedEncoder:
 
         return at_once
 
-    def _attend_group(self, group: Group, buffers: Workspace) -> None:
-        """Attention inside the texts of a group, by torch, which has its own memory."""
-        split = group.qkv.view(-1, group.length, 3, self.num_heads, self._head_dim)
+    def _attend_group(
+        self, qkv: Tensor, context: Tensor, length: int, read: int, before: KeysValues | None
+    ) -> None:
+        """Attention inside texts of one length, of which ``read`` tokens are read, by torch."""
+        split = qkv.view(-1, length, 3, self.num_heads, self._head_dim)
         query, key, value = split.permute(2, 0, 3, 1, 4)
-        key, value = key[:, :, : group.read], value[:, :, : group.read]
-        if group.before is not None:
+        key, value = key[:, :, :read], value[:, :, :read]
+        if before is not None:
             key, value = (
                 torch.cat([of.expand(len(own), -1, -1, -1), own], dim=2)
-                for of, own in zip(group.before, (key, value), strict=True)
+                for of, own in zip(before, (key, value), strict=True)
             )
         found = functional.scaled_dot_product_attention(query, key, value)
-        group.context.view(-1, group.length, self.num_heads, self._head_dim).copy_(found.transpose(1, 2))
+        context.view(-1, length, self.num_heads, self._head_dim).copy_(found.transpose(1, 2))
 
-    def _attend_blocks(self, group: Group, buffers: Workspace) -> None:
+    def _attention_in_squares(self, lengths: list[int], reads: list[int]) -> Callable[..., None]:
         """The same in bfloat16 on the CPU, a few texts at a time; the scale is in the query weights."""
-        qkv, context, length, before = group.qkv, group.context, group.length, group.before
         heads, dim = self.num_heads, self._head_dim
-        texts, more = len(context) // length, 0 if before is None else before[0].shape[2]
-        square = -(-length // WIDTH_STEP) * WIDTH_STEP
+        sizes, seen = np.array(lengths), np.array(reads)
+        ends = np.cumsum(sizes).tolist()
+        squares = (-(-sizes // WIDTH_STEP) * WIDTH_STEP).tolist()
+        word = torch.int64 if dim % 4 == 0 else torch.int16
+
+        def in_squares(qkv: Tensor, context: Tensor, buffers: Workspace, before: KeysValues | None) -> None:
+            more = 0 if before is None else before[0].shape[2]
+            rows, into = qkv.view(word).numpy(), context.view(word).numpy()
+            for square, texts in _blocks(squares, heads, more):
+                own, some = sizes[texts], texts.stop - texts.start
+                first = ends[texts.start] - int(own[0])
+                # Heads before texts: where all share the keys before their own, a head's are one product.
+                parts = buffers.take("parts", qkv, 3, heads, some, square, dim)
+                query, key, value = parts.view(3, heads * some, square, dim)
+                scores = buffers.take("scores", qkv, heads * some, square, square)
+                others = buffers.take("others", qkv, heads * some, square, more)
+                moved = parts.view(word).numpy()
+                fill_squares(rows, first, own, moved)
+                torch.bmm(query, key.transpose(1, 2), out=scores)
+                pair = _of_texts(before, texts)
+                if pair is not None:
+                    keys, values = (of.transpose(0, 1).reshape(-1, more, dim) for of in pair)
+                    shape = len(keys), -1, more
+                    torch.bmm(query.view(len(keys), -1, dim), keys.transpose(1, 2), out=others.view(shape))
+                bits = scores.view(torch.int16).numpy(), others.view(torch.int16).numpy()
+                softmax_squares(*bits, own, seen[texts])
+                torch.bmm(scores, value, out=query)
+                if pair is not None:
+                    query.view(len(values), -1, dim).baddbmm_(others.view(shape), values)
+                empty_squares(moved[0], own, into, first)
+            context[ends[-1] :] = 0
+
+        return in_squares
+
+
+def _blocks(squares: list[int], heads: int, more: int) -> Iterator[tuple[int, slice]]:
+    """Yield texts whose squares are of one size, and that size, by powers of two up to so many scores."""
+    first = 0
+    for square, same in groupby(squares):
+        left = len(list(same))
         most = max(1, BLOCK_SCORES // (heads * square * (square + more)))
-        first = 0
-        while first < texts:
-            some = 1 << (min(most, texts - first).bit_length() - 1)
-            rows = slice(first * length, (first + some) * length)
-            # Heads before texts: where all share the keys before their own, a head's are one product.
-            parts = buffers.take("parts", qkv, 3, heads, some, square, dim)
-            parts[:, :, :, length:] = 0
-            parts[:, :, :, :length] = qkv[rows].view(some, length, 3, heads, dim).permute(2, 3, 0, 1, 4)
-            query, key, value = parts.view(3, heads * some, square, dim)
-            scores = buffers.take("scores", qkv, heads * some, square, square)
-            torch.bmm(query, key.transpose(1, 2), out=scores)
-            if group.read < length:
-                scores[:, :, group.read : length] = UNREAD
-            others = buffers.take("others", qkv, heads * some, square, more)
-            pair = _of_texts(before, slice(first, first + some))
-            if pair is not None:
-                keys, values = (of.transpose(0, 1).reshape(-1, more, dim) for of in pair)
-                shape = len(keys), -1, more
-                torch.bmm(query.view(len(keys), -1, dim), keys.transpose(1, 2), out=others.view(shape))
-            softmax_squares(scores.view(torch.int16).numpy(), others.view(torch.int16).numpy(), length)
-            found = torch.bmm(scores, value, out=query)
-            if pair is not None:
-                found.view(len(values), -1, dim).baddbmm_(others.view(shape), values)
-            mine = found.view(heads, some, square, dim)[:, :, :length]
-            context[rows].view(some, length, heads, dim).copy_(mine.permute(1, 2, 0, 3))
-            first += some
+        while left:
+            some = 1 << (min(most, left).bit_length() - 1)
+            yield square, slice(first, first + some)
+            first, left = first + some, left - some
 
 
 def _of_texts(before: KeysValues | None, some: slice) -> KeysValues | None:

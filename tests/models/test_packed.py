@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from transformers import (
@@ -15,12 +16,12 @@ from transformers import (
     XLMRobertaModel,
 )
 
-from dretrieve.kernels.softmax import softmax_squares
+from dretrieve.kernels.squares import softmax_squares
 from dretrieve.models import packed_linear
 from dretrieve.models.encoder import Encoder
 from dretrieve.models.experts import Experts, by_tokens
 from dretrieve.models.hooks import Hooks
-from dretrieve.models.packed import Group, PackedEncoder, supported
+from dretrieve.models.packed import PackedEncoder, supported
 
 SIZES = {
     "vocab_size": 60,
@@ -31,9 +32,9 @@ SIZES = {
     "max_position_embeddings": 40,
 }
 FAMILIES = {
-    "bert": lambda **more: BertModel(BertConfig(**SIZES, **more), add_pooling_layer=False),
-    "roberta": lambda **more: RobertaModel(RobertaConfig(**SIZES, **more), add_pooling_layer=False),
-    "xlm-roberta": lambda **more: XLMRobertaModel(XLMRobertaConfig(**SIZES, **more), add_pooling_layer=False),
+    "bert": lambda **more: BertModel(BertConfig(**SIZES | more), add_pooling_layer=False),
+    "roberta": lambda **more: RobertaModel(RobertaConfig(**SIZES | more), add_pooling_layer=False),
+    "xlm-roberta": lambda **more: XLMRobertaModel(XLMRobertaConfig(**SIZES | more), add_pooling_layer=False),
 }
 
 
@@ -159,21 +160,26 @@ def test_one_prefix_for_all_is_the_same_prefix_for_each(batch_of):
         torch.testing.assert_close(shared, own, rtol=2e-2, atol=2e-2)
 
 
-@pytest.mark.parametrize("length", [1, 16, 33, 40])
-def test_without_a_prefix_attention_keeps_its_bits(length):
+@pytest.mark.parametrize("heads", [4, 8])  # of 12 numbers, and of 6
+def test_without_a_prefix_attention_keeps_its_bits(heads):
     """Version 3: two products around the softmax, of each text and head, in squares of a multiple of 16."""
-    engine = PackedEncoder(make("bert"), torch.device("cpu"), torch.bfloat16)
-    torch.manual_seed(length)
-    qkv, found = torch.randn(4 * length, 144).bfloat16(), torch.empty(4 * length, 48, dtype=torch.bfloat16)
-    engine._attend_blocks(Group(qkv, found, length, length, None), engine._workspace())
-    square = -(-length // 16) * 16
-    parts = torch.zeros(3, 16, square, 12, dtype=torch.bfloat16)
-    parts[:, :, :length] = qkv.view(4, length, 3, 4, 12).permute(2, 0, 3, 1, 4).reshape(3, 16, length, 12)
-    scores = torch.bmm(parts[0], parts[1].transpose(1, 2))
-    none = torch.empty(16, square, 0, dtype=torch.bfloat16)
-    softmax_squares(*(of.view(torch.int16).numpy() for of in (scores, none)), length)
-    expected = torch.bmm(scores, parts[2])[:, :length].view(4, 4, length, 12).transpose(1, 2)
-    assert torch.equal(found, expected.reshape(found.shape))
+    engine = PackedEncoder(make("bert", num_attention_heads=heads), torch.device("cpu"), torch.bfloat16)
+    lengths, row = [40, 33, 33, 33, 32, 17, 16, 1, 1], 0
+    torch.manual_seed(heads)
+    qkv, found = (torch.randn(sum(lengths) + 3, of).bfloat16() for of in (144, 48))
+    engine._attention(lengths, lengths)(qkv, found, engine._workspace(), None)
+    for length in lengths:
+        square, dim = -(-length // 16) * 16, 48 // heads
+        parts = torch.zeros(3, heads, square, dim, dtype=torch.bfloat16)
+        rows = slice(row, row + length)
+        parts[:, :, :length] = qkv[rows].view(length, 3, heads, dim).permute(1, 2, 0, 3)
+        scores = torch.bmm(parts[0], parts[1].transpose(1, 2))
+        none = np.empty((heads, square, 0), np.int16)
+        softmax_squares(scores.view(torch.int16).numpy(), none, *[np.array([length])] * 2)
+        expected = torch.bmm(scores, parts[2])[:, :length].transpose(0, 1)
+        assert torch.equal(found[rows], expected.reshape(length, 48))
+        row = rows.stop
+    assert not found[row:].any()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -1,0 +1,167 @@
+"""Attention on the CPU around its two products: texts into squares, a softmax over these, and back; compiled.
+
+Texts of up to W tokens have a square of W by W scores for each head, whatever their own length, so that a
+product takes several at once. torch's own softmax costs more than twice as much and rounds the exponentials
+to bfloat16 before it adds them. A bfloat16 number is the upper half of a float32, so arrays come as int16
+views of it; where numbers only move, views of int64 move four at a time.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit, types
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+from dretrieve.kernels.simd import F32, I32
+
+LOG2_E = np.float32(1.4426950408889634)
+# Adding it rounds a float32 to a whole number, which then stands in its lowest bits.
+TO_WHOLE = np.float32(12582912.0)
+LEAST = np.float32(-126.0)
+# 2 ** x for |x| <= 1/2, by powers of ln 2 over factorials; below 1e-5 off, bfloat16 keeps 4e-3.
+C1, C2, C3, C4 = (np.float32(c) for c in (0.69314718, 0.24022651, 0.05550411, 0.00961813))
+ONE = np.float32(1.0)
+HALF = np.int32(0x8000)
+SIXTEEN, EXPONENT = np.int32(16), np.int32(23)
+UNREAD = np.int16(-3766)  # the bits of -1e30, the score of a token that is not read
+# The sum may be reordered; the rounding trick must not be.
+EXACT = {"nnan", "ninf", "nsz", "contract"}
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _total(values: NDArray[np.float32]) -> np.float32:
+    total = np.float32(0)
+    for column in range(len(values)):
+        total += values[column]
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _largest(row: NDArray[np.int16]) -> np.int16:
+    """Return the bits of the row's largest number: bits order like numbers if one is positive."""
+    largest = row[0]
+    for column in range(len(row)):
+        largest = max(largest, row[column])
+    if largest < 0:
+        for column in range(len(row)):
+            largest = min(largest, row[column])
+    return largest
+
+
+@intrinsic
+def _number(typing: Any, bits: Any) -> Any:
+    """Return the float32 of these bits; without a way by memory a loop keeps everything in registers."""
+    return types.float32(types.int32), lambda context, builder, signature, of: builder.bitcast(of[0], F32)
+
+
+@intrinsic
+def _bits(typing: Any, number: Any) -> Any:
+    return types.int32(types.float32), lambda context, builder, signature, of: builder.bitcast(of[0], I32)
+
+
+@njit(cache=True, nogil=True, fastmath=EXACT, error_model="numpy")
+def _power(bits: np.int16, shift: np.float32) -> np.float32:
+    """Return e ** (number - top) of a bfloat16 number, where shift is top * LOG2_E."""
+    exponent = max(_number(np.int32(bits) << SIXTEEN) * LOG2_E - shift, LEAST)
+    whole = exponent + TO_WHOLE
+    x = exponent - (whole - TO_WHOLE)
+    return _number(_bits(ONE + x * (C1 + x * (C2 + x * (C3 + x * C4)))) + (_bits(whole) << EXPONENT))
+
+
+@njit(cache=True, nogil=True, fastmath=EXACT, error_model="numpy")
+def softmax_squares(
+    scores: NDArray[np.int16], before: NDArray[np.int16], lengths: NDArray[np.int64], reads: NDArray[np.int64]
+) -> None:
+    """Replace each square's upper left corner, joined with what stands before it, by the softmax of its rows.
+
+    What is right of the corner becomes zeros; rows below it are left as they are.
+
+    Args:
+        scores: [H * B, W, W] the bits of bfloat16 numbers, finite in the corner; best W is a multiple of 16.
+        before: [H * B, W, P] more of each row, P >= 0.
+        lengths: [B] sizes of the corners, those of B texts for each of H heads; 1 to W.
+        reads: [B] how many of a corner's columns are read; the others have no share.
+    """
+    width, more = scores.shape[2], before.shape[2]
+    powers = np.empty(width + more, dtype=np.float32)
+    for square in range(len(scores)):
+        length, read = lengths[square % len(lengths)], reads[square % len(lengths)]
+        behind = powers[length:]  # no sum in an index: it costs a half
+        for line in range(length):
+            row, first = scores[square, line], before[square, line]
+            for column in range(read, length):
+                row[column] = UNREAD
+            highest = _number(np.int32(_largest(row[:length])) << SIXTEEN)
+            if more:
+                highest = max(highest, _number(np.int32(_largest(first)) << SIXTEEN))
+            shift = highest * LOG2_E
+            # Over the whole width: numbers that do not fill a register go one by one, and take as long again.
+            for column in range(width):
+                powers[column] = _power(row[column], shift)
+            for column in range(more):
+                behind[column] = _power(first[column], shift)
+            scale = ONE / _total(powers[: length + more])
+            for column in range(more):
+                first[column] = np.int16((_bits(behind[column] * scale) + HALF) >> SIXTEEN)
+            for column in range(length, width):
+                powers[column] = 0
+            for column in range(width):
+                row[column] = np.int16((_bits(powers[column] * scale) + HALF) >> SIXTEEN)
+
+
+@njit(cache=True, nogil=True)
+def fill_squares(rows: NDArray[Any], first: int, lengths: NDArray[np.int64], parts: NDArray[Any]) -> None:
+    """Copy texts' queries, keys and values to their squares; zeros stand below them.
+
+    Args:
+        rows: [N, 3 * H * D] of all tokens.
+        first: the first token; from there on the texts stand one after the other.
+        lengths: [B] of each text.
+        parts: [3, H, B, W, D] is filled.
+    """
+    kinds, heads, _, _, dim = parts.shape
+    for text in range(len(lengths)):
+        for line in range(lengths[text]):
+            row = rows[first + line]
+            for kind in range(kinds):
+                for head in range(heads):
+                    place, to = (kind * heads + head) * dim, parts[kind, head, text, line]
+                    for number in range(dim):
+                        to[number] = row[place + number]
+        parts[:, :, text, lengths[text] :] = 0
+        first += lengths[text]
+
+
+@njit(cache=True, nogil=True)
+def empty_squares(found: NDArray[Any], lengths: NDArray[np.int64], rows: NDArray[Any], first: int) -> None:
+    """Copy what stands in texts' squares, [H, B, W, D], to their rows of [N, H * D], from ``first`` on."""
+    heads, _, _, dim = found.shape
+    for text in range(len(lengths)):
+        for line in range(lengths[text]):
+            row = rows[first + line]
+            for head in range(heads):
+                place, of = head * dim, found[head, text, line]
+                for number in range(dim):
+                    row[place + number] = of[number]
+        first += lengths[text]
+
+
+def softmax_squares_numpy(
+    scores: NDArray[np.int16], before: NDArray[np.int16], lengths: NDArray[np.int64], reads: NDArray[np.int64]
+) -> None:
+    """Do what `softmax_squares` does, to the last bit but one of bfloat16, in plain numpy."""
+    for square in range(len(scores)):
+        length, read = lengths[square % len(lengths)], reads[square % len(lengths)]
+        parts = scores[square, :length, :read], before[square, :length]
+        numbers = (np.concatenate(parts, axis=1).astype(np.int32) << 16).view(np.float32)
+        exponentials = np.exp(numbers - numbers.max(axis=1, keepdims=True))
+        shares = np.ascontiguousarray(
+            exponentials / exponentials.sum(axis=1, keepdims=True), dtype=np.float32
+        )
+        bits = ((shares.view(np.int32) + 0x8000) >> 16).astype(np.int16)
+        for part, found in zip(parts, np.split(bits, [read], axis=1), strict=True):
+            part[:] = found
+        scores[square, :length, read:] = 0
