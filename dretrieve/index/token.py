@@ -30,7 +30,7 @@ from dretrieve.index.token_change import Change, plan_change, removed_rows
 from dretrieve.index.token_clusters import Clusters, learn, num_tokens
 from dretrieve.index.token_codes import TokenCodes, open_codes
 from dretrieve.index.token_neighbours import Neighbours, NeighbourSearch
-from dretrieve.index.token_prune import Pruned, pruned, seen_by
+from dretrieve.index.token_prune import RANDOM, RAREST, SALIENCE, Keep, Pruned, pruned, seen_by
 from dretrieve.index.token_scan import search_tokens
 from dretrieve.index.token_search import TokenSearch
 from dretrieve.index.token_tuning import FILE, Tuned, queries_of, write_tuned
@@ -64,7 +64,9 @@ class TokenChoices:
         queries: embeddings of queries, to choose by how widely a fast search looks; else pieces of passages.
         add: embeddings whose passages come into the finished index.
         delete: a file of ids whose passages go out of the finished index, before others come in.
-        keep: the share of each passage's tokens, of highest salience, that the index holds (ALIGNER).
+        keep: the share of each passage's tokens that the index holds (ALIGNER).
+        keep_by: which; those of highest salience when nothing is said.
+        fast: whether how widely a fast search looks is chosen; else searches are exact, or by neighbours.
     """
 
     bits: int | None = option(None, "a dimension's bits in the codes", legal=(1, 2, 4, 8))
@@ -76,11 +78,15 @@ class TokenChoices:
     add: str | None = option(None, "embeddings that a finished index gets besides")
     delete: str | None = option(None, "a file of ids that a finished index loses")
     keep: float | None = option(None, "share of each passage's most salient tokens", above=0, most=1)
+    keep_by: str | None = option(None, "what they are kept by, if not that", legal=(SALIENCE, RANDOM, RAREST))
+    fast: bool = option(True, "choose how widely a fast search looks; without, it is exact")
 
     @property
-    def pruned(self) -> float | None:
-        """The share of tokens that is kept; None: all are."""
-        return None if self.keep == 1 else self.keep
+    def pruned(self) -> Keep | None:
+        """Which tokens are kept; None: all are."""
+        if self.keep is None or self.keep == 1:
+            return None
+        return Keep(self.keep, self.keep_by or SALIENCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +128,7 @@ class TokenIndex:
         alone: fingerprint of an index that stands alone, whose scores are its own; else empty.
         tuned: how widely a fast search looks; None where the search is exact.
         fingerprint: of the index, where the hits depend on it: where it is fast.
-        keep: the share of each passage's tokens that the index holds; None: all.
+        keep: which of each passage's tokens the index holds; None: all.
         choices: of the search.
     """
 
@@ -133,7 +139,7 @@ class TokenIndex:
     alone: str = ""
     tuned: Tuned | None = None
     fingerprint: str = ""
-    keep: float | None = None
+    keep: Keep | None = None
     choices: SearchChoices = SearchChoices()
 
     @property
@@ -146,10 +152,11 @@ class TokenIndex:
         """Which tokens are compared, what is left out, whose reconstruction it is; how fast a search is."""
         found: dict[str, Any] = {"alignment": self.score.alignment, "ask": self.choices.ask}
         found |= {"removed": self.removed, "alone": self.alone}
+        keep = {} if self.keep is None else self.keep.options
         if self.choices.rescore == "kept":
-            found |= {"keep": self.keep, "rescore": "kept" if self.keep or self.choices.ask else ""}
+            found |= {**keep, "rescore": "kept" if keep or self.choices.ask else ""}
         if near := self.choices.near:
-            found |= {"neighbours": near.tokens, "candidates": near.candidates, "keep": self.keep}
+            found |= {**keep, "neighbours": near.tokens, "candidates": near.candidates}
         elif self.tuned is not None:
             found |= {"index": self.fingerprint, "said": self.tuned.said}
         return {name: value for name, value in found.items() if value}
@@ -219,7 +226,7 @@ def over_embeddings(
         alone = Reconstructed(embeddings, index / RANKS, codes)
         return TokenIndex(alone, score, codes, "", fingerprint, tuned, fingerprint, None, choices)
     passages = Passages(embeddings, index / RANKS, many=True, without=removed_rows(index, manifest))
-    removed, keep = manifest.options.get("removed", ""), manifest.options.get("keep")
+    removed, keep = manifest.options.get("removed", ""), Keep.of(manifest.options)
     return TokenIndex(passages, score, codes, removed, "", tuned, fingerprint, keep, choices)
 
 
@@ -278,12 +285,11 @@ def described(kind: str, choices: TokenChoices, passages: Passages, progress: Pr
     """
     embeddings = passages.embeddings
     _score_of(embeddings)
-    if not embeddings.salience and (choices.keep is not None):
-        raise UsageError(f"--set keep={choices.keep:g}: {NO_SALIENCE.format(embeddings.folder)}")
+    _check_built(choices, embeddings)
     tokens = num_tokens(seen_by(passages, choices.pruned))
-    pruned_to = {} if choices.pruned is None else {"keep": choices.pruned}
+    pruned_to = {} if choices.pruned is None else choices.pruned.options
     if tokens < CODED_TOKENS:
-        if choices != TokenChoices(keep=choices.keep):
+        if choices != TokenChoices(keep=choices.keep, keep_by=choices.keep_by, fast=choices.fast):
             raise UsageError(
                 f"{embeddings.folder} has {tokens:,} token vectors to index, which are searched without "
                 f"codes: these are for {CODED_TOKENS:,} and more; leave --set away"
@@ -291,10 +297,10 @@ def described(kind: str, choices: TokenChoices, passages: Passages, progress: Pr
         return pruned_to
     if choices.only and choices.centroids:
         raise UsageError("--set only=centroids makes centroids, --set centroids=… brings them; leave one out")
-    if choices.alone and embeddings.salience:
+    if choices.alone and (embeddings.salience or pruned_to):
+        why = "have a salience, which stays" if embeddings.salience else "are scored all, so they stay"
         raise UsageError(
-            f"--set alone=true: the tokens of {embeddings.folder} have a salience, which stays with the "
-            "embeddings; leave alone away"
+            f"--set alone=true: the tokens of {embeddings.folder} {why} with the embeddings; leave alone away"
         )
     found: dict[str, Any] = {"bits": choices.bits or 8, **pruned_to}
     if choices.only:
@@ -305,12 +311,25 @@ def described(kind: str, choices: TokenChoices, passages: Passages, progress: Pr
         found |= _given(Path(choices.centroids), choices, passages)
     if choices.only:
         return found
+    if not choices.fast:
+        return found | {"fast": False}
     if choices.target or choices.queries:
         found["target"] = choices.target or TARGET
     if choices.queries:
         queries_of(Path(choices.queries), passages.dim)
         found["queries"] = Embeddings.open(Path(choices.queries)).fingerprint
     return found
+
+
+def _check_built(choices: TokenChoices, embeddings: Embeddings) -> None:
+    if not choices.fast and (choices.target or choices.queries):
+        raise UsageError("--set target and --set queries are for a fast search; leave fast=false away")
+    if choices.keep is None and choices.keep_by:
+        raise UsageError(
+            f"--set keep_by={choices.keep_by} says which tokens are kept; add the share (keep=0.2)"
+        )
+    if choices.keep is not None and choices.keep_by in (None, SALIENCE) and not embeddings.salience:
+        raise UsageError(f"--set keep={choices.keep:g}: {NO_SALIENCE.format(embeddings.folder)}")
 
 
 def change(output: Path, embeddings: Embeddings, choices: TokenChoices, *, look: bool) -> Change | None:
@@ -348,10 +367,12 @@ def _given(folder: Path, choices: TokenChoices, passages: Passages) -> dict[str,
             f"{manifest.options['bits']} bits; leave bits away, or make centroids for them"
         )
     found = {"bits": manifest.options["bits"]}
-    whence, keep = manifest.options.get("centroids"), manifest.options.get("keep")
+    whence, keep = manifest.options.get("centroids"), Keep.of(manifest.options)
     others = dict(manifest.inputs) != described_inputs(passages.embeddings) or keep != choices.pruned
     if whence is None and others:
-        whence = manifest.inputs["vectors"] + (f" keep={keep}" if keep else "")
+        whence = manifest.inputs["vectors"] + "".join(
+            f" {name}={value}" for name, value in (keep.options if keep else {}).items()
+        )
     # centroids of the very same vectors are those that would be made anyway
     return found | ({} if whence is None else {"centroids": whence})
 
@@ -370,7 +391,7 @@ def fill(
         DataError: a vector holds NaN or infinity, or a salience that is negative or one of these.
         Interrupted: a signal came; the same command goes on.
     """
-    passages = seen_by(passages, stage.options.get("keep"))
+    passages = seen_by(passages, Keep.of(stage.options))
     shard = Shard(**stage.options["shard"]) if "shard" in stage.options else None
     only = "only" in stage.options
     if shard is not None and choices.queries:
@@ -397,7 +418,7 @@ def join(stage: Stage, passages: Passages, parts: Sequence[tuple[Path, Manifest]
     Raises:
         VerificationError: parts made with different centroids.
     """
-    passages = seen_by(passages, stage.options.get("keep"))
+    passages = seen_by(passages, Keep.of(stage.options))
     if "bits" in stage.options:
         write_merged(stage, [Part(*part) for part in parts], passages)
     return _whole(stage, passages, None, 1, lambda: None)
@@ -408,7 +429,7 @@ def _whole(
 ) -> Filled:
     """Write what no part has: the ids' order, how to search fast, the ids where the embeddings may go."""
     write_ranks(stage, passages)
-    if "bits" in stage.options:
+    if "bits" in stage.options and stage.options.get("fast", True):
         codes, whole = open_codes(stage.output), passages.whole if isinstance(passages, Pruned) else None
         searched: Passages = passages
         if "alone" in stage.options:

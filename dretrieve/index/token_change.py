@@ -21,7 +21,7 @@ from dretrieve.index.base import Passages, described_inputs, open_embeddings, pl
 from dretrieve.index.token_build import Kept, filled, write_clusters, write_codes
 from dretrieve.index.token_clusters import Clusters
 from dretrieve.index.token_codes import open_codes
-from dretrieve.index.token_prune import seen_by
+from dretrieve.index.token_prune import RAREST, Keep, seen_by
 from dretrieve.index.token_tuning import FILE
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.fingerprint import sha256_bytes
@@ -113,6 +113,11 @@ def plan_change(
     manifest = open_artefact(output, ("index-token",))
     if "alone" in manifest.options:
         raise UsageError(f"{output} stands alone, without the embeddings that a change needs; build it again")
+    if manifest.options.get("keep_by") == RAREST:
+        raise UsageError(
+            f"{output} holds each passage's rarest tokens, and which these are depends on all passages; "
+            "build it again"
+        )
     places = places_of(manifest)
     if (output / places[0]).resolve() != embeddings.folder.resolve():
         raise VerificationError(
@@ -146,7 +151,7 @@ def plan_change(
         options["removed"] = sha256_bytes(removed.tobytes())
     inputs = described_inputs(after)
     stage = Stage(output / CHANGED, "folder", manifest.stage, manifest.version, options, inputs, force=True)
-    passages = seen_by(Passages(after, many=True, without=removed), options.get("keep"))
+    passages = seen_by(Passages(after, many=True, without=removed), Keep.of(options))
     return Change(output, stage, passages, kept, removed, places)
 
 

@@ -1,8 +1,10 @@
-"""Pruning by salience: searches with it are those by hand; an index of kept tokens is one like any other."""
+"""Pruning: searches with it are those by hand; an index of kept tokens is one like any other."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 from dretrieve.errors import DataError, UsageError, VerificationError
 from dretrieve.index.base import Passages
 from dretrieve.index.token_codes import open_codes
-from dretrieve.index.token_prune import Pruned, pruned
+from dretrieve.index.token_prune import Keep, Pruned, drawn, pruned
 from dretrieve.jobs import index as index_job
 from dretrieve.jobs import merge, search
 from dretrieve.runs.read import read_run
@@ -51,14 +53,22 @@ def most_salient(weights: list[float], share: str | None) -> list[int]:
 
 
 def by_hand(
-    passages: Vectors, asked: Vectors, word: str, k: int, keep: str | None = None, ask: str | None = None
+    passages: Vectors,
+    asked: Vectors,
+    word: str,
+    k: int,
+    keep: str | None = None,
+    ask: str | None = None,
+    wanted: list[float] | None = None,
 ) -> Hits:
-    """Return the best by equations 1 and 2 over kept and asked tokens."""
+    """Return the best by equations 1 and 2 over kept and asked tokens; those wanted most are kept."""
     found = []
+    assert passages.offsets is not None
     for vectors, weights in each(asked):
         scores = {}
         for row, (others, own) in enumerate(each(passages)):
-            kept, top, total = most_salient(own, keep) if own else [], 0.0, 0.0
+            numbers = own if wanted is None else wanted[passages.offsets[row] : passages.offsets[row + 1]]
+            kept, top, total = most_salient(numbers, keep) if own else [], 0.0, 0.0
             count = int(word[3:]) if word[0] == "t" else max(1, int(Fraction(word[1:]) * len(own) / 100))
             for token in most_salient(weights, ask) if weights else []:
                 dots = [float(vectors[token] @ others[at]) for at in kept]
@@ -140,7 +150,8 @@ def large(write_embeddings) -> Vectors:
     passages = texts(1300, 14, 5, least=8)
     chance = np.random.default_rng(6)
     values = passages.values + 0.1 * chance.standard_normal(passages.values.shape)
-    passages = Vectors(values.astype(np.float16), passages.offsets, passages.weights)
+    tokens = chance.integers(0, 500, len(values)).astype(np.int32)
+    passages = Vectors(values.astype(np.float16), passages.offsets, passages.weights, tokens)
     write_embeddings("emb", IDS, passages, score="alignment")
     write_embeddings("queries", QUERY_IDS, texts(QUERIES, 6, 7, least=2), side="query", score="alignment")
     return passages
@@ -152,17 +163,23 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_codes_are_of_the_kept_tokens_and_the_manifest_says_what_they_take(large, build, tmp_path) -> None:
-    codes, kept = open_codes(build("index", keep=0.6)), pruned(large, 0.6)
+    index = build("index", keep=0.6)
+    codes, kept = open_codes(index), pruned(large, 0.6)
     assert np.array_equal(codes.borders, kept.offsets)
     off = np.linalg.norm(codes.reconstructed(0, len(kept.values)) - kept.values.astype(np.float64), axis=1)
     assert (off <= codes.errors).all()
     assert off.mean() < 0.05
-    seen = Pruned(Passages(Embeddings.open(tmp_path / "emb"), many=True), 0.6)
+    seen = Pruned(Passages(Embeddings.open(tmp_path / "emb"), many=True), Keep(0.6))
     assert np.array_equal(
         np.concatenate([seen.block(row, 1300)[:1].values for row in range(1300)]), kept.values
     )
     before, after = ((2 + DIM + 4 + 2) * len(of.values) / 1300 for of in (large, kept))
-    manifest = read_manifest(tmp_path / "index" / "manifest.json")
+    plain = build("plain", keep=0.6, fast=False)
+    assert {path.name for path in plain.iterdir()} == {path.name for path in index.iterdir()} - {"fast.json"}
+    assert run_of(tmp_path, "plain") == run_of(tmp_path, "index", mode="exact")
+    with pytest.raises(UsageError, match="--set target and --set queries are for a fast search"):
+        build("none", keep=0.6, fast=False, target=0.9)
+    manifest = read_manifest(index / "manifest.json")
     said = manifest.extra["pruned"]["bytes_a_passage"]
     assert said == {"before": round(before, 1), "after": round(after, 1)}
     assert manifest.counts["tokens"] == len(kept.values)
@@ -181,28 +198,72 @@ def test_codes_are_of_the_kept_tokens_and_the_manifest_says_what_they_take(large
         )
 
 
+@pytest.mark.parametrize("rule", ["salience", "random", "rarest"])
 def test_parts_and_changes_give_the_bytes_and_hits_of_one_index(
-    large, build, write_embeddings, tmp_path
+    large, build, write_embeddings, tmp_path, rule
 ) -> None:
-    whole = contents(build("index", keep=0.6))
-    centroids = build("centroids", keep=0.6, only="centroids")
-    parts = [build(f"part{part}", shard=(part, 2), keep=0.6, centroids=str(centroids)) for part in range(2)]
+    keep = {"keep": 0.6, "keep_by": rule}
+    whole = contents(build("index", **keep))
+    centroids = build("centroids", only="centroids", **keep)
+    parts = [build(f"part{part}", shard=(part, 2), centroids=str(centroids), **keep) for part in range(2)]
     merge.run(merge.MergeConfig(partials=parts, output=tmp_path / "merged"))
     assert contents(tmp_path / "merged") == whole
-    other = build("other", shard=(1, 2), keep=0.7)
+    other = build("other", shard=(1, 2), **(keep | {"keep": 0.7}))
     with pytest.raises(VerificationError, match="parts of different indexes"):
         merge.run(merge.MergeConfig(partials=[parts[0], other], output=tmp_path / "no"))
     write_embeddings("more", ["new"], large[:1], score="alignment")
     (tmp_path / "gone").write_text(f"{IDS[0]}\n{IDS[7]}\n")
-    build("index", add=str(tmp_path / "more"), delete=str(tmp_path / "gone"))
+    change = {"add": str(tmp_path / "more"), "delete": str(tmp_path / "gone")}
+    if rule == "rarest":
+        with pytest.raises(UsageError, match="rarest tokens, and which these are depends on all passages"):
+            build("index", **change)
+        return
+    build("index", **change)
     write_embeddings(
         "fresh", [*IDS[1:7], *IDS[8:], "new"], large.take(np.r_[1:7, 8:1300, 0]), score="alignment"
     )
     found = [
         run_of(tmp_path, name, rescore="kept", mode="exact")
-        for name in ("index", str(build("now", "fresh", keep=0.6)))
+        for name in ("index", str(build("now", "fresh", **keep)))
     ]
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("salience", [True, False])
+@pytest.mark.parametrize("rule", ["random", "rarest"])
+def test_tokens_are_kept_by_chance_or_rarity(
+    write_embeddings, build, tmp_path: Path, rule: str, salience: bool
+) -> None:
+    passages, asked = texts(ROWS, 9, 0), texts(QUERIES, 5, 1)
+    tokens = np.random.default_rng(2).integers(0, 30, len(passages.values)).astype(np.int32) ** 2 // 30
+    passages, often = replace(passages, tokens=tokens), Counter(tokens.tolist())
+    wanted = drawn(passages).tolist() if rule == "random" else [-often[token] for token in tokens.tolist()]
+    if not salience:
+        passages, asked = (replace(of, weights=np.ones_like(of.weights)) for of in (passages, asked))
+    stored = [of if salience else replace(of, weights=None) for of in (passages, asked)]
+    write_embeddings("emb", IDS[:ROWS], stored[0], score="alignment")
+    write_embeddings("queries", QUERY_IDS, stored[1], side="query", score="alignment")
+    manifest = read_manifest(build("index", keep=0.4, keep_by=rule) / "manifest.json")
+    assert (manifest.options["keep_by"], manifest.extra["pruned"]["by"]) == (rule, rule)
+    assert manifest.extra["pruned"]["bytes_a_passage"]["before"] == round(
+        2 * (DIM + salience) * len(tokens) / ROWS, 1
+    )
+    assert run_of(tmp_path, "index", alignment="top2") == by_hand(passages, asked, "top2", 20)
+    kept = by_hand(passages, asked, "top2", 20, keep="2/5", wanted=wanted)
+    assert kept != by_hand(passages, asked, "top2", 20, keep="2/5")
+    assert run_of(tmp_path, "index", alignment="top2", rescore="kept", mode="exact") == kept
+
+
+def test_chance_is_fair_and_a_texts_own(large) -> None:
+    numbers = drawn(large)
+    assert np.array_equal(drawn(large[700:]), numbers[large.offsets[700] :])
+    backwards = [numbers[a:b] for a, b in zip(large.offsets[:-1], large.offsets[1:], strict=True)][::-1]
+    assert np.array_equal(drawn(large.take(np.arange(1299, -1, -1))), np.concatenate(backwards))
+    first = [
+        [numbers[start + place] > np.median(numbers[start : start + 8]) for place in range(8)]
+        for start in large.offsets[:-1].tolist()
+    ]
+    assert np.mean(first, axis=0) == pytest.approx(0.5, abs=0.06)  # four of its standard deviations
 
 
 def test_what_does_not_fit_is_refused(write_embeddings, build, tmp_path: Path) -> None:
@@ -213,6 +274,8 @@ def test_what_does_not_fit_is_refused(write_embeddings, build, tmp_path: Path) -
         build("index", keep=0.2)
     with pytest.raises(UsageError, match="--set ask=0.5: the tokens of .* have no salience"):
         run_of(tmp_path, "emb", ask=0.5)
+    with pytest.raises(UsageError, match="--set keep_by=random says which tokens are kept; add the share"):
+        build("index", keep_by="random")
     write_embeddings("salient", IDS[:40], passages, score="alignment")
     for share in (0.0, 1.5):
         with pytest.raises(UsageError, match="expected a number above 0 to 1"):
