@@ -3,7 +3,7 @@
 # alone and with N experts behind it, of which the best is used (TOP-1) or all are (ALL); and the N best on dev.
 #
 # Needs    smoke: nothing; mini-cpu, mini: the collections in $DATA, 6 GB of memory and of disk; paper: a cluster
-# Takes    all tables together: smoke 2 min, mini-cpu an hour on 2 cores
+# Takes    all tables together: smoke 2 min, mini-cpu 47 min on 2 cores
 # Call     PROFILE=smoke bash recipes/sb_moe/table1.sh
 # shellcheck source=recipes/sb_moe/rows.sh
 source "$(dirname "${BASH_SOURCE[0]}")/rows.sh"

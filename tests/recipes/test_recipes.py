@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from functools import cache
 from itertools import chain
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -234,6 +236,22 @@ def test_the_report_of_a_folder_without_results_holds_the_recorded_cells(tmp_pat
         claims = {name: one["recorded"] for name, one in found.data["claims"].items() if one["recorded"]}
         assert claims == expected.outcomes.get("mini-cpu", {})
         assert (" · RECORDED" in markdown_page(found.page)) == bool(recorded)
+        kept = path.parent / "results" / "mini-cpu" / "report.json"
+        if kept.exists():
+            check_kept(json.loads(kept.read_text()), found.data)
+
+
+def check_kept(kept: dict[str, Any], recorded: dict[str, Any]) -> None:
+    """A report that is kept as data says the same of every cell and claim as what was recorded of it."""
+    assert "FAIL" not in kept["tally"]
+    for name, cell in recorded["cells"].items():
+        if cell["recorded"]:
+            own = kept["cells"][name]
+            assert (own["ours"], own["seeds"]) == (pytest.approx(cell["ours"], abs=1e-6), cell["seeds"]), name
+    for name, claim in recorded["claims"].items():
+        own = kept["claims"][name]
+        assert own["outcome"] == claim["outcome"], name
+        assert own["low"] is None or own["low"] <= own["difference"] <= own["high"], name
 
 
 def test_the_page_of_a_paper_is_made_of_what_was_recorded(tmp_path, monkeypatch):
