@@ -19,7 +19,9 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 NAME = "dretrieve"
-WEIGHTS = 1 << 18  # so many at a time, 2 MiB
+WEIGHTS = 1 << 18  # so many at a time, 1 MiB
+# And where several threads share them, who wait for each other after each operation: fewer and larger ones.
+WEIGHTS_SHARED = 1 << 20
 
 
 def use(backbone: Any) -> None:
@@ -145,16 +147,21 @@ class _Dropped(torch.autograd.Function):
 
 def _blocks(weights: Tensor) -> list[slice]:
     """Return slices of the first dimension with at most `WEIGHTS` numbers each, or one row."""
-    number = max(1, WEIGHTS // (weights.shape[1] * weights.shape[2]))
+    most = WEIGHTS if torch.get_num_threads() == 1 else WEIGHTS_SHARED
+    number = max(1, most // (weights.shape[1] * weights.shape[2]))
     return [slice(start, start + number) for start in range(0, len(weights), number)]
 
 
 def _drawn(shape: torch.Size, rate: float) -> Tensor:
-    """Return numbers of torch's generator, sixteen bits for each; those below 0 say what is dropped."""
-    count = shape.numel()
-    bits = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
+    """Return numbers of torch's generator, sixteen bits for each; those below 0 say what is dropped.
+
+    Some rows of a tensor, and then the others, draw what all do at once.
+    """
+    width = shape[1:].numel()
+    words = torch.empty(shape[0], -(-width // 4), dtype=torch.int64).random_(-(2**63), None)
+    bits = words.view(torch.int16)[:, :width].to(torch.float32, memory_format=torch.contiguous_format)
     # by a half more, so that none is 0
-    return bits[:count].view(shape).to(torch.float32).add_(32768.5 - round(rate * 65536))
+    return bits.view(shape).add_(32768.5 - round(rate * 65536))
 
 
 ALL_ATTENTION_FUNCTIONS.register(NAME, _attend)
