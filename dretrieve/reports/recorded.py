@@ -79,7 +79,8 @@ def recorded_yaml(ours: Ours, outcomes: Outcomes) -> str:
             lines += [f"      - about: {{{about}, seeds: {list(seeds)}}}", "        rows:"]
             rows: dict[str, list[str]] = {}
             for name, recorded in group:
-                table, row, column = name.split(".")
+                table, _, rest = name.partition(".")
+                row, _, column = rest.rpartition(".")  # a row may be called p1.5
                 rows.setdefault(row, []).append(f"{table}.{column}: {_entry(recorded)}")
             lines += [f"          {row}: {{{', '.join(entries)}}}" for row, entries in rows.items()]
     return "\n".join(lines) + "\n"

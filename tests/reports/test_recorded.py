@@ -35,6 +35,19 @@ def test_what_is_written_is_read_back_and_the_text_above_stays(recipe, work):
     assert path.read_text() == once
 
 
+@pytest.mark.parametrize("row", ["p1.5", "da,k=1,eps=0.01"])
+def test_a_row_with_a_dot_in_its_name_is_recorded(recipe, work, row):
+    path = recipe / "expected.yaml"
+    path.write_text(
+        path.read_text().replace("      dpr:\n", f'      "{row}":\n').replace("t1.dpr.", f"t1.{row}.")
+    )
+    work.system(row, row, [1, 0, 0])
+    ours = measured(recipe, work)
+    write_recorded(path, ours, OUTCOMES)
+    assert list(ours["mini"]) == [f"t1.{row}.nq"]
+    assert read_expected(path).ours == ours
+
+
 def test_cells_that_were_not_run_now_keep_what_was_recorded(recipe, work):
     path = recipe / "expected.yaml"
     work.system("dpr", "dpr", [1, 0])
