@@ -129,7 +129,10 @@ trained() {
     [[ $PROFILE != paper ]] || fast=fast # 79,000 questions
     case $row in
     untuned) return ;;
-    dpr | colbert) judged_trained "$row" "$seed" && return ;;
+    dpr | colbert)
+        judged_trained "$row" "$seed" # no && behind it, which would go on when the training was interrupted
+        return
+        ;;
     reatt-dpr | fid) found "$models/dpr.$seed" "$set" train ;;
     esac
     method_of "$row"
@@ -229,7 +232,10 @@ adapted_to() {
     local row=$1 seed=$2 set=$3 model run=$runs/bm25.$3-test.trec of=$metrics/$1.$3
     if [[ $row != bm25 ]]; then
         model=$(model_of "$row" main "$seed")
-        if [[ $row == adapted || $row == t5-e2e ]]; then adapts "$row" "$seed" "$set" && model=$models/$row.$set.$seed; fi
+        if [[ $row == adapted || $row == t5-e2e ]]; then
+            model=$models/$row.$set.$seed
+            adapts "$row" "$seed" "$set"
+        fi
         found "$model" "$set" test
     fi
     dretrieve evaluate --run "$run" --qrels "$(asked "$set" test)" --metrics "nDCG@10 nDCG@1 nDCG@5" --drop-self \

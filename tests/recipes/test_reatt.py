@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -61,6 +63,33 @@ def test_smoke_fills_its_rows_and_learns(paper, tmp_path):
     reatt.check_swapped("smoke", SWAPS)
     reatt.check_nothing_is_taken("mini-cpu")
     reatt.check_again("table4", 40)
+
+
+@pytest.mark.parametrize(
+    ("table", "profile", "model"),
+    [
+        ("table4", "smoke", "adapted.answers.1"),
+        ("table4", "smoke", "t5-e2e.answers.1"),
+        ("table1", "mini", "dpr.1"),
+    ],
+)
+def test_an_interrupted_training_ends_the_recipe(tmp_path, table, profile, model):
+    """A stand-in answers its commands; none is called behind that training."""
+    program, calls = tmp_path / "stand-in.sh", tmp_path / "calls"
+    program.write_text(
+        f'#!/bin/sh\necho "$*" >>"{calls}"\ncase "$1 $* " in "train "*"/{model} --seed "*) exit 75 ;; esac\n'
+    )
+    program.chmod(0o755)
+    own = {"DRETRIEVE": str(program), "PYTHON": "true", "PROFILE": profile, "WORK": str(tmp_path / "work")}
+    done = subprocess.run(
+        ["bash", str(ROOT / f"recipes/reatt/{table}.sh")],
+        env={"PATH": os.environ["PATH"], "DATA": str(tmp_path), "SEEDS": "1", **own},
+        capture_output=True,
+        text=True,
+    )
+    last = calls.read_text().splitlines()[-1].split()
+    made = Path(last[last.index("--output") + 1]).name
+    assert (done.returncode, last[0], made) == (75, "train", model), done.stderr
 
 
 def trained(calls: list, name: str):
