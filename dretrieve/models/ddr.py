@@ -225,18 +225,22 @@ class Ddr(BiEncoder):
         return names
 
     def check_fields(self, name: str, fields: Mapping[str, Sequence[Any]]) -> str:
-        """Return how many queries of a set have no domain, where that matters; see `Method`."""
+        """Return how many queries of a set have no domain, where that matters; see `Method`.
+
+        The trained domains that its queries may read keep the set's name.
+        """
         trained = names_of(self.config.train_domains, "")
         if not trained:
             return ""
         labels = [self._known(of, f"--data {name}: domains=") for of in fields["domains"]]
-        bare = sum(not of for of in labels)
+        bare, routing = sum(not of for of in labels), self.config.routing
+        read_all = routing in ("soft", "topk") or (routing == "uniform" and bare)
         for domain in trained:
-            if any(domain in of for of in labels) or bare:
+            if read_all or any(domain in of for of in labels):
                 module: Any = self.domains[domain]
                 sets = {*module.record.get("data", ()), name}
                 module.record = {**module.record, "data": sorted(sets)}
-        if not bare or self.config.routing != "prior":
+        if not bare or routing != "prior":
             return ""
         return (
             f"{name}: {bare:,} of {len(labels):,} queries have no domains= and read the general prefix alone"

@@ -292,7 +292,13 @@ def test_a_training_of_domains_moves_its_own(two_sets, tmp_path, trained, routin
     modules = {name: load_file(output / module_file(name)) for name in DOMAINS.split("+")}
     moved = [float(of[f"domains.{name}.prefix"].abs().max()) > 1e-3 for name, of in modules.items()]
     assert sum(moved) >= (2 if routing == "topk" else 3)
-    assert module_card(output / module_file("qa"))["data"] == ["one"]
+    both = ["one", "two"]
+    read = (
+        {"medical": ["one"], "qa": ["one"], "science": ["two"]}
+        if routing == "prior"
+        else {of: both for of in modules}
+    )
+    assert {name: module_card(output / module_file(name))["data"] for name in modules} == read
     cards = [load_model(str(of)).card for of in (trained, output)]
     assert cards[0].fingerprint("passage") == cards[1].fingerprint("passage")
     assert cards[1].inference["routing"] == routing
@@ -426,6 +432,7 @@ def test_queries_without_domains_are_counted_and_said(tiny_collection, tmp_path,
     said = Told()
     run(config_of(trained, (f"{tiny_collection}:train",), tmp_path / "D", train_domains="qa"), said)
     assert any("6 of 6 queries have no domains= and read the general prefix" in note for note in said.lines)
+    assert "data" not in module_card(tmp_path / "D" / module_file("qa"))
 
 
 @pytest.mark.parametrize(
