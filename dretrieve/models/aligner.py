@@ -96,8 +96,9 @@ class Aligner(EncoderMethod):
         if config.salience in ("entropy", "hard"):
             config = completed(config, known, cls.name, OPEN_SHARES)
         if config.salience == "entropy":
-            steps = {"iterations": 20} if config.solver in ("eq5", "scaled") else {}
-            config = completed(config, known, cls.name, OPEN_ENTROPY | steps)
+            config = completed(config, known, cls.name, OPEN_ENTROPY)
+            if config.solver != "exact":
+                config = completed(config, known, cls.name, {"iterations": 20})
         return super().build(config, backbone)
 
     @classmethod

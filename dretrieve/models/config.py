@@ -23,7 +23,7 @@ class Phase:
     """One part of training, run to its end before the next begins.
 
     Attributes:
-        name: ``train`` for most methods; DDR has ``general`` and ``domain``, ReAtt ``warm-up`` and ``joint``.
+        name: ``train`` for most methods; DDR has ``general`` or ``domains``.
         text: one line that says what is learned.
         options: training options (`training.options`) whose defaults are others in this phase.
     """

@@ -139,6 +139,14 @@ def test_its_parts_and_what_each_side_depends_on(deep_model, tmp_path):
     assert longer.tokenizers["query"].card.max_tokens == 12
 
 
+def test_what_iterates_is_trained_further_as_it_was(deep_model, tmp_path):
+    method = build(deep_model, salience="entropy", solver="eq5", iterations=3)
+    save_model(method, tmp_path / "model", {})
+    for options in ({}, {"solver": "eq5"}):
+        assert Aligner.build(AlignerConfig(**options), str(tmp_path / "model")).config == method.config
+    assert build(deep_model, salience="entropy", solver="scaled").config.iterations == 20
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
