@@ -220,7 +220,8 @@ def _over_vectors(config: SearchConfig, progress: Progress, signals: Signals) ->
     passages = index.passages
     queries = open_queries(config, of_model, passages, progress, signals)
     if config.shard is not None and not index.exact:
-        cure = "add --set mode=exact, or " if "mode" in names else ""
+        may_be_exact = "mode" in names and not {"ask", "neighbours"} & index.search_options.keys()
+        cure = "add --set mode=exact, or " if may_be_exact else ""
         raise UsageError(f"{config.index} is approximate and searched whole; {cure}leave --shard away")
     shard = shard_rows(passages.rows, *(config.shard or (0, 1)))
     # the passages' vectors, not the index that makes them quick; the query side's model stands beside the

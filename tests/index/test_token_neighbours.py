@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -154,3 +155,7 @@ def test_what_does_not_fit_is_refused(write_embeddings, tmp_path: Path) -> None:
         )
         with pytest.raises(UsageError, match=message):
             search.run(config)
+    index_job.run(index_job.IndexConfig(type="token", embeddings=tmp_path / "emb", output=tmp_path / "index"))
+    config = replace(config, index=tmp_path / "index", settings={"neighbours": 5}, shard=(0, 2))
+    with pytest.raises(UsageError, match="approximate and searched whole; leave --shard away"):
+        search.run(config)

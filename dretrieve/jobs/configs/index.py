@@ -37,7 +37,7 @@ class IndexConfig(Writing, Sharded, Verifying):
     )
     settings: Mapping[str, Any] = option(
         {},
-        "An option of the type (k1, m, …); repeatable.",
+        "An option of the type (k1, m, bits, keep, …); repeatable.",
         flag="--set",
         metavar="NAME=VALUE",
         repeated=True,

@@ -58,7 +58,7 @@ class SearchConfig(AskingConfig, Sharded):
     )
     settings: Mapping[str, Any] = option(
         {},
-        "A choice of the model, or of an approximate index (probes, ef_search); repeatable.",
+        "A choice of the model or of the index (probes, ef_search, mode, alignment, …); repeatable.",
         flag="--set",
         metavar="NAME=VALUE",
         repeated=True,
