@@ -37,9 +37,8 @@ def finished_parts(whole: Stage) -> list[Part]:
             manifest = open_artefact(path, (whole.name,))
         except DretrieveError:
             continue  # broken or half written: as good as not there
-        options = dict(manifest.options)
-        index, count = options.pop("shard", (0, 0))
-        if options == dict(whole.options) and dict(manifest.inputs) == dict(whole.inputs):
+        if whole_of(manifest).fingerprint == whole.fingerprint:
+            index, count = manifest.options.get("shard", (0, 0))
             found.setdefault(count, {})[index] = (path, manifest)
     complete = (parts for count, parts in found.items() if len(parts) == count)
     return [part for _, part in sorted(next(complete, {}).items())]

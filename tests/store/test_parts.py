@@ -41,6 +41,13 @@ def test_all_parts_in_order_make_the_whole(tmp_path: Path) -> None:
     assert finished_parts(stage(output, (0, 3))) == []
 
 
+def test_a_part_of_an_older_version_is_none(tmp_path: Path) -> None:
+    make(tmp_path / "run", (0, 1))
+    newer = stage(tmp_path / "run")
+    newer.version = 2
+    assert finished_parts(newer) == []
+
+
 def test_a_changed_part_is_none(tmp_path: Path) -> None:
     make(tmp_path / "run", (0, 1))
     assert len(finished_parts(stage(tmp_path / "run"))) == 1
