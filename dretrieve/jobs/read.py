@@ -98,6 +98,7 @@ def run(config: ReadConfig, progress: Progress = SILENT) -> ReadResult | Planned
         told = f"would read {len(shard):,} questions with {config.depth} passages each; output {stage.output}"
         return stage.planned(told)
     if stage.up_to_date():
+        shutil.rmtree(_partial(stage), ignore_errors=True)  # of a call that was killed at its end
         return ReadResult(
             output=stage.output, state="up to date", counts=stage.existing().counts, queries=config.queries
         )

@@ -153,6 +153,9 @@ def test_an_interrupted_reading_goes_on(config, monkeypatch):
     assert other.output.read_bytes() == expected
     assert all(asked != chunks[0] for asked in seen)
     assert not list(other.output.parent.glob(".b.jsonl*"))
+    other.output.with_name(".b.jsonl.partial").mkdir()
+    assert run(other).state == "up to date"
+    assert not list(other.output.parent.glob(".b.jsonl*")), "of a call that was killed behind its commit"
 
 
 def test_evaluate_reads_the_output(config, tiny_collection, tmp_path):
