@@ -180,29 +180,6 @@ def _of_code(builder: Any, codes: Any, index: Any, table: Any, kind: Any) -> Any
     return load(builder, table, builder.mul(code, I64(size)), kind, size)
 
 
-def _largest_body(builder: Any, width: int, arguments: list[Any]) -> Any:
-    codes, count, table, out = arguments
-    kind, words = ir.VectorType(I8, width), ir.VectorType(I32, width)
-    loop = Loop(builder, count, [_same(kind, 0)])
-    row = _of_code(builder, codes, loop.index, table, kind)
-    best = builder.select(builder.icmp_unsigned(">", row, loop.values[0]), row, loop.values[0])
-    loop.close([best])
-    store(builder, best, out, 0, 1)
-    name = f"llvm.vector.reduce.add.v{width}i32"
-    function = builder.module.globals.get(name)
-    function = function or ir.Function(builder.module, ir.FunctionType(I32, [words]), name)
-    return builder.zext(builder.call(function, [builder.zext(best, words)]), I64)
-
-
-@intrinsic
-def largest_of_codes(typing: Any, width: Any, codes: Any, count: Any, table: Any, out: Any) -> Any:
-    """Write the largest table entries of some uint16 codes, by lane, [width] uint8; return their sum.
-
-    The table is [C, width] uint8.
-    """
-    return types.int64(COUNT, AT, COUNT, AT, AT), _by_width(_largest_body)
-
-
 def _in_order(builder: Any, row: Any, largest: list[Any], above: Callable[[Any, Any], Any]) -> list[Any]:
     """Return the largest of each lane so far, falling, after one more row."""
     placed = []
@@ -271,7 +248,7 @@ def _top_of_scores(most: int) -> Any:
 
 
 MOST_LARGEST = 16
-_codes_2, _codes_4, _codes_8, _codes_16 = map(_top_of_codes, (2, 4, 8, MOST_LARGEST))
+_codes_1, _codes_2, _codes_4, _codes_8, _codes_16 = map(_top_of_codes, (1, 2, 4, 8, MOST_LARGEST))
 _scores_2, _scores_4, _scores_8, _scores_16 = map(_top_of_scores, (2, 4, 8, MOST_LARGEST))
 
 
@@ -279,10 +256,11 @@ _scores_2, _scores_4, _scores_8, _scores_16 = map(_top_of_scores, (2, 4, 8, MOST
 def top_of_codes(width: Any, wanted: Any, codes: Any, count: Any, table: Any, out: Any) -> Any:
     """Write the ``wanted``-th largest table entry of each lane, [width] uint8; return the sum of the largest.
 
-    As `largest_of_codes`; ``wanted`` is from 1 to `MOST_LARGEST` and at most ``count``.
+    The entries are those of some uint16 codes in a table [C, width] uint8; ``wanted`` is from 1 to
+    `MOST_LARGEST` and at most ``count``.
     """
     if wanted <= 1:
-        return largest_of_codes(width, codes, count, table, out)
+        return _codes_1(width, wanted, codes, count, table, out)
     if wanted <= 2:
         return _codes_2(width, wanted, codes, count, table, out)
     if wanted <= 4:

@@ -13,7 +13,6 @@ from dretrieve.kernels.token_lanes import (
     codes_above,
     fill_table,
     lanes_above,
-    largest_of_codes,
     products,
     shrink_table,
     soft_of_scores,
@@ -36,7 +35,7 @@ def others(width, codes, table16, table8, sums, work, masks, chosen, counts):
     """Call every other loop once; ``work`` is [8, width] float32, ``masks`` uint32, ``chosen`` int32."""
     at, row, count = work.ctypes.data, 4 * width, len(codes)
     bytes8, codes_at = np.uintp(masks.ctypes.data), np.uintp(codes.ctypes.data)
-    counts[0] = largest_of_codes(width, codes_at, count, np.uintp(table8.ctypes.data), bytes8)
+    counts[0] = top_of_codes(width, 1, codes_at, count, np.uintp(table8.ctypes.data), bytes8)
     counts[1] = codes_above(
         width, codes_at, count, np.uintp(table8.ctypes.data), bytes8, np.uintp(chosen.ctypes.data)
     )
