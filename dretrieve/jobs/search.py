@@ -315,13 +315,17 @@ def _found(
             checkpoint.save(kept, row, now=signals.received is not None and row < shard.stop)
         signals.check()
 
+    def after_query(passages: int) -> None:
+        reached.append(passages)
+        signals.check()  # each looks at all tokens, and there is one block
+
     device = _resolved_device(config.device)
     options = ExactOptions(
         threads=config.threads,
         device=device,
         largest_block=largest_block(len(queries), index.passages.dim) if device == "cpu" else None,
         after_block=after_block,
-        reached=reached.append,
+        reached=after_query,
     )
     index.search(queries, kept, (row, shard.stop), options)
     progress.finish()

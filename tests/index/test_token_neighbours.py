@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import signal
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from dretrieve.errors import UsageError
+from dretrieve.errors import Interrupted, UsageError
+from dretrieve.index import token_neighbours
 from dretrieve.index.token_prune import pruned
 from dretrieve.jobs import index as index_job
 from dretrieve.jobs import search
 from dretrieve.runs.read import read_run
+from dretrieve.store.interrupt import Signals
 from dretrieve.store.manifest import read_manifest
 from dretrieve.types import Vectors, offsets_of
 from tests.common import Told
@@ -134,6 +138,30 @@ def test_many_near_ties_are_all_compared(write_embeddings, tmp_path: Path) -> No
     # of every ten tokens six or seven are the vector itself
     first = np.flatnonzero(np.arange(6000) % 3 > 0)[:50] // 10
     assert [row for row, _ in read_run(output).hits(0)] == [f"p{row:03d}" for row in sorted({*first})[::-1]]
+
+
+def test_a_signal_is_heard_after_a_query(write_embeddings, tmp_path: Path, monkeypatch) -> None:
+    write_embeddings("emb", [f"p{row}" for row in range(40)], texts(40, (1, 9), 0), score="alignment")
+    asked = texts(QUERIES, (1, 6), 1)
+    write_embeddings("queries", QUERY_IDS, asked, side="query", score="alignment")
+    signals, calls = Signals(), []
+
+    def second(*given: object) -> None:
+        calls.append(given)
+        if len(calls) == 2:
+            signals.set(signal.SIGTERM)
+
+    monkeypatch.setattr(search, "interruptible", lambda: nullcontext(signals))
+    monkeypatch.setattr(token_neighbours, "rescore", second)
+    config = search.SearchConfig(
+        index=tmp_path / "emb",
+        query_embeddings=tmp_path / "queries",
+        output=tmp_path / "run.trec",
+        settings={"neighbours": 3},
+    )
+    with pytest.raises(Interrupted, match="SIGTERM"):
+        search.run(config)
+    assert len(calls) == 2
 
 
 def test_what_does_not_fit_is_refused(write_embeddings, tmp_path: Path) -> None:
