@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from dretrieve.models.bi_encoder_config import AUTO, EncoderConfig
 from dretrieve.options import option, refuse_given
-from dretrieve.types import Side
+
+if TYPE_CHECKING:
+    from dretrieve.types import Side  # numpy stands behind it, and help needs none
 
 NONE = "none"  # no salience
 LENGTHS = {"query": 64, "passage": 256}

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from dretrieve.errors import UsageError
 from dretrieve.options import NoChoices, check, option
+
+if TYPE_CHECKING:
+    from dretrieve.types import Side  # numpy stands behind it, and help needs none
 
 AUTO = "auto"
 POOLINGS = ("cls", "mean", "last", "max", "weightedmean", "mean_sqrt_len")  # those of `models.pooling`
@@ -38,7 +41,7 @@ class EncoderConfig:
                     f"--{name.replace('_', '-')} {value} leaves no room for text; give 4 or more"
                 )
 
-    def structure(self, side: Literal["query", "passage"]) -> dict[str, Any]:
+    def structure(self, side: Side) -> dict[str, Any]:
         """Return what of the options decides which parts a side has, and how they act."""
         return {}
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dretrieve.models.bi_encoder_config import AUTO, EncoderConfig
 from dretrieve.options import option
-from dretrieve.types import Side
+
+if TYPE_CHECKING:
+    from dretrieve.types import Side  # numpy stands behind it, and help needs none
 
 NONE = "none"  # no marker
 QUERY_LENGTH = 32

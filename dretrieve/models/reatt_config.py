@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from dretrieve.models.bi_encoder_config import EncoderConfig
 from dretrieve.options import option
-from dretrieve.types import Side
+
+if TYPE_CHECKING:
+    from dretrieve.types import Side  # numpy stands behind it, and help needs none
 
 QUERY_LENGTH, LENGTH = 128, 512
 TEMPLATES = {"query": "question: {text}", "passage": "title: {title} context: {text}"}

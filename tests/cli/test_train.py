@@ -10,9 +10,10 @@ import pytest
 from dretrieve.models.registry import METHODS, spelled
 
 
-def test_help_of_a_method_holds_its_own_options_and_loads_nothing_heavy(root):
+@pytest.mark.parametrize("method", METHODS)
+def test_help_of_a_method_holds_its_own_options_and_loads_nothing_heavy(root, method):
     code = (
-        "import sys; from dretrieve_cli.app import main; main(['train', 'shared', '--help']); "
+        f"import sys; from dretrieve_cli.app import main; main(['train', {method!r}, '--help']); "
         "print([n for n in ('torch', 'numpy', 'transformers', 'numba', 'faiss') if n in sys.modules])"
     )
     environment = {"PYTHONPATH": f"{root}:{root / 'cli'}", "COLUMNS": "100"}
@@ -20,15 +21,10 @@ def test_help_of_a_method_holds_its_own_options_and_loads_nothing_heavy(root):
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
     ).stdout
     assert out.strip().endswith("[]")
-    for flag in ("--lora-r", "--temperature", "--per-device-train-batch-size, --batch-size", "--grad-cache"):
+    for flag in ("--temperature", "--per-device-train-batch-size, --batch-size", "--grad-cache"):
         assert flag in out
-    assert "Method shared:" in out
-
-
-def test_help_of_another_method_has_other_options(cli_here):
-    out = cli_here("train", "dpr", "--help").out
-    assert "Method dpr:" in out
-    assert "--lora" not in out
+    assert ("--lora-r" in out) == (method == "shared")
+    assert f"Method {spelled(method)}:" in out
 
 
 def test_help_without_a_method_lists_them(cli_here):
