@@ -103,7 +103,9 @@ class Salience(nn.Module):
     """A salience for each token of one side's texts, read from the backbone's last states.
 
     A linear layer gives the score of a state, which is first brought to mean 0 and variance 1 (the paper does
-    not say what it reads); its bias begins at 1, so that no token is lost at first.
+    not say what it reads). Its weights begin at 0, its bias at 1 (the paper names neither), so that at first
+    all tokens of a text count alike: drawn weights would let chance choose, and what is not chosen has no
+    gradient.
 
     Args:
         width: numbers a state.
@@ -119,6 +121,7 @@ class Salience(nn.Module):
     ) -> None:
         super().__init__()
         self.score = nn.Linear(width, 1)
+        nn.init.zeros_(self.score.weight)
         nn.init.ones_(self.score.bias)
         self.rule, self.share = rule, share
         self.epsilon = 0.0 if rule == "hard" else epsilon

@@ -185,6 +185,7 @@ def test_the_pipeline(cli_here, deep_model, small_t5, tiny_collection, tmp_path,
         "--salience", "entropy", "--alignment", "top2", "--lowercase", "yes", "--passage-max-len", 40,
         "--output", model,
         "--dev", f"{tiny_collection}:train", "--max-steps", 2, "--batch-size", 4, "--device", "cpu",
+        "--learning-rate", 1e-2,
     )  # fmt: skip
     cli_here("encode", "--model", model, "--corpus", tiny_collection, "--output", passages)
     cli_here("encode", "--model", model, "--queries", f"{tiny_collection}:train", "--output", queries)
