@@ -3,13 +3,16 @@
 # The rows of ALIGNER's tables (Qian et al., arXiv 2211.01267). The small profiles learn from DPR's texts, from the same
 # questions as TASER's; `paper` from MS MARCO, with BM25's negatives, as RocketQA's are no collection that can be prepared.
 #
-#   aligner aligner-top4    a vector for each token, trained by that alignment     colbert shared   ColBERT, one vector
-#   entropy relu hard       as aligner, with a salience of that kind
+#   aligner aligner-top4 aligner-p1 aligner-da    a vector for each token, trained by that alignment
+#   entropy relu hard       as aligner (in `paper` as base), with a salience of that kind
+#   colbert shared          ColBERT, one vector       aligner-half shared-half    on every second layer of the encoder
+#   tokens-untuned          the encoder's states, by PCA        aligner-fast      aligner, by the fast index
 #   base large xl xxl       the paper's, of T5 v1.1; base-top4 base-p1 base-da trained by other alignments
 #
 # A row's grid is searched in one pass by `adapt`: metrics/ROW.SET.SEED.json holds a run for each alignment, `adapted` by
-# folds of 8, and `oracle`, the best of all. Of ROW-wide it holds the alignments that no fold chooses among, of ROW-16 folds
-# of 16. A pruned row RULE-dD-qQ is searched in an index that keeps the share D, with the share Q of a question's tokens.
+# folds of 8, and `oracle`, the best of all. Of ROW-16 it holds folds of 16, of ROW-wide alignments that compare more, for
+# which fewer questions are asked. A pruned row RULE-dD-qQ is searched in an index that keeps the share D, with the share Q
+# of a question's tokens; `random` and `rarest` keep other tokens of what entropy has encoded.
 HERE=$(dirname "${BASH_SOURCE[0]}")
 # shellcheck source=recipes/lib.sh
 source "$HERE/../lib.sh"
@@ -20,23 +23,37 @@ source "$HERE/../dpr/profiles.sh"
 # shellcheck source=recipes/dpr/text.sh
 source "$HERE/../dpr/text.sh"
 
-tests=(scifact nfcorpus arguana nq squad) lengths=(--query-max-len 64 --passage-max-len 256)
-wide="k=16 p=5 da,k=1,eps=0.01 da,k=1,eps=0.02 da,k=1,eps=0.04 da,k=1,eps=0.06 da,k=1,eps=0.1" rules=(entropy relu hard)
+tests=(scifact nfcorpus arguana nq squad) dim=128 lengths=(--query-max-len 64 --passage-max-len 256)
+soft="da,k=1,eps=0.01 da,k=1,eps=0.02 da,k=1,eps=0.04 da,k=1,eps=0.06 da,k=1,eps=0.1" rules=(entropy relu hard)
+shares=(1 0.6 0.4 0.2 0.1 0.05) asks=(1 0.3 0.1) trimmed=(scifact nfcorpus) # of pruning, and where
 neighbours=20 # of the paper's 4,000 every small passage has one, and nothing could be lost
-hits=101 measures="nDCG@10 RR@10 R@1 R@100"
+hits=101 measures="nDCG@10 RR@10 R@1 R@100" many="" few="" # questions of a set, all where nothing is said; see sizes
+
+# sizes: what DPR's profiles do not set. After `settle`. The salience of `smoke` has 18 steps, too few to find all words that
+# matter: what it drops at first has next to no gradient. An exact pass takes some 3 ns a product of two tokens on one core,
+# softly ten times that: for all questions of ArguAna 9 minutes, of SQuAD 28. So the grids ask `many` of a set's questions,
+# and those of soft alignments `few`.
+sizes() {
+    case $PROFILE in
+    smoke) many=40 few=24 dim=32 shares=(1 0.2) asks=(0.1) ;;
+    mini-cpu) many=300 few=60 ;;
+    mini) few=300 ;;
+    esac
+}
 
 # In the place of DPR's: MS MARCO and BEIR by the authors' sizes.
 settle_paper() {
-    local batch=${BATCH:-256} steps=25000
+    local batch=256 steps=25000
     GPUS=${GPUS:-1}
-    check_batch "$batch"
     backbone=google/t5-v1_1 words_index=(--backend lucene) rates=(1e-3) SHARDS=${SHARDS:-16} sets=(msmarco) dev_sets=()
     tests=(arguana webis-touche2020 fever climate-fever scifact nq hotpotqa fiqa nfcorpus trec-covid scidocs dbpedia-entity quora
         ${BIOASQ:+bioasq}) # a folder that its owners' licence lets no one fetch; its columns are NOT RUN without
     if [[ -n $1 ]]; then # a miniature of this profile: a random backbone, a hundred rows of every file
-        backbone=$WORK/world/deep words_index=() steps=2
+        backbone=$WORK/world/deep words_index=() batch=16 steps=2
     fi
-    hits=1000 measures="nDCG@10 RR@10 R@1000" neighbours=4000
+    batch=${BATCH:-$batch}
+    check_batch "$batch"
+    hits=1000 measures="nDCG@10 RR@10 R@1000" neighbours=4000 shares=(0.4 0.1) asks=(0.3 0.1) trimmed=(msmarco)
     learning=(--max-steps "$steps" --batch-size $((batch / GPUS)))
     choose_seeds 1
 }
@@ -47,6 +64,30 @@ paper_text() {
         [[ $set != bioasq ]] || continue
         dretrieve prepare "beir:$set" "${from[@]}" --output "$WORK/text/$set"
     done
+}
+
+# some_questions: those that the grids ask, at equal distances.
+some_questions() {
+    local set count place splits
+    [[ -n $many$few ]] || return 0
+    step "Questions"
+    for set in $(sets_at aligner "${seeds[0]}"); do
+        splits=() place=$(place_of "$set")
+        for count in $many $few; do
+            with_files "$WORK/text/$set.$count.tsv" sample "$WORK/text/$set.$count.tsv" "$place/qrels/test.tsv" "$count"
+            splits+=(--qrels "asked$count=$WORK/text/$set.$count.tsv")
+        done
+        dretrieve prepare "$place" "${splits[@]}" --output "$WORK/text/$set"
+    done
+}
+
+# encoders: what is not trained, and every second layer of the encoder.
+encoders() {
+    [[ -z ${ONLY:-} && $PROFILE != paper ]] || return 0
+    step "What is not trained"
+    dretrieve convert "$backbone" --pooling tokens --dim "$dim" --pca "$wiki" "${lengths[@]}" --output "$models/tokens-untuned"
+    [[ $PROFILE != mini ]] ||
+        dretrieve convert "$backbone" --layers 0,2,4 --pooling mean --normalize yes --output "$models/half"
 }
 
 hard_negatives() {
@@ -62,16 +103,24 @@ hard_negatives() {
 
 method_of() {
     case $1 in
-    shared | colbert) method=("$1" "${lengths[@]}") && return ;;
+    shared* | colbert) method=("${1%-half}" "${lengths[@]}") && return ;;
     *-top4) method=(--alignment top4) ;;
     *-p1) method=(--alignment p1) ;;
     *-da) method=(--alignment "da,k=1,eps=0.01") ;;
     entropy | relu | hard) method=(--salience "$1") ;;
     *) method=(--alignment top1) ;;
     esac
-    method=(aligner "${method[@]}" --dim "$([[ $PROFILE == smoke ]] && echo 32 || echo 128)" "${lengths[@]}")
+    method=(aligner "${method[@]}" --dim "$dim" "${lengths[@]}")
 }
-backbone_of() { if [[ $backbone == google/* ]]; then echo "$backbone-${1%%-*}"; else echo "$backbone"; fi; }
+backbone_of() {
+    case $backbone/$1 in
+    google/*/entropy | google/*/relu | google/*/hard) echo "$backbone-base" ;;
+    google/*) echo "$backbone-${1%%-*}" ;;
+    */*-half) echo "$models/half" ;;
+    *) echo "$backbone" ;;
+    esac
+}
+model_of() { echo "$models/$(name_of "$1" "$2")"; }
 first_of() { echo "$negatives/bm25.$1.jsonl"; }
 dev_of() { [[ $PROFILE == paper ]] || echo "$WORK/dev:dev"; }
 seeds_of() {
@@ -95,11 +144,25 @@ place_of() {
     esac
 }
 
+# asked_of SET [COUNT]: its test questions, or so many of them, as DIR:split.
+asked_of() {
+    local count=${2-$many} place
+    place=$(place_of "$1")
+    case $PROFILE/$1/$count in
+    paper/msmarco/) echo "$place:dev" ;;
+    */) echo "$place:test" ;;
+    *) echo "$WORK/text/$1:asked$count" ;;
+    esac
+}
+
 # sets_at ROW SEED: what it is measured on.
 sets_at() {
     case $PROFILE/$1 in
+    paper/entropy | paper/relu | paper/hard) ;; # MS MARCO alone
     paper/*) echo "${tests[@]}" ;;
-    */relu | */hard | */colbert-*) echo scifact nfcorpus ;;
+    mini/shared* | mini/aligner-half) echo scifact nfcorpus arguana medquad cranfield ;;
+    mini/aligner) echo "${tests[@]}" medquad cranfield ;;
+    */entropy | */relu | */hard | */colbert | */tokens-untuned) echo scifact nfcorpus ;;
     */aligner) if [[ $2 == "${seeds[0]}" ]]; then echo "${tests[@]}"; else echo scifact nfcorpus arguana; fi ;;
     *) echo scifact nfcorpus arguana ;;
     esac
@@ -108,14 +171,16 @@ sets_at() {
 # row_judged ROW SEED: the measures of its sets, in one way. row_trained ROW SEED: its model.
 row_judged() {
     local set
-    for set in $(sets_at "$1" "$2") $([[ $1 != bm25 || $PROFILE == paper ]] || echo nq squad); do
-        judged_row "$1" "$2" "$set" "$(place_of "$set"):test"
+    [[ $PROFILE/$1 != smoke/shared ]] || local SHARDS=2 shown_shards=2 # so that parts are joined somewhere
+    for set in $(sets_at "$1" "$2"); do judged_row "$1" "$2" "$set" "$(asked_of "$set")"; done
+    [[ $1 == bm25 ]] || return 0
+    for set in $([[ $PROFILE == paper ]] && echo msmarco || echo nq squad); do
+        judged_row bm25 "" "$set" "$(asked_of "$set" "")"
     done
-    [[ $PROFILE/$1 != paper/bm25 ]] || judged_row bm25 "" msmarco "$(place_of msmarco):dev"
 }
 row_trained() {
     local own=("${learning[@]}")
-    [[ " ${own[*]} " != *" --normalize yes " || $1 == shared || $1 == colbert ]] ||
+    [[ " ${own[*]} " != *" --normalize yes " || $1 == shared* || $1 == colbert ]] ||
         own=("${own[@]::${#own[@]}-2}") # the last words; an aligner's vectors have length 1, and no option says so
     local learning=("${own[@]}")
     train_row "$1" "$2"
@@ -134,55 +199,68 @@ row_encoded() {
 
 # row_adapted ROW SEED: all alignments of its sets.
 row_adapted() {
-    local set
+    local set own=()
+    [[ $1 != base-da ]] || own=(--grid "k=1,2,4,6,8 $soft")
     row_encoded "$1" "$2"
     for set in $(sets_at "$1" "$2"); do
-        adapted_set "$1" "$1" "$2" "$set"
-        case $1 in
-        aligner | base | base-da) adapted_set "$1-wide" "$1" "$2" "$set" --grid "$wide" ;;
+        adapted_set "$1" "$1" "$2" "$set" "$(asked_of "$set")" "${own[@]}"
+        case $1/$set in
+        base/*) adapted_set base-wide base "$2" "$set" "$(asked_of "$set")" --grid "k=16 p=5" ;;
+        aligner/arguana | aligner/squad) adapted_set aligner-16 aligner "$2" "$set" "$(asked_of "$set")" --examples 16 ;;
         esac
-        [[ $1 != aligner ]] || adapted_set "$1-16" "$1" "$2" "$set" --examples 16
+        [[ $1/$2 != "aligner/${seeds[0]}" ]] ||
+            adapted_set aligner-wide aligner "$2" "$set" "$(asked_of "$set" "$few")" --grid "k=1,16 p=5 $soft"
     done
 }
-adapted_set() {
-    dretrieve adapt --index "$(vectors_at "$2" "$3" "$4")" --model "$(model_of "$2" "$3")" --queries "$(place_of "$4"):test" \
-        --qrels "$(place_of "$4"):test" --drop-self --output "$metrics/$1.$4.$3.json" "${numbers[@]}" "${@:5}"
+adapted_set() { # NAME ROW SEED SET QUESTIONS [WORD...]
+    dretrieve adapt --index "$(vectors_at "$2" "$3" "$4")" --model "$(model_of "$2" "$3")" --queries "$5" --qrels "$5" \
+        --drop-self --output "$metrics/$1.$4.$3.json" "${numbers[@]}" "${@:6}"
 }
 
-# searched ROW SEED SET SPLIT ALIGNMENT: by one alignment, all measures.
+# searched NAME ROW SEED SET ALIGNMENT: by one alignment, fast or, in `paper`, by neighbours; all measures of all questions.
 searched() {
-    local run="$runs/$1-${5%%,*}.$2.$3.trec.zst" how=(--set mode=exact)
-    [[ $PROFILE != paper ]] || how=(--set "neighbours=$neighbours")
-    token_index "$1" "$2" "$3" ""
-    dretrieve search --index "$WORK/index/$1.$2.$3" --model "$(model_of "$1" "$2")" --queries "$(place_of "$3"):$4" \
-        --hits "$hits" "${numbers[@]}" --set "alignment=$5" "${how[@]}" --output "$run"
-    measured "$run" "$3:$4" "$metrics/$1-${5%%,*}.$3.$2.json"
+    local at=$WORK/index/$2.$3.$4 building=() how=(--set "alignment=$5")
+    [[ $PROFILE != paper ]] || building=(--set fast=false) how+=(--set "neighbours=$neighbours")
+    dretrieve index --embeddings "$(vectors_at "$2" "$3" "$4")" --type token "${building[@]}" --output "$at"
+    found_at "$1" "$2" "$3" "$4" "$(asked_of "$4" "")" --index "$at" "${how[@]}"
 }
-measured() {
-    dretrieve evaluate --run "$1" --qrels "$(place_of "${2%:*}"):${2#*:}" --metrics "$measures" --drop-self --output "$3" \
-        --format tsv
-}
-token_index() { # ROW SEED SET SHARE: all of its tokens, or that share of each passage's
-    dretrieve index --embeddings "$(vectors_at "$1" "$2" "$3")" --type token ${4:+--set "keep=$4"} \
-        --output "$WORK/index/$1.$2.$3${4:+.$4}"
+found_at() { # NAME ROW SEED SET QUESTIONS WORD...
+    local run=$runs/$1.$3.$4.trec.zst
+    dretrieve search --model "$(model_of "$2" "$3")" --queries "$5" --hits "$hits" "${numbers[@]}" "${@:6}" --output "$run"
+    dretrieve evaluate --run "$run" --qrels "$5" --metrics "$measures" --drop-self --output "$metrics/$1.$4.$3.json" --format tsv
 }
 
-# pruned RULE SEED D Q [kept]: that row of the curves.
+# pruned RULE SEED D Q [kept|adapted]: that row of the curves; adapted: by the alignment that most folds chose with all
+# tokens. row_pruned RULE SEED: all of its rows.
 pruned() {
-    local set name=$1-d$3-q$4${5:+-$5} run
-    for set in scifact nfcorpus; do
-        run=$runs/$name.$2.$set.trec.zst
-        token_index "$1" "$2" "$set" "$3"
-        dretrieve search --index "$WORK/index/$1.$2.$set.$3" --model "$(model_of "$1" "$2")" "${numbers[@]}" \
-            --queries "$(place_of "$set"):test" --hits "$hits" --set "ask=$4" --set "neighbours=$neighbours" \
-            ${5:+--set "rescore=$5"} --output "$run"
-        measured "$run" "$set:test" "$metrics/$name.$set.$2.json"
+    local set row=$1 at how by=(--set fast=false)
+    case $1 in random | rarest) row=entropy by+=(--set "keep_by=$1") ;; esac
+    for set in "${trimmed[@]}"; do
+        at=$WORK/index/$1.$2.$set.$3 how=(--set "ask=$4" --set "neighbours=$neighbours")
+        case ${5:-} in
+        kept) how+=(--set rescore=kept) ;;
+        adapted) how+=(--set "alignment=$metrics/$row.$set.$2.json") ;;
+        esac
+        dretrieve index --embeddings "$(vectors_at "$row" "$2" "$set")" --type token --set "keep=$3" "${by[@]}" --output "$at"
+        found_at "$1-d$3-q$4${5:+-$5}" "$row" "$2" "$set" "$(asked_of "$set")" --index "$at" "${how[@]}"
     done
 }
 row_pruned() {
     local share
-    for share in 1 0.6 0.4 0.2 0.1 0.05; do pruned "$1" "$2" "$share" 0.5; done
+    for share in "${shares[@]}"; do
+        [[ $share == 1 && $1 == ra* ]] || pruned "$1" "$2" "$share" 0.5 # with all tokens they are entropy
+    done
     [[ $1 == entropy ]] || return 0
-    for share in 1 0.3 0.1; do pruned "$1" "$2" 0.4 "$share"; done
+    for share in "${asks[@]}"; do pruned "$1" "$2" 0.4 "$share"; done
+    [[ $PROFILE != paper ]] || return 0
     pruned "$1" "$2" 0.2 0.5 kept
+    for share in 1 0.2; do pruned "$1" "$2" "$share" 0.5 adapted; done
+}
+
+# page: which token of a question met which of a passage; of ColBERT, as long as `explain` knows no alignment.
+page() {
+    [[ -z ${ONLY:-} && $PROFILE != paper ]] || return 0
+    dretrieve explain --model "$(model_of colbert "${seeds[0]}")" --corpus "$(place_of scifact)" \
+        --queries "$(asked_of scifact)" --limit 300 --run "$runs/colbert.${seeds[0]}.scifact.trec.zst" --hits 3 \
+        --output "$WORK/pages/colbert"
 }
