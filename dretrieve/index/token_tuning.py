@@ -38,8 +38,10 @@ SAMPLED = 64
 PIECES = (8, 24)
 """Tokens of a piece of a passage that stands for a query, in turn."""
 LISTED_TOKENS = 1 << 20
-"""From so many tokens on the lists of the best centroids are read and not the codes of all passages."""
-NEAR = 2.0
+"""From so many tokens on the lists of the best centroids are read and not the codes of all passages, unless
+tokens have a salience, which lists do not know."""
+NEAR, SALIENT_NEAR = 2.0, 6.0
+"""`Counts.near`; with a salience it matters which token is the largest, not only how large it is."""
 ALIGNED = ("top1", "top4", "p1.5", "da,k=1,eps=0.05")
 SAMPLED_ALIGNED = 32  # fewer, for an exact search by several alignments takes long
 # of each step: passages scored in bytes, and canonically; lists read for a query token
@@ -147,9 +149,10 @@ def pieces_of(passages: Passages) -> Vectors:
 
 
 def _spread(texts: Vectors, most: int) -> Vectors:
-    """Return at most so many texts that have tokens, spread evenly."""
+    """Return at most so many texts that have tokens, not all without salience, spread evenly."""
     assert texts.offsets is not None
-    present = np.flatnonzero(np.diff(texts.offsets))
+    owners = np.repeat(np.arange(len(texts)), np.diff(texts.offsets))
+    present = np.unique(owners if texts.weights is None else owners[np.asarray(texts.weights) > 0])
     count = min(most, len(present))
     return texts.take(present[np.arange(count, dtype=np.int64) * len(present) // max(1, count)])
 
@@ -224,11 +227,15 @@ def choose(
     """
     found: Steps = {}
     exact = [_exact([search], half, options)[0] for half in halves] if exact is None else exact
-    listed = len(search.codes.codes) >= LISTED_TOKENS
+    salient = search.matches.weighted
+    near, listed = SALIENT_NEAR if salient else NEAR, not salient and len(search.codes.codes) >= LISTED_TOKENS
     for k, ladder in (SOFT_LADDERS if search.score.soft else LADDERS).items():
         found[k] = None, 1.0
-        for coded, rescored, probes in ladder if all(search.fits(half) for half in halves) else ():
-            counts = Counts(probes if listed else 0, 3 * coded, coded, rescored, NEAR)
+        steps = list(ladder) if all(search.fits(half) for half in halves) else []
+        if salient and steps:  # all passages in bytes: centroids do not settle whose salience counts
+            steps.append((search.passages.rows, ladder[-1][1], 0))
+        for coded, rescored, probes in steps:
+            counts = Counts(probes if listed else 0, 3 * coded, coded, rescored, near)
             if _overlap(_found(search, halves[0], k, counts, options), exact[0], k) >= target:
                 found[k] = counts, _overlap(_found(search, halves[1], k, counts, options), exact[1], k)
                 break
