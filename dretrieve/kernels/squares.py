@@ -83,7 +83,7 @@ def softmax_squares(
         scores: [H * B, W, W] the bits of bfloat16 numbers, finite in the corner; best W is a multiple of 16.
         before: [H * B, W, P] more of each row, P >= 0.
         lengths: [B] sizes of the corners, those of B texts for each of H heads; 1 to W.
-        reads: [B] how many of a corner's columns are read; the others have no share.
+        reads: [B] how many of a corner's columns are read; the others' shares are below 1e-37.
     """
     width, more = scores.shape[2], before.shape[2]
     powers = np.empty(width + more, dtype=np.float32)
