@@ -97,10 +97,13 @@ class Reader:
         )
 
     def read(self, asked: Sequence[Asked]) -> list[Answer]:
-        """Return the answer of each question; a question without passages is read alone."""
+        """Return the answer of each question; one without passages is read alone, then with its ``</s>``."""
         questions = self._tokens("query", [of.question for of in asked])
         end = self._config.eos_token_id
-        questions = [ids[:-1] if len(ids) > 1 and ids[-1] == end else ids for ids in questions]
+        questions = [
+            ids[:-1] if of.passages and len(ids) > 1 and ids[-1] == end else ids
+            for of, ids in zip(asked, questions, strict=True)
+        ]
         known = {record.id: record for of in asked for record in of.passages}
         whole = dict(zip(known, self._tokens("passage", list(known.values())), strict=True))
         # A passage is another one where it is cut otherwise: by the name, and how many tokens it keeps.

@@ -15,15 +15,19 @@ from transformers.modeling_outputs import BaseModelOutput
 from dretrieve.encoding.reading import Reader
 from dretrieve.errors import DataError, Interrupted, UsageError, VerificationError
 from dretrieve.jobs import read as job
+from dretrieve.jobs.configs.train import TrainConfig
 from dretrieve.jobs.evaluate import EvaluateConfig
 from dretrieve.jobs.evaluate import run as evaluate
 from dretrieve.jobs.read import ReadConfig, run
+from dretrieve.jobs.train import run as train
 from dretrieve.jobs.validate import ValidateConfig
 from dretrieve.jobs.validate import run as validate
 from dretrieve.models.model_folder import save_model
 from dretrieve.models.reatt import Reatt
 from dretrieve.models.reatt_config import ReattConfig
+from dretrieve.models.t5 import T5
 from dretrieve.text.collection import Collection
+from dretrieve.training.options import TrainOptions
 
 DEPTH = 3
 
@@ -34,7 +38,8 @@ def model_of(small_t5, tmp_path):
 
     def make(**options):
         folder = tmp_path / f"model-{len(list(tmp_path.iterdir()))}"
-        save_model(Reatt.build(ReattConfig(answer_max_len=6, **options), str(small_t5())), folder)
+        backbone = str(small_t5(dropout_rate=0.0))
+        save_model(Reatt.build(ReattConfig(answer_max_len=6, **options), backbone), folder)
         return str(folder)
 
     return make
@@ -80,10 +85,9 @@ def test_answers_are_those_of_a_fusion_in_the_decoder_by_transformers(config, be
     assert [line["query_id"] for line in found] == collection.queries().ids()
     for query, line in zip(collection.queries().records(0, len(found)), found, strict=True):
         passages = [corpus.record(corpus.row_of(of["id"])) for of in line["passages"]]
-        asked = tokenizer(f"question: {query.text}").input_ids[:-1]
-        pairs = [asked + tokenizer(f"title: {of.title} context: {of.text}").input_ids for of in passages] or [
-            asked
-        ]
+        asked = tokenizer(f"question: {query.text}").input_ids
+        told = [tokenizer(f"title: {of.title} context: {of.text}").input_ids for of in passages]
+        pairs = [asked[:-1] + ids for ids in told] or [asked]
         with torch.no_grad():
             states = torch.cat([model.encoder(torch.tensor([ids])).last_hidden_state for ids in pairs], dim=1)
             encoded = {"encoder_outputs": BaseModelOutput(last_hidden_state=states)}
@@ -101,6 +105,44 @@ def test_answers_are_those_of_a_fusion_in_the_decoder_by_transformers(config, be
         assert [of["attention"] for of in line["passages"]] == pytest.approx(expected, abs=1e-5)
     counts = {name: result.counts[name] for name in ("questions", "questions_lacking", "questions_alone")}
     assert counts == {"questions": len(found), "questions_lacking": 2, "questions_alone": 1}
+
+
+def test_questions_are_read_as_training_reads_them(config, tiny_collection, tmp_path, monkeypatch):
+    """The logits of an answer's first token: with passages, and alone."""
+    path = tiny_collection / "queries.jsonl"
+    path.write_text("".join(json.dumps(of | {"answers": ["honey bee"]}) + "\n" for of in lines_of(path)))
+    names, logits = [], []
+    labels, decoded = Reatt._labels, T5.decoded
+
+    def named(self, questions, step):
+        names.extend(questions.text_ids)
+        return labels(self, questions, step)
+
+    def heard(self, ids, states, mask):
+        found = decoded(self, ids, states, mask)
+        logits.append(found[0][:, 0].detach())
+        return found
+
+    monkeypatch.setattr(Reatt, "_labels", named)
+    monkeypatch.setattr(T5, "decoded", heard)
+    run(config)
+    read, learned = torch.cat(logits), {}
+    for count, found in ((6, "depth=0"), (5, f"run={config.run},depth={DEPTH}")):
+        names.clear(), logits.clear()
+        options = TrainOptions(max_steps=1, per_device_train_batch_size=count, device="cpu", precision="fp32")
+        train(
+            TrainConfig(
+                method="reatt",
+                method_config=ReattConfig(alpha=0.0),
+                backbone=config.model,
+                data=(f"path={tiny_collection},split=test,{found}",),
+                output=tmp_path / f"trained-{count}",
+                options=options,
+            )
+        )
+        learned |= dict(zip(names, torch.cat(logits), strict=True))
+    asked = Collection.open(config.queries).queries().ids()
+    torch.testing.assert_close(read, torch.stack([learned[name] for name in asked]), atol=1e-5, rtol=1e-4)
 
 
 def test_cut_passages_are_counted_and_their_last_token_stays(config, model_of):
