@@ -285,10 +285,8 @@ def _save(
         "queries": sum(len(of.examples) for of in opened.sets),
         "parameters": sum(parameter.numel() for parameter in method.parameters()),
     }
-    stage.commit(
-        counts=counts,
-        extra={"best": state.best, "best_step": state.best_step, "metric": config.options.dev_metric},
-    )
+    chosen = {"best": state.best, "best_step": state.best_step, "metric": config.options.dev_metric}
+    stage.commit(counts=counts, extra=chosen | dict(method.summary(state.curve)))
 
 
 def _some_texts(opened: Opened) -> list[Record]:

@@ -319,13 +319,21 @@ class Method(nn.Module, ABC):
         """Return both sides' vectors; a method with one encoder for both packs them into one forward."""
         return self.encode_side(query, "query"), self.encode_side(passage, "passage")
 
-    def doubt(self, parts: Mapping[str, float]) -> str:
-        """Return what a phase's first step gives reason to warn of; nothing by default.
+    def begun(self, parts: Mapping[str, float]) -> Mapping[str, float | str]:
+        """Return what the curve keeps of a phase's first step, nothing by default; a ``warning`` is said.
 
         Args:
             parts: of its loss, as they are logged.
         """
-        return ""
+        return {}
+
+    def summary(self, curve: Sequence[Mapping[str, Any]]) -> Mapping[str, float | None]:
+        """Return what the manifest says of a finished training besides its dev measure; nothing by default.
+
+        Args:
+            curve: its points.
+        """
+        return {}
 
     def phases(self) -> tuple[Phase, ...]:
         """Return the parts of training in order."""

@@ -60,7 +60,8 @@ OPEN = {
 }
 CHOSEN = 0.9  # of the weight: a head that has less did not win
 JOINED = 10  # answers at most
-TOLD_APART = 0.5  # of the target on judged passages: below it an iteration can destroy what was learned
+JUDGED = "target on judged"  # in a curve: the share of the target that is on judged passages
+TOLD_APART = 0.5  # of that share: below it an iteration can destroy what was learned
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +231,7 @@ class Reatt(EncoderMethod):
         """Return what the decoder reads: each pair through the layers behind B, a question's pairs together.
 
         Args:
-            questions: [Q, n, D] of `bi_states`, of questions without ``</s>``, and their mask.
+            questions: [Q, n, D] of `bi_states`, and their mask; ``</s>`` stays where nothing comes behind it.
             passages: [P, m, D] and mask.
             asked: [pairs] int64, rows of ``questions``; each question stands in one pair at least.
             told: [pairs] rows of ``passages``; -1 reads the question alone.
@@ -294,16 +295,24 @@ class Reatt(EncoderMethod):
 
         return step.backward([self._piece(group, step, heads) for group in step.groups], loss)
 
-    def doubt(self, parts: Mapping[str, float]) -> str:
-        """Return a warning where most of the target lies beside the judged passages."""
-        share = parts.get("target on judged", 1.0)
+    def begun(self, parts: Mapping[str, float]) -> Mapping[str, float | str]:
+        """Return the target on judged passages, and a warning where most of it lies beside them."""
+        if JUDGED not in parts:
+            return {}
+        share = parts[JUDGED]
         if share >= TOLD_APART:
-            return ""
-        return (
-            f"only {share:.2f} of the target is on the judged passages at the start (at least {TOLD_APART:g} "
-            "is wanted): the reader does not tell these passages apart, and the wrong ones are taught; warm "
-            "up longer with --alpha 0, or take another run"
-        )
+            return {JUDGED: share}
+        return {
+            JUDGED: share,
+            "warning": f"only {share:.2f} of the target is on the judged passages at the start (at least "
+            f"{TOLD_APART:g} is wanted): the reader does not tell these passages apart, and the wrong ones "
+            "are taught; warm up longer with --alpha 0, or take another run",
+        }
+
+    def summary(self, curve: Sequence[Mapping[str, Any]]) -> Mapping[str, float | None]:
+        """Return the largest P, and the target on judged passages at the first step; None without any."""
+        first = next((point[JUDGED] for point in curve if JUDGED in point), None)
+        return {"largest_head": float(self.head_shares().detach().max()), "target_on_judged": first}
 
     def _counting(self) -> list[int]:
         """Return the heads whose share of the relevance is not 0."""
@@ -370,7 +379,7 @@ class Reatt(EncoderMethod):
         judged = step.targets.positives >= 0
         if judged.any():
             on_judged = target[judged].gather(1, step.targets.positives[judged].unsqueeze(1))
-            said["target on judged"] = on_judged.mean()
+            said[JUDGED] = on_judged.mean()
         return cross, said
 
     def _labels(self, questions: TokenBatch, step: Step) -> Tensor:

@@ -65,7 +65,10 @@ class Place:
 
 
 def read_cell(cell: Cell, place: Place) -> list[Reading]:
-    """Return a reading for every seed of the profile whose file stands there; none for what has no file."""
+    """Return a reading for every seed of the profile whose file stands there; none for what has no file.
+
+    Nor for a number of which its manifest says that there is none (null).
+    """
     if cell.kind == "cited" or cell.average:
         return []
     readings = []
@@ -75,7 +78,7 @@ def read_cell(cell: Cell, place: Place) -> list[Reading]:
         path = place.work / file
         if path.exists():
             readings.append(_read(cell, place, (path, run_name), seed))
-    return readings
+    return [one for one in readings if one.value is not None or one.problems]
 
 
 def averaged(cell: Cell, profile: Profile, read: Mapping[str, Sequence[Reading]]) -> list[Reading]:
@@ -118,7 +121,7 @@ def _read(cell: Cell, place: Place, where: tuple[Path, str], seed: int) -> Readi
         if behind.problems:
             return Reading(seed=seed, file=path, problems=behind.problems)
         measured = None if cell.key else one_run(path, run_name)
-        value, repeats = _value(cell, path, measured)
+        value, repeats, has_none = _value(cell, path, measured)
         undertrained = training_notes(behind.near) if measured is not None else ()
     except DretrieveError as error:
         return Reading(seed=seed, file=path, problems=(str(error),))
@@ -128,7 +131,7 @@ def _read(cell: Cell, place: Place, where: tuple[Path, str], seed: int) -> Readi
         value=value,
         repeats=repeats,
         measured=measured,
-        problems=() if value is not None else (f"{path} has no {cell.key or cell.measure}",),
+        problems=() if value is not None or has_none else (f"{path} has no {cell.key or cell.measure}",),
         hardware=next(filter(None, map(made_on, behind.near)), ""),
         undertrained=undertrained,
         near=behind.near,
@@ -146,17 +149,22 @@ def made_on(item: Artefact) -> str:
         return ""
 
 
-def _value(cell: Cell, path: Path, measured: Measured | None) -> tuple[float | None, tuple[float, ...]]:
-    """Return the cell's number and, where a manifest lists several rounds', their median and all of them."""
+def _value(cell: Cell, path: Path, measured: Measured | None) -> tuple[float | None, tuple[float, ...], bool]:
+    """Return the cell's number; where a manifest lists several rounds', their median and all of them.
+
+    And whether the manifest says that there is none.
+    """
     if measured is not None:
-        return measured.means.get(cell.measure), ()
+        return measured.means.get(cell.measure), (), False
     found: Any = asdict(read_manifest(manifest_path(path)))
+    has_none = False
     for part in cell.key.format(row=cell.row, column=cell.column).split("."):
+        has_none = isinstance(found, Mapping) and part in found and found[part] is None
         found = found.get(part) if isinstance(found, Mapping) else None
     several = found if isinstance(found, list) else [found]
     if not several or not all(type(number) in (int, float) for number in several):
-        return None, ()
-    return statistics.median(map(float, several)), tuple(map(float, found)) if several is found else ()
+        return None, (), has_none
+    return statistics.median(map(float, several)), tuple(map(float, found)) if several is found else (), False
 
 
 def mean_by_query(readings: list[Reading], measure: str) -> tuple[list[str], np.ndarray]:

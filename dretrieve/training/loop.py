@@ -155,7 +155,7 @@ class Loop:
         self._clock.examples += len(prepared.batch.query_rows)
         self._around.progress.advance(1)
         if self._state.step == 1:
-            self._doubt(phase, value)
+            self._begun(phase, value)
         every = self._rhythm.logging_steps
         if every and self._state.total % every == 0:
             self._log(phase, value, norm, rate)
@@ -212,11 +212,12 @@ class Loop:
         self._track({key: part for key, part in point.items() if isinstance(part, float)})
         self._clock = Clock()
 
-    def _doubt(self, phase: str, first: StepValue) -> None:
-        """Say what the phase's first step gives reason to warn of, and keep it in the curve."""
-        if said := self._method.doubt({name: float(part) for name, part in first.parts.items()}):
-            self._state.curve.append({"step": self._state.total, "phase": phase, "warning": said})
-            self._around.progress.note(f"warning: {said}")
+    def _begun(self, phase: str, first: StepValue) -> None:
+        """Keep in the curve what the method wants of the phase's first step, and say what it warns of."""
+        if kept := self._method.begun({name: float(part) for name, part in first.parts.items()}):
+            self._state.curve.append({"step": self._state.total, "phase": phase, **kept})
+            if "warning" in kept:
+                self._around.progress.note(f"warning: {kept['warning']}")
 
     def _look(self, *, before: bool = False) -> None:
         """Measure on dev; keep the weights when they are the best so far (never the untrained ones)."""

@@ -171,7 +171,7 @@ def test_a_target_beside_the_judged_passages_is_warned_of(config_of, world, tmp_
     said = first["warning"]
     assert (first["step"], "warning" in rest[0]) == (1, False)
     assert said.startswith(f"only {rest[0]['target on judged']:.2f} of the target is on the judged passages")
-    assert rest[0]["target on judged"] < 0.5
+    assert first["target on judged"] == rest[0]["target on judged"] < 0.5
     assert f"warning: {said}" in notes.lines
     assert f"warning: {said}" in result.render().splitlines()
     assert result.as_json()["warnings"] == [said]
@@ -179,6 +179,21 @@ def test_a_target_beside_the_judged_passages_is_warned_of(config_of, world, tmp_
     alone = f"path={world},split=train,run={world.parent / 'run.txt'},depth=1"
     assert not train(config_of(tmp_path / "warm-up", {"max_steps": 1}, alpha=0.0)).warnings
     assert not train(config_of(tmp_path / "one", {"max_steps": 1}, data=alone)).warnings
+
+
+def test_the_manifest_says_whether_a_head_won_and_where_the_target_was(chosen, config_of, tmp_path):
+    """Of a curve that logs nothing, too; a warm-up has no target."""
+    extra = json.loads((chosen / "manifest.json").read_text())["extra"]
+    shares = load_model(str(chosen)).encoder.head_shares().detach()
+    assert extra["largest_head"] == pytest.approx(float(shares.max()), abs=1e-6)
+    first = json.loads((chosen / "curves.json").read_text())["curve"][0]
+    assert (first["step"], extra["target_on_judged"]) == (1, first["target on judged"])
+    train(config_of(tmp_path / "silent", {"logging_steps": 0}, head_temperature=1e-5))
+    silent = json.loads((tmp_path / "silent" / "manifest.json").read_text())["extra"]
+    assert silent["target_on_judged"] == extra["target_on_judged"]
+    train(config_of(tmp_path / "warm-up", {"max_steps": 1}, alpha=0.0))
+    warm = json.loads((tmp_path / "warm-up" / "manifest.json").read_text())["extra"]
+    assert (warm["largest_head"], warm["target_on_judged"]) == (0.25, None)
 
 
 def test_it_goes_on_with_its_own_head_and_lengths(chosen, config_of, tmp_path):

@@ -47,7 +47,16 @@ def test_what_is_no_number_fills_no_cell(recipe, work, found):
     assert reading.problems[0].endswith("speed.json has no extra.seconds")
 
 
+def test_a_number_that_its_manifest_says_there_is_none_of_is_not_run(recipe, work):
+    assert timings(recipe, work, None) == []
+
+
 def timed(recipe, work, seconds):
+    (reading,) = timings(recipe, work, seconds)
+    return reading
+
+
+def timings(recipe, work, seconds):
     path = recipe / "expected.yaml"
     table = (
         "{title: Time, file: speed.json, key: extra.seconds, columns: {s: {}}, rows: {a: {cells: {s: 1}}}}"
@@ -58,8 +67,7 @@ def timed(recipe, work, seconds):
         file.write("seconds")
     stage.commit(extra={"seconds": seconds})
     expected, place = place_of(recipe, work)
-    (reading,) = read_cell(expected.cell("speed.a.s"), place)
-    return reading
+    return read_cell(expected.cell("speed.a.s"), place)
 
 
 def test_seeds_of_different_queries_have_no_mean(recipe, work):
