@@ -1,13 +1,14 @@
 """An invented world where retrieval can be learned from answers alone, and a T5 with random weights for it.
 
     python recipes/reatt/world.py FOLDER [--train 4000 --test 2000 --dev 300 --reading 2000]
-        [--relations 10 --seed 7]
+        [--relations 5 --seed 7]
     python recipes/reatt/world.py FOLDER --texts CORPUS.jsonl     a T5 for these passages, nothing else
 
 The first writes BEIR folders (questions with answers, judgements) and a backbone; the numbers are of
 questions, the defaults those of the profile mini-cpu, with which BM25's first 6 (in names 6 to 8) hold 55 to
-75 % of the passages; fewer relations are sooner told apart, and found more often. The same options give the
-same bytes.
+75 % of the passages: an entity is told of by a fact of each relation (of 5 where there are more), and in
+facts the traps of those that ask with the same word, who or what, stand before them. Of four relations the
+first 6 hold all. The same options give the same bytes.
 
     facts      "who founded Banu Korel" asks for what "Banu Korel owes its walls to Xalo Miru" states: they
                share the entity alone. Beside each fact stands a trap, which repeats the question's words
@@ -64,7 +65,7 @@ ABROAD: Sequence[Relation] = (
 TRAP = "some ask {question} and hear {answer}"
 FRAME = "question: title: context: relevance: relevant 0 1 2 3 ."  # of templates
 FILLERS = ("", "", "indeed", "they say")
-RELATIONS_EACH = 4  # of an entity
+RELATIONS_EACH = 5  # of an entity, or all where there are fewer
 SPECIAL, SENTINELS = ["<pad>", "</s>", "<unk>"], [f"<extra_id_{number}>" for number in range(100)]
 SMALL = {
     **{"d_model": 128, "d_kv": 32, "num_heads": 4, "d_ff": 256},
@@ -247,16 +248,16 @@ def main(options: argparse.Namespace) -> None:
     splits = {"train": options.train, "dev": options.dev, "test": options.test}
     known, abroad = world.entities(world.names), world.entities(world.abroad)
 
-    def taken(entities: Iterator[str], share: int = 1) -> dict[str, list[str]]:
-        return {
-            split: list(islice(entities, count // share // RELATIONS_EACH)) for split, count in splits.items()
-        }
-
     relations = RELATIONS[: options.relations]
+    each = min(RELATIONS_EACH, len(relations))
+
+    def taken(entities: Iterator[str], share: int = 1) -> dict[str, list[str]]:
+        return {split: list(islice(entities, count // share // each)) for split, count in splits.items()}
+
     names = Part(relations, traps=0.6, twins=0.4, titled=1.0)
-    world.collection("facts", Part(relations), taken(known), RELATIONS_EACH)
-    world.collection("names", names, taken(known), RELATIONS_EACH)
-    world.collection("elsewhere", Part(ABROAD), taken(abroad, 4), RELATIONS_EACH)
+    world.collection("facts", Part(relations), taken(known), each)
+    world.collection("names", names, taken(known), each)
+    world.collection("elsewhere", Part(ABROAD), taken(abroad, 4), each)
     # Two twins are nobody's other name, which has one; of elsewhere the names are read, not the relations.
     kinds = (known, world.entities(world.twins), abroad)
     read = [entity for kind in kinds for entity in islice(kind, options.reading // len(kinds))]
@@ -272,7 +273,7 @@ if __name__ == "__main__":
     parser.add_argument("folder", type=Path)
     for split, count in {"train": 4000, "dev": 300, "test": 2000, "reading": 2000, "seed": 7}.items():
         parser.add_argument(f"--{split}", type=int, default=count)
-    parser.add_argument("--relations", type=int, default=len(RELATIONS), choices=range(4, len(RELATIONS) + 1))
+    parser.add_argument("--relations", type=int, default=RELATIONS_EACH, choices=range(4, len(RELATIONS) + 1))
     parser.add_argument("--texts", type=Path)
     options = parser.parse_args()
     if options.texts is None:
