@@ -46,7 +46,8 @@ class ExactOptions:
         device: ``cpu``, or where torch multiplies: ``cuda``, ``cuda:1`` …
         first_block: passages in the first block; later ones double up to ``largest_block``.
         largest_block: passages in the largest; None chooses by the number of queries.
-        after_block: called with the row behind each finished block and the hits so far.
+        after_block: called with the row behind each finished block and the hits so far; where queries are
+            searched in turn, with their share of the rows.
         proposer: makes the proposer from the queries, instead of the fastest for the device.
         reached: called with how many passages a query found, where it looks for its tokens' neighbours.
     """

@@ -38,6 +38,7 @@ from dretrieve.types import Vectors, offsets_of
 LARGEST_SCORE, SMALLEST_SCALE = 1e30, 1e-15
 PRODUCTS_PER_BLOCK = 4e11  # a few seconds on one slow core, so that a signal is heard in time
 TABLES_PER_BLOCK = 4  # tokens of a block beside centroids: else the tables would take most of the time
+QUERIES_AT_ONCE = 32  # of a fast search, for the same
 SAMPLED_TOKENS = 1 << 12
 SOFT_MATCHES = 2
 """By how many of the largest, for each whole share, a soft alignment is stood for among centroids."""
@@ -115,6 +116,7 @@ class TokenSearch:
             options: threads.
             compared: the tokens that are scored, where these are others.
         """
+        rows = self.passages.rows
         scored = queries if compared is None else compared
         by_codes = compared is None and self.whole is None and self.matches.k == 0
 
@@ -127,9 +129,12 @@ class TokenSearch:
                 mine = scored[q : q + 1], found, kept.part(slice(q, q + 1))
                 rescore(self.compared, self.score, *mine)
 
-        self.over_queries(queries, visit, options.threads)
+        def after(share: float) -> None:
+            options.after_block(int(share * rows), kept)
+
+        self.over_queries(queries, visit, options.threads, after)
         kept.check_finite()
-        options.after_block(self.passages.rows, kept)
+        options.after_block(rows, kept)
         return kept
 
     def exact(self, queries: Vectors, kept: TopK, rows: tuple[int, int], options: ExactOptions) -> TopK:
@@ -171,20 +176,40 @@ class TokenSearch:
         passages = self.compared
         return search_tokens(passages.block, self.score, queries, kept, passages.ranks, rows, options)
 
-    def over_queries(self, queries: Vectors, visit: Callable[[Asked, int, Work], None], threads: int) -> None:
-        """Call ``visit(asked, q, work)`` for each query that has vectors."""
+    def over_queries(
+        self,
+        queries: Vectors,
+        visit: Callable[[Asked, int, Work], None],
+        threads: int,
+        after: Callable[[float], None] = lambda share: None,
+    ) -> None:
+        """Call ``visit(asked, q, work)`` for each query that has vectors.
+
+        Args:
+            queries: all of them.
+            visit: called by several threads, each with work of its own.
+            threads: at least 1.
+            after: called by this thread from time to time with the share of the queries visited; may raise.
+        """
         asked = Asked.of(queries)
         present = np.flatnonzero(np.diff(asked.borders))
         if not len(present) or not len(self.codes.codes):
             return
+        size = min(QUERIES_AT_ONCE, -(-len(present) // threads))
+        longest = int(np.diff(asked.borders).max())
+        idle = [work_for(self.stored, longest) for _ in range(threads)]
+        starts = range(0, len(present), size)
 
-        def visit_some(some: NDArray[np.int64]) -> None:
-            work = work_for(self.stored, int(np.diff(asked.borders).max()))
-            for q in some.tolist():
+        def visit_some(start: int) -> int:
+            work = idle.pop()
+            for q in present[start : start + size].tolist():
                 visit(asked, q, work)
+            idle.append(work)
+            return start + size
 
         with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(visit_some, np.array_split(present, threads)))
+            for stop in pool.map(visit_some, starts):  # what it raises, or `after`, cancels the rest
+                after(min(1.0, stop / len(present)))
 
     def _keep(self, query: Query, q: int, found: NDArray[np.int32], kept: TopK, work: Work) -> None:
         """Score some passages canonically, whose query's tables are filled, and keep the best."""

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
 
-from dretrieve.errors import UsageError
-from dretrieve.index import token_tuning
+from dretrieve.errors import Interrupted, UsageError
+from dretrieve.index import token_search, token_tuning
 from dretrieve.index.token import open_index
 from dretrieve.index.token_tuning import LADDERS, SOFT_LADDERS, Tuned
 from dretrieve.jobs import index as index_job
 from dretrieve.jobs import search
 from dretrieve.runs.read import read_run
+from dretrieve.store.interrupt import Signals
 from dretrieve.types import Silent, Vectors, offsets_of
 
 ROWS, DIM = 900, 16
@@ -100,6 +104,36 @@ def test_a_fast_search_has_the_overlap_that_it_says(build, tmp_path: Path) -> No
     # what is found has its canonical score
     scores = [dict(all_) for all_ in exact]
     assert all(scores[q].get(row, score) == score for q, mine in enumerate(fast) for row, score in mine)
+
+
+def test_a_fast_search_hears_a_signal_between_queries(build, tmp_path: Path, monkeypatch) -> None:
+    index, heard, calls, propose = build("index", target=0.5), Event(), [], token_search.propose
+
+    class Heard(Signals):
+        def check(self) -> None:
+            if self.received:
+                heard.set()
+            super().check()
+
+    signals = Heard()
+
+    def second(*given: object) -> int:
+        calls.append(given)
+        if len(calls) == 2:
+            signals.set(signal.SIGTERM)
+        elif len(calls) > 2:
+            heard.wait(1)  # so that what is searched until then does not depend on threads
+        found: int = propose(*given)
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(search, "interruptible", lambda: nullcontext(signals))
+        patch.setattr(token_search, "propose", second)
+        patch.setattr(token_search, "QUERIES_AT_ONCE", 2)
+        with pytest.raises(Interrupted, match="SIGTERM"):
+            hits(tmp_path, index)
+    assert 2 <= len(calls) < 40, "of 80 queries"
+    assert len(hits(tmp_path, index)) == 80
 
 
 def test_more_is_looked_at_for_a_higher_target_and_all_where_none_is_enough(build, monkeypatch) -> None:
