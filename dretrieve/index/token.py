@@ -8,7 +8,7 @@ are compared (`index.token_scan`).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -208,20 +208,19 @@ def over_embeddings(
         UsageError: another setting, or one that the score does not take.
     """
     choices = read_settings(SearchChoices, settings or {}, "searching vectors per token")
-    _check_choices(choices, embeddings)
+    manifest = None if index is None else read_manifest(manifest_path(index))
+    fast = choices.mode == "fast" and manifest is not None and FILE in manifest.files
+    _check_choices(choices, embeddings, fast=fast)
     score = _score_of(embeddings, choices.alignment)
     if index is None and choices.near and num_tokens(Passages(embeddings, many=True)) >= CODED_TOKENS:
         raise UsageError(
             f"{embeddings.folder} is not indexed, and neighbours are found by the codes of an index; make "
             "one with `dretrieve index --type token`"
         )
-    if index is None:
+    if index is None or manifest is None:
         return TokenIndex(Passages(embeddings, many=True), score, choices=choices)
-    manifest = read_manifest(manifest_path(index))
-    codes = open_codes(index) if "bits" in manifest.options else None
-    tuned, fingerprint = None, manifest.fingerprint
-    if choices.mode == "fast" and FILE in manifest.files:
-        tuned = Tuned.open(index, score.alignment)
+    codes, fingerprint = open_codes(index) if "bits" in manifest.options else None, manifest.fingerprint
+    tuned = Tuned.open(index, score.alignment) if fast else None
     if codes is not None and "alone" in manifest.options:
         alone = Reconstructed(embeddings, index / RANKS, codes)
         return TokenIndex(alone, score, codes, "", fingerprint, tuned, fingerprint, None, choices)
@@ -236,7 +235,7 @@ def _score_of(embeddings: Embeddings, alignment: str = "") -> TokenScore:
     return token_score(embeddings.score, weighted=embeddings.salience, alignment=alignment)
 
 
-def _check_choices(choices: SearchChoices, embeddings: Embeddings) -> None:
+def _check_choices(choices: SearchChoices, embeddings: Embeddings, *, fast: bool) -> None:
     if choices.neighbours and choices.token_hits:
         raise UsageError("--set neighbours and --set token_hits are one thing; leave one of them away")
     if choices.candidates and not choices.near:
@@ -247,10 +246,11 @@ def _check_choices(choices: SearchChoices, embeddings: Embeddings) -> None:
         return
     if not embeddings.salience:
         raise UsageError(f"--set ask={choices.ask:g}: {NO_SALIENCE.format(embeddings.folder)}")
-    if (choices.mode, choices.rescore) == ("exact", "all"):
+    if choices.rescore == "all" and not (fast or choices.near):
+        cure = "leave mode=exact away" if choices.mode == "exact" else "search an index that is fast"
         raise UsageError(
             f"--set ask={choices.ask:g}: an exact search compares all passages, whatever looks for them; "
-            "leave mode=exact away, or score with what is asked alone (rescore=kept)"
+            f"{cure}, look by neighbours, or score with what is asked alone (rescore=kept)"
         )
 
 
@@ -295,8 +295,6 @@ def described(kind: str, choices: TokenChoices, passages: Passages, progress: Pr
                 f"codes: these are for {CODED_TOKENS:,} and more; leave --set away"
             )
         return pruned_to
-    if choices.only and choices.centroids:
-        raise UsageError("--set only=centroids makes centroids, --set centroids=… brings them; leave one out")
     if choices.alone and (embeddings.salience or pruned_to):
         why = "have a salience, which stays" if embeddings.salience else "are scored all, so they stay"
         raise UsageError(
@@ -305,7 +303,7 @@ def described(kind: str, choices: TokenChoices, passages: Passages, progress: Pr
     found: dict[str, Any] = {"bits": choices.bits or 8, **pruned_to}
     if choices.only:
         found["only"] = choices.only
-    if choices.alone and not choices.only:
+    if choices.alone:
         found["alone"] = True
     if choices.centroids:
         found |= _given(Path(choices.centroids), choices, passages)
@@ -322,6 +320,13 @@ def described(kind: str, choices: TokenChoices, passages: Passages, progress: Pr
 
 
 def _check_built(choices: TokenChoices, embeddings: Embeddings) -> None:
+    if choices.only and choices.centroids:
+        raise UsageError("--set only=centroids makes centroids, --set centroids=… brings them; leave one out")
+    if choices.only and replace(choices, only=None, bits=None, keep=None, keep_by=None) != TokenChoices():
+        raise UsageError(
+            "--set only=centroids takes bits, keep and keep_by alone; give the other settings to the index "
+            "that is built with these centroids"
+        )
     if not choices.fast and (choices.target or choices.queries):
         raise UsageError("--set target and --set queries are for a fast search; leave fast=false away")
     if choices.keep is None and choices.keep_by:

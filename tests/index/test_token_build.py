@@ -168,6 +168,10 @@ def test_what_does_not_fit_is_refused(build, write_embeddings, tmp_path) -> None
         ({"bits": 3}, UsageError, r"bits=3: expected 1 or 2 or 4 or 8"),
         ({"only": "codes"}, UsageError, "only=codes"),
         ({"only": "centroids", "centroids": str(centroids)}, UsageError, "leave one out"),
+        *(
+            ({"only": "centroids"} | later, UsageError, "only=centroids takes bits, keep and keep_by alone")
+            for later in ({"target": 0.9}, {"queries": str(tmp_path)}, {"alone": True}, {"fast": False})
+        ),
         ({"bits": 2, "centroids": str(centroids)}, UsageError, "were made for 4 bits"),
         ({"centroids": str(tmp_path / "none")}, PreconditionError, "does not exist"),
     ):

@@ -280,8 +280,13 @@ def test_what_does_not_fit_is_refused(write_embeddings, build, tmp_path: Path) -
     for share in (0.0, 1.5):
         with pytest.raises(UsageError, match="expected a number above 0 to 1"):
             build("index", "salient", keep=share)
-    with pytest.raises(UsageError, match="an exact search compares all passages"):
+    with pytest.raises(UsageError, match="an exact search compares all passages.*leave mode=exact away"):
         run_of(tmp_path, "salient", ask=0.5, mode="exact")
+    build("few", "salient")  # too few tokens for a fast search
+    for exact in ("salient", "few"):
+        with pytest.raises(UsageError, match="an exact search compares all.*search an index that is fast"):
+            run_of(tmp_path, exact, ask=0.5)
+        assert run_of(tmp_path, exact, ask=0.5, neighbours=2)
     for wrong in (-1.0, np.inf, np.nan):
         weights = np.array(passages.weights)
         weights[3] = wrong
