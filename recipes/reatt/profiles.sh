@@ -55,8 +55,8 @@ settle_paper() {
     learning=(--learning-rate 5e-5 --grad-cache 65536) lengths=(--query-max-len 128 --max-len 512)
     [[ -z ${MIRROR:-} ]] || from=(--mirror "$MIRROR")
     if [[ ${BACKBONE:-} == tiny ]]; then # a miniature of this profile: the world's T5, a hundred rows of every file
-        backbone=$WORK/world/t5 encoder=$WORK/world/deep words_index=() from+=(--unchecked) depth=4 read=4 GPUS=1 alphas=(16)
-        batch=4 batches=(8) large_batch=4 shallow=1 deep=3 warm_steps=2 steps=2 large_steps=2 long_steps=2 adapt_steps=2 iterations=2
+        backbone=$WORK/tiny/t5 encoder=$WORK/world/deep words_index=() from+=(--unchecked) depth=4 read=4 GPUS=1
+        iterations=2 batch=4 large_batch=4 shallow=1 deep=3 warm_steps=2 steps=2 large_steps=2 long_steps=2 adapt_steps=2
         masked=20 judged_learning=(--max-steps 2 --batch-size 4) learning=(--learning-rate 1e-3)
     fi
     check_batch "$batch"
@@ -78,8 +78,8 @@ text() {
         ;;
     paper)
         if [[ ${BACKBONE:-} == tiny ]]; then
-            other "$WORK/world" "$PYTHON" "$ROOT/recipes/reatt/world.py" "$WORK/world"
-            other "$WORK/world/deep" "$PYTHON" "$ROOT/recipes/smoke.py" "$WORK/world"
+            other "$WORK/tiny" "$PYTHON" "$ROOT/recipes/reatt/world.py" "$WORK/tiny" --train 40 --dev 20 --test 20 --reading 30
+            other "$WORK/world" "$PYTHON" "$ROOT/recipes/smoke.py" "$WORK/world"
         fi
         dretrieve prepare dpr:psgs_w100 "${from[@]}" --output "$wiki"
         dretrieve prepare dpr:biencoder-nq-train "${from[@]}" --output "$WORK/text/judged"
@@ -89,7 +89,9 @@ text() {
             with_files "$at" link "$wiki" "$WORK/text/$set" "$at"
         done
         with_files "$WORK/text/bioasq" link "$BIOASQ" "$BIOASQ" "$WORK/text/bioasq"
-        for set in "${adapted[@]:1}"; do dretrieve prepare "beir:$set" "${from[@]}" --output "$WORK/text/$set"; done
+        for set in "${adapted[@]:1}"; do
+            if [[ $set == cqadupstack ]]; then forums; else dretrieve prepare "beir:$set" "${from[@]}" --output "$WORK/text/$set"; fi
+        done
         begin "$backbone" "name=nothing,path=$WORK/text/nq-dev,split=dev,depth=0,sample=32" --batch-size 8
         ;;
     *)
@@ -97,6 +99,18 @@ text() {
         begin "$DATA/t5" "name=reading,path=$DATA/reading,split=train,depth=1"
         ;;
     esac
+}
+
+# forums: CQADupStack's twelve, which its archive holds one by one, over one corpus and as one split.
+forums() {
+    local forum joined=() judged=() at=$WORK/cqadupstack
+    for forum in android english gaming gis mathematica physics programmers stats tex unix webmasters wordpress; do
+        dretrieve prepare "beir:cqadupstack/$forum" "${from[@]}" --output "$at/$forum"
+        joined+=("$forum=$at/$forum") judged+=("$at/all/qrels/$forum-test.tsv")
+    done
+    dretrieve prepare "${joined[@]}" --output "$at/all"
+    with_files "$at/test.tsv" concatenate "$at/test.tsv" "${judged[@]}"
+    dretrieve prepare "$at/all" --qrels "test=$at/test.tsv" --output "$WORK/text/cqadupstack"
 }
 
 # corpus_of SET: the passages that are searched. asked SET SPLIT: its questions, as DIR:split.
