@@ -76,7 +76,9 @@ fix: install ## format, and repair what lint can repair
 
 bench: install ## speeds beside the peers', quality beside speed
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[bench]"
-	for script in tests/bench/bench_*.py; do echo "== $$script"; $(BIN)/python $$script; done
+	@failed=(); for script in tests/bench/bench_*.py; do \
+	  echo "== $$script"; $(BIN)/python $$script || failed+=("$$script"); \
+	done; [[ $${#failed[@]} == 0 ]] || { echo "failed: $${failed[*]}" >&2; exit 1; }
 
 # Uses the machine's own Python: a torch with CUDA is not what `make install` brings.
 gpu: ## where torch sees a GPU: its tests and speeds, then PAPER's mini rows: make gpu PAPER=taser MINUTES=8

@@ -54,6 +54,21 @@ def test_help_lists_every_paper_and_table(make):
     assert {f"make reproduce-{paper} all tables of {paper}" for paper in papers} <= lines
 
 
+def test_bench_runs_them_all_and_names_those_that_failed(make, tmp_path):
+    python = tmp_path / "venv" / "bin" / "python"
+    python.unlink()
+    python.write_text("#!/bin/sh\ncase $1 in *_bm25.py | *_taser.py) exit 3 ;; esac\n")
+    python.chmod(0o755)
+    python.with_name("pip").symlink_to(shutil.which("true"))
+    done, _ = make("bench")
+    run = [line[3:] for line in done.stdout.splitlines() if line.startswith("== ")]
+    assert sorted(run) == sorted(
+        f"tests/bench/{path.name}" for path in (ROOT / "tests/bench").glob("bench_*.py")
+    )
+    assert "failed: tests/bench/bench_bm25.py tests/bench/bench_taser.py\n" in done.stderr
+    assert done.returncode == 2
+
+
 def test_one_table_then_the_report(make, calls_of, collections, tmp_path):
     """What is run is what the plan of a dry run says, each command once."""
     work, given = str(tmp_path / "work"), {"PROFILE": "mini", "SEEDS": "1", "DATA": str(collections)}
