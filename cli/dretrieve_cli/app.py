@@ -28,7 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "convert": ("Learn", "Turn a checkpoint of other people's code into a model."),
     "modules": ("Learn", "List, export, add and remove the domains of a ddr model."),
     "tokens": ("Look", "Show exactly what is encoded for a text."),
-    "explain": ("Look", "Say how a model reads texts: which expert reads what."),
+    "explain": ("Look", "Say how a model reads texts: experts, domains, tokens, heads."),
     "inspect": ("Look", "Say what a file or folder is and what it was made from."),
     "validate": ("Look", "Check that artefacts are whole and fit together."),
     "array": ("Operate", "Run a stage as a Slurm job array: plan, submit, re-queue what is missing."),
