@@ -10,6 +10,7 @@ from dretrieve.reports.claims import ONE_SEED, Finding
 from dretrieve.reports.claims_answers import Outcome
 from dretrieve.reports.evaluation import p_text
 from dretrieve.reports.expected import BOUNDED, Expected
+from dretrieve.reports.strict_yaml import described
 from dretrieve.reports.tables import Cell, Table, number
 
 HEADS = ("claim", "difference", "95 % interval", "p", "detectable", "seeds needed", "outcome")
@@ -24,6 +25,7 @@ ABOUT = (
 )
 UNKNOWN, MORE_QUERIES = "unknown", "more queries"
 RATIO_DECIMALS = 3
+OF_ONE = " (one seed)"  # behind the word
 
 
 def claim_table(expected: Expected, findings: Mapping[str, Finding]) -> Table:
@@ -50,7 +52,7 @@ def outcome_text(expected: Expected, finding: Finding) -> str:
     """Return the outcome in one cell: the word, whether one seed was run, what an undecided one lacks."""
     if finding.recorded:
         return finding.recorded
-    word = f"{finding.outcome} (one seed)" if ONE_SEED in finding.notes else finding.outcome
+    word = f"{finding.outcome}{OF_ONE}" if ONE_SEED in finding.notes else finding.outcome
     if finding.outcome != "UNDECIDED":
         return word
     decimals, bounded = _decimals(expected, finding), _is_bounded(finding)
@@ -61,8 +63,18 @@ def outcome_text(expected: Expected, finding: Finding) -> str:
 
 
 def outcome_of(text: str) -> Outcome:
-    """Return the word that an `outcome_text` begins with."""
-    return next(word for word in get_args(Outcome) if text.startswith(word))
+    """Return the word that an `outcome_text` begins with.
+
+    Raises:
+        ValueError: it begins with none; says which there are.
+    """
+    words: tuple[Outcome, ...] = get_args(Outcome)
+    for word in words:
+        if text.partition(":")[0] in (word, f"{word}{OF_ONE}"):
+            return word
+    raise ValueError(
+        f"must be one of {', '.join(words)}, as `report --record` writes it, not {described(text)}"
+    )
 
 
 def with_recorded(findings: Mapping[str, Finding], outcomes: Mapping[str, str]) -> dict[str, Finding]:

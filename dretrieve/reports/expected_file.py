@@ -10,6 +10,7 @@ from string import Formatter
 from typing import Any
 
 from dretrieve.errors import DataError
+from dretrieve.reports.claims_table import outcome_of
 from dretrieve.reports.expected import BOUNDED, Cell, Claim, Expected, PaperTable, Recorded, Row
 from dretrieve.reports.strict_yaml import WrongError, load_yaml, mapping, read
 
@@ -55,8 +56,7 @@ def read_expected(path: Path) -> Expected:
                 name: dict(_recorded(f"ours.{name}.runs", given.get("runs"))) for name, given in ours.items()
             },
             outcomes={
-                name: read(Mapping[str, str], given.get("claims"), f"ours.{name}.claims")
-                for name, given in ours.items()
+                name: _outcomes(f"ours.{name}.claims", given.get("claims")) for name, given in ours.items()
             },
         )
         _check_names(expected)
@@ -207,6 +207,17 @@ def _recorded(place: str, runs: Any) -> Iterator[tuple[str, Recorded]]:
                 recorded: Recorded = read(Recorded, {**about, **numbers}, where)
                 table, _, column = at.partition(".")
                 yield f"{table}.{row}.{column}", replace(recorded, marks=tuple(marks))
+
+
+def _outcomes(place: str, value: Any) -> Mapping[str, str]:
+    """Return claim name to what was recorded of it, which begins with an outcome."""
+    found: Mapping[str, str] = read(Mapping[str, str], value, place)
+    for name, text in found.items():
+        try:
+            outcome_of(text)
+        except ValueError as error:
+            raise WrongError(f"{place}.{name}", str(error)) from None
+    return found
 
 
 def _check_names(expected: Expected) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from dretrieve.errors import DataError, PreconditionError
@@ -181,6 +183,20 @@ def test_recorded_values_must_be_of_cells_that_exist(recipe, work):
             read_expected(path)
     path.write_text(f"{text}ours: {{mini: {{claims: {{better: HOLDS}}}}}}\n")
     with pytest.raises(DataError, match="records 'better', which is no claim of this file"):
+        read_expected(path)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "holds", "HOLDS.", "HOLDS (two seeds)", "HOLDSTILL: 1", "UNDECIDED (one seed"]
+)
+def test_a_recorded_outcome_edited_by_hand_is_refused_with_the_legal_words(recipe, text):
+    path = recipe / "expected.yaml"
+    path.write_text(f'{path.read_text()}ours: {{mini: {{claims: {{shared-above-dpr: "{text}"}}}}}}\n')
+    words = "HOLDS, DOES NOT HOLD, UNDECIDED, NOT RUN, FAIL"
+    place = (
+        f"{path}: ours.mini.claims.shared-above-dpr must be one of {words}, as `report --record` writes it, "
+    )
+    with pytest.raises(DataError, match=re.escape(f"{place}not the text {text!r}")):
         read_expected(path)
 
 
