@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
@@ -201,6 +202,8 @@ def _recorded(place: str, runs: Any) -> Iterator[tuple[str, Recorded]]:
                 spread = words[2] if words[1:2] == ["±"] else "0"
                 try:
                     numbers = {"value": float(words[0]), "spread": float(spread)}
+                    if not all(map(math.isfinite, numbers.values())):
+                        raise ValueError
                 except (ValueError, IndexError):
                     raise WrongError(where, f"must be NUMBER or NUMBER ± SPREAD, not '{value}'") from None
                 marks = words[3:] if spread != "0" else words[1:]

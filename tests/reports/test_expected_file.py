@@ -177,6 +177,7 @@ def test_recorded_values_must_be_of_cells_that_exist(recipe, work):
     for row, column, value, sentence in (
         ("dpr", "t1.tq", 1.0, "ours.mini records 't1.dpr.tq', which is no table.row.column"),
         ("dpr", "t1.nq", "fifty", "dpr.t1.nq must be NUMBER or NUMBER ± SPREAD, not 'fifty'"),
+        ("dpr", "t1.nq", "50 ± inf", "dpr.t1.nq must be NUMBER or NUMBER ± SPREAD, not '50 ± inf'"),
     ):
         path.write_text(text + work.recorded(mini={row: {column: value}}))
         with pytest.raises(DataError, match=sentence):
