@@ -225,11 +225,27 @@ side_by_side() {
 
 # settle_profile [WORD...]: what a profile sets, by the paper's settle_smoke, settle_mini and settle_paper.
 settle_profile() {
+    local name
     check_words BATCH BESIDE GPUS SHARDS POLL
+    [[ ${ONLY:-bm25} == bm25 ]] || refuse "ONLY=$ONLY is not known; ONLY=bm25 makes everything that needs no model"
+    [[ ${QUEUE:-slurm} == slurm ]] || refuse "QUEUE=$QUEUE is not known; QUEUE=slurm makes job arrays"
+    for name in BACKBONE BATCH MIRROR; do
+        [[ $PROFILE == paper || -z ${!name:-} ]] ||
+            refuse "$name=${!name}: only PROFILE=paper asks for that, not $PROFILE"
+    done
     case $PROFILE in
     mini*) settle_mini "$@" ;;
     *) "settle_$PROFILE" "$@" ;;
     esac
+}
+
+# papers_own NAME...: refuse those variables, as `paper` follows the authors in them; BACKBONE=tiny is its miniature.
+papers_own() {
+    local name
+    for name in "$@"; do
+        [[ -z ${!name:-} || $name=${!name} == BACKBONE=tiny ]] ||
+            refuse "$name=${!name}: this recipe's paper profile takes the authors' own"
+    done
 }
 
 # settle_parts: one process and one part where nothing else is said. At the end of a paper's `settle`.

@@ -44,6 +44,7 @@ sizes() {
 # In the place of DPR's: MS MARCO and BEIR by the authors' sizes.
 settle_paper() {
     local batch=256 steps=25000
+    papers_own BACKBONE
     GPUS=${GPUS:-1}
     backbone=google/t5-v1_1 words_index=(--backend lucene) rates=(1e-3) SHARDS=${SHARDS:-16} sets=(msmarco) dev_sets=()
     tests=(arguana webis-touche2020 fever climate-fever scifact nq hotpotqa fiqa nfcorpus trec-covid scidocs dbpedia-entity quora

@@ -56,6 +56,7 @@ settle_mini() {
 # fact checking that three test sets ask for: FEVER is learned from for that, captions and law are left out. Hard negatives
 # are BM25's; the authors' are from facebook/contriever-msmarco.
 settle_paper() {
+    papers_own BACKBONE BATCH
     backbone=Luyu/co-condenser-marco length=128 rates=(7e-3) low=5e-6 depth=10
     said=(--pooling cls --normalize no --query-max-len 32 --passage-max-len 128)
     learning=(--batch-size 32 --train-group-size 6) general_learning=(--epochs 6) domain_learning=(--epochs 5)

@@ -4,7 +4,7 @@
 #
 #   smoke      an invented world and a random encoder: shows that the chain runs and learns
 #   mini-cpu   MiniLM on 37,000 real passages, 1,024 questions a training; three seeds for det and shared, one for
-#              the others, the rest NOT RUN. Measured on 2 cores: 2 h 20 min, 4 GB of disk, 5 GB of memory
+#              the others, the rest NOT RUN
 #   mini       the same, every row: all questions of NQ, 20,000 of SQuAD's, three seeds; for a GPU, not run yet
 #   paper      DPR's data, backbones, rates and schedule, on a cluster
 #
@@ -22,14 +22,7 @@ settle() {
     [[ -z ${MIRROR:-} ]] || from=(--mirror "$MIRROR")
     [[ -z ${MIRROR:-} || -z $tiny ]] || from+=(--unchecked) # a miniature's files are not the published ones
     [[ ${ANSWERS:-drop} == drop ]] || drop=()
-    [[ ${ONLY:-bm25} == bm25 ]] || refuse "ONLY=$ONLY is not known; ONLY=bm25 makes everything that needs no model"
     [[ ${ANSWERS:-drop} =~ ^(drop|keep)$ ]] || refuse "ANSWERS=$ANSWERS is not known; give drop or keep"
-    [[ ${QUEUE:-slurm} == slurm ]] || refuse "QUEUE=$QUEUE is not known; QUEUE=slurm makes job arrays"
-    local name
-    for name in BACKBONE BATCH MIRROR; do
-        [[ $PROFILE == paper || -z ${!name:-} ]] ||
-            refuse "$name=${!name}: only PROFILE=paper asks for that, not $PROFILE"
-    done
     settle_profile "$tiny"
     settle_parts
 }

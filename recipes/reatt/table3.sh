@@ -3,7 +3,7 @@
 # iterations again where four facts of ten call the entity by another name. And ours: no QA loss, the compressed index.
 #
 # Needs    smoke, mini-cpu: nothing, 5 GB of disk; mini: the collections in $DATA, a GPU; paper: a cluster, 1 TB for the vectors
-# Takes    all tables together: smoke 2 min; mini-cpu by arithmetic 75 min on 2 cores (not run yet)
+# Takes    all tables together: smoke 3 min on a busy machine; mini-cpu by arithmetic 75 min on 2 cores (not run yet)
 # Call     PROFILE=smoke bash recipes/reatt/table3.sh
 # shellcheck source=recipes/reatt/rows.sh
 source "$(dirname "${BASH_SOURCE[0]}")/rows.sh"

@@ -51,6 +51,7 @@ settle_mini() {
 
 settle_paper() {
     local longest=512
+    papers_own BACKBONE BATCH
     encoders=(tinybert bert-small bert-base contriever) more="" dev_sets=() samples=() source=msmarco joint_set=""
     sets=(msmarco nq hotpotqa politics computers) SHARDS=${SHARDS:-16}
     elsewhere=(trec-covid nfcorpus nq hotpotqa fiqa arguana webis-touche2020 quora dbpedia-entity scidocs fever

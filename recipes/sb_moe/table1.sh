@@ -2,7 +2,7 @@
 # SB-MoE's Tables 1 and 2 (Sokli et al., arXiv 2412.11864 and 2510.15683): in domain, nDCG@10 and R@100 of the encoder
 # alone and with N experts behind it, of which the best is used (TOP-1) or all are (ALL); and the N best on dev.
 #
-# Needs    smoke: nothing; mini-cpu, mini: the collections in $DATA, 6 GB of memory and of disk; paper: a cluster
+# Needs    smoke: nothing; mini-cpu, mini: the collections in $DATA, 6 GB of memory, 4 GB of disk; paper: a cluster
 # Takes    all tables together: smoke 2 min, mini-cpu 47 min on 2 cores
 # Call     PROFILE=smoke bash recipes/sb_moe/table1.sh
 # shellcheck source=recipes/sb_moe/rows.sh

@@ -5,7 +5,7 @@
 # The second round learns from negatives that the first round's model finds: NQ's (in `paper` also TriviaQA's
 # and WebQuestions'); the other sets keep BM25's. Fusion takes one alpha for all sets.
 #
-# Needs    smoke: nothing; mini-cpu, mini: the collections in $DATA; paper: a cluster (../README.md says how much)
+# Needs    smoke: nothing; mini-cpu, mini: the collections in $DATA, 5 GB of memory, 4 GB of disk; paper: a cluster (../README.md says how much)
 # Takes    all tables together: smoke 1.5 min and mini-cpu 2 h 20 min on 2 cores
 # Call     PROFILE=smoke bash recipes/taser/table1.sh
 # shellcheck source=recipes/taser/rows.sh

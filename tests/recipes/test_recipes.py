@@ -152,6 +152,10 @@ MISTAKES = {
     "BATCH=4 GPUS=8": "BATCH=4 cannot be dealt to GPUS=8 processes in equal parts; give a multiple of 8",
     "BATCH=100 GPUS=8": "BATCH=100 cannot be dealt to GPUS=8 processes in equal parts; give a multiple of 8",
     "PROFILE=mini BACKBONE=x": "BACKBONE=x: only PROFILE=paper asks for that, not mini",
+    "RECIPE=ddr/costs ONLY=dpr": "ONLY=dpr is not known; ONLY=bm25 makes everything that needs no model",
+    "RECIPE=sb_moe/costs PROFILE=mini BATCH=8": "BATCH=8: only PROFILE=paper asks for that, not mini",
+    "RECIPE=ddr/costs BACKBONE=minilm": "BACKBONE=minilm: this recipe's paper profile takes the authors' own",
+    "RECIPE=sb_moe/costs BATCH=8": "BATCH=8: this recipe's paper profile takes the authors' own",
     "PROFILE=mini SEEDS=\t": "SEEDS='\t' names no seed; give some of 1 2 3",
 }
 
@@ -159,8 +163,9 @@ MISTAKES = {
 @pytest.mark.parametrize("words", MISTAKES, ids=lambda words: words.replace("\t", "blank"))
 def test_a_variable_that_means_nothing_is_refused_before_anything_is_done(words, tmp_path):
     given = dict(word.split("=") for word in words.split(" "))
+    recipe = given.pop("RECIPE", "taser/table1")
     environment = os.environ | {"WORK": str(tmp_path / "work"), "PROFILE": "paper", "DRY_RUN": "1"} | given
-    command = ["bash", str(ROOT / "recipes" / "taser" / "table1.sh")]
+    command = ["bash", str(ROOT / "recipes" / f"{recipe}.sh")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == MISTAKES[words]
