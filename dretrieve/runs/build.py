@@ -16,7 +16,7 @@ from dretrieve.errors import DataError, quoted
 from dretrieve.order import id_ranks
 from dretrieve.runs.lines import Sniffed, numbered_lines, parse_line
 from dretrieve.store.ids import IdTable
-from dretrieve.types import Run
+from dretrieve.types import Run, offsets_of
 
 
 class HashedIds(IdTable):
@@ -72,16 +72,13 @@ class HitColumns:
             tag=tag,
         )
 
+    def offsets(self) -> NDArray[np.int64]:
+        """Return where each query's hits begin once the rows are grouped: [Q + 1]."""
+        return offsets_of(np.bincount(self.queries, minlength=len(self.query_ids)))
+
     def names(self, hit: int) -> tuple[str, str]:
         """Return query id and passage id of a hit."""
         return self.query_ids[int(self.queries[hit])], self.passage_ids[int(self.passages[hit])]
-
-
-def query_offsets(queries: NDArray[np.int32], count: int) -> NDArray[np.int64]:
-    """Return where each query's hits begin once the rows are grouped: int64 [count + 1]."""
-    offsets = np.zeros(count + 1, dtype=np.int64)
-    np.cumsum(np.bincount(queries, minlength=count), out=offsets[1:])
-    return offsets
 
 
 def build_run(
@@ -104,7 +101,7 @@ def build_run(
     return Run(
         query_ids=hits.query_ids,
         passage_ids=hits.passage_ids,
-        offsets=query_offsets(hits.queries, len(hits.query_ids)),
+        offsets=hits.offsets(),
         passages=hits.passages[order],
         scores=scores[order],
         tag=hits.tag,

@@ -26,7 +26,7 @@ from dretrieve.errors import UsageError
 from dretrieve.runs.build import one_table
 from dretrieve.runs.options import FuseOptions
 from dretrieve.store.ids import IdTable
-from dretrieve.types import Run
+from dretrieve.types import Run, offsets_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ def fuse(
 
     start, stop = span or (0, len(pair.query_ids))
     room = np.minimum(_lengths(pair, options.depth)[start:stop], options.hits)
-    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(room)])
+    offsets = offsets_of(room)
     out = kernels.Hits(offsets, np.empty(int(offsets[-1]), np.int32), np.empty(int(offsets[-1]), np.float64))
     counts = np.zeros(stop - start, dtype=np.int64)
     rows = (pair.rows[0][start:stop], pair.rows[1][start:stop])
@@ -125,7 +125,7 @@ def fuse(
     return Run(
         query_ids=list(pair.query_ids[start:stop]),
         passage_ids=pair.passage_ids,
-        offsets=np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)]),
+        offsets=offsets_of(counts),
         passages=out.passages[kept],
         scores=out.scores[kept],
         tag=tag,

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from dretrieve.errors import DataError, PreconditionError
-from dretrieve.runs.build import Column, HitColumns, build_run, holds_ranks, query_offsets
+from dretrieve.runs.build import Column, HitColumns, build_run, holds_ranks
 from dretrieve.runs.lines import RANKS_TAG, WHOLE, Sniffed, parse_line, repeated_hit, sniff
 from dretrieve.store.manifest import manifest_path
 from dretrieve.store.stage import open_artefact
@@ -124,7 +124,7 @@ def _read_plain(path: Path, seen: Sniffed) -> Run:
         [query.decode() for query in queries], [passage.decode() for passage in passages], rows, seen.tag
     )
     by_query = np.argsort(hits.queries, kind="stable")
-    column = Column(query_offsets(hits.queries, len(queries)), hits.scores[by_query], fractions)
+    column = Column(hits.offsets(), hits.scores[by_query], fractions)
     return build_run(
         hits,
         ranks=holds_ranks(path, seen, column, list(queries)),

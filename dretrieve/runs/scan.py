@@ -32,7 +32,7 @@ from dretrieve.runs.lines import (
 )
 from dretrieve.store.ids import IdTable
 from dretrieve.threads import allotted_threads
-from dretrieve.types import Run
+from dretrieve.types import Run, offsets_of
 
 Kind = TypeVar("Kind", bound=np.generic)
 BLOCK = 1 << 21
@@ -223,9 +223,8 @@ class Gathered:
         if np.any(rows[1:] < rows[:-1]):
             order = np.argsort(np.repeat(rows, lengths), kind="stable")
             scores, ids = scores[order], _reordered(ids, order)
-        offsets = np.zeros(len(self.query_ids) + 1, dtype=np.int64)
         counts = np.bincount(rows, weights=lengths, minlength=len(self.query_ids))
-        np.cumsum(counts.astype(np.int64), out=offsets[1:])
+        offsets = offsets_of(counts.astype(np.int64))
         scanner.refuse_repeated(offsets, ids, list(self.query_ids))
         return offsets, scores, ids
 

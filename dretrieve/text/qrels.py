@@ -18,7 +18,7 @@ from dretrieve.text.columns import found, split_line
 from dretrieve.text.fields import GRADES, PASSAGE_COLUMNS, QUERY_COLUMNS, Fields, word_of
 from dretrieve.text.files import read_lines
 from dretrieve.text.json_files import parse_object, read_json, read_json_lines, read_objects
-from dretrieve.types import Qrels
+from dretrieve.types import Qrels, offsets_of
 
 GRADE = re.compile(r"([+-]?\d+)(\.0*)?")
 SMALLEST, LARGEST = -(2**31), 2**31 - 1
@@ -163,11 +163,11 @@ def qrels_of(judgements: dict[str, dict[str, int]]) -> Qrels:
     rows: dict[str, int] = {}
     passages = [rows.setdefault(p, len(rows)) for judged in judgements.values() for p in judged]
     grades = [grade for judged in judgements.values() for grade in judged.values()]
-    lengths = [len(judged) for judged in judgements.values()]
+    lengths = np.asarray([len(judged) for judged in judgements.values()], dtype=np.int64)
     return Qrels(
         query_ids=list(judgements),
         passage_ids=list(rows),
-        offsets=np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64),
+        offsets=offsets_of(lengths),
         passages=np.asarray(passages, dtype=np.int32),
         grades=np.asarray(grades, dtype=np.int32),
     )

@@ -15,7 +15,7 @@ from tokenizers import Encoding, Tokenizer, normalizers, pre_tokenizers
 from dretrieve.errors import DataError, PreconditionError
 from dretrieve.store.card import SideCard
 from dretrieve.tokens.template import Rendered, Template
-from dretrieve.types import Record
+from dretrieve.types import Record, offsets_of
 
 FAST_FILE, CONFIG_FILE = "tokenizer.json", "tokenizer_config.json"
 # What transformers can make a fast tokenizer from; without any of them it makes an empty one.
@@ -174,7 +174,7 @@ class SideTokenizer:
         encodings = self._encode([self._template.render(record) for record in records], records)
         lengths = np.fromiter((len(encoding) for encoding in encodings), dtype=np.int64, count=len(records))
         lengths = np.maximum(lengths, 1)
-        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        offsets = offsets_of(lengths)
         ids = np.empty(int(offsets[-1]), dtype=np.int32)
         truncated = 0
         for row, encoding in enumerate(encodings):

@@ -26,7 +26,7 @@ from dretrieve.models.base import Distillation, Group, Method, Stepped, TokenBat
 from dretrieve.training.batches import Batch, Choosing, Plan, SetShare, compose
 from dretrieve.training.processes import Processes
 from dretrieve.training.sets import TrainingSet
-from dretrieve.types import SIDES, Side
+from dretrieve.types import SIDES, Side, offsets_of
 
 AHEAD = 2
 CPU_OVERHEAD = 192
@@ -209,7 +209,7 @@ def length_groups(lengths: Rows, *, overhead: int, budget: int | None = None) ->
 
 def _best_cuts(distinct: Rows, counts: Rows, overhead: int, budget: int | None) -> list[tuple[int, int]]:
     """Return row ranges by dynamic programming over the distinct lengths (descending)."""
-    ends = np.concatenate([[0], np.cumsum(counts)])
+    ends = offsets_of(counts)
     best = np.zeros(len(distinct) + 1)
     previous = np.zeros(len(distinct) + 1, dtype=np.int64)
     for stop in range(1, len(distinct) + 1):
@@ -234,7 +234,7 @@ def _check_budget(sets: Sequence[TrainingSet], budget: int) -> None:
             continue
         counts = np.diff(of.close.offsets)
         passages = of.passages.lengths(of.close.values.astype(np.int64))
-        ends = np.concatenate([[0], np.cumsum(passages)])[of.close.offsets]
+        ends = offsets_of(passages)[of.close.offsets]
         sums = np.diff(ends) + np.maximum(counts, 1) * of.queries.lengths(np.arange(len(of)))
         longest = int(sums.argmax())
         if sums[longest] > budget:
