@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -127,19 +128,13 @@ class _Words(dict[str, int]):
 
     def __missing__(self, word: str) -> int:
         term = normalize(word)
-        row = self._all.get(term, -1) if self._all is not None else self._bisect(term)
+        if self._all is not None:
+            row = self._all.get(term, -1)
+        else:
+            row = bisect_left(self._terms, term)
+            row = row if row < len(self._terms) and self._terms[row] == term else -1
         self[word] = row
         return row
-
-    def _bisect(self, term: str) -> int:
-        low, high = 0, len(self._terms)
-        while low < high:
-            middle = (low + high) // 2
-            if self._terms[middle] < term:
-                low = middle + 1
-            else:
-                high = middle
-        return low if low < len(self._terms) and self._terms[low] == term else -1
 
 
 def _spans(count: int, threads: int) -> list[tuple[int, int]]:
