@@ -59,10 +59,6 @@ class Processes:
         dist.all_gather(received, value)
         return [int(of.item()) for of in received]
 
-    def largest(self, number: int) -> int:
-        """Return the largest of the processes' numbers."""
-        return max(self.each(number))
-
     def sum(self, value: Tensor) -> Tensor:
         """Return the sum of the processes' values."""
         if self.count == 1:

@@ -258,7 +258,7 @@ def join(parts: Sequence[Encoded], layout: Layout, processes: Processes) -> Enco
     vectors = [part.vectors for part in parts]
     if parts[0].mask is None:
         return Encoded(arranged(vectors))
-    width = processes.largest(max(of.shape[1] for of in vectors))
+    width = max(processes.each(max(of.shape[1] for of in vectors)))
     salience = [part.salience for part in parts]
     return Encoded(
         arranged(vectors, width),
