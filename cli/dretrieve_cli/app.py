@@ -142,21 +142,16 @@ def parser_of(name: str, words: Sequence[str]) -> Any:
 
 def unknown_command(word: str) -> str:
     """Return the sentence about a command that does not exist."""
+    from difflib import get_close_matches
+
     from dretrieve_cli.renames import COMMAND_RENAMES
 
     if word.startswith("-"):
         return f"the command comes first: {PROGRAM} COMMAND {word} …; see {PROGRAM} --help"
     known = COMMAND_RENAMES.get(word.replace("_", "-"))
-    hint = f" {known}" if known else did_you_mean(word.replace("_", "-"), COMMANDS)
-    return f"there is no command {word!r};{hint or ''} {PROGRAM} --help lists the commands"
-
-
-def did_you_mean(word: str, known: Sequence[str] | dict[str, Any]) -> str:
-    """Return `` did you mean X?`` for the nearest known word, or nothing."""
-    from difflib import get_close_matches
-
-    near = get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f" did you mean {near[0]}?" if near else ""
+    near = get_close_matches(word.replace("_", "-"), COMMANDS, n=1)
+    hint = f" {known}" if known else f" did you mean {near[0]}?" if near else ""
+    return f"there is no command {word!r};{hint} {PROGRAM} --help lists the commands"
 
 
 def version(as_json: bool) -> str:

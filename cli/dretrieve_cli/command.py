@@ -204,7 +204,8 @@ def parameters_of(kind: type, inner: Inner | None = None, panel: str = "") -> It
             if known.parse is not None or not known.shorthands:
                 yield _parameter(field, known, hints[field.name], known.panel or panel)
             for name, (type_, text) in known.shorthands.items():
-                about = typer.Option(_spelled(name), help=text, rich_help_panel=known.panel or None)
+                spelled = f"--{name.replace('_', '-')}"
+                about = typer.Option(spelled, help=text, rich_help_panel=known.panel or None)
                 yield _keyword(name, type_ | None, about, None)
 
 
@@ -235,10 +236,6 @@ def _part(field: Field[Any], hints: Mapping[str, Any], inner: Inner | None) -> t
 
 def _is_required(field: Field[Any]) -> bool:
     return field.default is MISSING and field.default_factory is MISSING
-
-
-def _spelled(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
 
 
 def _read(value: Any, field: Field[Any], known: Option | None, hint: Any) -> Any:

@@ -81,7 +81,6 @@ def refuse_shared_streams(params: Mapping[str, Any]) -> None:
     Raises:
         typer.BadParameter: names both.
     """
-    from dretrieve.errors import DretrieveError
     from dretrieve.text.files import refuse_shared
 
     given = [value for name, value in params.items() if name != "output"]

@@ -13,29 +13,13 @@ from dretrieve.errors import visible
 PLAIN_SECONDS = 10.0
 
 
-class QuietProgress:
-    """Says nothing (``--quiet``)."""
+class PlainProgress:
+    """One line when a stage begins, every ``seconds`` in between, and when it ends: good for log files.
 
-    def start(self, label: str, total: int | None, unit: str, done: int = 0) -> None:
-        """Ignore."""
+    Without a stream it says nothing (``--quiet``).
+    """
 
-    def advance(self, units: int) -> None:
-        """Ignore."""
-
-    def note(self, text: str) -> None:
-        """Ignore."""
-
-    def finish(self) -> None:
-        """Ignore."""
-
-    def close(self) -> None:
-        """Ignore."""
-
-
-class PlainProgress(QuietProgress):
-    """One line when a stage begins, every ``seconds`` in between, and when it ends: good for log files."""
-
-    def __init__(self, stream: IO[str], seconds: float = PLAIN_SECONDS) -> None:
+    def __init__(self, stream: IO[str] | None, seconds: float = PLAIN_SECONDS) -> None:
         self.stream, self.seconds = stream, seconds
         self.label, self.unit = "", ""
         self.total: int | None = None
@@ -68,6 +52,9 @@ class PlainProgress(QuietProgress):
             self._say(f"{self.label}: {self.done:,} {self.unit} in {duration(seconds)}{self._rate(seconds)}")
             self.label = ""
 
+    def close(self) -> None:
+        """Leave the stream as it is."""
+
     def _position(self) -> str:
         seconds = time.monotonic() - self.began
         fresh = self.done - self.before
@@ -82,12 +69,14 @@ class PlainProgress(QuietProgress):
         return f", {fresh / seconds:,.0f}/s" if seconds > 0.5 and fresh else ""
 
     def _say(self, text: str) -> None:
+        if self.stream is None:
+            return
         with suppress(OSError):  # a full disk under a log file stops no work
             self.stream.write(visible(text) + "\n")
             self.stream.flush()
 
 
-class RichProgress(QuietProgress):
+class RichProgress:
     """Bars with rate and time left, on a terminal."""
 
     def __init__(self, stream: IO[str]) -> None:
@@ -149,14 +138,12 @@ class RichProgress(QuietProgress):
         self.bars.stop()
 
 
-def choose_progress(quiet: bool, stream: IO[str] | None = None) -> QuietProgress:
+def choose_progress(quiet: bool, stream: IO[str] | None = None) -> PlainProgress | RichProgress:
     """Return the display that fits: nothing, bars (terminal), or lines (log file, ``TERM=dumb``)."""
     stream = stream or sys.stderr
-    if quiet:
-        return QuietProgress()
-    if stream.isatty() and os.environ.get("TERM") != "dumb":
+    if not quiet and stream.isatty() and os.environ.get("TERM") != "dumb":
         return RichProgress(stream)
-    return PlainProgress(stream)
+    return PlainProgress(None if quiet else stream)
 
 
 def duration(seconds: float) -> str:

@@ -25,7 +25,7 @@ def test_durations(seconds, text):
 
 def test_the_display_fits_the_place(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
-    assert type(progress.choose_progress(True, Terminal())) is progress.QuietProgress
+    assert progress.choose_progress(True, Terminal()).stream is None
     assert type(progress.choose_progress(False, io.StringIO())) is progress.PlainProgress
     assert type(progress.choose_progress(False, Terminal())) is progress.RichProgress
     monkeypatch.setenv("TERM", "dumb")
@@ -75,7 +75,7 @@ def test_bars_on_a_terminal_without_colour(monkeypatch):
 
 
 def test_silence():
-    shown = progress.QuietProgress()
+    shown = progress.PlainProgress(None, seconds=0.0)
     shown.start("encode", 10, "passages")
     shown.advance(1)
     shown.note("x")
