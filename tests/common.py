@@ -1,17 +1,20 @@
-"""What tests of several packages need: lines in files, `prepare`, a listening progress, a broken training."""
+"""What tests of several packages need: files, runs, `prepare`, a listening progress, a broken training."""
 
 from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from dretrieve.errors import Interrupted
-from dretrieve.types import Silent
+from dretrieve.runs.build import HitColumns, build_run
+from dretrieve.types import Run, Silent
 
 
 def lines(path: Path, *rows: object) -> Path:
@@ -20,6 +23,23 @@ def lines(path: Path, *rows: object) -> Path:
     text = "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows)
     path.write_text(text, encoding="utf-8", newline="")
     return path
+
+
+def run_of(hits: Mapping[str, Mapping[str, float]]) -> Run:
+    """Return the run of ``{query: {passage: score}}``, scores in 32 bits."""
+    passages: dict[str, int] = {}
+    rows = [
+        (query, passages.setdefault(passage, len(passages)), score)
+        for query, found in enumerate(hits.values())
+        for passage, score in found.items()
+    ]
+    columns = HitColumns.of(list(hits), list(passages), rows)
+    return build_run(replace(columns, scores=columns.scores.astype(np.float32)))
+
+
+def hits_of(run: Run) -> dict[str, list[tuple[str, float]]]:
+    """Return ``{query: [(passage, score), …]}``, best first."""
+    return {query: list(run.hits(row)) for row, query in enumerate(run.query_ids)}
 
 
 def prepared(source: object, output: Path, **options: Any) -> dict[str, Any]:

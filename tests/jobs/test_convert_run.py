@@ -13,7 +13,7 @@ from dretrieve.runs.json_forms import DIALECTS
 from dretrieve.runs.lines import RUN_FORMATS
 from dretrieve.runs.read import read_run
 from dretrieve.runs.write import WRITTEN_FORMS
-from tests.common import Told
+from tests.common import Told, hits_of
 
 TREC = "q1 Q0 d1 1 0.500000022 t\nq1 Q0 d2 2 0.500000021 t\nq2 Q0 d3 1 -7 t\n"
 
@@ -40,8 +40,7 @@ def convert(source, target, form, **changes):
 
 
 def hits(path, form="auto"):
-    found = read_run(path, form)
-    return {query: list(found.hits(row)) for row, query in enumerate(found.query_ids)}
+    return hits_of(read_run(path, form))
 
 
 def test_every_form_that_can_be_written_is_offered():

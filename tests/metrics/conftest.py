@@ -10,37 +10,11 @@ import pytest
 
 from dretrieve.metrics.judged import Judged, judge
 from dretrieve.metrics.registry import parse_measures
-from dretrieve.runs.build import HitColumns, build_run
 from dretrieve.text.qrels import qrels_of
-from dretrieve.types import Run
+from tests.common import run_of
 
 Hits = dict[str, dict[str, float]]
 Judgements = dict[str, dict[str, int]]
-
-
-def run_of(hits: Hits) -> Run:
-    passages: dict[str, int] = {}
-    rows = [
-        (query, passages.setdefault(passage, len(passages)), score)
-        for query, scored in enumerate(hits.values())
-        for passage, score in scored.items()
-    ]
-    columns = list(zip(*rows, strict=True)) or [(), (), ()]
-    return build_run(
-        HitColumns(
-            query_ids=list(hits),
-            passage_ids=list(passages),
-            queries=np.asarray(columns[0], dtype=np.int32),
-            passages=np.asarray(columns[1], dtype=np.int32),
-            scores=np.asarray(columns[2], dtype=np.float32),
-            tag="test",
-        )
-    )
-
-
-@pytest.fixture(name="run_of")
-def run_of_fixture() -> Callable[[Hits], Run]:
-    return run_of
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@ import numpy as np
 from dretrieve.metrics.judged import count_in_group, grades_of, judge, ratio
 from dretrieve.runs.locate import locate
 from dretrieve.text.qrels import qrels_of
+from tests.common import run_of
 
 
 def test_only_judged_hits_remain_with_their_ranks(judged_of):
@@ -27,7 +28,7 @@ def test_judgements_stand_best_first_by_query(judged_of):
     assert judged.qrel_grade.tolist() == [3, 1, -1, 2]
 
 
-def test_grades_of_located_hits(run_of):
+def test_grades_of_located_hits():
     run = run_of({"q": {"a": 3.0, "x": 2.0, "b": 1.0}, "other": {"a": 1.0}})
     query, grade = grades_of(locate(run, ["b", "a", "x"]), qrels_of({"p": {"b": 2}, "q": {"a": -1, "b": 3}}))
     assert query.tolist() == [1, -1, 1, -1]
@@ -43,7 +44,7 @@ def test_count_in_group():
     assert count_in_group(np.empty(0, dtype=np.int64)).tolist() == []
 
 
-def test_large_runs_take_the_compiled_join(run_of, monkeypatch):
+def test_large_runs_take_the_compiled_join(monkeypatch):
     from dretrieve.store.ids import IdTable
     from dretrieve.types import Run
 

@@ -16,6 +16,7 @@ from dretrieve.metrics.qa import (
 )
 from dretrieve.text.beir import Query
 from dretrieve.text.queries import QuerySet
+from tests.common import run_of
 
 TEXTS = {"a": "the Nile", "b": "the Rhine"}
 
@@ -32,7 +33,7 @@ def questions(tmp_path):
     )
 
 
-def test_answers_found_by_rank_with_notes(questions, run_of):
+def test_answers_found_by_rank_with_notes(questions):
     notes = []
     answers = prepare_answers(questions, notes)
     assert notes == [
@@ -48,7 +49,7 @@ def test_answers_found_by_rank_with_notes(questions, run_of):
     ]
 
 
-def test_a_run_of_other_questions_is_refused(questions, run_of):
+def test_a_run_of_other_questions_is_refused(questions):
     with pytest.raises(DataError) as caught:
         score_answers("r", run_of({"x": {"a": 1.0}}), questions, [], TEXTS.get, [1])
     assert "none of the 3 questions is in run r (the run has 'x', the questions 'q1')" in str(caught.value)

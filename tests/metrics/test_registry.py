@@ -12,6 +12,7 @@ from dretrieve.metrics.options import RelevanceOptions
 from dretrieve.metrics.registry import LEFT_OUT, MODULES, SETS, definition, names, parse_measures
 from dretrieve.metrics.relevance import prepared
 from dretrieve.text.qrels import qrels_of
+from tests.common import run_of
 
 CUTS = (5, 10, 15, 20, 30, 100, 200, 500, 1000)
 
@@ -157,7 +158,7 @@ def test_names_round_trip(measure):
     assert parse_measures(str(measure)) == [measure]
 
 
-def test_values_stay_between_zero_and_one(random_pair, run_of):
+def test_values_stay_between_zero_and_one(random_pair):
     wanted = parse_measures(
         "nDCG nDCG@3 nDCG(gain=exp)@5 ERR ERR@3 GMAP "
         "RR RR@2 R@7 P@7 AP AP@7 Success@2 Rprec Judged@9 Bpref IPrec@0.4 RBP SetP SetR SetF"
@@ -171,7 +172,7 @@ def test_values_stay_between_zero_and_one(random_pair, run_of):
             assert ((values >= 0) & (values <= 1 + 1e-12)).all(), (seed, str(measure))
 
 
-def test_a_perfect_ranking_has_value_one(run_of):
+def test_a_perfect_ranking_has_value_one():
     judgements = {"q": {"a": 3, "b": 2, "c": 1}}
     judged = judge(run_of({"q": {"a": 3.0, "b": 2.0, "c": 1.0}}), qrels_of(judgements))
     for name in (
@@ -218,7 +219,7 @@ PYTREC = {
 
 
 @pytest.mark.parametrize("rel", [1, 2])  # no negative grades: pytrec_eval crashes on some
-def test_equality_with_pytrec_eval_on_200_random_runs_with_ties(random_pair, run_of, rel):
+def test_equality_with_pytrec_eval_on_200_random_runs_with_ties(random_pair, rel):
     pytrec_eval = pytest.importorskip("pytrec_eval")
     compared = 0
     for seed in range(100):
@@ -237,7 +238,7 @@ def test_equality_with_pytrec_eval_on_200_random_runs_with_ties(random_pair, run
     assert compared == 100 * 5 * len(PYTREC)
 
 
-def test_equality_with_gdeval_on_random_runs_with_ties(random_pair, run_of):
+def test_equality_with_gdeval_on_random_runs_with_ties(random_pair):
     """ERR and nDCG of exponential gains, by ir_measures' copy of TREC's script (five decimals)."""
     ir_measures = pytest.importorskip("ir_measures")
     if shutil.which("perl") is None:
@@ -267,7 +268,7 @@ def test_equality_with_gdeval_on_random_runs_with_ties(random_pair, run_of):
     assert compared > 100
 
 
-def test_equality_with_pytrec_evals_gm_map(random_pair, run_of):
+def test_equality_with_pytrec_evals_gm_map(random_pair):
     pytrec_eval = pytest.importorskip("pytrec_eval")
     for seed in range(20):
         hits, judgements = random_pair(seed)

@@ -7,10 +7,11 @@ from dretrieve.metrics.relevance import score_relevance
 from dretrieve.runs.read import RunFile
 from dretrieve.runs.write import write_run
 from dretrieve.text.qrels import qrels_of
+from tests.common import run_of
 
 
 @pytest.fixture
-def score(run_of):
+def score():
     def call(hits, judgements, names="RR", **options):
         return score_relevance(
             "r", run_of(hits), qrels_of(judgements), parse_measures(names), RelevanceOptions(**options)
@@ -83,7 +84,7 @@ def test_depth_cuts_before_measuring_and_after_dropping(score):
     assert score(hits, judgements, depth=2, drop_self=True).means() == {"RR": 0.5}
 
 
-def test_a_file_and_the_run_in_it_have_the_same_values(score, run_of, tmp_path, random_pair):
+def test_a_file_and_the_run_in_it_have_the_same_values(score, tmp_path, random_pair):
     for seed in range(5):
         hits, judgements = random_pair(seed, -1)
         hits["d3"], judgements["d3"] = hits.pop("q0"), judgements.pop("q0")

@@ -5,6 +5,7 @@ from dretrieve.errors import DataError
 from dretrieve.kernels.interning import hash_all
 from dretrieve.runs.build import Column, HashedIds, HitColumns, build_run, one_table, score_of_ranks, used_ids
 from dretrieve.store.ids import IdTable
+from tests.common import hits_of
 
 
 def columns(rows, query_ids=("q1", "q2"), passage_ids=("a", "b", "é", "z")):
@@ -19,13 +20,9 @@ def columns(rows, query_ids=("q1", "q2"), passage_ids=("a", "b", "é", "z")):
     )
 
 
-def hits(run):
-    return {query: list(run.hits(row)) for row, query in enumerate(run.query_ids)}
-
-
 def test_hits_are_grouped_and_sorted_ties_by_id_descending():
     run = build_run(columns([(1, 0, 1), (0, 0, 2), (1, 3, 5), (0, 1, 2), (0, 2, 2), (0, 3, 9)]))
-    assert hits(run) == {
+    assert hits_of(run) == {
         "q1": [("z", 9.0), ("é", 2.0), ("b", 2.0), ("a", 2.0)],
         "q2": [("z", 5.0), ("a", 1.0)],
     }
@@ -40,7 +37,7 @@ def test_a_query_without_hits_stays():
 
 def test_ranks_become_one_over_rank():
     run = build_run(columns([(0, 0, 2), (0, 1, 1), (1, 2, 1)]), ranks=True)
-    assert hits(run) == {"q1": [("b", 1.0), ("a", 0.5)], "q2": [("é", 1.0)]}
+    assert hits_of(run) == {"q1": [("b", 1.0), ("a", 0.5)], "q2": [("é", 1.0)]}
     assert run.by_rank
 
 

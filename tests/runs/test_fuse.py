@@ -9,41 +9,16 @@ from hypothesis import strategies as st
 
 from dretrieve.errors import UsageError
 from dretrieve.order import best_first, id_ranks
-from dretrieve.runs.build import HitColumns, build_run
 from dretrieve.runs.fuse import align, fuse
 from dretrieve.runs.options import FuseOptions
 from dretrieve.types import Run
-
-
-def run_of(hits: dict[str, dict[str, float]], tag: str = "x") -> Run:
-    """Return the run of ``{query: {passage: score}}``."""
-    queries, passages = list(hits), sorted({passage for found in hits.values() for passage in found})
-    rows = [
-        (queries.index(query), passages.index(passage), score)
-        for query, found in hits.items()
-        for passage, score in found.items()
-    ]
-    columns = np.asarray(rows, dtype=np.float64).reshape(-1, 3)
-    return build_run(
-        HitColumns(
-            query_ids=queries,
-            passage_ids=passages,
-            queries=columns[:, 0].astype(np.int32),
-            passages=columns[:, 1].astype(np.int32),
-            scores=columns[:, 2].astype(np.float32),
-            tag=tag,
-        )
-    )
-
-
-def hits_of(run: Run) -> dict[str, list[tuple[str, float]]]:
-    return {query_id: list(run.hits(row)) for row, query_id in enumerate(run.query_ids)}
+from tests.common import hits_of, run_of
 
 
 def fuse_plain(dense: Run, bm25: Run, options: FuseOptions) -> dict[str, list[tuple[str, float]]]:
     """Return the fused hits by dictionaries."""
     lists = [
-        {query_id: list(run.hits(row))[: options.depth] for row, query_id in enumerate(run.query_ids)}
+        {query_id: found[: options.depth] for query_id, found in hits_of(run).items()}
         for run in (dense, bm25)
     ]
     fused = {}

@@ -9,16 +9,13 @@ from dretrieve.runs.json_forms import read_json_run, write_json_run
 from dretrieve.runs.read import read_run
 from dretrieve.text.beir import Query
 from dretrieve.types import Record
+from tests.common import hits_of
 
 HITS = [("a", 2.5), ("b", 1.5)]
 CTXS = [
     {"id": "b", "title": "", "text": "t", "score": "1.5"},
     {"id": "a", "title": "", "text": "t", "score": "2.5"},
 ]
-
-
-def hits(run):
-    return {query: list(run.hits(row)) for row, query in enumerate(run.query_ids)}
 
 
 def read(tmp_path, text):
@@ -45,13 +42,13 @@ def read(tmp_path, text):
     ],
 )
 def test_whole_files(tmp_path, value, query):
-    assert hits(read(tmp_path, json.dumps(value))) == {query: HITS}
-    assert hits(read(tmp_path, json.dumps(value, indent=1))) == {query: HITS}
+    assert hits_of(read(tmp_path, json.dumps(value))) == {query: HITS}
+    assert hits_of(read(tmp_path, json.dumps(value, indent=1))) == {query: HITS}
 
 
 def test_an_object_by_query_id_a_line(tmp_path):
     line = json.dumps({"q": dict(HITS)})
-    assert hits(read(tmp_path, f'{line}\n{{"r": {{"b": 1}}}}\n')) == {"q": HITS, "r": [("b", 1)]}
+    assert hits_of(read(tmp_path, f'{line}\n{{"r": {{"b": 1}}}}\n')) == {"q": HITS, "r": [("b", 1)]}
     with pytest.raises(DataError, match="line 2: query 'q' stands twice"):
         read(tmp_path, f"{line}\n{line}\n")
 
@@ -62,8 +59,8 @@ def test_lines(tmp_path):
         json.dumps(entry)
         for entry in ({"question": "?", "ctxs": CTXS}, {"query_id": "q", "results": results})
     ]
-    assert hits(read(tmp_path, lines[0])) == {"0": HITS}
-    assert hits(read(tmp_path, lines[1])) == {"q": HITS}
+    assert hits_of(read(tmp_path, lines[0])) == {"0": HITS}
+    assert hits_of(read(tmp_path, lines[1])) == {"q": HITS}
     with pytest.raises(
         DataError, match="line 2: some queries have an id and others none; give all one, or none"
     ):
@@ -88,8 +85,8 @@ def test_a_hit_a_row(tmp_path, rows, by_rank, array):
     rows = [*rows, {**rows[0], next(iter(rows[0])): 7}, *rows[2:]]
     run = read(tmp_path, json.dumps(rows) if array else "".join(json.dumps(row) + "\n" for row in rows))
     assert run.by_rank == by_rank
-    assert list(hits(run)) == ["q", "7"]
-    assert hits(run)["q"] == ([("a", 1.0), ("b", 0.5)] if by_rank else HITS)
+    assert list(hits_of(run)) == ["q", "7"]
+    assert hits_of(run)["q"] == ([("a", 1.0), ("b", 0.5)] if by_rank else HITS)
     with pytest.raises(DataError, match="--run-format dpr was given, and the file has the form a hit a row"):
         read_run(tmp_path / "r.json", "dpr")
 
@@ -104,7 +101,7 @@ CONTEXTS = json.dumps({"q": {"contexts": [{"docid": "a", "score": "2.5"}, {"doci
 )
 def test_the_form_that_is_named_must_stand_there(tmp_path, text, form):
     (tmp_path / "r.json").write_text(text)
-    assert hits(read_run(tmp_path / "r.json", form)) == {"q": HITS}
+    assert hits_of(read_run(tmp_path / "r.json", form)) == {"q": HITS}
     for other in {"ranx", "pyserini-json", "dpr"} - {form}:
         with pytest.raises(
             DataError, match=f"--run-format {other} was given, and the file has the form {form}"
@@ -115,7 +112,7 @@ def test_the_form_that_is_named_must_stand_there(tmp_path, text, form):
 
 
 def test_scores_are_doubles(tmp_path):
-    found = hits(
+    found = hits_of(
         read(tmp_path, '{"q": {"zed": 0.500000021, "abc": "0.500000022", "i": 16777217, "j": 16777216}}')
     )
     assert [passage for passage, _ in found["q"]] == ["i", "j", "abc", "zed"]
@@ -194,7 +191,7 @@ def test_the_dialects_are_written_and_read_back(tmp_path, run, dialect):
             file, run, QUESTIONS, RECORDS.get, dialect=dialect,
             holds_answer=lambda query_id, record: Answers(QUESTIONS[query_id].answers).found_in(record.text),
         )  # fmt: skip
-    assert hits(read_json_run(path)) == hits(run)
+    assert hits_of(read_json_run(path)) == hits_of(run)
     text = path.read_text()
     first = json.loads(text.splitlines()[0]) if dialect == "contriever" else json.loads(text)
     entry = {"dpr": lambda: first[0], "contriever": lambda: first, "pyserini-json": lambda: first["q1"]}[
@@ -224,4 +221,4 @@ def test_an_array_on_one_line_may_be_longer_than_a_line_may_be(tmp_path, monkeyp
     monkeypatch.setattr("dretrieve.text.json_files.BUFFER", 64)
     text = json.dumps([{"id": str(row), "question": "?", "ctxs": CTXS} for row in range(40)])
     assert len(text) > 4 << 10
-    assert hits(read(tmp_path, text)) == {str(row): HITS for row in range(40)}
+    assert hits_of(read(tmp_path, text)) == {str(row): HITS for row in range(40)}

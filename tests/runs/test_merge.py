@@ -4,34 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dretrieve.errors import VerificationError
-from dretrieve.order import id_ranks, top_k
 from dretrieve.runs.merge import merge_runs
 from dretrieve.types import Run
+from tests.common import hits_of, run_of
 
 
-def run_of(hits: Mapping[str, Mapping[str, float]], k: int = 1000) -> Run:
-    ids = sorted({passage for found in hits.values() for passage in found})
-    ranks, rows = id_ranks(ids), {text_id: row for row, text_id in enumerate(ids)}
-    offsets, passages, scores = [0], [], []
-    for found in hits.values():
-        values = np.array(list(found.values()), dtype=np.float32)
-        mine = np.array([rows[passage] for passage in found], dtype=np.int32)
-        best = top_k(values, ranks[mine], k)
-        passages += mine[best].tolist()
-        scores += values[best].tolist()
-        offsets.append(len(passages))
-    columns = np.array(passages, np.int32), np.array(scores, np.float32)
-    return Run(list(hits), ids, np.array(offsets, np.int64), *columns)
-
-
-def as_lists(run: Run) -> list[list[tuple[str, float]]]:
-    return [list(run.hits(query)) for query in range(len(run))]
+def best(hits: Mapping[str, Mapping[str, float]], k: int) -> Run:
+    """Return the run of the k best hits of each query."""
+    return run_of({query: dict(found[:k]) for query, found in hits_of(run_of(hits)).items()})
 
 
 @given(
@@ -42,7 +27,7 @@ def as_lists(run: Run) -> list[list[tuple[str, float]]]:
 def test_parts_join_to_the_whole(scores: list[list[int]], parts: list[int], k: int) -> None:
     table = {f"q{i}": {f"p{row}": float(s) for row, s in enumerate(line)} for i, line in enumerate(scores)}
     cut = [
-        run_of(
+        best(
             {
                 q: {p: s for row, (p, s) in enumerate(found.items()) if parts[row] == part}
                 for q, found in table.items()
@@ -51,14 +36,14 @@ def test_parts_join_to_the_whole(scores: list[list[int]], parts: list[int], k: i
         )
         for part in range(4)
     ]
-    assert as_lists(merge_runs(cut, k)) == as_lists(run_of(table, k))
+    assert hits_of(merge_runs(cut, k)) == hits_of(best(table, k))
 
 
 def test_parts_without_any_lines_are_legal() -> None:
     none = run_of({})
     some = run_of({"q": {"a": 1.0, "b": 2.0}})
     for order in ([none, some], [some, none], [none, some, none]):
-        assert as_lists(merge_runs(order, 5)) == [[("b", 2.0), ("a", 1.0)]]
+        assert hits_of(merge_runs(order, 5)) == {"q": [("b", 2.0), ("a", 1.0)]}
     assert len(merge_runs([none, none], 5)) == 0
 
 

@@ -12,6 +12,7 @@ from dretrieve.errors import DataError, PreconditionError, UsageError
 from dretrieve.runs.lines import forms_for, read_blocks
 from dretrieve.runs.read import read_run
 from dretrieve.runs.write import write_run
+from tests.common import hits_of
 
 
 @pytest.fixture(params=["plain", "compiled"])
@@ -20,10 +21,6 @@ def path_taken(request, monkeypatch):
     if request.param == "compiled":
         monkeypatch.setattr("dretrieve.runs.lines.SMALL", 0)
     return request.param
-
-
-def hits(run):
-    return {query: list(run.hits(row)) for row, query in enumerate(run.query_ids)}
 
 
 def read(tmp_path, text, **options):
@@ -50,7 +47,7 @@ TREC = "q1 Q0 a 1 2.5 mine\nq1 Q0 b 2 1.5 mine\n001 Q0 c 1 -3e-2 mine\n"
 )
 def test_trec(tmp_path, path_taken, text):
     run = read(tmp_path, text)
-    assert hits(run) == {"q1": [("a", 2.5), ("b", 1.5)], "001": [("c", -0.03)]}
+    assert hits_of(run) == {"q1": [("a", 2.5), ("b", 1.5)], "001": [("c", -0.03)]}
     assert run.tag == "mine"
 
 
@@ -78,7 +75,7 @@ def test_scores_equal_only_as_floats_are_no_ties(tmp_path, path_taken):
 
 def test_msmarco_ranks(tmp_path, path_taken):
     run = read(tmp_path, "q\td1\t1\np\td1\t1\nq\td2\t2\n")
-    assert hits(run) == {"q": [("d1", 1.0), ("d2", 0.5)], "p": [("d1", 1.0)]}
+    assert hits_of(run) == {"q": [("d1", 1.0), ("d2", 0.5)], "p": [("d1", 1.0)]}
     assert run.by_rank
 
 
@@ -88,10 +85,10 @@ def test_msmarco_ranks(tmp_path, path_taken):
 )
 def test_three_columns_of_scores(tmp_path, path_taken, text):
     run = read(tmp_path, text)
-    assert hits(run) == {"q": [("d1", 12.0), ("d2", 9.0)], "p": [("d1", 0.5)]}
+    assert hits_of(run) == {"q": [("d1", 12.0), ("d2", 9.0)], "p": [("d1", 0.5)]}
     assert not run.by_rank
-    assert hits(read(tmp_path, "q a 3.0\nq b 2.0\nq c 1.0\n"))["q"][0] == ("a", 3.0)
-    assert hits(read(tmp_path, "q a -3\nq b -2\n"))["q"][0] == ("b", -2.0)
+    assert hits_of(read(tmp_path, "q a 3.0\nq b 2.0\nq c 1.0\n"))["q"][0] == ("a", 3.0)
+    assert hits_of(read(tmp_path, "q a -3\nq b -2\n"))["q"][0] == ("b", -2.0)
 
 
 @pytest.mark.parametrize(
@@ -126,8 +123,8 @@ def test_three_columns_of_either_meaning_are_asked_about(tmp_path, path_taken, t
 
 
 def test_the_form_can_be_named(tmp_path, path_taken):
-    assert hits(read(tmp_path, "q\ta\t1\nq\tb\t2\n", form="tevatron")) == {"q": [("b", 2.0), ("a", 1.0)]}
-    assert hits(read(tmp_path, "q\ta\t0\nq\tb\t1\n", form="msmarco")) == {"q": [("a", 1.0), ("b", 0.5)]}
+    assert hits_of(read(tmp_path, "q\ta\t1\nq\tb\t2\n", form="tevatron")) == {"q": [("b", 2.0), ("a", 1.0)]}
+    assert hits_of(read(tmp_path, "q\ta\t0\nq\tb\t1\n", form="msmarco")) == {"q": [("a", 1.0), ("b", 0.5)]}
     with pytest.raises(
         DataError, match=r"line 2: the third column of an MS MARCO run is a rank \(1, 2, 3 …\), found 1.5"
     ):
@@ -140,7 +137,7 @@ def test_the_form_can_be_named(tmp_path, path_taken):
 
 def test_ids_with_blanks_between_tabs(tmp_path, path_taken):
     run = read(tmp_path, "q 1\tQ0\tOld Harbour\t1\t3.5\tmy run\nq 1\tQ0\tHarbour\t2\t2.5\tmy run\n")
-    assert hits(run) == {"q 1": [("Old Harbour", 3.5), ("Harbour", 2.5)]}
+    assert hits_of(run) == {"q 1": [("Old Harbour", 3.5), ("Harbour", 2.5)]}
     assert run.tag == "my run"
 
 
@@ -151,16 +148,16 @@ def test_headers_are_no_hits_and_say_what_the_columns_hold(tmp_path, path_taken)
         read(tmp_path, "query-id\tcorpus-id\tscore\n" + lines),
     )
     assert ranks.by_rank
-    assert hits(ranks) == {"q": [("d2", 1.0), ("d1", 0.5)]}
+    assert hits_of(ranks) == {"q": [("d2", 1.0), ("d1", 0.5)]}
     assert not scores.by_rank
-    assert hits(scores) == {"q": [("d1", 2.0), ("d2", 1.0)]}
+    assert hits_of(scores) == {"q": [("d1", 2.0), ("d2", 1.0)]}
     trec = read(
         tmp_path,
         "# c\nqid Q0 docno rank score tag\n" + TREC + "qid Q0 docno rank score tag\nz Q0 a 1 1 mine\n",
     )
-    assert list(hits(trec)) == ["q1", "001", "z"]
+    assert list(hits_of(trec)) == ["q1", "001", "z"]
     assert len(read(tmp_path, "qid docno rank score\n")) == 0
-    assert hits(read(tmp_path, "qid\tdocno\tscore\trank\nq\td\t2.5\t0\nq\te\t3.5\t1\n")) == {
+    assert hits_of(read(tmp_path, "qid\tdocno\tscore\trank\nq\td\t2.5\t0\nq\te\t3.5\t1\n")) == {
         "q": [("e", 3.5), ("d", 2.5)]
     }
     assert read(tmp_path, "qid rank docno tag\nq 2 d t\n").by_rank
@@ -203,14 +200,14 @@ def test_forms_for_several_runs():
 
 
 def test_colbert_ranking(tmp_path, path_taken):
-    assert hits(read(tmp_path, "7\t1\t1\t20.5\n7\t3\t2\t21.5\n")) == {"7": [("3", 21.5), ("1", 20.5)]}
+    assert hits_of(read(tmp_path, "7\t1\t1\t20.5\n7\t3\t2\t21.5\n")) == {"7": [("3", 21.5), ("1", 20.5)]}
 
 
 @pytest.mark.parametrize("ending", ["gz", "zst"])
 def test_compressed(tmp_path, path_taken, ending):
     data = gzip.compress(TREC.encode()) if ending == "gz" else zstandard.compress(TREC.encode())
     (tmp_path / f"r.trec.{ending}").write_bytes(data)
-    assert len(hits(read_run(tmp_path / f"r.trec.{ending}"))) == 2
+    assert len(hits_of(read_run(tmp_path / f"r.trec.{ending}"))) == 2
 
 
 @pytest.mark.parametrize(
@@ -263,7 +260,7 @@ def test_a_run_without_hits_is_a_run(tmp_path, text):
 def test_comments_longer_than_a_block_do_not_hide_the_hits(tmp_path, monkeypatch):
     monkeypatch.setattr(read_blocks, "__defaults__", (64,))
     run = read(tmp_path, "# comment\n" * 50 + "q\ta\t1\nq\tb\t3\n", form="msmarco")
-    assert hits(run) == {"q": [("a", 1.0), ("b", 1 / 3)]}
+    assert hits_of(run) == {"q": [("a", 1.0), ("b", 1 / 3)]}
     with pytest.raises(DataError, match="line 52: .* here is 3 where the query's rank 2 was due"):
         read(tmp_path, "# comment\n" * 50 + "q\ta\t1\nq\tb\t3\n")
 
@@ -437,13 +434,13 @@ def test_any_file_is_read_as_its_form_says(tmp_path_factory, file, compiled, nam
             return
     assert run.by_rank == (form == "msmarco") or (form == "tevatron" and not named)
     if run.by_rank:
-        order = {query: [passage for passage, _ in scored] for query, scored in hits(run).items()}
+        order = {query: [passage for passage, _ in scored] for query, scored in hits_of(run).items()}
         if form == "msmarco":
             assert order == {q: [passage for passage, _ in scored] for q, scored in expected.items()}
         return
-    assert hits(run) == expected
+    assert hits_of(run) == expected
     write_run(path, run)
-    assert hits(read_run(path)) == expected
+    assert hits_of(read_run(path)) == expected
 
 
 def test_a_stream_is_read_once_and_its_errors_name_the_line(tmp_path, path_taken):

@@ -7,6 +7,7 @@ from dretrieve.errors import DataError
 from dretrieve.runs.lines import FORMS, sniff
 from dretrieve.runs.read import read_run
 from dretrieve.runs.scan import Scanner, interned_ids, scan_run
+from tests.common import hits_of
 
 
 @pytest.fixture(autouse=True)
@@ -30,10 +31,6 @@ def write(tmp_path, rows, ending="\n", name="r.trec"):
     return path
 
 
-def hits(run):
-    return {query: list(run.hits(row)) for row, query in enumerate(run.query_ids)}
-
-
 @pytest.mark.parametrize("threads", ["1", "3"])
 @pytest.mark.parametrize("name", ["r.trec", "r.trec.gz"])
 def test_blocks_threads_and_form_change_nothing(tmp_path, monkeypatch, threads, name):
@@ -41,7 +38,7 @@ def test_blocks_threads_and_form_change_nothing(tmp_path, monkeypatch, threads, 
     monkeypatch.setenv("OMP_NUM_THREADS", threads)
     found = scan_run(path, sniff(path))
     monkeypatch.setattr("dretrieve.runs.lines.SMALL", 1 << 30)
-    assert hits(found) == hits(read_run(path))
+    assert hits_of(found) == hits_of(read_run(path))
 
 
 def test_a_passage_has_one_row(tmp_path):
@@ -54,8 +51,8 @@ def test_queries_in_any_order(tmp_path):
     np.random.default_rng(0).shuffle(rows)
     path = write(tmp_path, rows)
     found = scan_run(path, sniff(path))
-    expected = hits(read_run(write(tmp_path, lines(), name="sorted")))
-    assert {query: expected[query] for query in found.query_ids} == hits(found)
+    expected = hits_of(read_run(write(tmp_path, lines(), name="sorted")))
+    assert {query: expected[query] for query in found.query_ids} == hits_of(found)
 
 
 def test_a_line_longer_than_a_block(tmp_path):

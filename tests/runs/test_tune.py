@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from dretrieve.errors import DataError, UsageError
@@ -10,6 +9,7 @@ from dretrieve.runs.fuse import Pair, align
 from dretrieve.runs.options import FuseOptions
 from dretrieve.runs.tune import Curve, DevSet, parse_alphas, tune_alpha
 from dretrieve.types import Run
+from tests.common import run_of
 
 
 def reciprocal_rank(run: Run) -> float:
@@ -17,20 +17,8 @@ def reciprocal_rank(run: Run) -> float:
     return 1 / (1 + [passage for passage, _ in run.hits(0)].index("right"))
 
 
-def pair_of(dense: dict[str, float], bm25: dict[str, float], query: str = "q") -> Pair:
-    made = []
-    for hits in (dense, bm25):
-        order = sorted(hits, key=lambda passage: (-hits[passage], passage))
-        made.append(
-            Run(
-                [query],
-                order,
-                np.array([0, len(order)]),
-                np.arange(len(order), dtype=np.int32),
-                np.array([hits[passage] for passage in order], np.float32),
-            )
-        )
-    return align(made[0], made[1])
+def pair_of(dense: dict[str, float], bm25: dict[str, float]) -> Pair:
+    return align(run_of({"q": dense}), run_of({"q": bm25}))
 
 
 # The first set wants alpha above 1, the second one below 2: only 1.5 serves both.
