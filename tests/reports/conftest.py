@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from dretrieve.reports.expected import Expected
+from dretrieve.reports.claims import Finding, find_all
+from dretrieve.reports.expected import Expected, Profile
+from dretrieve.reports.expected_file import read_expected
 from dretrieve.reports.plan import Artefact, Behind
 from dretrieve.reports.readings import Place
+from dretrieve.reports.verdicts import Judged, judge_all
 from dretrieve.store.card import ModelCard, SideCard
 from dretrieve.store.embeddings import EmbeddingPlan, Embeddings
 from dretrieve.store.fingerprint import sha256_bytes
@@ -22,7 +25,7 @@ from dretrieve.store.stage import Stage, open_artefact
 from dretrieve.types import Vectors, VectorSpec
 
 MEASURE = "Success@20"
-Make = Callable[..., Path]
+Cells, Findings = dict[str, Judged], dict[str, Finding]
 
 
 class Work:
@@ -47,6 +50,25 @@ class Work:
             near.append(Artefact(name=name, path=manifest, manifest=read_manifest(manifest)))
         return Behind(near=tuple(near))
 
+    @staticmethod
+    def edit(recipe: Path, old: str, new: str) -> None:
+        """Change what stands in the recipe's expected.yaml."""
+        path = recipe / "expected.yaml"
+        assert old in path.read_text()
+        path.write_text(path.read_text().replace(old, new))
+
+    def seeds(self, recipe: Path, *numbers: int) -> None:
+        """Give the paper's profile those seeds, each with metrics of its own."""
+        self.edit(recipe, "metrics/{row}.json", "metrics/{row}-{seed}.json")
+        self.edit(recipe, "paper: {target: paper}", f"paper: {{target: paper, seeds: {list(numbers)}}}")
+
+    def found(self, recipe: Path, profile: str = "paper") -> tuple[Expected, Profile, Cells, Findings]:
+        """What the recipe expects at that size, every cell, every claim."""
+        expected = read_expected(recipe / "expected.yaml")
+        place = self.place(expected, profile)
+        judged = judge_all(expected, place)
+        return expected, place.profile, judged, find_all(expected, judged, profile)
+
     def place(self, expected: Expected, profile: str) -> Place:
         """The work folder at that size."""
         return Place(work=self.folder, profile=expected.profiles[profile], behind=self.behind)
@@ -58,33 +80,19 @@ class Work:
         runs = {name: {"runs": [{"about": about, "rows": rows}]} for name, rows in profiles.items()}
         return f"ours: {json.dumps(runs, ensure_ascii=False)}\n"
 
-    def negatives(self, name: str, run: str) -> str:
-        """Mined examples from a run; returns their fingerprint."""
-        stage = Stage(
-            self.folder / "mined" / f"{name}.jsonl",
-            "file",
-            "mine-negatives",
-            options={"depth": 100},
-            inputs={"run": open_artefact(self.folder / "runs" / f"{run}.trec").fingerprint},
-        )
-        with stage.write(text=True) as file:
-            file.write(name)
-        return stage.commit().fingerprint
-
     def model(
         self,
         name: str,
         method: str,
         seed: int = 1,
-        examples: str = "",
         dev: Sequence[float] = (),
         parameters: int = 110,
     ) -> Path:
         """A model folder: weights, the manifest of its training, its card; looks at dev every ten steps."""
         folder = self.folder / "models" / name
         self.methods[name] = method
-        inputs = {"collection": "c" * 64} | ({"examples": examples} if examples else {})
-        stage = Stage(folder, "folder", "train", options={"method": method, "seed": seed}, inputs=inputs)
+        options = {"method": method, "seed": seed}
+        stage = Stage(folder, "folder", "train", options=options, inputs={"collection": "c" * 64})
         with stage.write("model.safetensors") as file:
             file.write(f"{method} {seed}".encode())
         if dev:
@@ -103,8 +111,8 @@ class Work:
         card.save(folder)
         return folder
 
-    def run(self, name: str, model: str, hits: int = 100, query_model: str | None = None) -> Path:
-        """Embeddings by that model and a run over them; the queries by another one if named, "" by none."""
+    def run(self, name: str, model: str) -> Path:
+        """Embeddings by that model and a run over them."""
         card = ModelCard.load(self.folder / "models" / model)
         plan = EmbeddingPlan(
             side="passage",
@@ -118,17 +126,17 @@ class Work:
         if not writer.complete:
             writer.write(["x", "y"], Vectors(np.ones((2, 4), np.float32)))
             writer.commit({"rows": 2})
-        inputs = {"passages": Embeddings.open(place).fingerprint, "queries": "q" * 64}
-        if query_model != "":
-            asked = ModelCard.load(self.folder / "models" / (query_model or model))
-            inputs["query_model"] = asked.fingerprint("query")
+        inputs = {
+            "passages": Embeddings.open(place).fingerprint,
+            "queries": "q" * 64,
+            "query_model": card.fingerprint("query"),
+        }
         path = self.folder / "runs" / f"{name}.trec"
-        stage = Stage(path, "file", "search", options={"hits": hits}, inputs=inputs)
+        stage = Stage(path, "file", "search", options={"hits": 100}, inputs=inputs)
         with stage.write(text=True) as file:
             file.write(f"run {name}")
         stage.commit()
-        models = {self.folder / "models" / each for each in (model, query_model or model)}
-        self.sources |= {path: [place, *sorted(models)]}
+        self.sources[path] = [place, self.folder / "models" / model]
         return path
 
     def fused(self, name: str, dense: str, means: Sequence[float] = ()) -> Path:

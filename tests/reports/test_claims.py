@@ -7,21 +7,12 @@ import pytest
 
 from dretrieve.metrics.significance import paired_t_test
 from dretrieve.reports import claims
-from dretrieve.reports.expected_file import read_expected
-from dretrieve.reports.verdicts import judge_all
 from dretrieve.store.stage import Stage
 
 
-def findings(recipe, work):
-    expected = read_expected(recipe / "expected.yaml")
-    place = work.place(expected, "paper")
-    return claims.find_all(expected, judge_all(expected, place), "paper")
-
-
-def edit(recipe, old, new):
-    path = recipe / "expected.yaml"
-    assert old in path.read_text()
-    path.write_text(path.read_text().replace(old, new))
+def finding(recipe, work):
+    """What is found of the recipe's own claim."""
+    return work.found(recipe)[3]["shared-above-dpr"]
 
 
 def values(share, queries=200):
@@ -34,7 +25,7 @@ def values(share, queries=200):
 def test_above(recipe, work, dpr, shared, outcome):
     work.system("dpr", "dpr", values(dpr))
     work.system("shared", "shared", values(shared))
-    found = findings(recipe, work)["shared-above-dpr"]
+    found = finding(recipe, work)
     assert found.outcome == outcome
     assert found.difference == pytest.approx(100 * (shared - dpr))
     assert found.low < found.difference < found.high
@@ -43,17 +34,17 @@ def test_above(recipe, work, dpr, shared, outcome):
 
 def test_what_was_not_run_and_what_failed(recipe, work):
     work.system("dpr", "dpr", values(0.5))
-    found = findings(recipe, work)["shared-above-dpr"]
+    found = finding(recipe, work)
     assert (found.outcome, found.notes) == ("NOT RUN", ("not run: t1.shared.nq",))
     work.system("shared", "dpr", values(0.5))
-    found = findings(recipe, work)["shared-above-dpr"]
+    found = finding(recipe, work)
     assert (found.outcome, found.notes) == ("FAIL", ("what stands behind t1.shared.nq does not fit",))
 
 
 def test_other_queries_are_no_comparison(recipe, work):
     work.system("dpr", "dpr", values(0.5))
     work.system("shared", "shared", values(0.5, 150))
-    found = findings(recipe, work)["shared-above-dpr"]
+    found = finding(recipe, work)
     assert (found.outcome, found.notes) == (
         "FAIL",
         ("t1.shared.nq and t1.dpr.nq were measured on different queries",),
@@ -65,30 +56,30 @@ def test_other_queries_are_no_comparison(recipe, work):
     [(0.5, 5.0, "HOLDS"), (0.3, 5.0, "DOES NOT HOLD"), (0.49, 1.0, "UNDECIDED")],
 )
 def test_not_below_needs_the_whole_interval_above_the_margin(recipe, work, shared, margin, outcome):
-    edit(recipe, "relation: above", f"relation: not-below\n    margin: {margin}")
+    work.edit(recipe, "relation: above", f"relation: not-below\n    margin: {margin}")
     rng = np.random.default_rng(0)
     noise = rng.permutation(values(0.5))
     work.system("dpr", "dpr", noise)
     work.system("shared", "shared", noise - (0.5 - shared) * 2 * (noise > 0))
-    assert findings(recipe, work)["shared-above-dpr"].outcome == outcome
+    assert finding(recipe, work).outcome == outcome
 
 
 @pytest.mark.parametrize(
     ("shared", "outcome"), [(0.5, "HOLDS"), (0.6, "DOES NOT HOLD"), (0.2, "DOES NOT HOLD")]
 )
 def test_equal_within_a_margin(recipe, work, shared, outcome):
-    edit(recipe, "relation: above", "relation: equal\n    margin: 3")
+    work.edit(recipe, "relation: above", "relation: equal\n    margin: 3")
     work.system("dpr", "dpr", values(0.5))
     work.system("shared", "shared", values(shared))
-    assert findings(recipe, work)["shared-above-dpr"].outcome == outcome
+    assert finding(recipe, work).outcome == outcome
 
 
 def test_just_outside_a_margin_nothing_is_decided(recipe, work):
     """The nearer margin must be refuted: 3.5 lies beyond 3, and may well be 2."""
-    edit(recipe, "relation: above", "relation: equal\n    margin: 3")
+    work.edit(recipe, "relation: above", "relation: equal\n    margin: 3")
     work.system("dpr", "dpr", values(0.5))
     work.system("shared", "shared", values(0.535))
-    found = findings(recipe, work)["shared-above-dpr"]
+    found = finding(recipe, work)
     assert (found.outcome, found.difference) == ("UNDECIDED", pytest.approx(3.5))
     assert (found.low, found.high) == (pytest.approx(0.95, abs=0.05), pytest.approx(6.05, abs=0.05))
     assert found.p > 0.5
@@ -99,12 +90,12 @@ def gains(recipe, work, **gain_on):
     queries = {"nq": 300, "tq": 200, "wq": 100}
     columns = "".join(f"\n      {name}: {{title: {name}}}" for name in queries if name != "nq")
     cells = "".join(f", {name}: 60.0" for name in queries if name != "nq")
-    edit(recipe, "nq: {title: NQ}", "nq: {title: NQ}" + columns)
-    edit(recipe, 'file: "metrics/{row}.json"', 'file: "metrics/{row}.{column}.json"')
-    edit(recipe, "cells: {nq: 50.0}", f"cells: {{nq: 50.0{cells}}}")
-    edit(recipe, 'prints 60.0"}}', f'prints 60.0"}}{cells}}}')
+    work.edit(recipe, "nq: {title: NQ}", "nq: {title: NQ}" + columns)
+    work.edit(recipe, 'file: "metrics/{row}.json"', 'file: "metrics/{row}.{column}.json"')
+    work.edit(recipe, "cells: {nq: 50.0}", f"cells: {{nq: 50.0{cells}}}")
+    work.edit(recipe, 'prints 60.0"}}', f'prints 60.0"}}{cells}}}')
     others = ", ".join(f"[t1.shared.{name}, t1.dpr.{name}]" for name in gain_on if name != "nq")
-    edit(recipe, "relation: above", f"relation: most\n    others: [{others}]")
+    work.edit(recipe, "relation: above", f"relation: most\n    others: [{others}]")
     for name in ("dpr", "shared"):
         work.model(name, name)
         work.run(name, name)
@@ -112,7 +103,7 @@ def gains(recipe, work, **gain_on):
         work.metrics(f"dpr.{column}", values(0.4, queries[column]), "dpr")
         if gain is not None:
             work.metrics(f"shared.{column}", values(round(0.4 + gain, 6), queries[column]), "shared")
-    return findings(recipe, work)["shared-above-dpr"]
+    return finding(recipe, work)
 
 
 @pytest.mark.parametrize(
@@ -166,16 +157,18 @@ def test_a_gain_that_is_none_is_not_the_largest(recipe, work, on_nq, outcome, sh
 
 def averages(recipe, work, relation, gain_on):
     """Both systems on two query sets of other sizes, compared by the average of both."""
-    edit(
+    work.edit(
         recipe,
         "nq: {title: NQ}",
         "nq: {title: NQ}\n      tq: TQ\n      mean: {title: Mean, average: [nq, tq]}",
     )
-    edit(recipe, 'file: "metrics/{row}.json"', 'file: "metrics/{row}.{column}.json"')
-    edit(recipe, "{nq: 50.0}", "[50.0, ours]")
-    edit(recipe, 'prints 60.0"}}', 'prints 60.0"}, tq: ours}')
-    edit(recipe, "relation: above\n    left: t1.shared.nq", f"relation: {relation}\n    left: t1.shared.mean")
-    edit(recipe, "right: t1.dpr.nq", "right: t1.dpr.mean")
+    work.edit(recipe, 'file: "metrics/{row}.json"', 'file: "metrics/{row}.{column}.json"')
+    work.edit(recipe, "{nq: 50.0}", "[50.0, ours]")
+    work.edit(recipe, 'prints 60.0"}}', 'prints 60.0"}, tq: ours}')
+    work.edit(
+        recipe, "relation: above\n    left: t1.shared.nq", f"relation: {relation}\n    left: t1.shared.mean"
+    )
+    work.edit(recipe, "right: t1.dpr.nq", "right: t1.dpr.mean")
     for name in ("dpr", "shared"):
         work.model(name, name)
         work.run(name, name)
@@ -183,7 +176,7 @@ def averages(recipe, work, relation, gain_on):
         work.metrics(f"dpr.{column}", values(0.4, queries), "dpr")
         if gain is not None:
             work.metrics(f"shared.{column}", values(round(0.4 + gain, 6), queries), "shared")
-    return findings(recipe, work)["shared-above-dpr"]
+    return finding(recipe, work)
 
 
 def test_an_average_has_the_error_of_each_set_over_its_own_size(recipe, work):
@@ -230,12 +223,12 @@ SECONDS = np.array([1.0, 1.3, 0.9, 1.2, 1.1, 2.0])
 
 def timed(recipe, work, dpr, det, relation="at-most"):
     """The claim about times, measured as those lists say."""
-    edit(recipe, "claims:\n", SPEED.replace("at-most", relation))
+    work.edit(recipe, "claims:\n", SPEED.replace("at-most", relation))
     stage = Stage(work.folder / "speed.json", "file", "bench")
     with stage.write(text=True) as file:
         file.write("seconds")
     stage.commit(extra={"seconds": {"dpr": dpr, "det": det}})
-    return findings(recipe, work)["faster"]
+    return work.found(recipe)[3]["faster"]
 
 
 @pytest.mark.parametrize(
@@ -266,7 +259,7 @@ def test_times_are_corrected_with_the_other_claims(recipe, work):
     alone = timed(recipe, work, SECONDS.tolist(), det)
     for name, share in (("dpr", 0.5), ("shared", 0.51)):
         work.system(name, name, values(share))
-    together = findings(recipe, work)
+    together = work.found(recipe)[3]
     assert together["faster"].p == pytest.approx(2 * alone.p)
     assert together["shared-above-dpr"].p > together["faster"].p
 
@@ -277,16 +270,9 @@ def test_too_few_rounds_decide_nothing(recipe, work):
     assert found.notes == ("measured in 2 rounds, and a test needs 3",)
 
 
-@pytest.mark.parametrize(
-    ("det", "sentence"),
-    [
-        ([0.5, 0.5], "speed.det.time and speed.dpr.time were measured 2 and 3 times, not in turn"),
-        (0.5, "speed.det.time and speed.dpr.time were measured 0 and 3 times, not in turn"),
-        ([0.5, 0.0, 0.5], "a ratio of times needs times and a bound above 0"),
-    ],
-)
-def test_rounds_that_are_no_pairs(recipe, work, det, sentence):
-    found = timed(recipe, work, [1.0, 1.1, 0.9], det)
+def test_rounds_that_are_no_pairs(recipe, work):
+    found = timed(recipe, work, [1.0, 1.1, 0.9], 0.5)
+    sentence = "speed.det.time and speed.dpr.time were measured 0 and 3 times, not in turn"
     assert (found.outcome, found.notes) == ("FAIL", (sentence,))
 
 
@@ -305,57 +291,49 @@ def test_single_numbers_are_decided_as_they_are(recipe, work):
     ],
 )
 def test_a_ratio_against_a_bound(recipe, work, relation, bound, outcome):
-    edit(recipe, "relation: above", f"relation: {relation}\n    bound: {bound}")
+    work.edit(recipe, "relation: above", f"relation: {relation}\n    bound: {bound}")
     work.system("dpr", "dpr", values(0.8))
     work.system("shared", "shared", values(0.44))
-    found = findings(recipe, work)["shared-above-dpr"]
+    found = finding(recipe, work)
     assert (found.outcome, found.difference) == (outcome, pytest.approx(0.55))
+
+
+def again(recipe, work):
+    """The claim's finding beside nine more, which say the reverse."""
+    path = recipe / "expected.yaml"
+    line = "  c{}: {{says: again, relation: above, left: t1.dpr.nq, right: t1.shared.nq}}\n"
+    path.write_text(path.read_text() + "".join(map(line.format, range(9))))
+    return finding(recipe, work)
 
 
 def test_a_margin_is_tested_with_the_others(recipe, work):
     """Alone the difference is above its margin; among ten claims that is no longer sure."""
-    edit(recipe, "relation: above", "relation: not-below\n    margin: 0.75")
+    work.edit(recipe, "relation: above", "relation: not-below\n    margin: 0.75")
     work.system("dpr", "dpr", values(0.5))
     work.system("shared", "shared", values(0.505))
-    alone = findings(recipe, work)["shared-above-dpr"]
-    path = recipe / "expected.yaml"
-    again = "".join(
-        f"  c{number}: {{says: again, relation: above, left: t1.dpr.nq, right: t1.shared.nq}}\n"
-        for number in range(9)
-    )
-    path.write_text(path.read_text() + again)
-    together = findings(recipe, work)["shared-above-dpr"]
+    alone = finding(recipe, work)
+    together = again(recipe, work)
     assert (alone.outcome, together.outcome) == ("HOLDS", "UNDECIDED")
     assert together.p == pytest.approx(10 * alone.p)
-    assert alone.p == pytest.approx(paired_t_test(alone_differences() + 0.0075)[0])
-
-
-def alone_differences():
-    return np.array(values(0.505)) - np.array(values(0.5))
+    differences = np.array(values(0.505)) - np.array(values(0.5))
+    assert alone.p == pytest.approx(paired_t_test(differences + 0.0075)[0])
 
 
 def test_claims_are_corrected_together(recipe, work):
-    path = recipe / "expected.yaml"
-    again = "".join(
-        f"  c{number}: {{says: again, relation: above, left: t1.dpr.nq, right: t1.shared.nq}}\n"
-        for number in range(9)
-    )
     work.system("dpr", "dpr", values(0.5))
     work.system("shared", "shared", values(0.53))
-    alone = findings(recipe, work)["shared-above-dpr"]
-    path.write_text(path.read_text() + again)
-    together = findings(recipe, work)["shared-above-dpr"]
+    alone = finding(recipe, work)
+    together = again(recipe, work)
     assert (alone.outcome, together.outcome) == ("HOLDS", "UNDECIDED")
     assert together.p == pytest.approx(min(1.0, 10 * alone.p))
 
 
 def test_seeds_needed_come_from_the_spread_between_seeds(recipe, work):
-    edit(recipe, "metrics/{row}.json", "metrics/{row}-{seed}.json")
-    edit(recipe, "paper: {target: paper}", "paper: {target: paper, seeds: [1, 2]}")
+    work.seeds(recipe, 1, 2)
     for seed, dpr, shared in ((1, 0.50, 0.51), (2, 0.50, 0.53)):
         work.system(f"dpr-{seed}", "dpr", values(dpr), seed=seed)
         work.system(f"shared-{seed}", "shared", values(shared), seed=seed)
-    found = findings(recipe, work)["shared-above-dpr"]
+    found = finding(recipe, work)
     # Points: seed 1 gains 100 on two queries, seed 2 on these and four others; means 1 and 3, so v_seed = 2.
     # By query 100, 100, 50 (four times), 0: variance 29200 / 199; residuals' mean square 19600 / 199.
     between_queries = 29200 / 199 / 200 - 19600 / 199 / (200 * 2)
@@ -366,52 +344,48 @@ def test_seeds_needed_come_from_the_spread_between_seeds(recipe, work):
 
 def test_seeds_are_paired_by_number(recipe, work):
     """Left was run with seeds 1 and 2, right with 2 and 3: only one of them can be compared."""
-    edit(recipe, "metrics/{row}.json", "metrics/{row}-{seed}.json")
-    edit(recipe, "paper: {target: paper}", "paper: {target: paper, seeds: [1, 2, 3]}")
+    work.seeds(recipe, 1, 2, 3)
     for name, seed, share in (("dpr", 2, 0.5), ("dpr", 3, 0.5), ("shared", 1, 0.51), ("shared", 2, 0.5)):
         work.system(f"{name}-{seed}", name, values(share), seed=seed)
-    found = findings(recipe, work)["shared-above-dpr"]
+    found = finding(recipe, work)
     assert (found.outcome, found.seeds, found.seeds_needed) == ("UNDECIDED", 1, None)
     assert any("fewer than two seeds are common to both sides" in note for note in found.notes)
 
 
 def test_a_row_of_one_seed_is_held_against_that_seed_of_the_other(recipe, work):
     """Seed 1 is a bad draw; against the mean of three the row of one seed would be significantly below."""
-    edit(recipe, "metrics/{row}.json", "metrics/{row}-{seed}.json")
-    edit(recipe, "paper: {target: paper}", "paper: {target: paper, seeds: [1, 2, 3]}")
+    work.seeds(recipe, 1, 2, 3)
     for name, seed, share in (("dpr", 1, 0.3), ("dpr", 2, 0.9), ("dpr", 3, 0.9), ("shared", 1, 0.3)):
         work.system(f"{name}-{seed}", name, values(share), seed=seed)
-    found = findings(recipe, work)["shared-above-dpr"]
+    found = finding(recipe, work)
     assert (found.outcome, found.difference) == ("UNDECIDED", 0.0)
     assert "compared over the seeds of both sides: 1" in found.notes
     assert claims.ONE_SEED in found.notes
 
 
 def test_no_common_seed_leaves_a_claim_undecided(recipe, work):
-    edit(recipe, "metrics/{row}.json", "metrics/{row}-{seed}.json")
-    edit(recipe, "paper: {target: paper}", "paper: {target: paper, seeds: [1, 2]}")
+    work.seeds(recipe, 1, 2)
     work.system("dpr-1", "dpr", values(0.3), seed=1)
     work.system("shared-2", "shared", values(0.9), seed=2)
-    found = findings(recipe, work)["shared-above-dpr"]
+    found = finding(recipe, work)
     assert found.outcome == "UNDECIDED"
     assert any("none is common" in note for note in found.notes)
 
 
 def test_a_side_without_seeds_stands_beside_every_seed_of_the_other(recipe, work):
-    edit(recipe, "        title: DPR\n", "        title: DPR\n        file: metrics/dpr.json\n")
-    edit(recipe, "metrics/{row}.json", "metrics/{row}-{seed}.json")
-    edit(recipe, "paper: {target: paper}", "paper: {target: paper, seeds: [1, 2]}")
+    work.edit(recipe, "        title: DPR\n", "        title: DPR\n        file: metrics/dpr.json\n")
+    work.seeds(recipe, 1, 2)
     work.system("dpr", "dpr", values(0.5))
     for seed, share in ((1, 0.51), (2, 0.53)):
         work.system(f"shared-{seed}", "shared", values(share), seed=seed)
-    found = findings(recipe, work)["shared-above-dpr"]
+    found = finding(recipe, work)
     assert (found.seeds, found.seeds_needed) == (2, 91)  # as if dpr had both
 
 
 def test_without_training_only_more_queries_help(recipe, work):
     work.system("dpr", "dpr", values(0.5))
     work.system("shared", "shared", values(0.51))
-    found = findings(recipe, work)["shared-above-dpr"]
+    found = finding(recipe, work)
     assert (found.outcome, found.seeds_needed, found.queries_needed) == ("UNDECIDED", None, True)
     assert any("more queries are needed" in note for note in found.notes)
 
@@ -421,13 +395,13 @@ def test_a_claim_belongs_to_its_profiles(recipe, work):
     path = recipe / "expected.yaml"
     work.system("dpr", "dpr", values(0.5))
     work.system("shared", "shared", values(0.53))
-    alone = findings(recipe, work)["shared-above-dpr"]
+    alone = finding(recipe, work)
     line = (
         "  {name}: {{says: again, relation: above, left: t1.dpr.nq, right: t1.shared.nq, profiles: [{at}]}}\n"
     )
     path.write_text(path.read_text() + line.format(name="small", at="mini"))
-    assert findings(recipe, work) == {"shared-above-dpr": alone}
+    assert work.found(recipe)[3] == {"shared-above-dpr": alone}
     path.write_text(path.read_text() + line.format(name="large", at="mini, paper"))
-    found = findings(recipe, work)
+    found = work.found(recipe)[3]
     assert list(found) == ["shared-above-dpr", "large"]
     assert found["shared-above-dpr"].p == pytest.approx(2 * alone.p)

@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from dretrieve.reports.claims import ONE_SEED, Finding, find_all
+from dretrieve.reports.claims import ONE_SEED, Finding
 from dretrieve.reports.claims_table import HEADS, claim_table, outcome_text
 from dretrieve.reports.expected import Claim
 from dretrieve.reports.expected_file import read_expected
@@ -14,21 +14,6 @@ from dretrieve.reports.html import html
 from dretrieve.reports.pages import latex_page, markdown_page, shown
 from dretrieve.reports.readme import readme_block
 from dretrieve.reports.recipe_page import recipe_page
-from dretrieve.reports.verdicts import judge_all
-
-
-def edit(recipe, *changes):
-    path = recipe / "expected.yaml"
-    for old, new in changes:
-        assert old in path.read_text()
-        path.write_text(path.read_text().replace(old, new))
-
-
-def found_in(recipe, work):
-    expected = read_expected(recipe / "expected.yaml")
-    place = work.place(expected, "paper")
-    judged = judge_all(expected, place)
-    return expected, place.profile, judged, find_all(expected, judged, "paper")
 
 
 def readme(expected, profile, judged, findings):
@@ -41,8 +26,7 @@ def values(share, queries=200):
 
 
 def two_seeds(recipe, work, shared=(0.51, 0.53)):
-    edit(recipe, ("metrics/{row}.json", "metrics/{row}-{seed}.json"))
-    edit(recipe, ("paper: {target: paper}", "paper: {target: paper, seeds: [1, 2]}"))
+    work.seeds(recipe, 1, 2)
     for seed, share in zip((1, 2), shared, strict=True):
         work.system(f"dpr-{seed}", "dpr", values(0.50), seed=seed)
         work.system(f"shared-{seed}", "shared", values(share), seed=seed)
@@ -58,7 +42,7 @@ def as_terminal(page):
 
 def test_every_form_shows_interval_detectable_difference_and_seeds(recipe, work):
     two_seeds(recipe, work, (0.49, 0.53))
-    found = found_in(recipe, work)
+    found = work.found(recipe)
     finding = found[3]["shared-above-dpr"]
     assert (finding.outcome, finding.seeds, finding.seeds_needed) == ("UNDECIDED", 2, 72)
     line = dict(zip(HEADS, claim_table(found[0], found[3]).rows[0], strict=True))
@@ -74,10 +58,10 @@ def test_every_form_shows_interval_detectable_difference_and_seeds(recipe, work)
 
 @pytest.mark.parametrize(("share", "outcome"), [(0.7, "HOLDS"), (0.3, "DOES NOT HOLD"), (0.51, "UNDECIDED")])
 def test_one_seed_says_that_it_is_one_whatever_the_outcome(recipe, work, share, outcome):
-    edit(recipe, ("metrics/{row}.json", "metrics/{row}-{seed}.json"))
+    work.seeds(recipe, 1)
     work.system("dpr-1", "dpr", values(0.5))
     work.system("shared-1", "shared", values(share))
-    expected, _, _, findings = found_in(recipe, work)
+    expected, _, _, findings = work.found(recipe)
     table = claim_table(expected, findings)
     assert table.rows[0][HEADS.index("outcome")] == outcome
     says = "The shared encoder is above DPR: "
@@ -92,14 +76,14 @@ def test_one_seed_says_that_it_is_one_whatever_the_outcome(recipe, work, share, 
 
 def test_two_seeds_are_not_one(recipe, work):
     two_seeds(recipe, work)
-    expected, _, _, findings = found_in(recipe, work)
+    expected, _, _, findings = work.found(recipe)
     assert not any(ONE_SEED in note for note in claim_table(expected, findings).notes)
     assert "one seed" not in outcome_text(expected, findings["shared-above-dpr"])
 
 
 def test_where_no_number_of_seeds_would_do_more_queries_are_needed(recipe, work):
     two_seeds(recipe, work, (0.49, 0.51))
-    expected, _, _, findings = found_in(recipe, work)
+    expected, _, _, findings = work.found(recipe)
     table = claim_table(expected, findings)
     assert table.rows[0][HEADS.index("seeds needed")] == "more queries"
     assert any("no number of seeds would show" in note for note in table.notes)
@@ -117,10 +101,10 @@ def test_a_ratio_of_times_has_an_interval_without_signs(recipe, work):
 
 
 def test_a_profile_without_claims_shows_none(recipe, work):
-    edit(recipe, ("    relation: above", "    profiles: [mini]\n    relation: above"))
+    work.edit(recipe, "    relation: above", "    profiles: [mini]\n    relation: above")
     work.system("dpr", "dpr", values(0.5))
     work.system("shared", "shared", values(0.7))
-    found = found_in(recipe, work)
+    found = work.found(recipe)
     assert found[3] == {}
     assert "claims" not in markdown_page(recipe_page(*found))
     assert "claim" not in readme(*found)
@@ -130,7 +114,7 @@ def test_a_profile_without_claims_shows_none(recipe, work):
 def test_what_is_decided_lacks_nothing(recipe, work, share, outcome):
     work.system("dpr", "dpr", values(0.5))
     work.system("shared", "shared", values(share))
-    expected, _, _, findings = found_in(recipe, work)
+    expected, _, _, findings = work.found(recipe)
     line = dict(zip(HEADS, claim_table(expected, findings).rows[0], strict=True))
     assert (line["detectable"], line["seeds needed"], line["outcome"]) == ("", "", outcome)
     assert outcome_text(expected, findings["shared-above-dpr"]) == outcome
@@ -138,7 +122,7 @@ def test_what_is_decided_lacks_nothing(recipe, work, share, outcome):
 
 def test_rows_of_several_seeds_show_mean_and_spread(recipe, work):
     two_seeds(recipe, work)
-    found = found_in(recipe, work)
+    found = work.found(recipe)
     page = recipe_page(*found)
     ours = {row[0]: row[3] for row in page.tables[0].rows}
     assert ours["Shared"] == "52.0 ± 1.4"
@@ -149,9 +133,9 @@ def test_rows_of_several_seeds_show_mean_and_spread(recipe, work):
 
 def test_a_ratio_has_three_decimals_whatever_its_table(recipe, work):
     """55 % of the parameters is not 0.6."""
-    edit(recipe, ("relation: above", "relation: at-most\n    bound: 0.6"))
+    work.edit(recipe, "relation: above", "relation: at-most\n    bound: 0.6")
     work.system("dpr", "dpr", values(0.8))
     work.system("shared", "shared", values(0.44))
-    expected, _, _, findings = found_in(recipe, work)
+    expected, _, _, findings = work.found(recipe)
     line = dict(zip(HEADS, claim_table(expected, findings).rows[0], strict=True))
     assert (line["difference"], line["outcome"]) == ("0.550", "HOLDS")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from dretrieve.errors import DataError, PreconditionError
-from dretrieve.reports.claims import find_all
 from dretrieve.reports.claims_table import outcome_text
 from dretrieve.reports.expected_file import read_expected
 from dretrieve.reports.readme import picture, readme_block, write_block
@@ -39,11 +38,9 @@ def test_markers_must_be_there_in_order(tmp_path):
 def test_the_claims_stand_before_what_was_measured_and_that_before_the_papers_scale(recipe, work):
     work.system("dpr", "dpr", [1.0] * 9 + [0.0])
     work.system("shared", "dpr", [1.0, 0.0])
-    expected = read_expected(recipe / "expected.yaml")
-    place = work.place(expected, "mini")
-    judged = judge_all(expected, place)
-    outcomes = {name: outcome_text(expected, one) for name, one in find_all(expected, judged).items()}
-    block = readme_block(expected, place.profile, judged, outcomes)
+    expected, profile, judged, findings = work.found(recipe, "mini")
+    outcomes = {name: outcome_text(expected, one) for name, one in findings.items()}
+    block = readme_block(expected, profile, judged, outcomes)
     lines = [" ".join(line.split()) for line in block.splitlines()]
     assert lines[0] == "Profile `mini`: small."
     shown = (

@@ -4,33 +4,21 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 
-from dretrieve.reports.claims import find_all
-from dretrieve.reports.expected_file import read_expected
 from dretrieve.reports.recipe_figures import recipe_figures
 from dretrieve.reports.recipe_page import recipe_page
-from dretrieve.reports.verdicts import judge_all
 
 AT_K = {"top1": 0.2, "top5": 0.4, "top100": 0.9}
 
 
 def figures(recipe, work):
-    expected = read_expected(recipe / "expected.yaml")
-    place = work.place(expected, "paper")
-    judged = judge_all(expected, place)
-    page = recipe_page(expected, place.profile, judged, find_all(expected, judged))
+    expected, profile, judged, findings = work.found(recipe)
+    page = recipe_page(expected, profile, judged, findings)
     found = {
         figure.name: ET.fromstring(figure.svg).get("aria-label")
         for figure in recipe_figures(expected, judged)
     }
     assert {figure.name for figure in page.figures} >= set(found)
     return found
-
-
-def edit(recipe, *changes):
-    path = recipe / "expected.yaml"
-    for old, new in changes:
-        assert old in path.read_text()
-        path.write_text(path.read_text().replace(old, new))
 
 
 def system(work, name, method, **model):
@@ -60,15 +48,15 @@ def test_a_cell_that_fails_is_in_no_figure(recipe, work):
 
 def test_tables_over_the_same_files_are_drawn_once(recipe, work):
     table = (recipe / "expected.yaml").read_text().partition("tables:\n")[2].partition("claims:")[0]
-    edit(recipe, ("claims:", table.replace("  t1:", "  t2:").replace("Success@20", "top1") + "claims:"))
+    again = table.replace("  t1:", "  t2:").replace("Success@20", "top1")
+    work.edit(recipe, "claims:", again + "claims:")
     system(work, "dpr", "dpr")
     system(work, "shared", "shared")
     assert set(figures(recipe, work)) == {"at-k-t1-nq-top"}
 
 
 def test_one_line_for_each_training_its_seeds_as_a_band(recipe, work):
-    edit(recipe, ("metrics/{row}.json", "metrics/{row}-{seed}.json"))
-    edit(recipe, ("paper: {target: paper}", "paper: {target: paper, seeds: [1, 2]}"))
+    work.seeds(recipe, 1, 2)
     for seed, end in ((1, 0.5), (2, 0.7)):
         system(work, f"dpr-{seed}", "dpr", seed=seed, dev=(0.3, 0.5, end))
         system(work, f"shared-{seed}", "shared", seed=seed)
@@ -81,8 +69,7 @@ def test_the_search_for_alpha(recipe, work):
     work.run("dense", "dense")
     work.fused("dpr", "dense", means=(0.4, 0.6, 0.5))
     work.metrics("dpr", [1, 0])
-    expected = read_expected(recipe / "expected.yaml")
-    place = work.place(expected, "paper")
-    (figure,) = recipe_figures(expected, judge_all(expected, place))
+    expected, _, judged, _ = work.found(recipe)
+    (figure,) = recipe_figures(expected, judged)
     assert (figure.name, figure.caption) == ("alpha", "The search for alpha on dev; taken: DPR 1.")
     assert ET.fromstring(figure.svg).get("aria-label") == "alpha: DPR 0.500"

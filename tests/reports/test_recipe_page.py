@@ -1,18 +1,6 @@
 """A recipe's page: paper, ours, difference, verdict; claims."""
 
-from __future__ import annotations
-
-from dretrieve.reports.claims import find_all
-from dretrieve.reports.expected_file import read_expected
 from dretrieve.reports.recipe_page import recipe_page
-from dretrieve.reports.verdicts import judge_all
-
-
-def page_of(recipe, work, profile):
-    expected = read_expected(recipe / "expected.yaml")
-    place = work.place(expected, profile)
-    judged = judge_all(expected, place)
-    return recipe_page(expected, place.profile, judged, find_all(expected, judged))
 
 
 def values(share):
@@ -21,7 +9,7 @@ def values(share):
 
 def test_each_cell_is_a_line_with_its_verdict(recipe, work):
     work.system("dpr", "dpr", values(0.51))
-    page = page_of(recipe, work, "paper")
+    page = recipe_page(*work.found(recipe))
     table = page.tables[0]
     assert list(table.columns) == ["row", "column", "paper", "ours", "difference", "verdict"]
     assert [list(row) for row in table.rows] == [
@@ -35,14 +23,14 @@ def test_each_cell_is_a_line_with_its_verdict(recipe, work):
 
 
 def test_nothing_measured_draws_nothing(recipe, work):
-    assert page_of(recipe, work, "paper").figures == []
+    assert recipe_page(*work.found(recipe)).figures == []
 
 
 def test_a_profile_of_ours_shows_what_was_recorded(recipe, work):
     path = recipe / "expected.yaml"
     path.write_text(path.read_text() + work.recorded(mini={"dpr": {"t1.nq": 40.0}}))
     work.system("dpr", "dpr", values(0.51))
-    table = page_of(recipe, work, "mini").tables[0]
+    table = recipe_page(*work.found(recipe, "mini")).tables[0]
     assert list(table.columns) == ["row", "column", "paper", "recorded", "ours", "difference", "verdict"]
     assert list(table.rows[0]) == ["DPR", "NQ", "50.0", "40.0", "51.0", "+11.0", "BETTER"]
 
@@ -50,10 +38,7 @@ def test_a_profile_of_ours_shows_what_was_recorded(recipe, work):
 def test_a_claim_shows_what_could_have_been_found_only_when_undecided(recipe, work):
     work.system("dpr", "dpr", values(0.5))
     work.system("shared", "shared", values(0.51))
-    heads, row = (
-        page_of(recipe, work, "paper").tables[1].columns,
-        page_of(recipe, work, "paper").tables[1].rows[0],
-    )
-    found = dict(zip(heads, row, strict=True))
+    table = recipe_page(*work.found(recipe)).tables[1]
+    found = dict(zip(table.columns, table.rows[0], strict=True))
     assert (found["outcome"], found["difference"]) == ("UNDECIDED", "+1.00")
     assert found["detectable"] != ""

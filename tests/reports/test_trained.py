@@ -7,11 +7,8 @@ import os
 import pytest
 
 from dretrieve.errors import VerificationError
-from dretrieve.reports.claims import find_all
-from dretrieve.reports.expected_file import read_expected
 from dretrieve.reports.recipe_page import recipe_page
 from dretrieve.reports.trained import NOISE, DevCurve, dev_curve, training_notes, undertrained
-from dretrieve.reports.verdicts import judge_all
 
 
 def said(*values, first_step=0):
@@ -73,13 +70,6 @@ def test_an_edited_curve_is_refused_even_with_its_old_time(work):
         dev_curve(item)
 
 
-def report(recipe, work):
-    expected = read_expected(recipe / "expected.yaml")
-    place = work.place(expected, "paper")
-    judged = judge_all(expected, place)
-    return judged, recipe_page(expected, place.profile, judged, find_all(expected, judged))
-
-
 @pytest.mark.parametrize(
     ("dev", "words"),
     [((0.3, 0.5, 0.5), "OK"), ((0.5, 0.4, 0.4), "OK · UNDERTRAINED"), ((0.3, 0.4, 0.5), "OK · UNDERTRAINED")],
@@ -88,9 +78,9 @@ def test_the_row_is_marked_and_the_note_says_why(recipe, work, dev, words):
     work.model("dpr", "dpr", dev=dev)
     work.run("dpr", "dpr")
     work.metrics("dpr", [1, 0])
-    judged, page = report(recipe, work)
-    assert judged["t1.dpr.nq"].words == words
-    table = page.tables[0]
+    found = work.found(recipe)
+    assert found[2]["t1.dpr.nq"].words == words
+    table = recipe_page(*found).tables[0]
     assert table.rows[0][-1] == words
     assert any("models/dpr: RR@10 on dev" in note for note in table.notes) == ("UNDER" in words)
 
@@ -102,5 +92,4 @@ def test_a_curve_that_was_changed_fails_the_cell(recipe, work):
     before = path.stat().st_mtime_ns
     path.write_text(path.read_text().replace("0.4", "0.6"))
     os.utime(path, ns=(before, before))
-    judged, _ = report(recipe, work)
-    assert judged["t1.dpr.nq"].verdict == "FAIL"
+    assert work.found(recipe)[2]["t1.dpr.nq"].verdict == "FAIL"

@@ -5,12 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dretrieve.reports.expected_file import read_expected
-from dretrieve.reports.verdicts import judge_all, recorded_all, tally
-
-
-def judged(recipe, work, profile="paper"):
-    expected = read_expected(recipe / "expected.yaml")
-    return judge_all(expected, work.place(expected, profile))
+from dretrieve.reports.verdicts import recorded_all, tally
 
 
 def half(share: float, queries: int = 100) -> list[float]:
@@ -32,14 +27,14 @@ def half(share: float, queries: int = 100) -> list[float]:
 )
 def test_the_distance_from_the_target_decides_and_better_is_no_pass(recipe, work, share, verdict):
     work.system("dpr", "dpr", half(share))
-    one = judged(recipe, work)["t1.dpr.nq"]
+    one = work.found(recipe)[2]["t1.dpr.nq"]
     assert one.verdict == verdict
     assert one.value == pytest.approx(100 * share)
     assert one.difference == pytest.approx(100 * share - 50)
 
 
 def test_what_was_not_run_and_what_is_cited(recipe, work):
-    found = judged(recipe, work)
+    found = work.found(recipe)[2]
     assert {name: one.verdict for name, one in found.items()} == {
         "t1.dpr.nq": "NOT RUN",
         "t1.shared.nq": "NOT RUN",
@@ -50,28 +45,26 @@ def test_what_was_not_run_and_what_is_cited(recipe, work):
 
 def test_the_corrected_number_is_the_target(recipe, work):
     work.system("shared", "shared", half(0.60))
-    assert judged(recipe, work)["t1.shared.nq"].verdict == "OK"
+    assert work.found(recipe)[2]["t1.shared.nq"].verdict == "OK"
 
 
 def test_without_a_recorded_value_there_is_no_target(recipe, work):
     work.system("dpr", "dpr", half(0.5))
-    assert judged(recipe, work, "mini")["t1.dpr.nq"].verdict == "NO TARGET"
+    assert work.found(recipe, "mini")[2]["t1.dpr.nq"].verdict == "NO TARGET"
 
 
 def test_what_is_not_up_to_date_fills_no_cell(recipe, work):
     work.system("dpr", "shared", half(0.5))
-    one = judged(recipe, work)["t1.dpr.nq"]
+    one = work.found(recipe)[2]["t1.dpr.nq"]
     assert (one.verdict, one.value) == ("FAIL", None)
     assert one.notes == ("models/dpr is stale (other: method): the recipe would make it anew",)
 
 
 def test_seeds_are_averaged_and_missing_ones_are_said(recipe, work):
-    path = recipe / "expected.yaml"
-    text = path.read_text().replace("metrics/{row}.json", "metrics/{row}-{seed}.json")
-    path.write_text(text.replace("paper: {target: paper}", "paper: {target: paper, seeds: [1, 2, 3]}"))
+    work.seeds(recipe, 1, 2, 3)
     for seed, share in ((1, 0.48), (3, 0.52)):
         work.system(f"dpr-{seed}", "dpr", half(share), seed=seed)
-    one = judged(recipe, work)["t1.dpr.nq"]
+    one = work.found(recipe)[2]["t1.dpr.nq"]
     assert (one.verdict, one.value) == ("OK", pytest.approx(50.0))
     assert one.spread == pytest.approx(2.8284, abs=1e-3)
     assert one.notes == ("2 of 3 seeds were run (1, 3)",)
@@ -79,18 +72,16 @@ def test_seeds_are_averaged_and_missing_ones_are_said(recipe, work):
 
 def with_mean(recipe, shares, work, mean="ours"):
     """Systems of three seeds on two sets, their average beside them; seed to a share on each."""
-    path = recipe / "expected.yaml"
-    text = path.read_text().replace("metrics/{row}.json", "metrics/{row}.{column}.{seed}.json")
-    text = text.replace("paper: {target: paper}", "paper: {target: paper, seeds: [1, 2, 3]}")
-    text = text.replace(
-        "nq: {title: NQ}", "nq: NQ\n      tq: TQ\n      mean: {title: Mean, average: [nq, tq]}"
-    )
-    path.write_text(text.replace("cells: {nq: 50.0}", f"cells: [50.0, 40.0, {mean}]"))
+    work.seeds(recipe, 1, 2, 3)
+    work.edit(recipe, "{row}-{seed}", "{row}.{column}.{seed}")
+    average = "mean: {title: Mean, average: [nq, tq]}"
+    work.edit(recipe, "nq: {title: NQ}", f"nq: NQ\n      tq: TQ\n      {average}")
+    work.edit(recipe, "cells: {nq: 50.0}", f"cells: [50.0, 40.0, {mean}]")
     for seed, both in shares.items():
         for column, share in zip(("nq", "tq"), both, strict=True):
             if share is not None:
                 work.system(f"dpr.{column}.{seed}", "dpr", half(share), seed=seed)
-    return judged(recipe, work)["t1.dpr.mean"]
+    return work.found(recipe)[2]["t1.dpr.mean"]
 
 
 def test_an_average_is_over_the_seeds_of_all_its_columns(recipe, work):
@@ -120,23 +111,22 @@ def test_a_measure_that_was_not_measured(recipe, work):
     work.model("dpr", "dpr")
     work.run("dpr", "dpr")
     work.metrics("dpr", half(0.5), measure="RR@10")
-    assert "has no Success@20" in judged(recipe, work)["t1.dpr.nq"].notes[0]
+    assert "has no Success@20" in work.found(recipe)[2]["t1.dpr.nq"].notes[0]
 
 
 def test_a_count_is_read_from_a_manifest_and_has_no_better_side(recipe, work):
-    path = recipe / "expected.yaml"
     cell = "cells: {nq: {paper: 1.0, file: 'models/{row}', key: counts.parameters, tolerance: 0.1}}"
-    text = path.read_text().replace("cells: {nq: 50.0}", cell).replace("unit: percent", "unit: number")
-    path.write_text(text)
+    work.edit(recipe, "cells: {nq: 50.0}", cell)
+    work.edit(recipe, "unit: percent", "unit: number")
     work.model("dpr", "dpr")
-    one = judged(recipe, work)["t1.dpr.nq"]
+    one = work.found(recipe)[2]["t1.dpr.nq"]
     assert (one.value, one.verdict) == (110.0, "FAIL")
 
 
 def test_recorded_values_are_the_target_of_a_profile_of_ours(recipe, work):
     recorded_as(recipe, work, "40.0 ± 3.0")
     work.system("dpr", "dpr", half(0.46))
-    one = judged(recipe, work, "mini")["t1.dpr.nq"]
+    one = work.found(recipe, "mini")[2]["t1.dpr.nq"]
     # Twice the recorded spread between seeds is more than the tolerance of 2.
     assert (one.target, one.tolerance, one.verdict) == (40.0, 6.0, "OK")
 
@@ -149,15 +139,14 @@ def recorded_as(recipe, work, value):
 
 @pytest.mark.parametrize(("recorded", "verdict"), [(24931584, "OK"), (24931583, "FAIL"), (24930048, "FAIL")])
 def test_a_recorded_count_must_be_met_exactly_whatever_the_paper_rounds_to(recipe, work, recorded, verdict):
-    path = recipe / "expected.yaml"
     lines = ["tolerance: 500000", "kind: exact", "file: 'models/{row}'", "key: counts.parameters"]
     cell = "\n        ".join([*lines, "cells: {nq: 25000000}"])
-    text = path.read_text().replace("cells: {nq: 50.0}", cell, 1)
-    path.write_text(text.replace("unit: percent", "unit: number"))
+    work.edit(recipe, "cells: {nq: 50.0}", cell)
+    work.edit(recipe, "unit: percent", "unit: number")
     recorded_as(recipe, work, recorded)
     work.model("dpr", "dpr", parameters=24931584)
-    assert judged(recipe, work, "paper")["t1.dpr.nq"].verdict == "OK"
-    one = judged(recipe, work, "mini")["t1.dpr.nq"]
+    assert work.found(recipe, "paper")[2]["t1.dpr.nq"].verdict == "OK"
+    one = work.found(recipe, "mini")[2]["t1.dpr.nq"]
     assert (one.value, one.tolerance, one.verdict) == (24931584, 0.0, verdict)
 
 
@@ -165,25 +154,21 @@ def test_a_recorded_count_must_be_met_exactly_whatever_the_paper_rounds_to(recip
     ("parameters", "verdict"), [(110, "OK"), (130, "CLOSE"), (80, "OK"), (60, "FAIL"), (140, "FAIL")]
 )
 def test_a_recorded_time_may_differ_by_a_share_of_itself(recipe, work, parameters, verdict):
-    path = recipe / "expected.yaml"
     cell = "file: 'models/{row}'\n        key: counts.parameters\n        cells: {nq: 15}"
-    text = path.read_text().replace("cells: {nq: 50.0}", f"tolerance: 2\n        {cell}", 1)
-    path.write_text(text.replace("unit: percent", "unit: number"))
+    work.edit(recipe, "cells: {nq: 50.0}", f"tolerance: 2\n        {cell}")
+    work.edit(recipe, "unit: percent", "unit: number")
     recorded_as(recipe, work, 100)
     work.model("dpr", "dpr", parameters=parameters)
-    one = judged(recipe, work, "mini")["t1.dpr.nq"]
+    one = work.found(recipe, "mini")[2]["t1.dpr.nq"]
     assert (one.tolerance, one.verdict) == (25.0, verdict)
 
 
 def test_a_tolerance_of_the_papers_is_not_that_of_a_recorded_value(recipe, work):
-    path = recipe / "expected.yaml"
-    path.write_text(
-        path.read_text().replace("cells: {nq: 50.0}", "tolerance: 9\n        cells: {nq: 50.0}", 1)
-    )
+    work.edit(recipe, "cells: {nq: 50.0}", "tolerance: 9\n        cells: {nq: 50.0}")
     recorded_as(recipe, work, 50.0)
     work.system("dpr", "dpr", half(0.58))
-    assert judged(recipe, work, "paper")["t1.dpr.nq"].verdict == "OK"
-    one = judged(recipe, work, "mini")["t1.dpr.nq"]
+    assert work.found(recipe, "paper")[2]["t1.dpr.nq"].verdict == "OK"
+    one = work.found(recipe, "mini")[2]["t1.dpr.nq"]
     assert (one.tolerance, one.verdict) == (2.0, "BETTER")
 
 
