@@ -42,21 +42,18 @@ class _Question:
     notes: tuple[str, ...] = ()
 
 
-def find_all(
-    expected: Expected, judged: Mapping[str, Judged], profile: str = "", *, seed: int = 0
-) -> dict[str, Finding]:
+def find_all(expected: Expected, judged: Mapping[str, Judged], profile: str) -> dict[str, Finding]:
     """Return claim name to what our numbers say.
 
     Args:
         expected: with the claims.
         judged: every cell.
-        profile: only its claims are shown and corrected together; empty for all.
-        seed: of the randomisation test.
+        profile: only its claims are shown and corrected together.
     """
-    shown = [claim for claim in expected.claims.values() if not profile or claim.shown_at(profile)]
+    shown = [claim for claim in expected.claims.values() if claim.shown_at(profile)]
     asked = {claim.name: _asked(claim, expected, judged) for claim in shown}
     raw = {
-        (name, number): p_value(one.claim, sample, seed)
+        (name, number): p_value(one.claim, sample)
         for name, one in asked.items()
         if isinstance(one, _Question)
         for number, sample in enumerate(one.samples)

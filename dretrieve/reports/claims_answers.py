@@ -68,7 +68,7 @@ class Finding:
     recorded: str = ""
 
 
-def p_value(claim: Claim, sample: Sample, seed: int) -> float:
+def p_value(claim: Claim, sample: Sample) -> float:
     """Return the two-sided p of what would have to be refuted: no difference, or one as large as the margin.
 
     For ``not-below`` that is ``-margin``, from either side. For ``equal`` it is the nearer of both margins,
@@ -77,7 +77,7 @@ def p_value(claim: Claim, sample: Sample, seed: int) -> float:
     values = sample.values
     if claim.relation not in ("not-below", "equal"):
         is_free = sample.paired and claim.relation not in BOUNDED
-        return randomization_test(values, seed) if is_free else paired_t_test(values)[0]
+        return randomization_test(values) if is_free else paired_t_test(values)[0]
     below = paired_t_test(values + claim.margin)[0]
     return below if claim.relation == "not-below" else max(below, paired_t_test(values - claim.margin)[0])
 
