@@ -19,12 +19,12 @@ from dretrieve.models.base import (
     Loss,
     Method,
     Outcome,
-    ParameterGroup,
     Step,
     Targets,
     TokenBatch,
 )
-from dretrieve.models.config import Phase
+from dretrieve.models.base import ParameterGroup as ParameterGroup
+from dretrieve.models.config import Phase as Phase
 from dretrieve.models.contrastive import in_batch_loss
 from dretrieve.store.card import ModelCard
 from dretrieve.store.interrupt import Signals
@@ -163,32 +163,34 @@ def toy_table(rows: list[list[int]], name: str) -> TokenTable:
     return TokenTable(ids, offsets, [f"{name}-{row}" for row in range(len(rows))])
 
 
-def toy_set(
-    examples: int = 48, *, name: str = "toy", weight: float = 1.0, seed: int = 0, taught: bool = False
-) -> TrainingSet:
-    """Queries that repeat some words of their passage; each example has two hard negatives."""
-    random = np.random.default_rng(seed)
+def toy_set(taught: bool = False) -> TrainingSet:
+    """48 queries that repeat some words of their passage; each example has two hard negatives."""
+    examples, random = 48, np.random.default_rng(0)
     passages = [random.integers(2, WORDS, random.integers(4, 24)).tolist() for _ in range(examples)]
     queries = [random.permutation(passage)[:4].tolist() for passage in passages]
     negatives = [[(row + 1) % examples, (row + 5) % examples] for row in range(examples)]
     return TrainingSet(
-        name=name,
+        name="toy",
         positives=Ragged.of([[row] for row in range(examples)]),
         negatives=Ragged.of(negatives),
-        queries=toy_table(queries, name),
+        queries=toy_table(queries, "toy"),
         passages=toy_table(passages, "passage"),
-        weight=weight,
         teacher=tuple(random.normal(size=examples * of).astype(np.float32) for of in (1, 2))
         if taught
         else None,
     )
 
 
-def step_options(cache_tokens: int = 0, overhead: int = 20, seed: int = 3, distil: str = "") -> StepOptions:
+def changed(one: dict[str, Tensor], other: dict[str, Tensor]) -> set[str]:
+    """Names of the weights that differ."""
+    return {name for name in one if not torch.equal(one[name], other[name])}
+
+
+def step_options(cache_tokens: int = 0, seed: int = 3, distil: str = "") -> StepOptions:
     pad = {"query": 0, "passage": 0}
     how = Distillation(weight=0.7, loss=distil, temperature=0.5) if distil else None
     return StepOptions(
-        seed=seed, precision="fp32", cache_tokens=cache_tokens, overhead=overhead, pad=pad, distillation=how
+        seed=seed, precision="fp32", cache_tokens=cache_tokens, overhead=20, pad=pad, distillation=how
     )
 
 
@@ -263,6 +265,3 @@ def toys():
     return types.SimpleNamespace(
         **{name: value for name, value in globals().items() if not name.startswith("_")}
     )
-
-
-__all__ = ["ParameterGroup", "Phase"]

@@ -19,6 +19,18 @@ def rhythm(**changes):
     return Rhythm(**({"logging_steps": 2, "save_steps": 3, "eval_steps": 4, "patience": 0} | changes))
 
 
+class Stop(Silent):
+    """Sends a signal after some steps; after none where 0 is said."""
+
+    def __init__(self, after, number=signal.SIGTERM):
+        self.left, self.number, self.signals = after, number, Signals()
+
+    def advance(self, _):
+        self.left -= 1
+        if self.left == 0:
+            self.signals.set(self.number)
+
+
 def test_the_loss_falls_and_the_curve_says_so(toys, tmp_path):
     _, state, notes = toys.ToyRun(tmp_path, steps=200, rate=0.03).go()
     losses = [point["loss"] for point in state.curve]
@@ -40,8 +52,7 @@ def test_the_best_on_dev_is_chosen_not_the_last(toys, tmp_path):
     assert len(seen) == 4  # before training, after 4, 8, 12 steps
     assert state.best == 0.7
     assert state.best_step == 8
-    for name, tensor in method.state_dict().items():
-        assert torch.equal(tensor, seen[2][name])
+    assert toys.changed(method.state_dict(), seen[2]) == set()
     assert any("dev nDCG@10 0.7000" in note for note in notes)
     assert not method.training
 
@@ -71,28 +82,17 @@ def test_patience_ends_the_phase(toys, tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_a_signal_leaves_a_checkpoint_and_75(toys, tmp_path, number):
-    signals = Signals()
-
-    class Stop:
-        def start(self, *_):
-            pass
-
-        note = finish = start
-
-        def advance(self, _):
-            signals.set(number)
-
+    stop = Stop(1, number)
     unbroken, _, _ = toys.ToyRun(tmp_path / "a").go()
-    run = toys.ToyRun(tmp_path / "b", signals=signals, rhythm=rhythm(save_steps=0))
+    run = toys.ToyRun(tmp_path / "b", signals=stop.signals, rhythm=rhythm(save_steps=0))
     with pytest.raises(Interrupted, match=number.name) as caught:
-        run.go(progress=Stop())
+        run.go(progress=stop)
     assert caught.value.exit_code == 75
     run.signals = Signals()
     method, state, notes = run.go()
     assert notes[0] == "resuming after step 1"
     assert state.total == 12
-    for name, tensor in method.state_dict().items():
-        assert torch.equal(tensor, unbroken.state_dict()[name])
+    assert toys.changed(method.state_dict(), unbroken.state_dict()) == set()
 
 
 def test_a_deadline_in_the_past_still_gets_one_step_on(toys, tmp_path):
@@ -106,8 +106,7 @@ def test_a_deadline_in_the_past_still_gets_one_step_on(toys, tmp_path):
     method, state, notes = toys.ToyRun(tmp_path / "b", steps=4, deadline=0.0).go()
     assert notes[0] == "resuming after step 3"
     assert state.total == 4
-    for name, tensor in method.state_dict().items():
-        assert torch.equal(tensor, unbroken.state_dict()[name])
+    assert toys.changed(method.state_dict(), unbroken.state_dict()) == set()
 
 
 def test_a_deadline_to_come_stops_nothing(toys, tmp_path):
@@ -152,32 +151,17 @@ def test_a_gradient_that_is_not_finite_is_no_step(toys, tmp_path):
 
 def test_a_corrupt_newest_checkpoint_resumes_from_the_one_before(toys, tmp_path):
     unbroken, _, _ = toys.ToyRun(tmp_path / "a").go()
-    signals = Signals()
-
-    class StopLate:
-        left = 8
-
-        def start(self, *_):
-            pass
-
-        note = finish = start
-
-        def advance(self, _):
-            self.left -= 1
-            if self.left == 0:
-                signals.set(signal.SIGTERM)
-
-    run = toys.ToyRun(tmp_path / "b", signals=signals, keep=3)
+    stop = Stop(8)
+    run = toys.ToyRun(tmp_path / "b", signals=stop.signals, keep=3)
     with pytest.raises(Interrupted):
-        run.go(progress=StopLate())
+        run.go(progress=stop)
     newest = tmp_path / "b" / "checkpoints" / "step-00000008" / "model.safetensors"
     newest.write_bytes(newest.read_bytes()[:-1])
     run.signals = Signals()
     method, _, notes = run.go()
     assert "step-00000008 is damaged" in notes[0]
     assert notes[1] == "resuming after step 6"
-    for name, tensor in method.state_dict().items():
-        assert torch.equal(tensor, unbroken.state_dict()[name])
+    assert toys.changed(method.state_dict(), unbroken.state_dict()) == set()
 
 
 def test_phases_of_other_lengths_and_rates_train_their_groups_and_resume_anywhere(toys, tmp_path):
@@ -189,46 +173,39 @@ def test_phases_of_other_lengths_and_rates_train_their_groups_and_resume_anywher
             part = self.words if phase.name == "words" else self.layer
             return [toys.ParameterGroup(name=phase.name, parameters=tuple(part.parameters()))]
 
-    built = []
+    built, weights = [], []
 
     def build():
         built.append(TwoPhases.build(toys.ToyConfig(), ""))
         return built[-1]
 
-    class Stop(Silent):
-        """Signals after some steps, and keeps the weights that stood after each."""
-
-        def __init__(self, after):
-            self.after, self.signals, self.weights = after, Signals(), []
+    class Keep(Stop):
+        """Keeps the weights that stood after each step."""
 
         def advance(self, units):
-            self.weights.append({name: of.clone() for name, of in built[-1].state_dict().items()})
-            if len(self.weights) == self.after:
-                self.signals.set(signal.SIGTERM)
+            weights.append({name: of.clone() for name, of in built[-1].state_dict().items()})
+            super().advance(units)
 
-    def train(name, stop_after=None):
-        stop = Stop(stop_after)
+    def train(name, stop_after=0):
+        stop = Keep(stop_after)
         run = toys.ToyRun(
             tmp_path / name, method=build, steps=(4, 7), rate=(0.01, 0.002), rhythm=rhythm(save_steps=0)
         )
         run.signals = stop.signals
-        return *run.go(progress=stop), stop.weights
+        return run.go(progress=stop)
 
-    def changed(one, other):
-        return {name for name in one if not torch.equal(one[name], other[name])}
-
-    method, state, _, weights = train("unbroken")
+    method, state, _ = train("unbroken")
     start = toys.Packed.build(toys.ToyConfig(), "").state_dict()
-    assert changed(start, weights[3]) == {"words.weight"}
-    assert changed(weights[3], method.state_dict()) == {"layer.weight", "layer.bias"}
+    assert toys.changed(start, weights[3]) == {"words.weight"}
+    assert toys.changed(weights[3], method.state_dict()) == {"layer.weight", "layer.bias"}
     assert state.total == 11
     assert [point["phase"] for point in state.curve] == ["words", "words", "layer", "layer", "layer"]
     assert method.frozen() == {"log_temperature"}
     for stop in (2, 4, 6, 10):
         with pytest.raises(Interrupted):
             train(f"stopped {stop}", stop)
-        again, resumed, _, _ = train(f"stopped {stop}")
-        assert changed(again.state_dict(), method.state_dict()) == set()
+        again, resumed, _ = train(f"stopped {stop}")
+        assert toys.changed(again.state_dict(), method.state_dict()) == set()
         assert resumed.curve == state.curve
 
 

@@ -17,9 +17,9 @@ CPU = torch.device("cpu")
 pytestmark = pytest.mark.usefixtures("generators")
 
 
-def gradient(toys, method, options, cut_by=None, batch=16):
+def gradient(toys, method, options, cut_by=None):
     """Return loss and gradient of the first batch, cut as ``cut_by`` says."""
-    feed = toys.feed_of(method, [toys.toy_set()], batch, cut_by or options, Processes())
+    feed = toys.feed_of(method, [toys.toy_set()], 16, cut_by or options, Processes())
     method.train()
     method.zero_grad()
     value = Stepper(method, Processes(), options, CPU).run(feed.make(0))
