@@ -1,10 +1,11 @@
-"""A file server with faults."""
+"""A file server with faults, and a cache of a test's own."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -59,6 +60,13 @@ class Server:
             self.cuts -= 1
             body = body[: self.cut_after]
         handler.wfile.write(body)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache of this test's own."""
+    monkeypatch.setenv("DRETRIEVE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
 
 
 @pytest.fixture

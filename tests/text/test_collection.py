@@ -172,26 +172,20 @@ def test_the_form_of_the_file_does_not_change_the_hash(tiny_collection: Path) ->
     assert Collection(tiny_collection).sha256 == before
 
 
-def test_a_read_only_folder_uses_the_cache(
-    tiny_collection: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("DRETRIEVE_CACHE", str(tmp_path / "cache"))
+def test_a_read_only_folder_uses_the_cache(tiny_collection: Path, cache: Path) -> None:
     tiny_collection.chmod(0o555)
     try:
         store = Collection(tiny_collection).corpus()
-        assert store.folder.is_relative_to(tmp_path / "cache")
+        assert store.folder.is_relative_to(cache)
         assert not (tiny_collection / ".dretrieve").exists()
         assert store_folders(tiny_collection / "corpus.jsonl") == [store.folder]
     finally:
         tiny_collection.chmod(0o755)
 
 
-def test_a_folder_that_refuses_falls_back_to_the_cache(
-    tiny_collection: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("DRETRIEVE_CACHE", str(tmp_path / "cache"))
+def test_a_folder_that_refuses_falls_back_to_the_cache(tiny_collection: Path, cache: Path) -> None:
     (tiny_collection / ".dretrieve").write_text("a file in the way", encoding="utf-8")
-    assert Collection(tiny_collection).corpus().folder.is_relative_to(tmp_path / "cache")
+    assert Collection(tiny_collection).corpus().folder.is_relative_to(cache)
 
 
 def test_a_signal_stops_the_store_and_leaves_nothing_half(tmp_path: Path) -> None:

@@ -11,15 +11,10 @@ from hypothesis import strategies as st
 
 from dretrieve.errors import DataError
 from dretrieve.text.examples import Example, example_line, read_examples, read_triples
+from tests.common import lines
 
 IDS = st.text(st.characters(exclude_categories=["Cs", "Zs", "Zl", "Zp", "Cc"]), min_size=1, max_size=6)
 SCORES = st.floats(allow_nan=False, allow_infinity=False)
-
-
-def write(path: Path, *rows: object) -> Path:
-    """Write JSON lines."""
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
 
 
 @st.composite
@@ -48,7 +43,7 @@ def test_tevatrons_id_form_is_ours(tmp_path: Path) -> None:
         "positive_document_ids": ["p1"],
         "negative_document_ids": [9],
     }
-    path = write(tmp_path / "t.jsonl", value | {"query_image": None})
+    path = lines(tmp_path / "t.jsonl", value | {"query_image": None})
     assert list(read_examples(path)) == [Example("7", "who", ("p1",), ("9",))]
     assert json.loads(example_line(Example("7", "who", ("p1",), ("9",)))) == value | {
         "negative_document_ids": ["9"]
@@ -73,18 +68,18 @@ def test_broken_examples(tmp_path: Path, change: dict, message: str) -> None:
         "positive_document_ids": ["p1"],
         "negative_document_ids": [],
     }
-    path = write(tmp_path / "t.jsonl", value, value | change)
+    path = lines(tmp_path / "t.jsonl", value, value | change)
     with pytest.raises(DataError, match=f"line 2: .*{message}"):
         list(read_examples(path))
 
 
 def test_colbert_triples(tmp_path: Path) -> None:
-    path = write(tmp_path / "triples.jsonl", [7, 12, 9], ["8", ["3", 8.1], [4, 1]])
+    path = lines(tmp_path / "triples.jsonl", [7, 12, 9], ["8", ["3", 8.1], [4, 1]])
     assert list(read_triples(path)) == [
         Example("7", "", ("12",), ("9",)),
         Example("8", "", ("3",), ("4",), (8.1,), (1.0,)),
     ]
     with pytest.raises(DataError, match=r"line 2: expected \[qid, pid\+, pid-, …\], found an object"):
-        list(read_triples(write(tmp_path / "b.jsonl", [1, 2], {"a": 1})))
+        list(read_triples(lines(tmp_path / "b.jsonl", [1, 2], {"a": 1})))
     with pytest.raises(DataError, match=r"line 1: expected every passage as \[pid, score\]"):
-        list(read_triples(write(tmp_path / "b.jsonl", [1, [2, 1.0], 3])))
+        list(read_triples(lines(tmp_path / "b.jsonl", [1, [2, 1.0], 3])))

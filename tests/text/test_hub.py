@@ -12,13 +12,6 @@ from dretrieve.text.collection import Collection
 from tests.common import lines, prepared
 
 
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache of this test's own."""
-    monkeypatch.setenv("DRETRIEVE_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
 def test_saved_data_sets(tmp_path: Path, cache: Path) -> None:
     datasets = pytest.importorskip("datasets")
     rows = [{"docid": "1", "title": "T", "text": "x"}, {"docid": "2", "title": "", "text": "y"}]

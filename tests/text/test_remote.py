@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -14,16 +13,9 @@ import pytest
 from dretrieve.errors import DataError, UsageError, VerificationError
 from dretrieve.text import download, remote
 from dretrieve.text.collection import Collection
-from tests.common import prepared
+from tests.common import lines, prepared
 
 Server = Any  # the fixture `server` of conftest.py
-
-
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache of this test's own."""
-    monkeypatch.setenv("DRETRIEVE_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
 
 
 @pytest.fixture
@@ -167,22 +159,17 @@ def domain(folder: Path, tiny_collection: Path) -> Path:
         {"id": record.id, "title": record.title, "text": record.text, "keywords": ["k"], "doi": None}
         for record in corpus.records(0, len(corpus))
     ]
-    write_lines(folder / "collection.jsonl", rows)
-    write_lines(folder / "authors.jsonl", [{"id": "a", "name": "not ours", "docs": []}])
+    lines(folder / "collection.jsonl", *rows)
+    lines(folder / "authors.jsonl", {"id": "a", "name": "not ours", "docs": []})
     for name, split in SPLITS.items():
         asked = [
             {"id": query, "text": queries[query], "rel_doc_ids": [passage], "user_id": "u", "timestamp": 7}
             | {"bm25_doc_ids": ["x"] * 9, "bm25_doc_scores": [0.5] * 9}
             for query, passage, _ in collection.qrels(split).rows()
         ]
-        write_lines(folder / name / "queries.jsonl", asked)
+        lines(folder / name / "queries.jsonl", *asked)
         (folder / name / "query_ids.txt").write_text("\n".join(query["id"] for query in asked))
     return folder
-
-
-def write_lines(path: Path, rows: list[dict]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
 def test_a_domain_of_the_multi_domain_benchmark(
@@ -226,7 +213,7 @@ def test_what_is_no_domain(tiny_collection: Path, tmp_path: Path, cache: Path, s
     with pytest.raises(DataError, match="is no intact zip file"):
         prepared("mdb:physics", tmp_path / "out", mirror=server.base)
     empty = tmp_path / "empty"
-    write_lines(empty / "physics" / "journals.jsonl", [{"id": 1}])
+    lines(empty / "physics" / "journals.jsonl", {"id": 1})
     server.data = beir_zip(empty, "x")
     with pytest.raises(
         DataError, match=r"holds no corpus\.jsonl or collection\.jsonl beside its queries; one"
@@ -240,7 +227,7 @@ def test_what_is_no_domain(tiny_collection: Path, tmp_path: Path, cache: Path, s
     ):
         with pytest.raises(UsageError, match=message):
             prepared(folder, tmp_path / "out", **options)
-    write_lines(folder / "val" / "queries.jsonl", [{"id": "q", "text": "bees", "rel_doc_ids": []}])
+    lines(folder / "val" / "queries.jsonl", {"id": "q", "text": "bees", "rel_doc_ids": []})
     with pytest.raises(
         DataError, match="val/queries.jsonl: the query 'q' names no relevant passages; give it"
     ):

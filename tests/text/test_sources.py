@@ -97,8 +97,7 @@ def test_what_is_kept_and_left_is_said(tmp_path: Path) -> None:
     ]
 
 
-def test_a_local_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DRETRIEVE_CACHE", str(tmp_path / "cache"))
+def test_a_local_archive(tmp_path: Path, cache: Path) -> None:
     for folder in ("nf/", ""):
         path = tmp_path / f"a{len(folder)}.zip"
         with zipfile.ZipFile(path, "w") as bundle:

@@ -12,12 +12,7 @@ from dretrieve.text.beir import Query
 from dretrieve.text.forms import detect
 from dretrieve.text.training_rows import content_id, read_training
 from dretrieve.types import Record
-
-
-def write(path: Path, *rows: object) -> Path:
-    """Write JSON lines."""
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
+from tests.common import lines
 
 
 def rows_of(path: Path) -> list:
@@ -56,7 +51,7 @@ def dpr_rows() -> list[dict]:
 def test_dpr_training(tmp_path: Path, form: str) -> None:
     path = tmp_path / "train.json"
     if form == "jsonl":
-        write(path, *dpr_rows())
+        lines(path, *dpr_rows())
     else:
         path.write_text(json.dumps(dpr_rows(), indent=4 if form == "pretty" else None), encoding="utf-8")
     first, second = rows_of(path)
@@ -69,13 +64,13 @@ def test_dpr_training(tmp_path: Path, form: str) -> None:
 
 def test_easy_negatives_serve_where_there_are_no_hard_ones(tmp_path: Path) -> None:
     row = {**dpr_rows()[0], "hard_negative_ctxs": []}
-    (found,) = rows_of(write(tmp_path / "train.json", row))
+    (found,) = rows_of(lines(tmp_path / "train.json", row))
     assert found.negatives == (Record("5", "", "easy"),)
     assert found.others == ()
 
 
 def test_tevatron_classic(tmp_path: Path) -> None:
-    path = write(
+    path = lines(
         tmp_path / "t.jsonl",
         {
             "query_id": "7",
@@ -96,7 +91,7 @@ def test_tevatron_classic(tmp_path: Path) -> None:
 
 
 def test_bare_texts_get_ids_by_content(tmp_path: Path) -> None:
-    flag = write(
+    flag = lines(
         tmp_path / "flag.jsonl",
         {
             "query": "q",
@@ -110,7 +105,7 @@ def test_bare_texts_get_ids_by_content(tmp_path: Path) -> None:
     (row,) = rows_of(flag)
     assert row.positives[0].id == row.negatives[1].id == content_id("", "a")
     assert row.negative_scores == (0.2, 0.1)
-    triplets = write(
+    triplets = lines(
         tmp_path / "st.jsonl",
         {"anchor": "q", "positive": "a", "negative_1": "b", "negative_2": "c", "label": [3, 2.5, 1]},
     )
@@ -129,7 +124,7 @@ def test_bare_texts_get_ids_by_content(tmp_path: Path) -> None:
     ],
 )
 def test_a_teachers_scores_of_triplets(tmp_path: Path, given: dict, scores: tuple) -> None:
-    (row,) = rows_of(write(tmp_path / "st.jsonl", {"anchor": "q", "positive": "a", **given}))
+    (row,) = rows_of(lines(tmp_path / "st.jsonl", {"anchor": "q", "positive": "a", **given}))
     assert (row.positive_scores, row.negative_scores) == scores
     assert len(row.negatives) == len(scores[1] or "1")
 
@@ -145,7 +140,7 @@ def test_a_teachers_scores_of_triplets(tmp_path: Path, given: dict, scores: tupl
     ],
 )
 def test_scores_that_are_not_one_for_each_passage(tmp_path: Path, given: dict, message: str) -> None:
-    path = write(tmp_path / "st.jsonl", {"anchor": "q", "positive": "a", **given})
+    path = lines(tmp_path / "st.jsonl", {"anchor": "q", "positive": "a", **given})
     with pytest.raises(DataError, match=f"line 1: .*{message}"):
         rows_of(path)
 
@@ -160,7 +155,7 @@ def test_scores_that_are_not_one_for_each_passage(tmp_path: Path, given: dict, m
     ],
 )
 def test_broken_flag_embedding(tmp_path: Path, row: dict, message: str) -> None:
-    path = write(tmp_path / "flag.jsonl", {"query": "q", "pos": ["a"]}, row)
+    path = lines(tmp_path / "flag.jsonl", {"query": "q", "pos": ["a"]}, row)
     message = "lacks the key 'pos'" if message == "none" else message
     with pytest.raises(DataError, match=f"line 2: .*{message}"):
         rows_of(path)
@@ -169,7 +164,7 @@ def test_broken_flag_embedding(tmp_path: Path, row: dict, message: str) -> None:
 @pytest.mark.parametrize("form", ["array", "lines"])
 def test_every_form_may_be_an_array(tmp_path: Path, form: str) -> None:
     rows = [{"query": "q", "pos": ["a"], "neg": ["b"]}, {"query": "r", "pos": ["c"], "neg": []}]
-    path = write(tmp_path / "flag", *(rows if form == "lines" else [rows]))
+    path = lines(tmp_path / "flag", *(rows if form == "lines" else [rows]))
     assert [row.query for row in rows_of(path)] == [Query("0", "q"), Query("1", "r")]
 
 
@@ -183,9 +178,9 @@ def test_every_form_may_be_an_array(tmp_path: Path, form: str) -> None:
     ],
 )
 def test_negatives_of_triplets_by_their_names(tmp_path: Path, given: dict, negatives: list[str]) -> None:
-    (row,) = rows_of(write(tmp_path / "st.jsonl", {"anchor": "q", "positive": "a", **given}))
+    (row,) = rows_of(lines(tmp_path / "st.jsonl", {"anchor": "q", "positive": "a", **given}))
     assert [record.text for record in row.negatives] == negatives
-    path = write(tmp_path / "st.jsonl", {"anchor": "q", "positive": "a", "bm25_neg": "x", **given})
+    path = lines(tmp_path / "st.jsonl", {"anchor": "q", "positive": "a", "bm25_neg": "x", **given})
     with pytest.raises(DataError, match="line 1: 'bm25_neg' may hold negatives; call them negative"):
         rows_of(path)
 
