@@ -108,7 +108,7 @@ def _better(columns: Sequence[NDArray[np.float64]]) -> set[tuple[int, int]]:
     return found
 
 
-def comparison_table(comparison: Comparison, title: str = "") -> Table:
+def comparison_table(comparison: Comparison) -> Table:
     """Return the table; a value carries the letters of the rows that it is significantly above."""
     rows: list[list[Cell]] = []
     for row, system in enumerate(comparison.systems):
@@ -123,7 +123,6 @@ def comparison_table(comparison: Comparison, title: str = "") -> Table:
     return Table(
         columns=["", "system", *comparison.measures],
         rows=rows,
-        title=title,
         notes=notes,
         decimals=3,
         best=frozenset(range(2, 2 + len(comparison.measures))),

@@ -74,14 +74,7 @@ def align(dense: Run, bm25: Run) -> Pair:
     return Pair(query_ids, table, runs, (rows[0], rows[1]))
 
 
-def fuse(
-    pair: Pair,
-    options: FuseOptions,
-    *,
-    span: tuple[int, int] | None = None,
-    threads: int = 1,
-    tag: str = "dretrieve",
-) -> Run:
+def fuse(pair: Pair, options: FuseOptions, *, span: tuple[int, int] | None = None, threads: int = 1) -> Run:
     """Return the fused run.
 
     Args:
@@ -89,7 +82,6 @@ def fuse(
         options: the rule.
         span: first and last (exclusive) query; all by default.
         threads: threads to spread the queries over; the result is the same for any number.
-        tag: the run's name.
 
     Raises:
         UsageError: a weighted score is too large for 64 bits.
@@ -128,7 +120,6 @@ def fuse(
         offsets=offsets_of(counts),
         passages=out.passages[kept],
         scores=out.scores[kept],
-        tag=tag,
     )
 
 
