@@ -36,6 +36,7 @@ from dretrieve.training.phases import PhasePlan
 from dretrieve.training.pieces import Feed, StepOptions, cut_of
 from dretrieve.training.processes import Processes
 from dretrieve.training.sets import Ragged, TokenTable, TrainingSet
+from dretrieve.training.step import Stepper
 from dretrieve.types import Side, Silent, VectorSpec
 
 WORDS = 40
@@ -182,7 +183,7 @@ def toy_set(taught: bool = False) -> TrainingSet:
 
 
 def changed(one: dict[str, Tensor], other: dict[str, Tensor]) -> set[str]:
-    """Names of the weights that differ."""
+    """Names of the weights, or gradients, that differ."""
     return {name for name in one if not torch.equal(one[name], other[name])}
 
 
@@ -199,6 +200,17 @@ def feed_of(
 ) -> Feed:
     choosing = Choosing(negatives=1, positives="sample", seed=options.seed)
     return Feed(sets, batch, choosing, options, processes, cut=cut_of(method))
+
+
+def gradient(
+    method: Method, options: StepOptions, cut_by: StepOptions | None = None, taught: bool = False
+) -> tuple[float, dict[str, Tensor]]:
+    """Return loss and gradient of the first batch, cut as ``cut_by`` says."""
+    feed = feed_of(method, [toy_set(taught)], 16, cut_by or options, Processes())
+    method.train()
+    method.zero_grad()
+    value = Stepper(method, Processes(), options, torch.device("cpu")).run(feed.make(0))
+    return float(value.loss), {name: of.grad.clone() for name, of in method.named_parameters()}
 
 
 @dataclass

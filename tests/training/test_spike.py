@@ -16,18 +16,6 @@ import torch
 
 from dretrieve.training.loop import Rhythm
 from dretrieve.training.processes import Processes
-from dretrieve.training.step import Stepper
-
-
-def gradient(toys, method, *, cache_tokens, distil=""):
-    """Return loss and gradient of the first batch."""
-    options = toys.step_options(cache_tokens, distil=distil)
-    feed = toys.feed_of(method, [toys.toy_set(taught=bool(distil))], 16, options, Processes())
-    method.train()
-    method.zero_grad()
-    value = Stepper(method, Processes(), options, torch.device("cpu")).run(feed.make(0))
-    return float(value.loss), {name: of.grad.clone() for name, of in method.named_parameters()}
-
 
 pytestmark = pytest.mark.usefixtures("generators")
 
@@ -36,27 +24,19 @@ pytestmark = pytest.mark.usefixtures("generators")
 @pytest.mark.parametrize(("many", "distil"), [(False, ""), (True, ""), (False, "kl"), (True, "margin-mse")])
 def test_gradient_cache_equals_direct_gradient_with_dropout(toys, kind, many, distil):
     method = getattr(toys, kind).build(toys.ToyConfig(dropout=0.3, auxiliary=0.1, many=many), "")
-    loss, cached = gradient(toys, method, cache_tokens=60, distil=distil)
+    options, taught = toys.step_options(60, distil=distil), bool(distil)
+    loss, cached = toys.gradient(method, options, taught=taught)
     # The direct run keeps every graph but cuts the same pieces, so that the same dropout falls on them.
-    options = toys.step_options(60, distil=distil)
-    feed = toys.feed_of(method, [toys.toy_set(taught=bool(distil))], 16, options, Processes())
-    stepper = Stepper(method, Processes(), replace(options, cache_tokens=0), torch.device("cpu"))
-    method.zero_grad()
-    value = stepper.run(feed.make(0))
-    assert float(value.loss) == loss
-    for name, parameter in method.named_parameters():
-        assert torch.equal(parameter.grad, cached[name]), name
+    direct_loss, direct = toys.gradient(method, replace(options, cache_tokens=0), options, taught)
+    assert direct_loss == loss
+    assert toys.changed(direct, cached) == set()
 
 
 def test_the_dropout_is_really_on(toys):
     """Otherwise the test above would prove nothing: another seed gives another gradient."""
     method = toys.Packed.build(toys.ToyConfig(dropout=0.3), "")
-    losses = set()
-    for seed in (3, 4):
-        options = toys.step_options(60, seed=seed)
-        feed = toys.feed_of(method, [toys.toy_set()], 16, toys.step_options(60), Processes())
-        method.train()
-        losses.add(float(Stepper(method, Processes(), options, torch.device("cpu")).run(feed.make(0)).loss))
+    cut = toys.step_options(60)
+    losses = {toys.gradient(method, toys.step_options(60, seed=seed), cut)[0] for seed in (3, 4)}
     assert len(losses) == 2
 
 
@@ -64,7 +44,7 @@ def test_the_dropout_is_really_on(toys):
 def test_pieces_equal_one_plain_backward(toys, many):
     """Against autograd through the whole batch at once: no pieces, no leaves, no code of ours."""
     method = toys.Toy.build(toys.ToyConfig(dropout=0.0, auxiliary=0.1, many=many), "")
-    _, ours = gradient(toys, method, cache_tokens=60)
+    _, ours = toys.gradient(method, toys.step_options(60))
     training_set = toys.toy_set()
     options = toys.step_options()
     batch = toys.feed_of(method, [training_set], 16, options, Processes()).make(0).batch
