@@ -135,7 +135,24 @@ def stages(work: Path) -> dict[str, list[object]]:
         "read": ["read", *read, "--queries", data, "--depth", 3, "--output", work / "answers.jsonl"],
         "array": ["array", *encode, "--corpus", data, "--output", work / "sharded", "--shards", 3],
         "validate": ["validate", f"{data}:test", run, work / "passages"],
-    }  # fmt: skip
+    } | token_stages(work)  # fmt: skip
+
+
+def token_stages(work: Path) -> dict[str, list[object]]:
+    """Return those over a vector per token."""
+    data, model, tokens = work / "set", work / "token-model", work / "tokens"
+    encode = ["encode", "--model", model, "--device", "cpu"]
+    components = ["--pooling", "tokens", "--dim", 16, "--pca", data]
+    asked = ["--query-embeddings", work / "token-queries", "--hits", 50]
+    search = ["search", "--index", work / "token-index", *asked]
+    return {
+        "convert-tokens": ["convert", work / "tiny", *components, "--output", model],
+        "encode-tokens": [*encode, "--corpus", data, "--output", tokens],
+        "encode-asked": [*encode, "--queries", f"{data}:test", "--output", work / "token-queries"],
+        "token": ["index", "--embeddings", tokens, "--type", "token", "--output", work / "token-index"],
+        "search-fast": [*search, "--output", work / "fast.trec"],
+        "search-exact": [*search, "--set", "mode=exact", "--output", work / "exact.trec"],
+    }
 
 
 # Options that give another result: some trials begin where it stands, and replace it as recipes do.
@@ -153,6 +170,11 @@ OTHER = {
     "train-dpr": ["--max-steps", 4],
     "train-reatt": ["--max-steps", 2],
     "read": ["--depth", 2],
+    "convert-tokens": ["--dim", 8],
+    "encode-tokens": ["--dtype", "float32"],
+    "token": ["--set", "bits=4"],
+    "search-fast": ["--hits", 40],
+    "search-exact": ["--hits", 40],
 }
 
 
