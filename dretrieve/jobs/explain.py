@@ -28,7 +28,7 @@ from dretrieve.store.stage import Made, Planned, Stage
 from dretrieve.store.state import recorded_state
 from dretrieve.types import SILENT, Progress
 
-STAGE, VERSION = "explain", 1
+STAGE, VERSION = "explain", 2
 MADE_BY = "dretrieve explain"
 HEADS = "reatt"  # the method whose heads are compared
 JSON_FILE, PAGE_FILE = "explain.json", "explain.html"
@@ -147,7 +147,8 @@ def _stage(
     options = {
         "precision": resolve_precision(config.precision, device),
         "collections": [part.name for part in reading.parts],
-        **{name: getattr(config, name) for name in ("limit", "seed", "query", "tsne")},
+        **{name: getattr(config, name) for name in ("limit", "seed", "tsne")},
+        **({"query": list(config.query)} if config.query else {}),
         **({"passage": list(config.passage)} if config.passage else {}),
         **({"hits": config.hits} if config.hits is not None else {}),
     }

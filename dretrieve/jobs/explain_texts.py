@@ -95,7 +95,7 @@ class Reading:
 
     Attributes:
         parts: one a collection.
-        drawn: None where no queries are read.
+        chosen: the queries to draw, of most methods one; none where no queries are read.
         asked: the options given that only a picture heeds.
         tsne: whether the picture is made by t-SNE too.
         hits: how many of the run's are shown; None where nothing is said.
@@ -105,13 +105,18 @@ class Reading:
     """
 
     parts: Sequence[Part]
-    drawn: Drawn | None = None
+    chosen: Sequence[Drawn] = ()
     asked: Sequence[str] = ()
     tsne: bool = False
     hits: int | None = None
     seed: int = 42
     check: Callable[[], None] = lambda: None
     run: Path | None = None
+
+    @property
+    def drawn(self) -> Drawn | None:
+        """The first of the queries to draw."""
+        return self.chosen[0] if self.chosen else None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -147,18 +152,18 @@ def read(
         for name, corpus, queries in zip(_names(config.corpus), config.corpus, specs, strict=True)
     ]
     sampled = [_sampled(config, of) for of in opened]
-    drawn = _drawn(config, opened, sampled)
+    chosen = _chosen(config, opened, sampled)
     if config.run is not None and draws:
-        drawn = _with_hits(config.run, opened, drawn)
+        chosen = _with_hits(config.run, opened, chosen)
     if config.passage:
-        drawn = _with_passages(config.passage, opened, drawn)
-    parts = [_part(config, of, samples, drawn) for of, samples in zip(opened, sampled, strict=True)]
-    of_picture: dict[str, object] = {"--query": config.query, "--run": config.run}
+        chosen = _with_passages(config.passage, opened, chosen)
+    parts = [_part(config, of, samples, chosen) for of, samples in zip(opened, sampled, strict=True)]
+    of_picture: dict[str, object] = {"--query": config.query or None, "--run": config.run}
     of_picture |= {"--tsne": config.tsne or None, "--passage": config.passage or None, "--hits": config.hits}
     asked = [name for name, value in of_picture.items() if value is not None]
     return Reading(
         parts=parts,
-        drawn=drawn,
+        chosen=chosen,
         asked=asked,
         tsne=config.tsne,
         hits=config.hits,
@@ -218,7 +223,9 @@ def _some(config: ExplainConfig, what: str, total: int) -> NDArray[np.int64]:
     return np.sort(generator(config.seed, "explain", what).permutation(total)[: config.limit])
 
 
-def _part(config: ExplainConfig, of: _Opened, samples: Mapping[Side, Sample], drawn: Drawn | None) -> Part:
+def _part(
+    config: ExplainConfig, of: _Opened, samples: Mapping[Side, Sample], chosen: Sequence[Drawn]
+) -> Part:
     """Return what is read of a collection."""
     asked = samples["query"].records if "query" in samples else ()
     every = [(query.id, passage) for query in asked for passage in of.positives.get(query.id, ())]
@@ -231,8 +238,8 @@ def _part(config: ExplainConfig, of: _Opened, samples: Mapping[Side, Sample], dr
     elif of.queries is not None and not (pairs or unpaired):
         unpaired = "no query of the sample has a relevant passage"
     wanted = {passage for _, passage in pairs}
-    if drawn is not None and drawn.part == of.name:
-        wanted |= drawn.relevant
+    for drawn in chosen:
+        wanted |= drawn.relevant if drawn.part == of.name else set()
     lacking = wanted - {record.id for record in samples["passage"].records}
     rows = sorted(row for passage in lacking if (row := of.passages.row_of(passage)) is not None)
     return Part(
@@ -248,76 +255,95 @@ def _part(config: ExplainConfig, of: _Opened, samples: Mapping[Side, Sample], dr
     )
 
 
-def _drawn(
+def _chosen(
     config: ExplainConfig, opened: Sequence[_Opened], sampled: Sequence[Mapping[Side, Sample]]
-) -> Drawn | None:
-    """Return the query that is asked for, else the first of the samples with a relevant passage, or at all.
+) -> list[Drawn]:
+    """Return the queries that are asked for, else the first that has a relevant passage, or the first.
 
     Raises:
-        UsageError: no collection has the query that is asked for.
+        UsageError: no collection has a query that is asked for; one is asked for twice.
     """
-    if config.query is not None:
-        for of in opened:
-            row = of.queries.row_of(config.query) if of.queries is not None else None
-            if of.queries is not None and row is not None:
-                return _with_relevant(of, of.queries.records(row, row + 1)[0])
-        first = [of.queries.ids(0, 3) for of in opened if of.queries is not None]
-        has = f"the first there are {', '.join(first[0])}" if first else "give --queries DIR:split"
-        raise UsageError(f"--query {config.query}: no such query is read; {has}")
+    if config.query:
+        if twice := [name for name in config.query if config.query.count(name) > 1]:
+            raise UsageError(f"--query {twice[0]} stands twice; give each query once")
+        return [_named(name, opened) for name in config.query]
     every = [(of, query) for of, samples in zip(opened, sampled, strict=True) if "query" in samples
              for query in samples["query"].records]  # fmt: skip
     judged = (pair for pair in every if pair[0].positives.get(pair[1].id))
-    chosen = next(judged, every[0] if every else None)
-    return _with_relevant(*chosen) if chosen is not None else None
+    first = next(judged, every[0] if every else None)
+    return [_with_relevant(*first)] if first is not None else []
+
+
+def _named(name: str, opened: Sequence[_Opened]) -> Drawn:
+    for of in opened:
+        row = of.queries.row_of(name) if of.queries is not None else None
+        if of.queries is not None and row is not None:
+            return _with_relevant(of, of.queries.records(row, row + 1)[0])
+    first = [of.queries.ids(0, 3) for of in opened if of.queries is not None]
+    has = f"the first there are {', '.join(first[0])}" if first else "give --queries DIR:split"
+    raise UsageError(f"--query {name}: no such query is read; {has}")
 
 
 def _with_relevant(of: _Opened, query: Record) -> Drawn:
     return Drawn(part=of.name, query=query, relevant=frozenset(of.positives.get(query.id, ())))
 
 
-def _with_hits(path: Path, opened: Sequence[_Opened], drawn: Drawn | None) -> Drawn:
-    """Return the query with its hits of a run.
+def _with_hits(path: Path, opened: Sequence[_Opened], chosen: Sequence[Drawn]) -> list[Drawn]:
+    """Return the queries with their hits of a run.
 
     Raises:
         UsageError: no query, or one that the run lacks.
         VerificationError: passages that are not in the corpus.
     """
-    if drawn is None:
+    if not chosen:
         raise UsageError(f"--run {path}: no query is read; give --queries DIR:split")
-    run, passages = read_run(path), next(of.passages for of in opened if of.name == drawn.part)
-    if drawn.query.id not in run.query_ids:
-        raise UsageError(f"--run {path} has no query {drawn.query.id}; name one that it has with --query")
-    hits = []
-    for passage, _ in islice(run.hits(run.query_ids.index(drawn.query.id)), MOST_DRAWN):
-        row = passages.row_of(passage)
-        if row is None:
-            raise VerificationError(
-                f"--run {path}: passage {passage} is not in {drawn.part}; give its corpus"
+    run = read_run(path)
+    places = {name: place for place, name in enumerate(run.query_ids)}
+    found = []
+    for drawn in chosen:
+        passages = next(of.passages for of in opened if of.name == drawn.part)
+        if drawn.query.id not in places:
+            raise UsageError(f"--run {path} has no query {drawn.query.id}; name one that it has with --query")
+        hits = []
+        for passage, _ in islice(run.hits(places[drawn.query.id]), MOST_DRAWN):
+            row = passages.row_of(passage)
+            if row is None:
+                raise VerificationError(
+                    f"--run {path}: passage {passage} is not in {drawn.part}; give its corpus"
+                )
+            hits.append(passages.record(row))
+        if not hits:
+            raise UsageError(
+                f"--run {path} has no hits for query {drawn.query.id}; name another with --query"
             )
-        hits.append(passages.record(row))
-    if not hits:
-        raise UsageError(f"--run {path} has no hits for query {drawn.query.id}; name another with --query")
-    return replace(drawn, hits=hits)
+        found.append(replace(drawn, hits=hits))
+    return found
 
 
-def _with_passages(names: Sequence[str], opened: Sequence[_Opened], drawn: Drawn | None) -> Drawn:
-    """Return the query with the passages that are named.
+def _with_passages(names: Sequence[str], opened: Sequence[_Opened], chosen: Sequence[Drawn]) -> list[Drawn]:
+    """Return each of the queries with the passages that are named.
 
     Raises:
-        UsageError: no query; a passage that its collection lacks.
+        UsageError: no query; a passage that a query's collection lacks.
     """
-    if drawn is None:
+    if not chosen:
         raise UsageError(f"--passage {names[0]}: no query is read; give --queries DIR:split")
-    passages = next(of.passages for of in opened if of.name == drawn.part)
-    rows = {name: passages.row_of(name) for name in names}
-    for name, row in rows.items():
-        if row is None:
-            raise UsageError(f"--passage {name}: {drawn.part} has no such passage; give its corpus")
-    return replace(drawn, passages=[passages.record(row) for row in rows.values() if row is not None])
+    found = []
+    for drawn in chosen:
+        passages = next(of.passages for of in opened if of.name == drawn.part)
+        rows = {name: passages.row_of(name) for name in names}
+        for name, row in rows.items():
+            if row is None:
+                raise UsageError(f"--passage {name}: {drawn.part} has no such passage; give its corpus")
+        records = [passages.record(row) for row in rows.values() if row is not None]
+        found.append(replace(drawn, passages=records))
+    return found
 
 
-def refuse_picture(reading: Reading, model: LoadedModel, allowed: Sequence[str] = ()) -> None:
-    """Refuse the options of the picture, for a method that has none.
+def refuse_picture(
+    reading: Reading, model: LoadedModel, allowed: Sequence[str] = (), *, several: bool = False
+) -> None:
+    """Refuse the options of the picture, for a method that has none, and several queries for one of one.
 
     Raises:
         UsageError: names the first that is given and not allowed.
@@ -326,6 +352,8 @@ def refuse_picture(reading: Reading, model: LoadedModel, allowed: Sequence[str] 
         if name not in allowed:
             method = spelled(model.card.method)
             raise UsageError(f"{name}: {method} has no picture of texts; leave that option out")
+    if len(reading.chosen) > 1 and not several:
+        raise UsageError(f"--query stands {len(reading.chosen)} times: give {spelled(model.card.method)} one")
 
 
 def token_batches(

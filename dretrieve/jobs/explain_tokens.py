@@ -1,24 +1,35 @@
-"""The explanation ``tokens``: which query token met which passage token, with which product."""
+"""The explanation ``tokens``: which query token met which passage token, with which product and salience.
+
+Beside single pairs it says which share of the tokens of the passages that are retrieved most any query
+retrieves: ALIGNER's introduction counts them, over 2,000 passages. There a token is retrieved when it is
+among a query token's nearest; here when it is aligned with a token of a query that has its passage among its
+hits, so that a run is enough.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from dretrieve.encoding.pipeline import encode_records
-from dretrieve.errors import UsageError
+from dretrieve.errors import UsageError, VerificationError
 from dretrieve.jobs.explain import Explanation
 from dretrieve.jobs.explain_texts import Drawn, Part, Reading, refuse_picture
 from dretrieve.models.loading import LoadedModel
-from dretrieve.reports.tokens_page import Judged, Met, tokens_data, tokens_sections
+from dretrieve.models.salience import exact
+from dretrieve.reports.tokens_page import Judged, Met, Retrieved, tokens_data, tokens_sections
+from dretrieve.runs.read import read_run
+from dretrieve.scoring.alignment import DEFAULT, Alignment, parse_alignment
 from dretrieve.scoring.dot import dot_matrix
 from dretrieve.scoring.token_scores import token_score
-from dretrieve.types import Progress, Record, Side, Vectors
+from dretrieve.types import Progress, Record, Run, Side, Vectors
 
-AT_ONCE = 256  # pairs whose vectors are held at a time
+AT_ONCE = 256  # pairs or passages whose vectors are held at a time
 HITS = 3  # shown of a run, or of the relevant passages, where --hits says nothing
+MOST_RETRIEVED = 2000  # passages whose tokens are counted
 
 Pair = tuple[Record, Record]
 
@@ -28,25 +39,34 @@ def explain(model: LoadedModel, reading: Reading, progress: Progress) -> Explana
 
     Raises:
         UsageError: no queries; a query without a passage to show; t-SNE, which is not made.
-        VerificationError: the method's score is not one of products of tokens.
+        VerificationError: the method's score is not one of products of tokens; a run of another collection.
     """
-    refuse_picture(reading, model, allowed=("--query", "--run", "--passage", "--hits"))
-    drawn = reading.drawn
-    if drawn is None:
+    refuse_picture(reading, model, allowed=("--query", "--run", "--passage", "--hits"), several=True)
+    if not reading.chosen:
         raise UsageError("--queries is missing: tokens of queries meet those of passages; give DIR:split")
     parts = {part.name: part for part in reading.parts}
-    wanted = _wanted(drawn, parts[drawn.part], reading.hits or HITS)
+    wanted = [
+        (drawn, passage, rank)
+        for drawn in reading.chosen
+        for passage, rank in _wanted(drawn, parts[drawn.part], reading.hits or HITS)
+    ]
     judged = {part.name: _judged(model, part, reading, progress) for part in reading.parts if part.pairs}
     shown = []
-    pairs = [(drawn.query, passage) for passage, _ in wanted]
-    for pair, (_, rank), vectors in zip(pairs, wanted, _vectors(model, pairs), strict=True):
+    pairs = [(drawn.query, passage) for drawn, passage, _ in wanted]
+    for pair, (drawn, _, rank), vectors in zip(pairs, wanted, _vectors(model, pairs), strict=True):
         for record, of in zip(pair, vectors, strict=True):
             if not len(of.values):
                 raise UsageError(f"{record.id} has no vector under this model, so no token of it meets one")
         shown.append(_met(model, drawn.part, pair, rank, vectors))
+    run = read_run(reading.run) if reading.run is not None else None
+    retrieved = _retrieved(model, parts[reading.chosen[0].part], run, reading, progress) if run else None
     score = model.card.vectors.score
-    data, sections = tokens_data(score, judged, shown), tokens_sections(score, judged, shown)
-    return Explanation(name="tokens", data=data, sections=sections)
+    return Explanation(
+        name="tokens",
+        data=tokens_data(score, judged, shown, retrieved),
+        sections=tokens_sections(score, judged, shown, retrieved),
+        found={"tokens_retrieved": round(retrieved.share, 6)} if retrieved else {},
+    )
 
 
 def _wanted(drawn: Drawn, part: Part, hits: int) -> list[tuple[Record, int]]:
@@ -100,12 +120,22 @@ def _special(model: LoadedModel, side: Side, vectors: Vectors) -> NDArray[np.boo
     return np.isin(vectors.tokens, list(model.tokenizers[side].special))
 
 
+def _alignment(model: LoadedModel) -> str:
+    """Return the word of the alignment; empty where the score has one way only."""
+    return str(model.card.chosen(model.choices).get("alignment", ""))
+
+
 def _met(model: LoadedModel, collection: str, pair: Pair, rank: int, vectors: tuple[Vectors, Vectors]) -> Met:
     (query, passage), (asked, read) = pair, vectors
     assert asked.tokens is not None
     assert read.tokens is not None
-    score = token_score(model.card.vectors.score, weighted=asked.weights is not None)
+    word = _alignment(model)
+    score = token_score(model.card.vectors.score, weighted=asked.weights is not None, alignment=word)
     first = np.zeros(1, dtype=np.int32)
+    alignment, products = parse_alignment(word or DEFAULT), dot_matrix(asked.values, read.values)
+    salience = None
+    if asked.weights is not None and read.weights is not None:
+        salience = asked.weights.astype(np.float64), read.weights.astype(np.float64)
     return Met(
         collection=collection,
         query=query,
@@ -115,5 +145,87 @@ def _met(model: LoadedModel, collection: str, pair: Pair, rank: int, vectors: tu
         asked=model.tokenizers["query"].pieces(asked.tokens.tolist()),
         read=model.tokenizers["passage"].pieces(read.tokens.tolist()),
         special=_special(model, "query", asked),
-        products=dot_matrix(asked.values, read.values),
+        products=products,
+        aligned=aligned(products, alignment),
+        count=_count(alignment, len(read.values)),
+        alignment=word and str(alignment),
+        salience=salience,
     )
+
+
+def _count(alignment: Alignment, tokens: int) -> int:
+    """Return with how many tokens of a passage of so many each query token is compared."""
+    return int(alignment.counts(np.array([tokens]))[0])
+
+
+def aligned(products: NDArray[np.float32], alignment: Alignment) -> NDArray[np.float64]:
+    """Return Ã [n, m], which depends on the products [n, m] alone (equation 2 of ALIGNER)."""
+    count = _count(alignment, products.shape[1])
+    if alignment.epsilon:
+        scores = torch.from_numpy(products.astype(np.float64))
+        return exact(scores, torch.full((len(scores),), count), alignment.epsilon).numpy()
+    found = np.zeros(products.shape)
+    places = np.argsort(-products, axis=1, kind="stable")[:, :count]
+    np.put_along_axis(found, places, 1.0, axis=1)
+    return found
+
+
+def _retrieved(
+    model: LoadedModel, part: Part, run: Run, reading: Reading, progress: Progress
+) -> Retrieved | None:
+    """Return which tokens of the most retrieved passages a query of the sample retrieves; None: no hits."""
+    asked, askers = _askers(run, part.samples["query"].records)
+    ids = [run.passage_ids[passage] for passage in askers]
+    every = sorted(zip(ids, askers.values(), strict=True), key=lambda of: (-len(of[1]), of[0]))
+    most = every[:MOST_RETRIEVED]
+    if not most:
+        return None
+    alignment = parse_alignment(_alignment(model) or DEFAULT)
+    queries = encode_records(model, "query", asked)
+    progress.start(f"tokens of {part.name}'s most retrieved passages", len(most), "passages")
+    tokens = met = 0
+    for start in range(0, len(most), AT_ONCE):
+        some = most[start : start + AT_ONCE]
+        passages = _each(model, "passage", [_record(part, name, reading) for name, _ in some])
+        for (_, rows), read in zip(some, passages, strict=True):
+            tokens += len(read.values)
+            met += int(np.count_nonzero(_reached(queries.take(np.array(rows)), read, alignment)))
+            reading.check()
+        progress.advance(len(some))
+    progress.finish()
+    depth = max(map(int, np.diff(run.offsets)))
+    return Retrieved(queries=len(asked), depth=depth, passages=len(most), tokens=tokens, met=met)
+
+
+def _askers(run: Run, records: Sequence[Record]) -> tuple[list[Record], dict[int, list[int]]]:
+    """Return those queries that the run has, and of each passage number of the run the rows of its askers."""
+    places = {name: place for place, name in enumerate(run.query_ids)}
+    asked = [record for record in records if record.id in places]
+    askers: dict[int, list[int]] = {}
+    for row, record in enumerate(asked):
+        place = places[record.id]
+        for passage in run.passages[run.offsets[place] : run.offsets[place + 1]].tolist():
+            askers.setdefault(passage, []).append(row)
+    return asked, askers
+
+
+def _record(part: Part, name: str, reading: Reading) -> Record:
+    row = part.passages.row_of(name)
+    if row is None:
+        raise VerificationError(f"--run {reading.run}: passage {name} is not in {part.name}; give its corpus")
+    return part.passages.record(row)
+
+
+def _reached(queries: Vectors, read: Vectors, alignment: Alignment) -> NDArray[np.bool_]:
+    """Return [m] which of a passage's tokens weigh in the score of any of these queries."""
+    found = np.zeros(len(read.values), dtype=np.bool_)
+    if not (len(queries.values) and len(found)):
+        return found
+    values = np.asarray(queries.values, dtype=np.float32)
+    if queries.weights is not None:
+        values = values[queries.weights > 0]
+    products = values @ np.asarray(read.values, dtype=np.float32).T
+    count = _count(alignment, len(found))
+    places = products.argmax(axis=1) if count == 1 else products.argpartition(-count, axis=1)[:, -count:]
+    found[np.ravel(places)] = True
+    return found if read.weights is None else found & (read.weights > 0)

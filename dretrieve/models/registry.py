@@ -98,6 +98,7 @@ METHODS: dict[str, Entry] = {
         "Aligner",
         "one encoder with a vector for each token, compared by a sparse alignment",
         example="--backbone minilm --data work/hard.jsonl --train-group-size 2 --output model",
+        explanation="dretrieve.jobs.explain_tokens:explain",
     ),
     "colbert": _ours(
         "colbert",

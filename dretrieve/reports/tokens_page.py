@@ -1,9 +1,14 @@
-"""Which query token met which passage token, as data and as sections of a page."""
+"""Which query token met which passage token, as data and as sections of a page.
+
+Of ALIGNER (Qian et al., Multi-Vector Retrieval as Sparse Alignment, 2022) what Tables 4 and 5 show: saliences
+with the most salient query tokens and what these are aligned with, alignments of several tokens by rank; and
+the share of tokens that any query retrieves, which the introduction has for ColBERT.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,12 +17,17 @@ from numpy.typing import NDArray
 from dretrieve.reports.experts_page import shortened
 from dretrieve.reports.html import Figure, Section
 from dretrieve.reports.plots import heat_map
-from dretrieve.reports.routing_page import rounded
+from dretrieve.reports.routing_page import SHADES, rounded
+from dretrieve.reports.shaded_text import ShadedText, shaded_texts
 from dretrieve.reports.tables import Cell, Table
 from dretrieve.types import Record
 
 AROUND = 2  # tokens shown on each side of the one that was met
 WORDS = "words"
+RANKS = 4  # passage tokens that are named for each query token of an alignment
+FRAMED = 3  # query tokens of highest salience
+SHARES = {50: "*", 20: "**"}  # percent of a text's tokens, of highest salience, and their mark
+PAPER = "ALIGNER's authors: 12.8 %, of the 2,000 most retrieved passages of MS MARCO, by ColBERT."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +44,10 @@ class Met:
         read: [m] the passage's.
         special: [n] whether the query's token is one of those that no text holds ([CLS], [MASK], markers).
         products: [n, m].
+        aligned: [n, m] by which share each query token is compared with each of the passage's, in 0 to 1.
+        count: with how many; of soft shares what they sum to.
+        alignment: its word; empty where the score has one way only.
+        salience: of the query's tokens [n] and of the passage's [m]; None where they have none.
     """
 
     collection: str
@@ -45,6 +59,10 @@ class Met:
     read: Sequence[str]
     special: NDArray[np.bool_]
     products: NDArray[np.float32]
+    aligned: NDArray[np.float64]
+    count: int = 1
+    alignment: str = ""
+    salience: tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]] | None = None
 
     @property
     def places(self) -> NDArray[np.int64]:
@@ -58,13 +76,35 @@ class Met:
         found: NDArray[np.float32] = self.products.max(axis=1)
         return found
 
+    @property
+    def parts(self) -> NDArray[np.float64]:
+        """[n] what each query token adds to the sum that is divided: of A, salience included, times S."""
+        weighted = self.aligned if self.salience is None else self.aligned * np.outer(*self.salience)
+        found: NDArray[np.float64] = (weighted * self.products).sum(axis=1)
+        return found
+
+    @property
+    def ranked(self) -> NDArray[np.int64]:
+        """[n, m] the passage's tokens by falling product; equal ones in their order."""
+        found: NDArray[np.int64] = np.argsort(-self.products, axis=1, kind="stable")
+        return found
+
+    @property
+    def framed(self) -> dict[int, list[int]]:
+        """The query tokens of highest salience, the highest first, to the passage tokens they align with."""
+        if self.salience is None:
+            return {}
+        salient = [row for row in _by_salience(self.salience[0])[:FRAMED].tolist() if self.salience[0][row]]
+        return {row: self.ranked[row, : self.count].tolist() for row in salient}
+
 
 @dataclass(slots=True)
 class Kind:
-    """What tokens of one kind did: number, Σ of products, how many met their like, a special one."""
+    """Tokens of one kind: number, Σ of products, Σ of parts, how many met their like, a special one."""
 
     tokens: int = 0
     product: float = 0.0
+    part: float = 0.0
     same: int = 0
     special: int = 0
 
@@ -81,16 +121,56 @@ class Judged:
     def add(self, met: Met, read_special: NDArray[np.bool_]) -> None:
         """Count a pair; ``read_special`` [m] is of its passage."""
         self.pairs += 1
-        tokens = zip(met.asked, met.special.tolist(), met.places.tolist(), met.best.tolist(), strict=True)
-        for token, special, place, product in tokens:
+        each = (met.special.tolist(), met.places.tolist(), met.best.tolist(), met.parts.tolist())
+        for token, special, place, product, part in zip(met.asked, *each, strict=True):
             kind = self.kinds.setdefault(token if special else WORDS, Kind())
             kind.tokens += 1
             kind.product += product
+            kind.part += part
             kind.same += met.read[place] == token
             kind.special += bool(read_special[place])
 
 
-def tokens_data(score: str, judged: Mapping[str, Judged], shown: Sequence[Met]) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retrieved:
+    """What queries took of the tokens of the passages that most of them have among their hits.
+
+    Attributes:
+        queries: how many.
+        depth: hits of a query at most.
+        passages: how many.
+        tokens: that these hold.
+        met: of these, aligned with a token of a query that has the passage among its hits.
+    """
+
+    queries: int
+    depth: int
+    passages: int
+    tokens: int
+    met: int
+
+    @property
+    def share(self) -> float:
+        """Of the tokens those met."""
+        return self.met / max(1, self.tokens)
+
+
+def top_shares(salience: NDArray[np.floating[Any]]) -> list[int]:
+    """Return of each token the least of `SHARES` that an index or a question cut to it holds; 0: none."""
+    found = np.zeros(len(salience), dtype=np.int64)
+    for percent in SHARES:
+        found[_by_salience(salience)[: max(1, len(salience) * percent // 100)]] = percent
+    shares: list[int] = found.tolist()
+    return shares
+
+
+def _by_salience(salience: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
+    return np.argsort(-salience, kind="stable")
+
+
+def tokens_data(
+    score: str, judged: Mapping[str, Judged], shown: Sequence[Met], retrieved: Retrieved | None = None
+) -> dict[str, Any]:
     """Return everything as plain data; places count the passage's vectors from 0."""
     return {
         "score": score,
@@ -112,46 +192,165 @@ def tokens_data(score: str, judged: Mapping[str, Judged], shown: Sequence[Met]) 
             for name, of in judged.items()
         },
         "pairs": [_pair_data(met) for met in shown],
+        **({"retrieved": {**asdict(retrieved), "share": round(retrieved.share, 6)}} if retrieved else {}),
     }
 
 
 def _pair_data(met: Met) -> dict[str, Any]:
-    tokens = zip(met.asked, rounded(met.best), met.places.tolist(), strict=True)
+    tokens: list[dict[str, Any]] = [
+        {"token": token, "product": product, "met": met.read[place], "place": place}
+        for token, product, place in zip(met.asked, rounded(met.best), met.places.tolist(), strict=True)
+    ]
+    if met.alignment:
+        for row, (token, places) in enumerate(zip(tokens, met.ranked[:, :RANKS].tolist(), strict=True)):
+            token["aligned"] = [
+                {"rank": rank, "token": met.read[place], "place": place, "product": product}
+                for rank, (place, product) in enumerate(
+                    zip(places, rounded(met.products[row, places]), strict=True), 1
+                )
+            ]
+    salient: dict[str, Any] = {}
+    if met.salience is not None:
+        asked, read = met.salience
+        for token, value, share in zip(tokens, rounded(asked), top_shares(asked), strict=True):
+            token |= {"salience": value, "top_percent": share or None}
+        salient["passage_tokens"] = [
+            {"token": token, "salience": value, "top_percent": share or None}
+            for token, value, share in zip(met.read, rounded(read), top_shares(read), strict=True)
+        ]
+        salient["most_salient"] = [
+            {"token": met.asked[row], "place": row, "aligned": places} for row, places in met.framed.items()
+        ]
     return {
         "collection": met.collection,
         "query": {"id": met.query.id, "text": met.query.text},
         "passage": {"id": met.passage.id, "title": met.passage.title, "text": met.passage.text},
         **({"rank": met.rank} if met.rank else {}),
         "score": round(met.score, 6),
-        "tokens": [
-            {"token": token, "product": product, "met": met.read[place], "place": place}
-            for token, product, place in tokens
-        ],
+        **({"alignment": met.alignment} if met.alignment else {}),
+        "tokens": tokens,
+        **salient,
     }
 
 
-def tokens_sections(score: str, judged: Mapping[str, Judged], shown: Sequence[Met]) -> list[Section]:
-    """Return the sections: judged pairs by kind of query token, then a table and a heat map a shown pair."""
-    added = "added up" if score == "maxsim_sum" else "averaged"
-    rule = f"Of each query token the largest product with a token of the passage counts; these are {added}."
+def tokens_sections(
+    score: str, judged: Mapping[str, Judged], shown: Sequence[Met], retrieved: Retrieved | None = None
+) -> list[Section]:
+    """Return the sections: judged pairs by kind of query token, the share retrieved, then the shown pairs."""
     return [
         *([Section(title="Query tokens by kind", tables=[_kinds(judged)])] if judged else []),
-        *(
-            Section(
-                title=_title(met),
-                text=[rule, shortened(f"{met.passage.title} {met.passage.text}".strip())],
-                tables=[_table(met)],
-                figures=[_figure(met, number)],
-            )
-            for number, met in enumerate(shown, 1)
-        ),
+        *([Section(title="Tokens that any query retrieves", text=_said(retrieved))] if retrieved else []),
+        *(_pair(score, met, number) for number, met in enumerate(shown, 1)),
     ]
+
+
+def _said(of: Retrieved) -> list[str]:
+    return [
+        f"The {of.passages:,} passages that most of {of.queries:,} queries have among their hits, at most "
+        f"{of.depth:,}, hold {of.tokens:,} tokens. Of these {of.met:,}, {100 * of.share:.1f} %, are aligned "
+        "with a token of a query that has their passage.",
+        PAPER,
+    ]
+
+
+def _pair(score: str, met: Met, number: int) -> Section:
+    """Return a table and a heat map; of an alignment its ranks, of saliences the texts in shades."""
+    passage = shortened(f"{met.passage.title} {met.passage.text}".strip())
+    text, figures = [_rule(score, met), passage], [_figure(met, number)]
+    if met.salience is not None:
+        text = [_rule(score, met), *_starred(met)]
+        figures.insert(0, _shaded(met, number))
+    tables = [_table(met), *([_ranks(met)] if met.alignment else [])]
+    return Section(title=_title(met), text=text, tables=tables, figures=figures)
+
+
+def _rule(score: str, met: Met) -> str:
+    """Return in words how the score comes about."""
+    added = "added up" if score == "maxsim_sum" else "averaged"
+    weighed = "" if met.salience is None else ", each weighed by the salience of both tokens"
+    which = "the largest product with a token of the passage counts"
+    if met.alignment.startswith("da,"):
+        which = f"all products with tokens of the passage count, in shares that sum to {met.count}"
+    elif met.count > 1:
+        which = f"the {met.count:,} largest products with tokens of the passage count"
+    by = f" (alignment {met.alignment})" if met.alignment else ""
+    return f"Of each query token {which}{by}; these are {added}{weighed}."
+
+
+def _starred(met: Met) -> list[str]:
+    """Return both texts, before each token a shade for its salience, behind it a mark for its share."""
+    assert met.salience is not None
+    said = []
+    for name, tokens, salience in zip(("Query", "Passage"), (met.asked, met.read), met.salience, strict=True):
+        each = zip(tokens, _shades(salience), top_shares(salience), strict=True)
+        words = [f"{SHADES[_step(shade)]}{token}{SHARES.get(top, '')}" for token, shade, top in each]
+        said.append(f"{name}: {' '.join(words)}")
+    marks = ", ".join(f"{mark} the {percent} %" for percent, mark in reversed(SHARES.items()))
+    return [*said, f"Before a token its salience, a full block the text's highest; {marks} most salient."]
+
+
+def _shades(salience: NDArray[np.floating[Any]]) -> list[float]:
+    """Return saliences as shares of the text's highest."""
+    wide = salience.astype(np.float64)
+    found: list[float] = (wide / (wide.max() or 1.0)).tolist()
+    return found
+
+
+def _step(shade: float) -> int:
+    return int(np.ceil(shade * (len(SHADES) - 1)))
+
+
+def _shaded(met: Met, number: int) -> Figure:
+    """Return both texts in greys, the most salient query tokens and what they align with in frames."""
+    assert met.salience is not None
+    frames: tuple[dict[int, list[int]], dict[int, list[int]]] = {}, {}
+    for colour, (row, places) in enumerate(met.framed.items()):
+        frames[0][row] = [colour]
+        for place in places:
+            frames[1].setdefault(place, []).append(colour)
+    lines = {0: 0.0, 50: 0.6, 20: 1.8}
+    names, sides = (met.query.id, met.passage.id), (met.asked, met.read)
+    texts = [
+        ShadedText(
+            name=name,
+            tokens=tokens,
+            shades=_shades(salience),
+            lines=[lines[percent] for percent in top_shares(salience)],
+            frames=framed,
+        )
+        for name, tokens, salience, framed in zip(names, sides, met.salience, frames, strict=True)
+    ]
+    told = "; ".join(
+        f"{met.asked[row]} with {', '.join(met.read[place] for place in places)}"
+        for row, places in met.framed.items()
+    )
+    caption = (
+        "Salience: grey, the darkest is the text's highest; a thick line below the 20 % most salient tokens, "
+        f"a thin one below the 50 %. Frames: the {len(met.framed)} most salient query tokens and the passage "
+        "tokens that each is aligned with."
+    )
+    about = f"the most salient tokens of {names[0]} with those of {names[1]}: {told}"
+    return Figure(name=f"salience-{number}", svg=shaded_texts(texts, about), caption=caption)
+
+
+def _ranks(met: Met) -> Table:
+    """Return of each query token the passage tokens with the largest products, by rank."""
+    places = met.ranked[:, :RANKS]
+    rows: list[list[Cell]] = [
+        [token, *(f"{met.read[place]} {met.products[row, place]:.3f}" for place in places[row].tolist())]
+        for row, token in enumerate(met.asked)
+    ]
+    return Table(
+        title="Passage tokens by rank: the first k are compared by top-k",
+        columns=["query token", *(f"rank {rank + 1}" for rank in range(places.shape[1]))],
+        rows=rows,
+    )
 
 
 def _kinds(judged: Mapping[str, Judged]) -> Table:
     rows: list[list[Cell]] = []
     for name, of in judged.items():
-        total = sum(kind.product for kind in of.kinds.values())
+        total = sum(kind.part for kind in of.kinds.values())
         rows += [
             [
                 name,
@@ -178,7 +377,7 @@ def _kinds(judged: Mapping[str, Judged]) -> Table:
 
 
 def _shares(one: Kind, total: float) -> list[tuple[float, float]]:
-    return [(one.product, total), (one.same, one.tokens), (one.special, one.tokens)]
+    return [(one.part, total), (one.same, one.tokens), (one.special, one.tokens)]
 
 
 def _percent(part: float, whole: float) -> str:
@@ -200,24 +399,36 @@ def _filling(met: Met) -> dict[str, list[int]]:
 
 def _table(met: Met) -> Table:
     """Return a row for each query token, and one for all of a kind that fills it up."""
-    filling, best, places = _filling(met), met.best.astype(np.float64), met.places
+    filling, best, parts, places = _filling(met), met.best.astype(np.float64), met.parts, met.places
     rows: list[list[Cell]] = []
-    total = float(best.sum())
+    total = float(parts.sum())
+    salience, marks = met.salience, dict[tuple[int, int], str]()
+    tops = [] if salience is None else [top_shares(of) for of in salience]
     for row, token in enumerate(met.asked):
         if token in filling:
             continue
-        shares = [f"{best[row]:.3f}", _percent(best[row], total)]
-        rows.append([token, *shares, met.read[places[row]], _around(met.read, int(places[row]))])
+        place = int(places[row])
+        own, others = list[str](), list[str]()
+        if salience is not None:
+            own, others = [f"{salience[0][row]:.3f}"], [f"{salience[1][place]:.3f}"]
+            for column, top in ((1, tops[0][row]), (5, tops[1][place])):
+                marks[len(rows), column] = f"{SHARES.get(top, ''):<2}"
+        shares = [f"{best[row]:.3f}", _percent(parts[row], total)]
+        rows.append([token, *own, *shares, met.read[place], *others, _around(met.read, place)])
     for token, of in filling.items():
-        sum_of = float(best[of].sum())
         names = [met.read[place] for place in dict.fromkeys(places[of].tolist())]
-        shares = [f"{sum_of:.3f}", _percent(sum_of, total)]
-        rows.append([f"{len(of)} × {token}", *shares, *_several(names)])
+        shares = [f"{float(best[of].sum()):.3f}", _percent(float(parts[of].sum()), total)]
+        blank = [""] if tops else []
+        first, second = _several(names)
+        rows.append([f"{len(of)} × {token}", *blank, *shares, first, *blank, second])
+    own, others = (["salience"], ["its salience"]) if tops else ([], [])
+    columns = ["query token", *own, "product", "of the score", "passage token", *others, "where it stands"]
     return Table(
         title=f"{met.collection}, {met.query.id}: {shortened(met.query.text)}",
-        columns=["query token", "product", "of the score", "passage token", "where it stands"],
+        columns=columns,
         rows=rows,
-        right=frozenset({1, 2}),
+        right=frozenset({1, 2, 3, 5} if tops else {1, 2}),
+        marks=marks,
     )
 
 

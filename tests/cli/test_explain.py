@@ -26,5 +26,5 @@ def test_a_user_s_mistakes(cli_here, tiny_model, tiny_collection):
     line = ["explain", "--corpus", tiny_collection, "--device", "cpu"]
     refused = cli_here(*line, "--model", tiny_model, code=2).err
     assert refused.count("\n") == 1
-    assert "shared has nothing to explain; methods that have: taser, sb-moe, ddr, colbert" in refused
+    assert "shared has nothing to explain; methods that have: taser, sb-moe, ddr, aligner, colbert" in refused
     assert "--limit" in cli_here(*line, "--model", tiny_model, "--limit", "-3", code=2).err

@@ -197,7 +197,7 @@ def test_the_page_shows_a_heat_map_and_bars(config, tmp_path):
 
 
 def test_the_query_that_is_asked_for_is_shown_alone(config):
-    data = found(replace(config, query="q-chess-2"))
+    data = found(replace(config, query=("q-chess-2",)))
     assert [of["id"] for of in data["queries"]["tiny"]] == ["q-chess-2"]
     assert data["collections"]["tiny"]["queries"] == 6
 

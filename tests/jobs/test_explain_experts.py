@@ -237,25 +237,27 @@ def test_a_sample_has_pairs_and_a_picture_beyond_it(config):
 
 
 def test_a_query_by_its_id(config, tiny_collection):
-    picture = found(replace(config, query="q-chess-2"))["picture"]
+    picture = found(replace(config, query=("q-chess-2",)))["picture"]
     assert (picture["query"], picture["relevant"]) == ("q-chess-2", ["chess-2"])
     with pytest.raises(UsageError, match="--query nobody: no such query is read; .*q-bees-2"):
-        run(replace(config, query="nobody"))
+        run(replace(config, query=("nobody",)))
     with pytest.raises(UsageError, match="--query q-chess-2: no such query is read; give --queries"):
-        run(replace(config, query="q-chess-2", queries=()))
+        run(replace(config, query=("q-chess-2",), queries=()))
+    with pytest.raises(UsageError, match="--query stands 2 times: give sb-moe one"):
+        run(replace(config, query=("q-chess-2", "q-tides-2")))
 
 
 def test_the_hits_of_a_run_are_the_best_passages(config, model_of, tiny_collection, tmp_path):
     lines = [f"q-tides-2 Q0 bread-{part} {part + 1} {9 - part} mine" for part in range(4)]
     (tmp_path / "mine.trec").write_text("\n".join(lines) + "\n")
-    given = replace(config, run=tmp_path / "mine.trec", limit=2, query="q-tides-2")
+    given = replace(config, run=tmp_path / "mine.trec", limit=2, query=("q-tides-2",))
     picture = found(given)["picture"]
     assert picture["passages"] == [f"bread-{part}" for part in range(4)]
     assert (picture["among"], picture["relevant"]) == ("of the run", [])
     (tmp_path / "short.trec").write_text("\n".join(lines[:3]) + "\n")
     with pytest.raises(UsageError, match="--tsne places 5 texts or more, and here are 4"):
         run(replace(given, run=tmp_path / "short.trec", tsne=True))
-    every = found(replace(config, query="q-tides-2"))["picture"]["passages"]
+    every = found(replace(config, query=("q-tides-2",)))["picture"]["passages"]
     how = {"model": config.model, "device": "cpu", "precision": "fp32"}
     vectors = {"corpus": config.corpus[0], "dtype": "float32", "output": tmp_path / "vectors"}
     encode.run(encode.EncodeConfig(**how, **vectors))
@@ -268,9 +270,9 @@ def test_the_hits_of_a_run_are_the_best_passages(config, model_of, tiny_collecti
     with pytest.raises(
         UsageError, match="mine.trec has no query q-bees-2; name one that it has with --query"
     ):
-        run(replace(given, query=None, limit=0))
+        run(replace(given, query=(), limit=0))
     with pytest.raises(UsageError, match="no query is read; give --queries"):
-        run(replace(given, query=None, queries=()))
+        run(replace(given, query=(), queries=()))
     (tmp_path / "mine.trec").write_text("q-tides-2 Q0 nowhere 1 1.0 mine\n")
     with pytest.raises(VerificationError, match="passage nowhere is not in tiny; give its corpus"):
         run(given)

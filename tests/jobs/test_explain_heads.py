@@ -125,7 +125,7 @@ def test_what_is_refused(made, tiny_collection, tmp_path):
     with pytest.raises(VerificationError, match=r"run.trec: passage nowhere is not in the corpus"):
         run(config)
     with pytest.raises(UsageError, match="--query: reatt has no picture of texts"):
-        run(replace(config, query=query))
+        run(replace(config, query=(query,)))
 
 
 def test_a_head_that_gives_one_score_to_all_has_no_correlation():

@@ -14,11 +14,14 @@ from dretrieve.encoding.pipeline import encode_records
 from dretrieve.errors import UsageError, VerificationError
 from dretrieve.jobs import encode, search
 from dretrieve.jobs.explain import ExplainConfig, run
+from dretrieve.models.aligner import Aligner
+from dretrieve.models.aligner_config import AlignerConfig
 from dretrieve.models.colbert import Colbert
 from dretrieve.models.colbert_config import ColbertConfig
 from dretrieve.models.loading import load_model
 from dretrieve.models.model_folder import save_model
 from dretrieve.runs.read import read_run
+from dretrieve.text.collection import Collection
 from dretrieve.types import Record
 
 MARKERS = {"query_marker": "honey", "passage_marker": "moon"}  # words of the tiny vocabulary
@@ -41,7 +44,7 @@ def config(model, kept_collection):
         model=model,
         corpus=(str(kept_collection),),
         queries=(f"{kept_collection}:test",),
-        query=QUERY,
+        query=(QUERY,),
         device="cpu",
         precision="fp32",
     )
@@ -125,11 +128,144 @@ def test_the_page_shows_a_table_and_a_heat_map_a_pair(config, tmp_path):
     assert again.state == "up to date"
 
 
+@pytest.fixture(scope="module")
+def aligners(tiny_model, tmp_path_factory):
+    """Two models, without salience and with one that differs from token to token."""
+    folder = tmp_path_factory.mktemp("aligner")
+    for salience in ("none", "entropy"):
+        with torch.random.fork_rng(), torch.no_grad():
+            torch.manual_seed(2)
+            method = Aligner.build(
+                AlignerConfig(dim=16, salience=salience, query_max_len=8, passage_max_len=20), str(tiny_model)
+            )
+            for name, weights in method.named_parameters():
+                if "salience" in name and weights.dim() == 2:
+                    weights.normal_(std=0.1)
+            save_model(method, folder / salience, {})
+    return folder
+
+
+ALIGNMENTS = {"top1": 1, "top3": 3, "p50": 0.5, "da,k=2,eps=0.05": 2}
+
+
+@pytest.mark.parametrize("salience", ["none", "entropy"])
+@pytest.mark.parametrize("word", ALIGNMENTS)
+def test_alignments_and_saliences_are_those_of_the_stored_vectors(config, aligners, word, salience):
+    given = replace(config, model=str(aligners / salience), settings={"alignment": word}, passage=("bees-0",))
+    (pair,) = found(given)["pairs"]
+    assert pair["alignment"] == word
+    loaded = load_model(given.model)
+    texts = pair["query"]["text"], f"{pair['passage']['title']} {pair['passage']['text']}"
+    sides = zip(("query", "passage"), texts, strict=True)
+    asked, read = (encode_records(loaded, side, [Record("x", "", text)]) for side, text in sides)
+    ones = [np.ones(len(of.values)) for of in (asked, read)]
+    u_q, u_d = ones if salience == "none" else (asked.weights.astype(float), read.weights.astype(float))
+    total = weight = 0.0
+    for i, token in enumerate(pair["tokens"]):
+        products = [float(asked.values[i].astype(float) @ other) for other in read.values.astype(float)]
+        order = sorted(range(len(products)), key=lambda j: (-products[j], j))
+        assert [of["place"] for of in token["aligned"]] == order[:4]
+        np.testing.assert_allclose(
+            [of["product"] for of in token["aligned"]], sorted(products, reverse=True)[:4], atol=1e-5
+        )
+        k = ALIGNMENTS[word] if word != "p50" else int(0.5 * len(products))
+        shares = dict.fromkeys(order[:k], 1.0)
+        if word.startswith("da"):
+            terms = np.exp(np.array(products) / 0.05)
+            low, high = -50.0, 50.0
+            for _ in range(200):  # the a for which the shares sum to k
+                a = (low + high) / 2
+                low, high = (a, high) if np.minimum(1, terms * np.exp(a)).sum() < k else (low, a)
+            shares = dict(enumerate(np.minimum(1, terms * np.exp(low))))
+        total += sum(share * u_q[i] * u_d[j] * products[j] for j, share in shares.items())
+        weight += sum(share * u_q[i] * u_d[j] for j, share in shares.items())
+    assert pair["score"] == pytest.approx(total / weight if weight else 0.0, abs=1e-5)
+    if salience == "none":
+        assert "passage_tokens" not in pair
+        return
+    np.testing.assert_allclose([of["salience"] for of in pair["tokens"]], u_q, atol=1e-6)
+    np.testing.assert_allclose([of["salience"] for of in pair["passage_tokens"]], u_d, atol=1e-6)
+    assert len({of["salience"] for of in pair["tokens"]}) > 1
+    salient = sorted(np.flatnonzero(u_q).tolist(), key=lambda i: -u_q[i])
+    assert [of["place"] for of in pair["most_salient"]] == salient[:3]
+
+
+@pytest.mark.parametrize("salience", ["none", "entropy"])
+@pytest.mark.parametrize("word", ["top1", "top3"])
+def test_the_share_retrieved_is_that_of_a_loop_over_the_hits(
+    config, aligners, kept_collection, tmp_path, word, salience
+):
+    common = {"model": str(aligners / salience), "precision": "fp32", "device": "cpu"}
+    encode.run(encode.EncodeConfig(**common, corpus=str(kept_collection), output=tmp_path / "emb"))
+    queries, output = f"{kept_collection}:test", tmp_path / "run.trec"
+    search.run(search.SearchConfig(**common, index=tmp_path / "emb", queries=queries, output=output, hits=2))
+    given = replace(config, model=common["model"], settings={"alignment": word}, run=output)
+    result = run(given)
+    said = result.data["explanations"]["tokens"]["retrieved"]
+    assert result.found == {"tokens_retrieved": said["share"]}
+    hits, loaded, collection = read_run(output), load_model(common["model"]), Collection.open(queries)
+    reached: dict[str, set[int]] = {}
+    lengths: dict[str, int] = {}
+    passages = collection.corpus()
+    for place, record in enumerate(collection.queries().records(0, len(hits))):
+        assert hits.query_ids[place] == record.id
+        asked = encode_records(loaded, "query", [record])
+        for passage, _ in hits.hits(place):
+            read = encode_records(loaded, "passage", [passages.record(passages.row_of(passage))])
+            lengths[passage] = len(read.values)
+            for row, vector in enumerate(asked.values):
+                if salience == "entropy" and not asked.weights[row]:
+                    continue
+                products = [float(vector.astype(float) @ other) for other in read.values.astype(float)]
+                order = sorted(range(len(products)), key=lambda j: (-products[j], j))
+                for j in order[: int(word[3:])]:
+                    if salience == "none" or read.weights[j] > 0:
+                        reached.setdefault(passage, set()).add(j)
+    assert (said["queries"], said["depth"], said["passages"]) == (len(hits), 2, len(lengths))
+    assert said["tokens"] == sum(lengths.values())
+    assert said["met"] == sum(map(len, reached.values()))
+    assert 0 < said["share"] < 1
+
+
+def test_only_the_most_retrieved_passages_are_counted(config, monkeypatch, tmp_path):
+    lines = [f"q-{topic}-2 Q0 bees-0 1 2 x\nq-{topic}-2 Q0 {topic}-1 2 1 x\n" for topic in ("bees", "tides")]
+    (tmp_path / "run.trec").write_text("".join(lines))
+    monkeypatch.setattr("dretrieve.jobs.explain_tokens.MOST_RETRIEVED", 1)
+    given = replace(config, run=tmp_path / "run.trec", query=("q-bees-2",), hits=1)
+    said = found(given)["retrieved"]
+    assert (said["queries"], said["passages"]) == (2, 1)
+    monkeypatch.undo()
+    assert found(given)["retrieved"]["passages"] == 3
+    (tmp_path / "run.trec").write_text("".join([*lines, "q-chess-2 Q0 nowhere 1 1 x\n"]))
+    with pytest.raises(VerificationError, match="passage nowhere is not in tiny; give its corpus"):
+        run(given)
+
+
+def test_several_queries_are_shown_one_after_the_other(config):
+    both = replace(config, query=("q-tides-2", QUERY))
+    pairs = found(both)["pairs"]
+    assert [(of["query"]["id"], of["passage"]["id"]) for of in pairs] == [
+        ("q-tides-2", "tides-2"), (QUERY, "chess-2")
+    ]  # fmt: skip
+    named = found(replace(both, passage=("bees-0", "bees-1")))["pairs"]
+    assert [of["passage"]["id"] for of in named] == ["bees-0", "bees-1"] * 2
+    with pytest.raises(UsageError, match=f"--query {QUERY} stands twice; give each query once"):
+        run(replace(config, query=(QUERY, QUERY)))
+
+
+def test_the_page_of_saliences_has_a_figure_more(config, aligners, tmp_path):
+    given = replace(config, model=str(aligners / "entropy"), output=tmp_path / "out")
+    result = run(given)
+    names = {path.name for path in result.written}
+    assert names == {"explain.html", "explain.json", "pair-1.svg", "salience-1.svg"}
+    assert "Passage tokens by rank" in (tmp_path / "out" / "explain.html").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"queries": (), "query": None}, "--queries is missing: tokens of queries meet those of passages"),
-        ({"queries": (), "query": None, "passage": ("bees-0",)}, "--passage bees-0: no query is read"),
+        ({"queries": (), "query": ()}, "--queries is missing: tokens of queries meet those of passages"),
+        ({"queries": (), "query": (), "passage": ("bees-0",)}, "--passage bees-0: no query is read"),
         ({"passage": ("nothing",)}, "--passage nothing: tiny has no such passage"),
         ({"queries": ("tiny",)}, "query q-chess-2 has no relevant passage to be shown with"),
         ({"tsne": True}, "--tsne: colbert has no picture of texts; leave that option out"),

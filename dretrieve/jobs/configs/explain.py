@@ -22,8 +22,10 @@ class ExplainConfig(Careful, Computing, Choosing, Verifying):
     For reatt, and a T5 that nothing trained: how each head's relevance goes with the judgements, over the
     first 100 hits of a run.
 
-    For colbert: which query token met which passage token with which product, of judged pairs by kind of
-    token, and one by one of a query with named passages, with a run's best, or with its relevant ones.
+    For colbert and aligner: which query token met which passage token with which product, of judged pairs by
+    kind of token, and one by one of queries with named passages, with a run's best, or with their relevant
+    ones; of a run the share of tokens that any query retrieves. For aligner also each token's salience, the
+    three most salient query tokens with what they are aligned with, and the best passage tokens by rank.
 
     Examples:
         dretrieve explain --model work/taser --corpus work/squad --queries work/squad:dev
@@ -32,6 +34,7 @@ class ExplainConfig(Careful, Computing, Choosing, Verifying):
         dretrieve explain --model work/ddr --corpus work/nq --queries work/nq:test --set routing=soft
         dretrieve explain --model t5 --corpus work/nq --queries work/nq:test --run work/bm25.trec
         dretrieve explain --model work/colbert --corpus work/nq --queries work/nq:test --run work/run.trec
+        dretrieve explain --model M --corpus nq --queries nq:test --query q7 --query q9 --set alignment=top4
     """
 
     model: str = option(REQUIRED, "A model's folder.", panel=INPUT, aliases=("-m", *MODEL))
@@ -49,10 +52,10 @@ class ExplainConfig(Careful, Computing, Choosing, Verifying):
         1000, "Texts of each side of a collection, drawn by the seed; 0 all.", panel=INPUT, least=0
     )
     seed: int = option(42, "Of the drawing.", panel=INPUT)
-    query: str | None = option(
-        None,
+    query: tuple[str, ...] = option(
+        (),
         "Draw the query of this id with its 1,000 best of the passages read; else the first that has a "
-        "relevant one. Of ddr and colbert: show this query.",
+        "relevant one. Of ddr, colbert and aligner: show this query; of these two repeatable.",
         panel=PICTURE,
         metavar="ID",
     )
@@ -63,12 +66,15 @@ class ExplainConfig(Careful, Computing, Choosing, Verifying):
     )
     hits: int | None = option(
         None,
-        "Of colbert: show so many of the run's, or of the relevant passages; else 3.",
+        "Of colbert and aligner: show so many of the run's, or of the relevant passages; else 3.",
         panel=PICTURE,
         least=1,
     )
     passage: tuple[str, ...] = option(
-        (), "Of colbert: show the query with the passage of this id; repeatable.", panel=PICTURE, metavar="ID"
+        (),
+        "Of colbert and aligner: show the query with the passage of this id; repeatable.",
+        panel=PICTURE,
+        metavar="ID",
     )
     tsne: bool = option(False, "Draw it by t-SNE too (needs scikit-learn).", panel=PICTURE)
     output: Path | None = option(
