@@ -252,7 +252,7 @@ def options(kind: type | object) -> Iterator[tuple[dataclasses.Field[Any], Optio
 
 def _numbers(hint: Any) -> tuple[type, ...]:
     """Return the plain types that a value may have; none where a field holds something else too."""
-    parts = [part for part in (get_args(hint) or (hint,)) if part is not type(None)]
+    parts = [part for part in (get_args(hint) or (hint,)) if part not in (type(None), Ellipsis)]
     return tuple(parts) if all(part in NUMBERS for part in parts) else ()
 
 

@@ -27,8 +27,9 @@ from dretrieve.metrics.registry import parse_measures
 from dretrieve.metrics.relevance import score_relevance
 from dretrieve.reports.tables import indented_json
 from dretrieve.runs.adapt import Adapted, adapted
+from dretrieve.runs.checkpoint import Checkpoint, discard_checkpoint
 from dretrieve.runs.search import Queries, as_run, check_queries
-from dretrieve.scoring.alignment import Alignment, parse_grid
+from dretrieve.scoring.alignment import Alignment, doubts, parse_grid
 from dretrieve.scoring.token_scores import grid_of
 from dretrieve.store.atomic import make_folder
 from dretrieve.store.interrupt import Signals, interruptible
@@ -36,11 +37,11 @@ from dretrieve.store.stage import Planned, Stage
 from dretrieve.store.state import recorded_state
 from dretrieve.text.files import sha256_of
 from dretrieve.text.qrels import read_qrels
-from dretrieve.types import SILENT, Progress, Qrels
+from dretrieve.types import SILENT, Progress, Qrels, Vectors
 
 __all__ = ["AdaptConfig", "AdaptResult", "run"]
 
-STAGE, VERSION = "adapt", 2
+STAGE, VERSION = "adapt", 3
 WHOLE_LIST = 1000
 
 
@@ -68,14 +69,19 @@ class AdaptResult:
         """Return a few lines for people."""
         found = self.found
         lines = [f"{self.output}: {self.state}; alignment {found['alignment']}"]
-        if found["mean"] is not None:
-            lines.append(
-                f"{found['metric']} {found['mean']:.4f} ± {found['std']:.4f} outside {found['num_folds']:,} "
-                f"folds of {found['examples']} examples"
-            )
+        lines += [_said(found["metric"], of) for of in found["folds"].values() if of["mean"] is not None]
         grid = ", ".join(f"{name} {value:.4f}" for name, value in found["grid"].items())
         lines.append(f"over all {found['num_queries']:,} labelled queries: {grid}")
         return "\n".join([*lines, f"next: dretrieve search … --set alignment={self.output}"])
+
+
+def _said(metric: str, of: Mapping[str, Any]) -> str:
+    """Return what folds of one size are worth outside themselves."""
+    if of["std"] is None:
+        about = f"outside one fold of {of['examples']} examples, which has no standard deviation"
+        return f"{metric} {of['mean']:.4f} {about}"
+    folds = f"{of['num_folds']:,} folds of {of['examples']} examples"
+    return f"{metric} {of['mean']:.4f} ± {of['std']:.4f} outside {folds}"
 
 
 def run(config: AdaptConfig, progress: Progress = SILENT) -> AdaptResult | Planned:
@@ -86,7 +92,7 @@ def run(config: AdaptConfig, progress: Progress = SILENT) -> AdaptResult | Plann
         DataError: fewer labelled queries than a fold has; judged passages that are not in the index.
         PreconditionError: an input is missing; the output holds something else.
         VerificationError: queries and passages of different models; changed bytes.
-        Interrupted: a signal came; the same command begins again.
+        Interrupted: a signal came; the same command continues.
     """
     with interruptible() as signals:
         work = _opened(config, progress, signals)
@@ -96,6 +102,7 @@ def run(config: AdaptConfig, progress: Progress = SILENT) -> AdaptResult | Plann
             plan = f"would search {rows:,} passages with {count:,} queries by {len(work.grid)} alignments"
             return stage.planned(plan, {"queries": count, "passages": rows})
         if stage.up_to_date():
+            discard_checkpoint(config.output)
             found = stage.existing().extra["found"]
             return AdaptResult(output=config.output, state="up to date", found=found)
         ids = _labelled(work, progress)
@@ -107,8 +114,10 @@ def run(config: AdaptConfig, progress: Progress = SILENT) -> AdaptResult | Plann
             whole, found = _described(work, ids, values)
             with stage.write(text=True) as file:
                 file.write(indented_json(whole, levels=4) + "\n")
-            counts = {"queries": len(ids), "folds": found["num_folds"]}
+            folds = sum(of["num_folds"] for of in found["folds"].values())
+            counts = {"queries": len(ids), "folds": folds}
             stage.commit(counts, {"found": found}, {"search_seconds": round(seconds, 3)})
+        discard_checkpoint(config.output)
     return AdaptResult(output=config.output, state="written", found=found, seconds=seconds)
 
 
@@ -132,7 +141,7 @@ def _opened(config: AdaptConfig, progress: Progress, signals: Signals) -> _Work:
     options = {
         "grid": [str(of) for of in grid],
         "metric": str(measure),
-        "examples": config.examples,
+        "examples": list(config.examples),
         "drop_self": config.drop_self,
         "seed": config.seed,
         **{name: value for name, value in index.search_options.items() if name != "alignment"},
@@ -162,8 +171,8 @@ def _measure(word: str) -> Measure:
 
 
 def _index(config: AdaptConfig) -> TokenIndex:
-    kind = kind_at(config.index)
-    index = open_vector_index(config.index, full=config.verify) if kind == "token" else None
+    kind, exactly = kind_at(config.index), {"mode": "exact"}
+    index = open_vector_index(config.index, full=config.verify, settings=exactly) if kind == "token" else None
     if not isinstance(index, TokenIndex) or not index.score.alignment:
         what = (
             f"an index of type {kind}" if index is None else f"compared by {index.passages.embeddings.score}"
@@ -176,14 +185,14 @@ def _index(config: AdaptConfig) -> TokenIndex:
 
 
 def _labelled(work: _Work, progress: Progress) -> list[str]:
-    """Return the queries that have a relevant passage."""
+    """Return the queries that have a relevant passage; say what makes the grid doubtful."""
     config, asked = work.config, work.queries.ids
     positives = work.qrels.positives()
     ids = [query_id for query_id in asked if positives.get(query_id)]
-    if len(ids) < config.examples:
+    if len(ids) < max(config.examples):
         raise DataError(
             f"{config.qrels} has a relevant passage for {len(ids):,} of the {len(asked):,} queries, and a "
-            f"fold takes {config.examples}; label more, or give fewer --examples"
+            f"fold takes {max(config.examples)}; label more, or give fewer --examples"
         )
     passages = work.index.passages
     judged = {passage_id for query_id in ids for passage_id in positives[query_id]}
@@ -195,6 +204,8 @@ def _labelled(work: _Work, progress: Progress) -> list[str]:
         )
     if missing:
         progress.note(f"{len(missing):,} of {len(judged):,} relevant passages are not in {config.index}")
+    for note in filter(None, (doubts(of, passages.lengths()) for of in work.grid)):
+        progress.note(note)
     return ids
 
 
@@ -203,23 +214,10 @@ def _values(work: _Work, ids: Sequence[str], progress: Progress, signals: Signal
     passages, vectors, measure = work.index.passages, work.queries.load(), work.measure
     check_queries(work.queries, vectors, passages)
     drop = work.config.drop_self
-    depth = min((measure.parameters.k or WHOLE_LIST) + drop, passages.rows)
-    kept = [TopK.empty(len(ids), depth) for _ in work.grid]
-    progress.start("search", passages.rows, "passages")
-    reached = 0
-
-    def after_block(row: int, _: TopK) -> None:
-        nonlocal reached
-        progress.advance(row - reached)
-        reached = row
-        signals.check()
-
-    options = ExactOptions(threads=work.config.threads, after_block=after_block)
     places = {query_id: row for row, query_id in enumerate(work.queries.ids)}
     asked = vectors.take(np.array([places[query_id] for query_id in ids]))
-    rows = (0, passages.rows)
-    search_grid(passages.block, grid_of(work.grid), asked, kept, passages.ranks, rows, options)
-    progress.finish()
+    depth = min((measure.parameters.k or WHOLE_LIST) + drop, passages.rows)
+    kept = _searched(work, asked, depth, progress, signals)
     values = np.empty((len(kept), len(ids)))
     for number, hits in enumerate(kept):
         found = as_run(ids, hits, passages)
@@ -230,41 +228,79 @@ def _values(work: _Work, ids: Sequence[str], progress: Progress, signals: Signal
     return values
 
 
+def _searched(work: _Work, asked: Vectors, depth: int, progress: Progress, signals: Signals) -> list[TopK]:
+    """Return the hits by each alignment, saving what was found from time to time."""
+    passages, count, size = work.index.passages, len(work.grid), len(asked)
+    checkpoint = Checkpoint.of(work.config.output, work.stage.fingerprint, passages, asked)
+    # the heaps of all alignments below each other, so that they are saved as those of one search
+    every, reached = checkpoint.load(TopK.empty(count * size, depth), 0)
+    kept = [every.part(slice(start, start + size)) for start in range(0, count * size, size)]
+    progress.start("search", passages.rows, "passages", reached)
+    rows = (reached, passages.rows)
+
+    def after_block(row: int, _: TopK) -> None:
+        nonlocal reached
+        progress.advance(row - reached)
+        reached = row
+        checkpoint.save(every, row, now=signals.received is not None)
+        signals.check()
+
+    options = ExactOptions(threads=work.config.threads, after_block=after_block)
+    search_grid(passages.block, grid_of(work.grid), asked, kept, passages.ranks, rows, options)
+    progress.finish()
+    return kept
+
+
 def _described(
     work: _Work, ids: Sequence[str], values: NDArray[np.float64]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what the file holds, and the part of it without single queries and folds."""
     config, grid, passages = work.config, work.grid, work.index.passages
     costs, name = _costs(grid, passages), str(work.measure)
-    choice: Adapted = adapted(values, costs, config.examples, config.seed)
-    known = ~np.isnan(choice.by_query)
-    several = len(choice.folds) > 1
+    names = ["adapted", *(f"adapted{size}" for size in config.examples[1:])]
+    by_size = [adapted(values, costs, size, config.seed) for size in config.examples]
     found: dict[str, Any] = {
-        "alignment": str(grid[choice.most(costs)]),
+        "alignment": str(grid[by_size[0].most(costs)]),
         "passage_model": passages.embeddings.passage_fingerprint,
         "metric": name,
-        "examples": config.examples,
-        "num_folds": len(choice.folds),
         "num_queries": len(ids),
-        "mean": float(choice.outside.mean()) if known.any() else None,
-        "std": float(choice.outside.std(ddof=1)) if several else 0.0,
+        "folds": {
+            run: _spread(choice, size)
+            for run, choice, size in zip(names, by_size, config.examples, strict=True)
+        },
         "grid": {str(of): float(row.mean()) for of, row in zip(grid, values, strict=True)},
     }
-    folds = [
-        {
-            "alignment": str(grid[strategy]),
-            "outside": float(value) if known.any() else None,
-            "examples": [ids[query] for query in fold.tolist()],
-        }
-        for fold, strategy, value in zip(
-            choice.folds, choice.chosen.tolist(), choice.outside.tolist(), strict=True
-        )
-    ]
+    folds = {
+        run: {**found["folds"][run], "each": _each_fold(choice, grid, ids)}
+        for run, choice in zip(names, by_size, strict=True)
+    }
     best = int(np.lexsort((costs, -values.mean(axis=1)))[0])
-    by_name = {"adapted": choice.by_query, "oracle": values[best]}
-    by_name |= {str(of): row for of, row in zip(grid, values, strict=True)}
+    by_name = dict(zip(names, (choice.by_query for choice in by_size), strict=True))
+    by_name |= {"oracle": values[best]} | {str(of): row for of, row in zip(grid, values, strict=True)}
     runs = [_entry(run, name, ids, of) for run, of in by_name.items() if not np.isnan(of).all()]
     return {**found, "folds": folds, "measures": [name], "runs": runs}, found
+
+
+def _spread(choice: Adapted, size: int) -> dict[str, Any]:
+    """Return what folds of one size are worth; None where nothing is outside, where there is one fold."""
+    outside = choice.outside
+    return {
+        "examples": size,
+        "num_folds": len(choice.folds),
+        "mean": None if np.isnan(outside).any() else float(outside.mean()),
+        "std": float(outside.std(ddof=1)) if len(outside) > 1 else None,
+    }
+
+
+def _each_fold(choice: Adapted, grid: Sequence[Alignment], ids: Sequence[str]) -> list[dict[str, Any]]:
+    return [
+        {
+            "alignment": str(grid[strategy]),
+            "outside": None if np.isnan(value) else float(value),
+            "examples": [ids[query] for query in fold.tolist()],
+        }
+        for fold, strategy, value in zip(choice.folds, choice.chosen, choice.outside, strict=True)
+    ]
 
 
 def _entry(run: str, measure: str, ids: Sequence[str], values: NDArray[np.float64]) -> dict[str, Any]:

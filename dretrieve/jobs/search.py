@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from dretrieve.errors import UsageError, VerificationError
-from dretrieve.index.base import Passages, VectorIndex, contents
+from dretrieve.index.base import Passages, VectorIndex
 from dretrieve.index.exact import FIRST_BLOCK, LARGEST_BLOCK, ExactOptions
 from dretrieve.index.registry import kind_at, open_vector_index, search_settings
 from dretrieve.index.top_k import TopK
@@ -20,14 +20,14 @@ from dretrieve.jobs.configs.search import AskingConfig, SearchConfig
 from dretrieve.jobs.examples import Example, examples, passage_texts, recorded_collection, render_examples
 from dretrieve.models.places import PACKAGED
 from dretrieve.runs.adapt import ENDING, read_adapted
-from dretrieve.runs.checkpoint import Checkpoint, checkpoint_path, discard_checkpoint
+from dretrieve.runs.checkpoint import Checkpoint, discard_checkpoint
 from dretrieve.runs.read import read_run
 from dretrieve.runs.search import Queries, as_run, check_model, check_queries, joined
 from dretrieve.runs.write import compression, write_run
 from dretrieve.scoring.alignment import doubts, parse_alignment
 from dretrieve.store.atomic import make_folder
 from dretrieve.store.embeddings import Embeddings
-from dretrieve.store.fingerprint import fingerprint, sha256_bytes
+from dretrieve.store.fingerprint import fingerprint
 from dretrieve.store.interrupt import Signals, interruptible
 from dretrieve.store.shards import Shard, shard_rows
 from dretrieve.store.stage import Planned, Stage
@@ -298,10 +298,7 @@ def _found(
 
     To ``reached`` is added how many passages each query's neighbours are in, where it looks by them.
     """
-    parts = [part for part in (queries.values, queries.offsets, queries.weights) if part is not None]
-    asked = [sha256_bytes(np.ascontiguousarray(part).tobytes()) for part in parts]
-    key = " ".join((stage_fingerprint, contents(index.passages.embeddings), *asked))
-    checkpoint = Checkpoint(checkpoint_path(config.output), key)
+    checkpoint = Checkpoint.of(config.output, stage_fingerprint, index.passages, queries)
     empty = TopK.empty(len(queries), min(config.hits, len(shard)))
     kept, row = checkpoint.load(empty, shard.start) if index.exact else (empty, shard.start)
     progress.start("search", len(shard), "passages", row - shard.start)

@@ -7,11 +7,15 @@ import zipfile
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
+from dretrieve.index.base import Passages, contents
 from dretrieve.index.top_k import TopK
 from dretrieve.store.atomic import replacing
+from dretrieve.store.fingerprint import sha256_bytes
+from dretrieve.types import Vectors
 
 
 def checkpoint_path(output: Path) -> Path:
@@ -39,6 +43,20 @@ class Checkpoint:
     fingerprint: str
     seconds: float = 60.0
     _saved: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def of(cls, output: Path, stage: str, passages: Passages, queries: Vectors) -> Self:
+        """Return that of the search whose result goes to ``output``.
+
+        Args:
+            output: a file.
+            stage: fingerprint of what is made.
+            passages: that are searched; with other vectors it is another search.
+            queries: that are asked; likewise.
+        """
+        parts = [part for part in (queries.values, queries.offsets, queries.weights) if part is not None]
+        asked = [sha256_bytes(np.ascontiguousarray(part).tobytes()) for part in parts]
+        return cls(checkpoint_path(output), " ".join((stage, contents(passages.embeddings), *asked)))
 
     def load(self, empty: TopK, start: int) -> tuple[TopK, int]:
         """Return hits and the next row: those saved, or ``empty`` and ``start``."""

@@ -10,8 +10,8 @@
 #   base large xl xxl       the paper's, of T5 v1.1; base-top4 base-p1 base-da trained by other alignments
 #
 # A row's grid is searched in one pass by `adapt`: metrics/ROW.SET.SEED.json holds a run for each alignment, `adapted` by
-# folds of 8, and `oracle`, the best of all. Of ROW-16 it holds folds of 16, of ROW-wide alignments that compare more, for
-# which fewer questions are asked. A pruned row RULE-dD-qQ is searched in an index that keeps the share D, with the share Q
+# folds of 8 and `adapted16`, and `oracle`, the best of all. Of ROW-wide it holds alignments that compare more, for which
+# fewer questions are asked. A pruned row RULE-dD-qQ is searched in an index that keeps the share D, with the share Q
 # of a question's tokens; `random` and `rarest` keep other tokens of what entropy has encoded.
 HERE=$(dirname "${BASH_SOURCE[0]}")
 # shellcheck source=recipes/lib.sh
@@ -28,6 +28,7 @@ soft="da,k=1,eps=0.01 da,k=1,eps=0.02 da,k=1,eps=0.04 da,k=1,eps=0.06 da,k=1,eps
 shares=(1 0.6 0.4 0.2 0.1 0.05) asks=(1 0.3 0.1) trimmed=(scifact nfcorpus) # of pruning, and where
 neighbours=20 # of the paper's 4,000 every small passage has one, and nothing could be lost
 hits=101 measures="nDCG@10 RR@10 R@1 R@100" many="" few="" # questions of a set, all where nothing is said; see sizes
+longest=() # passages of `mini` and `paper` are as long as the paper's tests read them; their model's queries name it too
 
 # sizes: what DPR's profiles do not set. After `settle`. The salience of `smoke` has 18 steps, too few to find all words that
 # matter: what it drops at first has next to no gradient. An exact pass takes some 3 ns a product of two tokens on one core,
@@ -36,8 +37,11 @@ hits=101 measures="nDCG@10 RR@10 R@1 R@100" many="" few="" # questions of a set,
 sizes() {
     case $PROFILE in
     smoke) many=40 few=24 dim=32 shares=(1 0.2) asks=(0.1) ;;
-    mini-cpu) many=300 few=60 ;;
-    mini) few=300 ;;
+    mini-cpu)
+        many=300 few=60
+        side_by_side
+        ;;
+    mini) few=300 longest=(--set max_tokens=512) ;;
     esac
 }
 
@@ -55,7 +59,7 @@ settle_paper() {
     batch=${BATCH:-$batch}
     check_batch "$batch"
     hits=1000 measures="nDCG@10 RR@10 R@1000" neighbours=4000 shares=(0.4 0.1) asks=(0.3 0.1) trimmed=(msmarco)
-    learning=(--max-steps "$steps" --batch-size $((batch / GPUS)))
+    learning=(--max-steps "$steps" --batch-size $((batch / GPUS))) longest=(--set max_tokens=512)
     choose_seeds 1
 }
 paper_text() {
@@ -187,11 +191,10 @@ row_trained() {
     train_row "$1" "$2"
 }
 
-# vectors_at ROW SEED SET: where its passages' vectors stand, encoded; of `mini` as long as the paper's tests read them.
+# vectors_at ROW SEED SET: where its passages' vectors stand, encoded.
 vectors_at() { echo "$WORK/vectors/$1.$2.$3"; }
 row_encoded() {
-    local set longest=()
-    [[ $PROFILE != mini && $PROFILE != paper ]] || longest=(--set max_tokens=512)
+    local set
     for set in $(sets_at "$1" "$2") $([[ $PROFILE != paper ]] || echo msmarco); do
         in_shards encode --model "$(model_of "$1" "$2")" --corpus "$(place_of "$set")" "${numbers[@]}" "${longest[@]}" \
             --output "$(vectors_at "$1" "$2" "$set")"
@@ -201,21 +204,21 @@ row_encoded() {
 # row_adapted ROW SEED: all alignments of its sets.
 row_adapted() {
     local set own=()
-    [[ $1 != base-da ]] || own=(--grid "k=1,2,4,6,8 $soft")
+    case $1 in
+    base-da) own=(--grid "k=1,2,4,6,8 $soft") ;;
+    aligner) own=(--examples 8 --examples 16) ;;
+    esac
     row_encoded "$1" "$2"
     for set in $(sets_at "$1" "$2"); do
         adapted_set "$1" "$1" "$2" "$set" "$(asked_of "$set")" "${own[@]}"
-        case $1/$set in
-        base/*) adapted_set base-wide base "$2" "$set" "$(asked_of "$set")" --grid "k=16 p=5" ;;
-        aligner/arguana | aligner/squad) adapted_set aligner-16 aligner "$2" "$set" "$(asked_of "$set")" --examples 16 ;;
-        esac
+        [[ $1 != base ]] || adapted_set base-wide base "$2" "$set" "$(asked_of "$set")" --grid "k=16 p=5"
         [[ $1/$2 != "aligner/${seeds[0]}" ]] ||
             adapted_set aligner-wide aligner "$2" "$set" "$(asked_of "$set" "$few")" --grid "k=1,16 p=5 $soft"
     done
 }
 adapted_set() { # NAME ROW SEED SET QUESTIONS [WORD...]
     dretrieve adapt --index "$(vectors_at "$2" "$3" "$4")" --model "$(model_of "$2" "$3")" --queries "$5" --qrels "$5" \
-        --drop-self --output "$metrics/$1.$4.$3.json" "${numbers[@]}" "${@:6}"
+        --drop-self --output "$metrics/$1.$4.$3.json" "${numbers[@]}" "${longest[@]}" "${@:6}"
 }
 
 # searched NAME ROW SEED SET ALIGNMENT: by one alignment, fast or, in `paper`, by neighbours; all measures of all questions.
@@ -227,7 +230,8 @@ searched() {
 }
 found_at() { # NAME ROW SEED SET QUESTIONS WORD...
     local run=$runs/$1.$3.$4.trec.zst
-    dretrieve search --model "$(model_of "$2" "$3")" --queries "$5" --hits "$hits" "${numbers[@]}" "${@:6}" --output "$run"
+    dretrieve search --model "$(model_of "$2" "$3")" --queries "$5" --hits "$hits" "${numbers[@]}" "${longest[@]}" "${@:6}" \
+        --output "$run"
     dretrieve evaluate --run "$run" --qrels "$5" --metrics "$measures" --drop-self --output "$metrics/$1.$4.$3.json" --format tsv
 }
 
@@ -258,10 +262,15 @@ row_pruned() {
     for share in 1 0.2; do pruned "$1" "$2" "$share" 0.5 adapted; done
 }
 
-# page: which token of a question met which of a passage; of ColBERT, as long as `explain` knows no alignment.
-page() {
+# pages: which token of a question met which of a passage, and which weigh (Tables 4, 5). Of ColBERT and of ALIGNER with
+# salience, whose runs have told already which passages are retrieved.
+pages() {
     [[ -z ${ONLY:-} && $PROFILE != paper ]] || return 0
-    dretrieve explain --model "$(model_of colbert "${seeds[0]}")" --corpus "$(place_of scifact)" \
-        --queries "$(asked_of scifact)" --limit 300 --run "$runs/colbert.${seeds[0]}.scifact.trec.zst" --hits 3 \
-        --output "$WORK/pages/colbert"
+    beside paged colbert "$runs/colbert.${seeds[0]}.scifact.trec.zst"
+    beside paged entropy "$runs/entropy-d1-q0.5.${seeds[0]}.scifact.trec.zst" "${longest[@]}"
+    together
+}
+paged() { # ROW RUN [WORD...]
+    dretrieve explain --model "$(model_of "$1" "${seeds[0]}")" --corpus "$(place_of scifact)" \
+        --queries "$(asked_of scifact)" --limit 300 --run "$2" --hits 3 "${@:3}" --output "$WORK/pages/$1.${seeds[0]}"
 }

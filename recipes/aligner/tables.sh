@@ -33,7 +33,7 @@ each row_adapted "${aligned[@]}"
 
 step "In domain"
 if [[ -z ${ONLY:-} && $PROFILE != paper ]]; then
-    for set in nq squad; do searched aligner-fast aligner "${seeds[0]}" "$set" top1; done
+    for set in nq squad; do beside searched aligner-fast aligner "${seeds[0]}" "$set" top1; done # and what follows
 elif [[ -z ${ONLY:-} ]]; then
     for row in base large xl xxl; do searched "$row-top1" "$row" 1 msmarco top1; done
     searched base-top4-top4 base-top4 1 msmarco top4
@@ -46,7 +46,7 @@ each row_trained "${rules[@]:1}"
 each row_encoded "${rules[@]:1}"
 each row_pruned "${rules[@]}" random rarest
 
-step "A page"
-page
+step "Pages"
+pages
 
 report

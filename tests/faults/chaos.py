@@ -53,6 +53,10 @@ def write_world(folder: Path) -> None:
     from conftest import build_small_t5, build_tiny_model
     from safetensors.torch import load_file
 
+    from dretrieve.models.aligner import Aligner
+    from dretrieve.models.aligner_config import AlignerConfig
+    from dretrieve.models.model_folder import save_model
+
     chance = random.Random(3)
     (folder / "src" / "qrels").mkdir(parents=True)
     with open(folder / "src" / "corpus.jsonl", "w") as file:
@@ -75,6 +79,8 @@ def write_world(folder: Path) -> None:
         f"{side}.{name}": of for side in ("ctx_model", "question_model") for name, of in weights.items()
     }
     build_small_t5(folder / "t5", "v1.1")
+    aligner = AlignerConfig(dim=8, query_max_len=8, passage_max_len=20)
+    save_model(Aligner.build(aligner, str(model)), folder / "aligner", {})
     torch.save({"model_dict": tensors, "encoder_params": {"sequence_length": 20}}, folder / "biencoder.cp")
     for name in ("cache", "tmp"):
         (folder / name).mkdir()
@@ -115,6 +121,9 @@ def stages(work: Path) -> dict[str, list[object]]:
     asked_all = ["--index", work / "bm25", "--queries", data, "--hits", 3]
     close = [f"path={data},split=train,run={found_for},depth=3", "--answer-max-len", 4]
     read = ["--model", work / "reatt", "--run", found_for, "--corpus", data, "--device", "cpu"]
+    aligner = ["--model", work / "aligner", "--device", "cpu"]
+    four = ["--grid", "k=1,2", "--examples", 4, "--metric", "RR@1000"]
+    adapt = [*aligner, "--index", work / "aligned", "--queries", f"{data}:test", "--qrels", f"{data}:test"]
     rows = ["--row", f"one={work / 'dense.json'}", "--row", f"two={work / 'fused.json'}"]
     return found | {
         "merge": ["merge", *parts, "--output", work / "merged.trec"],
@@ -133,6 +142,8 @@ def stages(work: Path) -> dict[str, list[object]]:
             "--max-steps", 4, "--save-steps", 2, "--batch-size", 4, "--device", "cpu",
         ],
         "read": ["read", *read, "--queries", data, "--depth", 3, "--output", work / "answers.jsonl"],
+        "encode-aligner": ["encode", *aligner, "--corpus", data, "--output", work / "aligned"],
+        "adapt": ["adapt", *adapt, *four, "--output", work / "adapt.json"],
         "array": ["array", *encode, "--corpus", data, "--output", work / "sharded", "--shards", 3],
         "validate": ["validate", f"{data}:test", run, work / "passages"],
     } | token_stages(work)  # fmt: skip
@@ -175,6 +186,7 @@ OTHER = {
     "token": ["--set", "bits=4"],
     "search-fast": ["--hits", 40],
     "search-exact": ["--hits", 40],
+    "adapt": ["--seed", 1],
 }
 
 

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from dretrieve.errors import DataError, UsageError, VerificationError
-from dretrieve.jobs import adapt, evaluate, search
+from dretrieve.errors import DataError, Interrupted, UsageError, VerificationError
+from dretrieve.index import token, token_scan
+from dretrieve.jobs import adapt, evaluate, index, search
 from dretrieve.reports.metrics_file import one_run
+from dretrieve.runs import checkpoint
 from dretrieve.runs.read import read_run
-from dretrieve.types import Vectors, offsets_of
+from dretrieve.store.interrupt import Signals
+from dretrieve.store.manifest import manifest_path, read_manifest
+from dretrieve.store.stage import Stage
+from dretrieve.types import Silent, Vectors, offsets_of
 
 PASSAGES, QUERIES, DIM = 60, 19, 8
 IDS, QUERY_IDS = [f"p{row}" for row in range(PASSAGES)], [f"q{row}" for row in range(QUERIES)]
@@ -55,7 +63,7 @@ def config(write_embeddings, tmp_path: Path) -> adapt.AdaptConfig:
         query_embeddings=tmp_path / "queries",
         qrels=str(tmp_path / "qrels.txt"),
         grid=GRID,
-        examples=4,
+        examples=(4,),
         output=tmp_path / "adapt.json",
     )
 
@@ -87,16 +95,17 @@ def test_the_grid_is_what_single_searches_give_and_the_choice_is_searched(config
         np.testing.assert_allclose(found["grid"][word], np.mean(list(values[word].values())), rtol=1e-12)
     labelled = set(QUERY_IDS[:-1])
     assert found["num_queries"] == len(labelled)
-    assert len(found["folds"]) == 4
-    for fold in found["folds"]:
+    about = found["folds"]["adapted"]
+    assert about["num_folds"] == len(about["each"]) == 4
+    for fold in about["each"]:
         inside = set(fold["examples"])
         worth = {word: sum(values[word][query] for query in inside) for word in WORDS}
         assert worth[fold["alignment"]] == pytest.approx(max(worth.values()), abs=1e-12)
         outside = [values[fold["alignment"]][query] for query in labelled - inside]
         assert fold["outside"] == pytest.approx(np.mean(outside), abs=1e-12)
-    outside = [fold["outside"] for fold in found["folds"]]
-    assert found["mean"] == pytest.approx(np.mean(outside))
-    assert found["std"] == pytest.approx(np.std(outside, ddof=1))
+    outside = [fold["outside"] for fold in about["each"]]
+    assert about["mean"] == pytest.approx(np.mean(outside))
+    assert about["std"] == pytest.approx(np.std(outside, ddof=1))
     assert set(one_run(config.output, "adapted").by_query("nDCG@10")) == labelled
     for name, by_query in values.items():
         assert one_run(config.output, name).by_query("nDCG@10") == pytest.approx(dict(by_query))
@@ -109,10 +118,165 @@ def test_the_grid_is_what_single_searches_give_and_the_choice_is_searched(config
     assert again.output.read_bytes() == config.output.read_bytes()
 
 
-def test_all_labelled_queries_as_examples_give_the_choice_alone(config) -> None:
-    result = adapt.run(replace(config, examples=QUERIES - 1))
+class Killed(BaseException):
+    """The end of a process that nothing catches."""
+
+
+@pytest.fixture
+def visited(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The first row of each block that is scored from now on; blocks are small, and each is saved."""
+    found: list[int] = []
+    visit = token_scan._visit
+
+    def noted(grid, block, *rest) -> None:
+        found.append(block[0])
+        visit(grid, block, *rest)
+
+    monkeypatch.setattr(token_scan, "_visit", noted)
+    monkeypatch.setattr(token_scan, "PASSAGE_TOKENS", 40)
+    # hours between two looks at the clock, so that it is always time to save
+    monkeypatch.setattr(checkpoint, "time", SimpleNamespace(monotonic=count(1e9, 1e4).__next__))
+    return found
+
+
+def killed(config: adapt.AdaptConfig, place: object, name: str, at: int = 1) -> None:
+    """Run until the ``at``-th call of that function, which is the end."""
+    before, calls = getattr(place, name), count(1)
+
+    def once(*given, **named):
+        if next(calls) == at:
+            raise Killed
+        return before(*given, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(place, name, once)
+        with pytest.raises(Killed):
+            adapt.run(config)
+
+
+POINTS = {
+    "the first block": (token_scan, "_visit", 1),
+    "the second block": (token_scan, "_visit", 2),
+    "the fifth block": (token_scan, "_visit", 5),
+    "a save": (checkpoint.Checkpoint, "save", 3),
+    "the measures": (adapt, "score_relevance", 2),
+    "the folds": (adapt, "adapted", 1),
+    "the commit": (Stage, "commit", 1),
+    "the end": (adapt, "discard_checkpoint", 1),
+}
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_killed_it_goes_on_to_the_same_bytes(config, visited, point: str) -> None:
+    folder = config.output.parent
+    adapt.run(config)
+    whole, blocks, names = config.output.read_bytes(), list(visited), sorted(folder.iterdir())
+    manifest = manifest_path(config.output).read_bytes()
+    for path in list(folder.glob("*adapt.json*")):
+        path.unlink()
+    visited.clear()
+    killed(config, *POINTS[point])
+    done = {"the first block": 0, "the second block": 1, "the fifth block": 4, "a save": 2}
+    finished = done.get(point, len(blocks))
+    assert len(visited) in (finished, finished + 1)
+    visited.clear()
+    adapt.run(config)
+    assert visited == blocks[finished:], "what was finished is not scored again"
+    assert config.output.read_bytes() == whole
+    assert manifest_path(config.output).read_bytes() == manifest
+    assert sorted(folder.iterdir()) == names, "nothing is left behind"
+
+
+def test_a_signal_stops_behind_a_block_that_is_not_scored_again(config, monkeypatch) -> None:
+    whole = config.output.with_name("whole.json")
+    adapt.run(replace(config, output=whole))
+    before, scored = token_scan._visit, []
+    received: list[Signals] = []
+
+    def visit(grid, block, *rest) -> None:
+        scored.append(block[0])
+        before(grid, block, *rest)
+        if len(scored) == 2:
+            received[0].set(15)
+
+    monkeypatch.setattr(token_scan, "PASSAGE_TOKENS", 40)
+    monkeypatch.setattr(token_scan, "_visit", visit)
+    monkeypatch.setattr(
+        Signals, "__init__", lambda self: (setattr(self, "received", None), received.append(self))[0]
+    )
+    with pytest.raises(Interrupted, match="SIGTERM"):
+        adapt.run(config)
+    state = config.output.with_name("adapt.json.state.json")
+    assert json.loads(state.read_bytes())["exit_code"] == 75
+    first, stopped = scored
+    adapt.run(config)
+    assert min(scored[2:]) > stopped > first
+    assert config.output.read_bytes() == whole.read_bytes()
+    assert not state.exists()
+
+
+@pytest.mark.parametrize(
+    "other", [{"seed": 1}, {"grid": "k=1,2 p=20,50 da,k=2,eps=0.2"}, {"metric": "RR@10"}, {"drop_self": True}]
+)
+def test_what_another_setting_left_is_not_taken(config, visited, other: dict) -> None:
+    given = replace(config, **other)
+    whole = config.output.with_name("whole.json")
+    adapt.run(replace(given, output=whole))
+    killed(config, token_scan, "_visit", 4)
+    visited.clear()
+    adapt.run(given)
+    assert visited[0] == 0
+    assert config.output.read_bytes() == whole.read_bytes()
+
+
+def test_several_sizes_of_folds_are_measured_over_one_search(config, visited) -> None:
+    for size in (4, 6):
+        adapt.run(replace(config, examples=(size,), output=config.output.with_name(f"{size}.json")))
+    once, visited[:] = len(visited) // 2, []
+    result = adapt.run(replace(config, examples=(4, 6)))
+    assert len(visited) == once
+    four, six, both = (
+        json.loads(config.output.with_name(f"{name}.json").read_bytes()) for name in (4, 6, "adapt")
+    )
+    assert both["folds"] == {"adapted": four["folds"]["adapted"], "adapted6": six["folds"]["adapted"]}
+    assert both["alignment"] == four["alignment"]
+    assert [run["name"] for run in both["runs"]] == ["adapted", "adapted6", "oracle", *WORDS]
+    assert both["runs"][1]["per_query"] == six["runs"][0]["per_query"]
+    assert "folds of 4 examples\n" in result.render()
+    assert "folds of 6 examples\n" in result.render()
+
+
+def test_one_fold_has_no_standard_deviation(config) -> None:
+    result = adapt.run(replace(config, examples=(QUERIES - 3,)))
     found = json.loads(config.output.read_bytes())
-    assert found["mean"] is None
+    about = found["folds"]["adapted"]
+    assert (about["num_folds"], about["std"]) == (1, None)
+    assert about["mean"] is not None
+    assert "outside one fold of 16 examples, which has no standard deviation" in result.render()
+    assert "±" not in result.render()
+
+
+def test_how_fast_the_index_searches_changes_nothing(config, monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(token, "CODED_TOKENS", 100)
+    fast, pruned = tmp_path / "fast", tmp_path / "pruned"
+    index.run(index.IndexConfig(embeddings=config.index, type="token", output=fast))
+    settings = {"keep": 0.5, "fast": False}
+    index.run(index.IndexConfig(embeddings=config.index, type="token", output=pruned, settings=settings))
+    assert token.open_index(fast).search_options.get("said"), "this index has a fast search"
+    adapt.run(config)
+    for place in (fast, pruned):
+        output = tmp_path / f"{place.name}.json"
+        adapt.run(replace(config, index=place, output=output))
+        assert output.read_bytes() == config.output.read_bytes()
+        mine, theirs = (read_manifest(manifest_path(of)) for of in (output, config.output))
+        assert mine.fingerprint == theirs.fingerprint
+
+
+def test_all_labelled_queries_as_examples_give_the_choice_alone(config) -> None:
+    result = adapt.run(replace(config, examples=(QUERIES - 1,)))
+    found = json.loads(config.output.read_bytes())
+    assert found["folds"]["adapted"]["mean"] is None
+    assert found["folds"]["adapted"]["each"][0]["outside"] is None
     assert [run["name"] for run in found["runs"]] == ["oracle", *found["grid"]]
     assert found["grid"][found["alignment"]] == max(found["grid"].values())
     assert "±" not in result.render()
@@ -132,7 +296,7 @@ def test_a_hit_that_is_the_query_itself_is_dropped(config, write_embeddings, tmp
 
 def test_what_does_not_fit_is_refused(config, write_embeddings, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"18 of the 19 queries, and a fold takes 19; label more"):
-        adapt.run(replace(config, examples=19))
+        adapt.run(replace(config, examples=(4, 19)))
     (tmp_path / "other.txt").write_text("".join(f"q{row} 0 x{row} 1\n" for row in range(8)))
     with pytest.raises(DataError, match=r"none of the 8 relevant passages of .*'x0'\) is in"):
         adapt.run(replace(config, qrels=str(tmp_path / "other.txt")))
@@ -146,11 +310,36 @@ def test_what_does_not_fit_is_refused(config, write_embeddings, tmp_path: Path) 
     flat = write_embeddings("flat", IDS, np.ones((PASSAGES, DIM)))
     with pytest.raises(UsageError, match="an index of type flat, where no alignment"):
         adapt.run(replace(config, index=flat))
+    queries = texts(QUERIES, 4, 1)
+    others = write_embeddings("others", QUERY_IDS, queries, side="query", score="alignment", model="another")
+    with pytest.raises(VerificationError, match="passage side another of a model, .* encoded by m;"):
+        adapt.run(replace(config, query_embeddings=others))
+    with pytest.raises(UsageError, match="--set alignment: .* are those of --grid; give it there"):
+        replace(config, settings={"alignment": "top4"})
+    with pytest.raises(UsageError, match="--examples: give each size of folds once"):
+        replace(config, examples=(4, 4))
+    with pytest.raises(UsageError, match="--examples 0: expected a whole number from 1"):
+        replace(config, examples=(8, 0))
+    with pytest.raises(UsageError, match="--set max_tokens: with --query-embeddings nothing is encoded"):
+        replace(config, settings={"max_tokens": 512})
     adapt.run(config)
     file = json.loads(config.output.read_bytes()) | {"passage_model": "another"}
     config.output.write_text(json.dumps(file))
     with pytest.raises(VerificationError, match=r"another model \(another\) than those of .*dretrieve adapt"):
         evaluated(config, str(config.output))
+
+
+def test_alignments_that_the_passages_are_too_short_for_are_said(config) -> None:
+    said: list[str] = []
+
+    class Told(Silent):
+        def note(self, text: str) -> None:
+            said.append(text)
+
+    adapt.run(replace(config, grid="k=1,9 p=5,50"), Told())
+    short, same = said
+    assert re.fullmatch(r"alignment top9: \d\d% of the passages have fewer than 9 tokens .*", short)
+    assert same.startswith("alignment p5 is top1 here: the longest passage has 12 tokens")
 
 
 def test_the_command_and_its_dry_run(cli_here, config) -> None:

@@ -10,6 +10,7 @@ from transformers import T5EncoderModel, T5ForConditionalGeneration
 
 from dretrieve.errors import DataError, PreconditionError
 from dretrieve.models import t5 as module
+from dretrieve.models.backbone import load_module
 from dretrieve.models.t5 import T5, load_t5
 
 KINDS = ("original", "v1.1")
@@ -118,6 +119,11 @@ def test_other_models_are_refused(small_t5, tiny_model, tmp_path):
     model.save_pretrained(tmp_path / "short", state_dict=kept)
     with pytest.raises(DataError, match=r"lack .*decoder\.block\.1\.layer\.2"):
         load_t5(tmp_path / "short")
+    kept = {name: of for name, of in model.state_dict().items() if not name.startswith("encoder.")}
+    model.save_pretrained(tmp_path / "short", state_dict=kept)
+    for load in (load_t5, load_module):
+        with pytest.raises(DataError, match=r"lack .* of the t5 encoder that .* first is encoder\.block\.0"):
+            load(tmp_path / "short")
 
 
 def test_texts_of_like_length_run_together_and_come_back_in_order(folder, batch_of, monkeypatch):

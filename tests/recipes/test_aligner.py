@@ -27,8 +27,8 @@ ELSEWHERE = (
 # Pairs of metrics files of `smoke`, and the cells that each of them fills.
 SWAPS = {
     ("aligner.nq.1", "aligner.squad.1"): ("grid.top1.nq", "grid.oracle.squad"),
-    ("aligner-wide.squad.1", "aligner-16.squad.1"): (
-        *("wide.top16.squad", "grid.adapted16.squad", "spread.adapted16.squad"),
+    ("aligner-wide.squad.1", "aligner.arguana.1"): (
+        *("wide.top16.squad", "grid.adapted16.arguana", "spread.adapted16.arguana"),
     ),
     ("entropy-d0.2-q0.5.scifact.1", "hard-d0.2-q0.5.scifact.1"): (
         "pruning.entropy-d0.2-q0.5.scifact",
@@ -65,9 +65,9 @@ def test_a_row_is_trained_and_searched_as_its_name_says(calls_of):
     assert trained["aligner.1"].behind("--alignment") == "top1"
     assert trained["aligner-top4.1"].behind("--alignment") == "top4"
     assert trained["hard.1"].behind("--salience") == "hard"
-    sixteen, wide = (made["adapt", f"aligner-{name}.arguana.1.json"] for name in ("16", "wide"))
-    assert sixteen.behind("--examples") == "16"
-    assert sixteen.behind("--queries").endswith("/arguana:asked300")
+    adapted, wide = (made["adapt", f"{name}.arguana.1.json"] for name in ("aligner", "aligner-wide"))
+    assert {"8", "16"} < set(adapted)
+    assert adapted.behind("--queries").endswith("/arguana:asked300")
     assert wide.behind("--grid").startswith("k=1,16 p=5 da,")
     assert wide.behind("--qrels").endswith("/arguana:asked60")
     searched = made["search", "relu-d0.1-q0.5.1.nfcorpus.trec.zst"]
@@ -94,8 +94,22 @@ def test_mini_trains_every_strategy_and_half_of_the_layers(calls_of):
     assert halves == [made["convert", "half"].behind("--output")] * 2
     assert made["convert", "half"].behind("--layers") == "0,2,4"
     assert {"aligner-half.1.cranfield", "aligner.1.medquad"} < {call.made for call in calls}
-    assert "max_tokens=512" in made["encode", "aligner.1.medquad"]
     assert made["adapt", "aligner.squad.1.json"].behind("--queries").endswith("squad:test")
+
+
+@pytest.mark.parametrize(("profile", "most"), [("mini-cpu", False), ("mini", True), ("paper", True)])
+def test_queries_name_the_length_that_their_passages_were_encoded_with(calls_of, profile, most):
+    """Else the two belong to different models."""
+    calls = calls_of(RECIPE / "tables.sh", PROFILE=profile, SHARDS="1")
+    trained = [call for call in calls if call[:2] == ["train", "aligner"]]
+    models = {call.behind("--output") for call in trained}
+    asked = [
+        call
+        for call in calls
+        if call[0] in ("encode", "search", "adapt") and call.behind("--model") in models
+    ]
+    assert {call[0] for call in asked} == {"encode", "search", "adapt"}
+    assert [call for call in asked if ("max_tokens=512" in call) != most] == []
 
 
 def test_the_paper_trains_25_000_steps_of_each_size(calls_of):
@@ -114,6 +128,7 @@ def test_a_file_of_many_runs_holds_the_one_that_a_cell_reads(calls_of, profile):
     calls = calls_of(RECIPE / "tables.sh", PROFILE=profile, SHARDS="1")
     runs = {
         call.made: {"adapted", "oracle", *map(str, parse_grid(call.behind("--grid") or GRID))}
+        | ({"adapted16"} if "16" in call else set())
         for call in calls
         if call[0] == "adapt"
     }

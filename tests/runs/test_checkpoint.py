@@ -7,8 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dretrieve.index.base import Passages
 from dretrieve.index.top_k import TopK
 from dretrieve.runs.checkpoint import Checkpoint, checkpoint_path, discard_checkpoint
+from dretrieve.store.embeddings import Embeddings
+from dretrieve.types import Vectors, offsets_of
 
 
 @pytest.fixture
@@ -63,3 +66,29 @@ def test_a_flipped_number_is_noticed(tmp_path: Path, kept: TopK) -> None:
     path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
     _, row = Checkpoint(path, "abc").load(TopK.empty(3, 4), 0)
     assert row == 0
+
+
+@pytest.mark.parametrize(
+    "other", ["nothing", "stage", "passages", "query vectors", "query tokens", "salience"]
+)
+def test_it_is_of_one_stage_over_these_vectors(
+    write_embeddings, tmp_path: Path, kept: TopK, other: str
+) -> None:
+    values = np.arange(12, dtype=np.float32).reshape(6, 2)
+    changed = {
+        "query vectors": Vectors(values + 1, offsets_of([3, 3]), np.ones(6, np.float32)),
+        "query tokens": Vectors(values, offsets_of([2, 4]), np.ones(6, np.float32)),
+        "salience": Vectors(values, offsets_of([3, 3]), np.zeros(6, np.float32)),
+    }
+    asked = Vectors(values, offsets_of([3, 3]), np.ones(6, np.float32))
+
+    def of(stage: str, folder: Path, queries: Vectors) -> Checkpoint:
+        return Checkpoint.of(tmp_path / "run", stage, Passages(Embeddings.open(folder)), queries)
+
+    mine, theirs = (
+        write_embeddings(name, ["a", "b"], values[row : row + 2]) for row, name in enumerate("mt")
+    )
+    of("stage", mine, asked).save(kept, 5, now=True)
+    stage = "another" if other == "stage" else "stage"
+    found = of(stage, theirs if other == "passages" else mine, changed.get(other, asked))
+    assert found.load(TopK.empty(3, 4), 0)[1] == (5 if other == "nothing" else 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dretrieve.errors import UsageError
 from dretrieve.jobs.configs.base import Choosing
 from dretrieve.jobs.configs.search import AskingConfig
 from dretrieve.options import REQUIRED, option
@@ -17,7 +18,9 @@ class AdaptConfig(AskingConfig, Choosing):
 
     The labelled queries are drawn into folds of --examples. Each fold chooses the alignment that is best for
     it (of equal ones the one with the fewest tokens), which is measured on all queries outside the fold. The
-    file holds the choice of most folds; search --set alignment=FILE searches by it.
+    file holds the choice of most folds; search --set alignment=FILE searches by it. All passages are compared
+    by all tokens, however fast the index searches and whatever it leaves out. Of several --examples the first
+    one's folds choose; the run `adapted16` of the file is by folds of 16, where 16 is a later one.
 
     Examples:
         dretrieve adapt --index EMB --queries arguana:test --model M --qrels arguana:test --output adapt.json
@@ -25,8 +28,21 @@ class AdaptConfig(AskingConfig, Choosing):
     """
 
     qrels: str = option(REQUIRED, "Judgements, or a qrels file.", panel="Input", metavar="DIR[:SPLIT]")
-    examples: int = option(8, "Labelled queries of a fold.", least=1)
+    examples: tuple[int, ...] = option((8,), "Labelled queries of a fold; repeatable.", least=1)
     grid: str = option(GRID, "Alignments to choose from: tokens (k), percent (p), da,k=1,eps=0.05.")
     metric: str = option("nDCG@10", "By which the best is chosen.")
     drop_self: bool = option(False, "Drop the hit that is the query itself (BEIR).")
     seed: int = option(0, "Of the draw of folds.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.examples or len(set(self.examples)) < len(self.examples):
+            raise UsageError("--examples: give each size of folds once, one at least")
+        if "alignment" in self.settings:
+            raise UsageError(
+                "--set alignment: the alignments to choose from are those of --grid; give it there"
+            )
+        if self.settings and self.query_embeddings is not None:
+            raise UsageError(
+                f"--set {next(iter(self.settings))}: with --query-embeddings nothing is encoded; leave it out"
+            )
