@@ -15,9 +15,10 @@ from dretrieve.index.token_scan import search_tokens
 from dretrieve.index.token_search import Counts, TokenSearch
 from dretrieve.index.top_k import TopK
 from dretrieve.kernels.residuals import lists_of
+from dretrieve.runs.write import write_run
 from dretrieve.scoring.token_scores import TOKEN_SCORES, token_score
 from dretrieve.store.embeddings import Embeddings
-from dretrieve.types import Vectors, offsets_of
+from dretrieve.types import Run, Vectors, offsets_of
 
 LEVELS = {8: np.arange(-128, 128), 4: np.arange(-120, 121, 16), 2: [-90, -30, 30, 90], 1: [-50, 50]}
 K = 7
@@ -118,7 +119,7 @@ def products(query: np.ndarray, tokens: np.ndarray) -> np.ndarray:
 
 
 def looped(
-    asked: Vectors, vectors: Vectors, ranks: np.ndarray, *, mean: bool
+    asked: Vectors, vectors: Vectors, ranks: np.ndarray, *, mean: bool, k: int = K
 ) -> list[tuple[list[int], bytes]]:
     """Return each query's best by a loop over queries and passages, in which nothing is left out."""
     found = []
@@ -131,7 +132,7 @@ def looped(
                 for best in products(query, tokens).max(axis=1).tolist():
                     total += best
                 scores[row] = np.float32(total / len(query) if mean else total)
-        rows = sorted(scores, key=lambda row: (-scores[row], -ranks[row]))[:K]
+        rows = sorted(scores, key=lambda row: (-scores[row], -ranks[row]))[:k]
         found.append((rows, np.array([scores[row] for row in rows], np.float32).tobytes()))
     return found
 
@@ -149,6 +150,33 @@ def test_exact_mode_is_the_double_loop_in_200_worlds() -> None:
         for part in ((0, cut), (cut, rows)):
             index.exact(asked, kept, part, ExactOptions())
         assert hits(kept, index.passages) == plain, seed
+
+
+@pytest.mark.realdata
+@pytest.mark.slow
+def test_runs_of_real_token_vectors_are_the_double_loop_byte_for_byte(data_dir, cli, tmp_path: Path) -> None:
+    model, states = tmp_path / "model", ["--pooling", "tokens", "--pca", data_dir / "cranfield"]
+    cli("convert", "minilm", *states, "--output", model)
+    for name, count in {"adi": 35, "cranfield": 4}.items():
+        texts, k = data_dir / name, 10
+        passages, asked, index = (tmp_path / f"{what}-{name}" for what in ("passages", "asked", "index"))
+        cli("encode", "--model", model, "--corpus", texts, "--output", passages)
+        cli("encode", "--model", model, "--queries", f"{texts}:test", "--output", asked)
+        cli("index", "--embeddings", passages, "--type", "token", "--output", index)
+        search = ["--query-embeddings", asked, "--set", "mode=exact", "--hits", k]
+        cli("search", "--index", index, *search, "--output", tmp_path / "exact.trec", "--force")
+        assert (index / "residuals.npy").exists(), "it is searched by bounds"
+
+        stored, queries = Embeddings.open(passages), Embeddings.open(asked)
+        ids, ranks = stored.ids(), np.empty(len(stored.ids()), np.int64)
+        ranks[sorted(range(len(ids)), key=lambda row: ids[row].encode())] = np.arange(len(ids))
+        found = looped(queries.all_vectors()[:count], stored.all_vectors(), ranks, mean=False, k=k)
+        rows = np.array([row for hits, _ in found for row in hits], np.int32)
+        scores = np.frombuffer(b"".join(scores for _, scores in found), np.float32)
+        run = Run(queries.ids()[:count], ids, k * np.arange(count + 1), rows, scores)
+        assert write_run(tmp_path / "plain.trec", run) == count * k
+        lines = (tmp_path / "exact.trec").read_bytes().splitlines(keepends=True)
+        assert b"".join(lines[: count * k]) == (tmp_path / "plain.trec").read_bytes()
 
 
 ALIGNMENTS = ("top1", "top2", "top5", "p40", "p100", "da,k=1,eps=0.1", "da,k=3,eps=0.3")
