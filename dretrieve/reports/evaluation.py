@@ -105,17 +105,9 @@ def comparison_table(comparisons: Sequence[Comparison]) -> Table:
         ]
         for found in comparisons
     ]
+    about = ["difference", "95 % interval", "t-test p", "randomisation p", "better/worse/equal"]
     return Table(
-        columns=[
-            "measure",
-            "run",
-            "baseline",
-            "difference",
-            "95 % interval",
-            "t-test p",
-            "randomisation p",
-            "better/worse/equal",
-        ],
+        columns=["measure", "run", "baseline", *about],
         rows=rows,
         title="Differences from the baseline",
         notes=[f"p-values are Holm-corrected over the {len(rows)} rows of this table"],

@@ -15,16 +15,8 @@ def test_encode_as_typed(cli_here, tiny_model, tiny_collection, tmp_path):
 
 
 def test_other_tools_spellings(cli_here, tiny_model, tiny_collection, tmp_path):
-    cli_here(
-        "encode",
-        "--model_name_or_path",
-        tiny_model,
-        "--topics",
-        f"{tiny_collection}:dev",
-        "-o",
-        tmp_path / "q",
-        "-q",
-    )
+    words = f"--model_name_or_path {tiny_model} --topics {tiny_collection}:dev -o {tmp_path}/q -q"
+    cli_here("encode", *words.split())
     assert Embeddings.open(tmp_path / "q").rows == 6
     failed = cli_here(
         "encode", "--model", tiny_model, "--corpus", "x", "-o", "y", "--pooling", "mean", code=2

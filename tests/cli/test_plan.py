@@ -20,19 +20,12 @@ def recorded(folder: Path, *calls: list[str]) -> Path:
 def test_commands_that_wait_name_the_last_that_they_wait_for(tiny_collection, tmp_path, capsys):
     work = str(tmp_path / "work")
     where = str(tiny_collection)
-    index = ["call", "index", "--corpus", where, "--type", "bm25", "--output", f"{work}/index"]
-    search = [
-        "call",
-        "search",
-        "--index",
-        f"{work}/index",
-        "--queries",
-        f"{where}:test",
-        "--output",
-        f"{work}/r.trec",
-    ]
-    measure = ["call", "evaluate", "--run", f"{work}/r.trec", "--qrels", f"{where}:test"]
-    assert plan.main(recorded(tmp_path, ["step", "1. All"], index, search, measure)) == 0
+    calls = (
+        f"call index --corpus {where} --type bm25 --output {work}/index",
+        f"call search --index {work}/index --queries {where}:test --output {work}/r.trec",
+        f"call evaluate --run {work}/r.trec --qrels {where}:test",
+    )
+    assert plan.main(recorded(tmp_path, ["step", "1. All"], *map(str.split, calls))) == 0
     out = capsys.readouterr().out.splitlines()
     assert out[1] == "1. All"
     assert [line.strip() for line in out if "after" in line] == ["after 1", "after 2"]
@@ -58,36 +51,10 @@ def test_another_command_is_only_shown_and_its_output_waited_for(tmp_path, capsy
 
 def test_shards_are_told_in_a_line_each_and_wait_together(tmp_path, capsys):
     world = ["other", f"{tmp_path}/world", "true"]
-    shards = [
-        [
-            "call",
-            "encode",
-            "--model",
-            "m",
-            "--corpus",
-            f"{tmp_path}/world/nq",
-            "--output",
-            "e",
-            "--shard",
-            f"{n}/3",
-        ]
-        for n in range(3)
-    ]
-    searches = [
-        [
-            "call",
-            "search",
-            "--index",
-            "e",
-            "--query-embeddings",
-            "e",
-            "--shard",
-            f"{n}/2",
-            "--output",
-            f"part-{n}",
-        ]
-        for n in range(2)
-    ]
+    encode = f"call encode --model m --corpus {tmp_path}/world/nq --output e --shard"
+    shards = [[*encode.split(), f"{n}/3"] for n in range(3)]
+    search = "call search --index e --query-embeddings e --shard"
+    searches = [[*search.split(), f"{n}/2", "--output", f"part-{n}"] for n in range(2)]
     merge = ["call", "merge", "part-0", "part-1", "--output", "x"]
     assert plan.main(recorded(tmp_path, world, *shards, *searches, merge)) == 0
     out = capsys.readouterr().out

@@ -31,20 +31,8 @@ def test_several_folders_are_joined(cli: Callable, tmp_path: Path) -> None:
         for key, name in names.items()
     ]
     lines(tmp_path / "eq" / "queries.jsonl", *rows)
-    words = (
-        "prepare",
-        "a",
-        "b",
-        "eq",
-        "--equal",
-        "letters",
-        "--entities",
-        "eq",
-        "--output",
-        "joined",
-        "--json",
-    )
-    out = cli(*words).json()
+    words = "prepare a b eq --equal letters --entities eq --output joined --json"
+    out = cli(*words.split()).json()
     assert (out["counts"]["passages"], out["splits"]) == (1, {"eq": 1})
     failed = cli("prepare", "a", "eq", "--entities", "nq", "--output", "other", code=2)
     assert "--entities nq: there is no such set; there are a, eq" in failed.err

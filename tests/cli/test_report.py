@@ -30,31 +30,11 @@ finish
 def work(tiny_collection, cli_here, tmp_path):
     folder = tmp_path / "work"
     cli_here("index", "--corpus", tiny_collection, "--type", "bm25", "--output", folder / "index", "-q")
-    test = f"{tiny_collection}:test"
-    words = (
-        "--index",
-        folder / "index",
-        "--queries",
-        test,
-        "--hits",
-        20,
-        "--output",
-        folder / "run.trec",
-        "-q",
-    )
-    cli_here("search", *words)
-    words = (
-        "--run",
-        folder / "run.trec",
-        "--qrels",
-        test,
-        "--metrics",
-        "R@5",
-        "--output",
-        folder / "run.json",
-        "-q",
-    )
-    cli_here("evaluate", *words)
+    test, run = f"{tiny_collection}:test", f"{folder}/run.trec"
+    words = f"search --index {folder}/index --queries {test} --hits 20 --output {run} -q"
+    cli_here(*words.split())
+    words = f"evaluate --run {run} --qrels {test} --metrics R@5 --output {folder}/run.json -q"
+    cli_here(*words.split())
     return folder
 
 

@@ -150,16 +150,8 @@ def test_answers_tune_too_on_the_run_itself(cli_here: Callable, dev: dict[str, P
     assert "alpha 2" in done.out
     assert "2        1.0000 *" in done.out
     assert "an end of the range" in done.err
-    named = [
-        "--corpus",
-        tmp_path / "one",
-        "--answers",
-        f"{tmp_path / 'one'}:dev",
-        "--metric",
-        "top1",
-        "--force",
-    ]
-    assert "alpha 2" in fuse(cli_here, *words, "--tune", "0,0.5,2", *named).out
+    named = f"--corpus {tmp_path}/one --answers {tmp_path}/one:dev --metric top1 --force"
+    assert "alpha 2" in fuse(cli_here, *words, "--tune", "0,0.5,2", *named.split()).out
 
 
 def test_queries_of_one_run_are_noted(cli_here: Callable, tmp_path: Path) -> None:
@@ -306,19 +298,8 @@ def test_ranks_are_fused_by_rank_and_forms_can_be_named(
 def test_the_order_of_close_doubles_survives(cli_here: Callable, tmp_path: Path) -> None:
     dense = write_run(tmp_path / "d.trec", {"q": {"zed": 0.500000021, "abc": 0.500000022}})
     bm25 = write_run(tmp_path / "b.trec", {"q": {"x": 1.0}})
-    words = (
-        "--run",
-        dense,
-        "--bm25-run",
-        bm25,
-        "--missing",
-        "zero",
-        "--alpha",
-        0,
-        "--output",
-        tmp_path / "o.trec",
-    )
-    fuse(cli_here, *words)
+    words = f"--run {dense} --bm25-run {bm25} --missing zero --alpha 0 --output {tmp_path}/o.trec"
+    fuse(cli_here, *words.split())
     assert [line.split()[2] for line in (tmp_path / "o.trec").read_text().splitlines()] == ["abc", "zed", "x"]
 
 
@@ -326,15 +307,9 @@ def test_a_run_without_hits_leaves_the_other_alone(
     cli_here: Callable, dev: dict[str, Path], tmp_path: Path
 ) -> None:
     (tmp_path / "empty.trec").write_text("")
-    words = (
-        "--run",
-        dev["dense-one"],
-        "--bm25-run",
-        tmp_path / "empty.trec",
-        "--output",
-        tmp_path / "o.trec",
-    )
-    assert "empty.trec holds no hits at all; the fused run has those of" in fuse(cli_here, *words).err
+    words = f"--run {dev['dense-one']} --bm25-run {tmp_path}/empty.trec --output {tmp_path}/o.trec"
+    said = fuse(cli_here, *words.split()).err
+    assert "empty.trec holds no hits at all; the fused run has those of" in said
     assert [line.split()[2] for line in (tmp_path / "o.trec").read_text().splitlines()] == ["a", "b"]
 
 
@@ -354,17 +329,8 @@ def test_a_curve_that_is_flat_is_said_to_be(
 ) -> None:
     (tmp_path / "qrels.txt").write_text(f"q 0 {right} 1\n")
     dense = write_run(tmp_path / "d.trec", {"q": {"b": 2.0, "a": 1.0}})
-    words = (
-        "--run",
-        dense,
-        "--bm25-run",
-        dense,
-        "--output",
-        tmp_path / "o.trec",
-        "--qrels",
-        tmp_path / "qrels.txt",
-    )
-    err = fuse(cli_here, *words, "--tune", "0:1:0.5").err
+    words = f"--run {dense} --bm25-run {dense} --output {tmp_path}/o.trec --qrels {tmp_path}/qrels.txt"
+    err = fuse(cli_here, *words.split(), "--tune", "0:1:0.5").err
     assert "all 3 alphas give the same nDCG@10" in err
     assert said in err
     assert "alpha 0 is taken as the smallest, not as the best" in err

@@ -17,18 +17,8 @@ def measured(tiny_collection, cli_here, tmp_path):
     test = f"{tiny_collection}:test"
     for hits in (1, 20):
         name = work / f"h{hits}"
-        cli_here(
-            "search",
-            "--index",
-            work / "index",
-            "--queries",
-            test,
-            "--hits",
-            hits,
-            "--output",
-            f"{name}.trec",
-            "-q",
-        )
+        words = f"--index {work}/index --queries {test} --hits {hits} --output {name}.trec -q"
+        cli_here("search", *words.split())
         cli_here(
             "evaluate", "--run", f"{name}.trec", "--qrels", test, "--output", f"{name}.json", "-q",
             "--metrics", "nDCG@10 R@1 R@5 R@20",

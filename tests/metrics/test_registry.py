@@ -175,24 +175,9 @@ def test_values_stay_between_zero_and_one(random_pair):
 def test_a_perfect_ranking_has_value_one():
     judgements = {"q": {"a": 3, "b": 2, "c": 1}}
     judged = judge(run_of({"q": {"a": 3.0, "b": 2.0, "c": 1.0}}), qrels_of(judgements))
-    for name in (
-        "nDCG",
-        "nDCG@2",
-        "RR",
-        "AP",
-        "Rprec",
-        "R@3",
-        "P@3",
-        "Success@1",
-        "Bpref",
-        "IPrec@1",
-        "Judged@3",
-        "SetP",
-        "SetR",
-        "SetF",
-        "SetAP",
-    ):
-        assert parse_measures(name)[0].values(judged)[0] == pytest.approx(1), name
+    names = "nDCG nDCG@2 RR AP Rprec R@3 P@3 Success@1 Bpref IPrec@1 Judged@3 SetP SetR SetF SetAP"
+    for measure in parse_measures(names):
+        assert measure.values(judged)[0] == pytest.approx(1), measure
 
 
 # pytrec_eval's names. IPrec differs by its rounding (see dretrieve.metrics.iprec); it lacks RBP and Judged.

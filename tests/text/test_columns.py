@@ -12,13 +12,7 @@ def test_columns_are_parted_by_blanks_or_by_tabs():
 
 def test_a_header_holds_words_of_a_header_alone() -> None:
     assert header(b"qid\tdocid\tscore") == ["qid", "docid", "score"]
-    assert header(b"Query-ID Q0 DocNo Rank Score Run-ID") == [
-        "query_id",
-        "q0",
-        "docno",
-        "rank",
-        "score",
-        "run_id",
-    ]
+    found = header(b"Query-ID Q0 DocNo Rank Score Run-ID")
+    assert found == ["query_id", "q0", "docno", "rank", "score", "run_id"]
     assert header(b"topic passage sim") == ["topic", "passage", "sim"]
     assert header(b"q1 docid score") == [] == header(b"qid score")
