@@ -24,16 +24,6 @@ def test_other_tools_spellings(cli_here, tiny_model, tiny_collection, tmp_path):
     assert "card" in failed.err
 
 
-def test_errors_are_one_line_with_their_exit_code(cli_here, tiny_model, tiny_collection, tmp_path):
-    failed = cli_here(
-        "encode", "--model", "no-model", "--corpus", tiny_collection, "-o", tmp_path / "e", code=3
-    )
-    assert failed.err.count("\n") == 1
-    assert "does not exist" in failed.err
-    both = ["--corpus", tiny_collection, "--queries", tiny_collection]
-    assert "exactly one" in cli_here("encode", "--model", tiny_model, *both, "-o", tmp_path / "e", code=2).err
-
-
 def test_shards_by_hand(cli_here, tiny_model, tiny_collection, tmp_path):
     words = ["encode", "--model", tiny_model, "--corpus", tiny_collection, "-o", tmp_path / "emb", "-q"]
     assert "the other shards (1 of 2" in cli_here(*words, "--shard", "0/2").out

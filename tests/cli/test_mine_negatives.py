@@ -17,12 +17,3 @@ def test_mine_from_the_command_line(cli_here, tiny_collection, tmp_path):
     assert counts["negatives"] == 1
     assert counts["dropped_positive"] == 1
     assert cli_here(*line).out.startswith("up to date")
-
-
-def test_all_dropped_is_exit_4(cli_here, tiny_collection, tmp_path):
-    (tmp_path / "run.trec").write_text("q-bees-0 Q0 bees-0 1 3.5 toy\n")
-    line = [
-        "mine-negatives", "--data", f"{tiny_collection}:train", "--run", tmp_path / "run.trec",
-        "--output", tmp_path / "hard.jsonl",
-    ]  # fmt: skip
-    assert "no negative is left" in cli_here(*line, code=4).err

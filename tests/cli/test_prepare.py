@@ -44,21 +44,6 @@ def test_the_help_shows_entityquestions_and_entities(cli: Callable) -> None:
     assert any("--entities eq" in line for line in examples)
 
 
-def test_a_mirror_that_is_none_and_a_split_that_is_ignored(cli: Callable, tmp_path: Path) -> None:
-    """A dry run and the run give one sentence and one exit code."""
-    (tmp_path / "mirror").mkdir()
-    for words, code, text in (
-        (("--mirror", "gone"), 3, "--mirror gone: there is no folder gone; give http://HOST/"),
-        (("--mirror", "ftp://x"), 2, "--mirror 'ftp://x' is no address that files can be fetched from"),
-        (("--mirror", "mirror"), 3, f"the mirror has no file {tmp_path / 'mirror' / 'dataset.zip'}; put it"),
-        (("--split", "x"), 2, "--split x: each question of EntityQuestions names its split; leave --split"),
-    ):
-        for dry in ((), ("--dry-run",)):
-            failed = cli("prepare", "entityquestions:dev", *words, *dry, "--output", "out", code=code)
-            assert "trying again" not in failed.err
-            assert text in failed.err.splitlines()[-1]
-
-
 def test_topics_by_their_field(cli: Callable, tmp_path: Path) -> None:
     """`prepare` keeps and `search` reads the field asked for; one that is not there is refused."""
     lines(tmp_path / "c.tsv", "docno\ttext", "d1\tharbour lights", "d2\told mill")

@@ -70,14 +70,3 @@ def test_forms(work, cli_here):
 def test_what_was_written_is_said(work, cli_here, tmp_path):
     outcome = cli_here("report", "--row", f"BM25={work}/run.json", "--output", tmp_path / "r.md")
     assert f"wrote {tmp_path}/r.md" in outcome.err
-
-
-def test_mistakes_are_one_line(work, cli_here):
-    for words, code, sentence in (
-        (("--verify", "some"), 2, "--verify some: expected quick or full"),
-        (("--format", "pdf"), 2, "--format pdf: expected terminal or markdown or html"),
-        (("--work", "x"), 2, "has no expected.yaml"),
-    ):
-        outcome = cli_here("report", work, *words, code=code)
-        assert sentence in outcome.err
-        assert outcome.err.count("\n") == 1

@@ -35,37 +35,3 @@ def test_spellings_of_others(work: Path, cli_here) -> None:
     words = ["--passage_reps", work / "emb", "--query_reps", work / "queries", "--depth", 3, "--output"]
     cli_here("search", *words, work / "run.trec", "--quiet")
     assert len((work / "run.trec").read_text().splitlines()) == 6
-
-
-@pytest.mark.parametrize(
-    ("words", "code", "message"),
-    [
-        (["--query-embeddings", "queries", "--index", "nowhere"], 3, "nowhere is no folder"),
-        (["--query-embeddings", "emb", "--index", "emb"], 5, "queries are wanted"),
-        (["--index", "emb"], 2, "give either --queries"),
-        (["--index", "emb", "--query-embeddings", "queries", "--shard", "3"], 2, "is not I/N"),
-        (["--index", "emb", "--query-embeddings", "queries", "--hits", "0"], 2, "hits"),
-        (
-            ["--index", "emb", "--query-embeddings", "queries", "--device", "tpu"],
-            2,
-            "--device tpu is unknown",
-        ),
-    ],
-)
-def test_mistakes_have_a_sentence_and_a_code(work: Path, cli_here, monkeypatch, words, code, message) -> None:
-    monkeypatch.chdir(work)
-    outcome = cli_here("search", *words, "--output", "run.trec", "--quiet", code=code)
-    assert message in outcome.err
-    assert len(outcome.err.strip().splitlines()) <= 3
-
-
-def test_merge_without_parts_and_with_a_stranger(work: Path, cli_here) -> None:
-    cli_here("merge", "--output", work / "run.trec", code=2)
-    (work / "foreign.trec").write_text("q Q0 p 1 1.0 x\n")
-    outcome = cli_here("merge", work / "foreign.trec", "--output", work / "run.trec", code=3)
-    assert "has no manifest" in outcome.err
-
-
-def test_help_needs_no_heavy_library(cli) -> None:
-    for command in ("index", "search", "merge"):
-        assert "Examples" in cli(command, "--help").out

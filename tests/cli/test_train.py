@@ -84,20 +84,6 @@ def test_max_minutes_ends_with_75_and_says_how_to_go_on(cli_here, tiny_collectio
     assert json.loads(cli_here(*line, "--json").out)["steps"] == 4
 
 
-@pytest.mark.parametrize(
-    ("flag", "value"),
-    [("--adam-beta1", "1.5"), ("--adam-epsilon", "0"), ("--weight-decay", "-1"), ("--max-grad-norm", "-1")],
-)
-def test_optimizer_numbers_out_of_range(cli_here, tiny_collection, tiny_model, tmp_path, flag, value):
-    line = [*words(tiny_collection, tiny_model, tmp_path), flag, value, "--dry-run"]
-    assert f"{flag} {float(value)}: expected a number" in cli_here(*line, code=2).err
-
-
-def test_accumulation_is_refused_with_the_cure(cli_here, tiny_collection, tiny_model, tmp_path):
-    line = [*words(tiny_collection, tiny_model, tmp_path), "--gradient-accumulation-steps", "4"]
-    assert "--grad-cache" in cli_here(*line, code=2).err
-
-
 @pytest.mark.slow
 def test_two_processes_train_the_model_of_one(root, tiny_collection, tiny_model, tmp_path):
     """torchrun with 2 x 2 queries and without dropout gives the weights of 1 x 4, to rounding."""
@@ -142,5 +128,3 @@ def test_a_phase_takes_options_of_its_own(cli_here, tiny_collection, tiny_model,
     own = ["--phase", "name=train,max-steps=7,learning_rate=1e-3"]
     found = json.loads(cli_here(*line, *own, "--dry-run", "--json").out)
     assert found["estimate"]["steps"] == 7
-    said = cli_here(*line, "--phase", "name=domain,max_steps=7", "--dry-run", code=2).err
-    assert "--phase name=domain: shared has the phases train" in said

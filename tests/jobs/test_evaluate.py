@@ -164,17 +164,6 @@ def questions(tiny_collection):
     return folder
 
 
-def test_a_query_without_the_field_is_no_group_of_its_own(tiny_collection, first_run):
-    path = tiny_collection / "queries.jsonl"
-    rows = [json.loads(line) | {"kind": "x"} for line in path.read_text().splitlines()]
-    del rows[next(place for place, row in enumerate(rows) if row["_id"] == "q-bees-2")]["kind"]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    with pytest.raises(
-        DataError, match=r"1 of 6 queries lack the field 'kind' of --by \(first: 'q-bees-2'\)"
-    ):
-        measure(tiny_collection, first_run, by="kind")
-
-
 def test_answers_in_passages(tiny_collection, questions, first_run):
     result = run(
         EvaluateConfig(
@@ -275,13 +264,6 @@ def test_options_that_do_not_fit(fields, message):
     with pytest.raises(UsageError) as caught:
         run(EvaluateConfig(**fields))
     assert message in str(caught.value)
-
-
-def test_another_split_is_refused(tiny_collection, first_run):
-    with pytest.raises(
-        DataError, match="none of the 6 queries of run first is judged .*'q-bees-2'.*'q-bees-0'"
-    ):
-        measure(tiny_collection, first_run, qrels=f"{tiny_collection}:train")
 
 
 def test_names_stay_short_while_they_differ():

@@ -113,11 +113,6 @@ def test_a_run_of_another_collection(collection):
         run(config_of(collection, run=other))
 
 
-def test_a_run_that_is_missing(collection):
-    with pytest.raises(PreconditionError, match=r"none\.trec does not exist"):
-        run(config_of(collection, run=collection.parent / "none.trec"))
-
-
 def test_a_changed_run_with_a_manifest_is_refused(collection):
     mined = run(config_of(collection)).output  # any file with a manifest will do
     mined.write_text(mined.read_text().replace("what 0", "what?0"))

@@ -18,7 +18,6 @@ import pytest
 from dretrieve.errors import DataError, PreconditionError, UsageError
 from dretrieve.jobs.prepare import PrepareConfig, run
 from dretrieve.store.manifest import commit, read_manifest
-from dretrieve.text import download
 from dretrieve.text.collection import Collection
 from dretrieve.text.join_options import JoinOptions
 from tests.common import lines, prepared
@@ -141,22 +140,6 @@ def test_dry_run_writes_nothing(tiny_collection: Path, tmp_path: Path) -> None:
     for source in ("pydocs", "beir:nq", "dpr:nq-test.qa", "mdb:physics", "hf:mteb/scifact", tiny_collection):
         assert prepared(source, tmp_path / "out", dry_run=True)["state"] == "to do"
     assert not (tmp_path / "out").exists()
-
-
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache of this test's own."""
-    monkeypatch.setenv("DRETRIEVE_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
-def test_no_network_says_what_to_do(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download.time, "sleep", lambda seconds: None)
-    monkeypatch.setattr(download.fetch, "__defaults__", (None, None, lambda seconds: None))
-    with pytest.raises(
-        PreconditionError, match=r"cannot be fetched .* put the file at .*scifact\.zip yourself"
-    ):
-        prepared("beir:scifact", tmp_path / "out", mirror="http://127.0.0.1:9")
 
 
 @pytest.mark.slow

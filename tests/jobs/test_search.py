@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dretrieve.errors import DataError, Interrupted, PreconditionError, UsageError, VerificationError
+from dretrieve.errors import Interrupted, PreconditionError, UsageError, VerificationError
 from dretrieve.index import exact
 from dretrieve.jobs import index as index_job
 from dretrieve.jobs import merge, search
@@ -190,14 +190,6 @@ def test_interrupted_search_continues_where_it_stopped(work: Path, monkeypatch: 
     assert not (work / "run.trec.state.json").exists()
 
 
-def test_queries_of_another_model(write_embeddings, work: Path) -> None:
-    folder = write_embeddings("other", ["q"], np.ones((1, DIM)), side="query", model="another model")
-    with pytest.raises(
-        VerificationError, match=r"belong to the passage side another mode.* were encoded by m;"
-    ):
-        search.run(config(work, query_embeddings=folder))
-
-
 def test_queries_of_another_dim(write_embeddings, work: Path) -> None:
     folder = write_embeddings("other", ["q"], np.ones((1, DIM + 1)), side="query")
     with pytest.raises(VerificationError, match="have 13 dimensions, the passages in .* have 12"):
@@ -210,19 +202,6 @@ def test_passages_given_as_queries_and_queries_as_passages(work: Path) -> None:
         search.run(config(work, query_embeddings=work / "one"))
     with pytest.raises(VerificationError, match="holds vectors of queries, passages are wanted"):
         search.run(config(work, index=work / "queries"))
-
-
-def test_nan_in_given_queries_names_the_query(work: Path) -> None:
-    file = work / "queries" / "shard-00000-of-00001.vectors.npy"
-    vectors = np.load(file)
-    vectors[3, 1] = np.nan
-    np.save(file, vectors)
-    (work / "queries" / "shard-00000-of-00001.provenance.json").unlink()
-    manifest = work / "queries" / "shard-00000-of-00001.manifest.json"
-    value = json.loads(manifest.read_text())
-    rewritten(manifest, value)
-    with pytest.raises(DataError, match="the vector of query 'q3' in .* holds NaN"):
-        search.run(config(work))
 
 
 @pytest.mark.parametrize(
@@ -240,47 +219,25 @@ def test_options_that_do_not_fit(work: Path, changes: dict, message: str) -> Non
         config(work, **changes)
 
 
+def test_an_unknown_device(work: Path) -> None:
+    with pytest.raises(UsageError, match="--device tpu is unknown"):
+        search.run(config(work, device="tpu"))
+
+
 def test_queries_without_a_model(work: Path, tiny_collection: Path) -> None:
     with pytest.raises(UsageError, match="name the model that encodes --queries with --model"):
         search.run(config(work, query_embeddings=None, queries=f"{tiny_collection}:test"))
 
 
-def test_shard_that_does_not_exist(work: Path) -> None:
-    with pytest.raises(UsageError, match="shard 2/2 does not exist"):
-        search.run(config(work, shard=(2, 2)))
-
-
-def partials(work: Path, count: int, **changes) -> list[Path]:
+def partials(work: Path, count: int) -> list[Path]:
     paths = [work / f"part-{part}-of-{count}.trec" for part in range(count)]
     for part, path in enumerate(paths):
-        search.run(config(work, path.name, shard=(part, count), **changes))
+        search.run(config(work, path.name, shard=(part, count)))
     return paths
 
 
 def merged(work: Path, parts: list[Path]) -> Made:
     return merge.run(merge.MergeConfig(partials=parts, output=work / "merged.trec"))
-
-
-def test_a_missing_part_is_named(work: Path) -> None:
-    parts = partials(work, 3)
-    with pytest.raises(PreconditionError, match=r"lacks 1 of 3 shards; run --shard 1/3"):
-        merged(work, [parts[0], parts[2]])
-    assert not (work / "merged.trec").exists()
-
-
-def test_a_part_twice_or_of_another_cut(work: Path) -> None:
-    three, two = partials(work, 3), partials(work, 2)
-    with pytest.raises(VerificationError, match="overlap at row"):
-        merged(work, [*three, three[1]])
-    with pytest.raises(VerificationError, match="mixes shards of different cuts"):
-        merged(work, [three[0], two[1]])
-
-
-def test_parts_of_different_searches(work: Path) -> None:
-    first = partials(work, 2)
-    search.run(config(work, "other.trec", shard=(1, 2), hits=7))
-    with pytest.raises(VerificationError, match=r"parts of different searches \(hits 40 -> 7\)"):
-        merged(work, [first[0], work / "other.trec"])
 
 
 def test_a_whole_run_is_no_part(work: Path) -> None:

@@ -369,11 +369,6 @@ def test_no_data(config_of):
         run(config_of(data=()))
 
 
-def test_an_unknown_phase(config_of, tiny_collection):
-    with pytest.raises(UsageError, match="shared has the phases train"):
-        run(config_of(data=(f"path={tiny_collection},split=train,phase=warm-up",)))
-
-
 def test_a_missing_tracker_stops_before_training(config_of, monkeypatch):
     import sys
 

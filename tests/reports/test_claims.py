@@ -270,12 +270,6 @@ def test_too_few_rounds_decide_nothing(recipe, work):
     assert found.notes == ("measured in 2 rounds, and a test needs 3",)
 
 
-def test_rounds_that_are_no_pairs(recipe, work):
-    found = timed(recipe, work, [1.0, 1.1, 0.9], 0.5)
-    sentence = "speed.det.time and speed.dpr.time were measured 0 and 3 times, not in turn"
-    assert (found.outcome, found.notes) == ("FAIL", (sentence,))
-
-
 def test_single_numbers_are_decided_as_they_are(recipe, work):
     found = timed(recipe, work, 1.0, 0.73)
     assert (found.outcome, found.p, found.difference) == ("HOLDS", None, pytest.approx(0.73))
@@ -370,16 +364,6 @@ def test_no_common_seed_leaves_a_claim_undecided(recipe, work):
     found = finding(recipe, work)
     assert found.outcome == "UNDECIDED"
     assert any("none is common" in note for note in found.notes)
-
-
-def test_a_side_without_seeds_stands_beside_every_seed_of_the_other(recipe, work):
-    work.edit(recipe, "        title: DPR\n", "        title: DPR\n        file: metrics/dpr.json\n")
-    work.seeds(recipe, 1, 2)
-    work.system("dpr", "dpr", values(0.5))
-    for seed, share in ((1, 0.51), (2, 0.53)):
-        work.system(f"shared-{seed}", "shared", values(share), seed=seed)
-    found = finding(recipe, work)
-    assert (found.seeds, found.seeds_needed) == (2, 91)  # as if dpr had both
 
 
 def test_without_training_only_more_queries_help(recipe, work):

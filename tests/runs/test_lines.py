@@ -53,26 +53,6 @@ def test_a_line():
 
 
 @pytest.mark.parametrize(
-    ("line", "form", "message"),
-    [
-        (b"q Q0 d 1 2.5", "trec", r"expected 6 columns \(query Q0 passage rank score tag\), found 5: "),
-        (b"q d e 2.5", "tevatron", r"expected 3 columns \(query passage score\), found 4: 'q d e 2.5'"),
-        (b"q Q0 Old Harbour 1 2.5 t", "trec", "found 7"),
-        (b"q Q0\td 1 2.5 t", "trec", r"found 2 parted by tabs \(6 by blanks too; part all by tabs\)"),
-        (b"q\tQ0\t\t1\t2.5\tt", "trec", r"column 3 of 6 \(query Q0 passage rank score tag\) is empty"),
-        (
-            b"q d 1\rp e 2",
-            "trec",
-            "found lines that end with a carriage return alone; end them with a newline",
-        ),
-    ],
-)
-def test_what_is_no_line_of_the_form(line, form, message):
-    with pytest.raises(DataError, match="^r.trec, line 3: .*" + message):
-        parse_line(line, FORMS[form], PATH, 3)
-
-
-@pytest.mark.parametrize(
     ("token", "value"),
     [
         (b"1", 1),

@@ -217,7 +217,7 @@ def test_compressed(tmp_path, path_taken, ending):
             "q Q0 a 1 2.5 t\nq Q0 b 2 2.5\n",
             "line 2: expected 6 columns (query Q0 passage rank score tag), found 5",
         ),
-        ("q a 2.5\nq b c 1.5\n", "line 2: expected 3 columns (query passage score), found 4"),
+        ("q a 2.5\nq b c 1.5\n", "line 2: expected 3 columns (query passage score), found 4: 'q b c 1.5'"),
         ("q Q0 a 1 2.5 t\n\nq Q0 b 2 nan t\n", "line 3: the score is 'nan'; scores must be finite"),
         ("q Q0 a 1 inf t\n", "line 1: the score is 'inf'"),
         ("q Q0 a 1 1e400 t\n", "line 1: the score '1e400' is larger than a 64-bit float can hold"),
@@ -228,11 +228,13 @@ def test_compressed(tmp_path, path_taken, ending):
         ("q\tQ0\ta\t1\t2\tt\nq\tQ0\t\t1\t2\tt\n", "line 2: column 3 of 6"),
         (
             "q Q0 a 1 2 t\nq Q0\td 1 2.5 t\n",
-            "line 2: expected 6 columns (query Q0 passage rank score tag), found 2 parted by tabs",
+            "line 2: expected 6 columns (query Q0 passage rank score tag), found 2 parted by tabs "
+            "(6 by blanks too; part all by tabs)",
         ),
         (
             "q\tQ0\ta\t1\t2\tt\nq\tQ0\tOld\rb\t1\t2\tt\n",
-            "line 2: expected 6 columns (query Q0 passage rank score tag), found lines that end",
+            "line 2: expected 6 columns (query Q0 passage rank score tag), found lines that end "
+            "with a carriage return alone; end them with a newline",
         ),
         ("q Q0 a 1 x t\n", "line 1: the score 'x' is not a number"),
         (

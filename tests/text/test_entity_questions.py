@@ -96,11 +96,6 @@ def test_another_archive_is_refused(server, tmp_path: Path) -> None:
         (tmp_path / "cache/downloads/entityquestions/dataset.zip").unlink()
 
 
-def test_no_network(tmp_path: Path) -> None:
-    with pytest.raises(PreconditionError, match=r"dataset.zip cannot be fetched .* check network"):
-        make("test", tmp_path / "out", mirror="http://127.0.0.1:9")
-
-
 def test_the_address_and_the_splits() -> None:
     plan = remote.find("entityquestions", "test").plan()
     assert "https://nlp.cs.princeton.edu/projects/entity-questions/dataset.zip" in plan
