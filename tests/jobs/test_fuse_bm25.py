@@ -51,42 +51,40 @@ def dev(tmp_path: Path) -> dict[str, Path]:
     return {path.stem: path for path in tmp_path.glob("*.trec")}
 
 
-def fuse(cli_here: Callable, *words: object, code: int = 0):
-    return cli_here("fuse-bm25", *words, code=code)
+def fuse(cli_here: Callable, run: Path, bm25: Path, output: Path, *words: object, code: int = 0):
+    return cli_here("fuse-bm25", "--run", run, "--bm25-run", bm25, "--output", output, *words, code=code)
 
 
 def test_a_run_is_fused_and_said_to_be_up_to_date(
     cli_here: Callable, runs: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    words = ("--run", runs[0], "--bm25-run", runs[1], "--alpha", 0.5, "--output", tmp_path / "out.trec")
-    assert "3,000 queries, 9,000 hits; alpha 0.5" in fuse(cli_here, *words).out
+    given = (*runs, tmp_path / "out.trec", "--alpha")
+    assert "3,000 queries, 9,000 hits; alpha 0.5" in fuse(cli_here, *given, 0.5).out
     lines = (tmp_path / "out.trec").read_text().splitlines()
     assert [line.split()[2:5] for line in lines[:3]] == [
         ["b", "1", "2.5"],
         ["a", "2", "2.5"],
         ["c", "3", "1.5"],
     ]
-    assert "up to date" in fuse(cli_here, *words).out
-    other = ("--run", runs[0], "--bm25-run", runs[1], "--alpha", 1, "--output", tmp_path / "out.trec")
-    assert "alpha 0.5 -> 1.0" in fuse(cli_here, *other, code=3).err
-    assert "written" in fuse(cli_here, *other, "--force").out
+    assert "up to date" in fuse(cli_here, *given, 0.5).out
+    assert "alpha 0.5 -> 1.0" in fuse(cli_here, *given, 1, code=3).err
+    assert "written" in fuse(cli_here, *given, 1, "--force").out
 
 
 @pytest.mark.parametrize("ending", ["", ".gz", ".zst"])
 def test_shards_joined_are_the_whole(
     cli_here: Callable, runs: tuple[Path, Path], tmp_path: Path, ending: str
 ) -> None:
-    words = ("--run", runs[0], "--bm25-run", runs[1])
     whole, joined = tmp_path / f"whole.trec{ending}", tmp_path / f"joined.trec{ending}"
-    fuse(cli_here, *words, "--output", whole)
+    fuse(cli_here, *runs, whole)
     for part in (2, 0, 1):
-        fuse(cli_here, *words, "--output", joined, "--shard", f"{part}/3")
+        fuse(cli_here, *runs, joined, "--shard", f"{part}/3")
     counts = [
         read_manifest(manifest_path(path)).counts["queries"]
         for path in sorted(tmp_path.glob("joined*shard*3"))
     ]
     assert counts == [1024, 1024, 952]
-    fuse(cli_here, *words, "--output", joined)
+    fuse(cli_here, *runs, joined)
     assert joined.read_bytes() == whole.read_bytes()
     one, other = read_manifest(manifest_path(joined)), read_manifest(manifest_path(whole))
     assert (one.fingerprint, one.counts, one.extra) == (other.fingerprint, other.counts, other.extra)
@@ -95,96 +93,66 @@ def test_shards_joined_are_the_whole(
 def test_incomplete_or_other_parts_are_not_joined(
     cli_here: Callable, runs: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    words = ("--run", runs[0], "--bm25-run", runs[1], "--output", tmp_path / "out.trec")
-    fuse(cli_here, *words, "--shard", "0/2")
-    fuse(cli_here, *words, "--shard", "1/2", "--alpha", 3)
-    fuse(cli_here, *words)
-    assert read_manifest(manifest_path(tmp_path / "out.trec")).counts["queries"] == 3000
+    given = (*runs, tmp_path / "out.trec")
+    fuse(cli_here, *given, "--shard", "0/2")
+    fuse(cli_here, *given, "--shard", "1/2", "--alpha", 3)
+    fuse(cli_here, *given)
+    assert read_manifest(manifest_path(given[-1])).counts["queries"] == 3000
 
 
 def test_one_alpha_is_tuned_over_two_sets_and_taken_for_another_run(
     cli_here: Callable, dev: dict[str, Path], runs: tuple[Path, Path], tmp_path: Path
 ) -> None:
     tuned = tmp_path / "tuned.trec"
-    words = [
-        "--run",
-        dev["dense-one"],
-        "--bm25-run",
-        dev["bm25-one"],
-        "--tune",
-        "0.5:3:0.5",
-        "--metric",
-        "RR@1",
-    ]
+    words = ["--tune", "0.5:3:0.5", "--metric", "RR@1"]
     for name in ("one", "two"):
         words += ["--dev-run", dev[f"dense-{name}"], "--dev-bm25-run", dev[f"bm25-{name}"]]
         words += ["--qrels", f"{tmp_path / name}:dev"]
-    found = fuse(cli_here, *words, "--output", tuned, "--json").json()
+    found = fuse(cli_here, dev["dense-one"], dev["bm25-one"], tuned, *words, "--json").json()
     assert found["alpha"] == 1.0
     extra = read_manifest(manifest_path(tuned)).extra
     assert extra["alpha"] == 1.0
     assert extra["tuned"]["sets"] == ["one:dev", "two:dev"]
     assert extra["tuned"]["alphas"] == [0.5, 1.0, 1.5, 2.0, 2.5, 3.0]
     assert extra["tuned"]["values"] == [[0, 1], [1, 1], [1, 1], [1, 0], [1, 0], [1, 0]]
-    other = (
-        "--run",
-        runs[0],
-        "--bm25-run",
-        runs[1],
-        "--alpha-from",
-        tuned,
-        "--output",
-        tmp_path / "other.trec",
-    )
-    assert fuse(cli_here, *other, "--json").json()["alpha"] == 1.0
-    plain = ("--run", runs[0], "--bm25-run", runs[1], "--alpha", 1.0, "--output", tmp_path / "plain.trec")
-    fuse(cli_here, *plain)
-    assert (tmp_path / "other.trec").read_bytes() == (tmp_path / "plain.trec").read_bytes()
+    other, plain = tmp_path / "other.trec", tmp_path / "plain.trec"
+    assert fuse(cli_here, *runs, other, "--alpha-from", tuned, "--json").json()["alpha"] == 1.0
+    fuse(cli_here, *runs, plain, "--alpha", 1.0)
+    assert other.read_bytes() == plain.read_bytes()
 
 
 def test_answers_tune_too_on_the_run_itself(cli_here: Callable, dev: dict[str, Path], tmp_path: Path) -> None:
-    words = ["--run", dev["dense-one"], "--bm25-run", dev["bm25-one"], "--output", tmp_path / "out.trec"]
-    done = fuse(
-        cli_here, *words, "--tune", "0,0.5,2", "--answers", f"{tmp_path / 'one'}:dev", "--metric", "top1"
-    )
+    given = (dev["dense-one"], dev["bm25-one"], tmp_path / "out.trec", "--tune", "0,0.5,2")
+    done = fuse(cli_here, *given, "--answers", f"{tmp_path / 'one'}:dev", "--metric", "top1")
     assert "alpha 2" in done.out
     assert "2        1.0000 *" in done.out
     assert "an end of the range" in done.err
     named = f"--corpus {tmp_path}/one --answers {tmp_path}/one:dev --metric top1 --force"
-    assert "alpha 2" in fuse(cli_here, *words, "--tune", "0,0.5,2", *named.split()).out
+    assert "alpha 2" in fuse(cli_here, *given, *named.split()).out
 
 
 def test_queries_of_one_run_are_noted(cli_here: Callable, tmp_path: Path) -> None:
     dense = write_run(tmp_path / "dense.trec", {"q1": {"a": 1.0}, "q2": {"a": 1.0}})
     bm25 = write_run(tmp_path / "bm25.trec", {"q1": {"a": 1.0}})
-    done = fuse(cli_here, "--run", dense, "--bm25-run", bm25, "--output", tmp_path / "out.trec")
+    done = fuse(cli_here, dense, bm25, tmp_path / "out.trec")
     assert f"1 queries are not in {bm25}" in done.err
     assert "2 queries, 2 hits" in done.out
 
 
 def test_a_dry_run_writes_nothing(cli_here: Callable, runs: tuple[Path, Path], tmp_path: Path) -> None:
-    words = ("--run", runs[0], "--bm25-run", runs[1], "--output", tmp_path / "out.trec", "--dry-run")
-    assert "to do: would fuse" in fuse(cli_here, *words).out
+    given = (*runs, tmp_path / "out.trec")
+    assert "to do: would fuse" in fuse(cli_here, *given, "--dry-run").out
     assert not list(tmp_path.glob("out*"))
-    fuse(cli_here, *words[:-1])
-    assert "to do: would fuse" in fuse(cli_here, *words, "--force").out
-    assert "up to date" in fuse(cli_here, *words).out  # the dry run with --force left it as it was
+    fuse(cli_here, *given)
+    assert "to do: would fuse" in fuse(cli_here, *given, "--dry-run", "--force").out
+    assert "up to date" in fuse(cli_here, *given, "--dry-run").out  # that with --force changed nothing
 
 
 def test_reciprocal_ranks_have_no_alpha(cli_here: Callable, runs: tuple[Path, Path], tmp_path: Path) -> None:
-    words = ("--run", runs[0], "--bm25-run", runs[1], "--method", "rrf", "--output", tmp_path / "rrf.trec")
-    assert fuse(cli_here, *words, "--json").json()["alpha"] is None
-    taken = (
-        "--run",
-        runs[0],
-        "--bm25-run",
-        runs[1],
-        "--alpha-from",
-        tmp_path / "rrf.trec",
-        "--output",
-        tmp_path / "o",
-    )
-    assert "was fused by ranks and has no alpha" in fuse(cli_here, *taken, code=3).err
+    ranks = tmp_path / "rrf.trec"
+    assert fuse(cli_here, *runs, ranks, "--method", "rrf", "--json").json()["alpha"] is None
+    taken = fuse(cli_here, *runs, tmp_path / "o", "--alpha-from", ranks, code=3)
+    assert "was fused by ranks and has no alpha" in taken.err
 
 
 @pytest.mark.parametrize(
@@ -229,16 +197,7 @@ def test_mistakes_get_a_sentence(
     places = {"ONE": tmp_path / "one", "TWO-NO-ANSWERS": bare, "TWO": tmp_path / "two"}
     for name, folder in places.items():
         words = [word.replace(name, str(folder), 1) if word.startswith(name) else word for word in words]
-    given = [
-        "--run",
-        dev["dense-one"],
-        "--bm25-run",
-        dev["bm25-one"],
-        "--output",
-        tmp_path / "out.trec",
-        *words,
-    ]
-    done = fuse(cli_here, *given, code=code)
+    done = fuse(cli_here, dev["dense-one"], dev["bm25-one"], tmp_path / "out.trec", *words, code=code)
     assert message in done.err
     assert len(done.err.splitlines()) == 1
     assert not (tmp_path / "out.trec").exists()
@@ -247,15 +206,14 @@ def test_mistakes_get_a_sentence(
 def test_runs_without_a_common_query_are_refused(cli_here: Callable, tmp_path: Path) -> None:
     dense = write_run(tmp_path / "dense.trec", {"1": {"a": 1.0}})
     bm25 = write_run(tmp_path / "bm25.trec", {"001": {"a": 1.0}})
-    done = fuse(cli_here, "--run", dense, "--bm25-run", bm25, "--output", tmp_path / "out.trec", code=4)
+    done = fuse(cli_here, dense, bm25, tmp_path / "out.trec", code=4)
     assert "have no query in common" in done.err
 
 
 def test_a_compressed_run_holds_the_lines(
     cli_here: Callable, runs: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    words = ("--run", runs[0], "--bm25-run", runs[1], "--hits", 1, "--output", tmp_path / "out.trec.gz")
-    fuse(cli_here, *words)
+    fuse(cli_here, *runs, tmp_path / "out.trec.gz", "--hits", 1)
     with gzip.open(tmp_path / "out.trec.gz", "rt") as file:
         assert len(file.readlines()) == 3000
 
@@ -268,13 +226,12 @@ def test_ranks_are_refused_where_scores_are_weighed(
     cli_here: Callable, dev: dict[str, Path], tmp_path: Path, which: str
 ) -> None:
     (tmp_path / "ranks.tsv").write_text(MSMARCO)
-    given = {"--run": dev["dense-one"], "--bm25-run": dev["bm25-one"]}
+    given = {"--run": dev["dense-one"], "--bm25-run": dev["bm25-one"], "--output": tmp_path / "o.trec"}
     if "dev" in which:
         given |= {"--dev-run": dev["dense-one"], "--dev-bm25-run": dev["bm25-one"]}
         given |= {"--tune": "0:1:1", "--qrels": f"{tmp_path / 'one'}:dev"}
     given[which] = tmp_path / "ranks.tsv"
-    words = [word for pair in given.items() for word in pair]
-    err = fuse(cli_here, *words, "--output", tmp_path / "o.trec", code=4).err
+    err = cli_here("fuse-bm25", *(word for pair in given.items() for word in pair), code=4).err
     assert "ranks.tsv: the run holds ranks and no scores, and alpha weighs scores; fuse by ranks" in err
     assert not (tmp_path / "o.trec").exists()
 
@@ -284,7 +241,7 @@ def test_ranks_are_fused_by_rank_and_forms_can_be_named(
 ) -> None:
     ranks = tmp_path / "ranks.tsv"
     ranks.write_text("q\ta\t2\nq\tb\t1\n")
-    words = ("--run", dev["dense-one"], "--bm25-run", ranks, "--output", tmp_path / "o.trec")
+    words = (dev["dense-one"], ranks, tmp_path / "o.trec")
     err = fuse(cli_here, *words, code=4).err
     assert "line 1: the third of three columns may hold ranks or scores" in err
     forms = ("--run-format", "trec", "--run-format", "msmarco")
@@ -298,8 +255,7 @@ def test_ranks_are_fused_by_rank_and_forms_can_be_named(
 def test_the_order_of_close_doubles_survives(cli_here: Callable, tmp_path: Path) -> None:
     dense = write_run(tmp_path / "d.trec", {"q": {"zed": 0.500000021, "abc": 0.500000022}})
     bm25 = write_run(tmp_path / "b.trec", {"q": {"x": 1.0}})
-    words = f"--run {dense} --bm25-run {bm25} --missing zero --alpha 0 --output {tmp_path}/o.trec"
-    fuse(cli_here, *words.split())
+    fuse(cli_here, dense, bm25, tmp_path / "o.trec", "--missing", "zero", "--alpha", 0)
     assert [line.split()[2] for line in (tmp_path / "o.trec").read_text().splitlines()] == ["abc", "zed", "x"]
 
 
@@ -307,8 +263,7 @@ def test_a_run_without_hits_leaves_the_other_alone(
     cli_here: Callable, dev: dict[str, Path], tmp_path: Path
 ) -> None:
     (tmp_path / "empty.trec").write_text("")
-    words = f"--run {dev['dense-one']} --bm25-run {tmp_path}/empty.trec --output {tmp_path}/o.trec"
-    said = fuse(cli_here, *words.split()).err
+    said = fuse(cli_here, dev["dense-one"], tmp_path / "empty.trec", tmp_path / "o.trec").err
     assert "empty.trec holds no hits at all; the fused run has those of" in said
     assert [line.split()[2] for line in (tmp_path / "o.trec").read_text().splitlines()] == ["a", "b"]
 
@@ -316,8 +271,8 @@ def test_a_run_without_hits_leaves_the_other_alone(
 def test_a_weight_that_leaves_no_finite_score_is_refused(
     cli_here: Callable, dev: dict[str, Path], tmp_path: Path
 ) -> None:
-    words = ("--run", dev["dense-one"], "--bm25-run", dev["bm25-one"], "--output", tmp_path / "o.trec")
-    err = fuse(cli_here, *words, "--alpha", "1e308", code=2).err
+    given = (dev["dense-one"], dev["bm25-one"], tmp_path / "o.trec")
+    err = fuse(cli_here, *given, "--alpha", "1e308", code=2).err
     assert "with --alpha 1e+308 a fused score is too large for 64 bits" in err
 
 
@@ -329,8 +284,8 @@ def test_a_curve_that_is_flat_is_said_to_be(
 ) -> None:
     (tmp_path / "qrels.txt").write_text(f"q 0 {right} 1\n")
     dense = write_run(tmp_path / "d.trec", {"q": {"b": 2.0, "a": 1.0}})
-    words = f"--run {dense} --bm25-run {dense} --output {tmp_path}/o.trec --qrels {tmp_path}/qrels.txt"
-    err = fuse(cli_here, *words.split(), "--tune", "0:1:0.5").err
+    given = (dense, dense, tmp_path / "o.trec", "--qrels", tmp_path / "qrels.txt")
+    err = fuse(cli_here, *given, "--tune", "0:1:0.5").err
     assert "all 3 alphas give the same nDCG@10" in err
     assert said in err
     assert "alpha 0 is taken as the smallest, not as the best" in err
