@@ -233,16 +233,7 @@ def wheel(root, tmp_path_factory) -> Path:
         ):
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             (copy / name).write_bytes((root / name).read_bytes())
-    words = [
-        sys.executable,
-        "-m",
-        "build",
-        "--wheel",
-        "--no-isolation",
-        "--outdir",
-        str(copy / "dist"),
-        str(copy),
-    ]
+    words = [sys.executable, *"-m build --wheel --no-isolation --outdir".split(), copy / "dist", copy]
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     return next((copy / "dist").glob("*.whl"))
@@ -259,18 +250,8 @@ def test_the_wheel_holds_every_module_and_nothing_else(root, wheel):
 
 
 def test_the_installed_wheel_runs_away_from_the_checkout(wheel, tmp_path):
-    words = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-deps",
-        "--no-index",
-        "--target",
-        str(tmp_path / "site"),
-    ]
-    subprocess.run([*words, str(wheel)], check=True, capture_output=True, text=True)
+    words = [sys.executable, *"-m pip install --quiet --no-deps --no-index --target".split()]
+    subprocess.run([*words, tmp_path / "site", wheel], check=True, capture_output=True, text=True)
     program = (
         "import sys; from dretrieve_cli import app; print(app.__file__); sys.exit(app.main(['--version']))"
     )
