@@ -10,16 +10,12 @@ from pathlib import Path
 import pytest
 
 from dretrieve.store.manifest import manifest_path, read_manifest
+from tests.common import lines
 
 
 def write_run(path: Path, hits: dict[str, dict[str, float]]) -> Path:
-    lines = [
-        f"{query} Q0 {passage} 0 {score} x\n"
-        for query, found in hits.items()
-        for passage, score in found.items()
-    ]
-    path.write_text("".join(lines), encoding="utf-8")
-    return path
+    rows = [(query, passage, score) for query, found in hits.items() for passage, score in found.items()]
+    return lines(path, *(f"{query} Q0 {passage} 0 {score} x" for query, passage, score in rows))
 
 
 @pytest.fixture

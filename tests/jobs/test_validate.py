@@ -23,6 +23,7 @@ from dretrieve.store.shards import shard_rows
 from dretrieve.store.stage import Stage
 from dretrieve.text.collection import Collection
 from dretrieve.types import Side, Vectors, VectorSpec
+from tests.common import lines
 
 TOPICS = ("bees", "tides", "bread", "chess", "volcano", "printing")
 RIGHT = [(f"q-{topic}-2", f"{topic}-2") for topic in TOPICS]
@@ -56,9 +57,9 @@ def texts(result: ValidateResult, state: str) -> str:
 
 def trec(path: Path, hits: Iterable[tuple[str, str]]) -> Path:
     """Write a run with falling scores."""
-    rows = [f"{query} Q0 {passage} 0 {100 - place} t\n" for place, (query, passage) in enumerate(hits)]
-    path.write_text("".join(rows), encoding="utf-8")
-    return path
+    return lines(
+        path, *(f"{query} Q0 {passage} 0 {100 - row} t" for row, (query, passage) in enumerate(hits))
+    )
 
 
 def embed(folder: Path, side: Side, sha256: str, rows: int, card: ModelCard = CARD, dim: int = 4) -> Path:
