@@ -208,6 +208,18 @@ def test_the_pipeline(cli_here, deep_model, small_t5, tiny_collection, tmp_path,
     assert [line.split()[:3] for line in (tmp_path / "model.trec").read_text().splitlines()] == [
         line.split()[:3] for line in runs["p40.trec"].decode().splitlines()
     ]
+    for side in (("--queries", f"{tiny_collection}:train"), ("--corpus", tiny_collection)):
+        ignored = (
+            "encode",
+            "--model",
+            model,
+            *side,
+            "--output",
+            tmp_path / "none",
+            "--set",
+            "alignment=top1",
+        )
+        assert "give it to `dretrieve search --set alignment=top1`" in cli_here(*ignored, code=2).err
     said = cli_here(*search, tmp_path / "x.trec", "--set", "alignment=p0.5").err
     assert "alignment p0.5 is top1 here" in said
     assert "expected top1" in cli_here(*search, tmp_path / "y.trec", "--set", "alignment=x", code=2).err

@@ -460,6 +460,13 @@ def test_prior_without_domains_is_refused_for_queries_alone(general, tmp_path, t
         encode(EncodeConfig(**common, queries=f"{tiny_collection}:test", output=tmp_path / "Q"))
 
 
+def test_a_choice_of_queries_is_refused_for_passages(general, tmp_path, tiny_collection):
+    save_model(built(general), tmp_path / "D")
+    asked = {"corpus": str(tiny_collection), "output": tmp_path / "P", "settings": {"domains": "qa"}}
+    with pytest.raises(UsageError, match="--set domains=qa: no passage's vector depends on it"):
+        encode(EncodeConfig(model=str(tmp_path / "D"), **asked))
+
+
 def test_builds_that_do_not_fit_are_refused(general, deep_model, tmp_path, tiny_collection):
     with pytest.raises(PreconditionError, match="no general prefix to train domains on"):
         Ddr.build(DdrConfig(**MEAN, train_domains="qa"), str(deep_model))
