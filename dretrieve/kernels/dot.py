@@ -104,7 +104,7 @@ def _score_pairs(vectors: Any, queries: Any, offsets: Any, rows: Any, scores: An
         while h < offsets[q + 1]:
             count = 4 if h + 4 <= offsets[q + 1] else 1
             for ahead in range(h + 8, min(h + 12, len(rows))):
-                for line in range(0, stride, 64):
+                for line in range(0, stride, simd.LINE):
                     simd.prefetch(np.uintp(base + rows[ahead] * stride + line))
             first = np.uintp(base + rows[h] * stride)
             if whole == 0:

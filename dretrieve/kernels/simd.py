@@ -20,6 +20,7 @@ from numba.extending import intrinsic
 
 LANES = 8
 TILE_ROWS = 32
+LINE = 64  # bytes of a cache line, which is what `prefetch` asks for
 I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 F32 = ir.FloatType()
 LANES_F64 = ir.VectorType(ir.DoubleType(), LANES)

@@ -21,10 +21,10 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from dretrieve.kernels.simd import F32, I8, I16, I32, I64, Loop, has_byte_tile, load, prefetch, store
+from dretrieve.kernels.simd import F32, I8, I16, I32, I64, LINE, Loop, has_byte_tile, load, prefetch, store
 
 WIDTHS = (8, 16, 32)
-LINE, AHEAD = 64, 1 << 12  # bytes of a cache line, and how far before its turn a row is asked for
+AHEAD = 1 << 12  # how many bytes before its turn a row is asked for
 TILE = 8  # rows multiplied at once: their sums fill the registers and hide the latency of a product
 AT, COUNT = types.uintp, types.intp
 

@@ -29,8 +29,6 @@ from dretrieve.kernels.token_tables import (
     score_rows,
 )
 
-LINE = 64
-
 
 class Matches(NamedTuple):
     """With how many of its tokens a passage takes part.
@@ -256,5 +254,5 @@ def fetch(vectors: Any, first: Any, masks: Any) -> None:
     base, stride = vectors.ctypes.data + first * vectors.strides[0], vectors.strides[0]
     for t in range(len(masks)):
         if masks[t] != 0:
-            for line in range(0, stride, LINE):
+            for line in range(0, stride, simd.LINE):
                 simd.prefetch(np.uintp(base + t * stride + line))

@@ -23,7 +23,7 @@ from dretrieve.kernels import simd
 from dretrieve.kernels.dot import canonical
 from dretrieve.kernels.scan import kth_largest
 from dretrieve.kernels.token_lanes import MOST_LARGEST, codes_above, lanes_above, top_of_codes
-from dretrieve.kernels.token_matches import LINE, add_matches, fetch, set_floors
+from dretrieve.kernels.token_matches import add_matches, fetch, set_floors
 from dretrieve.kernels.token_tables import (
     fill_tables,
     lanes_in,
@@ -225,7 +225,7 @@ def _score_near(stored: Any, query: Any, matches: Any, near: Any, count: Any, wo
                 chosen = chosen[: _choose_near(at, item % at.groups, reach, tokens, chosen, work.bytes)]
             for h in range(len(chosen)):
                 row = residuals + (start + chosen[h]) * stride
-                for line in range(0, stride, LINE):
+                for line in range(0, stride, simd.LINE):
                     simd.prefetch(np.uintp(row + line))
         if item > 0:
             place, group = (item - 1) // at.groups, (item - 1) % at.groups

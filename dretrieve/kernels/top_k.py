@@ -52,7 +52,7 @@ def keep_best(kept: Any, ranks: Any, vectors: Any, first: Any, asked: Any, found
     for q in range(len(kept.sizes)):
         for h in range(found.offsets[q], found.offsets[q + 1]):
             if h + AHEAD < found.offsets[q + 1]:
-                for line in range(0, width, 64):
+                for line in range(0, width, simd.LINE):
                     simd.prefetch(np.uintp(base + found.rows[h + AHEAD] * stride + line))
             row, size = found.rows[h], kept.sizes[q]
             if size == k and _at_most(vectors, row, asked.single, q, asked.slacks[q]) < scores[q, 0]:
