@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from shlex import quote
@@ -11,6 +10,7 @@ from typing import Any
 from dretrieve.errors import PreconditionError, UsageError
 from dretrieve.jobs.configs.report import RecipeOptions, ReportConfig
 from dretrieve.jobs.report_recipe import ReportResult, recipe_report
+from dretrieve.options import refuse_given
 from dretrieve.reports.compared_page import compared_page
 from dretrieve.reports.comparison import Comparison, System, compare_systems
 from dretrieve.reports.expected_file import FILE
@@ -45,17 +45,20 @@ def run(config: ReportConfig, progress: Progress = SILENT, ask: Ask | None = Non
 
 
 def _is_recipe(config: ReportConfig) -> bool:
-    if config.target is None:
-        return False
-    found = config.target.name == FILE or (config.target / FILE).is_file()
-    if found and config.rows:
+    target = config.target
+    found = target is not None and (target.name == FILE or (target / FILE).is_file())
+    if target is not None and config.rows:
         raise UsageError(
-            f"--row compares systems without expectations; {config.target} has {FILE}: leave it out"
+            f"--row names what is compared, and {target} is not looked at; leave one of them out"
         )
     if not found and config.recipe != RecipeOptions():
         raise UsageError(
-            f"{config.target} has no {FILE}; --profile, --work, --readme, --record, --hardware need one"
+            f"{target or '--row'} has no {FILE}; --profile, --work, --readme, --record, --hardware need one"
         )
+    if found:
+        refuse_given(config, ("title",), f"is of a plain comparison, and {target} has its own; leave it out")
+        if config.recipe.hardware and not config.recipe.record:
+            raise UsageError("--hardware is recorded with the values; give --record too, or leave it out")
     return found
 
 
@@ -67,7 +70,7 @@ def _recipe(config: ReportConfig, ask: Ask | None) -> ReportResult | Planned:
 
 
 def _comparison(config: ReportConfig) -> ReportResult | Planned:
-    systems = _named(config.rows) if config.rows else _found(config.target)
+    systems = _named(config) if config.rows else _found(config)
     if config.dry_run:
         return Planned(text=f"would compare {', '.join(system.title for system in systems)}")
     comparison = compare_systems(systems)
@@ -76,20 +79,21 @@ def _comparison(config: ReportConfig) -> ReportResult | Planned:
     return ReportResult(page=page, data=_data(comparison))
 
 
-def _named(rows: Sequence[str]) -> list[System]:
+def _named(config: ReportConfig) -> list[System]:
     systems = []
-    for text in rows:
+    for text in config.rows:
         name, equals, place = text.partition("=")
         if not (equals and name.strip() and place):
             raise UsageError(f"--row takes NAME=FILE, not {text!r}")
         file, run_name = split_name(place)
-        open_artefact(Path(file), ("evaluate",))
+        open_artefact(Path(file), ("evaluate",), full=config.verify)
         systems.append(System(title=name.strip(), measured=one_run(Path(file), run_name)))
     return systems
 
 
-def _found(work: Path | None) -> list[System]:
+def _found(config: ReportConfig) -> list[System]:
     """Return every run of every metrics file below the folder, in the order of paths."""
+    work = config.target
     if work is None:
         raise UsageError("name what to report: a recipe, a work folder, or --row NAME=FILE")
     if not work.is_dir():
@@ -99,7 +103,7 @@ def _found(work: Path | None) -> list[System]:
         if read_manifest(path).stage != "evaluate":
             continue
         file = path.with_name(path.name.removesuffix(SUFFIX))
-        open_artefact(file, ("evaluate",))
+        open_artefact(file, ("evaluate",), full=config.verify)
         systems += [System(title=entry.name, measured=entry) for entry in read_metrics(file)]
     if not systems:
         raise PreconditionError(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
+
 import pytest
 
 from dretrieve.errors import PreconditionError, UsageError, VerificationError
@@ -81,6 +84,30 @@ def test_folders_without_metrics(tmp_path):
         run(ReportConfig(target=tmp_path, recipe=RecipeOptions(profile="mini")))
     with pytest.raises(UsageError, match=r"--output .*x.docx: give a folder, or a file that ends in"):
         run(ReportConfig(target=tmp_path, output=tmp_path / "x.docx"))
-    (tmp_path / "expected.yaml").write_text("")
-    with pytest.raises(UsageError, match="--row compares systems without expectations"):
-        run(ReportConfig(target=tmp_path, rows=("A=b",)))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "given", "sentence"),
+    [
+        (False, {"rows": ("A=b",)}, "--row names what is compared, and .* is not looked at"),
+        (True, {"rows": ("A=b",)}, "--row names what is compared, and .* is not looked at"),
+        (True, {"title": "Mine"}, "--title is of a plain comparison"),
+        (True, {"recipe": RecipeOptions(hardware="two cores")}, "--hardware .* give --record too"),
+        (None, {"rows": ("A=b",), "recipe": RecipeOptions(profile="mini")}, "--row has no expected.yaml"),
+    ],
+)
+def test_what_would_be_ignored_is_refused(recipe, given, sentence, tmp_path):
+    if recipe:
+        (tmp_path / "expected.yaml").write_text("")
+    with pytest.raises(UsageError, match=sentence):
+        run(ReportConfig(target=None if recipe is None else tmp_path, **given))
+
+
+def test_a_comparison_hashes_every_file_again_when_asked(measured):
+    path = measured / "h1.json"
+    times = path.stat()
+    path.write_bytes(path.read_bytes().replace(b"0", b"1", 1))
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    for config in (ReportConfig(target=measured), ReportConfig(rows=(f"A={path}",))):
+        with pytest.raises(VerificationError, match=r"h1.json does not have the checksum"):
+            run(replace(config, verify=True))
