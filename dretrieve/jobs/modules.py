@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dretrieve.errors import UsageError, VerificationError
+from dretrieve.errors import DataError, UsageError, VerificationError
 from dretrieve.jobs.configs.modules import ModulesConfig
 from dretrieve.jobs.model_output import model_files
 from dretrieve.models.ddr_modules import Modular, Module
@@ -74,6 +74,12 @@ def _listed(config: ModulesConfig, model: Modular) -> Listed | Planned:
     entries = []
     for file in (*model.modules.values(), *map(Path, config.of)):
         module = Module.read(file)
+        misfit = model.misfit(module, _router(model))
+        try:
+            if not misfit:
+                model.check_tensors(module)
+        except DataError as error:
+            misfit = str(error)
         entries.append(
             {
                 "domain": module.domain,
@@ -82,7 +88,7 @@ def _listed(config: ModulesConfig, model: Modular) -> Listed | Planned:
                 "parameters": module.parameters,
                 "bytes": file.stat().st_size,
                 "data": list(map(str, module.card.get("data", ()))),
-                "misfit": model.misfit(module, _router(model)),
+                "misfit": misfit,
             }
         )
     return Listed(config.model, entries)

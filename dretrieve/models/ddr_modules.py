@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from dretrieve.errors import DataError, PreconditionError
+from dretrieve.errors import DataError, PreconditionError, VerificationError
 from dretrieve.models.backbone import WEIGHTS
 from dretrieve.models.cards import read_card
 from dretrieve.models.ddr import GENERAL, Ddr, module_card, module_file
@@ -26,7 +26,7 @@ from dretrieve.models.places import find_model
 from dretrieve.models.prefix import Domain
 from dretrieve.models.weights import lay_in
 from dretrieve.store.atomic import make_folder, same_file, write_bytes
-from dretrieve.store.card import ModelCard
+from dretrieve.store.card import CARD, ModelCard
 from dretrieve.store.fingerprint import sha256_file
 from dretrieve.store.manifest import manifest_path, read_verified
 
@@ -56,12 +56,13 @@ class Module:
         Raises:
             PreconditionError: nothing stands there.
             DataError: it is no domain's file.
-            VerificationError: it is not the file that its manifest describes.
+            VerificationError: it is not the file that its manifest, or the card of its model, describes.
         """
         if not file.is_file():
             raise PreconditionError(f"{file} is no file; {CURE}")
         if manifest_path(file).exists():
             read_verified(manifest_path(file), full=True)
+        _check_listed(file.resolve())
         try:
             card, tensors = module_card(file), load_file(file)
         except (PreconditionError, ValueError) as error:
@@ -75,6 +76,19 @@ class Module:
     def parameters(self) -> int:
         """How many numbers it has."""
         return sum(of.numel() for of in self.tensors.values())
+
+
+def _check_listed(file: Path) -> None:
+    """Refuse a domain's file in a model's folder that is not the one that the model's card lists."""
+    folder = file.parent.parent
+    if not (folder / CARD).is_file():
+        return
+    wanted = ModelCard.load(folder).query.parts.get(str(file.relative_to(folder)))
+    if wanted not in (None, sha256_file(file)):
+        raise VerificationError(
+            f"{file} is not the file that {folder / CARD} describes: its bytes changed; train it again, or "
+            "fetch the model again"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -214,11 +214,17 @@ def test_what_is_no_module_is_refused(model, general, tiny_model, tmp_path):
     save_file({**tensors, "domains.qa.router": torch.zeros(3)}, tmp_path / "notes", card)
     with pytest.raises(DataError, match=r"another shape .*domains.qa.router: 3 in the file, 33 there"):
         modules("add", less, tmp_path / "notes", output=output)
-    content = bytearray(file.read_bytes())
-    content[-1] ^= 64
-    file.write_bytes(content)
-    with pytest.raises(VerificationError, match=r"m\.safetensors does not have the checksum"):
-        modules("add", less, file, output=output)
+    (entry,) = modules("list", less, tmp_path / "notes").domains[-1:]
+    assert "domains.qa.router: 3 in the file, 33 there" in entry["misfit"]
+    for changed, sentence in (
+        (file, r"m\.safetensors does not have the checksum"),
+        (model / module_file("qa"), r"qa\.safetensors is not the file that .*card\.json describes"),
+    ):
+        content = bytearray(changed.read_bytes())
+        content[-1] ^= 64
+        changed.write_bytes(content)
+        with pytest.raises(VerificationError, match=sentence):
+            modules("add", less, changed, output=output)
     with pytest.raises(
         PreconditionError, match="is a model of shared; domains' modules are of a finished ddr"
     ):
