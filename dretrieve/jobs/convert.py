@@ -152,7 +152,8 @@ def _parts(config: ConvertConfig) -> Parts:
         return _of_model(config)
     if config.form and find(config.form).folder:
         return _of_whole(config)
-    folder = config.layers or config.pca or config.source.is_dir()
+    named = bool(config.said) and not config.source.exists()  # a packaged model, or one of the hub
+    folder = config.layers or config.pca or config.source.is_dir() or (named and not config.form)
     return _of_folder(config) if folder else _of_file(config)
 
 
@@ -220,7 +221,10 @@ def _of_folder(config: ConvertConfig) -> Parts:
     from dretrieve.models.shared_config import SharedConfig
 
     if config.form or config.backbone:
-        raise UsageError(f"{config.source} is a folder; --from and --backbone are for a checkpoint's file")
+        raise UsageError(
+            "--from and --backbone are for a checkpoint's file; a folder, --layers and --pca are for models: "
+            "leave one of both out"
+        )
     name, said = str(config.source), dict(config.said)
     known, _ = read_card(find_model(name))
     if "pooling" not in said and (UNSAID in known.source or not config.layers):

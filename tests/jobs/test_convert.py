@@ -223,6 +223,9 @@ def test_layers_are_dropped_before_components_are_found(tokens, tmp_path):
         ({}, {"pooling": "mean"}, "--pooling tokens, --dim and --pca go together"),
         ({}, {"dim": 33}, "--dim 33: .* with states of 32 numbers have no so many"),
         ({"pca": "nowhere"}, {}, "'nowhere' does not exist"),
+        ({"form": "dpr"}, {}, "--from and --backbone are for a checkpoint's file"),
+        ({"source": Path("minilm"), "pca": ""}, {}, "--pooling tokens, --dim and --pca go together"),
+        ({"source": Path("nobody"), "pca": ""}, {}, "model 'nobody' does not exist"),
     ],
 )
 def test_what_gives_no_principal_components(tokens, changes, said, sentence):
