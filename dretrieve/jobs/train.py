@@ -22,6 +22,7 @@ from dretrieve.models.loading import fresh
 from dretrieve.models.model_folder import beyond_sentence_transformers, save_model
 from dretrieve.models.places import find_model
 from dretrieve.models.registry import find
+from dretrieve.options import refuse_given
 from dretrieve.store.atomic import write_json
 from dretrieve.store.card import ModelCard, SideCard
 from dretrieve.store.fingerprint import canonical_json, sha256_bytes
@@ -341,7 +342,7 @@ def _open(config: TrainConfig, processes: Processes, device: torch.device, progr
     kind = find(config.method).method()
     columns = kind.columns
     specs = [parse_data(word, columns) for word in config.data]
-    _check_read(config.method, kind, specs)
+    _check_read(config, kind, specs)
     names = [spec.name for spec in specs]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
@@ -379,17 +380,23 @@ def _open(config: TrainConfig, processes: Processes, device: torch.device, progr
     return Opened(config=config, sets=sets, dev=dev, place=Place(processes, device, precision), stage=stage)
 
 
-def _check_read(name: str, method: type[Method], specs: Sequence[DataSpec]) -> None:
-    """Refuse close passages for a method that learns from judged ones.
+def _check_read(config: TrainConfig, method: type[Method], specs: Sequence[DataSpec]) -> None:
+    """Refuse close passages for a method that learns from judged ones, and options of these beside them.
 
     Raises:
-        UsageError: names the method.
+        UsageError: names the method, or the option.
     """
+    name, options = config.method, config.options
+    if method.reads_close and options.distil_weight:
+        raise UsageError(f"--distil-weight: {name} has a target of its own, and no teacher; leave it out")
     if not method.reads_close and any(of.reads or of.target != "answers" for of in specs):
         raise UsageError(
             f"--data …,run=, depth= and target= are of methods that read what was found, and {name} learns "
             "from judged passages; leave them out"
         )
+    if all(of.reads for of in specs):
+        why = "chooses among judged passages, and every --data says by depth= what is read; leave it out"
+        refuse_given(options, ("train_group_size", "positives"), why)
 
 
 def open_tokenizers(backbone: str, method: Method) -> dict[Side, SideTokenizer]:

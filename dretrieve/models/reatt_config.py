@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from dretrieve.errors import UsageError
 from dretrieve.models.bi_encoder_config import EncoderConfig
-from dretrieve.options import option
+from dretrieve.options import option, refuse_given
 
 if TYPE_CHECKING:
     from dretrieve.types import Side  # numpy stands behind it, and help needs none
 
 QUERY_LENGTH, LENGTH = 128, 512
+OF_CROSS = ("temperature", "head_temperature", "in_batch")
 TEMPLATES = {"query": "question: {text}", "passage": "title: {title} context: {text}"}
 
 
@@ -59,6 +61,17 @@ class ReattConfig(EncoderConfig):
         legal=("sample", "first", "join"),
     )
     answer_max_len: int = option(50, "Answer length in tokens.", least=2)
+
+    def __post_init__(self) -> None:
+        EncoderConfig.__post_init__(self)
+        if self.pair == "yes":
+            raise UsageError("--pair yes: a T5 reads title and text as one; say by --passage-template how")
+        if not (self.alpha or self.qa_weight):
+            raise UsageError("--alpha 0 --qa-weight 0 leaves nothing to learn; give one of them")
+        if not self.alpha:
+            refuse_given(self, OF_CROSS, "is of the cross-document loss, and --alpha is 0; leave it out")
+        if not self.qa_weight:  # the target looks at an answer's first position, which no answer changes
+            refuse_given(self, ("answer",), "is of the answers' loss, and --qa-weight is 0; leave it out")
 
     def structure(self, side: Side) -> dict[str, Any]:
         """Return where the texts' encoding ends."""

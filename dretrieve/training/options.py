@@ -8,7 +8,7 @@ from typing import Any
 
 from dretrieve.errors import UsageError
 from dretrieve.models.config import Phase
-from dretrieve.options import check, flag_of, option, options, read_pairs
+from dretrieve.options import check, flag_of, option, options, read_pairs, refuse_given
 
 OF_TEACHER = frozenset({"distil_weight", "distil_loss", "distil_temperature", "distil_student_temperature"})
 OF_DEV = frozenset({"dev_metric", "dev_queries", "dev_pool", "eval_steps", "patience"})
@@ -113,8 +113,8 @@ class TrainOptions:
                 "batches have fewer negatives than one large batch; give a larger "
                 "--per-device-train-batch-size with --grad-cache 8192, which needs no more memory"
             )
-        if self.patience and not self.dev:
-            raise UsageError("--patience watches the dev set; give --dev DIR:split too")
+        if not self.dev:
+            refuse_given(self, OF_DEV, "is of the dev set; give --dev DIR:split too, or leave it out")
         self._check_teacher()
         self.of_phases()
 

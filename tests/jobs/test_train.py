@@ -450,7 +450,9 @@ def test_gradient_cache_and_checkpointing_train_to_the_same_weights_nearly(confi
     [
         ({"gradient_accumulation_steps": 2}, "--grad-cache"),
         ({"per_device_train_batch_size": 1}, "expected a whole number from 2"),
-        ({"patience": 2}, "give --dev"),
+        ({"patience": 2}, "--patience is of the dev set; give --dev"),
+        ({"dev_metric": "RR@10"}, "--dev-metric is of the dev set; give --dev"),
+        ({"eval_steps": 5}, "--eval-steps is of the dev set; give --dev"),
         ({"learning_rate": 0.0}, "--learning-rate 0.0: expected a number above 0"),
         ({"warmup_ratio": 2.0}, "--warmup-ratio .*: expected a number from 0 to 1"),
         ({"max_minutes": -1.0}, "--max-minutes -1.0: expected a number from 0"),
@@ -494,12 +496,9 @@ def test_options_of_a_teacher_that_make_no_sense(options, message):
 
 
 def test_options_that_change_nothing_are_not_recorded():
-    """A training goes on under another rhythm of saving, and dev options count only with a dev set."""
+    """A training goes on under another rhythm of saving."""
     plain = TrainOptions().recorded()
-    assert (
-        plain
-        == TrainOptions(save_steps=7, report_to="wandb", device="cpu", dev_pool=9, max_minutes=5).recorded()
-    )
+    assert plain == TrainOptions(save_steps=7, report_to="wandb", device="cpu", max_minutes=5).recorded()
     assert plain != TrainOptions(learning_rate=1e-4).recorded()
     one, other = (TrainOptions(dev="a:dev", dev_pool=pool).recorded() for pool in (9, 10))
     assert one != other

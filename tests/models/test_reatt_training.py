@@ -304,6 +304,24 @@ def test_what_does_not_fit_is_refused(config_of, world, small_t5, tiny_model, tm
         Reatt.build(ReattConfig(), str(tmp_path / "bart"))
 
 
+@pytest.mark.parametrize(
+    ("options", "own", "sentence"),
+    [
+        ({}, {"alpha": 0.0, "qa_weight": 0.0}, "leaves nothing to learn"),
+        ({}, {"alpha": 0.0, "in_batch": False}, "--no-in-batch is of the cross-document loss"),
+        ({}, {"alpha": 0.0, "head_temperature": 0.1}, "--head-temperature is of the cross-document loss"),
+        ({}, {"qa_weight": 0.0, "answer": "join"}, "--answer is of the answers' loss"),
+        ({}, {"pair": "yes"}, "--pair yes: a T5 reads title and text as one"),
+        ({"train_group_size": 4}, {}, "--train-group-size chooses among judged passages"),
+        ({"positives": "first"}, {}, "--positives chooses among judged passages"),
+        ({"distil_weight": 0.5}, {}, "--distil-weight: reatt has a target of its own"),
+    ],
+)
+def test_options_that_would_change_nothing_are_refused(config_of, options, own, sentence, tmp_path):
+    with pytest.raises(UsageError, match=sentence):
+        train(config_of(tmp_path / "m", options, **own))
+
+
 def test_answers_that_are_cut_are_counted(small_t5):
     method = Reatt.build(ReattConfig(answer_max_len=3), str(small_t5()))
     note = method.check_fields("nq", {"answers": [("honey bee hive", "honey"), ("moon tide",)]})
