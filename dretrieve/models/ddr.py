@@ -195,8 +195,8 @@ class Ddr(BiEncoder):
         """Take the inference choices.
 
         Raises:
-            UsageError: a domain that it does not have, domains where the routing reads none, more domains of
-                topk than there are.
+            UsageError: a domain that it does not have, a choice that the routing does not look at, more
+                domains of topk than there are.
         """
         super().choose(inference)
         chosen = self.choices
@@ -206,6 +206,13 @@ class Ddr(BiEncoder):
                 f"domains={chosen.domains}: routing {chosen.routing} does not look at them; leave them out, "
                 "or choose prior or uniform"
             )
+        for name, routings in (("top_k", ("topk",)), ("router", ("prior", "topk", "soft"))):
+            value = getattr(chosen, name)
+            if chosen.routing not in routings and value != getattr(self.default_choices(), name):
+                raise UsageError(
+                    f"{name}={value}: routing {chosen.routing} does not ask for it; leave it out, or choose "
+                    f"routing={' or '.join(routings)}"
+                )
         if chosen.routing == "topk" and chosen.top_k > len(self.domains):
             raise UsageError(
                 f"top_k={chosen.top_k}: this model has {len(self.domains)} domains "

@@ -92,6 +92,8 @@ class DdrConfig(BiEncoderConfig):
     def __post_init__(self) -> None:
         BiEncoderConfig.__post_init__(self)
         names_of(self.domains, "--domains ")
+        if self.routing == "uniform":
+            refuse_given(self, ("router_rate",), "teaches the router, which --routing uniform does not ask")
         if not names_of(self.train_domains, "--train-domains "):
             refuse_given(
                 self, OF_DOMAINS, "is of the training of domains; give --train-domains too, or leave it out"

@@ -444,6 +444,8 @@ def test_queries_without_domains_are_counted_and_said(tiny_collection, tmp_path,
         ({"domains": "QA"}, "no domain's name"),
         ({"routing": "topk", "top_k": 4}, "top_k=4: this model has 3 domains"),
         ({"routing": "soft", "domains": "qa"}, "routing soft does not look at them"),
+        ({"top_k": 1}, "top_k=1: routing prior does not ask for it; leave it out, or choose routing=topk"),
+        ({"routing": "uniform", "router": "layer"}, "router=layer: routing uniform does not ask for it"),
     ],
 )
 def test_choices_that_do_not_fit_are_refused(general, tmp_path, settings, words):
@@ -486,6 +488,10 @@ def test_builds_that_do_not_fit_are_refused(general, deep_model, tmp_path, tiny_
         Shared.build(SharedConfig(**MEAN), str(general))
     with pytest.raises(UsageError, match="--routing is of the training of domains"):
         DdrConfig(routing="soft")
+    with pytest.raises(
+        UsageError, match="--router-rate teaches the router, which --routing uniform does not"
+    ):
+        DdrConfig(train_domains="qa", routing="uniform", router_rate=1e-3)
     word = f"path={tiny_collection},split=train,domains=sport"
     with pytest.raises(UsageError, match=r"tiny: domains=sport: this model has no domain 'sport'; it has qa"):
         run(config_of(general, (word,), tmp_path / "x", normalize="no", train_domains="qa"))
