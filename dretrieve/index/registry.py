@@ -118,8 +118,14 @@ def open_vector_index(path: Path, *, full: bool = False, settings: Mapping[str, 
         path: a folder.
         full: hash every file again.
         settings: the search options of an approximate index (``--set``).
+
+    Raises:
+        UsageError: an index of words.
     """
-    module = import_module(KINDS[kind_at(path)].module)
+    kind = kind_at(path)
+    if KINDS[kind].source == "corpus":
+        raise UsageError(f"{path} is an index of type {kind}, of words; give one over embeddings")
+    module = import_module(KINDS[kind].module)
     if (path / "manifest.json").exists():
         return module.open_index(path, full=full, settings=settings)
     return module.over_embeddings(Embeddings.open(path, full=full), settings)

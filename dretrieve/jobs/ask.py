@@ -156,7 +156,14 @@ def _texts(config: AskConfig, passages: Passages, progress: Progress) -> TextSto
             f"the collection that {passages.embeddings.folder} names is not there; say where its passages' "
             "texts are with --corpus DIR"
         )
-    return Collection.open(spec, "corpus").corpus(progress)
+    texts = Collection.open(spec, "corpus").corpus(progress, full=config.verify)
+    encoded = {shard.manifest.inputs["collection"] for shard in passages.embeddings.shards}
+    if texts.sha256 not in encoded:
+        raise VerificationError(
+            f"the texts of {spec} are not those that were encoded for {config.index}, or have changed since; "
+            "give theirs with --corpus DIR, or encode again"
+        )
+    return texts
 
 
 def _searched(config: AskConfig, index: Any, vectors: Vectors, device: str) -> list[tuple[str, float]]:

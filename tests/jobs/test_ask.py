@@ -87,6 +87,16 @@ def test_what_is_refused(config, small_t5, tiny_model, tiny_collection, tmp_path
         run(replace(config, model=str(tiny_model)))
     with pytest.raises(UsageError, match="the question is empty"):
         run(replace(config, question=" "))
+    words = tmp_path / "words"
+    index.run(index.IndexConfig(corpus=str(tiny_collection), type="bm25", output=words))
+    with pytest.raises(UsageError, match="words is an index of type bm25, of words"):
+        run(replace(config, index=words))
+    other = tmp_path / "others"
+    shutil.copytree(tiny_collection, other)
+    corpus = other / "corpus.jsonl"
+    corpus.write_text(corpus.read_text().replace("honey", "money"))
+    with pytest.raises(VerificationError, match="are not those that were encoded for .*--corpus DIR"):
+        run(replace(config, corpus=str(other)))
     moved = tmp_path / "moved"
     shutil.move(tiny_collection, moved)
     with pytest.raises(PreconditionError, match="say where its passages' texts are with --corpus DIR"):
