@@ -92,8 +92,12 @@ def run(config: ExplainConfig, progress: Progress = SILENT) -> ExplainResult | M
         raise _nothing(config.model, f"{spelled(card.method)} has nothing to explain")
     choices = check_choices(card, config.settings)
     settings = {name: choices[name] for name in config.settings}
-    if method != HEADS:  # which compares its heads over any model's hits
-        _check_run(config, card, settings)
+    if method == HEADS and settings:
+        raise UsageError(f"--set {min(settings)}: all heads are compared, whichever is chosen; leave it out")
+    if config.run is not None:
+        run_fingerprint(config.run, full=config.verify)
+        if method != HEADS:  # which compares its heads over any model's hits
+            _check_run(config.run, config, card, settings)
     _check_output(config)
     with interruptible() as signals:
         reading = read(config, progress, signals.check, draws=method != HEADS)
@@ -233,21 +237,17 @@ def _plan(config: ExplainConfig, reading: Reading) -> str:
     return f"would read {_all_said(reading)} with {config.model}, and {where}"
 
 
-def _check_run(config: ExplainConfig, card: ModelCard, settings: Mapping[str, Any]) -> None:
+def _check_run(run: Path, config: ExplainConfig, card: ModelCard, settings: Mapping[str, Any]) -> None:
     """Refuse a run whose queries another model encoded, as far as its manifest says.
 
     Raises:
-        PreconditionError: there is no such file.
-        VerificationError: it was changed; it is another model's.
+        VerificationError: it is another model's.
     """
-    if config.run is None:
-        return
-    run_fingerprint(config.run, full=config.verify)
-    manifest, mine = manifest_path(config.run), card.fingerprint("query", settings)
+    manifest, mine = manifest_path(run), card.fingerprint("query", settings)
     theirs = read_manifest(manifest).inputs.get("query_model", mine) if manifest.exists() else mine
     if theirs != mine:
         raise VerificationError(
-            f"--run {config.run} is of queries by the model {theirs[:12]}, {config.model} is {mine[:12]}; "
+            f"--run {run} is of queries by the model {theirs[:12]}, {config.model} is {mine[:12]}; "
             "search with this model and the same --set"
         )
 

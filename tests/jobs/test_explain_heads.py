@@ -126,6 +126,9 @@ def test_what_is_refused(made, tiny_collection, tmp_path):
         run(config)
     with pytest.raises(UsageError, match="--query: reatt has no picture of texts"):
         run(replace(config, query=(query,)))
+    save_model(Reatt.build(ReattConfig(), config.model), tmp_path / "model")
+    with pytest.raises(UsageError, match="--set head: all heads are compared, whichever is chosen"):
+        run(replace(config, model=str(tmp_path / "model"), settings={"head": 1}))
 
 
 def test_a_head_that_gives_one_score_to_all_has_no_correlation():

@@ -267,6 +267,7 @@ def test_the_page_of_saliences_has_a_figure_more(config, aligners, tmp_path):
         ({"queries": (), "query": ()}, "--queries is missing: tokens of queries meet those of passages"),
         ({"queries": (), "query": (), "passage": ("bees-0",)}, "--passage bees-0: no query is read"),
         ({"passage": ("nothing",)}, "--passage nothing: tiny has no such passage"),
+        ({"passage": ("bees-0",), "hits": 2}, "--hits counts a --run's, and --passage names what is shown"),
         ({"queries": ("tiny",)}, "query q-chess-2 has no relevant passage to be shown with"),
         ({"tsne": True}, "--tsne: colbert has no picture of texts; leave that option out"),
     ],

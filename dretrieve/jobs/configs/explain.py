@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from dretrieve.errors import UsageError
 from dretrieve.jobs.configs.base import MODEL, QUERIES, Careful, Choosing, Computing, Verifying
 from dretrieve.options import REQUIRED, option
 
@@ -83,3 +84,10 @@ class ExplainConfig(Careful, Computing, Choosing, Verifying):
         metavar="FOLDER",
         aliases=("-o",),
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.hits is not None and self.passage and self.run is None:
+            raise UsageError(
+                "--hits counts a --run's, and --passage names what is shown; leave one of them out"
+            )
