@@ -16,13 +16,13 @@ from dretrieve.encoding.given_vectors import GivenRows, check_made_by, open_give
 from dretrieve.encoding.numerics import numerics_key, resolve_devices, resolve_precision
 from dretrieve.encoding.pieces import ChunkVectors
 from dretrieve.encoding.pipeline import Read, StopCheck, encode_chunks
-from dretrieve.errors import PreconditionError, UsageError
+from dretrieve.errors import PreconditionError
 from dretrieve.jobs.configs.encode import EncodeConfig
 from dretrieve.models import packed
 from dretrieve.models.cards import read_card
 from dretrieve.models.loading import load_model
 from dretrieve.models.places import find_model
-from dretrieve.models.registry import check_choices
+from dretrieve.models.registry import check_choices, check_used
 from dretrieve.store.card import Choice, ModelCard
 from dretrieve.store.embeddings import ENGINE_ENTRY, STAGE, EmbeddingPlan
 from dretrieve.store.interrupt import interruptible
@@ -36,7 +36,7 @@ from dretrieve.text.collection import Collection
 from dretrieve.text.files import is_stream
 from dretrieve.threads import allotted_threads
 from dretrieve.tokens.tokenizer import SideTokenizer
-from dretrieve.types import SIDES, SILENT, Engine, Progress, Side, Texts
+from dretrieve.types import SILENT, Engine, Progress, Side, Texts
 
 UNITS: dict[Side, str] = {"passage": "passages", "query": "queries"}
 
@@ -123,27 +123,6 @@ def _refuse_open(name: str, card: ModelCard, settings: Mapping[str, Choice]) -> 
             raise PreconditionError(f"{name}: {reason}; train it further, or choose: --set {choice}=…")
 
 
-def _refuse_unused(card: ModelCard, settings: Mapping[str, Choice], side: Side) -> None:
-    """Refuse choices on which these vectors do not depend; of queries those of their passages must be given.
-
-    Raises:
-        UsageError: names the choice and the command that takes it.
-    """
-    for name, value in settings.items():
-        sides = card.inference_sides.get(name, SIDES)
-        word = f"--set {name}={value}"
-        if not sides:
-            raise UsageError(
-                f"{word}: no vector depends on it, it says how vectors are compared; give it to `dretrieve "
-                f"search {word}`"
-            )
-        if side == "passage" and side not in sides:
-            raise UsageError(
-                f"{word}: no passage's vector depends on it; give it where queries are encoded, to "
-                "`dretrieve encode --queries` or `dretrieve search --queries`"
-            )
-
-
 def run(config: EncodeConfig, progress: Progress = SILENT) -> EncodeResult | Planned:
     """Encode one shard, continue it, or say that it stands already.
 
@@ -208,7 +187,7 @@ class _Work:
         self.side: Side = "passage" if config.corpus is not None else "query"
         if self.given is not None:
             self.side = self.given.given.side
-        _refuse_unused(self.card, self.settings, self.side)
+        check_used(self.card, self.settings, self.side)
         self.devices = resolve_devices(config.devices or config.device)
         self.shard = shard_rows(len(rows), *(parse_shard(config.shard) if config.shard else (0, 1)))
         if not config.shard and array_tasks():

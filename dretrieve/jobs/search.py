@@ -362,6 +362,11 @@ def open_queries(
         signals: checked between chunks.
     """
     if config.query_embeddings is not None:
+        if choices:
+            raise UsageError(
+                f"--set {next(iter(choices))}: --query-embeddings are encoded already, so that no choice of "
+                "their model is left; leave it out"
+            )
         queries = _given_queries(config.query_embeddings, full=config.verify)
     elif config.model is not None:
         queries = _encoded_queries(
@@ -417,11 +422,12 @@ def _encoded_queries(
     from dretrieve.encoding.numerics import resolve_precision
     from dretrieve.models.cards import read_card
     from dretrieve.models.places import find_model
-    from dretrieve.models.registry import check_choices
+    from dretrieve.models.registry import check_choices, check_used
 
     assert config.queries is not None
     card, _ = read_card(find_model(name))
     check_choices(card, choices)
+    check_used(card, choices, "query")
     collection = Collection.open(config.queries, "queries", config.topic_field)
     queries = collection.queries(collection.split)
     device = _resolved_device(config.device)

@@ -15,6 +15,7 @@ from dretrieve.options import NoChoices, read_settings
 if TYPE_CHECKING:
     from dretrieve.models.base import Method
     from dretrieve.store.card import ModelCard
+    from dretrieve.types import Side
 
 
 GROUP = "dretrieve.methods"  # entry points of packages that bring a method of their own
@@ -159,6 +160,27 @@ def check_choices(card: ModelCard, settings: Mapping[str, Any]) -> dict[str, Any
     if hasattr(config, "check_choices"):
         config(**card.method_config).check_choices(chosen)
     return chosen
+
+
+def check_used(card: ModelCard, settings: Mapping[str, Any], side: Side) -> None:
+    """Refuse choices that change no vector of that side; queries must name those of their passages.
+
+    Raises:
+        UsageError: names the choice and the command that takes it.
+    """
+    for name, value in settings.items():
+        sides = card.inference_sides.get(name, (side,))
+        word = f"--set {name}={value}"
+        if not sides:
+            raise UsageError(
+                f"{word}: no vector depends on it, it says how vectors are compared; give it to `dretrieve "
+                f"search {word}`"
+            )
+        if side == "passage" and side not in sides:
+            raise UsageError(
+                f"{word}: no passage's vector depends on it; give it where queries are encoded, to "
+                "`dretrieve encode --queries` or `dretrieve search --queries`"
+            )
 
 
 def check_method(path: Path, card: ModelCard) -> None:

@@ -212,6 +212,8 @@ def test_passages_given_as_queries_and_queries_as_passages(work: Path) -> None:
         ({"form": "msmarco", "shard": (0, 2)}, "must keep its scores to be merged"),
         ({"query_embeddings": None}, "give either --queries"),
         ({"queries": "x:test"}, "give either --queries"),
+        ({"model": "minilm"}, "--model is for encoding --queries, and --query-embeddings are encoded"),
+        ({"corpus": "x"}, "--corpus is where --show finds the texts; give --show N too"),
     ],
 )
 def test_options_that_do_not_fit(work: Path, changes: dict, message: str) -> None:

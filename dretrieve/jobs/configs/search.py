@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from dretrieve.errors import UsageError
 from dretrieve.jobs.configs.base import MODEL, QUERIES, Computing, ReadingTopics, Sharded, Verifying, Writing
-from dretrieve.options import REQUIRED, check, option, parse_settings
+from dretrieve.options import REQUIRED, check, option, parse_settings, refuse_given
 
 INPUT = "Input"
 
@@ -37,6 +37,9 @@ class AskingConfig(Writing, ReadingTopics, Computing, Verifying):
             raise UsageError("--topic-field goes with --queries: encoded queries have their text already")
         if (self.queries is None) == (self.query_embeddings is None):
             raise UsageError("give either --queries DIR:split (with --model) or --query-embeddings EMB")
+        if self.query_embeddings is not None:
+            why = "is for encoding --queries, and --query-embeddings are encoded already; leave it out"
+            refuse_given(self, ("model",), why)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +74,9 @@ class SearchConfig(AskingConfig, Sharded):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not self.show:
+            why = "is where --show finds the texts; give --show N too, or leave it out"
+            refuse_given(self, ("corpus",), why)
         if self.shard is not None and self.form != "trec":
             raise UsageError(
                 "a partial run must keep its scores to be merged; write --output-format trec with --shard"
