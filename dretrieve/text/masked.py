@@ -19,6 +19,7 @@ from typing import Literal
 import numpy as np
 import regex
 
+from dretrieve.errors import DataError
 from dretrieve.store.seeds import generator
 from dretrieve.text.beir import Query
 from dretrieve.text.collection_writer import CollectionWriter
@@ -68,6 +69,9 @@ def write_masked(
         number: how many questions.
         writer: of the collection.
         tick: is called for every passage and every question.
+
+    Raises:
+        DataError: there is nothing to mask at all.
     """
     for row in range(len(texts)):
         writer.passage(texts.records(row, row + 1)[0])
@@ -85,6 +89,10 @@ def write_masked(
             tick()
         writer.counts["passages_without_a_question"] += bool(wanted) and not found
         left -= 1
+    if not made:
+        raise DataError(
+            f"no question can be made by {kind}: none of the {len(texts):,} passages has what it masks"
+        )
     if made < number:
         writer.notes.append(f"{made:,} questions of {number:,}: the passages hold no more to mask")
 

@@ -306,3 +306,9 @@ def test_questions_by_masking_need_their_number_and_a_folder_of_their_own(
         prepared(f"spans:{towns}", towns, number=3)
     with pytest.raises(PreconditionError, match="'nowhere' does not exist"):
         prepared("cloze:nowhere", tmp_path / "out", number=3)
+    bare = lines(
+        tmp_path / "bare" / "corpus.jsonl", {"_id": "p", "title": "", "text": "no names at all"}
+    ).parent
+    for kind in ("cloze", "spans"):
+        with pytest.raises(DataError, match=f"made by {kind}: none of the 1 passages has what it masks"):
+            prepared(f"{kind}:{bare}", tmp_path / "out", number=3)
