@@ -53,7 +53,8 @@ def _is_recipe(config: ReportConfig) -> bool:
         )
     if not found and config.recipe != RecipeOptions():
         raise UsageError(
-            f"{target or '--row'} has no {FILE}; --profile, --work, --readme, --record, --hardware need one"
+            f"{target or 'a comparison'} has no {FILE}; "
+            "--profile, --work, --readme, --record, --hardware need one"
         )
     if found:
         refuse_given(config, ("title",), f"is of a plain comparison, and {target} has its own; leave it out")

@@ -93,7 +93,11 @@ def test_folders_without_metrics(tmp_path):
         (True, {"rows": ("A=b",)}, "--row names what is compared, and .* is not looked at"),
         (True, {"title": "Mine"}, "--title is of a plain comparison"),
         (True, {"recipe": RecipeOptions(hardware="two cores")}, "--hardware .* give --record too"),
-        (None, {"rows": ("A=b",), "recipe": RecipeOptions(profile="mini")}, "--row has no expected.yaml"),
+        (
+            None,
+            {"rows": ("A=b",), "recipe": RecipeOptions(profile="mini")},
+            "comparison has no expected.yaml",
+        ),
     ],
 )
 def test_what_would_be_ignored_is_refused(recipe, given, sentence, tmp_path):
