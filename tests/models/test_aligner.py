@@ -195,7 +195,8 @@ def test_the_pipeline(cli_here, deep_model, small_t5, tiny_collection, tmp_path,
     assert stored.extra["inference"] == {"alignment": "top2", "max_tokens": 40}
     assert weights is not None
     assert (weights > 0).any()
-    assert (weights == 0).mean() > 0.2, "a share of .4 leaves many without"
+    # A gate that is shut is 1e-7 or 0, as the machine rounds it.
+    assert (weights < 1e-3 * weights.max()).mean() > 0.2, "a share of .4 leaves many without"
     search = ["search", "--index", passages, "--query-embeddings", queries, "--output"]
     for word in ("top1", "top2", "p40", "da,k=2,eps=0.1"):
         cli_here(*search, tmp_path / f"{word}.trec", "--set", f"alignment={word}")
