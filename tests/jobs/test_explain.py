@@ -207,7 +207,7 @@ def test_what_cannot_be_explained(config, model_of, tiny_model, tiny_collection)
         run(replace(config, model=model_of("none", 1)))
     with pytest.raises(UsageError, match="--limit -1: expected a whole number from 0"):
         run(replace(config, limit=-1))
-    for option in ({"query": "q-bees-2"}, {"tsne": True}):
+    for option in ({"query": ("q-bees-2",)}, {"tsne": True}):
         with pytest.raises(UsageError, match=f"--{next(iter(option))}.*: taser has no picture of texts"):
             run(replace(config, **option))
     with pytest.raises(PreconditionError, match="model 'nobody' does not exist"):
