@@ -4,7 +4,7 @@
 # collections whose questions are learned from, and on three that nothing is learned from.
 #
 # Needs    smoke: nothing; mini-cpu, mini: the collections in $DATA, 8 GB of memory, 4 GB of disk; paper: a cluster, BERRI
-# Takes    all tables together: smoke 2 min, mini-cpu by its parts 70 min on 2 cores (not run to its end yet)
+# Takes    all tables together: smoke 2 min, mini-cpu 67 min on 2 cores, before modules.sh had rows side by side
 # Call     PROFILE=smoke bash recipes/ddr/table2.sh
 # shellcheck source=recipes/ddr/rows.sh
 source "$(dirname "${BASH_SOURCE[0]}")/rows.sh"
