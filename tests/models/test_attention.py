@@ -63,15 +63,6 @@ def test_what_is_kept_makes_up_for_what_is_dropped(monkeypatch: pytest.MonkeyPat
     torch.testing.assert_close(attention._dropped(*given, None, 0.1, None), found)
 
 
-@pytest.mark.parametrize("rate", [0.1, 0.75])
-def test_weights_are_dropped_at_the_rate(rate: float) -> None:
-    torch.manual_seed(1)
-    drawn = attention._drawn(torch.Size([999, 1001]), rate)
-    assert not (drawn == 0).any()
-    assert float((drawn < 0).float().mean()) == pytest.approx(rate, abs=0.001)
-    assert attention.drop_rate(0.1) == pytest.approx(0.1, abs=2**-17)
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_states_are_dropped_at_the_rate_forward_and_backward(dtype: torch.dtype) -> None:
     backbone = BertModel(BertConfig(vocab_size=50, hidden_size=8, num_hidden_layers=1, num_attention_heads=2))
