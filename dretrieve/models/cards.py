@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from dretrieve.models.plain import read_plain
 from dretrieve.models.plain_colbert import read_colbert
 from dretrieve.models.registry import check_method
 from dretrieve.store.card import CARD, ModelCard
+from dretrieve.store.fingerprint import sha256_file
+from dretrieve.text.cache import read_once
 
 
 def read_card(folder: Path, *, encoder: bool = True) -> tuple[ModelCard, str | None]:
@@ -26,6 +29,9 @@ def read_card(folder: Path, *, encoder: bool = True) -> tuple[ModelCard, str | N
         card = ModelCard.load(folder)
         check_method(folder / CARD, card)
         # what was trained stands in a checkpoint where others have their encoder
-        card.verify(folder, encoder=encoder or bool(card.source.get("checkpoint")))
+        encoder = encoder or bool(card.source.get("checkpoint"))
+        card.verify(
+            folder, lambda file: read_once("sha256", [file], partial(sha256_file, file)), encoder=encoder
+        )
         return card, None
     return read_colbert(folder) or read_plain(folder)

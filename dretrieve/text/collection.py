@@ -12,6 +12,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from dretrieve.store.leftovers import remove_leftovers
 from dretrieve.store.manifest import Manifest, manifest_path, provenance_path, read_manifest, verify_files
 from dretrieve.store.text_store import TextStore, records_sha256
 from dretrieve.text.beir import Files, Query, collection_files
-from dretrieve.text.cache import cache_folder, remember
+from dretrieve.text.cache import cache_folder, read_once, remember
 from dretrieve.text.fields import Side
 from dretrieve.text.files import exists, is_stream, sha256_of
 from dretrieve.text.forms import detect
@@ -242,7 +243,7 @@ class Collection:
         """
         file = self.qrels_file(split)
         if file not in self._qrels:
-            self._qrels[file] = read_qrels(file)
+            self._qrels[file] = read_once("judgements", [file], partial(read_qrels, file))
         return self._qrels[file]
 
     def qrels_file(self, split: str | None = None) -> Path:
@@ -274,10 +275,16 @@ class Collection:
 
     def _all_queries(self) -> list[Query]:
         if self._queries is None:
-            if self.files.queries is None:
+            file = self.files.queries
+            if file is None:
                 return []
-            self._queries = list(read_queries(self.files.queries, self.topic_field))
-            self._check_listed(self.files.queries)
+
+            def read() -> list[Query]:
+                return list(read_queries(file, self.topic_field))
+
+            shared = file.is_file()  # a folder does not show that a file in it changed
+            self._queries = read_once(f"queries {self.topic_field}", [file], read) if shared else read()
+            self._check_listed(file)
         return self._queries
 
     def _prepared(self) -> Manifest | None:

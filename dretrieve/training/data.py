@@ -416,7 +416,7 @@ def _from_examples(spec: DataSpec, progress: Progress, columns: Sequence[str], *
             "collection of the examples, or mine again"
         )
     fingerprint = f"{corpus.sha256}:{sha256_of(path)}"
-    examples = list(read_examples(path))
+    examples = read_once("examples", [path], lambda: list(read_examples(path)))
     if columns and collection.files.queries is not None:  # mined examples do not repeat what queries say
         known = {query.id: _fields_of(query) for query in collection.queries().queries}
         examples = [replace(of, fields={**known.get(of.query_id, {}), **of.fields}) for of in examples]

@@ -9,7 +9,9 @@ import pytest
 
 from dretrieve.errors import ChangedWarning, VerificationError
 from dretrieve.store.fingerprint import sha256_file
+from dretrieve.text import collection as of_collections
 from dretrieve.text.cache import cache_folder, read_once, reading_once, remember
+from dretrieve.text.collection import Collection
 
 
 def test_the_variable_wins_over_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -76,6 +78,30 @@ def test_a_reading_is_shared_inside_and_as_long_as_the_file_does_not_change(tmp_
         flip(path, time=True)
         assert [ask(), ask()] == [5, 5]
     assert ask() == 6
+
+
+def test_a_report_reads_queries_and_judgements_once(
+    tiny_collection: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+    for name in ("read_queries", "read_qrels"):
+        own = getattr(of_collections, name)
+        monkeypatch.setattr(
+            of_collections, name, lambda *given, own=own: read.append(given[0].name) or own(*given)
+        )
+
+    def ask() -> int:
+        return len(Collection.open(f"{tiny_collection}:test").queries().queries)
+
+    assert [ask(), ask()] == [6, 6]
+    assert read == ["queries.jsonl", "test.tsv"] * 2
+    with reading_once():
+        assert [ask(), ask()] == [6, 6]
+        assert len(read) == 6
+        with (tiny_collection / "queries.jsonl").open("a") as file:
+            file.write('{"_id": "more", "text": "of them"}\n')
+        assert ask() == 6
+    assert read[6:] == ["queries.jsonl"]
 
 
 def test_a_cache_that_cannot_be_written_remembers_nothing(tmp_path: Path, monkeypatch) -> None:
