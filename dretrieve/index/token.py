@@ -329,9 +329,9 @@ def _check_built(choices: TokenChoices, embeddings: Embeddings) -> None:
         )
     if not choices.fast and (choices.target or choices.queries):
         raise UsageError("--set target and --set queries are for a fast search; leave fast=false away")
-    if choices.keep is None and choices.keep_by:
+    if choices.pruned is None and choices.keep_by:
         raise UsageError(
-            f"--set keep_by={choices.keep_by} says which tokens are kept; add the share (keep=0.2)"
+            f"--set keep_by={choices.keep_by} says which tokens are kept; give a share below 1 (keep=0.2)"
         )
     if choices.keep is not None and choices.keep_by in (None, SALIENCE) and not embeddings.salience:
         raise UsageError(f"--set keep={choices.keep:g}: {NO_SALIENCE.format(embeddings.folder)}")

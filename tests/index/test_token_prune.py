@@ -274,8 +274,9 @@ def test_what_does_not_fit_is_refused(write_embeddings, build, tmp_path: Path) -
         build("index", keep=0.2)
     with pytest.raises(UsageError, match="--set ask=0.5: the tokens of .* have no salience"):
         run_of(tmp_path, "emb", ask=0.5)
-    with pytest.raises(UsageError, match="--set keep_by=random says which tokens are kept; add the share"):
-        build("index", keep_by="random")
+    for kept in ({}, {"keep": 1.0}):
+        with pytest.raises(UsageError, match="--set keep_by=random says which tokens are kept; give a share"):
+            build("index", **kept, keep_by="random")
     write_embeddings("salient", IDS[:40], passages, score="alignment")
     for share in (0.0, 1.5):
         with pytest.raises(UsageError, match="expected a number above 0 to 1"):
