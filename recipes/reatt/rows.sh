@@ -83,12 +83,10 @@ head_of() {
     [[ ! -e $file ]] || head=(--set "head=$(grep -oE '"head": *[0-9]+' "$file" | grep -oE '[0-9]+$')")
 }
 
-# begin T5 DATA [WORD...]: the T5 that all begin with. Of a published one nothing may change.
+# begin T5 DATA [WORD...]: the T5 that all begin with.
 begin() {
-    local rate=()
-    [[ $PROFILE != paper ]] || rate=(--learning-rate 1e-12)
     learn reatt --alpha 0 "${lengths[@]}" --backbone "$1" --data "$2" --output "$models/start" --seed 1 --batch-size 16 \
-        "${learning[@]}" "${rate[@]}" --max-steps "$start_steps" "${@:3}" --max-minutes "$(minutes_left)"
+        "${learning[@]}" "${start_learning[@]}" --max-steps "$start_steps" "${@:3}" --max-minutes "$(minutes_left)"
 }
 
 # words_found SET SPLIT...: BM25's passages for those questions.
