@@ -37,7 +37,8 @@ def use(backbone: Any) -> None:
 
 def drop(states: Tensor, rate: float) -> Tensor:
     """Return ``torch.nn.functional.dropout``."""
-    if states.device.type != "cpu" or not 0 < rate < 1:
+    # An expert without tokens is run in some passes alone: it must draw no key.
+    if states.device.type != "cpu" or not 0 < rate < 1 or not states.numel():
         return functional.dropout(states, rate)
     kept = torch.empty(states.shape, dtype=torch.bool)
     _Drawn(rate).fill(kept, 0, False, True)
