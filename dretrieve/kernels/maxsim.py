@@ -1,9 +1,10 @@
-"""The best canonical dot product of each query token, added over a query's tokens: compiled, and its twin.
+"""The best dot product of each query token, added over a query's tokens: compiled.
 
-One pair of texts at a time: for every query token the loop goes once over the passage's token vectors, which
-stand beside each other in memory, and keeps the largest product; the largest are added in float64 in the
-order of the query's tokens. Faster than the twin because no table of products is written down, four passage
-tokens share each number of the query that is read, and float16 is widened in registers.
+Canonical dots, which have a twin in numpy, are taken one pair of texts at a time: for every query token the
+loop goes once over the passage's token vectors, which stand beside each other in memory, and keeps the
+largest product; the largest are added in float64 in the order of the query's tokens. Faster than the twin
+because no table of products is written down, four passage tokens share each number of the query that is
+read, and float16 is widened in registers.
 """
 
 from __future__ import annotations
@@ -99,6 +100,37 @@ def token_dots(values: Any, borders: Any, text: Any, queries: Any, token: Any, l
             dots[row - start + i] = finish(lanes[i], values, row + i, queries, token)
         row += count
     return stop - start
+
+
+def near_sums_of_best(
+    products: NDArray[np.float32], borders: NDArray[np.int64], query_borders: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return [Q, N], for each query and passage the sum of the best dots of the query's tokens.
+
+    Args:
+        products: [T, S] finite: the dots of the passages' tokens with all queries', one's beside each other.
+        borders: [N + 1]; passage p has ``products[borders[p]:borders[p + 1]]``, at least one.
+        query_borders: [Q + 1], the same for the columns of queries.
+    """
+    found = np.empty((len(query_borders) - 1, len(borders) - 1), dtype=np.float64)
+    _near_sums_of_best(products, frozen(borders), frozen(query_borders), found)
+    return found
+
+
+@njit(nogil=True, cache=True)
+def _near_sums_of_best(products: Any, borders: Any, query_borders: Any, found: Any) -> None:
+    best = np.empty(products.shape[1], dtype=np.float32)
+    for p in range(len(borders) - 1):
+        best[:] = products[borders[p]]
+        for token in range(borders[p] + 1, borders[p + 1]):
+            dots = products[token]
+            for s in range(len(best)):
+                best[s] = max(best[s], dots[s])
+        for q in range(len(query_borders) - 1):
+            total = 0.0
+            for s in range(query_borders[q], query_borders[q + 1]):
+                total += np.float64(best[s])
+            found[q, p] = total
 
 
 def sums_of_best_numpy(

@@ -26,12 +26,11 @@ from dretrieve.errors import UsageError
 from dretrieve.kernels.alignment import aligned_sums, near_sums
 from dretrieve.kernels.dot import SMALLEST, rounding_margin
 from dretrieve.scoring.dot import widened
-from dretrieve.scoring.maxsim import borders_of, lengths_of
+from dretrieve.scoring.maxsim import OVERFLOWS, borders_of, lengths_of
 from dretrieve.types import Vectors, offsets_of
 
 DEFAULT = "top1"
 MOST = 1 << 20  # tokens that a query token can be aligned with
-LARGEST = 1e38  # product of lengths below which no sum of float32 products overflows
 FAINTEST = 1e-250  # Z in which shares were lost below the smallest numbers
 GRAMMAR = "top1, top4 … (tokens for each query token), p1.5 (percent of a passage's) or da,k=1,eps=0.05"
 
@@ -204,7 +203,7 @@ def near_grid(
     stored = np.asarray(passages.values, dtype=np.float32)
     longest = lengths_of(stored).max(initial=0.0)
     reach = lengths_of(asked) * longest
-    finite = bool(reach.max(initial=0.0) < LARGEST)  # else every canonical score is asked
+    finite = bool(reach.max(initial=0.0) < OVERFLOWS)  # else every canonical score is asked
     products = stored @ asked.T if finite else np.zeros((len(stored), len(asked)), dtype=np.float32)
     off = reach * (rounding_margin(passages.dim) + 2.0**-23) + SMALLEST  # of one dot
     weighted = passages.weights is not None or queries.weights is not None

@@ -8,15 +8,15 @@ depend on nothing but the two texts' stored vectors, and MaxSim of one token is 
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from dretrieve.kernels.dot import SMALLEST, rounding_margin
-from dretrieve.kernels.maxsim import sums_of_best
+from dretrieve.kernels.maxsim import near_sums_of_best, sums_of_best
 from dretrieve.scoring.dot import widened
 from dretrieve.types import Vectors
+
+OVERFLOWS = 1e38  # product of lengths below which no sum of float32 products overflows
 
 
 def maxsim_pairs(
@@ -59,12 +59,12 @@ def maxsim_near(
     borders, query_borders = borders_of(passages), borders_of(queries)
     asked = np.asarray(queries.values, dtype=np.float32)
     stored = np.asarray(passages.values, dtype=np.float32)
-    with np.errstate(over="ignore", invalid="ignore"):  # then the canonical score is asked
-        best: NDArray[Any] = np.maximum.reduceat(asked @ stored.T, borders[:-1], axis=1)
-    near = np.add.reduceat(best.astype(np.float64), query_borders[:-1], axis=0)
-    # each token's best is off by at most what one of its dots is; 2^-24 of the sum for the last rounding
     longest = lengths_of(stored).max(initial=0.0)
     reach = np.add.reduceat(lengths_of(asked), query_borders[:-1]) * longest
+    if not reach.max(initial=0.0) < OVERFLOWS:  # then every canonical score is asked
+        return np.zeros((len(queries), len(passages))), np.full(len(queries), np.inf)
+    near = near_sums_of_best(stored @ asked.T, borders, query_borders)
+    # each token's best is off by at most what one of its dots is; 2^-24 of the sum for the last rounding
     counts = np.diff(query_borders)
     margins = reach * (rounding_margin(passages.dim) + 2.0**-23) + (counts + 1) * SMALLEST
     return (near / counts[:, None], margins / counts + SMALLEST) if mean else (near, margins)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dretrieve.kernels import simd
-from dretrieve.kernels.maxsim import sums_of_best, sums_of_best_numpy
+from dretrieve.kernels.maxsim import near_sums_of_best, sums_of_best, sums_of_best_numpy
 from dretrieve.types import offsets_of
 
 LENGTHS = st.lists(st.integers(1, 11), min_size=1, max_size=5)
@@ -34,6 +34,15 @@ def test_compiled_equals_numpy_bit_for_bit(seed, passages, queries, dim, dtype) 
     texts = pairs(seed, passages, queries, dim, dtype)
     compiled, plain = sums_of_best(*texts), sums_of_best_numpy(*texts)
     assert np.array_equal(compiled.view(np.uint64), plain.view(np.uint64))
+
+
+@given(seed=st.integers(0, 2**32 - 1), passages=LENGTHS, queries=LENGTHS)
+def test_a_table_of_dots_gives_the_sum_of_the_best(seed, passages, queries) -> None:
+    products = np.random.default_rng(seed).standard_normal((sum(passages), sum(queries))).astype(np.float32)
+    borders, query_borders = offsets_of(passages), offsets_of(queries)
+    best = np.maximum.reduceat(products, borders[:-1], axis=0).astype(np.float64)
+    wanted = np.add.reduceat(best, query_borders[:-1], axis=1).T
+    np.testing.assert_allclose(near_sums_of_best(products, borders, query_borders), wanted, rtol=1e-13)
 
 
 def test_without_hardware_halves_the_bits_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
