@@ -5,7 +5,8 @@
 #
 #   untuned    the T5 that all begin with, its head that goes best with the judgements of dev questions
 #   full       half of the layers see question or passage alone, alpha 8         qa       alpha 0      cross   no QA loss
-#   once       one iteration of as many steps                                    alone    no in-batch passages
+#   twice      full, and an iteration more in `mini-cpu`, where full has one     alone    no in-batch passages
+#   once       one iteration of as many steps as all of these
 #   shallow deep   a quarter, three quarters of the layers        qN aN    N questions a step; alpha N
 #   full-fast  full, searched by the compressed index
 #   reatt reatt-dpr   Tables 1 and 2; reatt-dpr: one long iteration on DPR's passages     dpr colbert   learn from judgements
@@ -26,30 +27,33 @@ source "$HERE/profiles.sh"
 like() {
     case $PROFILE/$1 in
     paper/reatt-nq) echo reatt-dpr ;;
-    */full-fast) echo full ;;
+    */full-fast | */twice) echo full ;;
     paper/*) echo "$1" ;;
     */reatt | */reatt-nq) echo full ;;
     *) echo "$1" ;;
     esac
 }
 
-# method_of ROW: set the array `method` to the words that train it; questions a step, iterations, their steps, its warm-up.
+# method_of ROW: set the array `method` to the options that train it; questions a step, iterations, their steps, its warm-up.
 method_of() {
-    method=(reatt --alpha 8 --head-temperature "$tau") of_step=$batch rounds=$iterations long=$steps warm=warm
-    case $1 in
+    method=(--alpha 8 --head-temperature "$tau") of_step=$batch rounds=$iterations long=$steps warm=warm
+    local row
+    row=$(like "$1")
+    [[ $1 != twice ]] || rounds=$((iterations + more))
+    case $row in
     reatt | reatt-dpr | reader | fid) of_step=$large_batch long=$large_steps warm=warm-large ;;
     esac
-    case $1 in
+    case $row in
     full | reatt | adapted | t5-e2e) ;;
-    qa) method=(reatt --alpha 0) ;;
+    qa) method=(--alpha 0) ;;
     cross) method+=(--qa-weight 0) ;;
     alone) method+=(--no-in-batch) ;;
-    once) rounds=1 long=$((iterations * steps)) ;;
+    once) rounds=1 long=$(((iterations + more) * steps)) ;;
     reatt-dpr) rounds=1 long=$long_steps ;;
-    shallow | deep) warm=warm-$1 ;;
-    q[0-9]*) of_step=${1#q} ;;
-    a[0-9]*) method=(reatt --alpha "${1#a}" --head-temperature "$tau") ;;
-    reader | fid) method=(reatt --alpha 0) rounds=1 long=$((iterations * large_steps)) warm=warm-reader ;;
+    shallow | deep) warm=warm-$row ;;
+    q[0-9]*) of_step=${row#q} ;;
+    a[0-9]*) method=(--alpha "${row#a}" --head-temperature "$tau") ;;
+    reader | fid) method=(--alpha 0) rounds=1 long=$((iterations * large_steps)) warm=warm-reader ;;
     *) say "no row is called $1" && exit 2 ;;
     esac
     [[ $PROFILE == paper || $warm != warm-large ]] || warm=warm
@@ -64,8 +68,10 @@ model_of() {
     untuned) echo "$models/start" ;;
     dpr | colbert) echo "$models/$row.$3" ;;
     adapted | t5-e2e) echo "$models/$row.$2.$3" ;;
-    reatt-dpr | once | reader | fid) echo "$models/$row.${2:-main}.$3.1" ;;
-    *) echo "$models/$row.$2.$3.$iterations" ;;
+    *)
+        method_of "$1"
+        echo "$models/$row.${2:-main}.$3.$rounds"
+        ;;
     esac
 }
 head_of() {
@@ -117,7 +123,7 @@ found() {
 # learn_by COUNT WORD...: so many questions a step, two at least a process.
 learn_by() {
     local GPUS=$((GPUS < $1 / 2 ? GPUS : $1 / 2))
-    learn "${@:2}" --batch-size "$(($1 / GPUS))" "${learning[@]}" --max-minutes "$(minutes_left)"
+    learn reatt --batch-size "$(($1 / GPUS))" "${learning[@]}" "${@:2}" --max-minutes "$(minutes_left)"
 }
 
 # trained ROW SET SEED: its model. warmed SET NAME SEED: the warm-up that rows share.
@@ -133,7 +139,7 @@ trained() {
         ;;
     reatt-dpr | fid) found "$models/dpr.$seed" "$set" train ;;
     esac
-    method_of "$row"
+    method_of "$1"
     local words=("${method[@]}") last=$rounds length=$long many=$of_step
     at=$models/$warm.$set.$seed
     for ((round = 1; round <= last; round++)); do
@@ -158,8 +164,8 @@ warmed() {
     warm-large) many=$large_batch ;;
     esac
     # with another B a T5 begins anew, so with the weights alone
-    learn_by "$many" reatt --alpha 0 "${lengths[@]}" "${words[@]}" --backbone "$models/start/backbone" --data "$(read_by "$1" train "$runs/bm25.$1-train.trec")" \
-        --output "$models/$2.$1.$3" --seed "$3" --max-steps "$warm_steps"
+    learn_by "$many" --alpha 0 "${warm_learning[@]}" "${lengths[@]}" "${words[@]}" --backbone "$models/start/backbone" \
+        --data "$(read_by "$1" train "$runs/bm25.$1-train.trec")" --output "$models/$2.$1.$3" --seed "$3" --max-steps "$warm_steps"
 }
 
 # judged_trained ROW SEED: DPR and ColBERT, from judged passages.
@@ -171,16 +177,13 @@ judged_trained() {
         --max-minutes "$(minutes_left)"
 }
 
-# grounds SET WARM-UP...: text, BM25's passages, the warm-ups with the seeds of the rows that stand on them.
+# grounds SET WARM-UP...: BM25's passages, the warm-ups with the seeds of the rows that stand on them.
 grounds() {
-    text
+    local seed name
     step "BM25's passages, and the warm-up"
-    local seed part name
-    for part in main ${1#main}; do words_found "$part" train dev test; done
-    for part in main ${1#main}; do
-        for name in "${@:2}"; do
-            for seed in $(seeds_of "$(row_of "$name")"); do beside warmed "$part" "$name" "$seed"; done
-        done
+    words_found "$1" train dev test
+    for name in "${@:2}"; do
+        for seed in $(seeds_of "$(row_of "$name")"); do beside warmed "$1" "$name" "$seed"; done
     done
     together
 }
@@ -207,7 +210,7 @@ row_in() {
             --metrics "top1 top5 top6 top10 top20 top100" --output "$of${seed:+.$seed}.json" --format tsv
     case $row in
     bm25 | dpr | colbert | full-fast) return ;;
-    full | once) read_out "$model" "$runs/bm25.$set-test.trec" "$set" "$of.read-bm25.$seed.json" ;;
+    full | once | twice) read_out "$model" "$runs/bm25.$set-test.trec" "$set" "$of.read-bm25.$seed.json" ;;
     esac
     read_out "$model" "$run" "$set" "$of.read${seed:+.$seed}.json"
 }

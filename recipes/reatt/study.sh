@@ -9,6 +9,7 @@
 source "$(dirname "${BASH_SOURCE[0]}")/rows.sh"
 recipe reatt "section 2.3: the heads of a T5 that nothing trained for retrieval" smoke mini-cpu mini paper
 settle
+text
 grounds main
 
 step "Its heads"

@@ -9,21 +9,25 @@
 source "$(dirname "${BASH_SOURCE[0]}")/rows.sh"
 recipe reatt "Table 3: without the cross-document loss, in-batch passages, iterations; B, batch, alpha" smoke mini-cpu mini paper
 settle
-grounds "${sets[-1]}" warm warm-shallow warm-deep
+text
+grounds main warm warm-shallow warm-deep
 
 step "BM25 and the T5 that all begin with"
 each row_main bm25 untuned
 
 step "Trained"
 each row_main full qa once alone cross
-each row_main full-fast
+each row_main full-fast twice
 
 step "B, questions a step, alpha"
 each row_main shallow deep q4 q8 q32 q64 a1 a2 a4 a16
 
 if [[ " ${sets[*]} " == *" names "* ]]; then
+    seeds=("${seeds[0]}") # one of this part
+    grounds names warm
     step "Two names"
     each row_names bm25 untuned full once
+    each row_names twice
 fi
 
 report

@@ -17,7 +17,8 @@ first 6 hold all. The same options give the same bytes.
                two words gives way to that word's twin, the same everywhere. 60 % of the facts have a trap,
                and all have the question's verb as title, so BM25 finds facts of other entities too
     elsewhere  other relations and names, a quarter of the questions: what an adapted model adapts to
-    reading    a fact and a question for each entity, no traps: what a T5 learns to read one passage on
+    reading    a question for each entity, and one passage: its fact, another of it, and one of an entity that
+               shares a word with it; no traps: what a T5 learns to read one passage on
     t5         T5 v1.1's layout, 4 + 2 layers, 128 wide, 4 heads of 32; its tokens are whole words
 
 The T5 for real passages: 8 + 8 layers, 384 wide, 6 heads of 64; its tokens are a unigram model's.
@@ -87,12 +88,14 @@ class Part:
         traps: facts beside which one stands.
         twins: facts that call the entity by its other name.
         titled: facts whose title is what the question asks for.
+        crowded: whether a passage tells two things besides its fact.
     """
 
     relations: Sequence[Relation]
     traps: float = 1.0
     twins: float = 0.0
     titled: float = 0.0
+    crowded: bool = False
 
 
 Names = tuple[list[str], list[str]]  # the words of the first place, those of the second
@@ -138,7 +141,7 @@ class World:
             for entity in entities:
                 for relation in self._rng.sample(part.relations, each):
                     key = f"{entity}-{relation[1]}".lower().replace(" ", "-")
-                    question, answer, texts = self._fact(part, entity, relation)
+                    question, answer, texts = self._fact(part, entity, relation, entities)
                     passages += [{"_id": f"{key}{end}", **text} for end, text in texts.items()]
                     queries.append({"_id": f"q-{key}", "text": question, "answers": [answer]})
                     judged.append(f"q-{key}\t{key}\t1\n")
@@ -148,7 +151,7 @@ class World:
         write(folder / "queries.jsonl", [json.dumps(row) + "\n" for row in queries])
 
     def _fact(
-        self, part: Part, entity: str, relation: Relation
+        self, part: Part, entity: str, relation: Relation, entities: list[str]
     ) -> tuple[str, str, dict[str, dict[str, str]]]:
         """Return question, answer, and the passages by the ends of their ids."""
         who, does, statement = relation
@@ -157,7 +160,11 @@ class World:
         answer, wrong = (" ".join(pair) for pair in zip(first, second, strict=True))
         called = self._other_name(entity) if self._rng.random() < part.twins else entity
         title = does if self._rng.random() < part.titled else ""
-        texts = {"": (title, statement.format(entity=called, answer=answer))}
+        told = [statement.format(entity=called, answer=answer)]
+        if part.crowded:
+            told += self._beside(part, entity, relation, entities)
+            self._rng.shuffle(told)
+        texts = {"": (title, " . ".join(told))}
         if self._rng.random() < part.traps:
             texts["-trap"] = "", TRAP.format(question=question, answer=wrong)
         filled = {
@@ -165,6 +172,16 @@ class World:
             for end, (title, text) in texts.items()
         }
         return question, answer, filled
+
+    def _beside(self, part: Part, entity: str, relation: Relation, entities: list[str]) -> list[str]:
+        """Return the same of an entity that shares a word, and something else of this one."""
+        others = [one for one in entities if one != entity]
+        near = [one for one in others if set(one.split()) & set(entity.split())] or others
+        another = self._rng.choice([one for one in part.relations if one != relation])
+        return [
+            told[2].format(entity=of, answer=" ".join(map(self._rng.choice, self.answers)))
+            for of, told in ((self._rng.choice(near), relation), (entity, another))
+        ]
 
     def _other_name(self, entity: str) -> str:
         words, place = entity.split(), self._rng.randrange(2)
@@ -261,7 +278,7 @@ def main(options: argparse.Namespace) -> None:
     # Two twins are nobody's other name, which has one; of elsewhere the names are read, not the relations.
     kinds = (known, world.entities(world.twins), abroad)
     read = [entity for kind in kinds for entity in islice(kind, options.reading // len(kinds))]
-    world.collection("reading", Part(relations, traps=0.0, titled=0.5), {"train": read}, 1)
+    world.collection("reading", Part(relations, traps=0.0, crowded=True), {"train": read}, 1)
     write_t5(options.folder / "t5", word_tokenizer(world.vocabulary()), SMALL, options.seed)
     (options.folder / "complete").touch()
 
