@@ -6,6 +6,7 @@ import hashlib
 import json
 from argparse import Namespace
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,19 @@ def test_four_of_ten_facts_in_names_have_another_name_by_one_rule(mini):
     assert 0.38 <= called[1] / called.total() <= 0.42
     assert set(called) == {0, 1}
     assert {len(found) for found in twins.values()} == {1}
+
+
+def test_a_passage_to_read_tells_of_another_entity_that_shares_a_word(mini):
+    queries = rows(mini / "reading/queries.jsonl")
+    names = {tuple(query["text"].split()[2:]) for query in queries}
+    passages = {row["_id"]: row["text"] for row in rows(mini / "reading/corpus.jsonl")}
+    for query in queries:
+        own = tuple(query["text"].split()[2:])
+        facts = [fact.split() for fact in passages[query["_id"].removeprefix("q-")].split(" . ")]
+        told = [pair for fact in facts for pair in pairwise(fact) if pair in names]
+        assert (len(facts), len(told), told.count(own)) == (3, 3, 2)
+        (other,) = {*told} - {own}
+        assert len({*own} & {*other}) == 1
 
 
 def test_no_entity_is_in_two_collections_or_splits(mini):
