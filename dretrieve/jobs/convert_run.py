@@ -10,7 +10,7 @@ from dretrieve.jobs.configs.convert_run import NEEDS_PASSAGES, NEEDS_QUERIES, Co
 from dretrieve.jobs.inputs import open_corpus, questions_fingerprint
 from dretrieve.metrics.answers import Answers
 from dretrieve.runs.json_forms import write_json_run
-from dretrieve.runs.read import read_run, run_fingerprint
+from dretrieve.runs.read import read_run, run_fingerprint, searched
 from dretrieve.runs.write import WRITTEN_FORMS, compressed, write_run
 from dretrieve.store.stage import Made, Planned, Stage
 from dretrieve.store.text_store import TextStore
@@ -28,7 +28,7 @@ def run(config: ConvertRunConfig, progress: Progress = SILENT) -> Made | Planned
         PreconditionError: no such run or collection; an output that is not ours.
         DataError: a broken run, an id that the form cannot carry, a query or passage without text.
     """
-    inputs = {"run": run_fingerprint(config.run, full=config.verify)}
+    inputs, extra = {"run": run_fingerprint(config.run, full=config.verify)}, searched(config.run)
     queries, corpus = None, None
     if config.output_format in NEEDS_QUERIES and config.queries is not None:
         queries = Collection.open(config.queries, "queries", config.topic_field).queries()
@@ -36,6 +36,7 @@ def run(config: ConvertRunConfig, progress: Progress = SILENT) -> Made | Planned
         if config.output_format in NEEDS_PASSAGES or any(queries.answers):
             corpus = open_corpus(config.corpus, config.queries, progress, full=config.verify)
             inputs["corpus"] = corpus.sha256
+            run_fingerprint(config.run, corpus=corpus.sha256)
     options = {"form": config.output_format, "run_format": config.run_format}
     if config.topic_field:
         options["topic_field"] = config.topic_field
@@ -55,7 +56,7 @@ def run(config: ConvertRunConfig, progress: Progress = SILENT) -> Made | Planned
         return stage.planned(f"would convert {config.run}", counts)
     with stage.write() as file:
         _write(file, found, config, queries, corpus)
-    stage.commit(counts=counts)
+    stage.commit(counts=counts, extra=extra)
     return Made(config.output, "converted", counts, *told)
 
 

@@ -164,9 +164,12 @@ def open_inputs(config: EvaluateConfig, progress: Progress) -> Inputs:
         UsageError: no such split, no passages where they are needed.
         VerificationError: a run of ours was changed.
     """
-    inputs = Inputs()
+    inputs, searched = Inputs(), None
+    if config.answers is not None and config.runs:
+        inputs.corpus = open_corpus(config.corpus, config.answers, progress, full=config.verify)
+        searched = inputs.corpus.sha256
     for number, path in enumerate(config.runs or config.predictions, 1):
-        inputs.fingerprints[f"run {number}"] = run_fingerprint(path, full=config.verify)
+        inputs.fingerprints[f"run {number}"] = run_fingerprint(path, full=config.verify, corpus=searched)
         inputs.sources.append(str(path))
     if config.qrels is not None:
         inputs.qrels_file = find_qrels(config.qrels)
@@ -180,9 +183,8 @@ def open_inputs(config: EvaluateConfig, progress: Progress) -> Inputs:
         inputs.queries = Collection.open(config.answers, "queries", config.topic_field).queries()
         inputs.fingerprints["answers"] = questions_fingerprint(inputs.queries)
         inputs.sources.append(config.answers)
-        if config.runs:
-            inputs.corpus = open_corpus(config.corpus, config.answers, progress, full=config.verify)
-            inputs.fingerprints["corpus"] = inputs.corpus.sha256
+        if searched is not None:
+            inputs.fingerprints["corpus"] = searched
             inputs.sources.append(config.corpus or config.answers)
     return inputs
 

@@ -101,6 +101,8 @@ def run(config: ExplainConfig, progress: Progress = SILENT) -> ExplainResult | M
     _check_output(config)
     with interruptible() as signals:
         reading = read(config, progress, signals.check, draws=method != HEADS)
+        if config.run is not None and len(reading.parts) == 1:
+            run_fingerprint(config.run, corpus=reading.parts[0].passages.sha256)
         stage = _stage(config, card, settings, reading)
         if config.dry_run:
             plan = _plan(config, reading)

@@ -18,7 +18,7 @@ from dretrieve.metrics.registry import parse_measures
 from dretrieve.metrics.top_k import parse_top_k
 from dretrieve.runs.fuse import Pair, align, fuse
 from dretrieve.runs.lines import forms_for
-from dretrieve.runs.read import RunFile, refuse_ranks, run_fingerprint
+from dretrieve.runs.read import RunFile, refuse_ranks, run_fingerprint, searched
 from dretrieve.runs.tune import DevSet, parse_alphas, tune_alpha
 from dretrieve.runs.write import compressed, compression, write_run
 from dretrieve.store.interrupt import interruptible
@@ -98,6 +98,7 @@ def run(config: FuseBm25Config, progress: Progress = SILENT) -> FuseResult | Pla
         return _result(stage, "up to date", known.counts, known.extra)
     with interruptible() as signals:
         extra: dict[str, Any] = {}
+        told = searched(config.run, config.bm25_run)
         counts: Mapping[str, int]
         if config.options.method != "rrf":
             extra = tuning.best(config, progress) if tuning else {"alpha": config.options.alpha}
@@ -110,7 +111,7 @@ def run(config: FuseBm25Config, progress: Progress = SILENT) -> FuseResult | Pla
             options = replace(config.options, alpha=extra.get("alpha", config.options.alpha))
             counts = _fuse(replace(config, options=options), files, stage, progress)
         signals.check()
-        stage.commit(counts=counts, extra=extra)
+        stage.commit(counts=counts, extra=extra | told)
     return _result(stage, "written", counts, extra)
 
 

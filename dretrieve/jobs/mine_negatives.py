@@ -105,7 +105,7 @@ def _stage(config: MineNegativesConfig, collection: Collection, queries: QuerySe
         "collection": collection.sha256,
         "queries": queries.sha256,
         "qrels": sha256_file(collection.qrels_file()),
-        "run": run_fingerprint(config.run, full=config.verify),
+        "run": run_fingerprint(config.run, full=config.verify, corpus=collection.corpus().sha256),
     }
     output = part_path(config.output, config.shard)
     return Stage(output, "file", STAGE, VERSION, options, inputs, config.force)

@@ -177,7 +177,7 @@ def _stage(config: ReadConfig, card: ModelCard, sources: _Sources) -> Stage:
     if config.shard is not None:
         options["shard"] = list(config.shard)
     inputs = {f"{side}_model": card.fingerprint(side) for side in SIDES}
-    inputs |= {"run": run_fingerprint(config.run, full=config.verify)}
+    inputs |= {"run": run_fingerprint(config.run, full=config.verify, corpus=sources.corpus.sha256)}
     inputs |= {"queries": sources.queries.sha256, "corpus": sources.corpus.sha256}
     output = part_path(config.output, config.shard)
     return Stage(output, "file", STAGE, VERSION, options, inputs, config.force)

@@ -203,6 +203,7 @@ def _over_words(config: SearchConfig, progress: Progress, signals: Signals) -> _
         find=find,
         questions=config.queries,
         texts=collection.corpus,
+        extra={"corpus": index.manifest.inputs["corpus"]},
     )
 
 
@@ -260,7 +261,7 @@ def _over_vectors(config: SearchConfig, progress: Progress, signals: Signals) ->
         find=find,
         questions=queries.texts,
         texts=lambda: passage_texts(passages.embeddings),
-        extra=queries.extra,
+        extra={**queries.extra, **passages.embeddings.searched},
     )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dretrieve.errors import DataError, PreconditionError
+from dretrieve.errors import DataError, PreconditionError, VerificationError
 from dretrieve.runs.build import Column, HitColumns, build_run, holds_ranks
 from dretrieve.runs.lines import RANKS_TAG, WHOLE, Sniffed, parse_line, repeated_hit, sniff
 from dretrieve.store.manifest import manifest_path
@@ -65,14 +65,17 @@ class RunFile:
         return read_run(self.path, self.form)
 
 
-def run_fingerprint(path: Path, *, full: bool = False) -> str:
+def run_fingerprint(path: Path, *, full: bool = False, corpus: str | None = None) -> str:
     """Return the fingerprint of a run of ours (verified), or the SHA-256 of a file made elsewhere.
 
-    ``full`` hashes its bytes again, whatever their time says.
+    Args:
+        path: of the run.
+        full: hash its bytes again, whatever their time says.
+        corpus: hash of the passages that it is used with; None asks nothing.
 
     Raises:
         PreconditionError: it is missing, or one part of a sharded stage: its numbers would be too low.
-        VerificationError: its bytes changed.
+        VerificationError: its bytes changed, or it says that other passages were searched.
     """
     if is_stream(path):
         return sha256_of(path)
@@ -88,8 +91,29 @@ def run_fingerprint(path: Path, *, full: bool = False) -> str:
                 else "run the same command without --shard"
             )
             raise PreconditionError(f"{path} is only one part of a sharded {manifest.stage}; {cure}")
+        if corpus is not None and manifest.extra.get("corpus", corpus) != corpus:
+            raise VerificationError(
+                f"{path} was found in other passages than those that are given, or they have changed since; "
+                "give the collection that was searched, or search again"
+            )
         return manifest.fingerprint
     return sha256_of(path)
+
+
+def searched(*paths: Path) -> dict[str, str]:
+    """Return what runs of ours say of the passages that were searched; a manifest of what is made repeats it.
+
+    Raises:
+        VerificationError: they were found in different passages.
+    """
+    ours = [path for path in paths if not is_stream(path) and manifest_path(path).exists()]
+    known = {path: open_artefact(path).extra.get("corpus") for path in ours}
+    found = {corpus for corpus in known.values() if corpus is not None}
+    if len(found) > 1:
+        raise VerificationError(
+            f"{' and '.join(map(str, known))} were found in different passages; give runs over one collection"
+        )
+    return {"corpus": found.pop()} if found else {}
 
 
 def refuse_ranks(run: Run, path: Path, why: str, cure: str) -> Run:

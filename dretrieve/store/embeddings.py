@@ -244,6 +244,12 @@ class Embeddings:
         return found[0] if len(found) == 1 else sha256_bytes(canonical_json(found))
 
     @property
+    def searched(self) -> dict[str, str]:
+        """What a run says of the passages that were searched; nothing where several collections are."""
+        found = {entry.manifest.inputs["collection"] for entry in self.shards}
+        return {"corpus": found.pop()} if len(found) == 1 else {}
+
+    @property
     def passage_fingerprint(self) -> str:
         """The model's passage side; query embeddings carry it too, to be searched only there."""
         return self.shards[0].manifest.inputs["passage_model"]

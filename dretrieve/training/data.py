@@ -186,7 +186,7 @@ def open_set(
     usable = _usable(found, word, progress)
     if spec.reads:
         run = Path(spec.run) if spec.run else None
-        read_by = run_fingerprint(run, full=full) if run is not None else ""
+        read_by = run_fingerprint(run, full=full, corpus=found.corpus.sha256) if run is not None else ""
         usable = with_close(usable, run, spec.depth, found.corpus, spec.name, progress)
         fingerprint = f"{fingerprint}:close {spec.depth}:{read_by}"
     if taught:

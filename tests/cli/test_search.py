@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from dretrieve.store.manifest import manifest_path, read_manifest
 
 
 @pytest.fixture
@@ -35,3 +39,36 @@ def test_spellings_of_others(work: Path, cli_here) -> None:
     words = ["--passage_reps", work / "emb", "--query_reps", work / "queries", "--depth", 3, "--output"]
     cli_here("search", *words, work / "run.trec", "--quiet")
     assert len((work / "run.trec").read_text().splitlines()) == 6
+
+
+def test_a_run_is_used_with_the_passages_that_were_searched(cli_here, tiny_collection, tmp_path):
+    """Ids alone do not tell collections apart: the same ids stand in the other one."""
+    queries = [json.loads(line) for line in (tiny_collection / "queries.jsonl").read_text().splitlines()]
+    rows = [json.dumps(query | {"answers": ["bees"]}) + "\n" for query in queries]
+    (tiny_collection / "queries.jsonl").write_text("".join(rows))
+    other, runs = tmp_path / "other", []
+    shutil.copytree(tiny_collection, other)
+    (other / "corpus.jsonl").write_text((other / "corpus.jsonl").read_text().replace("the ", "a "))
+    for place in (tiny_collection, other):
+        index, run = tmp_path / f"bm25-{place.name}", tmp_path / f"{place.name}.trec"
+        cli_here("index", "--corpus", place, "--type", "bm25", "--output", index)
+        cli_here("search", "--index", index, "--queries", f"{place}:test", "--output", run)
+        runs.append(run)
+    found = runs[0]
+    uses = [
+        ["mine-negatives", "--run", found, "--data", "{}:test", "--output", tmp_path / "hard.jsonl"],
+        ["evaluate", "--run", found, "--answers", "{}:test"],
+        ["convert", found, "--queries", "{}:test", "--output-format", "dpr"],
+    ]
+    uses[-1] += ["--output", tmp_path / "dpr.json"]
+    for words in uses:
+        err = cli_here(*(str(word).format(other) for word in words), code=5).err
+        assert f"{found} was found in other passages than those that are given" in err
+        cli_here(*(str(word).format(tiny_collection) for word in words))
+    again, both = tmp_path / "again.trec", tmp_path / "both.trec"
+    fuse = ["fuse-bm25", "--run", found, "--output", both, "--method", "rrf", "--bm25-run"]
+    assert "were found in different passages" in cli_here(*fuse, runs[1], code=5).err
+    cli_here("convert", found, "--output-format", "trec", "--output", again)
+    cli_here(*fuse, again)
+    one, _, *made = (read_manifest(manifest_path(path)).extra["corpus"] for path in (*runs, again, both))
+    assert made == [one, one]
