@@ -26,7 +26,7 @@ from dretrieve.models.base import Method
 from dretrieve.models.bi_encoder_config import POOLINGS
 from dretrieve.models.cards import read_card
 from dretrieve.models.colbert import Colbert
-from dretrieve.models.colbert_config import NONE, ColbertConfig
+from dretrieve.models.colbert_config import BARE, ColbertConfig
 from dretrieve.models.encoder import prepared
 from dretrieve.models.foreign.checkpoint import read_checkpoint
 from dretrieve.models.foreign.colbert import check_sayable, write_colbert
@@ -49,8 +49,6 @@ PLAIN = "t5"  # what a T5's folder without a card is called here
 TOKENS = "tokens"
 # Passages whose tokens give principal components, and how many are read at once.
 SAMPLE, BATCH = 512, 16
-# What a model of them does without, see above.
-UNTRAINED = {"query_augmentation": "no", "query_marker": NONE, "passage_marker": NONE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +242,7 @@ def _of_folder(config: ConvertConfig) -> Parts:
     options = {"from": "folder", **said, **({"layers": config.layers} if config.layers else {})}
     if tokens:
         options["sample"], inputs["collection"] = SAMPLE, _texts(config.pca).sha256
-        said = UNTRAINED | {of: value for of, value in said.items() if of != "pooling"}
+        said = BARE | {of: value for of, value in said.items() if of != "pooling"}
     kind: tuple[Any, Any] = (Colbert, ColbertConfig) if tokens else (Shared, SharedConfig)
 
     def made() -> Method:

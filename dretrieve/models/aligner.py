@@ -10,18 +10,24 @@ for it changes no vector.
 Where the paper is silent: the temperature is .05; what a salience reads are the last states, each brought to
 mean 0 and variance 1, through a layer of its own for each side. With top-1 and no salience the score is the
 mean MaxSim, bit for bit.
+
+A folder of `colbert` without markers and [MASK]s is a backbone: its projection is where training begins.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from dretrieve.errors import PreconditionError
 from dretrieve.models.aligner_config import LENGTHS, NONE, AlignerChoices, AlignerConfig
 from dretrieve.models.alignment import aligned
 from dretrieve.models.base import Encoded, Loss, Targets, TokenBatch
 from dretrieve.models.cards import read_card
+from dretrieve.models.colbert import PROJECTION, Colbert
+from dretrieve.models.colbert_config import BARE
 from dretrieve.models.config import MethodConfig
 from dretrieve.models.contrastive import in_batch_loss
 from dretrieve.models.encoder_method import (
@@ -34,6 +40,7 @@ from dretrieve.models.encoder_method import (
 from dretrieve.models.places import find_model
 from dretrieve.models.salience import Salience
 from dretrieve.models.token_encoder import TokenEncoder
+from dretrieve.models.weights import lay_in
 from dretrieve.scoring.alignment import parse_alignment
 from dretrieve.store.card import ModelCard, SideCard
 from dretrieve.types import SIDES, ScoreName, Side
@@ -63,6 +70,7 @@ class Aligner(EncoderMethod):
     config_class = AlignerConfig
     kind = "many"
     score: ClassVar[ScoreName] = "alignment"
+    may_drop = (Colbert.name,)
     part_sides: ClassVar[Mapping[str, tuple[Side, ...]]] = {
         "query_salience.": ("query",),
         "passage_salience.": ("passage",),
@@ -88,9 +96,15 @@ class Aligner(EncoderMethod):
 
         Raises:
             UsageError: an alignment of another grammar, options of a salience that there is not.
+            PreconditionError: a ColBERT that adds tokens, which this method does not.
         """
         assert isinstance(config, AlignerConfig)
-        known, _ = read_card(find_model(backbone))
+        folder = find_model(backbone)
+        known, _ = read_card(folder)
+        projected = known.method == Colbert.name
+        if projected:
+            _check_bare(folder, known)
+            config = replace(config, dim=config.dim or known.vectors.dim)
         lowercase = "yes" if known.passage.settings.get("lowercase") else "no"
         config = completed(config, known, cls.name, OPEN | {"lowercase": lowercase})
         if config.salience in ("entropy", "hard"):
@@ -99,7 +113,11 @@ class Aligner(EncoderMethod):
             config = completed(config, known, cls.name, OPEN_ENTROPY)
             if config.solver != "exact":
                 config = completed(config, known, cls.name, {"iterations": 20})
-        return super().build(config, backbone)
+        method = super().build(config, backbone)
+        if projected:
+            places = {PROJECTION: method.encoder.projection.weight}
+            lay_in(places, Colbert.read_parts(folder, known), folder, f"give --dim {known.vectors.dim}")
+        return method
 
     @classmethod
     def _side_card(cls, config: Any, backbone: ModelCard, side: Side) -> SideCard:
@@ -142,3 +160,12 @@ class Aligner(EncoderMethod):
         """Return the cross-entropy over every passage of the batch (`models.contrastive`)."""
         scores = aligned(query, passage, self._trained_alignment)
         return in_batch_loss(scores, targets, temperature=self.config.temperature)
+
+
+def _check_bare(folder: Path, known: ModelCard) -> None:
+    if {name: known.method_config[name] for name in BARE} != BARE:
+        options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in BARE.items())
+        raise PreconditionError(
+            f"{folder} is a ColBERT whose texts get markers or [MASK]s, which aligner does not add; give one "
+            f"that was trained with {options}, or its backbone"
+        )

@@ -37,7 +37,7 @@ class AlignerConfig(EncoderConfig):
     passage_max_len: int = option(
         0, f"Passage length in tokens; 0 as an aligner backbone, else {LENGTHS['passage']}."
     )
-    dim: int = option(0, "Numbers a token; 0 as an aligner backbone, else 128.", least=0)
+    dim: int = option(0, "Numbers a token; 0 as an aligner or colbert backbone, else 128.", least=0)
     lowercase: str = option(AUTO, "Texts are lower-cased; auto as the backbone.", legal=(AUTO, "yes", "no"))
     alignment: str = option(
         AUTO, f"Which tokens training compares: {ALIGNMENTS}; auto as an aligner backbone, else top1."

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 NONE = "none"  # no marker
 QUERY_LENGTH = 32
 MARKERS = {"query": "[unused0]", "passage": "[unused1]"}
+BARE = {"query_augmentation": "no", "query_marker": NONE, "passage_marker": NONE}  # a text's own tokens alone
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -86,17 +86,18 @@ some_questions() {
     done
 }
 
-# encoders: what is not trained, and every second layer of the encoder.
+# encoders: what is not trained, measured, and every second layer of the encoder.
 encoders() {
     [[ -z ${ONLY:-} && $PROFILE != paper ]] || return 0
-    step "What is not trained"
     dretrieve convert "$backbone" --pooling tokens --dim "$dim" --pca "$wiki" "${lengths[@]}" --output "$models/tokens-untuned"
-    [[ $PROFILE != mini ]] ||
-        dretrieve convert "$backbone" --layers 0,2,4 --pooling mean --normalize yes --output "$models/half"
+    row_judged tokens-untuned ""
+    [[ $PROFILE == mini ]] || return 0
+    dretrieve convert "$backbone" --layers 0,2,4 --pooling mean --normalize yes --output "$models/half"
+    dretrieve convert "$backbone" --layers 0,2,4 --pooling tokens --dim "$dim" --pca "$wiki" "${lengths[@]}" \
+        --output "$models/tokens-half"
 }
 
 hard_negatives() {
-    step "Hard negatives"
     if [[ $PROFILE != paper ]]; then
         first_negatives
         return
@@ -121,8 +122,11 @@ backbone_of() {
     case $backbone/$1 in
     google/*/entropy | google/*/relu | google/*/hard) echo "$backbone-base" ;;
     google/*) echo "$backbone-${1%%-*}" ;;
-    */*-half) echo "$models/half" ;;
-    *) echo "$backbone" ;;
+    */shared-half) echo "$models/half" ;;
+    */*-half) echo "$models/tokens-half" ;;
+    */shared) echo "$backbone" ;;
+    # a new projection would not be learned in so few steps
+    *) if [[ $PROFILE == paper ]]; then echo "$backbone"; else echo "$models/tokens-untuned"; fi ;;
     esac
 }
 model_of() { echo "$models/$(name_of "$1" "$2")"; }
@@ -259,7 +263,9 @@ row_pruned() {
     for share in "${asks[@]}"; do pruned "$1" "$2" 0.4 "$share"; done
     [[ $PROFILE != paper ]] || return 0
     pruned "$1" "$2" 0.2 0.5 kept
-    for share in 1 0.2; do pruned "$1" "$2" "$share" 0.5 adapted; done
+    for share in 1 0.2 0.1; do
+        [[ " ${shares[*]} " != *" $share "* ]] || pruned "$1" "$2" "$share" 0.5 adapted
+    done
 }
 
 # pages: which token of a question met which of a passage, and which weigh (Tables 4, 5). Of ColBERT and of ALIGNER with

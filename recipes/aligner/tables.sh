@@ -12,24 +12,24 @@ settle
 sizes
 text
 some_questions
-encoders
-hard_negatives
 
-aligned=(aligner aligner-top4 entropy) plain=(shared colbert) untrained=(tokens-untuned)
-[[ -z ${ONLY:-} ]] || untrained=()
+step "What is not trained, and hard negatives"
+beside encoders
+beside hard_negatives
+together
+
+aligned=(aligner aligner-top4 entropy) plain=(shared colbert)
 case $PROFILE in
 mini) aligned+=(aligner-p1 aligner-da aligner-half) plain+=(shared-half) ;;
-paper) aligned=(base large xl xxl base-top4 base-p1 base-da entropy) plain=() untrained=() ;;
+paper) aligned=(base large xl xxl base-top4 base-p1 base-da entropy) plain=() ;;
 esac
 
-step "BM25, ColBERT and one vector"
-each row_judged bm25 "${untrained[@]}"
-each row_trained "${plain[@]}"
-each row_judged "${plain[@]}"
+step "Trained"
+each row_trained "${plain[@]}" "${aligned[@]}" "${rules[@]:1}"
 
-step "ALIGNER by every alignment"
-each row_trained "${aligned[@]}"
-each row_adapted "${aligned[@]}"
+step "ALIGNER by every alignment, BM25, ColBERT and one vector"
+measured() { if [[ " ${aligned[*]} " == *" $1 "* ]]; then row_adapted "$@"; else row_judged "$@"; fi; }
+each measured "${aligned[@]}" bm25 "${plain[@]}"
 
 step "In domain"
 if [[ -z ${ONLY:-} && $PROFILE != paper ]]; then
@@ -42,7 +42,6 @@ elif [[ -z ${ONLY:-} ]]; then
 fi
 
 step "Fewer tokens"
-each row_trained "${rules[@]:1}"
 each row_encoded "${rules[@]:1}"
 each row_pruned "${rules[@]}" random rarest
 

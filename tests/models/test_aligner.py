@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from dretrieve.errors import UsageError
+from dretrieve.errors import DataError, PreconditionError, UsageError
 from dretrieve.models.aligner import Aligner
 from dretrieve.models.aligner_config import AlignerConfig
 from dretrieve.models.alignment import aligned
 from dretrieve.models.base import Encoded, Targets
 from dretrieve.models.cards import read_card
+from dretrieve.models.colbert import Colbert
+from dretrieve.models.colbert_config import BARE, ColbertConfig
 from dretrieve.models.contrastive import in_batch_loss
 from dretrieve.models.loading import load_model
 from dretrieve.models.maxsim import maxsim
@@ -145,6 +147,25 @@ def test_what_iterates_is_trained_further_as_it_was(deep_model, tmp_path):
     for options in ({}, {"solver": "eq5"}):
         assert Aligner.build(AlignerConfig(**options), str(tmp_path / "model")).config == method.config
     assert build(deep_model, salience="entropy", solver="scaled").config.iterations == 20
+
+
+@pytest.mark.parametrize("salience", ["none", "entropy"])
+def test_a_colbert_that_adds_no_tokens_is_where_training_begins(deep_model, tmp_path, salience):
+    colbert = Colbert.build(ColbertConfig(dim=16, passage_max_len=20, **BARE), str(deep_model))
+    save_model(colbert, tmp_path / "bare", {})
+    method = build(tmp_path / "bare", dim=0, salience=salience)
+    assert method.config.dim == 16
+    assert torch.equal(method.encoder.projection.weight, colbert.encoder.projection.weight)
+    assert {name for name, _ in method.named_parameters()} == {
+        name for name, _ in build(deep_model, salience=salience).named_parameters()
+    }
+    with pytest.raises(DataError, match="another shape .* give --dim 16"):
+        build(tmp_path / "bare", dim=8)
+    save_model(Colbert.build(ColbertConfig(), str(deep_model)), tmp_path / "filled", {})
+    with pytest.raises(
+        PreconditionError, match="get markers or .*--query-augmentation no --query-marker none"
+    ):
+        build(tmp_path / "filled")
 
 
 @pytest.mark.parametrize(

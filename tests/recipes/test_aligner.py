@@ -90,9 +90,14 @@ def test_mini_trains_every_strategy_and_half_of_the_layers(calls_of):
     assert [trained[f"aligner-{name}.1"].behind("--alignment") for name in ("p1", "da", "half")] == [
         *("p1", "da,k=1,eps=0.01", "top1")
     ]
-    halves = [trained[f"{row}.1"].behind("--backbone") for row in ("aligner-half", "shared-half")]
-    assert halves == [made["convert", "half"].behind("--output")] * 2
-    assert made["convert", "half"].behind("--layers") == "0,2,4"
+    begins = {
+        "aligner-half": "tokens-half",
+        "shared-half": "half",
+        **dict.fromkeys(("aligner", "entropy", "colbert"), "tokens-untuned"),
+    }
+    for row, name in begins.items():
+        assert trained[f"{row}.1"].behind("--backbone") == made["convert", name].behind("--output")
+    assert {made["convert", name].behind("--layers") for name in ("half", "tokens-half")} == {"0,2,4"}
     assert {"aligner-half.1.cranfield", "aligner.1.medquad"} < {call.made for call in calls}
     assert made["adapt", "aligner.squad.1.json"].behind("--queries").endswith("squad:test")
 
