@@ -159,6 +159,7 @@ asked_of() {
     place=$(place_of "$1")
     case $PROFILE/$1/$count in
     paper/msmarco/) echo "$place:dev" ;;
+    mini-cpu/nq/"$many" | mini-cpu/nfcorpus/"$many") echo "$place:test" ;; # which are quick
     */) echo "$place:test" ;;
     *) echo "$WORK/text/$1:asked$count" ;;
     esac
@@ -171,7 +172,8 @@ sets_at() {
     paper/*) echo "${tests[@]}" ;;
     mini/shared* | mini/aligner-half) echo scifact nfcorpus arguana medquad cranfield ;;
     mini/aligner) echo "${tests[@]}" medquad cranfield ;;
-    */entropy | */relu | */hard | */colbert | */tokens-untuned) echo scifact nfcorpus ;;
+    */entropy) echo scifact nfcorpus arguana squad ;;
+    */relu | */hard | */colbert) echo scifact nfcorpus ;;
     */aligner) if [[ $2 == "${seeds[0]}" ]]; then echo "${tests[@]}"; else echo scifact nfcorpus arguana; fi ;;
     *) echo scifact nfcorpus arguana ;;
     esac
@@ -242,9 +244,10 @@ found_at() { # NAME ROW SEED SET QUESTIONS WORD...
 # pruned RULE SEED D Q [kept|adapted]: that row of the curves; adapted: by the alignment that most folds chose with all
 # tokens. row_pruned RULE SEED: all of its rows.
 pruned() {
-    local set row=$1 at how by=(--set fast=false)
+    local set row=$1 at how by=(--set fast=false) over=("${trimmed[@]}")
     case $1 in random | rarest) row=entropy by+=(--set "keep_by=$1") ;; esac
-    for set in "${trimmed[@]}"; do
+    [[ $PROFILE != mini* || $row != entropy ]] || over+=(squad)
+    for set in "${over[@]}"; do
         at=$WORK/index/$1.$2.$set.$3 how=(--set "ask=$4" --set "neighbours=$neighbours")
         case ${5:-} in
         kept) how+=(--set rescore=kept) ;;

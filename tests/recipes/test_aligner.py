@@ -23,6 +23,7 @@ ROUNDED = 0.06
 ELSEWHERE = (
     *(f"{name}." for name in (*PRINTED, "grid-p1", "grid-da", "half")),
     *("-d0.6-", "-d0.1-", "-d0.05-", "-d0.4-q0.5", "-q0.3.", "-q1."),
+    *("-q0.5.squad", "-q0.1.squad", "-kept.squad", "-adapted.squad"),
 )
 # Pairs of metrics files of `smoke`, and the cells that each of them fills.
 SWAPS = {
