@@ -21,7 +21,8 @@ from dretrieve.runs.read import read_run
 from dretrieve.store.interrupt import Signals
 from dretrieve.store.manifest import manifest_path, read_manifest
 from dretrieve.store.stage import Stage
-from dretrieve.types import Silent, Vectors, offsets_of
+from dretrieve.types import Vectors, offsets_of
+from tests.common import Told
 
 PASSAGES, QUERIES, DIM = 60, 19, 8
 IDS, QUERY_IDS = [f"p{row}" for row in range(PASSAGES)], [f"q{row}" for row in range(QUERIES)]
@@ -329,15 +330,19 @@ def test_what_does_not_fit_is_refused(config, write_embeddings, tmp_path: Path) 
         evaluated(config, str(config.output))
 
 
+def test_judged_passages_that_are_not_there_are_said(config) -> None:
+    file = Path(config.qrels)
+    judged = {line.split()[2] for line in file.read_text().splitlines()}
+    file.write_text(f"{file.read_text()}q0 0 elsewhere 1\n")
+    told = Told()
+    adapt.run(config, told)
+    assert f"1 of {len(judged) + 1} relevant passages are not in {config.index}" in told.lines
+
+
 def test_alignments_that_the_passages_are_too_short_for_are_said(config) -> None:
-    said: list[str] = []
-
-    class Told(Silent):
-        def note(self, text: str) -> None:
-            said.append(text)
-
-    adapt.run(replace(config, grid="k=1,9 p=5,50"), Told())
-    short, same = said
+    told = Told()
+    adapt.run(replace(config, grid="k=1,9 p=5,50"), told)
+    short, same = told.lines
     assert re.fullmatch(r"alignment top9: \d\d% of the passages have fewer than 9 tokens .*", short)
     assert same.startswith("alignment p5 is top1 here: the longest passage has 12 tokens")
 
