@@ -32,7 +32,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -79,7 +81,7 @@ def write_world(folder: Path) -> None:
         f"{side}.{name}": of for side in ("ctx_model", "question_model") for name, of in weights.items()
     }
     build_small_t5(folder / "t5", "v1.1")
-    aligner = AlignerConfig(dim=8, query_max_len=8, passage_max_len=20)
+    aligner = AlignerConfig(dim=8, query_max_len=8, passage_max_len=20, salience="entropy")
     save_model(Aligner.build(aligner, str(model)), folder / "aligner", {})
     torch.save({"model_dict": tensors, "encoder_params": {"sequence_length": 20}}, folder / "biencoder.cp")
     for name in ("cache", "tmp"):
@@ -124,6 +126,8 @@ def stages(work: Path) -> dict[str, list[object]]:
     aligner = ["--model", work / "aligner", "--device", "cpu"]
     four = ["--grid", "k=1,2", "--examples", 4, "--metric", "RR@1000"]
     adapt = [*aligner, "--index", work / "aligned", "--queries", f"{data}:test", "--qrels", f"{data}:test"]
+    pruned = ["--type", "token", "--set", "keep=0.4", "--set", "fast=false"]
+    few = ["--set", "ask=0.5", "--set", "neighbours=20"]
     rows = ["--row", f"one={work / 'dense.json'}", "--row", f"two={work / 'fused.json'}"]
     return found | {
         "merge": ["merge", *parts, "--output", work / "merged.trec"],
@@ -144,6 +148,11 @@ def stages(work: Path) -> dict[str, list[object]]:
         "read": ["read", *read, "--queries", data, "--depth", 3, "--output", work / "answers.jsonl"],
         "encode-aligner": ["encode", *aligner, "--corpus", data, "--output", work / "aligned"],
         "adapt": ["adapt", *adapt, *four, "--output", work / "adapt.json"],
+        "prune": ["index", "--embeddings", work / "aligned", *pruned, "--output", work / "pruned"],
+        "search-adapted": [
+            "search", "--index", work / "pruned", *aligner, "--queries", f"{data}:test", "--hits", 50,
+            *few, "--set", f"alignment={work / 'adapt.json'}", "--output", work / "adapted.trec",
+        ],
         "array": ["array", *encode, "--corpus", data, "--output", work / "sharded", "--shards", 3],
         "validate": ["validate", f"{data}:test", run, work / "passages"],
     } | token_stages(work)  # fmt: skip
@@ -187,6 +196,8 @@ OTHER = {
     "search-fast": ["--hits", 40],
     "search-exact": ["--hits", 40],
     "adapt": ["--seed", 1],
+    "prune": ["--set", "keep=0.5"],
+    "search-adapted": ["--hits", 40],
 }
 
 
@@ -251,7 +262,13 @@ class Worker:
 
     def _command(self, words: list[str], what: tuple[int, int, int], record: Path | None) -> None:
         """In the fork: be the command, and end."""
+        from dretrieve.index import token_scan
+        from dretrieve.runs import checkpoint
         from dretrieve_cli.app import main
+
+        # seven blocks of tokens, and hours between two looks at the clock: it is always time to save
+        token_scan.PASSAGE_TOKENS = 1 << 12
+        checkpoint.time = SimpleNamespace(monotonic=count(1e9, 1e4).__next__)
 
         code = 1
         try:
