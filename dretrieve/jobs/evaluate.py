@@ -162,14 +162,11 @@ def open_inputs(config: EvaluateConfig, progress: Progress) -> Inputs:
     Raises:
         PreconditionError: something is missing.
         UsageError: no such split, no passages where they are needed.
-        VerificationError: a run of ours was changed.
+        VerificationError: a run of ours was changed, or is of other passages.
     """
-    inputs, searched = Inputs(), None
-    if config.answers is not None and config.runs:
-        inputs.corpus = open_corpus(config.corpus, config.answers, progress, full=config.verify)
-        searched = inputs.corpus.sha256
+    inputs = Inputs()
     for number, path in enumerate(config.runs or config.predictions, 1):
-        inputs.fingerprints[f"run {number}"] = run_fingerprint(path, full=config.verify, corpus=searched)
+        inputs.fingerprints[f"run {number}"] = run_fingerprint(path, full=config.verify)
         inputs.sources.append(str(path))
     if config.qrels is not None:
         inputs.qrels_file = find_qrels(config.qrels)
@@ -183,8 +180,11 @@ def open_inputs(config: EvaluateConfig, progress: Progress) -> Inputs:
         inputs.queries = Collection.open(config.answers, "queries", config.topic_field).queries()
         inputs.fingerprints["answers"] = questions_fingerprint(inputs.queries)
         inputs.sources.append(config.answers)
-        if searched is not None:
-            inputs.fingerprints["corpus"] = searched
+        if config.runs:
+            inputs.corpus = open_corpus(config.corpus, config.answers, progress, full=config.verify)
+            inputs.fingerprints["corpus"] = inputs.corpus.sha256
+            for path in config.runs:
+                run_fingerprint(path, corpus=inputs.corpus.sha256)
             inputs.sources.append(config.corpus or config.answers)
     return inputs
 

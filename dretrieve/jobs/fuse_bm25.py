@@ -89,7 +89,7 @@ def run(config: FuseBm25Config, progress: Progress = SILENT) -> FuseResult | Pla
     if config.alpha_from is not None:
         config = replace(config, options=replace(config.options, alpha=_alpha_of(config.alpha_from)))
     tuning = Tuning.open(config, alphas, files, progress) if alphas else None
-    stage = _stage(config, files, tuning)
+    stage, told = _stage(config, files, tuning), searched(config.run, config.bm25_run)
     if config.dry_run:
         tried = f" after trying {len(alphas)} alphas" if alphas else ""
         return stage.planned(f"would fuse {config.run} with {config.bm25_run} into {stage.output}{tried}")
@@ -98,7 +98,6 @@ def run(config: FuseBm25Config, progress: Progress = SILENT) -> FuseResult | Pla
         return _result(stage, "up to date", known.counts, known.extra)
     with interruptible() as signals:
         extra: dict[str, Any] = {}
-        told = searched(config.run, config.bm25_run)
         counts: Mapping[str, int]
         if config.options.method != "rrf":
             extra = tuning.best(config, progress) if tuning else {"alpha": config.options.alpha}

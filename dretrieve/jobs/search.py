@@ -261,7 +261,11 @@ def _over_vectors(config: SearchConfig, progress: Progress, signals: Signals) ->
         find=find,
         questions=queries.texts,
         texts=lambda: passage_texts(passages.embeddings),
-        extra={**queries.extra, **passages.embeddings.searched},
+        # rows that were deleted since are in the collection, and in no run
+        extra={
+            **queries.extra,
+            **(passages.embeddings.searched if passages.rows == passages.embeddings.rows else {}),
+        },
     )
 
 

@@ -101,19 +101,25 @@ def run_fingerprint(path: Path, *, full: bool = False, corpus: str | None = None
 
 
 def searched(*paths: Path) -> dict[str, str]:
-    """Return what runs of ours say of the passages that were searched; a manifest of what is made repeats it.
+    """Return what all of these runs say of the passages that were searched; what they become says it, too.
 
     Raises:
         VerificationError: they were found in different passages.
     """
-    ours = [path for path in paths if not is_stream(path) and manifest_path(path).exists()]
-    known = {path: open_artefact(path).extra.get("corpus") for path in ours}
+    known = {path: _corpus_of(path) for path in paths}
     found = {corpus for corpus in known.values() if corpus is not None}
     if len(found) > 1:
         raise VerificationError(
             f"{' and '.join(map(str, known))} were found in different passages; give runs over one collection"
         )
-    return {"corpus": found.pop()} if found else {}
+    return {"corpus": found.pop()} if found and None not in known.values() else {}
+
+
+def _corpus_of(path: Path) -> str | None:
+    if is_stream(path) or not manifest_path(path).exists():
+        return None
+    said: str | None = open_artefact(path).extra.get("corpus")
+    return said
 
 
 def refuse_ranks(run: Run, path: Path, why: str, cure: str) -> Run:
