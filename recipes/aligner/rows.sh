@@ -125,8 +125,8 @@ backbone_of() {
     */shared-half) echo "$models/half" ;;
     */*-half) echo "$models/tokens-half" ;;
     */shared) echo "$backbone" ;;
-    # a new projection would not be learned in so few steps
-    *) if [[ $PROFILE == paper ]]; then echo "$backbone"; else echo "$models/tokens-untuned"; fi ;;
+    # a new projection would not be learned in so few steps; the encoder of `smoke` is random and learns as a whole
+    *) if [[ $PROFILE == mini* ]]; then echo "$models/tokens-untuned"; else echo "$backbone"; fi ;;
     esac
 }
 model_of() { echo "$models/$(name_of "$1" "$2")"; }
