@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import random
 import sys
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,7 @@ def write_backbone(folder: Path, vocabulary: set[str]) -> None:
     config = BertConfig(vocab_size=len(pieces), max_position_embeddings=256, **sizes, **no)
     BertModel(config, add_pooling_layer=False).save_pretrained(folder)
     kinds = {"": "Transformer", "1_Pooling": "Pooling"}  # that the mean of all tokens is the vector
-    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling").mkdir(exist_ok=True)
     mean = {"word_embedding_dimension": 64, "pooling_mode_mean_tokens": True}
     (folder / "1_Pooling" / "config.json").write_text(json.dumps(mean))
     modules = [{"path": path, "type": f"sentence_transformers.models.{kind}"} for path, kind in kinds.items()]
@@ -126,8 +127,9 @@ def vocabulary() -> set[str]:
 
 
 def main(folder: Path) -> None:
-    """Write the world, unless it stands there."""
-    if (folder / "complete").exists():
+    """Write the world, unless this script's stands there."""
+    done, script = folder / "complete", sha256(Path(__file__).read_bytes()).hexdigest()
+    if done.exists() and done.read_text() == script:
         return
     entities, answers, abroad, rng = world_words()
     write_collection(folder / "nq", entities[:ENTITIES], answers, rng)
@@ -135,7 +137,7 @@ def main(folder: Path) -> None:
     write_collection(folder / "elsewhere", abroad[: ENTITIES // 2], answers, rng, ABROAD)
     write_entities(folder / "entities", [folder / "nq", folder / "squad"])
     write_backbone(folder / "deep", vocabulary())
-    (folder / "complete").touch()
+    done.write_text(script)
 
 
 if __name__ == "__main__":

@@ -157,8 +157,7 @@ def _texts(config: AskConfig, passages: Passages, progress: Progress) -> TextSto
             "texts are with --corpus DIR"
         )
     texts = Collection.open(spec, "corpus").corpus(progress, full=config.verify)
-    encoded = {shard.manifest.inputs["collection"] for shard in passages.embeddings.shards}
-    if texts.sha256 not in encoded:
+    if texts.sha256 not in passages.embeddings.collections:
         raise VerificationError(
             f"the texts of {spec} are not those that were encoded for {config.index}, or have changed since; "
             "give theirs with --corpus DIR, or encode again"

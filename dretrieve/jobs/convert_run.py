@@ -27,6 +27,7 @@ def run(config: ConvertRunConfig, progress: Progress = SILENT) -> Made | Planned
     Raises:
         PreconditionError: no such run or collection; an output that is not ours.
         DataError: a broken run, an id that the form cannot carry, a query or passage without text.
+        VerificationError: the run was found in other passages than those whose texts are to be written.
     """
     inputs, extra = {"run": run_fingerprint(config.run, full=config.verify)}, searched(config.run)
     queries, corpus = None, None

@@ -82,6 +82,7 @@ def run(config: ExplainConfig, progress: Progress = SILENT) -> ExplainResult | M
         UsageError: a method, or a model of it, that has nothing to explain; options that do not fit.
         PreconditionError: no such model or collection; what stands at the output is not ours.
         DataError: a collection that cannot be read, or has no texts.
+        VerificationError: the run was found in the passages of none of the collections.
         Interrupted: a signal came; the same command begins again.
     """
     card, note = read_card(find_model(config.model))
@@ -101,8 +102,8 @@ def run(config: ExplainConfig, progress: Progress = SILENT) -> ExplainResult | M
     _check_output(config)
     with interruptible() as signals:
         reading = read(config, progress, signals.check, draws=method != HEADS)
-        if config.run is not None and len(reading.parts) == 1:
-            run_fingerprint(config.run, corpus=reading.parts[0].passages.sha256)
+        if config.run is not None:
+            run_fingerprint(config.run, corpus=[part.passages.sha256 for part in reading.parts])
         stage = _stage(config, card, settings, reading)
         if config.dry_run:
             plan = _plan(config, reading)

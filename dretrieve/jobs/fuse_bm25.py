@@ -82,6 +82,7 @@ def run(config: FuseBm25Config, progress: Progress = SILENT) -> FuseResult | Pla
         UsageError: options that do not fit together, an empty range, dev sets without judgements or answers.
         PreconditionError: a run is missing.
         DataError: a run that breaks its format, dev runs of other queries.
+        VerificationError: runs over different passages, or over others than the dev set's.
         Interrupted: a signal came; the same command begins again.
     """
     alphas = _check(config)
@@ -212,10 +213,18 @@ class RunFiles:
         dense_form, bm25_form = forms_for(forms, 2)
         return cls(RunFile(dense, dense_form), RunFile(bm25, bm25_form), full)
 
-    def fingerprints(self, role: str = "{}") -> dict[str, str]:
-        """Return role to fingerprint; ``role`` has a place for which of the two it is."""
-        files = {"dense": self.dense, "bm25": self.bm25}
-        return {role.format(name): run_fingerprint(file.path, full=self.full) for name, file in files.items()}
+    def fingerprints(self, role: str = "{}", corpus: str | None = None) -> dict[str, str]:
+        """Return role to fingerprint; ``role`` has a place for which of the two it is.
+
+        Raises:
+            VerificationError: they were found in different passages, or in others than ``corpus``.
+        """
+        files = {"dense": self.dense.path, "bm25": self.bm25.path}
+        searched(*files.values())
+        return {
+            role.format(name): run_fingerprint(path, full=self.full, corpus=corpus)
+            for name, path in files.items()
+        }
 
     def aligned(self, *, weighed: bool) -> Pair:
         """Return the two runs, read.
@@ -256,13 +265,14 @@ class DevFiles:
 
     def fingerprints(self, number: int) -> dict[str, str]:
         """Return role to fingerprint of all that the set is made of."""
-        found = self.runs.fingerprints(f"dev {{}} {number}")
+        role = f"dev {{}} {number}"
         if self.qrels is not None:
-            return found | {f"dev qrels {number}": sha256_of(self.qrels)}
+            return self.runs.fingerprints(role) | {f"dev qrels {number}": sha256_of(self.qrels)}
         assert self.queries is not None
         assert self.corpus is not None
-        answers = questions_fingerprint(self.queries)
-        return found | {f"dev answers {number}": answers, f"dev corpus {number}": self.corpus.sha256}
+        answers, corpus = questions_fingerprint(self.queries), self.corpus.sha256
+        found = self.runs.fingerprints(role, corpus)
+        return found | {f"dev answers {number}": answers, f"dev corpus {number}": corpus}
 
     def read(self, measure: Measure, depth: int) -> DevSet:
         """Return the set with its runs read; answers are looked for in ``depth`` hits of each list."""

@@ -61,6 +61,7 @@ def run(config: MineNegativesConfig, progress: Progress = SILENT) -> MineNegativ
         DataError: the split has no positives, the run names passages that the collection lacks, all hits
             were dropped.
         UsageError: answers are to be dropped and the split has none.
+        VerificationError: the run was found in other passages.
     """
     collection = Collection.open(config.data)
     queries, positives = collection.queries(), collection.qrels().positives()
@@ -101,11 +102,12 @@ def _stage(config: MineNegativesConfig, collection: Collection, queries: QuerySe
         options["run_format"] = config.run_format
     if config.shard is not None:
         options["shard"] = list(config.shard)
+    corpus = collection.corpus(full=config.verify)
     inputs = {
         "collection": collection.sha256,
         "queries": queries.sha256,
         "qrels": sha256_file(collection.qrels_file()),
-        "run": run_fingerprint(config.run, full=config.verify, corpus=collection.corpus().sha256),
+        "run": run_fingerprint(config.run, full=config.verify, corpus=corpus.sha256),
     }
     output = part_path(config.output, config.shard)
     return Stage(output, "file", STAGE, VERSION, options, inputs, config.force)
@@ -143,7 +145,7 @@ def _mine(
 
 
 def _passages(collection: Collection, config: MineNegativesConfig) -> Callable[[str], Record]:
-    store = collection.corpus(full=config.verify)
+    store = collection.corpus()
 
     def passage(passage_id: str) -> Record:
         row = store.row_of(passage_id)

@@ -411,7 +411,9 @@ def _origins(
     with_these, wrong = "was searched with", "was not searched in {}, which changed since or is another"
     strange = "was not searched with queries of {} (or another split of it); search again"
     for word in given["run"]:
-        inputs = manifests[word].inputs
+        inputs, corpus = manifests[word].inputs, manifests[word].extra.get("corpus")
+        elsewhere = f"was not searched in the passages of {changed}; search again"
+        yield word, corpus, corpora, "was searched in the passages of", elsewhere
         yield word, inputs.get("passages"), passages, with_these, f"{wrong}; search again"
         yield word, inputs.get("index"), indexes, with_these, f"{wrong}; search again"
         # Queries that were encoded on the spot have another fingerprint and are right.

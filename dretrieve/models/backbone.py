@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 from transformers import AutoConfig
+from transformers.activations import NewGELUActivation
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
     MODEL_FOR_TEXT_ENCODING_MAPPING,
@@ -86,6 +87,10 @@ def load_module(place: Path, *, whole: bool = False, beside: Sequence[str] = ())
     module: Any = encoder if alone else model
     report["unexpected_keys"] = set(report["unexpected_keys"]) - set(beside)
     check_weights(place, model, module, report)
+    for part in list(module.modules()):
+        for name, inner in part.named_children():
+            if isinstance(inner, NewGELUActivation):
+                setattr(part, name, nn.GELU(approximate="tanh"))  # the same as one operation, not as eight
     if hasattr(config, "use_cache"):
         model.config.use_cache = False  # of generation; a text is read once
     found: nn.Module = module

@@ -15,7 +15,6 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers.activations import NewGELUActivation
 
 from dretrieve.errors import PreconditionError
 from dretrieve.models.backbone import load_module
@@ -51,9 +50,6 @@ def load_t5(place: Path) -> nn.Module:
             "whole T5 as --backbone"
         )
     module: Any = load_module(place, whole=True)
-    for part in module.modules():
-        if isinstance(getattr(part, "act", None), NewGELUActivation):
-            part.act = nn.GELU(approximate="tanh")  # the same function as one operation, not as eight
     module.config.use_cache = True  # whoever opens the folder that we save generates with it
     found: nn.Module = module
     return found

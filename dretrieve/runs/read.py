@@ -8,6 +8,7 @@ needs no numba. The rank column is ignored (BEIR writes 0 everywhere, others lea
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,6 +21,9 @@ from dretrieve.store.manifest import manifest_path
 from dretrieve.store.stage import open_artefact
 from dretrieve.text.files import is_stream, sha256_of
 from dretrieve.types import Run
+
+# The way out of a refusal: passages in another order, expanded, or more of them may well have the same ids.
+UNSAID = "if its ids mean the same there, a copy of it without its manifest is taken as it is"
 
 
 def read_run(path: Path, form: str = "auto") -> Run:
@@ -65,13 +69,14 @@ class RunFile:
         return read_run(self.path, self.form)
 
 
-def run_fingerprint(path: Path, *, full: bool = False, corpus: str | None = None) -> str:
+def run_fingerprint(path: Path, *, full: bool = False, corpus: str | Sequence[str] | None = None) -> str:
     """Return the fingerprint of a run of ours (verified), or the SHA-256 of a file made elsewhere.
 
     Args:
         path: of the run.
         full: hash its bytes again, whatever their time says.
-        corpus: hash of the passages that it is used with; None asks nothing.
+        corpus: hash of the passages that it is used with, or of several collections of which one will do;
+            None asks nothing.
 
     Raises:
         PreconditionError: it is missing, or one part of a sharded stage: its numbers would be too low.
@@ -91,10 +96,11 @@ def run_fingerprint(path: Path, *, full: bool = False, corpus: str | None = None
                 else "run the same command without --shard"
             )
             raise PreconditionError(f"{path} is only one part of a sharded {manifest.stage}; {cure}")
-        if corpus is not None and manifest.extra.get("corpus", corpus) != corpus:
+        given = [corpus] if isinstance(corpus, str) else corpus
+        if given is not None and manifest.extra.get("corpus") not in (None, *given):
             raise VerificationError(
                 f"{path} was found in other passages than those that are given, or they have changed since; "
-                "give the collection that was searched, or search again"
+                f"give the collection that was searched, or search again ({UNSAID})"
             )
         return manifest.fingerprint
     return sha256_of(path)
@@ -110,7 +116,8 @@ def searched(*paths: Path) -> dict[str, str]:
     found = {corpus for corpus in known.values() if corpus is not None}
     if len(found) > 1:
         raise VerificationError(
-            f"{' and '.join(map(str, known))} were found in different passages; give runs over one collection"
+            f"{' and '.join(map(str, known))} were found in different passages; give runs over one "
+            f"collection ({UNSAID})"
         )
     return {"corpus": found.pop()} if found and None not in known.values() else {}
 

@@ -240,14 +240,18 @@ class Embeddings:
     @property
     def collection_sha256(self) -> str:
         """Hash of the texts that were encoded."""
-        found = list(dict.fromkeys(entry.manifest.inputs["collection"] for entry in self.shards))
+        found = self.collections
         return found[0] if len(found) == 1 else sha256_bytes(canonical_json(found))
+
+    @property
+    def collections(self) -> list[str]:
+        """Hashes of the texts that were encoded, one for each collection."""
+        return list(dict.fromkeys(entry.manifest.inputs["collection"] for entry in self.shards))
 
     @property
     def searched(self) -> dict[str, str]:
         """What a run says of the passages that were searched; nothing where several collections are."""
-        found = {entry.manifest.inputs["collection"] for entry in self.shards}
-        return {"corpus": found.pop()} if len(found) == 1 else {}
+        return {"corpus": self.collection_sha256} if len(self.collections) == 1 else {}
 
     @property
     def passage_fingerprint(self) -> str:

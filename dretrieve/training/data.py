@@ -166,7 +166,7 @@ def open_set(
 
     Raises:
         DataError: no example has a positive; some have no scores of a teacher where they are asked for.
-        VerificationError: examples of another collection than the one given.
+        VerificationError: examples of another collection than the one given; a run over other passages.
         PreconditionError: the examples do not exist.
         UsageError: options that do not fit the kind of file.
     """

@@ -34,6 +34,7 @@ import random
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import islice, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -258,8 +259,10 @@ def write_t5(folder: Path, tokenizer: Tokenizer, sizes: dict[str, int], seed: in
 
 
 def main(options: argparse.Namespace) -> None:
-    """Write the world, unless it stands there."""
-    if (options.folder / "complete").exists():
+    """Write the world, unless that of this script and these options stands there."""
+    done = options.folder / "complete"
+    made_by = sha256(Path(__file__).read_bytes() + repr(sorted(vars(options).items())).encode()).hexdigest()
+    if done.exists() and done.read_text() == made_by:
         return
     world = World(options.folder, options.seed)
     splits = {"train": options.train, "dev": options.dev, "test": options.test}
@@ -280,7 +283,7 @@ def main(options: argparse.Namespace) -> None:
     read = [entity for kind in kinds for entity in islice(kind, options.reading // len(kinds))]
     world.collection("reading", Part(relations, traps=0.0, crowded=True), {"train": read}, 1)
     write_t5(options.folder / "t5", word_tokenizer(world.vocabulary()), SMALL, options.seed)
-    (options.folder / "complete").touch()
+    done.write_text(made_by)
 
 
 if __name__ == "__main__":

@@ -66,9 +66,18 @@ def test_a_run_is_used_with_the_passages_that_were_searched(cli_here, tiny_colle
         assert f"{found} was found in other passages than those that are given" in err
         cli_here(*(str(word).format(tiny_collection) for word in words))
     again, both = tmp_path / "again.trec", tmp_path / "both.trec"
+    copy = Path(shutil.copy(found, tmp_path / "copy.trec"))
+    cli_here("evaluate", "--run", copy, "--answers", f"{other}:test")  # the way out that the refusal names
+    told = cli_here("validate", f"{other}:test", found, code=5).out
+    assert "was not searched in the passages of" in told
     fuse = ["fuse-bm25", "--run", found, "--output", both, "--method", "rrf", "--bm25-run"]
     assert "were found in different passages" in cli_here(*fuse, runs[1], code=5).err
     cli_here("convert", found, "--output-format", "trec", "--output", again)
+    tune = ["fuse-bm25", "--run", found, "--bm25-run", again, "--tune", "0.5:1:0.5", "--output"]
+    refused = cli_here(*tune, tmp_path / "t.trec", "--answers", f"{other}:test", code=5).err
+    assert "was found in other passages than those that are given" in refused
+    dev = ["--qrels", f"{tiny_collection}:test", "--dev-run", found, "--dev-bm25-run", runs[1]]
+    assert "were found in different passages" in cli_here(*tune, tmp_path / "t.trec", *dev, code=5).err
     cli_here(*fuse, again)
     one, _, *made = (read_manifest(manifest_path(path)).extra["corpus"] for path in (*runs, again, both))
     assert made == [one, one]

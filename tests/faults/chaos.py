@@ -196,7 +196,7 @@ OTHER = {
     "search-fast": ["--hits", 40],
     "search-exact": ["--hits", 40],
     "adapt": ["--seed", 1],
-    "prune": ["--set", "keep=0.5"],
+    "prune": ["--set", "keep_by=random"],
     "search-adapted": ["--hits", 40],
 }
 
