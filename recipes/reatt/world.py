@@ -261,7 +261,8 @@ def write_t5(folder: Path, tokenizer: Tokenizer, sizes: dict[str, int], seed: in
 def main(options: argparse.Namespace) -> None:
     """Write the world, unless that of this script and these options stands there."""
     done = options.folder / "complete"
-    made_by = sha256(Path(__file__).read_bytes() + repr(sorted(vars(options).items())).encode()).hexdigest()
+    said = sorted((name, str(value)) for name, value in vars(options).items() if name != "folder")
+    made_by = sha256(Path(__file__).read_bytes() + repr(said).encode()).hexdigest()
     if done.exists() and done.read_text() == made_by:
         return
     world = World(options.folder, options.seed)
