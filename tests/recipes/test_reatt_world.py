@@ -21,7 +21,7 @@ NAMES = ("facts", "names", "elsewhere", "reading")
 
 @pytest.fixture(scope="module")
 def made(script, tmp_path_factory):
-    """``made(sizes, seed, t5)``: the folder of such a world, by default without the T5; ``over`` another's."""
+    """``made(sizes, seed)``: the folder of such a world, by default without the T5; ``over`` another."""
     world = script("recipes/reatt/world.py")
 
     def make(
