@@ -9,6 +9,8 @@ hits, so that a run is enough.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from statistics import fmean
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,9 +19,10 @@ from numpy.typing import NDArray
 from dretrieve.encoding.pipeline import encode_records
 from dretrieve.errors import UsageError, VerificationError
 from dretrieve.jobs.explain import Explanation
-from dretrieve.jobs.explain_texts import Drawn, Part, Reading, refuse_picture
+from dretrieve.jobs.explain_texts import Drawn, Part, Reading, refuse_picture, token_batches
+from dretrieve.models.aligner import Aligner
 from dretrieve.models.loading import LoadedModel
-from dretrieve.models.salience import exact
+from dretrieve.models.salience import exact, solver_sums
 from dretrieve.reports.tokens_page import Judged, Met, Retrieved, tokens_data, tokens_sections
 from dretrieve.runs.read import read_run
 from dretrieve.scoring.alignment import DEFAULT, Alignment, parse_alignment
@@ -60,13 +63,31 @@ def explain(model: LoadedModel, reading: Reading, progress: Progress) -> Explana
         shown.append(_met(model, drawn.part, pair, rank, vectors))
     run = read_run(reading.run) if reading.run is not None else None
     retrieved = _retrieved(model, parts[reading.chosen[0].part], run, reading, progress) if run else None
-    score = model.card.vectors.score
+    score, sums = model.card.vectors.score, _sums(model, reading)
+    found: dict[str, Any] = {"tokens_retrieved": round(retrieved.share, 6)} if retrieved else {}
     return Explanation(
         name="tokens",
-        data=tokens_data(score, judged, shown, retrieved),
-        sections=tokens_sections(score, judged, shown, retrieved),
-        found={"tokens_retrieved": round(retrieved.share, 6)} if retrieved else {},
+        data=tokens_data(score, judged, shown, retrieved, sums),
+        sections=tokens_sections(score, judged, shown, retrieved, sums),
+        found=found | ({"salience_sums": sums} if sums else {}),
     )
+
+
+@torch.inference_mode()
+def _sums(model: LoadedModel, reading: Reading) -> dict[str, float]:
+    """Return solver to the mean of Σ λ / k over the sampled passages; nothing where no λ is solved for."""
+    method = model.encoder
+    if not (isinstance(method, Aligner) and method.config.salience == "entropy"):
+        return {}
+    passages = [record for part in reading.parts for record in part.samples["passage"].records]
+    gate, found = method.gate("passage"), dict[str, list[float]]()
+    for _, batch in token_batches(model, "passage", passages):
+        scores = method.salience_scores(batch, "passage")
+        mask = batch.mask.to(scores.device)
+        for name, sums in solver_sums(scores, mask, gate.share, gate.epsilon).items():
+            found.setdefault(name, []).extend(sums.tolist())
+        reading.check()
+    return {name: round(fmean(sums), 6) for name, sums in found.items()}
 
 
 def _wanted(drawn: Drawn, part: Part, hits: int) -> list[tuple[Record, int]]:

@@ -21,6 +21,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from torch import Tensor
+
 from dretrieve.errors import PreconditionError
 from dretrieve.models.aligner_config import LENGTHS, NONE, AlignerChoices, AlignerConfig
 from dretrieve.models.alignment import aligned
@@ -153,8 +155,17 @@ class Aligner(EncoderMethod):
         mask = batch.mask.to(vectors.device)
         if self.config.salience == NONE:
             return Encoded(vectors, mask)
-        gate: Salience = getattr(self, f"{side}_salience")
+        gate = self.gate(side)
         return Encoded(vectors, mask, gate.weights(states.mapped(gate).padded().squeeze(-1), mask))
+
+    def gate(self, side: Side) -> Salience:
+        """Return what weighs that side's tokens; only of a method with salience."""
+        found: Salience = getattr(self, f"{side}_salience")
+        return found
+
+    def salience_scores(self, batch: TokenBatch, side: Side) -> Tensor:
+        """Return s of equation 3, [B, T], of that side's texts; only of a method with salience."""
+        return self.encoder.states(batch).mapped(self.gate(side)).padded().squeeze(-1)
 
     def loss(self, query: Encoded, passage: Encoded, targets: Targets) -> Loss:
         """Return the cross-entropy over every passage of the batch (`models.contrastive`)."""

@@ -99,6 +99,23 @@ def iterated(scores: Tensor, k: Tensor, epsilon: float, iterations: int, *, cool
     return ((scores + a + offset) / now).exp().masked_fill(scores == -torch.inf, 0.0)
 
 
+def solver_sums(scores: Tensor, mask: Tensor, share: float, epsilon: float) -> dict[str, Tensor]:
+    """Return solver to Σ λ / k, [B] float64, of which 1 is what the programme asks for; see `iterated`.
+
+    The paper's ``eq5`` after 20 and after 100 steps, and ``scaled`` after 50, beside ``exact``.
+
+    Args:
+        scores: [B, T].
+        mask: [B, T] False where padding stands; each row holds a token.
+        share: α, above 0 and at most 1.
+        epsilon: above 0.
+    """
+    scores, k = scores.double().masked_fill(~mask, -torch.inf), kept_of(mask.sum(dim=1), share)
+    found = {"exact": exact(scores, k, epsilon), "scaled50": iterated(scores, k, epsilon, 50, cooled=True)}
+    found |= {f"eq5_{steps}": iterated(scores, k, epsilon, steps) for steps in (20, 100)}
+    return {name: shares.sum(dim=1) / k for name, shares in found.items()}
+
+
 class Salience(nn.Module):
     """A salience for each token of one side's texts, read from the backbone's last states.
 

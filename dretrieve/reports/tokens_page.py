@@ -169,7 +169,11 @@ def _by_salience(salience: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
 
 
 def tokens_data(
-    score: str, judged: Mapping[str, Judged], shown: Sequence[Met], retrieved: Retrieved | None = None
+    score: str,
+    judged: Mapping[str, Judged],
+    shown: Sequence[Met],
+    retrieved: Retrieved | None = None,
+    sums: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """Return everything as plain data; places count the passage's vectors from 0."""
     return {
@@ -193,6 +197,7 @@ def tokens_data(
         },
         "pairs": [_pair_data(met) for met in shown],
         **({"retrieved": {**asdict(retrieved), "share": round(retrieved.share, 6)}} if retrieved else {}),
+        **({"salience_sums": dict(sums)} if sums else {}),
     }
 
 
@@ -234,12 +239,25 @@ def _pair_data(met: Met) -> dict[str, Any]:
 
 
 def tokens_sections(
-    score: str, judged: Mapping[str, Judged], shown: Sequence[Met], retrieved: Retrieved | None = None
+    score: str,
+    judged: Mapping[str, Judged],
+    shown: Sequence[Met],
+    retrieved: Retrieved | None = None,
+    sums: Mapping[str, float] | None = None,
 ) -> list[Section]:
-    """Return the sections: judged pairs by kind of query token, the share retrieved, then the shown pairs."""
+    """Return the sections: judged pairs by kind of query token, what is true of all, then the shown pairs.
+
+    Args:
+        score: its name.
+        judged: of each collection.
+        shown: the pairs.
+        retrieved: which tokens any query retrieves; None where no run was given.
+        sums: solver to Σ λ / k (`models.salience.solver_sums`); nothing where no λ is solved for.
+    """
     return [
         *([Section(title="Query tokens by kind", tables=[_kinds(judged)])] if judged else []),
         *([Section(title="Tokens that any query retrieves", text=_said(retrieved))] if retrieved else []),
+        *([Section(title="What the shares of salience sum to", tables=[_summed(sums)])] if sums else []),
         *(_pair(score, met, number) for number, met in enumerate(shown, 1)),
     ]
 
@@ -251,6 +269,11 @@ def _said(of: Retrieved) -> list[str]:
         "with a token of a query that has their passage.",
         PAPER,
     ]
+
+
+def _summed(sums: Mapping[str, float]) -> Table:
+    rows = [(name, 100 * value) for name, value in sums.items()]
+    return Table(columns=["solver and steps", "percent of k, mean over passages"], rows=rows, decimals=1)
 
 
 def _pair(score: str, met: Met, number: int) -> Section:

@@ -202,7 +202,7 @@ def test_the_share_retrieved_is_that_of_a_loop_over_the_hits(
     given = replace(config, model=common["model"], settings={"alignment": word}, run=output)
     result = run(given)
     said = result.data["explanations"]["tokens"]["retrieved"]
-    assert result.found == {"tokens_retrieved": said["share"]}
+    assert result.found["tokens_retrieved"] == said["share"]
     hits, loaded, collection = read_run(output), load_model(common["model"]), Collection.open(queries)
     reached: dict[str, set[int]] = {}
     lengths: dict[str, int] = {}
@@ -259,6 +259,11 @@ def test_the_page_of_saliences_has_a_figure_more(config, aligners, tmp_path):
     names = {path.name for path in result.written}
     assert names == {"explain.html", "explain.json", "pair-1.svg", "salience-1.svg"}
     assert "Passage tokens by rank" in (tmp_path / "out" / "explain.html").read_text(encoding="utf-8")
+    sums = result.data["explanations"]["tokens"]["salience_sums"]
+    assert result.found == {"salience_sums": sums}
+    assert sums["exact"] == 1
+    assert 0 < sums["eq5_20"] < sums["eq5_100"] < 0.95
+    assert "salience_sums" not in found(replace(config, model=str(aligners / "none")))
 
 
 @pytest.mark.parametrize(
