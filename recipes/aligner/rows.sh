@@ -86,11 +86,10 @@ some_questions() {
     done
 }
 
-# encoders: what is not trained, measured, and every second layer of the encoder.
+# encoders: what is not trained: the encoder's states, and those of every second layer of it.
 encoders() {
     [[ -z ${ONLY:-} && $PROFILE != paper ]] || return 0
     dretrieve convert "$backbone" --pooling tokens --dim "$dim" --pca "$wiki" "${lengths[@]}" --output "$models/tokens-untuned"
-    row_judged tokens-untuned ""
     [[ $PROFILE == mini ]] || return 0
     dretrieve convert "$backbone" --layers 0,2,4 --pooling mean --normalize yes --output "$models/half"
     dretrieve convert "$backbone" --layers 0,2,4 --pooling tokens --dim "$dim" --pca "$wiki" "${lengths[@]}" \

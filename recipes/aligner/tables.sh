@@ -13,23 +13,24 @@ sizes
 text
 some_questions
 
-step "What is not trained, and hard negatives"
+step "Encoders as they are, and hard negatives"
 beside encoders
 beside hard_negatives
 together
 
-aligned=(aligner aligner-top4 entropy) plain=(shared colbert)
+aligned=(aligner aligner-top4 entropy) plain=(shared colbert) untuned=(tokens-untuned)
 case $PROFILE in
 mini) aligned+=(aligner-p1 aligner-da aligner-half) plain+=(shared-half) ;;
-paper) aligned=(base large xl xxl base-top4 base-p1 base-da entropy) plain=() ;;
+paper) aligned=(base large xl xxl base-top4 base-p1 base-da entropy) plain=() untuned=() ;;
 esac
+[[ -z ${ONLY:-} ]] || untuned=()
 
 step "Trained"
 each row_trained "${plain[@]}" "${aligned[@]}" "${rules[@]:1}"
 
 step "ALIGNER by every alignment, BM25, ColBERT and one vector"
 measured() { if [[ " ${aligned[*]} " == *" $1 "* ]]; then row_adapted "$@"; else row_judged "$@"; fi; }
-each measured "${aligned[@]}" bm25 "${plain[@]}"
+each measured "${aligned[@]}" bm25 "${plain[@]}" "${untuned[@]}"
 
 step "In domain"
 if [[ -z ${ONLY:-} && $PROFILE != paper ]]; then
