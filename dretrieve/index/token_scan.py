@@ -18,6 +18,7 @@ from dretrieve.index.base import Passages
 from dretrieve.index.exact import ExactOptions
 from dretrieve.index.propose import within_margin
 from dretrieve.index.top_k import TopK
+from dretrieve.scoring.maxsim import products_of
 from dretrieve.scoring.token_scores import TokenGrid, TokenScore
 from dretrieve.types import Vectors, offsets_of
 
@@ -103,9 +104,11 @@ def rescore(
         rows = found[start : start + RESCORED_AT_ONCE].astype(np.int64)
         texts = passages.gather(rows)
         offsets, places = np.array([0, len(rows)]), np.arange(len(rows), dtype=np.int32)
+        products = None
         if len(found) > 2 * k and not score.soft:  # else a look that rules some out is no cheaper
-            offsets, places = within_margin(*score.near(texts, query), kept.floors(), k)
-        scores = score.pairs(texts, query, offsets, places)
+            products = products_of(texts, query)
+            offsets, places = within_margin(*score.near(texts, query, products), kept.floors(), k)
+        scores = score.pairs(texts, query, offsets, places, products)
         kept.offer(0, rows[places], scores, passages.ranks)
 
 
@@ -141,13 +144,14 @@ def _visit(
         return
     queries = queries if len(asked) == len(queries) else queries.take(asked)
     passages = passages if len(present) == len(passages) else passages.take(present)
+    products = products_of(passages, queries)
     wanted = np.zeros((len(kept), len(queries), len(passages)), dtype=np.bool_)
-    for mask, own, (near, margins) in zip(wanted, kept, grid.near(passages, queries), strict=True):
+    for mask, own, (near, margins) in zip(wanted, kept, grid.near(passages, queries, products), strict=True):
         offsets, found = within_margin(near, margins, own.floors()[asked], k)
         mask[np.repeat(np.arange(len(queries)), np.diff(offsets)), found] = True
-    together = wanted.any(axis=0)  # products are made once, whichever score asks for them
+    together = wanted.any(axis=0)  # canonical dots are made once, whichever score asks for them
     offsets, found = offsets_of(np.count_nonzero(together, axis=1)), np.nonzero(together)[1].astype(np.int32)
-    every = grid.pairs(passages, queries, offsets, found)
+    every = grid.pairs(passages, queries, offsets, found, products)
     for mask, own, scores in zip(wanted, kept, every, strict=True):
         mine = mask[together]
         for place in np.flatnonzero(mask.any(axis=1)).tolist():

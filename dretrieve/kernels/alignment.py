@@ -20,8 +20,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from dretrieve.kernels import simd
-from dretrieve.kernels.dot import frozen, score_pairs_numpy, stored_bits
-from dretrieve.kernels.maxsim import longest, token_dots
+from dretrieve.kernels.dot import canonical, frozen, score_pairs_numpy, stored_bits
+from dretrieve.kernels.maxsim import Near, frozen_near, longest, token_dots
 
 Texts = tuple[NDArray[Any], NDArray[np.float32], NDArray[np.int64]]
 """Token vectors, one text after another; a weight for each; [N + 1] where the texts begin and end."""
@@ -32,7 +32,9 @@ Sums = tuple[NDArray[np.float64], NDArray[np.float64]]
 TOKENS = 64  # of queries, side by side: their largest dots stay in the nearest cache
 
 
-def aligned_sums(passages: Texts, queries: Texts, pairs: Pairs, soft: NDArray[np.float64]) -> Sums:
+def aligned_sums(
+    passages: Texts, queries: Texts, pairs: Pairs, soft: NDArray[np.float64], near: Near | None = None
+) -> Sums:
     """Return Σ A S and Σ A, both [H, W + G]: column c - 1 with the c largest, then the soft alignments.
 
     A is a query token's weight times a passage token's, or that times a soft alignment's share. W is the
@@ -44,7 +46,9 @@ def aligned_sums(passages: Texts, queries: Texts, pairs: Pairs, soft: NDArray[np
         pairs: numbers from 1 to the passage's tokens.
         soft: [G, 2] k and ε of each soft alignment; k is at least 1 and taken as the passage's tokens where
             it has fewer, ε is above 0.
+        near: changes no bit; only where nothing is soft, which asks for every dot.
     """
+    assert near is None or not len(soft)
     offsets, rows, widths = pairs
     assert queries[0].flags.c_contiguous
     found = _empty(len(rows), widths, soft)
@@ -53,6 +57,7 @@ def aligned_sums(passages: Texts, queries: Texts, pairs: Pairs, soft: NDArray[np
         (queries[0], frozen(queries[1]), frozen(queries[2])),
         (frozen(offsets), frozen(rows), frozen(widths)),
         frozen(soft),
+        frozen_near(near),
         found,
     )
     return found
@@ -101,7 +106,7 @@ def _empty(count: int, widths: NDArray[np.int64], soft: NDArray[np.float64]) -> 
 
 
 @njit(nogil=True, cache=True)
-def _aligned(passages: Any, queries: Any, pairs: Any, soft: Any, found: Any) -> None:
+def _aligned(passages: Any, queries: Any, pairs: Any, soft: Any, near: Any, found: Any) -> None:
     values, weights, borders = passages
     vectors, query_weights, query_borders = queries
     offsets, rows, widths = pairs
@@ -113,7 +118,17 @@ def _aligned(passages: Any, queries: Any, pairs: Any, soft: Any, found: Any) -> 
         for h in range(offsets[q], offsets[q + 1]):
             own = weights[borders[rows[h]] : borders[rows[h] + 1]]
             for token in range(query_borders[q], query_borders[q + 1]):
-                count = token_dots(values, borders, rows[h], vectors, token, lanes, dots)
+                if len(near[0]):
+                    start, count = borders[rows[h]], borders[rows[h] + 1] - borders[rows[h]]
+                    for j in range(count):
+                        dots[j] = near[0][start + j, token]
+                    largest(dots[:count], widths[h], room)
+                    floor = np.float32(np.float64(room[0][widths[h] - 1]) - near[1][token])
+                    for j in range(count):
+                        may = dots[j] >= floor
+                        dots[j] = canonical(values, start + j, vectors, token, lanes[0]) if may else -np.inf
+                else:
+                    count = token_dots(values, borders, rows[h], vectors, token, lanes, dots)
                 largest(dots[:count], _needed(widths[h], soft, count), room)
                 weight = np.float64(query_weights[token])
                 _add(dots[:count], own, weight, widths[h], soft, room, (sums[h], totals[h]))

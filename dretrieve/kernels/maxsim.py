@@ -4,7 +4,8 @@ Canonical dots, which have a twin in numpy, are taken one pair of texts at a tim
 loop goes once over the passage's token vectors, which stand beside each other in memory, and keeps the
 largest product; the largest are added in float64 in the order of the query's tokens. Faster than the twin
 because no table of products is written down, four passage tokens share each number of the query that is
-read, and float16 is widened in registers.
+read, and float16 is widened in registers. Where a table of near products stands already, only tokens that
+may be the best by it are looked at.
 """
 
 from __future__ import annotations
@@ -16,7 +17,11 @@ from numba import njit
 from numpy.typing import NDArray
 
 from dretrieve.kernels import simd
-from dretrieve.kernels.dot import finish, frozen, score_pairs_numpy, stored_bits
+from dretrieve.kernels.dot import canonical, finish, frozen, score_pairs_numpy, stored_bits
+
+Near = tuple[NDArray[np.float32], NDArray[np.float64]]
+"""[T, S] dots of all passages' tokens with all queries', which may be off, and [S] how far below another dot
+one may stand there that is larger canonically, with room for that distance's own rounding to float32."""
 
 
 def sums_of_best(
@@ -26,6 +31,7 @@ def sums_of_best(
     query_borders: NDArray[np.int64],
     offsets: NDArray[np.int64],
     rows: NDArray[np.int32],
+    near: Near | None = None,
 ) -> NDArray[np.float64]:
     """Return [H], for each query with its passages the sum of the best dots of the query's tokens.
 
@@ -36,6 +42,7 @@ def sums_of_best(
         query_borders: [Q + 1], the same for queries.
         offsets: [Q + 1]; query q is scored with ``rows[offsets[q]:offsets[q + 1]]``.
         rows: [H] passages.
+        near: changes no bit.
     """
     assert queries.flags.c_contiguous
     assert values.shape[1] == queries.shape[1] > 0
@@ -47,26 +54,64 @@ def sums_of_best(
         frozen(query_borders),
         frozen(offsets),
         frozen(rows),
+        frozen_near(near),
         sums,
     )
     return sums
 
 
+def frozen_near(near: Near | None) -> Near:
+    """Return it as the compiled loops take it; an empty table where there is none."""
+    if near is None:
+        near = np.empty((0, 0), dtype=np.float32), np.empty(0)
+    return frozen(near[0]), frozen(near[1])
+
+
 @njit(nogil=True, cache=True)
 def _sums_of_best(
-    values: Any, borders: Any, queries: Any, query_borders: Any, offsets: Any, rows: Any, sums: Any
+    values: Any, borders: Any, queries: Any, query_borders: Any, offsets: Any, rows: Any, near: Any, sums: Any
 ) -> None:
     lanes, dots = np.zeros((4, simd.LANES)), np.empty(longest(borders), dtype=np.float32)
+    best, floors = np.empty((2, longest(query_borders)), dtype=np.float32)
     for q in range(len(offsets) - 1):
+        first = query_borders[q]
+        tokens = query_borders[q + 1] - first
         for h in range(offsets[q], offsets[q + 1]):
+            if len(near[0]):
+                start, stop = borders[rows[h]], borders[rows[h] + 1]
+                _best_of_few(values, queries, near, (start, stop), (first, tokens), lanes[0], (best, floors))
+            else:
+                for token in range(tokens):
+                    count = token_dots(values, borders, rows[h], queries, first + token, lanes, dots)
+                    best[token] = -np.inf
+                    for i in range(count):
+                        best[token] = max(best[token], dots[i])
             total = 0.0
-            for token in range(query_borders[q], query_borders[q + 1]):
-                count = token_dots(values, borders, rows[h], queries, token, lanes, dots)
-                best = np.float32(-np.inf)
-                for i in range(count):
-                    best = max(best, dots[i])
-                total += np.float64(best)
+            for token in range(tokens):
+                total += np.float64(best[token])
             sums[h] = total
+
+
+@njit(nogil=True, cache=True)
+def _best_of_few(values: Any, queries: Any, near: Any, rows: Any, asked: Any, lanes: Any, found: Any) -> None:
+    """Put each query token's best canonical dot with some rows into the first of ``found``."""
+    table, slack = near
+    (start, stop), (first, tokens), (best, floors) = rows, asked, found
+    best[:tokens] = -np.inf
+    for row in range(start, stop):
+        for s in range(tokens):
+            best[s] = max(best[s], table[row, first + s])
+    for s in range(tokens):
+        floors[s] = np.float64(best[s]) - slack[first + s]
+        best[s] = -np.inf
+    for row in range(start, stop):
+        some = False
+        for s in range(tokens):
+            some |= table[row, first + s] >= floors[s]
+        if some:
+            for s in range(tokens):
+                if table[row, first + s] >= floors[s]:
+                    best[s] = max(best[s], canonical(values, row, queries, first + s, lanes))
 
 
 @njit(nogil=True, cache=True)

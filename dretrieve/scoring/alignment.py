@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 
 from dretrieve.errors import UsageError
 from dretrieve.kernels.alignment import aligned_sums, near_sums
-from dretrieve.kernels.dot import SMALLEST, rounding_margin
+from dretrieve.kernels.dot import SMALLEST
 from dretrieve.scoring.dot import widened
-from dretrieve.scoring.maxsim import OVERFLOWS, borders_of, lengths_of
+from dretrieve.scoring.maxsim import Products, borders_of
 from dretrieve.types import Vectors, offsets_of
 
 DEFAULT = "top1"
@@ -128,6 +128,7 @@ def aligned_pairs(
     queries: Vectors,
     offsets: NDArray[np.int64],
     rows: NDArray[np.int32],
+    products: Products | None = None,
     *,
     alignment: Alignment,
 ) -> NDArray[np.float32]:
@@ -139,9 +140,11 @@ def aligned_pairs(
         queries: Q texts, the same; their vectors are rounded to float32 first.
         offsets: [Q + 1] int64.
         rows: [H] int32.
+        products: theirs, where they are known: the same bits, sooner.
         alignment: which tokens are compared.
     """
-    scores: NDArray[np.float32] = aligned_grid(passages, queries, offsets, rows, [alignment])[0]
+    only = [alignment]
+    scores: NDArray[np.float32] = aligned_grid(passages, queries, offsets, rows, products, alignments=only)[0]
     return scores
 
 
@@ -150,6 +153,8 @@ def aligned_grid(
     queries: Vectors,
     offsets: NDArray[np.int64],
     rows: NDArray[np.int32],
+    products: Products | None = None,
+    *,
     alignments: Sequence[Alignment],
 ) -> NDArray[np.float32]:
     """Return [A, H], the scores by several alignments, bit for bit as by each alone, from one pass.
@@ -159,6 +164,7 @@ def aligned_grid(
         queries: see there.
         offsets: see there.
         rows: see there.
+        products: see there; soft alignments ask for every canonical dot.
         alignments: which tokens are compared; one at least.
     """
     borders, query_borders = borders_of(passages), borders_of(queries)
@@ -168,6 +174,7 @@ def aligned_grid(
         (widened(queries.values), _weights(queries), query_borders),
         (offsets, rows, widths),
         _soft(soft),
+        None if products is None or soft else products.near,
     )
     every = np.arange(len(rows))
     return np.stack([score_of_sums(sums[every, column], totals[every, column]) for column in columns])
@@ -180,42 +187,40 @@ def score_of_sums(sums: NDArray[np.float64], totals: NDArray[np.float64]) -> NDA
 
 
 def aligned_near(
-    passages: Vectors, queries: Vectors, *, alignment: Alignment
+    passages: Vectors, queries: Vectors, products: Products | None, *, alignment: Alignment
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return [Q, N] scores by one float32 matrix product, and [Q] how far they may be from `aligned_pairs`.
+    """Return [Q, N] scores by float32 products, and [Q] how far they may be from `aligned_pairs`.
 
     Where salience weighs the tokens and rounding could change which are aligned, the canonical score stands.
 
     Args:
         passages: see `aligned_pairs`.
         queries: see there.
+        products: theirs; None: every canonical score is asked.
         alignment: which tokens are compared.
     """
-    return next(near_grid(passages, queries, [alignment]))
+    return next(near_grid(passages, queries, products, alignments=[alignment]))
 
 
 def near_grid(
-    passages: Vectors, queries: Vectors, alignments: Sequence[Alignment]
+    passages: Vectors, queries: Vectors, products: Products | None, *, alignments: Sequence[Alignment]
 ) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """Yield what `aligned_near` returns for each of the alignments, from one product and one pass."""
+    """Yield what `aligned_near` returns for each of the alignments, from one pass."""
+    if products is None:
+        for _ in alignments:
+            yield np.zeros((len(queries), len(passages))), np.full(len(queries), np.inf)
+        return
     borders, query_borders = borders_of(passages), borders_of(queries)
-    asked = np.asarray(queries.values, dtype=np.float32)
-    stored = np.asarray(passages.values, dtype=np.float32)
-    longest = lengths_of(stored).max(initial=0.0)
-    reach = lengths_of(asked) * longest
-    finite = bool(reach.max(initial=0.0) < OVERFLOWS)  # else every canonical score is asked
-    products = stored @ asked.T if finite else np.zeros((len(stored), len(asked)), dtype=np.float32)
-    off = reach * (rounding_margin(passages.dim) + 2.0**-23) + SMALLEST  # of one dot
     weighted = passages.weights is not None or queries.weights is not None
     lengths = np.diff(borders)
     soft, counts, widths = _columns(alignments, passages.lengths, lengths)
     sums, totals, doubtful = near_sums(
-        products,
+        products.dots,
         (_weights(queries), _weights(passages)),
         (query_borders, borders),
         widths,
         _soft(soft),
-        2 * off if weighted else np.zeros(len(asked)),
+        2 * products.off if weighted else np.zeros_like(products.off),
     )
     every, shape = np.arange(len(sums)), (len(queries), len(passages))
     for place, alignment in enumerate(alignments):
@@ -223,11 +228,11 @@ def near_grid(
         total = totals[every, column]
         near = _divided(sums[every, column], total).reshape(shape)
         faint = total < (FAINTEST if alignment.epsilon else 0.0)
-        again = (doubtful[every, column] | faint | (not finite)).reshape(shape)
+        again = (doubtful[every, column] | faint).reshape(shape)
         offsets = offsets_of(np.count_nonzero(again, axis=1))
         rows = np.nonzero(again)[1].astype(np.int32)
-        near[again] = aligned_pairs(passages, queries, offsets, rows, alignment=alignment)
-        yield near, _margins(alignment, off, reach, query_borders, int(lengths.max(initial=1)), weighted)
+        near[again] = aligned_pairs(passages, queries, offsets, rows, products, alignment=alignment)
+        yield near, _margins(alignment, products, query_borders, int(lengths.max(initial=1)), weighted)
 
 
 def _columns(
@@ -255,8 +260,7 @@ def _columns(
 
 def _margins(
     alignment: Alignment,
-    off: NDArray[np.float64],
-    reach: NDArray[np.float64],
+    products: Products,
     borders: NDArray[np.int64],
     longest: int,
     weighted: bool,
@@ -268,6 +272,7 @@ def _margins(
     the largest S is at most ε ln m above S̄ (their entropy is at most ln m). With salience the shares' own
     change counts, by a factor of at most exp(2 off / ε) each, and so may their sum's.
     """
+    off = products.off
     if not weighted:
         moved = off * (1 + 2 * np.log(longest)) if alignment.epsilon else off
         means: NDArray[np.float64] = np.add.reduceat(moved, borders[:-1]) / np.diff(borders)
@@ -275,7 +280,7 @@ def _margins(
     most = np.maximum.reduceat(off, borders[:-1])
     if alignment.epsilon:
         with np.errstate(over="ignore"):  # then every passage is asked for its canonical score
-            most += np.maximum.reduceat(reach, borders[:-1]) * np.expm1(4 * most / alignment.epsilon)
+            most += np.maximum.reduceat(products.reach, borders[:-1]) * np.expm1(4 * most / alignment.epsilon)
     return most + SMALLEST
 
 

@@ -8,19 +8,58 @@ depend on nothing but the two texts' stored vectors, and MaxSim of one token is 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 from dretrieve.kernels.dot import SMALLEST, rounding_margin
-from dretrieve.kernels.maxsim import near_sums_of_best, sums_of_best
+from dretrieve.kernels.maxsim import Near, near_sums_of_best, sums_of_best
 from dretrieve.scoring.dot import widened
 from dretrieve.types import Vectors
 
 OVERFLOWS = 1e38  # product of lengths below which no sum of float32 products overflows
 
 
+@dataclass(frozen=True, slots=True)
+class Products:
+    """The dots of some passages' tokens with some queries', by one float32 matrix product.
+
+    Attributes:
+        dots: [T, S].
+        reach: [S] what no dot of a query's token exceeds.
+        off: [S] how far they may be from the canonical ones.
+    """
+
+    dots: NDArray[np.float32]
+    reach: NDArray[np.float64]
+    off: NDArray[np.float64]
+
+    @property
+    def near(self) -> Near:
+        """What the compiled loops need of it to leave tokens out."""
+        return self.dots, 3 * self.off  # each of two by one; a third is more than rounding to float32 takes
+
+
+def products_of(passages: Vectors, queries: Vectors) -> Products | None:
+    """Return the products of texts with at least one vector each; None where they may overflow."""
+    asked = np.asarray(queries.values, dtype=np.float32)
+    stored = np.asarray(passages.values, dtype=np.float32)
+    reach = lengths_of(asked) * lengths_of(stored).max(initial=0.0)
+    if not reach.max(initial=0.0) < OVERFLOWS:
+        return None
+    off = reach * (rounding_margin(passages.dim) + 2.0**-23) + SMALLEST
+    return Products(stored @ asked.T, reach, off)
+
+
 def maxsim_pairs(
-    passages: Vectors, queries: Vectors, offsets: NDArray[np.int64], rows: NDArray[np.int32], *, mean: bool
+    passages: Vectors,
+    queries: Vectors,
+    offsets: NDArray[np.int64],
+    rows: NDArray[np.int32],
+    products: Products | None = None,
+    *,
+    mean: bool,
 ) -> NDArray[np.float32]:
     """Return [H] scores: query q with the passages ``rows[offsets[q]:offsets[q + 1]]``.
 
@@ -29,10 +68,12 @@ def maxsim_pairs(
         queries: Q texts, each with at least one vector; rounded to float32 first.
         offsets: [Q + 1] int64.
         rows: [H] int32.
+        products: theirs, where they are known: the same bits, sooner.
         mean: divide by the number of the query's tokens.
     """
     borders, query_borders = borders_of(passages), borders_of(queries)
-    sums = sums_of_best(passages.values, borders, widened(queries.values), query_borders, offsets, rows)
+    asked, near = widened(queries.values), None if products is None else products.near
+    sums = sums_of_best(passages.values, borders, asked, query_borders, offsets, rows, near)
     return maxsim_of_sums(sums, np.repeat(np.diff(query_borders), np.diff(offsets)), mean=mean)
 
 
@@ -47,26 +88,27 @@ def maxsim_of_sums(
 
 
 def maxsim_near(
-    passages: Vectors, queries: Vectors, *, mean: bool
+    passages: Vectors, queries: Vectors, products: Products | None, *, mean: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return [Q, N] scores by one float32 matrix product, and [Q] how far they may be from `maxsim_pairs`.
+    """Return [Q, N] scores by float32 products, and [Q] how far they may be from `maxsim_pairs`.
 
     Args:
         passages: N texts, each with at least one vector.
         queries: Q texts, each with at least one vector.
+        products: theirs; None: every canonical score is asked.
         mean: as there.
     """
     borders, query_borders = borders_of(passages), borders_of(queries)
-    asked = np.asarray(queries.values, dtype=np.float32)
-    stored = np.asarray(passages.values, dtype=np.float32)
-    longest = lengths_of(stored).max(initial=0.0)
-    reach = np.add.reduceat(lengths_of(asked), query_borders[:-1]) * longest
-    if not reach.max(initial=0.0) < OVERFLOWS:  # then every canonical score is asked
+
+    def added(of: NDArray[np.float64]) -> NDArray[np.float64]:
+        sums: NDArray[np.float64] = np.add.reduceat(of, query_borders[:-1])
+        return sums
+
+    if products is None or not added(products.reach).max(initial=0.0) < OVERFLOWS:
         return np.zeros((len(queries), len(passages))), np.full(len(queries), np.inf)
-    near = near_sums_of_best(stored @ asked.T, borders, query_borders)
-    # each token's best is off by at most what one of its dots is; 2^-24 of the sum for the last rounding
-    counts = np.diff(query_borders)
-    margins = reach * (rounding_margin(passages.dim) + 2.0**-23) + (counts + 1) * SMALLEST
+    near = near_sums_of_best(products.dots, borders, query_borders)
+    # each token's best is off by at most what one of its dots is, which has room for the sum's last rounding
+    counts, margins = np.diff(query_borders), added(products.off) + SMALLEST
     return (near / counts[:, None], margins / counts + SMALLEST) if mean else (near, margins)
 
 

@@ -19,7 +19,7 @@ from dretrieve.scoring.alignment import (
     near_grid,
     parse_alignment,
 )
-from dretrieve.scoring.maxsim import maxsim_near, maxsim_pairs
+from dretrieve.scoring.maxsim import Products, maxsim_near, maxsim_pairs
 from dretrieve.types import Vectors
 
 
@@ -28,9 +28,11 @@ class TokenScore:
     """One score; all texts that it is given have at least one vector.
 
     Attributes:
-        pairs: ``pairs(passages, queries, offsets, rows)`` returns the canonical scores, [H] float32, of each
-            query with ``rows[offsets[q]:offsets[q + 1]]`` of the passages.
-        near: ``near(passages, queries)`` returns [Q, N] float64, fast, and [Q] how far off they may be.
+        pairs: ``pairs(passages, queries, offsets, rows, products)`` returns the canonical scores, [H]
+            float32, of each query with ``rows[offsets[q]:offsets[q + 1]]`` of the passages; the products
+            may be left out.
+        near: ``near(passages, queries, products)`` returns [Q, N] float64, fast, and [Q] how far off they
+            may be.
         weighted: whether the tokens' weights are part of it.
         alignment: which tokens it compares, where that can be chosen; empty where it cannot.
         soft: whether it compares all in soft shares, where ``near`` is no cheaper than ``pairs``.
@@ -38,8 +40,8 @@ class TokenScore:
             another score.
     """
 
-    pairs: Callable[[Vectors, Vectors, NDArray[np.int64], NDArray[np.int32]], NDArray[np.float32]]
-    near: Callable[[Vectors, Vectors], tuple[NDArray[np.float64], NDArray[np.float64]]]
+    pairs: Callable[..., NDArray[np.float32]]
+    near: Callable[[Vectors, Vectors, Products | None], tuple[NDArray[np.float64], NDArray[np.float64]]]
     weighted: bool = False
     alignment: str = ""
     soft: bool = False
@@ -73,8 +75,12 @@ class TokenGrid:
         pairs: returns what each score's ``pairs`` returns, [S, H], bit for bit.
     """
 
-    near: Callable[[Vectors, Vectors], Iterable[tuple[NDArray[np.float64], NDArray[np.float64]]]]
-    pairs: Callable[[Vectors, Vectors, NDArray[np.int64], NDArray[np.int32]], NDArray[np.float32]]
+    near: Callable[
+        [Vectors, Vectors, Products | None], Iterable[tuple[NDArray[np.float64], NDArray[np.float64]]]
+    ]
+    pairs: Callable[
+        [Vectors, Vectors, NDArray[np.int64], NDArray[np.int32], Products | None], NDArray[np.float32]
+    ]
 
 
 def grid_of(alignments: Sequence[Alignment]) -> TokenGrid:

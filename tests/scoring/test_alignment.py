@@ -19,7 +19,7 @@ from dretrieve.scoring.alignment import (
     doubts,
     parse_alignment,
 )
-from dretrieve.scoring.maxsim import maxsim_pairs
+from dretrieve.scoring.maxsim import maxsim_pairs, products_of
 from dretrieve.types import Vectors, offsets_of
 
 LENGTHS = st.lists(st.integers(1, 12), min_size=1, max_size=5)
@@ -111,8 +111,12 @@ def test_near_scores_keep_their_margin(word, seed, passages, queries, weighted, 
         twice = np.concatenate([asked.values, asked.values[:, ::-1]], axis=1) * 100
         asked = Vectors(np.ascontiguousarray(twice), asked.offsets, asked.weights)
         stored = Vectors(np.tile(stored.values, 2), stored.offsets, stored.weights)
-    near, margins = aligned_near(stored, asked, alignment=parse_alignment(word))
-    assert (np.abs(near - scored(word, stored, asked)) <= margins[:, None]).all()
+    products, alignment = products_of(stored, asked), parse_alignment(word)
+    near, margins = aligned_near(stored, asked, products, alignment=alignment)
+    scores = scored(word, stored, asked)
+    assert (np.abs(near - scores) <= margins[:, None]).all()
+    sooner = aligned_pairs(stored, asked, *all_pairs(stored, asked), products, alignment=alignment)
+    assert np.array_equal(sooner, scores.ravel()), "tokens left out change no bit"
     if word in WORDS:
         assert (margins < 1e-2).all(), "a margin within which nothing can be told from anything"
 
@@ -148,9 +152,12 @@ def test_a_soft_alignment_of_small_epsilon_is_top_k(seed, passages, queries, k, 
 def test_one_pass_gives_a_whole_grid(seed, passages, queries, weighted) -> None:
     stored, asked = texts(seed, passages, weighted=weighted), texts(seed + 1, queries, weighted=weighted)
     words = [*WORDS, *SOFT, "top2", SOFT[0]]
-    grid = aligned_grid(stored, asked, *all_pairs(stored, asked), [parse_alignment(word) for word in words])
-    for word, scores in zip(words, grid, strict=True):
-        assert np.array_equal(scores, scored(word, stored, asked).ravel()), word
+    products, pairs = products_of(stored, asked), all_pairs(stored, asked)
+    for some in (words, WORDS):  # nothing soft: then few dots are canonical
+        alignments = [parse_alignment(word) for word in some]
+        grid = aligned_grid(stored, asked, *pairs, products, alignments=alignments)
+        for word, scores in zip(some, grid, strict=True):
+            assert np.array_equal(scores, scored(word, stored, asked).ravel()), word
 
 
 @pytest.mark.parametrize("word", WORDS + SOFT)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from dretrieve.errors import UsageError, VerificationError
 from dretrieve.scoring.dot import dot_pairs, widened
+from dretrieve.scoring.maxsim import Products, products_of
 from dretrieve.scoring.token_scores import TOKEN_SCORES, token_score
 from dretrieve.types import Vectors, offsets_of
 
@@ -21,11 +22,12 @@ def texts(seed: int, lengths: list[int], dim: int, dtype: type, scale: float = 1
     return Vectors(values.astype(dtype), offsets_of(lengths))
 
 
-def all_pairs(name: str, passages: Vectors, queries: Vectors) -> np.ndarray:
+def all_pairs(name: str, passages: Vectors, queries: Vectors, products: Products | None = None) -> np.ndarray:
     """Return [Q, N] canonical scores."""
     offsets = np.arange(len(queries) + 1, dtype=np.int64) * len(passages)
     rows = np.tile(np.arange(len(passages), dtype=np.int32), len(queries))
-    return TOKEN_SCORES[name].pairs(passages, queries, offsets, rows).reshape(len(queries), len(passages))
+    scores = TOKEN_SCORES[name].pairs(passages, queries, offsets, rows, products)
+    return scores.reshape(len(queries), len(passages))
 
 
 def in_float64(name: str, passages: Vectors, queries: Vectors) -> np.ndarray:
@@ -55,7 +57,9 @@ def test_scores_are_the_equation_and_near_ones_keep_their_margin(
     asked = texts(seed + 1, queries, dim, np.float32)
     scores = all_pairs(name, stored, asked)
     np.testing.assert_allclose(scores, in_float64(name, stored, asked), rtol=1e-5, atol=1e-5 * scale)
-    near, margins = TOKEN_SCORES[name].near(stored, asked)
+    products = products_of(stored, asked)
+    assert np.array_equal(all_pairs(name, stored, asked, products), scores), "tokens left out change no bit"
+    near, margins = TOKEN_SCORES[name].near(stored, asked, products)
     assert near.shape == scores.shape
     assert (np.abs(near - scores) <= margins[:, None]).all()
 
