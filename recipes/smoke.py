@@ -131,6 +131,7 @@ def main(folder: Path) -> None:
     done, script = folder / "complete", sha256(Path(__file__).read_bytes()).hexdigest()
     if done.exists() and done.read_text() == script:
         return
+    done.unlink(missing_ok=True)
     entities, answers, abroad, rng = world_words()
     write_collection(folder / "nq", entities[:ENTITIES], answers, rng)
     write_collection(folder / "squad", entities[ENTITIES:], answers, rng)

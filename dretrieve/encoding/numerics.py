@@ -106,7 +106,7 @@ def numerics_key(device: str, engine: Engine) -> dict[str, str]:
     """Return what must be equal for two shards to have been computed to the same bits.
 
     On a CPU a batch is computed by one thread, so the number of threads is not part of it. The version is of
-    our own part: the packed engine, its kernels, the cutting into batches.
+    our own part: the packed engine, its kernels, how backbones are loaded, the cutting into batches.
 
     Args:
         device: ``cpu`` or ``cuda[:N]``.

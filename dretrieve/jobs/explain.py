@@ -28,7 +28,7 @@ from dretrieve.store.stage import Made, Planned, Stage
 from dretrieve.store.state import recorded_state
 from dretrieve.types import SILENT, Progress
 
-STAGE, VERSION = "explain", 2
+STAGE, VERSION = "explain", 3
 MADE_BY = "dretrieve explain"
 HEADS = "reatt"  # the method whose heads are compared
 JSON_FILE, PAGE_FILE = "explain.json", "explain.html"
@@ -82,7 +82,7 @@ def run(config: ExplainConfig, progress: Progress = SILENT) -> ExplainResult | M
         UsageError: a method, or a model of it, that has nothing to explain; options that do not fit.
         PreconditionError: no such model or collection; what stands at the output is not ours.
         DataError: a collection that cannot be read, or has no texts.
-        VerificationError: the run was found in the passages of none of the collections.
+        VerificationError: the run is another model's, was changed, or was found in other passages.
         Interrupted: a signal came; the same command begins again.
     """
     card, note = read_card(find_model(config.model))
@@ -103,7 +103,9 @@ def run(config: ExplainConfig, progress: Progress = SILENT) -> ExplainResult | M
     with interruptible() as signals:
         reading = read(config, progress, signals.check, draws=method != HEADS)
         if config.run is not None:
-            run_fingerprint(config.run, corpus=[part.passages.sha256 for part in reading.parts])
+            drawn = {query.part for query in reading.chosen}
+            known = [part.passages.sha256 for part in reading.parts if not drawn or part.name in drawn]
+            run_fingerprint(config.run, corpus=known)
         stage = _stage(config, card, settings, reading)
         if config.dry_run:
             plan = _plan(config, reading)

@@ -3,7 +3,8 @@
 Beside single pairs it says which share of the tokens of the passages that are retrieved most any query
 retrieves: ALIGNER's introduction counts them, over 2,000 passages. There a token is retrieved when it is
 among a query token's nearest; here when it is aligned with a token of a query that has its passage among its
-hits, so that a run is enough.
+hits, so that a run is enough. Of an ALIGNER whose salience is solved for, it says what the shares of passages
+sum to by each solver.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from dretrieve.jobs.explain import Explanation
 from dretrieve.jobs.explain_texts import Drawn, Part, Reading, refuse_picture, token_batches
 from dretrieve.models.aligner import Aligner
 from dretrieve.models.loading import LoadedModel
-from dretrieve.models.salience import exact, solver_sums
+from dretrieve.models.salience import exact
 from dretrieve.reports.tokens_page import Judged, Met, Retrieved, tokens_data, tokens_sections
 from dretrieve.runs.read import read_run
 from dretrieve.scoring.alignment import DEFAULT, Alignment, parse_alignment
@@ -63,7 +64,7 @@ def explain(model: LoadedModel, reading: Reading, progress: Progress) -> Explana
         shown.append(_met(model, drawn.part, pair, rank, vectors))
     run = read_run(reading.run) if reading.run is not None else None
     retrieved = _retrieved(model, parts[reading.chosen[0].part], run, reading, progress) if run else None
-    score, sums = model.card.vectors.score, _sums(model, reading)
+    score, sums = model.card.vectors.score, _sums(model, reading, progress)
     found: dict[str, Any] = {"tokens_retrieved": round(retrieved.share, 6)} if retrieved else {}
     return Explanation(
         name="tokens",
@@ -74,19 +75,21 @@ def explain(model: LoadedModel, reading: Reading, progress: Progress) -> Explana
 
 
 @torch.inference_mode()
-def _sums(model: LoadedModel, reading: Reading) -> dict[str, float]:
+def _sums(model: LoadedModel, reading: Reading, progress: Progress) -> dict[str, float]:
     """Return solver to the mean of Σ λ / k over the sampled passages; nothing where no λ is solved for."""
     method = model.encoder
     if not (isinstance(method, Aligner) and method.config.salience == "entropy"):
         return {}
     passages = [record for part in reading.parts for record in part.samples["passage"].records]
-    gate, found = method.gate("passage"), dict[str, list[float]]()
-    for _, batch in token_batches(model, "passage", passages):
-        scores = method.salience_scores(batch, "passage")
-        mask = batch.mask.to(scores.device)
-        for name, sums in solver_sums(scores, mask, gate.share, gate.epsilon).items():
+    found: dict[str, list[float]] = {}
+    progress.start("what the salience of passages sums to", len(passages), "texts")
+    for rows, batch in token_batches(model, "passage", passages):
+        scores, mask = method.salience_scores(method.encoder.states(batch), "passage"), batch.mask
+        for name, sums in method.gate("passage").solver_sums(scores, mask.to(scores.device)).items():
             found.setdefault(name, []).extend(sums.tolist())
+        progress.advance(len(rows))
         reading.check()
+    progress.finish()
     return {name: round(fmean(sums), 6) for name, sums in found.items()}
 
 

@@ -82,7 +82,7 @@ def run(config: FuseBm25Config, progress: Progress = SILENT) -> FuseResult | Pla
         UsageError: options that do not fit together, an empty range, dev sets without judgements or answers.
         PreconditionError: a run is missing.
         DataError: a run that breaks its format, dev runs of other queries.
-        VerificationError: runs over different passages, or over others than the dev set's.
+        VerificationError: runs over different passages, or over others than answers are looked for in.
         Interrupted: a signal came; the same command begins again.
     """
     alphas = _check(config)

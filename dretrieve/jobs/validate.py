@@ -18,7 +18,7 @@ from dretrieve.jobs.artefacts import Artefact, checked_manifest, relevant_counts
 from dretrieve.jobs.configs.validate import ValidateConfig
 from dretrieve.runs.lines import forms_for
 from dretrieve.runs.locate import rows_of
-from dretrieve.runs.read import run_fingerprint
+from dretrieve.runs.read import WAY_OUT, run_fingerprint
 from dretrieve.store.card import ModelCard
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.manifest import Manifest
@@ -412,7 +412,10 @@ def _origins(
     strange = "was not searched with queries of {} (or another split of it); search again"
     for word in given["run"]:
         inputs, corpus = manifests[word].inputs, manifests[word].extra.get("corpus")
-        elsewhere = f"was not searched in the passages of {changed}; search again"
+        elsewhere = (
+            "was not searched in the passages of {} (another collection, or the texts changed since); search "
+            f"again ({WAY_OUT})"
+        )
         yield word, corpus, corpora, "was searched in the passages of", elsewhere
         yield word, inputs.get("passages"), passages, with_these, f"{wrong}; search again"
         yield word, inputs.get("index"), indexes, with_these, f"{wrong}; search again"

@@ -32,6 +32,7 @@ from dretrieve.models.colbert import PROJECTION, Colbert
 from dretrieve.models.colbert_config import BARE
 from dretrieve.models.config import MethodConfig
 from dretrieve.models.contrastive import in_batch_loss
+from dretrieve.models.encoder import States
 from dretrieve.models.encoder_method import (
     Backbone,
     EncoderMethod,
@@ -155,17 +156,16 @@ class Aligner(EncoderMethod):
         mask = batch.mask.to(vectors.device)
         if self.config.salience == NONE:
             return Encoded(vectors, mask)
-        gate = self.gate(side)
-        return Encoded(vectors, mask, gate.weights(states.mapped(gate).padded().squeeze(-1), mask))
+        return Encoded(vectors, mask, self.gate(side).weights(self.salience_scores(states, side), mask))
 
     def gate(self, side: Side) -> Salience:
         """Return what weighs that side's tokens; only of a method with salience."""
         found: Salience = getattr(self, f"{side}_salience")
         return found
 
-    def salience_scores(self, batch: TokenBatch, side: Side) -> Tensor:
-        """Return s of equation 3, [B, T], of that side's texts; only of a method with salience."""
-        return self.encoder.states(batch).mapped(self.gate(side)).padded().squeeze(-1)
+    def salience_scores(self, states: States, side: Side) -> Tensor:
+        """Return s of equation 3, [B, T], of the encoder's states; only of a method with salience."""
+        return states.mapped(self.gate(side)).padded().squeeze(-1)
 
     def loss(self, query: Encoded, passage: Encoded, targets: Targets) -> Loss:
         """Return the cross-entropy over every passage of the batch (`models.contrastive`)."""

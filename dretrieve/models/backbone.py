@@ -53,7 +53,8 @@ def load_module(place: Path, *, whole: bool = False, beside: Sequence[str] = ())
 
     Adapters of peft are merged into the base model that they name. An encoder-decoder whose decoder states
     sentence-transformers pools (BART, where its files do not say otherwise) is returned whole; with ``whole``
-    any is, as the model that generates. Tensors of the names ``beside`` may be left over.
+    any is, as the model that generates. Tensors of the names ``beside`` may be left over. A GELU that
+    transformers computes in several steps is torch's, in one.
 
     Raises:
         PreconditionError: transformers cannot read it; code of its own, which is never run.
@@ -90,7 +91,7 @@ def load_module(place: Path, *, whole: bool = False, beside: Sequence[str] = ())
     for part in list(module.modules()):
         for name, inner in part.named_children():
             if isinstance(inner, NewGELUActivation):
-                setattr(part, name, nn.GELU(approximate="tanh"))  # the same as one operation, not as eight
+                setattr(part, name, nn.GELU(approximate="tanh"))
     if hasattr(config, "use_cache"):
         model.config.use_cache = False  # of generation; a text is read once
     found: nn.Module = module

@@ -29,8 +29,8 @@ from dretrieve.models.base import TokenBatch
 from dretrieve.models.hooks import Hooks, KeysValues, Layout, split_heads
 from dretrieve.models.packed_linear import PackedLinear, Workspace
 
-# Raised when a change here, in the kernels or in the cutting into batches gives the same texts other bits.
-# 4: the GELU of T5's kind as one operation.
+# Raised when a change here, in the kernels, in how backbones are loaded or in the cutting into batches gives
+# the same texts other bits. 4: the GELU of T5's kind as one operation.
 ENGINE_VERSION = 4
 # How the position of the first token is numbered, by transformers' model type.
 FAMILIES = {"bert": 0, "roberta": 1, "xlm-roberta": 1}

@@ -99,23 +99,6 @@ def iterated(scores: Tensor, k: Tensor, epsilon: float, iterations: int, *, cool
     return ((scores + a + offset) / now).exp().masked_fill(scores == -torch.inf, 0.0)
 
 
-def solver_sums(scores: Tensor, mask: Tensor, share: float, epsilon: float) -> dict[str, Tensor]:
-    """Return solver to Σ λ / k, [B] float64, of which 1 is what the programme asks for; see `iterated`.
-
-    The paper's ``eq5`` after 20 and after 100 steps, and ``scaled`` after 50, beside ``exact``.
-
-    Args:
-        scores: [B, T].
-        mask: [B, T] False where padding stands; each row holds a token.
-        share: α, above 0 and at most 1.
-        epsilon: above 0.
-    """
-    scores, k = scores.double().masked_fill(~mask, -torch.inf), kept_of(mask.sum(dim=1), share)
-    found = {"exact": exact(scores, k, epsilon), "scaled50": iterated(scores, k, epsilon, 50, cooled=True)}
-    found |= {f"eq5_{steps}": iterated(scores, k, epsilon, steps) for steps in (20, 100)}
-    return {name: shares.sum(dim=1) / k for name, shares in found.items()}
-
-
 class Salience(nn.Module):
     """A salience for each token of one side's texts, read from the backbone's last states.
 
@@ -154,11 +137,27 @@ class Salience(nn.Module):
         opened = scores.relu().masked_fill(~mask, 0.0)
         if self.rule == "relu":
             return opened
-        scores, kept = scores.masked_fill(~mask, -torch.inf), kept_of(mask.sum(dim=1), self.share)
+        scores, kept = self._asked(scores, mask)
         if self.rule == "hard" or self.solver == "exact":
             return opened * exact(scores, kept, self.epsilon)
         cooled = self.solver == "scaled"
         return opened * iterated(scores, kept, self.epsilon, self.iterations, cooled=cooled)
+
+    def solver_sums(self, scores: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """Return solver to Σ λ / k, [B] float64, of which 1 is what the programme asks for; see `iterated`.
+
+        The paper's ``eq5`` after 20 and after 100 steps, and ``scaled`` after 50, beside ``exact``; of the
+        rule ``entropy``, and of texts with a token at least.
+        """
+        scores, k = self._asked(scores.double(), mask)
+        cooled = iterated(scores, k, self.epsilon, 50, cooled=True)
+        found = {"exact": exact(scores, k, self.epsilon), "scaled50": cooled}
+        found |= {f"eq5_{steps}": iterated(scores, k, self.epsilon, steps) for steps in (20, 100)}
+        return {name: shares.sum(dim=1) / k for name, shares in found.items()}
+
+    def _asked(self, scores: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the scores with minus infinity where padding stands, and k."""
+        return scores.masked_fill(~mask, -torch.inf), kept_of(mask.sum(dim=1), self.share)
 
 
 def kept_of(lengths: Tensor, share: float) -> Tensor:

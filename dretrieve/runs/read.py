@@ -23,7 +23,7 @@ from dretrieve.text.files import is_stream, sha256_of
 from dretrieve.types import Run
 
 # The way out of a refusal: passages in another order, expanded, or more of them may well have the same ids.
-UNSAID = "if its ids mean the same there, a copy of it without its manifest is taken as it is"
+WAY_OUT = "if its ids mean the same there, a copy of the run without its manifest is taken as it is"
 
 
 def read_run(path: Path, form: str = "auto") -> Run:
@@ -100,7 +100,7 @@ def run_fingerprint(path: Path, *, full: bool = False, corpus: str | Sequence[st
         if given is not None and manifest.extra.get("corpus") not in (None, *given):
             raise VerificationError(
                 f"{path} was found in other passages than those that are given, or they have changed since; "
-                f"give the collection that was searched, or search again ({UNSAID})"
+                f"give the collection that was searched, or search again ({WAY_OUT})"
             )
         return manifest.fingerprint
     return sha256_of(path)
@@ -117,7 +117,7 @@ def searched(*paths: Path) -> dict[str, str]:
     if len(found) > 1:
         raise VerificationError(
             f"{' and '.join(map(str, known))} were found in different passages; give runs over one "
-            f"collection ({UNSAID})"
+            f"collection ({WAY_OUT})"
         )
     return {"corpus": found.pop()} if found and None not in known.values() else {}
 

@@ -28,7 +28,7 @@ esac
 step "Trained"
 each row_trained "${plain[@]}" "${aligned[@]}" "${rules[@]:1}"
 
-step "ALIGNER by every alignment, BM25, ColBERT and one vector"
+step "ALIGNER by every alignment, BM25, ColBERT, one vector, states as they are"
 measured() { if [[ " ${aligned[*]} " == *" $1 "* ]]; then row_adapted "$@"; else row_judged "$@"; fi; }
 each measured "${aligned[@]}" bm25 "${plain[@]}" "${untuned[@]}"
 

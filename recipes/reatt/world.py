@@ -265,6 +265,7 @@ def main(options: argparse.Namespace) -> None:
     made_by = sha256(Path(__file__).read_bytes() + repr(said).encode()).hexdigest()
     if done.exists() and done.read_text() == made_by:
         return
+    done.unlink(missing_ok=True)
     world = World(options.folder, options.seed)
     splits = {"train": options.train, "dev": options.dev, "test": options.test}
     known, abroad = world.entities(world.names), world.entities(world.abroad)

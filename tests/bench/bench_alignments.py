@@ -2,14 +2,15 @@
 
 Run: ``python tests/bench/bench_alignments.py [--work .bench/alignments] [--only PART]``; parts are salience,
 search, pruned, adapt. The vectors are the states of untrained MiniLM by PCA to 128, 64 tokens a question and
-256 a passage; all times are CPU seconds of one thread, taken in turn. The rules:
+256 a passage; training takes `bench_train`'s texts. Times are CPU seconds of one thread, taken in turn; those
+of `adapt` are what it says. The rules:
 
 - the exact solver on 64 texts of 256 tokens takes at most twice `torch.sort`'s time on them, and a training
   step with salience on both sides at most 1.15 times one without;
 - a fast search by an alignment finds .99 of the exact one's ten hits, by top-4 at no less than half of
   top-1's speed, by the others at no less than a quarter;
-- an index that keeps a fifth of the tokens, searched with `rescore=kept`, takes at most a quarter of the
-  bytes and is at least twice as fast; its salience is drawn, for what is kept decides neither;
+- an index that keeps a fifth of the tokens, by a salience that is drawn, takes at most a quarter of the bytes
+  (beside the embeddings, which stay) and, searched with `rescore=kept`, is at least twice as fast;
 - `adapt` with its whole grid searches at most 1.5 times as long as with top-1 alone.
 """
 
@@ -65,7 +66,7 @@ def at_most(name: str, ratio: float, limit: float) -> bool:
 def model(work: Path, salience: str) -> Path:
     """Return the folder of an ALIGNER that nothing has trained, written once."""
     folder = work / f"model-{salience}"
-    if not folder.is_dir():
+    if not (folder / "card.json").exists():  # which is written last
         torch.manual_seed(1)
         method = Aligner.build(AlignerConfig(salience=salience, **LENGTHS), str(work / "states"))
         for name, weights in method.named_parameters():
@@ -119,14 +120,13 @@ def salience(given: argparse.Namespace) -> bool:
         )
     holds = at_most("the solver beside torch.sort", own / other, 2.0)
     choosing, data = Choosing(negatives=1, positives="first", seed=1), training_set(BATCH * STEPS, standing())
-    feed = Feed([data], BATCH, choosing, OPTIONS, Processes())
-    works = []
+    feed = Feed([data], BATCH, choosing, OPTIONS, Processes(), cut="sides")
+    batches, works = [feed.make(step) for step in range(STEPS)], []
     for rule in ("entropy", "none"):
         torch.manual_seed(1)
         method = Aligner.build(AlignerConfig(salience=rule, **LENGTHS), str(given.work / "states")).train()
-        step = stepping(method, OPTIONS)
-        works.append(lambda number, step=step: step(feed.make(number)))
-    own, other = turns(*works, over=range(STEPS))
+        works.append(stepping(method, OPTIONS))
+    own, other = turns(*works, over=batches)
     return at_most("a step with salience beside one without", own / other, 1.15) and holds
 
 
@@ -174,13 +174,13 @@ def adapt(given: argparse.Namespace) -> bool:
     """Compare a whole grid with top-1 alone; return whether the rule holds."""
     name, seconds = given.collections[0], {"k=1": list[float](), "": list[float]()}
     passages, _ = embedded(given.work, given.data, name, "none")
-    questions, output = f"{given.data / name}:test", given.work / "adapt.json"
+    output = given.work / "adapt.json"
     details = provenance_path(manifest_path(output))
+    words = ("--index", passages, "--query-embeddings", given.work / f"queries-{name}-none")
+    words += ("--qrels", f"{given.data / name}:test", "--output", output, "--force")
     for _ in range(given.rounds):
         for grid, found in seconds.items():
-            words = ("--index", passages, "--model", model(given.work, "none"), "--output", output, "--force")
-            asked = ("--queries", questions, "--qrels", questions, *(("--grid", grid) if grid else ()))
-            dretrieve("adapt", *words, *asked)
+            dretrieve("adapt", *words, *(("--grid", grid) if grid else ()))
             found.append(json.loads(details.read_text())["details"]["search_seconds"])
     whole, one = (float(np.median(seconds[grid])) for grid in ("", "k=1"))
     return at_most("the whole grid of adapt beside top-1", whole / one, GRID)

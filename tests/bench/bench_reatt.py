@@ -43,6 +43,7 @@ from transformers import T5Config, T5ForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput
 
 from dretrieve.encoding.reading import Asked, Reader, reader
+from dretrieve.models.base import Method
 from dretrieve.models.loading import load_model
 from dretrieve.models.model_folder import save_model
 from dretrieve.models.places import find_model
@@ -183,7 +184,7 @@ def turns(*works: Callable[[Any], object], over: Sequence[Any]) -> list[float]:
     return [statistics.median(column) for column in zip(*rounds, strict=True)]
 
 
-def stepping(method: Reatt, options: StepOptions) -> Callable[[Prepared], None]:
+def stepping(method: Method, options: StepOptions) -> Callable[[Prepared], None]:
     """Return what adds a batch's gradient and drops it."""
     stepper = Stepper(method, Processes(), options, CPU)
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dretrieve.models.salience import Salience, exact, iterated, kept_of, solver_sums
+from dretrieve.models.salience import Salience, exact, iterated, kept_of
 
 
 def bisected(scores, k, epsilon):
@@ -94,9 +94,9 @@ def test_iterations_stay_away_from_the_sum_and_reach_it_in_the_end():
     assert ((reached[True, 50] > 50) & (reached[True, 50] < 64)).all()
     torch.testing.assert_close(reached[False, 4000], k.double(), atol=2, rtol=0)
     torch.testing.assert_close(iterated(scores, k, 0.5, 4000), exact(scores, k, 0.5), atol=1e-3, rtol=0)
-    sums = solver_sums(
-        torch.cat([scores, scores[:, :9]], dim=1), (torch.arange(189) < 180).expand(8, -1), 0.4, 0.002
-    )
+    gate = Salience(1, rule="entropy", share=0.4, epsilon=0.002, solver="exact", iterations=0)
+    mask = (torch.arange(189) < 180).expand(8, -1)
+    sums = gate.solver_sums(torch.cat([scores, scores[:, :9]], dim=1), mask)
     for name, key in {"eq5_20": (False, 20), "eq5_100": (False, 100), "scaled50": (True, 50)}.items():
         torch.testing.assert_close(sums.pop(name), reached[key] / 72)
     torch.testing.assert_close(sums, {"exact": torch.ones(8, dtype=torch.float64)})
