@@ -8,6 +8,8 @@ A soft alignment gives token j the share λ_j = min(1, exp((s_j + a) / ε)) with
 what equation 9 of ALIGNER approaches by iterations. The t largest have 1, where t is the least with
 k - t ≤ R_t = Σ_{i > t} exp((s_i - s_{t+1}) / ε), and the others (k - t) / R_t times their term; t is below k,
 so only the k largest need be in order.
+Of dots that may be off the terms may be, too, by `ROUGH` of themselves: made of a whole power of 2 and a
+series, which the compiler computes eight at a time, where libm's come one by one.
 """
 
 from __future__ import annotations
@@ -29,6 +31,10 @@ Pairs = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]
 """Query q with the passages ``rows[offsets[q]:offsets[q + 1]]``; to each how many of the largest."""
 Sums = tuple[NDArray[np.float64], NDArray[np.float64]]
 
+ROUGH = 2.0**-26
+LOG2_E, LOG_2 = 1 / math.log(2), math.log(2)
+SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH = (1 / math.factorial(n) for n in range(2, 8))
+LEAST_POWER = 1000.0  # of 2, and its negative: numbers still
 TOKENS = 64  # of queries, side by side: their largest dots stay in the nearest cache
 
 
@@ -82,8 +88,8 @@ def near_sums(
         slack: [S] how far two of a query token's dots may have changed places; 0: it does not matter.
 
     Returns:
-        The sums, [Q N, W + G], and as many bool: where a token behind those of the column may belong
-        among them.
+        The sums, [Q N, W + G], with shares that are off by `ROUGH` of themselves, and as many bool: where a
+        token behind those of the column may belong among them.
     """
     count = (len(borders[0]) - 1) * len(widths)
     sums, totals = _empty(count, widths, soft)
@@ -113,7 +119,7 @@ def _aligned(passages: Any, queries: Any, pairs: Any, soft: Any, near: Any, foun
     sums, totals = found
     most = longest(borders)
     lanes, dots = np.zeros((4, simd.LANES)), np.empty(most, dtype=np.float32)
-    room = np.empty(most, dtype=np.float32), np.empty(most, dtype=np.int64), np.empty(most)
+    room = _room(most)
     for q in range(len(offsets) - 1):
         for h in range(offsets[q], offsets[q + 1]):
             own = weights[borders[rows[h]] : borders[rows[h] + 1]]
@@ -131,7 +137,13 @@ def _aligned(passages: Any, queries: Any, pairs: Any, soft: Any, near: Any, foun
                     count = token_dots(values, borders, rows[h], vectors, token, lanes, dots)
                 largest(dots[:count], _needed(widths[h], soft, count), room)
                 weight = np.float64(query_weights[token])
-                _add(dots[:count], own, weight, widths[h], soft, room, (sums[h], totals[h]))
+                _add(own, weight, widths[h], room, (sums[h], totals[h]))
+                for g in range(len(soft)):
+                    at = len(sums[h]) - len(soft) + g
+                    k = min(int(soft[g, 0]), count)
+                    part, whole = softly(dots[:count], own, k, soft[g, 1], room)
+                    sums[h, at] += weight * part
+                    totals[h, at] += weight * whole
 
 
 @njit(nogil=True, cache=True)
@@ -143,7 +155,7 @@ def _near(products: Any, weights: Any, borders: Any, widths: Any, soft: Any, sla
         owners[query_borders[q] : query_borders[q + 1]] = q
     placed = len(soft) > 0 or slack.any()
     top, places = np.empty((most, TOKENS), dtype=np.float32), np.zeros((most, TOKENS), dtype=np.int32)
-    room = np.empty(most, dtype=np.float32), np.empty(most, dtype=np.int64), np.empty(most)
+    room = _room(most)
     dots = np.empty((TOKENS, most), dtype=np.float32)
     for p in range(len(widths)):
         start, stop = passage_borders[p], passage_borders[p + 1]
@@ -166,7 +178,20 @@ def _near(products: Any, weights: Any, borders: Any, widths: Any, soft: Any, sla
                 for r in range(0 if slack[token] == 0 else more - 1):
                     found[2][h, r] |= top[r + 1, s] >= top[r, s] - slack[token]
                 weight = np.float64(weights[0][token])
-                _add(dots[s, :count], own, weight, width, soft, room, (found[0][h], found[1][h]))
+                _add(own, weight, width, room, (found[0][h], found[1][h]))
+                for g in range(len(soft)):
+                    at = found[0].shape[1] - len(soft) + g
+                    k = min(int(soft[g, 0]), count)
+                    part, whole = _roughly(dots[s, :count], own, k, soft[g, 1], room)
+                    found[0][h, at] += weight * part
+                    found[1][h, at] += weight * whole
+
+
+@njit(nogil=True, cache=True)
+def _room(most: Any) -> Any:
+    """Return room for one query token: the largest dots, their places, the terms, powers of 2."""
+    terms = np.empty((2, most))
+    return np.empty(most, dtype=np.float32), np.empty(most, dtype=np.int64), terms[0], terms[1]
 
 
 @njit(nogil=True, cache=True)
@@ -206,7 +231,7 @@ def _needed(width: Any, soft: Any, count: Any) -> Any:
 @njit(nogil=True, cache=True)
 def largest(dots: Any, width: Any, room: Any) -> None:
     """Put the ``width`` largest dots, equal ones in their order, and their places into the room."""
-    top, places, _ = room
+    top, places = room[0], room[1]
     found = 0
     for j in range(len(dots)):
         dot = dots[j]
@@ -221,9 +246,9 @@ def largest(dots: Any, width: Any, room: Any) -> None:
 
 
 @njit(nogil=True, cache=True)
-def _add(dots: Any, weights: Any, weight: Any, width: Any, soft: Any, room: Any, found: Any) -> None:
-    """Add one query token's part of each column; ``room`` holds the largest."""
-    top, places, _ = room
+def _add(weights: Any, weight: Any, width: Any, room: Any, found: Any) -> None:
+    """Add one query token's part of each hard column; ``room`` holds the largest."""
+    top, places = room[0], room[1]
     sums, totals = found
     part = whole = 0.0
     for r in range(width):
@@ -232,23 +257,32 @@ def _add(dots: Any, weights: Any, weight: Any, width: Any, soft: Any, room: Any,
         whole += own
         sums[r] += weight * part
         totals[r] += weight * whole
-    first = len(sums) - len(soft)
-    for g in range(len(soft)):
-        part, whole = softly(dots, weights, min(int(soft[g, 0]), len(dots)), soft[g, 1], room)
-        sums[first + g] += weight * part
-        totals[first + g] += weight * whole
 
 
 @njit(nogil=True, cache=True)
 def softly(dots: Any, weights: Any, k: Any, epsilon: Any, room: Any) -> Any:
     """Return Σ λ u S and Σ λ u of one soft alignment; ``room`` holds the k largest."""
-    top, places, terms = room
+    top, places, terms = room[0], room[1], room[2]
     last, behind = np.float64(top[k - 1]), 0.0
     for j in range(len(dots)):
         terms[j] = -1.0  # of the k largest, equal ones in their order
         if dots[j] < top[k - 1] or (dots[j] == top[k - 1] and j > places[k - 1]):
             terms[j] = math.exp((np.float64(dots[j]) - last) / epsilon)
             behind += terms[j]
+    share, part, whole = _of_largest(weights, k, epsilon, behind, room)
+    for j in range(len(dots)):
+        if terms[j] > 0:
+            own = share * terms[j] * np.float64(weights[j])
+            part += own * np.float64(dots[j])
+            whole += own
+    return part, whole
+
+
+@njit(nogil=True, cache=True)
+def _of_largest(weights: Any, k: Any, epsilon: Any, behind: Any, room: Any) -> Any:
+    """Return what the term of a dot behind the k largest is multiplied by, and their Σ λ u S and Σ λ u."""
+    top, places = room[0], room[1]
+    last = np.float64(top[k - 1])
     t, spread = -1, 0.0
     while k - t > spread or t < 0:
         t += 1
@@ -262,13 +296,42 @@ def softly(dots: Any, weights: Any, k: Any, epsilon: Any, room: Any) -> Any:
             own *= share * math.exp((np.float64(top[r]) - np.float64(top[t])) / epsilon)
         part += own * np.float64(top[r])
         whole += own
-    share *= math.exp((last - np.float64(top[t])) / epsilon)
-    for j in range(len(dots)):
-        if terms[j] > 0:
-            own = share * terms[j] * np.float64(weights[j])
-            part += own * np.float64(dots[j])
-            whole += own
-    return part, whole
+    return share * math.exp((last - np.float64(top[t])) / epsilon), part, whole
+
+
+@njit(nogil=True, cache=True)
+def _roughly(dots: Any, weights: Any, k: Any, epsilon: Any, room: Any) -> Any:
+    """Return what `softly` returns, its terms off by `ROUGH` of themselves at most."""
+    behind, rest, rest_whole = _rough_terms(dots, weights, k, epsilon, room)
+    share, part, whole = _of_largest(weights, k, epsilon, behind, room)
+    return part + share * rest, whole + share * rest_whole
+
+
+# It calls nothing that is compiled here: what is called from it would be computed in any order, too.
+@njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
+def _rough_terms(dots: Any, weights: Any, k: Any, epsilon: Any, room: Any) -> Any:
+    """Return of the dots behind the k largest the sums of terms, of terms u S, and of terms u."""
+    top, places, terms, powers = room
+    last, scale, count = np.float64(top[k - 1]), LOG2_E / epsilon, len(dots)
+    bits = powers.view(np.int64)
+    for j in range(count):
+        power = min(max((np.float64(dots[j]) - last) * scale, -LEAST_POWER), LEAST_POWER)
+        whole_power = np.floor(power + 0.5)
+        bits[j] = (np.int64(whole_power) + 1023) << 52  # the exponent of a float64
+        x = (power - whole_power) * LOG_2  # within .35 of 0
+        series = THIRD + x * (FOURTH + x * (FIFTH + x * (SIXTH + x * SEVENTH)))
+        terms[j] = 1 + x * (1 + x * (SECOND + x * series))
+    for j in range(count):
+        terms[j] *= powers[j]
+    for r in range(k):
+        terms[places[r]] = 0.0
+    behind = rest = rest_whole = 0.0
+    for j in range(count):
+        own = terms[j] * np.float64(weights[j])
+        behind += terms[j]
+        rest += own * np.float64(dots[j])
+        rest_whole += own
+    return behind, rest, rest_whole
 
 
 def aligned_sums_numpy(passages: Texts, queries: Texts, pairs: Pairs, soft: NDArray[np.float64]) -> Sums:

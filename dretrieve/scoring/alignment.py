@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dretrieve.errors import UsageError
-from dretrieve.kernels.alignment import aligned_sums, near_sums
+from dretrieve.kernels.alignment import ROUGH, aligned_sums, near_sums
 from dretrieve.kernels.dot import SMALLEST
 from dretrieve.scoring.dot import widened
 from dretrieve.scoring.maxsim import Products, borders_of
@@ -270,9 +270,10 @@ def _margins(
     Hard: a mean of c-th largest dots moves no further than the dots. Soft: a token's Σ λ S moves by at most
     1 + Σ λ |S - S̄| / (k ε) as much, S̄ the mean over the shares below 1; that sum is at most 2 k ε ln m, since
     the largest S is at most ε ln m above S̄ (their entropy is at most ln m). With salience the shares' own
-    change counts, by a factor of at most exp(2 off / ε) each, and so may their sum's.
+    change counts, by a factor of at most exp(2 off / ε) each, and so may their sum's. Terms that are off by
+    a share of themselves move λ by twice that, and a mean of S by four times that of the largest |S|.
     """
-    off = products.off
+    off = products.off + (4 * ROUGH * products.reach if alignment.epsilon else 0.0)
     if not weighted:
         moved = off * (1 + 2 * np.log(longest)) if alignment.epsilon else off
         means: NDArray[np.float64] = np.add.reduceat(moved, borders[:-1]) / np.diff(borders)

@@ -3,7 +3,7 @@
 # every alignment, by that which a few examples choose, and with fewer tokens; beside BM25, ColBERT and one vector a text.
 #
 # Needs    smoke: nothing; mini-cpu, mini: the collections in $DATA, 11 GB of disk; paper: a cluster
-# Takes    smoke 2 min on 2 cores; mini-cpu by arithmetic 60 to 75 min (not run yet)
+# Takes    smoke 2 min on 2 cores; mini-cpu by arithmetic 100 min on 2 cores (not run to its end yet)
 # Call     PROFILE=smoke bash recipes/aligner/tables.sh
 # shellcheck source=recipes/aligner/rows.sh
 source "$(dirname "${BASH_SOURCE[0]}")/rows.sh"
