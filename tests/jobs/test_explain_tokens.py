@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 
@@ -225,6 +226,24 @@ def test_the_share_retrieved_is_that_of_a_loop_over_the_hits(
     assert said["tokens"] == sum(lengths.values())
     assert said["met"] == sum(map(len, reached.values()))
     assert 0 < said["share"] < 1
+
+
+def test_of_several_collections_a_run_is_held_against_that_of_its_queries(
+    config, model, kept_collection, tmp_path
+):
+    """Ids alone do not tell them apart: both have the same."""
+    other = tmp_path / "other"
+    shutil.copytree(kept_collection, other)
+    (other / "corpus.jsonl").write_text((other / "corpus.jsonl").read_text().replace("the ", "a "))
+    common = {"model": model, "precision": "fp32", "device": "cpu"}
+    encode.run(encode.EncodeConfig(**common, corpus=str(other), output=tmp_path / "emb"))
+    queries, output = f"{other}:test", tmp_path / "run.trec"
+    search.run(search.SearchConfig(**common, index=tmp_path / "emb", queries=queries, output=output, hits=2))
+    both = {"corpus": (*config.corpus, str(other)), "queries": (f"{kept_collection}:dev", queries)}
+    assert found(replace(config, **both, run=output))["pairs"][0]["collection"] == "other"
+    both["queries"] = (f"{kept_collection}:test", f"{other}:dev")
+    with pytest.raises(VerificationError, match="was found in other passages than those that are given"):
+        run(replace(config, **both, run=output))
 
 
 def test_only_the_most_retrieved_passages_are_counted(config, monkeypatch, tmp_path):

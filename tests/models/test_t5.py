@@ -7,6 +7,7 @@ import shutil
 import pytest
 import torch
 from transformers import T5EncoderModel, T5ForConditionalGeneration
+from transformers.activations import NewGELUActivation
 
 from dretrieve.errors import DataError, PreconditionError
 from dretrieve.models import t5 as module
@@ -46,6 +47,15 @@ def test_logits_and_gradients_are_transformers(folder, texts):
     ours = dict(t5.backbone.named_parameters())
     for name, of in theirs.named_parameters():
         torch.testing.assert_close(ours[name].grad, of.grad, atol=1e-5, rtol=1e-4, msg=name)
+
+
+def test_the_encoder_alone_has_its_gelu_as_one_operation(folder, texts):
+    encoder, theirs = load_module(folder), T5EncoderModel.from_pretrained(folder).eval()
+    assert not any(isinstance(part, NewGELUActivation) for part in encoder.modules())
+    ids, mask, _ = texts
+    with torch.inference_mode():
+        own, other = (of(input_ids=ids, attention_mask=mask).last_hidden_state for of in (encoder, theirs))
+    torch.testing.assert_close(own[mask], other[mask], atol=1e-5, rtol=1e-5)
 
 
 def test_a_saved_folder_opens_with_transformers_and_generates_alike(folder, texts, tmp_path):
