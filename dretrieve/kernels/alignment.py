@@ -204,8 +204,10 @@ def _largest_of_each(table: Any, width: Any, placed: Any, top: Any, places: Any)
     falling, numbers = np.zeros(TOKENS, dtype=np.float32), np.zeros(TOKENS, dtype=np.int32)
     top[:width] = -np.inf
     for j in range(len(table)):
-        falling[: table.shape[1]] = table[j]
-        numbers[:] = j
+        for s in range(table.shape[1]):  # a slice would be copied number by number
+            falling[s] = table[j, s]
+        for s in range(TOKENS):
+            numbers[s] = j
         for r in range(min(j + 1, width)):
             if placed:
                 for s in range(TOKENS):
