@@ -239,6 +239,9 @@ settle_profile() {
     esac
 }
 
+# whole_tables: refuse ONLY, where a recipe makes nothing without a model that is worth a call.
+whole_tables() { [[ -z ${ONLY:-} ]] || refuse "ONLY=$ONLY: this paper's recipes make whole tables; leave it out"; }
+
 # papers_own NAME...: refuse those variables, as `paper` follows the authors in them; BACKBONE=tiny is its miniature.
 papers_own() {
     local name

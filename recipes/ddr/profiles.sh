@@ -25,6 +25,7 @@ settle() {
     whole=$WORK/encoders/whole said=(--pooling mean --normalize yes --query-max-len 32 --passage-max-len 128)
     learning=(--batch-size 32 --train-group-size 2) general_learning=() domain_learning=()
     settle_profile
+    whole_tables
     [[ $PROFILE != paper ]] || whole=$backbone general_learning+=("${said[@]}")
     rate=${rates[0]} lengths=("${lengths[@]/#/len}")
     settle_parts

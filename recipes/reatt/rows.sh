@@ -120,9 +120,10 @@ found() {
     search_shards "$run" --index "$at" --model "$1" --queries "$(asked "$2" "$3")" --hits 101 "${numbers[@]}" "${head[@]}"
 }
 
-# learn_by COUNT WORD...: so many questions a step, two at least a process.
+# learn_by COUNT WORD...: so many questions a step, in equal parts, two at least a process.
 learn_by() {
     local GPUS=$((GPUS < $1 / 2 ? GPUS : $1 / 2))
+    while (($1 % GPUS)); do GPUS=$((GPUS - 1)); done
     learn reatt --batch-size "$(($1 / GPUS))" "${learning[@]}" "${@:2}" --max-minutes "$(minutes_left)"
 }
 

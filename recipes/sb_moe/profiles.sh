@@ -21,6 +21,7 @@ settle() {
     learning=(--train-group-size 1 --batch-size 64 --lr-scheduler-type constant --warmup-ratio 0 --max-grad-norm 0
         --weight-decay .01)
     settle_profile
+    whole_tables
     settle_parts
 }
 
