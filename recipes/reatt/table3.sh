@@ -4,7 +4,7 @@
 # `mini-cpu`, whose rows have one iteration, one more: its reader cannot tell what it finds apart, so that the paper's do harm.
 #
 # Needs    smoke, mini-cpu: nothing, 5 GB of disk; mini: the collections in $DATA, a GPU; paper: a cluster, 1 TB for the vectors
-# Takes    all tables together: smoke 161 s on 2 cores, of which 34 compiled kernels; mini-cpu 64 min on 2 cores, beside some small other work
+# Takes    all tables together: smoke 128 s on 2 cores; mini-cpu 64 min on 2 cores, beside some small other work
 # Call     PROFILE=smoke bash recipes/reatt/table3.sh
 # shellcheck source=recipes/reatt/rows.sh
 source "$(dirname "${BASH_SOURCE[0]}")/rows.sh"
