@@ -217,10 +217,9 @@ class RunFiles:
         """Return role to fingerprint; ``role`` has a place for which of the two it is.
 
         Raises:
-            VerificationError: they were found in different passages, or in others than ``corpus``.
+            VerificationError: one was found in other passages than ``corpus``.
         """
         files = {"dense": self.dense.path, "bm25": self.bm25.path}
-        searched(*files.values())
         return {
             role.format(name): run_fingerprint(path, full=self.full, corpus=corpus)
             for name, path in files.items()
@@ -264,7 +263,12 @@ class DevFiles:
     corpus: TextStore | None = None
 
     def fingerprints(self, number: int) -> dict[str, str]:
-        """Return role to fingerprint of all that the set is made of."""
+        """Return role to fingerprint of all that the set is made of.
+
+        Raises:
+            VerificationError: its runs were found in different passages, or in others than its own.
+        """
+        searched(self.runs.dense.path, self.runs.bm25.path)
         role = f"dev {{}} {number}"
         if self.qrels is not None:
             return self.runs.fingerprints(role) | {f"dev qrels {number}": sha256_of(self.qrels)}

@@ -252,7 +252,7 @@ def tokens_sections(
         judged: of each collection.
         shown: the pairs.
         retrieved: which tokens any query retrieves; None where no run was given.
-        sums: solver to Σ λ / k (`models.salience.solver_sums`); nothing where no λ is solved for.
+        sums: solver to Σ λ / k (`models.salience.Salience.solver_sums`); nothing where no λ is solved for.
     """
     return [
         *([Section(title="Query tokens by kind", tables=[_kinds(judged)])] if judged else []),
