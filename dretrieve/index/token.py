@@ -1,8 +1,8 @@
 """The token index: texts with a vector per token. It reads the embeddings in place.
 
-Beside them it holds the ids' order and, from `CODED_TOKENS` on, the codes of all token vectors
-(`index.token_codes`), by which a search is fast, or exact (`index.token_search`). Without codes all passages
-are compared (`index.token_scan`).
+Beside them it holds the ids' order and, from `CODED_TOKENS` on and if it is to be fast, the codes of all
+token vectors (`index.token_codes`), by which a search is fast, or exact (`index.token_search`). Without codes all
+passages are compared (`index.token_scan`). Neighbours of tokens need none (`index.token_neighbours`).
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ from dretrieve.types import Progress, Vectors
 
 VERSION = 1
 TARGET = 0.99
+WIDTHS_VERSION = 2  # of `Tuned.for_hits`, on which the hits of a fast search depend
 CODED_TOKENS = 1 << 12
 """From so many tokens on an index has codes; else all are compared."""
 
@@ -66,7 +67,7 @@ class TokenChoices:
         delete: a file of ids whose passages go out of the finished index, before others come in.
         keep: the share of each passage's tokens that the index holds (ALIGNER).
         keep_by: which; those of highest salience when nothing is said.
-        fast: whether how widely a fast search looks is chosen; else searches are exact, or by neighbours.
+        fast: whether there are codes; else all tokens are compared, exactly or for neighbours.
     """
 
     bits: int | None = option(None, "a dimension's bits in the codes", legal=(1, 2, 4, 8))
@@ -79,7 +80,7 @@ class TokenChoices:
     delete: str | None = option(None, "a file of ids that a finished index loses")
     keep: float | None = option(None, "share of each passage's most salient tokens", above=0, most=1)
     keep_by: str | None = option(None, "what they are kept by, if not that", legal=(SALIENCE, RANDOM, RAREST))
-    fast: bool = option(True, "choose how widely a fast search looks; without, it is exact")
+    fast: bool = option(True, "make codes for a fast search; without, it is exact")
 
     @property
     def pruned(self) -> Keep | None:
@@ -158,7 +159,7 @@ class TokenIndex:
         if near := self.choices.near:
             found |= {**keep, "neighbours": near.tokens, "candidates": near.candidates}
         elif self.tuned is not None:
-            found |= {"index": self.fingerprint, "said": self.tuned.said}
+            found |= {"index": self.fingerprint, "said": self.tuned.said, "widths": WIDTHS_VERSION}
         return {name: value for name, value in found.items() if value}
 
     @cached_property
@@ -186,9 +187,7 @@ class TokenIndex:
         passages = seen_by(self.passages, self.keep) if kept_alone else self.passages
         if k and (near := self.choices.near):
             looked = seen_by(self.passages, self.keep)
-            search = NeighbourSearch(
-                neighbours=near, looked=looked, by_codes=by_codes, compared=passages, score=self.score
-            )
+            search = NeighbourSearch(neighbours=near, looked=looked, compared=passages, score=self.score)
             return search.search(asked, compared, kept, options)
         if not k or by_codes is None:
             return search_tokens(passages.block, self.score, compared, kept, passages.ranks, rows, options)
@@ -212,11 +211,6 @@ def over_embeddings(
     fast = choices.mode == "fast" and manifest is not None and FILE in manifest.files
     _check_choices(choices, embeddings, fast=fast)
     score = _score_of(embeddings, choices.alignment)
-    if index is None and choices.near and num_tokens(Passages(embeddings, many=True)) >= CODED_TOKENS:
-        raise UsageError(
-            f"{embeddings.folder} is not indexed, and neighbours are found by the codes of an index; make "
-            "one with `dretrieve index --type token`"
-        )
     if index is None or manifest is None:
         return TokenIndex(Passages(embeddings, many=True), score, choices=choices)
     codes, fingerprint = open_codes(index) if "bits" in manifest.options else None, manifest.fingerprint
@@ -288,8 +282,13 @@ def described(kind: str, choices: TokenChoices, passages: Passages, progress: Pr
     _check_built(choices, embeddings)
     tokens = num_tokens(seen_by(passages, choices.pruned))
     pruned_to = {} if choices.pruned is None else choices.pruned.options
-    if tokens < CODED_TOKENS:
+    if tokens < CODED_TOKENS or not choices.fast:
         if choices != TokenChoices(keep=choices.keep, keep_by=choices.keep_by, fast=choices.fast):
+            if not choices.fast:
+                raise UsageError(
+                    "--set fast=false makes no codes, and only keep and keep_by go with it; leave the other "
+                    "settings, or fast=false, away"
+                )
             raise UsageError(
                 f"{embeddings.folder} has {tokens:,} token vectors to index, which are searched without "
                 f"codes: these are for {CODED_TOKENS:,} and more; leave --set away"
@@ -309,8 +308,6 @@ def described(kind: str, choices: TokenChoices, passages: Passages, progress: Pr
         found |= _given(Path(choices.centroids), choices, passages)
     if choices.only:
         return found
-    if not choices.fast:
-        return found | {"fast": False}
     if choices.target or choices.queries:
         found["target"] = choices.target or TARGET
     if choices.queries:
@@ -327,8 +324,6 @@ def _check_built(choices: TokenChoices, embeddings: Embeddings) -> None:
             "--set only=centroids takes bits, keep and keep_by alone; give the other settings to the index "
             "that is built with these centroids"
         )
-    if not choices.fast and (choices.target or choices.queries):
-        raise UsageError("--set target and --set queries are for a fast search; leave fast=false away")
     if choices.pruned is None and choices.keep_by:
         raise UsageError(
             f"--set keep_by={choices.keep_by} says which tokens are kept; give a share below 1 (keep=0.2)"
@@ -434,7 +429,7 @@ def _whole(
 ) -> Filled:
     """Write what no part has: the ids' order, how to search fast, the ids where the embeddings may go."""
     write_ranks(stage, passages)
-    if "bits" in stage.options and stage.options.get("fast", True):
+    if "bits" in stage.options:
         codes, whole = open_codes(stage.output), passages.whole if isinstance(passages, Pruned) else None
         searched: Passages = passages
         if "alone" in stage.options:

@@ -3,7 +3,8 @@
 ALIGNER (Qian et al., 2022, section 4.1) takes 4,000 neighbours of each query token and scores all passages
 that have one with all their tokens. ReAtt (Jiang et al., 2022, and its released code) takes 2,048, orders the
 passages by the sum over query tokens of the largest product found, a missing one being 0, and scores the best
-2,048. Where we differ: the neighbours are exact, of equal products the first ones.
+2,048. Where we differ: the neighbours are exact, of equal products the first ones. All tokens are compared,
+as an exact search compares passages of one vector: of tokens that lie close together codes rule too few out.
 """
 
 from __future__ import annotations
@@ -17,15 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dretrieve.index.base import Passages
-from dretrieve.index.exact import ExactOptions
+from dretrieve.index.exact import Block, ExactOptions, search_exact
 from dretrieve.index.token_scan import rescore
-from dretrieve.index.token_search import Asked, TokenSearch, that_count
+from dretrieve.index.token_search import that_count
 from dretrieve.index.top_k import TopK
-from dretrieve.kernels.token_nearest import near_tokens
-from dretrieve.kernels.token_tables import Work
-from dretrieve.scoring.dot import dot_pairs, widened
 from dretrieve.scoring.token_scores import TokenScore
 from dretrieve.types import Vectors, offsets_of
+
+QUERY_TOKENS, NEIGHBOURS_AT_ONCE = 1 << 13, 1 << 25  # 400 MB of hits
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +56,12 @@ class NeighbourSearch:
     Attributes:
         neighbours: how passages are found.
         looked: with the tokens that neighbours are looked for among.
-        by_codes: over the codes of these; None where there are none.
         compared: the same passages with the tokens that a score compares.
         score: what compares two texts.
     """
 
     neighbours: Neighbours
     looked: Passages
-    by_codes: TokenSearch | None
     compared: Passages
     score: TokenScore
 
@@ -74,66 +72,63 @@ class NeighbourSearch:
             asked: the tokens that look for neighbours.
             queries: the tokens that are scored.
             kept: hits.
-            options: threads; ``reached`` is told how many passages each query found.
+            options: threads, device; ``reached`` is told how many passages each query found.
         """
-        borders = offsets_of(self.looked.lengths())
+        asked, borders = that_count(asked), offsets_of(self.looked.lengths())
+        assert asked.offsets is not None
+        offsets, wanted = asked.offsets, min(self.neighbours.tokens, int(borders[-1]))
+        present = np.flatnonzero(np.diff(offsets))
+        most = max(1, min(QUERY_TOKENS, NEIGHBOURS_AT_ONCE // max(1, wanted)))
+        start = 0
+        with ThreadPoolExecutor(options.threads) as pool:
+            while start < len(present) and wanted:
+                first = offsets[present[start]]
+                ends = offsets[present[start:] + 1]
+                stop = start + max(1, int(np.searchsorted(ends, first + most, side="right")))
+                group = present[start:stop]
 
-        def keep(q: int, hits: Hits) -> None:
-            rows, best = self._passages(hits, borders)
-            options.reached(len(rows))
-            mine = queries[q : q + 1], rows[np.sort(best)], kept.part(slice(q, q + 1))
-            rescore(self.compared, self.score, *mine)
+                def after(token: int, start: int = start, stop: int = stop) -> None:
+                    share = (start + (stop - start) * token / borders[-1]) / len(present)
+                    options.after_block(int(share * self.looked.rows), kept)
 
-        if self.by_codes is not None and self.by_codes.fits(asked):
-            self._by_codes(self.by_codes, asked, borders, keep, options.threads)
-        else:
-            self._plainly(that_count(asked), keep, options.threads)
+                near = self._near(
+                    asked.values[first : offsets[group[-1] + 1]], wanted, borders, options, after
+                )
+
+                def visit(q: int, near: TopK = near, first: int = first) -> None:
+                    mine = near.part(slice(offsets[q] - first, offsets[q + 1] - first))
+                    rows, best = self._passages(_hits(mine), borders)
+                    options.reached(len(rows))
+                    found = rows[np.sort(best)]
+                    rescore(self.compared, self.score, queries[q : q + 1], found, kept.part(slice(q, q + 1)))
+
+                list(pool.map(visit, group.tolist()))
+                start = stop
         kept.check_finite()
         options.after_block(self.looked.rows, kept)
         return kept
 
-    def _by_codes(
+    def _near(
         self,
-        search: TokenSearch,
-        asked: Vectors,
+        asked: NDArray[np.floating[Any]],
+        wanted: int,
         borders: NDArray[np.int64],
-        keep: Callable[[int, Hits], None],
-        threads: int,
-    ) -> None:
-        wanted = min(self.neighbours.tokens, int(borders[-1]))
+        options: ExactOptions,
+        after: Callable[[int], None],
+    ) -> TopK:
+        """Return the nearest of all tokens to each of some."""
+        count = int(borders[-1])
 
-        def visit(of: Asked, q: int, work: Work) -> None:
-            query = of.query(q)
-            near, counts = near_tokens(search.stored, query, wanted, work)
-            tokens = np.concatenate([row[:count] for row, count in zip(near, counts.tolist(), strict=True)])
-            every, places = np.unique(tokens, return_inverse=True)
-            vectors = self._vectors(every, borders)
-            keep(q, _nearest(vectors, query.exact, offsets_of(counts), places, every, wanted))
+        def block_of(start: int, stop: int) -> Block:
+            row, end = np.searchsorted(borders, [start, stop], side="right") - 1
+            values = self.looked.block(int(row), min(int(end) + 1, self.looked.rows)).values
+            return Block(start, values[start - borders[row] : stop - borders[row]])
 
-        search.over_queries(asked, visit, threads)
-
-    def _plainly(self, asked: Vectors, keep: Callable[[int, Hits], None], threads: int) -> None:
-        """Compare all tokens, which are held in memory."""
-        values = self.looked.gather(np.arange(self.looked.rows)).values
-        every = np.arange(len(values))
-        assert asked.offsets is not None
-        offsets = asked.offsets
-
-        def visit(q: int) -> None:
-            query = widened(asked.values[offsets[q] : offsets[q + 1]])
-            ends, places = np.arange(len(query) + 1) * len(every), np.tile(every, len(query))
-            keep(q, _nearest(values, query, ends, places, every, min(self.neighbours.tokens, len(every))))
-
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(visit, np.flatnonzero(np.diff(offsets)).tolist()))
-
-    def _vectors(self, tokens: NDArray[np.int64], borders: NDArray[np.int64]) -> NDArray[Any]:
-        """Return the stored vectors of rising tokens."""
-        owners = np.searchsorted(borders, tokens, side="right") - 1
-        rows, places = np.unique(owners, return_inverse=True)
-        texts = self.looked.gather(rows)
-        assert texts.offsets is not None
-        return np.asarray(texts.values[texts.offsets[places] + tokens - borders[owners]])
+        first_ones = np.arange(count - 1, -1, -1)  # of equal products the token of higher rank is kept
+        how = ExactOptions(
+            threads=options.threads, device=options.device, after_block=lambda token, _: after(token)
+        )
+        return search_exact(block_of, asked, TopK.empty(len(asked), wanted), first_ones, (0, count), how)
 
     def _passages(
         self, hits: Hits, borders: NDArray[np.int64]
@@ -150,26 +145,8 @@ class NeighbourSearch:
         return rows, np.lexsort((rows, -sums))[:wanted]
 
 
-def _nearest(
-    vectors: NDArray[Any],
-    query: NDArray[np.float64],
-    offsets: NDArray[np.int64],
-    places: NDArray[np.int64],
-    tokens: NDArray[np.int64],
-    wanted: int,
-) -> Hits:
-    """Return the ``wanted`` nearest of each query token, of some of all tokens.
-
-    Args:
-        vectors: [M, dim].
-        query: [n, dim] from `widened`.
-        offsets: [n + 1]; query token i is compared with ``places[offsets[i]:offsets[i + 1]]``.
-        places: among the vectors.
-        tokens: [M], rising, which of all they are.
-        wanted: at most as many as each is compared with.
-    """
-    dots = dot_pairs(vectors, query, offsets, places.astype(np.int32))
-    owners = np.repeat(np.arange(len(query)), np.diff(offsets))
-    order = np.lexsort((places, -dots, owners))
-    first = order[np.arange(len(order)) - offsets[owners] < wanted]
-    return Hits(tokens[places[first]], owners[first], dots[first])
+def _hits(near: TopK) -> Hits:
+    """Return the neighbours of a query's tokens."""
+    filled = np.arange(near.rows.shape[1]) < near.sizes[:, None]
+    owners = np.repeat(np.arange(len(near.sizes)), near.sizes)
+    return Hits(near.rows[filled], owners, near.scores[filled])

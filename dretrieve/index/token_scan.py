@@ -104,9 +104,8 @@ def rescore(
         rows = found[start : start + RESCORED_AT_ONCE].astype(np.int64)
         texts = passages.gather(rows)
         offsets, places = np.array([0, len(rows)]), np.arange(len(rows), dtype=np.int32)
-        products = None
+        products = None if score.soft else products_of(texts, query)
         if len(found) > 2 * k and not score.soft:  # else a look that rules some out is no cheaper
-            products = products_of(texts, query)
             offsets, places = within_margin(*score.near(texts, query, products), kept.floors(), k)
         scores = score.pairs(texts, query, offsets, places, products)
         kept.offer(0, rows[places], scores, passages.ranks)

@@ -44,6 +44,7 @@ NEAR, SALIENT_NEAR = 2.0, 6.0
 """`Counts.near`; with a salience it matters which token is the largest, not only how large it is."""
 ALIGNED = ("top1", "top4", "p1.5", "da,k=1,eps=0.05")
 SAMPLED_ALIGNED = 32  # fewer, for an exact search by several alignments takes long
+WIDENED = ("listed", "coded", "rescored")
 # of each step: passages scored in bytes, and canonically; lists read for a query token
 STEPS_10 = ((75, 20, 32), (100, 30, 32), (150, 40, 48), (250, 50, 64), (400, 60, 64), (600, 100, 96))
 STEPS_100 = ((300, 150, 64), (400, 200, 64), (600, 250, 96), (1000, 350, 128), (1500, 500, 256))
@@ -88,14 +89,21 @@ class Tuned:
         return cls(counts, measured, found["queries"], () if like == (alignment,) else like)
 
     def for_hits(self, k: int) -> Counts | None:
-        """Return how widely to look for k hits; None: exactly."""
-        tuned = min((hits for hits in self.counts if hits >= k), default=max(self.counts))
-        counts = self.counts[tuned]
-        if counts is None:
+        """Return how widely to look for k hits, between two tuned k in proportion; None: exactly."""
+        most = max(self.counts)
+        above = min((hits for hits in self.counts if hits >= k), default=most)
+        below = max((hits for hits in self.counts if hits <= k), default=above)
+        wide, narrow = self.counts[above], self.counts[below]
+        if wide is None:
             return None
-        times = max(1, math.ceil(k / tuned))
-        wider = {name: times * getattr(counts, name) for name in ("listed", "coded", "rescored")}
-        return counts._replace(**wider)
+        if k > most:
+            wider = {name: math.ceil(getattr(wide, name) * k / most) for name in WIDENED}
+            return wide._replace(**wider)
+        if narrow is None or above == below:
+            return wide
+        share = (k - below) / (above - below)
+        pairs = {name: (getattr(narrow, name), getattr(wide, name)) for name in ("probes", *WIDENED)}
+        return wide._replace(**{name: math.ceil(a + (b - a) * share) for name, (a, b) in pairs.items()})
 
     @property
     def said(self) -> str:
@@ -252,17 +260,17 @@ def _found(search: TokenSearch, queries: Vectors, k: int, counts: Counts, option
 def _exact(searches: Sequence[TokenSearch], queries: Vectors, options: ExactOptions) -> list[Rows]:
     """Return each query's exact hits by each of several searches over the same codes, best first.
 
-    Alignments that no codes bound are searched by in one pass.
+    All alignments are searched by in one pass.
     """
     first = searches[0]
     whole, ranks = (0, first.passages.rows), first.passages.ranks
     kept = [TopK.empty(len(queries), min(max(LADDERS), whole[1])) for _ in searches]
     together = []
     for by, own in zip(searches, kept, strict=True) if first.fits(queries) else ():
-        if by.bounded or not by.score.alignment:
-            by.sure(queries, own, whole, options)
-        else:
+        if by.score.alignment:
             together.append((parse_alignment(by.score.alignment), own))
+        else:
+            by.sure(queries, own, whole, options)
     if together:
         grid, hits = grid_of([of for of, _ in together]), [own for _, own in together]
         search_grid(first.compared.block, grid, queries, hits, ranks, whole, options)

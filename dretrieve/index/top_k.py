@@ -73,6 +73,10 @@ class TopK(NamedTuple):
         """Return a view of some queries."""
         return TopK(self.scores[queries], self.rows[queries], self.sizes[queries])
 
+    def take(self, other: TopK) -> None:
+        """Become a copy of as many heaps of the same width."""
+        self.scores[:], self.rows[:], self.sizes[:] = other
+
     def floors(self) -> NDArray[np.float64]:
         """Return [Q], the k-th best score, or minus infinity where there are fewer than k hits."""
         full = self.sizes == self.scores.shape[1]

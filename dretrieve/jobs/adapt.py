@@ -20,7 +20,7 @@ from dretrieve.index.token_scan import search_grid
 from dretrieve.index.top_k import TopK
 from dretrieve.jobs.configs.adapt import AdaptConfig
 from dretrieve.jobs.inputs import find_qrels
-from dretrieve.jobs.search import open_queries
+from dretrieve.jobs.search import open_queries, settings_of
 from dretrieve.metrics.measure import Measure
 from dretrieve.metrics.options import RelevanceOptions
 from dretrieve.metrics.registry import parse_measures
@@ -85,7 +85,7 @@ def _said(metric: str, of: Mapping[str, Any]) -> str:
 
 
 def run(config: AdaptConfig, progress: Progress = SILENT) -> AdaptResult | Planned:
-    """Search by every alignment of the grid in one exact pass, choose, measure, and write the file.
+    """Search by every alignment of the grid, choose, measure, and write the file.
 
     Raises:
         UsageError: a grid or measure that there is not; an index whose score aligns in one way only.
@@ -128,6 +128,7 @@ class _Work:
     config: AdaptConfig
     grid: Sequence[Alignment]
     measure: Measure
+    settings: Mapping[str, Any]  # of the index, beside the alignment
     index: TokenIndex
     queries: Queries
     qrels: Qrels
@@ -135,9 +136,11 @@ class _Work:
 
 
 def _opened(config: AdaptConfig, progress: Progress, signals: Signals) -> _Work:
-    grid, measure, index = parse_grid(config.grid), _measure(config.metric), _index(config)
+    grid, measure = parse_grid(config.grid), _measure(config.metric)
+    of_index, of_model = settings_of(config, config.settings)
+    index = _index(config, of_index, full=config.verify)
     qrels_file = find_qrels(config.qrels)
-    queries = open_queries(config, config.settings, index.passages, progress, signals)
+    queries = open_queries(config, of_model, index.passages, progress, signals)
     options = {
         "grid": [str(of) for of in grid],
         "metric": str(measure),
@@ -156,6 +159,7 @@ def _opened(config: AdaptConfig, progress: Progress, signals: Signals) -> _Work:
         config=config,
         grid=grid,
         measure=measure,
+        settings=of_index,
         index=index,
         queries=queries,
         qrels=read_qrels(qrels_file),
@@ -170,9 +174,9 @@ def _measure(word: str) -> Measure:
     return measures[0]
 
 
-def _index(config: AdaptConfig) -> TokenIndex:
-    kind, exactly = kind_at(config.index), {"mode": "exact"}
-    index = open_vector_index(config.index, full=config.verify, settings=exactly) if kind == "token" else None
+def _index(config: AdaptConfig, settings: Mapping[str, Any], *, full: bool = False) -> TokenIndex:
+    kind = kind_at(config.index)
+    index = open_vector_index(config.index, full=full, settings=settings) if kind == "token" else None
     if not isinstance(index, TokenIndex) or not index.score.alignment:
         what = (
             f"an index of type {kind}" if index is None else f"compared by {index.passages.embeddings.score}"
@@ -235,18 +239,34 @@ def _searched(work: _Work, asked: Vectors, depth: int, progress: Progress, signa
     # the heaps of all alignments below each other, so that they are saved as those of one search
     every, reached = checkpoint.load(TopK.empty(count * size, depth), 0)
     kept = [every.part(slice(start, start + size)) for start in range(0, count * size, size)]
-    progress.start("search", passages.rows, "passages", reached)
-    rows = (reached, passages.rows)
+    together = work.index.exact and work.index.choices.rescore == "all"
+    whole, unit = (passages.rows, "passages") if together else (count, "alignments")
+    progress.start("search", whole, unit, reached)
 
-    def after_block(row: int, _: TopK) -> None:
+    def after(done: int, _: TopK | None = None) -> None:
         nonlocal reached
-        progress.advance(row - reached)
-        reached = row
-        checkpoint.save(every, row, now=signals.received is not None)
+        progress.advance(done - reached)
+        reached = done
+        checkpoint.save(every, done, now=signals.received is not None)
         signals.check()
 
-    options = ExactOptions(threads=work.config.threads, after_block=after_block)
-    search_grid(passages.block, grid_of(work.grid), asked, kept, passages.ranks, rows, options)
+    threads = work.config.threads
+    if together:
+        options = ExactOptions(threads=threads, after_block=after)
+        rows = (reached, passages.rows)
+        search_grid(passages.block, grid_of(work.grid), asked, kept, passages.ranks, rows, options)
+    else:
+        options = ExactOptions(
+            threads=threads,
+            after_block=lambda row, _: signals.check(),
+            reached=lambda found: signals.check(),
+        )
+        for number in range(reached, count):
+            index = _index(work.config, {**work.settings, "alignment": str(work.grid[number])})
+            # its own heaps, so that what is saved never holds a part of its hits
+            found = index.search(asked, TopK.empty(size, depth), (0, passages.rows), options)
+            kept[number].take(found)
+            after(number + 1)
     progress.finish()
     return kept
 

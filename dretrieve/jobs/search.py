@@ -209,19 +209,15 @@ def _over_words(config: SearchConfig, progress: Progress, signals: Signals) -> _
 
 def _over_vectors(config: SearchConfig, progress: Progress, signals: Signals) -> _Search:
     """Return the search of an index over vectors, or of embeddings."""
-    names = search_settings(config.index)
-    of_index = {name: value for name, value in config.settings.items() if name in names}
-    of_model = {name: value for name, value in config.settings.items() if name not in names}
-    if of_model and config.query_embeddings is not None:
-        raise UsageError(
-            f"--set {next(iter(of_model))}: a search with --query-embeddings encodes nothing, and an "
-            f"index of type {kind_at(config.index)} takes {', '.join(names) or 'no settings'}"
-        )
+    of_index, of_model = settings_of(config, config.settings)
     index = _open_index(config, of_index)
     passages = index.passages
     queries = open_queries(config, of_model, passages, progress, signals)
     if config.shard is not None and not index.exact:
-        may_be_exact = "mode" in names and not {"ask", "neighbours"} & index.search_options.keys()
+        may_be_exact = (
+            "mode" in search_settings(config.index)
+            and not {"ask", "neighbours"} & index.search_options.keys()
+        )
         cure = "add --set mode=exact, or " if may_be_exact else ""
         raise UsageError(f"{config.index} is approximate and searched whole; {cure}leave --shard away")
     shard = shard_rows(passages.rows, *(config.shard or (0, 1)))
@@ -267,6 +263,23 @@ def _over_vectors(config: SearchConfig, progress: Progress, signals: Signals) ->
             **(passages.embeddings.searched if passages.rows == passages.embeddings.rows else {}),
         },
     )
+
+
+def settings_of(config: AskingConfig, settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return which of the settings are the index's, and which the model's.
+
+    Raises:
+        UsageError: one of the model's, where nothing is encoded.
+    """
+    names = search_settings(config.index)
+    of_index = {name: value for name, value in settings.items() if name in names}
+    of_model = {name: value for name, value in settings.items() if name not in names}
+    if of_model and config.query_embeddings is not None:
+        raise UsageError(
+            f"--set {next(iter(of_model))}: with --query-embeddings nothing is encoded, and an index of type "
+            f"{kind_at(config.index)} takes {', '.join(names) or 'no settings'}"
+        )
+    return of_index, of_model
 
 
 def _open_index(config: SearchConfig, settings: dict[str, Any]) -> VectorIndex:
@@ -361,17 +374,12 @@ def open_queries(
 
     Args:
         config: names them.
-        choices: inference choices of the model.
+        choices: inference choices of the model, from `settings_of`.
         passages: of the index; queries of another model are refused.
         progress: is told when they are encoded.
         signals: checked between chunks.
     """
     if config.query_embeddings is not None:
-        if choices:
-            raise UsageError(
-                f"--set {next(iter(choices))}: --query-embeddings are encoded already, so that no choice of "
-                "their model is left; leave it out"
-            )
         queries = _given_queries(config.query_embeddings, full=config.verify)
     elif config.model is not None:
         queries = _encoded_queries(

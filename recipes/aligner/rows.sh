@@ -9,9 +9,8 @@
 #   tokens-untuned          the encoder's states, by PCA        aligner-fast      aligner, by the fast index
 #   base large xl xxl       the paper's, of T5 v1.1; base-top4 base-p1 base-da trained by other alignments
 #
-# A row's grid is searched in one pass by `adapt`: metrics/ROW.SET.SEED.json holds a run for each alignment, `adapted` by
-# folds of 8 and `adapted16`, and `oracle`, the best of all. Of ROW-wide it holds alignments that compare more, for which
-# fewer questions are asked. A pruned row RULE-dD-qQ is searched in an index that keeps the share D, with the share Q
+# A row's grid is searched by `adapt`: metrics/ROW.SET.SEED.json holds a run for each alignment, `adapted` by folds of 8
+# and `adapted16`, and `oracle`, the best of all; that of ROW-wide alignments that compare more. A pruned row RULE-dD-qQ is searched in an index that keeps the share D, with the share Q
 # of a question's tokens; `random` and `rarest` keep other tokens of what entropy has encoded.
 HERE=$(dirname "${BASH_SOURCE[0]}")
 # shellcheck source=recipes/lib.sh
@@ -27,21 +26,20 @@ tests=(scifact nfcorpus arguana nq squad) dim=128 lengths=(--query-max-len 64 --
 soft="da,k=1,eps=0.01 da,k=1,eps=0.02 da,k=1,eps=0.04 da,k=1,eps=0.06 da,k=1,eps=0.1" rules=(entropy relu hard)
 shares=(1 0.6 0.4 0.2 0.1 0.05) asks=(1 0.3 0.1) trimmed=(scifact nfcorpus) # of pruning, and where
 neighbours=20 # of the paper's 4,000 every small passage has one, and nothing could be lost
-hits=101 measures="nDCG@10 RR@10 R@1 R@100" many="" few="" # questions of a set, all where nothing is said; see sizes
+hits=101 measures="nDCG@10 RR@10 R@1 R@100" many="" # questions of a set, all where nothing is said; see sizes
 longest=() # passages of `mini` and `paper` are as long as the paper's tests read them; their model's queries name it too
 
 # sizes: what DPR's profiles do not set. After `settle`. The salience of `smoke` has 18 steps, too few to find all words that
-# matter: what it drops at first has next to no gradient. An exact pass takes some 3 ns a product of two tokens on one core,
-# softly ten times that: for all questions of ArguAna 9 minutes, of SQuAD 28. So the grids ask `many` of a set's questions,
-# and those of soft alignments `few`.
+# matter: what it drops at first has next to no gradient. A grid of all questions of ArguAna takes 10 minutes on one core,
+# of SQuAD half an hour. So the grids ask `many` of a set's questions.
 sizes() {
     case $PROFILE in
-    smoke) many=40 few=24 dim=32 shares=(1 0.2) asks=(0.1) ;;
+    smoke) many=40 dim=32 shares=(1 0.2) asks=(0.1) ;;
     mini-cpu)
-        many=300 few=60
+        many=300
         side_by_side
         ;;
-    mini) few=300 longest=(--set max_tokens=512) ;;
+    mini) longest=(--set max_tokens=512) ;;
     esac
 }
 
@@ -73,16 +71,13 @@ paper_text() {
 
 # some_questions: those that the grids ask, at equal distances.
 some_questions() {
-    local set count place splits
-    [[ -n $many$few ]] || return 0
+    local set place some
+    [[ -n $many ]] || return 0
     step "Questions"
     for set in $(sets_at aligner "${seeds[0]}"); do
-        splits=() place=$(place_of "$set")
-        for count in $many $few; do
-            with_files "$WORK/text/$set.$count.tsv" sample "$WORK/text/$set.$count.tsv" "$place/qrels/test.tsv" "$count"
-            splits+=(--qrels "asked$count=$WORK/text/$set.$count.tsv")
-        done
-        dretrieve prepare "$place" "${splits[@]}" --output "$WORK/text/$set"
+        place=$(place_of "$set") some=$WORK/text/$set.asked.tsv
+        with_files "$some" sample "$some" "$place/qrels/test.tsv" "$many"
+        dretrieve prepare "$place" --qrels "asked=$some" --output "$WORK/text/$set"
     done
 }
 
@@ -152,15 +147,17 @@ place_of() {
     esac
 }
 
-# asked_of SET [COUNT]: its test questions, or so many of them, as DIR:split.
+# all_of SET: its test questions; asked_of SET: those that the grids ask; each as DIR:split.
+all_of() {
+    case $PROFILE/$1 in
+    paper/msmarco) echo "$(place_of "$1"):dev" ;;
+    *) echo "$(place_of "$1"):test" ;;
+    esac
+}
 asked_of() {
-    local count=${2-$many} place
-    place=$(place_of "$1")
-    case $PROFILE/$1/$count in
-    paper/msmarco/) echo "$place:dev" ;;
-    mini-cpu/nq/"$many" | mini-cpu/nfcorpus/"$many") echo "$place:test" ;; # which are quick
-    */) echo "$place:test" ;;
-    *) echo "$WORK/text/$1:asked$count" ;;
+    case $PROFILE/$1/$many in
+    mini-cpu/nq/* | mini-cpu/nfcorpus/* | */) all_of "$1" ;; # these two are quick
+    *) echo "$WORK/text/$1:asked" ;;
     esac
 }
 
@@ -185,7 +182,7 @@ row_judged() {
     for set in $(sets_at "$1" "$2"); do judged_row "$1" "$2" "$set" "$(asked_of "$set")"; done
     [[ $1 == bm25 ]] || return 0
     for set in $([[ $PROFILE == paper ]] && echo msmarco || echo nq squad); do
-        judged_row bm25 "" "$set" "$(asked_of "$set" "")"
+        judged_row bm25 "" "$set" "$(all_of "$set")"
     done
 }
 row_trained() {
@@ -215,23 +212,29 @@ row_adapted() {
     esac
     row_encoded "$1" "$2"
     for set in $(sets_at "$1" "$2"); do
-        adapted_set "$1" "$1" "$2" "$set" "$(asked_of "$set")" "${own[@]}"
-        [[ $1 != base ]] || adapted_set base-wide base "$2" "$set" "$(asked_of "$set")" --grid "k=16 p=5"
+        adapted_set "$1" "$1" "$2" "$set" "${own[@]}"
+        [[ $1 != base ]] || adapted_set base-wide base "$2" "$set" --grid "k=16 p=5"
         [[ $1/$2 != "aligner/${seeds[0]}" ]] ||
-            adapted_set aligner-wide aligner "$2" "$set" "$(asked_of "$set" "$few")" --grid "k=1,16 p=5 $soft"
+            adapted_set aligner-wide aligner "$2" "$set" --grid "k=1,16 p=5 $soft"
     done
 }
-adapted_set() { # NAME ROW SEED SET QUESTIONS [WORD...]
-    dretrieve adapt --index "$(vectors_at "$2" "$3" "$4")" --model "$(model_of "$2" "$3")" --queries "$5" --qrels "$5" \
-        --drop-self --output "$metrics/$1.$4.$3.json" "${numbers[@]}" "${longest[@]}" "${@:6}"
+adapted_set() { # NAME ROW SEED SET [WORD...]: by a fast index, or where none is quicker, as of a salience, over all
+    local over=$WORK/index/$2.$3.$4 asked
+    asked=$(asked_of "$4")
+    if [[ $PROFILE == paper || $2 == entropy ]]; then over=$(vectors_at "$2" "$3" "$4"); else indexed "$2" "$3" "$4" "$over"; fi
+    dretrieve adapt --index "$over" --model "$(model_of "$2" "$3")" --queries "$asked" --qrels "$asked" \
+        --drop-self --output "$metrics/$1.$4.$3.json" "${numbers[@]}" "${longest[@]}" "${@:5}"
+}
+indexed() { # ROW SEED SET INDEX [WORD...]
+    dretrieve index --embeddings "$(vectors_at "$1" "$2" "$3")" --type token --output "$4" "${@:5}"
 }
 
 # searched NAME ROW SEED SET ALIGNMENT: by one alignment, fast or, in `paper`, by neighbours; all measures of all questions.
 searched() {
     local at=$WORK/index/$2.$3.$4 building=() how=(--set "alignment=$5")
     [[ $PROFILE != paper ]] || building=(--set fast=false) how+=(--set "neighbours=$neighbours")
-    dretrieve index --embeddings "$(vectors_at "$2" "$3" "$4")" --type token "${building[@]}" --output "$at"
-    found_at "$1" "$2" "$3" "$4" "$(asked_of "$4" "")" --index "$at" "${how[@]}"
+    indexed "$2" "$3" "$4" "$at" "${building[@]}"
+    found_at "$1" "$2" "$3" "$4" "$(all_of "$4")" --index "$at" "${how[@]}"
 }
 found_at() { # NAME ROW SEED SET QUESTIONS WORD...
     local run=$runs/$1.$3.$4.trec.zst
@@ -252,7 +255,7 @@ pruned() {
         kept) how+=(--set rescore=kept) ;;
         adapted) how+=(--set "alignment=$metrics/$row.$set.$2.json") ;;
         esac
-        dretrieve index --embeddings "$(vectors_at "$row" "$2" "$set")" --type token --set "keep=$3" "${by[@]}" --output "$at"
+        indexed "$row" "$2" "$set" "$at" --set "keep=$3" "${by[@]}"
         found_at "$1-d$3-q$4${5:+-$5}" "$row" "$2" "$set" "$(asked_of "$set")" --index "$at" "${how[@]}"
     done
 }

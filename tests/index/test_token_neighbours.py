@@ -169,7 +169,6 @@ def test_what_does_not_fit_is_refused(write_embeddings, tmp_path: Path) -> None:
     write_embeddings("emb", [f"p{row}" for row in range(700)], passages, score="alignment")
     write_embeddings("queries", QUERY_IDS, asked, side="query", score="alignment")
     for settings, message in (
-        ({"neighbours": 5}, "is not indexed, and neighbours are found by the codes of an index"),
         ({"neighbours": 5, "token_hits": 5}, "are one thing"),
         ({"candidates": 5}, "of what token_hits=… find so many are scored; give both"),
         ({"neighbours": 5, "mode": "exact"}, "an exact search compares all passages"),

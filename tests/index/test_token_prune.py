@@ -175,10 +175,13 @@ def test_codes_are_of_the_kept_tokens_and_the_manifest_says_what_they_take(large
     )
     before, after = ((2 + DIM + 4 + 2) * len(of.values) / 1300 for of in (large, kept))
     plain = build("plain", keep=0.6, fast=False)
-    assert {path.name for path in plain.iterdir()} == {path.name for path in index.iterdir()} - {"fast.json"}
+    assert {path.name for path in plain.iterdir()} == {"id_rank.npy", "manifest.json", "provenance.json"}
     assert run_of(tmp_path, "plain") == run_of(tmp_path, "index", mode="exact")
-    with pytest.raises(UsageError, match="--set target and --set queries are for a fast search"):
-        build("none", keep=0.6, fast=False, target=0.9)
+    for other in ({"target": 0.9}, {"bits": 4}, {"alone": True}):
+        with pytest.raises(
+            UsageError, match="fast=false makes no codes, and only keep and keep_by go with it"
+        ):
+            build("none", keep=0.6, fast=False, **other)
     manifest = read_manifest(index / "manifest.json")
     said = manifest.extra["pruned"]["bytes_a_passage"]
     assert said == {"before": round(before, 1), "after": round(after, 1)}

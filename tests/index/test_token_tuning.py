@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
@@ -181,13 +183,23 @@ def test_an_index_is_tuned_for_several_alignments(write_embeddings, tmp_path: Pa
 
 def test_counts_grow_with_the_hits_wanted(build) -> None:
     tuned = Tuned.open(build("index", target=0.5))
-    few, hundred, many = (tuned.for_hits(k) for k in (3, 50, 950))
-    assert few is not None
+    ten, hundred = tuned.counts[10], tuned.counts[100]
+    assert ten is not None
     assert hundred is not None
+    assert [tuned.for_hits(k) for k in (3, 10, 100)] == [ten, ten, hundred]
+    between, many = tuned.for_hits(11), tuned.for_hits(950)
+    assert between is not None
     assert many is not None
-    assert few == tuned.counts[10]
-    assert hundred == tuned.counts[100]
-    assert many.rescored == 10 * hundred.rescored >= 950
+    for name in ("listed", "coded", "rescored"):
+        a, b = getattr(ten, name), getattr(hundred, name)
+        assert getattr(between, name) == math.ceil(a + (b - a) / 90)
+        assert getattr(many, name) == math.ceil(9.5 * b)
+    assert many.probes == hundred.probes
+    assert many.rescored >= 950
+    unsure = replace(tuned, counts={10: None, 100: hundred})
+    assert unsure.for_hits(5) is None
+    assert unsure.for_hits(11) == hundred
+    assert replace(tuned, counts={10: ten, 100: None}).for_hits(11) is None
     for ladders in (LADDERS, SOFT_LADDERS):
         assert all(step[1] >= k for k, ladder in ladders.items() for step in ladder)
 

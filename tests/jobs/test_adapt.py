@@ -71,13 +71,13 @@ def config(write_embeddings, tmp_path: Path) -> adapt.AdaptConfig:
 
 def evaluated(config: adapt.AdaptConfig, word: str) -> dict[str, float]:
     """Return each query's nDCG@10 of a run by that alignment."""
-    run = config.output.parent / f"{Path(word).name}.trec"
+    run = config.output.with_name(f"{config.output.stem}.{Path(word).name}.trec")
     search.run(
         search.SearchConfig(
             index=config.index,
             query_embeddings=config.query_embeddings,
             output=run,
-            settings={"alignment": word},
+            settings={**config.settings, "alignment": word},
             hits=10,
         )
     )
@@ -257,20 +257,96 @@ def test_one_fold_has_no_standard_deviation(config) -> None:
     assert "±" not in result.render()
 
 
-def test_how_fast_the_index_searches_changes_nothing(config, monkeypatch, tmp_path: Path) -> None:
+@pytest.fixture
+def indexed(config, monkeypatch, tmp_path: Path):
+    """Build an index with codes, and return what adapts over it."""
     monkeypatch.setattr(token, "CODED_TOKENS", 100)
-    fast, pruned = tmp_path / "fast", tmp_path / "pruned"
-    index.run(index.IndexConfig(embeddings=config.index, type="token", output=fast))
-    settings = {"keep": 0.5, "fast": False}
-    index.run(index.IndexConfig(embeddings=config.index, type="token", output=pruned, settings=settings))
-    assert token.open_index(fast).search_options.get("said"), "this index has a fast search"
+
+    def build(name: str, built: dict, searched: dict) -> adapt.AdaptConfig:
+        place = tmp_path / name
+        index.run(index.IndexConfig(embeddings=config.index, type="token", output=place, settings=built))
+        return replace(config, index=place, settings=searched, output=tmp_path / f"{name}.json")
+
+    return build
+
+
+@pytest.mark.parametrize(
+    ("built", "searched"),
+    [({"keep": 0.5, "fast": False}, {}), ({}, {"mode": "exact"})],
+    ids=["pruned, rescored by all tokens", "exact"],
+)
+def test_where_a_search_is_exact_the_index_changes_nothing(config, indexed, built, searched) -> None:
     adapt.run(config)
-    for place in (fast, pruned):
-        output = tmp_path / f"{place.name}.json"
-        adapt.run(replace(config, index=place, output=output))
-        assert output.read_bytes() == config.output.read_bytes()
-        mine, theirs = (read_manifest(manifest_path(of)) for of in (output, config.output))
-        assert mine.fingerprint == theirs.fingerprint
+    other = indexed("other", built, searched)
+    adapt.run(other)
+    assert other.output.read_bytes() == config.output.read_bytes()
+    mine, theirs = (read_manifest(manifest_path(of.output)) for of in (other, config))
+    assert mine.fingerprint == theirs.fingerprint
+
+
+WAYS = {
+    "fast": ({}, {}),
+    "neighbours": ({"fast": False}, {"neighbours": 2}),
+    "kept": ({"keep": 0.3, "fast": False}, {"rescore": "kept"}),
+    "asked": ({"keep": 0.5}, {"ask": 0.4}),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_by_an_index_each_alignment_finds_what_search_finds(config, indexed, way: str) -> None:
+    adapt.run(config)
+    given = indexed(way, *WAYS[way])
+    assert adapt.run(given).state == "written"
+    found = json.loads(given.output.read_bytes())
+    for word in WORDS:
+        values = evaluated(given, word)
+        assert one_run(given.output, word).by_query("nDCG@10") == pytest.approx(values)
+        np.testing.assert_allclose(found["grid"][word], np.mean(list(values.values())), rtol=1e-12)
+    if way in ("neighbours", "kept"):
+        assert found["grid"] != json.loads(config.output.read_bytes())["grid"]
+    assert adapt.run(given).state == "up to date"
+
+
+@pytest.mark.parametrize("at", [1, 2, 4])
+def test_killed_between_alignments_it_goes_on_behind_those_done(
+    config, indexed, monkeypatch, at: int
+) -> None:
+    given = indexed("near", *WAYS["neighbours"])
+    whole = given.output.with_name("whole.json")
+    adapt.run(replace(given, output=whole))
+    monkeypatch.setattr(checkpoint, "time", SimpleNamespace(monotonic=count(1e9, 1e4).__next__))
+    killed(given, token.TokenIndex, "search", at)
+    before, searched = token.TokenIndex.search, []
+
+    def noted(self, *rest):
+        searched.append(self.score.alignment)
+        return before(self, *rest)
+
+    monkeypatch.setattr(token.TokenIndex, "search", noted)
+    adapt.run(given)
+    assert searched == WORDS[at - 1 :]
+    assert given.output.read_bytes() == whole.read_bytes()
+
+
+def test_a_signal_between_alignments_keeps_those_done(config, indexed, monkeypatch) -> None:
+    given = indexed("near", *WAYS["neighbours"])
+    before, searched, received = token.TokenIndex.search, [], []
+
+    def noted(self, *rest):
+        searched.append(self.score.alignment)
+        found = before(self, *rest)
+        if len(searched) == 2:
+            received[0].set(15)
+        return found
+
+    monkeypatch.setattr(token.TokenIndex, "search", noted)
+    monkeypatch.setattr(
+        Signals, "__init__", lambda self: (setattr(self, "received", None), received.append(self))[0]
+    )
+    with pytest.raises(Interrupted, match="SIGTERM"):
+        adapt.run(given)
+    adapt.run(given)
+    assert searched == WORDS
 
 
 def test_all_labelled_queries_as_examples_give_the_choice_alone(config) -> None:
@@ -322,7 +398,7 @@ def test_what_does_not_fit_is_refused(config, write_embeddings, tmp_path: Path) 
     with pytest.raises(UsageError, match="--examples 0: expected a whole number from 1"):
         replace(config, examples=(8, 0))
     with pytest.raises(UsageError, match="--set max_tokens: with --query-embeddings nothing is encoded"):
-        replace(config, settings={"max_tokens": 512})
+        adapt.run(replace(config, settings={"max_tokens": 512}))
     adapt.run(config)
     file = json.loads(config.output.read_bytes()) | {"passage_model": "another"}
     config.output.write_text(json.dumps(file))

@@ -68,9 +68,11 @@ def test_a_row_is_trained_and_searched_as_its_name_says(calls_of):
     assert trained["hard.1"].behind("--salience") == "hard"
     adapted, wide = (made["adapt", f"{name}.arguana.1.json"] for name in ("aligner", "aligner-wide"))
     assert {"8", "16"} < set(adapted)
-    assert adapted.behind("--queries").endswith("/arguana:asked300")
+    assert adapted.behind("--queries").endswith("/arguana:asked")
+    assert adapted.behind("--index").endswith("index/aligner.1.arguana")
+    assert made["adapt", "entropy.arguana.1.json"].behind("--index").endswith("vectors/entropy.1.arguana")
     assert wide.behind("--grid").startswith("k=1,16 p=5 da,")
-    assert wide.behind("--qrels").endswith("/arguana:asked60")
+    assert wide.behind("--qrels").endswith("/arguana:asked")
     searched = made["search", "relu-d0.1-q0.5.1.nfcorpus.trec.zst"]
     assert searched.behind("--index").endswith("index/relu.1.nfcorpus.0.1")
     assert made["index", "relu.1.nfcorpus.0.1"].behind("--set") == "keep=0.1"

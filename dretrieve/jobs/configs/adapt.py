@@ -18,8 +18,9 @@ class AdaptConfig(AskingConfig, Choosing):
 
     The labelled queries are drawn into folds of --examples. Each fold chooses the alignment that is best for
     it (of equal ones the one with the fewest tokens), which is measured on all queries outside the fold. The
-    file holds the choice of most folds; search --set alignment=FILE searches by it. All passages are compared
-    by all tokens, however fast the index searches and whatever it leaves out. Of several --examples the first
+    file holds the choice of most folds; search --set alignment=FILE searches by it. Each alignment finds what
+    search would find by it with the same --index and --set: where that is exact, one pass compares all
+    passages by the whole grid; a fast index is searched by each in turn. Of several --examples the first
     one's folds choose; the run `adapted16` of the file is by folds of 16, where 16 is a later one.
 
     Examples:
@@ -41,8 +42,4 @@ class AdaptConfig(AskingConfig, Choosing):
         if "alignment" in self.settings:
             raise UsageError(
                 "--set alignment: the alignments to choose from are those of --grid; give it there"
-            )
-        if self.settings and self.query_embeddings is not None:
-            raise UsageError(
-                f"--set {next(iter(self.settings))}: with --query-embeddings nothing is encoded; leave it out"
             )
