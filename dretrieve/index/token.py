@@ -1,8 +1,8 @@
 """The token index: texts with a vector per token. It reads the embeddings in place.
 
 Beside them it holds the ids' order and, from `CODED_TOKENS` on and if it is to be fast, the codes of all
-token vectors (`index.token_codes`), by which a search is fast, or exact (`index.token_search`). Without codes all
-passages are compared (`index.token_scan`). Neighbours of tokens need none (`index.token_neighbours`).
+token vectors (`index.token_codes`), by which a search is fast, or exact (`index.token_search`). Without codes
+all passages are compared (`index.token_scan`). Neighbours of tokens need none (`index.token_neighbours`).
 """
 
 from __future__ import annotations
