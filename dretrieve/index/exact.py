@@ -183,8 +183,8 @@ class _Search:
         bad = [row for row in self._spread(first_bad, len(block.vectors), 8192) if row >= 0]
         if bad:
             raise DataError(
-                f"passage {block.first + bad[0]} (counted from 0) has NaN or infinity in its vector; "
-                "encode the passages again"
+                f"vector {block.first + bad[0]} of the passages (counted from 0) has NaN or infinity; encode "
+                "the passages again"
             )
 
 

@@ -124,7 +124,7 @@ class TokenIndex:
     Attributes:
         passages: what is searched.
         score: what compares two texts.
-        codes: of the passages' tokens; None over bare embeddings, and where there are too few tokens.
+        codes: of the passages' tokens; None over bare embeddings, of few tokens, with ``fast=false``.
         removed: hash of the rows that were deleted since; empty where none were.
         alone: fingerprint of an index that stands alone, whose scores are its own; else empty.
         tuned: how widely a fast search looks; None where the search is exact.
@@ -162,14 +162,29 @@ class TokenIndex:
             found |= {"index": self.fingerprint, "said": self.tuned.said, "widths": WIDTHS_VERSION}
         return {name: value for name, value in found.items() if value}
 
+    def by(self, alignment: str, folder: Path) -> TokenIndex:
+        """Return the same index, which stands in that folder, searched by another alignment."""
+        embeddings = self.passages.embeddings
+        score = token_score(embeddings.score, weighted=embeddings.salience, alignment=alignment)
+        tuned = None if self.tuned is None else Tuned.open(folder, alignment)
+        found = replace(self, score=score, tuned=tuned)
+        vars(found)["seen"] = self.seen
+        if self.by_codes is not None:
+            vars(found)["by_codes"] = self.by_codes.by(score)
+        return found
+
+    @cached_property
+    def seen(self) -> Passages:
+        """The passages with the tokens that the index holds."""
+        return seen_by(self.passages, self.keep)
+
     @cached_property
     def by_codes(self) -> TokenSearch | None:
         """The search by codes; None where there are none."""
         if self.codes is None:
             return None
-        kept = seen_by(self.passages, self.keep)
         whole = self.passages if self.keep is not None and self.choices.rescore == "all" else None
-        return TokenSearch(self.codes, kept, self.score, whole)
+        return TokenSearch(self.codes, self.seen, self.score, whole)
 
     def search(self, queries: Vectors, kept: TopK, rows: tuple[int, int], options: ExactOptions) -> TopK:
         """Add the best passages among ``rows`` to ``kept`` and return it."""
@@ -184,10 +199,9 @@ class TokenIndex:
         asked = queries if share is None else pruned(queries, share)
         kept_alone = self.choices.rescore == "kept"
         compared = asked if kept_alone else queries
-        passages = seen_by(self.passages, self.keep) if kept_alone else self.passages
+        passages = self.seen if kept_alone else self.passages
         if k and (near := self.choices.near):
-            looked = seen_by(self.passages, self.keep)
-            search = NeighbourSearch(neighbours=near, looked=looked, compared=passages, score=self.score)
+            search = NeighbourSearch(neighbours=near, looked=self.seen, compared=passages, score=self.score)
             return search.search(asked, compared, kept, options)
         if not k or by_codes is None:
             return search_tokens(passages.block, self.score, compared, kept, passages.ranks, rows, options)
@@ -351,8 +365,8 @@ def _given(folder: Path, choices: TokenChoices, passages: Passages) -> dict[str,
     manifest = open_artefact(folder, ("index-token",))
     if "bits" not in manifest.options:
         raise VerificationError(
-            f"{folder} has too few tokens for centroids; make them with --set only=centroids over embeddings "
-            f"of {CODED_TOKENS:,} tokens or more"
+            f"{folder} has no codes and no centroids; make them with --set only=centroids over embeddings of "
+            f"{CODED_TOKENS:,} tokens or more"
         )
     ours, theirs = passages.embeddings.passage_fingerprint, manifest.extra["passage_model"]
     if (manifest.counts["dim"], theirs) != (passages.dim, ours):

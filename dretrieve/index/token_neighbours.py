@@ -9,10 +9,9 @@ as an exact search compares passages of one vector: of tokens that lie close tog
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,24 +75,30 @@ class NeighbourSearch:
         """
         asked, borders = that_count(asked), offsets_of(self.looked.lengths())
         assert asked.offsets is not None
-        offsets, wanted = asked.offsets, min(self.neighbours.tokens, int(borders[-1]))
-        present = np.flatnonzero(np.diff(offsets))
-        most = max(1, min(QUERY_TOKENS, NEIGHBOURS_AT_ONCE // max(1, wanted)))
-        start = 0
+        offsets, count = asked.offsets, int(borders[-1])
+        present, wanted = np.flatnonzero(np.diff(offsets)), min(self.neighbours.tokens, count)
+        ranks = np.arange(count - 1, -1, -1)  # of equal products the token of higher rank is kept
+        most, start = max(1, min(QUERY_TOKENS, NEIGHBOURS_AT_ONCE // max(1, wanted))), 0
+
+        def block_of(low: int, high: int) -> Block:
+            row, end = (np.searchsorted(borders, [low, high], side="right") - 1).tolist()
+            values = self.looked.block(row, min(end + 1, self.looked.rows)).values
+            return Block(low, values[low - borders[row] : high - borders[row]])
+
         with ThreadPoolExecutor(options.threads) as pool:
             while start < len(present) and wanted:
-                first = offsets[present[start]]
-                ends = offsets[present[start:] + 1]
-                stop = start + max(1, int(np.searchsorted(ends, first + most, side="right")))
-                group = present[start:stop]
+                first = int(offsets[present[start]])
+                fitting = int(np.searchsorted(offsets[present[start:] + 1], first + most, side="right"))
+                stop = start + max(1, fitting)
+                last = int(offsets[present[stop - 1] + 1])
 
-                def after(token: int, start: int = start, stop: int = stop) -> None:
-                    share = (start + (stop - start) * token / borders[-1]) / len(present)
+                def after(token: int, _: TopK, start: int = start, stop: int = stop) -> None:
+                    share = (start + (stop - start) * token / count) / len(present)
                     options.after_block(int(share * self.looked.rows), kept)
 
-                near = self._near(
-                    asked.values[first : offsets[group[-1] + 1]], wanted, borders, options, after
-                )
+                how = ExactOptions(threads=options.threads, device=options.device, after_block=after)
+                near = TopK.empty(last - first, wanted)
+                search_exact(block_of, asked.values[first:last], near, ranks, (0, count), how)
 
                 def visit(q: int, near: TopK = near, first: int = first) -> None:
                     mine = near.part(slice(offsets[q] - first, offsets[q + 1] - first))
@@ -102,33 +107,11 @@ class NeighbourSearch:
                     found = rows[np.sort(best)]
                     rescore(self.compared, self.score, queries[q : q + 1], found, kept.part(slice(q, q + 1)))
 
-                list(pool.map(visit, group.tolist()))
+                list(pool.map(visit, present[start:stop].tolist()))
                 start = stop
         kept.check_finite()
         options.after_block(self.looked.rows, kept)
         return kept
-
-    def _near(
-        self,
-        asked: NDArray[np.floating[Any]],
-        wanted: int,
-        borders: NDArray[np.int64],
-        options: ExactOptions,
-        after: Callable[[int], None],
-    ) -> TopK:
-        """Return the nearest of all tokens to each of some."""
-        count = int(borders[-1])
-
-        def block_of(start: int, stop: int) -> Block:
-            row, end = np.searchsorted(borders, [start, stop], side="right") - 1
-            values = self.looked.block(int(row), min(int(end) + 1, self.looked.rows)).values
-            return Block(start, values[start - borders[row] : stop - borders[row]])
-
-        first_ones = np.arange(count - 1, -1, -1)  # of equal products the token of higher rank is kept
-        how = ExactOptions(
-            threads=options.threads, device=options.device, after_block=lambda token, _: after(token)
-        )
-        return search_exact(block_of, asked, TopK.empty(len(asked), wanted), first_ones, (0, count), how)
 
     def _passages(
         self, hits: Hits, borders: NDArray[np.int64]

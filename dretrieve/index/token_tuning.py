@@ -260,7 +260,7 @@ def _found(search: TokenSearch, queries: Vectors, k: int, counts: Counts, option
 def _exact(searches: Sequence[TokenSearch], queries: Vectors, options: ExactOptions) -> list[Rows]:
     """Return each query's exact hits by each of several searches over the same codes, best first.
 
-    All alignments are searched by in one pass.
+    Alignments are searched by in one pass.
     """
     first = searches[0]
     whole, ranks = (0, first.passages.rows), first.passages.ranks

@@ -20,7 +20,7 @@ from dretrieve.index.token_scan import search_grid
 from dretrieve.index.top_k import TopK
 from dretrieve.jobs.configs.adapt import AdaptConfig
 from dretrieve.jobs.inputs import find_qrels
-from dretrieve.jobs.search import open_queries, settings_of
+from dretrieve.jobs.search import open_queries, resolved_device, settings_of
 from dretrieve.metrics.measure import Measure
 from dretrieve.metrics.options import RelevanceOptions
 from dretrieve.metrics.registry import parse_measures
@@ -128,7 +128,6 @@ class _Work:
     config: AdaptConfig
     grid: Sequence[Alignment]
     measure: Measure
-    settings: Mapping[str, Any]  # of the index, beside the alignment
     index: TokenIndex
     queries: Queries
     qrels: Qrels
@@ -138,7 +137,7 @@ class _Work:
 def _opened(config: AdaptConfig, progress: Progress, signals: Signals) -> _Work:
     grid, measure = parse_grid(config.grid), _measure(config.metric)
     of_index, of_model = settings_of(config, config.settings)
-    index = _index(config, of_index, full=config.verify)
+    index = _index(config, of_index)
     qrels_file = find_qrels(config.qrels)
     queries = open_queries(config, of_model, index.passages, progress, signals)
     options = {
@@ -159,7 +158,6 @@ def _opened(config: AdaptConfig, progress: Progress, signals: Signals) -> _Work:
         config=config,
         grid=grid,
         measure=measure,
-        settings=of_index,
         index=index,
         queries=queries,
         qrels=read_qrels(qrels_file),
@@ -174,8 +172,8 @@ def _measure(word: str) -> Measure:
     return measures[0]
 
 
-def _index(config: AdaptConfig, settings: Mapping[str, Any], *, full: bool = False) -> TokenIndex:
-    kind = kind_at(config.index)
+def _index(config: AdaptConfig, settings: Mapping[str, Any]) -> TokenIndex:
+    kind, full = kind_at(config.index), config.verify
     index = open_vector_index(config.index, full=full, settings=settings) if kind == "token" else None
     if not isinstance(index, TokenIndex) or not index.score.alignment:
         what = (
@@ -239,7 +237,8 @@ def _searched(work: _Work, asked: Vectors, depth: int, progress: Progress, signa
     # the heaps of all alignments below each other, so that they are saved as those of one search
     every, reached = checkpoint.load(TopK.empty(count * size, depth), 0)
     kept = [every.part(slice(start, start + size)) for start in range(0, count * size, size)]
-    together = work.index.exact and work.index.choices.rescore == "all"
+    # else not all passages are compared by all tokens
+    together = work.index.exact and "rescore" not in work.index.search_options
     whole, unit = (passages.rows, "passages") if together else (count, "alignments")
     progress.start("search", whole, unit, reached)
 
@@ -247,10 +246,12 @@ def _searched(work: _Work, asked: Vectors, depth: int, progress: Progress, signa
         nonlocal reached
         progress.advance(done - reached)
         reached = done
-        checkpoint.save(every, done, now=signals.received is not None)
+        checkpoint.save(every, done, now=not together or signals.received is not None)
         signals.check()
 
     threads = work.config.threads
+    if said := work.index.search_options.get("said"):
+        progress.note(said)
     if together:
         options = ExactOptions(threads=threads, after_block=after)
         rows = (reached, passages.rows)
@@ -258,11 +259,12 @@ def _searched(work: _Work, asked: Vectors, depth: int, progress: Progress, signa
     else:
         options = ExactOptions(
             threads=threads,
+            device=resolved_device(work.config.device),
             after_block=lambda row, _: signals.check(),
             reached=lambda found: signals.check(),
         )
         for number in range(reached, count):
-            index = _index(work.config, {**work.settings, "alignment": str(work.grid[number])})
+            index = work.index.by(str(work.grid[number]), work.config.index)
             # its own heaps, so that what is saved never holds a part of its hits
             found = index.search(asked, TopK.empty(size, depth), (0, passages.rows), options)
             kept[number].take(found)

@@ -252,7 +252,7 @@ def _over_vectors(config: SearchConfig, progress: Progress, signals: Signals) ->
         queries=len(queries.ids),
         passages=passages.rows,
         plan=f"would search rows {shard.start:,} to {shard.stop:,} of {passages.rows:,} with "
-        f"{len(queries.ids):,} queries for {config.hits:,} hits each on {_resolved_device(config.device)} "
+        f"{len(queries.ids):,} queries for {config.hits:,} hits each on {resolved_device(config.device)} "
         f"({config.threads} threads); memory for the hits {hits * 12 / 1e6:,.0f} MB; output {config.output}",
         find=find,
         questions=queries.texts,
@@ -332,9 +332,9 @@ def _found(
 
     def after_query(passages: int) -> None:
         reached.append(passages)
-        signals.check()  # each looks at all tokens, and there is one block
+        signals.check()
 
-    device = _resolved_device(config.device)
+    device = resolved_device(config.device)
     options = ExactOptions(
         threads=config.threads,
         device=device,
@@ -443,7 +443,7 @@ def _encoded_queries(
     check_used(card, choices, "query")
     collection = Collection.open(config.queries, "queries", config.topic_field)
     queries = collection.queries(collection.split)
-    device = _resolved_device(config.device)
+    device = resolved_device(config.device)
     precision = resolve_precision(config.precision, device)
     models = {f"{side}_model": card.fingerprint(side, choices) for side in ("passage", "query")}
     stored: Literal["float16", "float32"] = "float16" if dtype == "float16" else "float32"
@@ -479,7 +479,7 @@ def _places(model: object, inference: object) -> dict[str, Any]:
     return found | ({"inference": dict(inference)} if isinstance(inference, Mapping) and inference else {})
 
 
-def _resolved_device(device: str) -> str:
+def resolved_device(device: str) -> str:
     """Return ``cpu`` or the accelerator to use; ``auto`` loads torch only where a driver is to be found."""
     if device == "auto" and not Path("/proc/driver/nvidia/version").exists():
         return "cpu"

@@ -10,8 +10,9 @@
 #   base large xl xxl       the paper's, of T5 v1.1; base-top4 base-p1 base-da trained by other alignments
 #
 # A row's grid is searched by `adapt`: metrics/ROW.SET.SEED.json holds a run for each alignment, `adapted` by folds of 8
-# and `adapted16`, and `oracle`, the best of all; that of ROW-wide alignments that compare more. A pruned row RULE-dD-qQ is searched in an index that keeps the share D, with the share Q
-# of a question's tokens; `random` and `rarest` keep other tokens of what entropy has encoded.
+# and `adapted16`, and `oracle`, the best of all; that of ROW-wide alignments that compare more. A pruned row RULE-dD-qQ is
+# searched in an index that keeps the share D, with the share Q of a question's tokens; `random` and `rarest` keep other
+# tokens of what entropy has encoded.
 HERE=$(dirname "${BASH_SOURCE[0]}")
 # shellcheck source=recipes/lib.sh
 source "$HERE/../lib.sh"
@@ -75,6 +76,7 @@ some_questions() {
     [[ -n $many ]] || return 0
     step "Questions"
     for set in $(sets_at aligner "${seeds[0]}"); do
+        [[ $(asked_of "$set") != "$(all_of "$set")" ]] || continue
         place=$(place_of "$set") some=$WORK/text/$set.asked.tsv
         with_files "$some" sample "$some" "$place/qrels/test.tsv" "$many"
         dretrieve prepare "$place" --qrels "asked=$some" --output "$WORK/text/$set"

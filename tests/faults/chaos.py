@@ -125,8 +125,8 @@ def stages(work: Path) -> dict[str, list[object]]:
     read = ["--model", work / "reatt", "--run", found_for, "--corpus", data, "--device", "cpu"]
     aligner = ["--model", work / "aligner", "--device", "cpu"]
     four = ["--grid", "k=1,2", "--examples", 4, "--metric", "RR@1000"]
-    adapt = [*aligner, "--index", work / "aligned", "--queries", f"{data}:test", "--qrels", f"{data}:test"]
-    pruned = ["--type", "token", "--set", "keep=0.4", "--set", "fast=false"]
+    adapt = ["adapt", *aligner, "--queries", f"{data}:test", "--qrels", f"{data}:test", *four]
+    pruned = ["--type", "token", "--set", "keep=0.4"]
     few = ["--set", "ask=0.5", "--set", "neighbours=20"]
     rows = ["--row", f"one={work / 'dense.json'}", "--row", f"two={work / 'fused.json'}"]
     return found | {
@@ -147,8 +147,9 @@ def stages(work: Path) -> dict[str, list[object]]:
         ],
         "read": ["read", *read, "--queries", data, "--depth", 3, "--output", work / "answers.jsonl"],
         "encode-aligner": ["encode", *aligner, "--corpus", data, "--output", work / "aligned"],
-        "adapt": ["adapt", *adapt, *four, "--output", work / "adapt.json"],
+        "adapt": [*adapt, "--index", work / "aligned", "--output", work / "adapt.json"],
         "prune": ["index", "--embeddings", work / "aligned", *pruned, "--output", work / "pruned"],
+        "adapt-near": [*adapt, "--index", work / "pruned", *few, "--output", work / "near.json"],
         "search-adapted": [
             "search", "--index", work / "pruned", *aligner, "--queries", f"{data}:test", "--hits", 50,
             *few, "--set", f"alignment={work / 'adapt.json'}", "--output", work / "adapted.trec",
@@ -197,6 +198,7 @@ OTHER = {
     "search-exact": ["--hits", 40],
     "adapt": ["--seed", 1],
     "prune": ["--set", "keep_by=random"],
+    "adapt-near": ["--seed", 1],
     "search-adapted": ["--hits", 40],
 }
 

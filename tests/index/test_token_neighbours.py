@@ -1,4 +1,4 @@
-"""Search by neighbours: the passages found are those by hand, with codes and without, and are said."""
+"""Search by neighbours: the passages found are those by hand, whatever is indexed how, and are said."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dretrieve.errors import Interrupted, UsageError
-from dretrieve.index import token_neighbours
+from dretrieve.index import exact, token_neighbours
 from dretrieve.index.token_prune import pruned
 from dretrieve.jobs import index as index_job
 from dretrieve.jobs import search
@@ -64,11 +64,17 @@ def by_hand(
     return found, len(best)
 
 
-@pytest.mark.parametrize(("rows", "coded"), [(120, False), (700, True)])
-def test_runs_are_those_by_hand(write_embeddings, tmp_path: Path, rows: int, coded: bool) -> None:
+@pytest.mark.parametrize(
+    ("rows", "coded", "shards", "group"), [(120, False, 1, 1 << 13), (700, True, 3, 7)], ids=["few", "many"]
+)
+def test_runs_are_those_by_hand(
+    write_embeddings, tmp_path: Path, monkeypatch, rows: int, coded: bool, shards: int, group: int
+) -> None:
+    monkeypatch.setattr(token_neighbours, "QUERY_TOKENS", group)
+    monkeypatch.setattr(exact, "LARGEST_BLOCK", 1 << 11)
     passages, asked = texts(rows, (9, 15), 0), texts(QUERIES, (0, 6), 1)
     ids = [f"p{row:03d}" for row in range(rows)]
-    write_embeddings("emb", ids, passages, score="alignment")
+    write_embeddings("emb", ids, passages, shards=shards, score="alignment")
     write_embeddings("queries", QUERY_IDS, asked, side="query", score="alignment")
     settings = {"keep": 0.6}
     index_job.run(
@@ -186,3 +192,46 @@ def test_what_does_not_fit_is_refused(write_embeddings, tmp_path: Path) -> None:
     config = replace(config, index=tmp_path / "index", settings={"neighbours": 5}, shard=(0, 2))
     with pytest.raises(UsageError, match="approximate and searched whole; leave --shard away"):
         search.run(config)
+
+
+def test_deleted_passages_are_no_neighbours_and_an_index_alone_looks_at_its_own_tokens(
+    write_embeddings, tmp_path: Path
+) -> None:
+    chance = np.random.default_rng(3)
+    count, gone = 600, {4, 5, 77, 599}
+    offsets = offsets_of(chance.integers(6, 13, count))
+    values = chance.standard_normal((offsets[-1], DIM))
+    values = (values / np.linalg.norm(values, axis=1, keepdims=True)).astype(np.float16)
+    passages = Vectors(values, offsets)
+    ids = [f"p{row:03d}" for row in range(count)]
+    write_embeddings("emb", ids, passages, score="maxsim_sum")
+    asked = Vectors(values[offsets[4] : offsets[6]], np.array([0, offsets[6] - offsets[4]]))
+    write_embeddings("queries", ["q"], asked, side="query", score="maxsim_sum")
+
+    def first(index: Path) -> list[str]:
+        config = search.SearchConfig(
+            index=index,
+            query_embeddings=tmp_path / "queries",
+            hits=5,
+            output=tmp_path / "run.trec",
+            settings={"neighbours": 1},
+            force=True,
+        )
+        search.run(config)
+        return [passage for passage, _ in read_run(config.output).hits(0)]
+
+    assert sorted(first(tmp_path / "emb")) == ["p004", "p005"], "each token's own is nearest"
+    build = index_job.IndexConfig(type="token", embeddings=tmp_path / "emb", output=tmp_path / "alone")
+    index_job.run(replace(build, settings={"alone": True}))
+    assert sorted(first(tmp_path / "alone")) == ["p004", "p005"]
+    index_job.run(replace(build, output=tmp_path / "index"))
+    (tmp_path / "gone.txt").write_text("".join(f"{ids[row]}\n" for row in sorted(gone)))
+    index_job.run(replace(build, output=tmp_path / "index", settings={"delete": str(tmp_path / "gone.txt")}))
+    left = np.setdiff1d(np.arange(count), sorted(gone))
+    rest = passages.take(left)
+    assert rest.offsets is not None
+    owners = np.repeat(left, np.diff(rest.offsets))
+    dots = asked.values.astype(np.float64) @ rest.values.astype(np.float64).T
+    wanted = {ids[owners[token]] for token in dots.argmax(axis=1)}
+    assert set(first(tmp_path / "index")) <= wanted
+    assert len(first(tmp_path / "index")) == min(5, len(wanted))

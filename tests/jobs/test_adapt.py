@@ -302,6 +302,10 @@ def test_by_an_index_each_alignment_finds_what_search_finds(config, indexed, way
         values = evaluated(given, word)
         assert one_run(given.output, word).by_query("nDCG@10") == pytest.approx(values)
         np.testing.assert_allclose(found["grid"][word], np.mean(list(values.values())), rtol=1e-12)
+    options = read_manifest(manifest_path(given.output)).options
+    assert options.keys() & {"index", "neighbours", "rescore"} == {
+        {"fast": "index", "asked": "index", "kept": "rescore"}.get(way, way)
+    }
     if way in ("neighbours", "kept"):
         assert found["grid"] != json.loads(config.output.read_bytes())["grid"]
     assert adapt.run(given).state == "up to date"
@@ -328,16 +332,15 @@ def test_killed_between_alignments_it_goes_on_behind_those_done(
     assert given.output.read_bytes() == whole.read_bytes()
 
 
-def test_a_signal_between_alignments_keeps_those_done(config, indexed, monkeypatch) -> None:
+def test_a_signal_amid_an_alignment_keeps_those_done(config, indexed, monkeypatch) -> None:
     given = indexed("near", *WAYS["neighbours"])
     before, searched, received = token.TokenIndex.search, [], []
 
-    def noted(self, *rest):
+    def noted(self, queries, kept, rows, options):
         searched.append(self.score.alignment)
-        found = before(self, *rest)
-        if len(searched) == 2:
-            received[0].set(15)
-        return found
+        if len(searched) == 3:
+            received[0].set(15)  # heard when the first of its queries is done
+        return before(self, queries, kept, rows, options)
 
     monkeypatch.setattr(token.TokenIndex, "search", noted)
     monkeypatch.setattr(
@@ -346,7 +349,16 @@ def test_a_signal_between_alignments_keeps_those_done(config, indexed, monkeypat
     with pytest.raises(Interrupted, match="SIGTERM"):
         adapt.run(given)
     adapt.run(given)
-    assert searched == WORDS
+    assert searched == [*WORDS[:3], *WORDS[2:]]
+
+
+def test_what_one_pass_left_is_no_number_of_alignments(config, visited) -> None:
+    """Where all tokens are kept, those kept score as all: it is one search, whatever it is called."""
+    whole = config.output.with_name("whole.json")
+    adapt.run(replace(config, output=whole))
+    killed(config, token_scan, "_visit", 4)
+    adapt.run(replace(config, settings={"rescore": "kept"}))
+    assert config.output.read_bytes() == whole.read_bytes()
 
 
 def test_all_labelled_queries_as_examples_give_the_choice_alone(config) -> None:

@@ -19,8 +19,9 @@ class AdaptConfig(AskingConfig, Choosing):
     The labelled queries are drawn into folds of --examples. Each fold chooses the alignment that is best for
     it (of equal ones the one with the fewest tokens), which is measured on all queries outside the fold. The
     file holds the choice of most folds; search --set alignment=FILE searches by it. Each alignment finds what
-    search would find by it with the same --index and --set: where that is exact, one pass compares all
-    passages by the whole grid; a fast index is searched by each in turn. Of several --examples the first
+    search would find by it with the same --index and --set: over embeddings, or an index without codes, one
+    pass compares all passages by the whole grid; else each is searched by in turn. Of several --examples the
+    first
     one's folds choose; the run `adapted16` of the file is by folds of 16, where 16 is a later one.
 
     Examples:
