@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from dretrieve.errors import UsageError
-from dretrieve.jobs.configs.base import Choosing
+from dretrieve.jobs.configs.base import choices
 from dretrieve.jobs.configs.search import AskingConfig
 from dretrieve.options import REQUIRED, option
 
@@ -13,7 +15,7 @@ GRID = "k=1,2,4,6,8 p=0.5,1,1.5,2"
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdaptConfig(AskingConfig, Choosing):
+class AdaptConfig(AskingConfig):
     """Which tokens ALIGNER compares is chosen by a few labelled queries; no weight changes.
 
     The labelled queries are drawn into folds of --examples. Each fold chooses the alignment that is best for
@@ -21,8 +23,7 @@ class AdaptConfig(AskingConfig, Choosing):
     file holds the choice of most folds; search --set alignment=FILE searches by it. Each alignment finds what
     search would find by it with the same --index and --set: over embeddings, or an index without codes, one
     pass compares all passages by the whole grid; else each is searched by in turn. Of several --examples the
-    first
-    one's folds choose; the run `adapted16` of the file is by folds of 16, where 16 is a later one.
+    first one's folds choose; the run `adapted16` of the file is by folds of 16, where 16 is a later one.
 
     Examples:
         dretrieve adapt --index EMB --queries arguana:test --model M --qrels arguana:test --output adapt.json
@@ -33,6 +34,7 @@ class AdaptConfig(AskingConfig, Choosing):
     examples: tuple[int, ...] = option((8,), "Labelled queries of a fold; repeatable.", least=1)
     grid: str = option(GRID, "Alignments to choose from: tokens (k), percent (p), da,k=1,eps=0.05.")
     metric: str = option("nDCG@10", "By which the best is chosen.")
+    settings: Mapping[str, Any] = choices("A choice of the model or of the index (mode, ask, …); repeatable.")
     drop_self: bool = option(False, "Drop the hit that is the query itself (BEIR).")
     seed: int = option(0, "Of the draw of folds.")
 

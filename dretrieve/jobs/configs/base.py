@@ -81,18 +81,17 @@ class Computing(Config):
     precision: str = option("auto", "auto, fp32, bf16 or fp16.", panel=COMPUTE)
 
 
+def choices(text: str, **more: Any) -> Any:
+    """Return the option ``--set NAME=VALUE``, whose values make a mapping."""
+    form = {"flag": "--set", "metavar": "NAME=VALUE", "repeated": True, "parse": parse_settings}
+    return option({}, text, **form, **more)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Choosing(Config):
     """Of jobs whose model leaves choices open: name to value."""
 
-    settings: Mapping[str, Any] = option(
-        {},
-        "A choice of the model's method; repeatable.",
-        flag="--set",
-        metavar="NAME=VALUE",
-        repeated=True,
-        parse=parse_settings,
-    )
+    settings: Mapping[str, Any] = choices("A choice of the model's method; repeatable.")
 
 
 @dataclass(frozen=True, kw_only=True)

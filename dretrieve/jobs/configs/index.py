@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dretrieve.jobs.configs.base import Sharded, Verifying, Writing
-from dretrieve.options import option, parse_settings
+from dretrieve.jobs.configs.base import Sharded, Verifying, Writing, choices
+from dretrieve.options import option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,13 +35,8 @@ class IndexConfig(Writing, Sharded, Verifying):
     type: str = option(
         "flat", "flat (exact), token (a vector per token), bm25 (words), approximate hnsw, ivf, ivfpq."
     )
-    settings: Mapping[str, Any] = option(
-        {},
+    settings: Mapping[str, Any] = choices(
         "An option of the type (k1, m, bits, keep, …); repeatable.",
-        flag="--set",
-        metavar="NAME=VALUE",
-        repeated=True,
-        parse=parse_settings,
         shorthands={
             "k1": (float, "BM25: saturation of repeated words.  [0.9]"),
             "b": (float, "BM25: weight of the length.  [0.4]"),

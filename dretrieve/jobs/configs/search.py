@@ -8,8 +8,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dretrieve.errors import UsageError
-from dretrieve.jobs.configs.base import MODEL, QUERIES, Computing, ReadingTopics, Sharded, Verifying, Writing
-from dretrieve.options import REQUIRED, check, option, parse_settings, refuse_given
+from dretrieve.jobs.configs.base import (
+    MODEL,
+    QUERIES,
+    Computing,
+    ReadingTopics,
+    Sharded,
+    Verifying,
+    Writing,
+    choices,
+)
+from dretrieve.options import REQUIRED, check, option, refuse_given
 
 INPUT = "Input"
 
@@ -59,13 +68,8 @@ class SearchConfig(AskingConfig, Sharded):
     form: Literal["trec", "msmarco", "tevatron"] = option(
         "trec", "Lines of the run; .gz and .zst compress.", flag="--output-format"
     )
-    settings: Mapping[str, Any] = option(
-        {},
+    settings: Mapping[str, Any] = choices(
         "A choice of the model or of the index (probes, ef_search, mode, alignment, …); repeatable.",
-        flag="--set",
-        metavar="NAME=VALUE",
-        repeated=True,
-        parse=parse_settings,
         shorthands={
             "k1": (float, "BM25: other than the index was built with."),
             "b": (float, "BM25: likewise."),
