@@ -3,7 +3,7 @@
 # every alignment, by that which a few examples choose, and with fewer tokens; beside BM25, ColBERT and one vector a text.
 #
 # Needs    smoke: nothing; mini-cpu, mini: the collections in $DATA, 11 GB of disk; paper: a cluster
-# Takes    smoke 2 min on 2 cores; mini-cpu by arithmetic 100 min on 2 cores (not run to its end yet)
+# Takes    smoke 2 min on 2 cores; mini-cpu 96 min on 2 cores, the last twenty beside tests
 # Call     PROFILE=smoke bash recipes/aligner/tables.sh
 # shellcheck source=recipes/aligner/rows.sh
 source "$(dirname "${BASH_SOURCE[0]}")/rows.sh"
@@ -18,7 +18,7 @@ beside encoders
 beside hard_negatives
 together
 
-aligned=(aligner aligner-top4 entropy) plain=(shared colbert) untuned=(tokens-untuned)
+aligned=(entropy aligner aligner-top4) plain=(shared colbert) untuned=(tokens-untuned)
 case $PROFILE in
 mini) aligned+=(aligner-p1 aligner-da aligner-half) plain+=(shared-half) ;;
 paper) aligned=(base large xl xxl base-top4 base-p1 base-da entropy) plain=() untuned=() ;;
