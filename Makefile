@@ -45,8 +45,6 @@ reproduce: $(addprefix reproduce-,$(PAPER)) ## a paper's tables, ours beside its
 export BEGAN := $(shell date +%s)
 named = $(foreach table,$(TABLES),$(if $(filter $(1),$(subst /,-,$(table:recipes/%.sh=%))),$(table)))
 chosen = $(or $(filter recipes/$*/%,$(TABLES)),$(call named,$*))
-# The Python that has answered all commands of `smoke` has loaded what a report needs.
-reporting = $(if $(DRY_RUN)$(filter-out smoke,$(PROFILE)),dretrieve,$(abspath $(BIN))/python -SE recipes/warm.py)
 
 .SECONDEXPANSION:
 reproduce-%: $$(if $$(strip $$(chosen)),install)
@@ -55,7 +53,7 @@ reproduce-%: $$(if $$(strip $$(chosen)),install)
 	  PYTHON=$(abspath $(BIN))/python PROFILE=$(PROFILE) REPORT=later bash $$table; \
 	done
 	@paper=$(firstword $(subst /, ,$(patsubst recipes/%,%,$(chosen)))) && work=$${WORK:-work/$$paper/$(PROFILE)} && \
-	$(if $(DRY_RUN),echo "then: ")$(reporting) report recipes/$$paper --profile $(PROFILE) --work "$$work" \
+	$(if $(DRY_RUN),echo "then: ")dretrieve report recipes/$$paper --profile $(PROFILE) --work "$$work" \
 	  --output "$$work/report" $(addprefix --readme ,$(README))
 
 # Two processes of one thread each: threads of two would wait for each other.

@@ -121,7 +121,7 @@ def test_no_passages_and_no_queries_are_legal() -> None:
 def test_passages_that_are_not_numbers_are_refused_by_row(queries: int, bad: float) -> None:
     passages = np.ones((200, 4), dtype=np.float16)
     passages[150, 2] = bad
-    with pytest.raises(DataError, match=r"passage 150 .* NaN or infinity"):
+    with pytest.raises(DataError, match=r"vector 150 of the passages .* NaN or infinity"):
         search_exact(
             blocks_of(passages), np.ones((queries, 4)), TopK.empty(queries, 3), np.arange(200), (0, 200)
         )
