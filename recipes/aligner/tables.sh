@@ -3,7 +3,7 @@
 # every alignment, by that which a few examples choose, and with fewer tokens; beside BM25, ColBERT and one vector a text.
 #
 # Needs    smoke: nothing; mini-cpu, mini: the collections in $DATA, 11 GB of disk; paper: a cluster
-# Takes    smoke 2 min on 2 cores; mini-cpu 96 min on 2 cores, the last twenty beside tests
+# Takes    smoke 2 min on 2 cores; mini-cpu 96 min on 2 cores, twelve of them beside tests
 # Call     PROFILE=smoke bash recipes/aligner/tables.sh
 # shellcheck source=recipes/aligner/rows.sh
 source "$(dirname "${BASH_SOURCE[0]}")/rows.sh"
