@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from dretrieve.tokens.tokenizer import SideTokenizer
 from dretrieve.types import Record, Side
 
 SAME = 1e-3  # of a vector's length: two engines differ by 1e-6 or so, other weights by far more
+PATIENCE = 10.0  # seconds: a training that was killed gives its memory back, and then its lock
 RECORDS = ("manifest.json", "provenance.json", "state.json")
 
 
@@ -82,18 +84,24 @@ def alone_in(folder: Path) -> Iterator[None]:
     other's only where the file system carries such locks, and most network file systems do not for folders.
 
     Raises:
-        PreconditionError: another process is in the folder.
+        PreconditionError: another process is in the folder, and is still there after ``PATIENCE``.
     """
     handle = os.open(make_folder(folder), os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise PreconditionError(
-                f"another training is at work in {folder}; wait until it ends, or choose another --output"
-            ) from None
-        except OSError:  # a file system without locks
-            pass
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise PreconditionError(
+                        f"another training is at work in {folder}; wait until it ends, or choose another "
+                        "--output"
+                    ) from None
+                time.sleep(0.05)
+            except OSError:  # a file system without locks
+                break
         yield
     finally:
         os.close(handle)

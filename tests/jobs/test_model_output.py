@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
 from dretrieve.errors import PreconditionError
+from dretrieve.jobs import model_output
 from dretrieve.jobs.model_output import alone_in, model_files
 from dretrieve.store.stage import Stage
 
@@ -37,14 +40,18 @@ with alone_in(Path(sys.argv[1])):
 """
 
 
-def test_a_second_training_in_a_folder_is_refused_until_the_first_is_gone(tmp_path):
+def test_a_second_training_in_a_folder_is_refused_until_the_first_is_gone(tmp_path, monkeypatch):
     folder = tmp_path / "model"
+    monkeypatch.setattr(model_output, "PATIENCE", 0.2)
     with subprocess.Popen([sys.executable, "-c", HOLDER, folder], stdout=subprocess.PIPE) as first:
         assert first.stdout.readline() == b"in\n"
         with pytest.raises(PreconditionError, match=r"another training is at work in .*model; wait"):
             with alone_in(folder):
                 raise AssertionError("two at once")
-        first.kill()
+        monkeypatch.undo()
+        threading.Timer(0.5, first.kill).start()  # who calls again at once meets one that is ending
+        with alone_in(folder):
+            assert first.wait(60) == -signal.SIGKILL
     with alone_in(folder):
         assert list(folder.iterdir()) == []
     with alone_in(tmp_path / "other"):

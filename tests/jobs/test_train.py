@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from dretrieve.encoding.pipeline import encode_records
 from dretrieve.errors import DataError, Interrupted, PreconditionError, UsageError, VerificationError
+from dretrieve.jobs import model_output
 from dretrieve.jobs.mine_negatives import MineNegativesConfig
 from dretrieve.jobs.mine_negatives import run as mine
 from dretrieve.jobs.prepare import PrepareConfig
@@ -227,7 +228,8 @@ def test_a_checkpoint_is_encoded_with(config_of, tiny_model, tmp_path, method):
         load_model(str(config.output / "checkpoints/step-00000006"))
 
 
-def test_a_second_training_in_the_folder_of_one_at_work(config_of):
+def test_a_second_training_in_the_folder_of_one_at_work(config_of, monkeypatch):
+    monkeypatch.setattr(model_output, "PATIENCE", 0.0)
     config = config_of()
 
     class Second(Silent):

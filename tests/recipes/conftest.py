@@ -80,7 +80,7 @@ class Paper:
                 with suppress(subprocess.TimeoutExpired):
                     begun.communicate(timeout=0.05)
             os.killpg(begun.pid, signal.SIGKILL)
-            # A warm copy dies after its caller, by itself, and holds its lock and this pipe until then.
+            # A warm copy dies after its caller, by itself, and may hold this pipe until then.
             begun.communicate(timeout=60)
         assert len(self._models()) >= 3
 
