@@ -9,20 +9,24 @@ way. The dropout of states draws in the same way.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from dretrieve.kernels.dropped import fill_drawn
+from dretrieve.kernels.dropped import drop_shares, fill_drawn, pull_shares
 
 NAME = "dretrieve"
-WEIGHTS = 1 << 17  # so many at a time, half a MiB
+WEIGHTS = 1 << 18  # so many at a time, a MiB
 # And where several threads share them, who wait for each other after each operation: fewer and larger ones.
 WEIGHTS_SHARED = 1 << 20
 
@@ -93,8 +97,8 @@ def _dropped(
 class _Dropped(torch.autograd.Function):
     """Attention whose weights are dropped at a rate, the others made larger by as much.
 
-    Queries are [B, heads, T, D], keys and values [B, heads, S, D], of any type and order in memory: a block
-    of them at a time becomes rows of float32, R = texts x heads.
+    Queries are [B, heads, T, D], keys and values [B, heads, S, D], of any type and order in memory; products
+    are taken in float32, a block of R = texts x heads at a time.
     """
 
     @staticmethod
@@ -111,59 +115,78 @@ class _Dropped(torch.autograd.Function):
 
         The mask, [B, 1, 1 or T, S], is True where a token is read.
         """
-        texts, heads, tokens, _ = query.shape
         wide = torch.promote_types(query.dtype, torch.float32)
-        signed = query.new_empty((texts, heads, tokens, key.shape[-2]), dtype=wide)
-        found, drawn = _new(query), _Drawn(rate)
+        queries, keys, values = (_wide(of, wide) for of in (query, key, value))
+        signed = queries.new_empty((*query.shape[:-1], key.shape[-2]))
+        found, drawn = torch.empty_like(queries), _Drawn(rate)
         for some in _blocks(signed):
-            weights = torch.bmm(_rows(query, some, wide) * scaling, _rows(key, some, wide).transpose(1, 2))
-            block = signed[some]
+            block, shares = signed[some], _rows(signed, some)
+            products = _rows(queries, some), _rows(keys, some).transpose(1, 2)
+            torch.baddbmm(shares, *products, beta=0, alpha=scaling, out=shares)
             if mask is not None and not bool((read := mask[some[0]]).all()):
-                weights.view(block.shape).masked_fill_(~read, -torch.inf)
-            torch.softmax(weights, dim=-1, out=block.flatten(0, 1))
-            # no weight is below 0, so that the sign is free to say which are dropped
-            signs = torch.empty_like(weights)
-            drawn.fill(signs, int(block.storage_offset()), -1, 1)
-            kept = torch.relu(block.flatten(0, 1).copysign_(signs))
-            rows = torch.bmm(kept, _rows(value, some, wide)).mul_(1 / (1 - rate))
-            found[some] = rows.view(*block.shape[:-1], -1)
+                block.masked_fill_(~read, -torch.inf)
+            torch.softmax(shares, dim=-1, out=shares)
+            kept = torch.empty_like(shares)
+            # no share is below 0, so that the sign is free to say which are dropped
+            drawn.share(shares, kept, int(block.storage_offset()))
+            torch.bmm(kept, _rows(values, some), out=_rows(found, some))
         context.save_for_backward(query, key, value, signed)
         context.rate, context.scaling = rate, scaling
-        return found
+        return _given(found, query.dtype)
 
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of queries, keys and values, in memory as the result is."""
         *given, signed = context.saved_tensors
-        of_given = [_new(of) for of in given]
+        query, key, value, above = (_wide(of, signed.dtype) for of in (*given, gradients[0]))
+        of_query, of_key, of_value = (torch.empty_like(of) for of in (query, key, value))
         for some in _blocks(signed):
-            query, key, value, above = (_rows(of, some, signed.dtype) for of in (*given, gradients[0]))
-            above *= 1 / (1 - context.rate)
-            weights = signed[some].flatten(0, 1)
-            kept = torch.relu(weights)
-            change = torch.bmm(above, value.transpose(1, 2)).mul_(kept)
-            # less the mean of each row, weighted by its weights: what the softmax takes away
-            change.addcmul_(weights.abs(), change.sum(dim=-1, keepdim=True), value=-1).mul_(context.scaling)
-            rows = (
-                torch.bmm(change, key),
-                torch.bmm(change.transpose(1, 2), query),
-                torch.bmm(kept.transpose(1, 2), above),
-            )
-            for of, into in zip(rows, of_given, strict=True):
-                block = into[some]
-                block.copy_(of.view(block.shape))
-        return *of_given, None, None, None
+            before = _rows(above, some)
+            change = torch.bmm(before, _rows(value, some).transpose(1, 2))
+            kept = torch.empty_like(change)
+            arrays = _table(change), _table(_rows(signed, some)), _table(kept)
+            of = arrays[0].dtype.type
+            _over_rows(pull_shares, *arrays, of(1 / (1 - context.rate)), of(context.scaling))
+            torch.bmm(change, _rows(key, some), out=_rows(of_query, some))
+            torch.bmm(change.transpose(1, 2), _rows(query, some), out=_rows(of_key, some))
+            torch.bmm(kept.transpose(1, 2), before, out=_rows(of_value, some))
+        return *(_given(of, given[0].dtype) for of in (of_query, of_key, of_value)), None, None, None
 
 
-def _new(like: Tensor) -> Tensor:
-    """Return [B, heads, T, D] without values, in memory [B, T, heads, D]."""
-    texts, heads, tokens, dim = like.shape
-    return like.new_empty((texts, tokens, heads, dim)).transpose(1, 2)
+def _wide(of: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return [B, heads, T, D] of that type, one head's numbers behind the other's in memory."""
+    return of.to(dtype, memory_format=torch.contiguous_format)
 
 
-def _rows(of: Tensor, some: tuple[slice, slice], wide: torch.dtype) -> Tensor:
-    """Return a copy of some texts' heads, [R, T, D]."""
-    return of[some].to(wide, memory_format=torch.contiguous_format, copy=True).flatten(0, 1)
+def _given(found: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return [B, heads, T, D] of that type, in memory [B, T, heads, D]."""
+    return found.transpose(1, 2).to(dtype, memory_format=torch.contiguous_format).transpose(1, 2)
+
+
+def _rows(of: Tensor, some: tuple[slice, slice]) -> Tensor:
+    """Return some texts' heads as they lie, [R, T, D]."""
+    return of[some].view(-1, *of.shape[2:])
+
+
+def _table(of: Tensor) -> NDArray[Any]:
+    return of.view(-1, of.shape[-1]).numpy()
+
+
+def _over_rows(kernel: Callable[..., None], table: NDArray[Any], *more: Any) -> None:
+    """Run a kernel over the rows of a table, in as many parts as torch has threads."""
+    threads = torch.get_num_threads()
+    if threads == 1:
+        kernel(0, len(table), table, *more)
+        return
+    bounds = [len(table) * part // threads for part in range(threads + 1)]
+    parts = [_pool(threads).submit(kernel, *pair, table, *more) for pair in pairwise(bounds)]
+    for part in parts:
+        part.result()
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, "attention")
 
 
 def _blocks(weights: Tensor) -> Iterator[tuple[slice, slice]]:
@@ -180,14 +203,24 @@ class _Drawn:
     """Which numbers of a tensor are dropped: by their places in it, with a key of torch's generator."""
 
     def __init__(self, rate: float) -> None:
-        first, key = torch.randint(2**32, (2,)).tolist()
-        self._first, self._key, self._limit = first, np.uint32(key), np.uint32(rate * 2**32)
+        self._first, key = torch.randint(2**32, (2,)).tolist()
+        self._rate, self._key, self._limit = rate, np.uint32(key), np.uint32(rate * 2**32)
 
     def fill(self, numbers: Tensor, place: int, dropped: float, kept: float) -> None:
         """Fill a part of the tensor that begins at that place with either value."""
-        first = np.uint32((self._first + place) % 2**32)
         flat = numbers.flatten().numpy()
-        fill_drawn(flat, first, self._key, self._limit, flat.dtype.type(dropped), flat.dtype.type(kept))
+        fill_drawn(
+            flat, self._at(place), self._key, self._limit, flat.dtype.type(dropped), flat.dtype.type(kept)
+        )
+
+    def share(self, shares: Tensor, kept: Tensor, place: int) -> None:
+        """Turn the sign of the shares that are dropped; write those that are kept, made larger for these."""
+        arrays = _table(shares), _table(kept)
+        more = arrays[0].dtype.type(1 / (1 - self._rate))
+        _over_rows(drop_shares, *arrays, self._at(place), self._key, self._limit, more)
+
+    def _at(self, place: int) -> np.uint32:
+        return np.uint32((self._first + place) % 2**32)
 
 
 ALL_ATTENTION_FUNCTIONS.register(NAME, _attend)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dretrieve.kernels.dropped import FACTORS, SHIFTS, fill_drawn
+from dretrieve.kernels.dropped import FACTORS, SHIFTS, drop_shares, fill_drawn, pull_shares
 
 
 def plain(count: int, first: int, key: int, limit: int) -> list[bool]:
@@ -41,3 +41,23 @@ def test_each_place_and_each_key_drops_at_the_rate(rate: float) -> None:
 
 def test_a_part_draws_what_the_whole_does() -> None:
     assert np.array_equal(drawn(100, 20, 9, 0.5), drawn(130, 0, 9, 0.5)[20:120])
+
+
+def test_shares_are_dropped_where_their_places_say_in_whatever_parts() -> None:
+    shares = np.random.default_rng(1).random((6, 50))
+    words = 2**32 - 70, 12345, 2**30
+    gone = np.array(plain(300, *words)).reshape(6, 50)
+    signed, kept = shares.copy(), np.empty_like(shares)
+    for start, stop in ((0, 1), (1, 1), (1, 6)):
+        drop_shares(start, stop, signed, kept, *map(np.uint32, words), 4 / 3)
+    assert np.array_equal(signed, np.where(gone, -shares, shares))
+    np.testing.assert_allclose(kept, np.where(gone, 0, shares * 4 / 3))
+    above = np.random.default_rng(2).normal(size=shares.shape)
+    change, again = above.copy(), np.empty_like(kept)
+    for start, stop in ((0, 4), (4, 6)):
+        pull_shares(start, stop, change, signed, again, 4 / 3, 0.5)
+    assert np.array_equal(again, kept)
+    weighted = above * kept
+    np.testing.assert_allclose(
+        change, (weighted - shares * weighted.sum(axis=1, keepdims=True)) / 2, atol=1e-12
+    )
