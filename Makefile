@@ -39,22 +39,20 @@ demo: install ## from the standard library's documentation to a table, with real
 reproduce: $(addprefix reproduce-,$(PAPER)) ## a paper's tables, ours beside its own: make reproduce PAPER=taser PROFILE=mini
 	@test -n "$(PAPER)" || { echo "make reproduce needs PAPER=… ($(PAPERS))" >&2; exit 2; }
 
-# reproduce-PAPER: every table's recipe, then the report; reproduce-PAPER-TABLE: one of them, then the report.
+# reproduce-PAPER: every table's recipe, the report with the last; reproduce-PAPER-TABLE: one of them, with the report.
 # What is finished and fits is not made again, what is stale is; a profile has one work folder for all tables.
 # MINUTES=9 ends the whole call after so many; ASKED=FILE keeps what is done from one call to the next.
 export BEGAN := $(shell date +%s)
+export README
 named = $(foreach table,$(TABLES),$(if $(filter $(1),$(subst /,-,$(table:recipes/%.sh=%))),$(table)))
 chosen = $(or $(filter recipes/$*/%,$(TABLES)),$(call named,$*))
 
 .SECONDEXPANSION:
 reproduce-%: $$(if $$(strip $$(chosen)),install)
 	@[[ -n "$(strip $(chosen))" ]] || { echo "there is no recipe for $*; make help lists them" >&2; exit 2; }
-	@[[ -n $${ASKED:-} ]] || { export ASKED=$$(mktemp); trap 'rm -f "$$ASKED"' EXIT; }; for table in $(chosen); do \
-	  PYTHON=$(abspath $(BIN))/python PROFILE=$(PROFILE) REPORT=later bash $$table; \
-	done
-	@paper=$(firstword $(subst /, ,$(patsubst recipes/%,%,$(chosen)))) && work=$${WORK:-work/$$paper/$(PROFILE)} && \
-	$(if $(DRY_RUN),echo "then: ")dretrieve report recipes/$$paper --profile $(PROFILE) --work "$$work" \
-	  --output "$$work/report" $(addprefix --readme ,$(README))
+	@[[ -n $${ASKED:-} ]] || { export ASKED=$$(mktemp); trap 'rm -f "$$ASKED"' EXIT; }; \
+	$(foreach table,$(chosen),PYTHON=$(abspath $(BIN))/python PROFILE=$(PROFILE) \
+	  REPORT=$(if $(filter-out $(lastword $(chosen)),$(table)),later) bash $(table);)
 
 # Two processes of one thread each: threads of two would wait for each other.
 test: install ## the default tests: no network, no GPU; on two processes

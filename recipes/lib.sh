@@ -34,10 +34,14 @@ dretrieve() {
     local question=$*
     question=${question%% --max-minutes *} # however long it may take, it is the same question
     ! planned call "$@" || return 0
+    if [[ $1 == array || $1 == report ]]; then # looked at in any case, and more than once
+        "${dretrieve_words[@]}" "$@" || return
+        return 0
+    fi
     ! grep -qsxF -- "$question" "${ASKED:-/dev/null}" || return 0
-    [[ $1 == array ]] || in_time "$@" # an array's state is looked at in any case, and more than once
+    in_time "$@"
     "${dretrieve_words[@]}" "$@" || return
-    [[ -z ${ASKED:-} || $1 == array ]] || printf '%s\n' "$question" >>"$ASKED"
+    [[ -z ${ASKED:-} ]] || printf '%s\n' "$question" >>"$ASKED"
 }
 
 # one_python: from here on one Python that has loaded everything answers the commands of a recipe that computes for

@@ -314,14 +314,16 @@ job_array() {
 # with_files MADE WORD...: what is done with files besides dretrieve's commands.
 with_files() { other "$1" "$PYTHON" "$ROOT/recipes/files.py" "${@:2}"; }
 
-# report: the paper's tables of the profile with what stands there by now; REPORT=later leaves it to the caller.
+# report: the paper's tables of the profile with what stands there by now, in the file README too where one is named;
+# REPORT=later leaves it to another call.
 report() {
     if [[ ${REPORT:-} == later ]]; then
         finish
         return
     fi
     step "The tables"
-    dretrieve report "$ROOT/recipes/$recipe_name" --profile "$PROFILE" --work "$WORK" --output "$WORK/report"
+    dretrieve report "$ROOT/recipes/$recipe_name" --profile "$PROFILE" --work "$WORK" --output "$WORK/report" \
+        ${README:+--readme "$README"}
     finish "The same with plots: $WORK/report/report.html"
 }
 

@@ -25,7 +25,7 @@ SURE = 0.01
 # What a user may have set for recipes of his own.
 VARIABLES = (
     *("ASKED", "BACKBONE", "BATCH", "BEGAN", "DATA", "DRETRIEVE", "DRY_RUN", "GPUS", "MINUTES", "MIRROR"),
-    *("ONLY", "PLAN", "PROFILE", "PYTHON", "QUEUE", "SEEDS", "SHARDS", "WORK"),
+    *("ONLY", "PLAN", "PROFILE", "PYTHON", "QUEUE", "README", "SEEDS", "SHARDS", "WORK"),
 )
 BESIDE = ("DRETRIEVE_CACHE", "ASKED")  # what a miniature keeps beside its work folder
 COLLECTIONS = (

@@ -78,7 +78,16 @@ def test_one_table_then_the_report(make, calls_of, collections, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "taser (mini)" in done.stderr
     assert calls[-1] == [
-        *("report", "recipes/taser", "--profile", "mini", "--work", work, "--output", f"{work}/report"),
+        *(
+            "report",
+            f"{ROOT}/recipes/taser",
+            "--profile",
+            "mini",
+            "--work",
+            work,
+            "--output",
+            f"{work}/report",
+        ),
         *("--readme", "x.md"),
     ]
     planned = calls_of(ROOT / "recipes/taser/table1.sh", **given, WORK=work, SHARDS="1")
