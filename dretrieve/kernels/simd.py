@@ -134,6 +134,18 @@ def widen(typing: Any, value: Any) -> Any:
 
 
 @intrinsic
+def whole_registers(typing: Any) -> Any:
+    """Let the compiler use the widest registers in the function that calls this: by itself it takes half."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        # one of LLVM's attributes of functions that llvmlite has no name for
+        set.add(builder.function.attributes, '"prefer-vector-width"="512"')
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
+@intrinsic
 def lowest_bit(typing: Any, mask: Any) -> Any:
     """Return the position of the lowest bit that is set in a uint32 other than 0."""
 

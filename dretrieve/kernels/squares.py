@@ -1,9 +1,10 @@
 """Attention on the CPU around its two products: texts into squares, a softmax over these, and back; compiled.
 
 Texts of up to W tokens have a square of W by W scores for each head, whatever their own length, so that a
-product takes several at once. torch's own softmax costs more than twice as much and rounds the exponentials
-to bfloat16 before it adds them. A bfloat16 number is the upper half of a float32, so arrays come as int16
-views of it; where numbers only move, views of int64 move four at a time.
+product takes several at once. The scores become powers in one pass, not yet divided by their sum: what they
+weigh is, which has fewer numbers. torch's own softmax costs four times as much. A bfloat16 number is the
+upper half of a float32, so arrays come as int16 views of it; where numbers only move, views of int64 move
+four at a time.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from numba import njit, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from dretrieve.kernels.simd import F32, I32
+from dretrieve.kernels.simd import F32, I32, whole_registers
 
 LOG2_E = np.float32(1.4426950408889634)
 # Adding it rounds a float32 to a whole number, which then stands in its lowest bits.
 TO_WHOLE = np.float32(12582912.0)
-LEAST = np.float32(-126.0)
+LEAST = np.float32(-127.0)  # whose power has the bits of 0
 # 2 ** x for |x| <= 1/2, by powers of ln 2 over factorials; below 1e-5 off, bfloat16 keeps 4e-3.
 C1, C2, C3, C4 = (np.float32(c) for c in (0.69314718, 0.24022651, 0.05550411, 0.00961813))
 ONE = np.float32(1.0)
@@ -29,14 +30,6 @@ SIXTEEN, EXPONENT = np.int32(16), np.int32(23)
 UNREAD = np.int16(-3766)  # the bits of -1e30, the score of a token that is not read
 # The sum may be reordered; the rounding trick must not be.
 EXACT = {"nnan", "ninf", "nsz", "contract"}
-
-
-@njit(cache=True, nogil=True, fastmath=True)
-def _total(values: NDArray[np.float32]) -> np.float32:
-    total = np.float32(0)
-    for column in range(len(values)):
-        total += values[column]
-    return total
 
 
 @njit(cache=True, nogil=True)
@@ -71,45 +64,55 @@ def _power(bits: np.int16, shift: np.float32) -> np.float32:
     return _number(_bits(ONE + x * (C1 + x * (C2 + x * (C3 + x * C4)))) + (_bits(whole) << EXPONENT))
 
 
-@njit(cache=True, nogil=True, fastmath=EXACT, error_model="numpy")
-def softmax_squares(
-    scores: NDArray[np.int16], before: NDArray[np.int16], lengths: NDArray[np.int64], reads: NDArray[np.int64]
-) -> None:
-    """Replace each square's upper left corner, joined with what stands before it, by the softmax of its rows.
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+def _raised(row: NDArray[np.int16], shift: np.float32) -> np.float32:
+    """Replace a row's numbers by their powers, and return the sum of these before they are rounded."""
+    whole_registers()
+    total = np.float32(0)
+    for column in range(len(row)):
+        power = _power(row[column], shift)
+        total += power
+        row[column] = np.int16((_bits(power) + HALF) >> SIXTEEN)
+    return total
 
-    What is right of the corner becomes zeros; rows below it are left as they are.
+
+@njit(cache=True, nogil=True, fastmath=EXACT, error_model="numpy")
+def raise_squares(
+    scores: NDArray[np.int16],
+    before: NDArray[np.int16],
+    lengths: NDArray[np.int64],
+    reads: NDArray[np.int64],
+    scales: NDArray[np.float32],
+) -> None:
+    """Replace each square's upper left corner, joined with what stands before it, by powers of e.
+
+    A row's powers times its scale are its softmax; the largest is 1. What is right of the columns that are
+    read becomes zeros; rows below the corner are left as they are.
 
     Args:
         scores: [H * B, W, W] the bits of bfloat16 numbers, finite in the corner; best W is a multiple of 16.
         before: [H * B, W, P] more of each row, P >= 0.
         lengths: [B] sizes of the corners, those of B texts for each of H heads; 1 to W.
-        reads: [B] how many of a corner's columns are read; the others' shares are below 1e-37.
+        reads: [B] how many of a corner's columns are read.
+        scales: [H * B, W] of each row, filled.
     """
-    width, more = scores.shape[2], before.shape[2]
-    powers = np.empty(width + more, dtype=np.float32)
+    whole_registers()
+    more = before.shape[2]
     for square in range(len(scores)):
         length, read = lengths[square % len(lengths)], reads[square % len(lengths)]
-        behind = powers[length:]  # no sum in an index: it costs a half
         for line in range(length):
             row, first = scores[square, line], before[square, line]
-            for column in range(read, length):
+            # The whole width is gone through: numbers that fill no register go one by one, and take as long.
+            for column in range(read, len(row)):
                 row[column] = UNREAD
-            highest = _number(np.int32(_largest(row[:length])) << SIXTEEN)
+            highest = _number(np.int32(_largest(row)) << SIXTEEN)
             if more:
                 highest = max(highest, _number(np.int32(_largest(first)) << SIXTEEN))
             shift = highest * LOG2_E
-            # Over the whole width: numbers that do not fill a register go one by one, and take as long again.
-            for column in range(width):
-                powers[column] = _power(row[column], shift)
-            for column in range(more):
-                behind[column] = _power(first[column], shift)
-            scale = ONE / _total(powers[: length + more])
-            for column in range(more):
-                first[column] = np.int16((_bits(behind[column] * scale) + HALF) >> SIXTEEN)
-            for column in range(length, width):
-                powers[column] = 0
-            for column in range(width):
-                row[column] = np.int16((_bits(powers[column] * scale) + HALF) >> SIXTEEN)
+            total = _raised(row, shift)
+            if more:
+                total += _raised(first, shift)
+            scales[square, line] = ONE / total
 
 
 @njit(cache=True, nogil=True)
@@ -136,32 +139,50 @@ def fill_squares(rows: NDArray[Any], first: int, lengths: NDArray[np.int64], par
 
 
 @njit(cache=True, nogil=True)
-def empty_squares(found: NDArray[Any], lengths: NDArray[np.int64], rows: NDArray[Any], first: int) -> None:
-    """Copy what stands in texts' squares, [H, B, W, D], to their rows of [N, H * D], from ``first`` on."""
+def empty_squares(
+    found: NDArray[np.int16],
+    scales: NDArray[np.float32],
+    lengths: NDArray[np.int64],
+    rows: NDArray[np.int16],
+    first: int,
+) -> None:
+    """Copy what stands in texts' squares, times the scale of its row, to rows of all tokens.
+
+    Args:
+        found: [H, B, W, D] the bits of bfloat16 numbers.
+        scales: [H, B, W].
+        lengths: [B] of each text.
+        rows: [N, H * D] is filled from ``first`` on.
+        first: the first token.
+    """
+    whole_registers()
     heads, _, _, dim = found.shape
     for text in range(len(lengths)):
         for line in range(lengths[text]):
             row = rows[first + line]
             for head in range(heads):
-                place, of = head * dim, found[head, text, line]
+                of, scale = found[head, text, line], scales[head, text, line]
                 for number in range(dim):
-                    row[place + number] = of[number]
+                    whole = _number(np.int32(of[number]) << SIXTEEN) * scale
+                    row[head * dim + number] = np.int16((_bits(whole) + HALF) >> SIXTEEN)
         first += lengths[text]
 
 
-def softmax_squares_numpy(
-    scores: NDArray[np.int16], before: NDArray[np.int16], lengths: NDArray[np.int64], reads: NDArray[np.int64]
+def raise_squares_numpy(
+    scores: NDArray[np.int16],
+    before: NDArray[np.int16],
+    lengths: NDArray[np.int64],
+    reads: NDArray[np.int64],
+    scales: NDArray[np.float32],
 ) -> None:
-    """Do what `softmax_squares` does, to the last bit but one of bfloat16, in plain numpy."""
+    """Do what `raise_squares` does, to the last bit but one of bfloat16, in plain numpy."""
     for square in range(len(scores)):
         length, read = lengths[square % len(lengths)], reads[square % len(lengths)]
         parts = scores[square, :length, :read], before[square, :length]
         numbers = (np.concatenate(parts, axis=1).astype(np.int32) << 16).view(np.float32)
-        exponentials = np.exp(numbers - numbers.max(axis=1, keepdims=True))
-        shares = np.ascontiguousarray(
-            exponentials / exponentials.sum(axis=1, keepdims=True), dtype=np.float32
-        )
-        bits = ((shares.view(np.int32) + 0x8000) >> 16).astype(np.int16)
-        for part, found in zip(parts, np.split(bits, [read], axis=1), strict=True):
-            part[:] = found
+        powers = np.ascontiguousarray(np.exp(numbers - numbers.max(axis=1, keepdims=True)), dtype=np.float32)
+        scales[square, :length] = 1 / powers.sum(axis=1)
+        bits = ((powers.view(np.int32) + 0x8000) >> 16).astype(np.int16)
+        for part, raised in zip(parts, np.split(bits, [read], axis=1), strict=True):
+            part[:] = raised
         scores[square, :length, read:] = 0

@@ -24,19 +24,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dretrieve.kernels.squares import empty_squares, fill_squares, softmax_squares
+from dretrieve.kernels.squares import empty_squares, fill_squares, raise_squares
 from dretrieve.models.base import TokenBatch
 from dretrieve.models.hooks import Hooks, KeysValues, Layout, split_heads
 from dretrieve.models.packed_linear import PackedLinear, Workspace
 
 # Raised when a change here, in the kernels, in how backbones are loaded or in the cutting into batches gives
-# the same texts other bits. 4: the GELU of T5's kind as one operation.
-ENGINE_VERSION = 4
+# the same texts other bits. 5: attention divides by the sum of powers last.
+ENGINE_VERSION = 5
 # How the position of the first token is numbered, by transformers' model type.
 FAMILIES = {"bert": 0, "roberta": 1, "xlm-roberta": 1}
 BY_LENGTH = "sdpa by length"
-# Scores of one block of attention: half a mebibyte, so that they stay in the processor's own cache.
-BLOCK_SCORES = 1 << 18
+# Scores of one block of attention: a mebibyte, so that they stay in the processor's own cache.
+BLOCK_SCORES = 1 << 19
 # oneDNN compiles code for every new shape (half a millisecond) and keeps it (a megabyte): on a CPU the
 # number of rows and the width of attention come in steps, and texts go through attention by powers of two.
 ROWS_STEP, WIDTH_STEP = 32, 16
@@ -356,7 +356,7 @@ class PackedEncoder:
 
         def in_squares(qkv: Tensor, context: Tensor, buffers: Workspace, before: KeysValues | None) -> None:
             more = 0 if before is None else before[0].shape[2]
-            rows, into = qkv.view(word).numpy(), context.view(word).numpy()
+            rows, into = qkv.view(word).numpy(), context.view(torch.int16).numpy()
             for square, texts in _blocks(squares, heads, more):
                 own, some = sizes[texts], texts.stop - texts.start
                 first = ends[texts.start] - int(own[0])
@@ -365,8 +365,8 @@ class PackedEncoder:
                 query, key, value = parts.view(3, heads * some, square, dim)
                 scores = buffers.take("scores", qkv, heads * some, square, square)
                 others = buffers.take("others", qkv, heads * some, square, more)
-                moved = parts.view(word).numpy()
-                fill_squares(rows, first, own, moved)
+                scales = np.empty((heads, some, square), dtype=np.float32)
+                fill_squares(rows, first, own, parts.view(word).numpy())
                 torch.bmm(query, key.transpose(1, 2), out=scores)
                 pair = _of_texts(before, texts)
                 if pair is not None:
@@ -374,11 +374,11 @@ class PackedEncoder:
                     shape = len(keys), -1, more
                     torch.bmm(query.view(len(keys), -1, dim), keys.transpose(1, 2), out=others.view(shape))
                 bits = scores.view(torch.int16).numpy(), others.view(torch.int16).numpy()
-                softmax_squares(*bits, own, seen[texts])
+                raise_squares(*bits, own, seen[texts], scales.reshape(-1, square))
                 torch.bmm(scores, value, out=query)
                 if pair is not None:
                     query.view(len(values), -1, dim).baddbmm_(others.view(shape), values)
-                empty_squares(moved[0], own, into, first)
+                empty_squares(parts[0].view(torch.int16).numpy(), scales, own, into, first)
             context[ends[-1] :] = 0
 
         return in_squares

@@ -1,4 +1,4 @@
-"""Attention around its products: the compiled softmax against torch and its plain twin; texts in squares."""
+"""Attention around its products: the compiled powers against torch and their plain twin; texts in squares."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from dretrieve.kernels.squares import (
     empty_squares,
     fill_squares,
-    softmax_squares,
-    softmax_squares_numpy,
+    raise_squares,
+    raise_squares_numpy,
 )
 
 
@@ -40,27 +40,28 @@ def test_is_torch_softmax_to_the_precision_of_bfloat16(heads, sizes, extra, more
     scores = (torch.randn(heads * len(sizes), width, width + more) * scale).bfloat16()
     parts = scores[:, :, :width], scores[:, :, width:]
     found, before = map(bits, parts)
-    softmax_squares(found, before, lengths, reads)
+    scales, plain_scales = np.full((2, len(scores), width), np.nan, np.float32)
+    raise_squares(found, before, lengths, reads, scales)
     plain, plain_before = map(bits, parts)
-    softmax_squares_numpy(plain, plain_before, lengths, reads)
+    raise_squares_numpy(plain, plain_before, lengths, reads, plain_scales)
+    np.testing.assert_allclose(scales, plain_scales, rtol=1e-4)
     for one, other in ((plain, found), (plain_before, before)):
         torch.testing.assert_close(numbers(one), numbers(other), rtol=2**-7, atol=1e-30)
     for square in range(len(scores)):
         length, read = lengths[square % len(sizes)], reads[square % len(sizes)]
         joined = torch.cat([parts[0][square, :length, :read], parts[1][square, :length]], dim=1)
-        ours = [numbers(found)[square, :length, :read], numbers(before)[square, :length]]
-        expected = torch.softmax(joined.float(), dim=-1)
-        torch.testing.assert_close(torch.cat(ours, dim=1), expected, rtol=2**-7, atol=1e-30)
-        assert (numbers(found)[square, :length, read:].abs() < 1e-30).all()
-        assert not numbers(found)[square, :length, length:].any()
+        ours = torch.cat([numbers(found)[square, :length, :read], numbers(before)[square, :length]], dim=1)
+        ours *= torch.from_numpy(scales[square, :length, None])
+        torch.testing.assert_close(ours, torch.softmax(joined.float(), dim=-1), rtol=2**-7, atol=1e-30)
+        assert not numbers(found)[square, :length, read:].any()
         assert torch.equal(numbers(found)[square, length:], parts[0][square, length:].float())
 
 
 def softmax_of(scores: torch.Tensor, *lengths: int) -> torch.Tensor:
-    found = bits(scores)
+    found, scales = bits(scores), np.ones(scores.shape[:2], np.float32)
     sizes = np.array(lengths)
-    softmax_squares(found, np.empty((*found.shape[:2], 0), np.int16), sizes, sizes)
-    return numbers(found)
+    raise_squares(found, np.empty((*found.shape[:2], 0), np.int16), sizes, sizes, scales)
+    return numbers(found) * torch.from_numpy(scales).unsqueeze(2)
 
 
 def test_huge_and_all_negative_scores_do_not_overflow():
@@ -70,7 +71,8 @@ def test_huge_and_all_negative_scores_do_not_overflow():
 
 
 def test_a_single_token_attends_to_itself_whatever_stands_beside_it():
-    assert softmax_of(torch.tensor([[[-3.0, 900.0], [7.0, 8.0]]]), 1)[0, 0].tolist() == [1.0, 0.0]
+    found = softmax_of(torch.tensor([[[-3.0, 900.0], [7.0, 8.0]]]), 1)
+    assert found[0, 0].bfloat16().tolist() == [1.0, 0.0]
 
 
 @pytest.mark.parametrize("word", [np.int16, np.int64])
@@ -84,7 +86,9 @@ def test_texts_are_moved_to_their_squares_and_back(word):
         assert np.array_equal(parts[:, :, text, : lengths[text]], own)
         assert not parts[:, :, text, lengths[text] :].any()
     back = np.zeros((20, heads * dim), dtype=np.int16)
-    empty_squares(parts[1].view(word), lengths, back.view(word), first)
-    assert np.array_equal(back[6:17], rows[6:17, heads * dim : 2 * heads * dim])
+    scales = np.full((heads, len(lengths), width), 2, dtype=np.float32)
+    parts[1] += 0x3F80 - 1  # bits of numbers between 1 and 2: twice as much is one more of the exponent
+    empty_squares(parts[1], scales, lengths, back, first)
+    assert np.array_equal(back[6:17], rows[6:17, heads * dim : 2 * heads * dim] + 0x3F80 - 1 + 0x80)
     assert not back[:6].any()
     assert not back[17:].any()
