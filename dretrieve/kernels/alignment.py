@@ -148,6 +148,7 @@ def _aligned(passages: Any, queries: Any, pairs: Any, soft: Any, near: Any, foun
 
 @njit(nogil=True, cache=True)
 def _near(products: Any, weights: Any, borders: Any, widths: Any, soft: Any, slack: Any, found: Any) -> None:
+    simd.whole_registers()
     query_borders, passage_borders = borders
     most, tokens = longest(passage_borders), len(slack)
     owners = np.empty(tokens, dtype=np.int64)
@@ -201,6 +202,7 @@ def _largest_of_each(table: Any, width: Any, placed: Any, top: Any, places: Any)
     Sixty-four columns at a time: each new row goes down the ranks, the larger of two stays and the smaller
     goes on, which the compiler makes steps of whole vectors; the loops over columns have a fixed length.
     """
+    simd.whole_registers()
     falling, numbers = np.zeros(TOKENS, dtype=np.float32), np.zeros(TOKENS, dtype=np.int32)
     top[:width] = -np.inf
     for j in range(len(table)):
@@ -313,6 +315,7 @@ def _roughly(dots: Any, weights: Any, k: Any, epsilon: Any, room: Any) -> Any:
 @njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
 def _rough_terms(dots: Any, weights: Any, k: Any, epsilon: Any, room: Any) -> Any:
     """Return of the dots behind the k largest the sums of terms, of terms u S, and of terms u."""
+    simd.whole_registers()
     top, places, terms, powers = room
     last, scale, count = np.float64(top[k - 1]), LOG2_E / epsilon, len(dots)
     bits = powers.view(np.int64)

@@ -12,6 +12,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from dretrieve.kernels.simd import whole_registers
+
 # C. Wellons, "Prospecting for Hash Functions" (2018): of functions of this form one with hardly any bias.
 SHIFTS = np.uint32(16), np.uint32(15), np.uint32(15)
 FACTORS = np.uint32(0x21F0AAAD), np.uint32(0xD35A2D97)
@@ -38,6 +40,7 @@ def fill_drawn(
         dropped: the one value.
         kept: the other.
     """
+    whole_registers()
     for number in range(len(drawn)):
         word = _mixed(np.uint32(_mixed(np.uint32(first + np.uint32(number))) ^ key))
         drawn[number] = dropped if word < limit else kept
@@ -66,6 +69,7 @@ def drop_shares(
         limit: as there.
         more: 1 / (1 - rate).
     """
+    whole_registers()
     width = shares.shape[1]
     for row in range(start, stop):
         mine, into, place = shares[row], kept[row], np.uint32(first + np.uint32(row * width))
@@ -97,6 +101,7 @@ def pull_shares(
         more: as there.
         scaling: of the scores.
     """
+    whole_registers()
     for row in range(start, stop):
         mine, of, into = change[row], shares[row], kept[row]
         total = mine[0] * 0
