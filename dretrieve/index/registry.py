@@ -206,14 +206,17 @@ def plan_merge(
     return stage, passages, parts
 
 
-def merge_index(stage: Stage, passages: Passages, parts: Sequence[tuple[Path, Manifest]]) -> Manifest:
+def merge_index(
+    stage: Stage, passages: Passages, parts: Sequence[tuple[Path, Manifest]], signals: Signals
+) -> Manifest:
     """Write what `plan_merge` planned, the bytes of one process, and return the manifest.
 
     Raises:
         VerificationError: the parts were made in different ways.
         PreconditionError: the output holds something else.
+        Interrupted: a signal came; the same command begins again.
     """
-    return _made(stage, passages, lambda: _module_of(stage).join(stage, passages, parts))
+    return _made(stage, passages, lambda: _module_of(stage).join(stage, passages, parts, signals))
 
 
 def change_index(
@@ -249,9 +252,12 @@ def change_index(
 
 
 def _made(stage: Stage, passages: Passages, fill: Callable[[], Filled]) -> Manifest:
+    old = stage.standing_files()
     if stage.up_to_date():
         return stage.existing()
     make_folder(stage.output)
+    for path in old:  # an index of other settings may have other files
+        path.unlink(missing_ok=True)
     with recorded_state(stage.manifest_file, stage.name, stage.fingerprint):
         counts, extra = fill()
     # relative to the index, so that both can move together

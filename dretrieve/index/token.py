@@ -45,7 +45,7 @@ from dretrieve.store.shards import Shard
 from dretrieve.store.stage import Stage, open_artefact
 from dretrieve.types import Progress, Vectors
 
-VERSION = 1
+VERSION = 2
 TARGET = 0.99
 WIDTHS_VERSION = 2  # of `Tuned.for_hits`, on which the hits of a fast search depend
 CODED_TOKENS = 1 << 12
@@ -325,7 +325,7 @@ def described(kind: str, choices: TokenChoices, passages: Passages, progress: Pr
     if choices.target or choices.queries:
         found["target"] = choices.target or TARGET
     if choices.queries:
-        queries_of(Path(choices.queries), passages.dim)
+        queries_of(Path(choices.queries), embeddings)
         found["queries"] = Embeddings.open(Path(choices.queries)).fingerprint
     return found
 
@@ -422,20 +422,23 @@ def fill(
             write_codes(stage, passages, clusters, shard, threads, progress, signals)
     if only or shard is not None:
         return filled(passages, stage.options.get("bits"), shard)
-    queries = queries_of(Path(choices.queries), passages.dim) if choices.queries else None
+    queries = queries_of(Path(choices.queries), passages.embeddings) if choices.queries else None
     return _whole(stage, passages, queries, threads, signals.check)
 
 
-def join(stage: Stage, passages: Passages, parts: Sequence[tuple[Path, Manifest]]) -> Filled:
+def join(
+    stage: Stage, passages: Passages, parts: Sequence[tuple[Path, Manifest]], signals: Signals
+) -> Filled:
     """Write the files of an index from those of all its parts.
 
     Raises:
         VerificationError: parts made with different centroids.
+        Interrupted: a signal came; the same command begins again.
     """
     passages = seen_by(passages, Keep.of(stage.options))
     if "bits" in stage.options:
         write_merged(stage, [Part(*part) for part in parts], passages)
-    return _whole(stage, passages, None, 1, lambda: None)
+    return _whole(stage, passages, None, 1, signals.check)
 
 
 def _whole(

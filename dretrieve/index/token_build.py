@@ -252,7 +252,9 @@ def _finish(
     with stage.write("residuals.npy") as file:
         file.write(npy_header("uint8", (tokens, -(-clusters.dim * bits // 8))))
         _copy(sources, "residuals.npy", file)
-    if salience:
+    if not salience:  # one that was killed while it was replaced may have left it
+        (stage.output / f"{SALIENCE}.npy").unlink(missing_ok=True)
+    else:
         with stage.write(f"{SALIENCE}.npy") as file:
             file.write(npy_header(salience, (tokens,)))
             _copy(sources, f"{SALIENCE}.npy", file)
@@ -270,7 +272,7 @@ def _finish(
         np.maximum.at(largest, codes, np.frombuffer(grown.getbuffer(), np.float32))
         _write(stage, "errors", largest)
     _write(stage, "borders", borders)
-    if bits > 2:  # the smallest indexes go without: `open_codes` makes them
+    if bits == 8:  # smaller indexes go without: `open_codes` makes them
         offsets, lists = lists_of(codes, borders, count)
         _write(stage, "list_offsets", offsets)
         _write(stage, "lists", lists)

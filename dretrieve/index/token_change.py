@@ -22,7 +22,7 @@ from dretrieve.index.token_build import Kept, filled, write_clusters, write_code
 from dretrieve.index.token_clusters import Clusters
 from dretrieve.index.token_codes import open_codes
 from dretrieve.index.token_prune import RAREST, Keep, seen_by
-from dretrieve.index.token_tuning import FILE
+from dretrieve.index.token_tuning import keep_tuned
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.fingerprint import sha256_bytes
 from dretrieve.store.interrupt import Signals
@@ -76,9 +76,7 @@ class Change:
                 runs = np.stack([np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)], axis=1)
                 kept = Kept(codes, int(np.count_nonzero(self.kept)), codes.borders[runs])
                 write_codes(stage, passages, clusters, None, threads, progress, signals, kept)
-            if (self.output / FILE).exists():  # how widely to look stays as it was chosen
-                with stage.write(FILE, text=True) as file:
-                    file.write((self.output / FILE).read_text(encoding="utf-8"))
+            keep_tuned(stage, self.output)
             counts, extra = filled(passages, stage.options.get("bits"))
             places = {"embeddings": self.places[0], "added": list(self.places[1:])}
             stage.commit({"rows": passages.rows, "dim": passages.dim, **counts}, {**places, **extra})
@@ -126,11 +124,16 @@ def plan_change(
         )
     before, removed = open_embeddings(output, manifest), removed_rows(output, manifest)
     folders = [(output / place).resolve() for place in places]
-    if add is not None and Path(add).resolve() in folders:
-        return None
+    rows = np.setdiff1d(np.arange(before.rows), removed, assume_unique=True)
     present = Passages(before, many=True, without=removed)
     ids = present.every_id()
     gone = _deleted(Path(delete), ids, before, removed) if delete is not None else np.empty(0, np.int64)
+    if add is not None and Path(add).resolve() in folders:
+        # it is in; what else was to go first may not have gone
+        at = folders.index(Path(add).resolve())
+        first, behind = (sum(Embeddings.open(of).rows for of in folders[:to]) for to in (at, at + 1))
+        gone = gone[(rows[gone] < first) | (rows[gone] >= behind)]
+        add = None
     kept = np.ones(present.rows, np.bool_)
     kept[gone] = False
     if add is None and kept.all():
@@ -142,7 +145,6 @@ def plan_change(
         after = Embeddings.joined([before, added])
         _refuse_twice([ids[row] for row in np.flatnonzero(kept).tolist()], added)
         places = [*places, Path(os.path.relpath(Path(add).resolve(), output.resolve())).as_posix()]
-    rows = np.setdiff1d(np.arange(before.rows), removed, assume_unique=True)
     removed = np.union1d(removed, rows[~kept]).astype(np.int64)
     options = {name: value for name, value in manifest.options.items() if name != "removed"}
     if "bits" in options:

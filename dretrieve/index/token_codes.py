@@ -76,16 +76,17 @@ class TokenCodes:
 def open_codes(folder: Path) -> TokenCodes:
     """Return the codes in a folder whose manifest was verified; every array is a file of its name.
 
-    With 1 and 2 bits the lists are no files, and are made here (a second for 40 million tokens).
+    With fewer than 8 bits the lists are no files, and are made here (a second for 40 million tokens).
     """
     arrays = {name: map_array(folder / f"{name}.npy") for name in ARRAYS}
-    if (folder / "lists.npy").exists():
+    levels = np.array(arrays.pop("levels"))
+    bits = len(levels).bit_length() - 1
+    if bits == 8:
         lists = [map_array(folder / f"{name}.npy") for name in ("list_offsets", "lists")]
     else:
         lists = [*lists_of(arrays["codes"], arrays["borders"], len(arrays["centroids"]))]
-    levels, (centroid_scale, scale) = np.array(arrays.pop("levels")), arrays.pop("scales")[:2].tolist()
+    centroid_scale, scale = arrays.pop("scales")[:2].tolist()
     centroids = arrays.pop("centroids").astype(np.float32) * np.float32(centroid_scale)
-    bits = len(levels).bit_length() - 1
     rest = {"list_offsets": lists[0], "lists": lists[1]}
     if (folder / f"{SALIENCE}.npy").exists():
         rest[SALIENCE] = map_array(folder / f"{SALIENCE}.npy")

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dretrieve.errors import UsageError
+from dretrieve.errors import UsageError, VerificationError
 from dretrieve.index.base import Passages
 from dretrieve.index.exact import ExactOptions
 from dretrieve.index.token_scan import search_grid
@@ -70,12 +70,14 @@ class Tuned:
         measured: the share of exact hits that the other half of the sample had.
         queries: what the sample was made of.
         alignments: those that it was chosen for, where a search has another; else none.
+        changed: whether passages came or went since.
     """
 
     counts: dict[int, Counts | None]
     measured: dict[int, float]
     queries: str
     alignments: tuple[str, ...] = ()
+    changed: bool = False
 
     @classmethod
     def open(cls, folder: Path, alignment: str = "") -> Tuned:
@@ -86,7 +88,8 @@ class Tuned:
         chosen = [every[word] for word in like]
         counts = {int(k): _widest([steps[k]["counts"] for steps in chosen]) for k in chosen[0]}
         measured = {int(k): min(steps[k]["overlap"] for steps in chosen) for k in chosen[0]}
-        return cls(counts, measured, found["queries"], () if like == (alignment,) else like)
+        others = () if like == (alignment,) else like
+        return cls(counts, measured, found["queries"], others, found.get("changed", False))
 
     def for_hits(self, k: int) -> Counts | None:
         """Return how widely to look for k hits, between two tuned k in proportion; None: exactly."""
@@ -110,7 +113,8 @@ class Tuned:
         """One line for the user."""
         shares = ", ".join(f"overlap@{k} {share:.3f}" for k, share in self.measured.items())
         by = f" by {', '.join(self.alignments)}" if self.alignments else ""
-        return f"fast search; beside exact search: {shares}, measured on {self.queries}{by}"
+        before = " before passages were added or deleted" if self.changed else ""
+        return f"fast search; beside exact search: {shares}, measured on {self.queries}{by}{before}"
 
 
 def _of_kind(words: Iterable[str], alignment: str) -> tuple[str, ...]:
@@ -127,18 +131,25 @@ def _widest(steps: Sequence[dict[str, Any] | None]) -> Counts | None:
     return Counts(*(max(numbers) for numbers in zip(*each, strict=True)))
 
 
-def queries_of(folder: Path, dim: int) -> Vectors:
+def queries_of(folder: Path, passages: Embeddings) -> Vectors:
     """Return sampled queries from a folder of their embeddings.
 
     Raises:
         UsageError: vectors of passages, one vector a text, or of another dimension.
+        VerificationError: vectors by another model than the passages'.
     """
-    embeddings = Embeddings.open(folder)
+    embeddings, dim = Embeddings.open(folder), passages.vectors.dim
     if embeddings.side != "query" or embeddings.vectors.kind != "many" or embeddings.vectors.dim != dim:
         raise UsageError(
             f"--set queries={folder}: queries with vectors per token of {dim} dimensions are wanted, as "
             f"`dretrieve encode --queries` writes them; these are {embeddings.side} vectors of "
             f"{embeddings.vectors.dim}, {embeddings.vectors.kind} a text"
+        )
+    ours, theirs = passages.passage_fingerprint, embeddings.passage_fingerprint
+    if ours != theirs:
+        raise VerificationError(
+            f"--set queries={folder}: these were encoded for the passages of another model ({theirs[:12]}) "
+            f"than those in {passages.folder} ({ours[:12]}); encode both with one model"
         )
     return _spread(embeddings.all_vectors(), SAMPLED)
 
@@ -199,6 +210,16 @@ def write_tuned(
         found["alignments"] = {word: _described(of) for word, of in zip(words, steps, strict=True)}
     else:
         found["steps"] = _described(choose(search, halves, target, options))
+    _write(stage, found)
+
+
+def keep_tuned(stage: Stage, before: Path) -> None:
+    """Write into a changed index how widely to look as it was chosen for the one before, if it was."""
+    if (before / FILE).exists():
+        _write(stage, json.loads((before / FILE).read_text(encoding="utf-8")) | {"changed": True})
+
+
+def _write(stage: Stage, found: dict[str, Any]) -> None:
     with stage.write(FILE, text=True) as file:
         json.dump(found, file, indent=1)
         file.write("\n")

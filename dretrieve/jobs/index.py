@@ -7,8 +7,8 @@ from dretrieve.index.registry import KINDS, build_index, change_index, kind_name
 from dretrieve.jobs.configs.index import IndexConfig
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.interrupt import Signals, interruptible
-from dretrieve.store.manifest import Manifest, manifest_path
-from dretrieve.store.stage import Made, Planned
+from dretrieve.store.manifest import Manifest
+from dretrieve.store.stage import Made, Planned, Stage
 from dretrieve.types import SILENT, Progress
 
 
@@ -23,14 +23,9 @@ def run(config: IndexConfig, progress: Progress = SILENT) -> Made | Planned:
     """
     kind = kind_named(config.type)
     _check_source(config, kind.source)
-    before = manifest_path(config.output).exists() and config.output.is_dir() and not config.force
     with interruptible() as signals:
         build = _over_corpus if kind.source == "corpus" else _over_embeddings
-        made = build(config, progress, signals)
-    if not isinstance(made, Manifest):
-        return made
-    state = "up to date" if before else "written"
-    return Made(config.output, state, made.counts, f"{config.type} index", {"type": config.type})
+        return build(config, progress, signals)
 
 
 def _check_source(config: IndexConfig, source: str) -> None:
@@ -40,7 +35,7 @@ def _check_source(config: IndexConfig, source: str) -> None:
         raise UsageError(f"--type {config.type} is built with --{source}, and without --{other}")
 
 
-def _over_embeddings(config: IndexConfig, progress: Progress, signals: Signals) -> Manifest | Made | Planned:
+def _over_embeddings(config: IndexConfig, progress: Progress, signals: Signals) -> Made | Planned:
     assert config.embeddings is not None
     embeddings = Embeddings.open(config.embeddings, full=config.verify)
     asked = config.type, embeddings, config.output, config.settings
@@ -54,10 +49,11 @@ def _over_embeddings(config: IndexConfig, progress: Progress, signals: Signals) 
     if config.dry_run:
         counts = {"rows": passages.rows, "dim": passages.dim}
         return stage.planned(f"would index {passages.rows:,} passages", counts)
-    return build_index(stage, passages, choices, threads=config.threads, progress=progress, signals=signals)
+    made = build_index(stage, passages, choices, threads=config.threads, progress=progress, signals=signals)
+    return _made(config, stage, made)
 
 
-def _over_corpus(config: IndexConfig, progress: Progress, signals: Signals) -> Manifest | Planned:
+def _over_corpus(config: IndexConfig, progress: Progress, signals: Signals) -> Made | Planned:
     from dretrieve.bm25.backends import build_words, plan_words
     from dretrieve.text.collection import Collection
 
@@ -68,4 +64,9 @@ def _over_corpus(config: IndexConfig, progress: Progress, signals: Signals) -> M
     stage = plan_words(texts, config.output, config.settings, force=config.force)
     if config.dry_run:
         return stage.planned(f"would index {len(texts):,} passages", {"passages": len(texts)})
-    return build_words(stage, texts, progress=progress, signals=signals)
+    return _made(config, stage, build_words(stage, texts, progress=progress, signals=signals))
+
+
+def _made(config: IndexConfig, stage: Stage, manifest: Manifest) -> Made:
+    state = "written" if stage.committed else "up to date"
+    return Made(config.output, state, manifest.counts, f"{config.type} index", {"type": config.type})

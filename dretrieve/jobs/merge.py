@@ -75,8 +75,9 @@ def _joined_index(config: MergeConfig) -> Made | Planned:
     told = f"{len(parts)} parts", {"parts": len(parts)}
     if config.dry_run:
         return stage.planned(f"would join {len(parts)} parts of an index, which fit", {"rows": passages.rows})
-    state = "up to date" if stage.up_to_date() else "written"
-    return Made(config.output, state, merge_index(stage, passages, parts).counts, *told)
+    with interruptible() as signals:
+        made = merge_index(stage, passages, parts, signals)
+    return Made(config.output, "written" if stage.committed else "up to date", made.counts, *told)
 
 
 def _opened(config: MergeConfig) -> list[Part]:

@@ -344,6 +344,9 @@ def _found(
     )
     index.search(queries, kept, (row, shard.stop), options)
     progress.finish()
+    silent = 0 if queries.offsets is None else int(np.count_nonzero(np.diff(queries.offsets) == 0))
+    if silent:
+        progress.note(f"{silent:,} of {len(queries):,} queries have no tokens, and find nothing")
     wanted = kept.scores.shape[1]
     short = 0 if index.exact else int(np.count_nonzero(kept.sizes < wanted))
     if short:  # of a token index: what has no tokens

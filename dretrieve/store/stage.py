@@ -238,6 +238,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         self._written: list[str] = []
+        self.committed = False  # whether this call made the output
         self._started = time.monotonic()
 
     @property
@@ -373,6 +374,7 @@ class Stage:
         about = {"seconds": seconds, **(details or {})}
         manifest = commit(self.manifest_file, manifest, sorted(self._written), about)
         clear_state(self.manifest_file)
+        self.committed = True
         return manifest
 
     @property

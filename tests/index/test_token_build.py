@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -79,7 +80,7 @@ def test_a_reconstruction_is_as_near_as_its_error_says(build, bits: int) -> None
     assert codes.residuals.shape == (tokens, -(-DIM * bits // 8))
     assert np.array_equal(codes.borders, borders)
     assert len(codes.centroids) == (256 if bits > 2 else 64)
-    assert (folder / "lists.npy").exists() == (bits > 2)
+    assert (folder / "lists.npy").exists() == (bits == 8)
     for centroid in (0, 10, 31):
         listed = codes.lists[codes.list_offsets[centroid] : codes.list_offsets[centroid + 1]]
         owners = np.flatnonzero(codes.codes == centroid)
@@ -126,6 +127,20 @@ def test_the_bytes_do_not_depend_on_shards_threads_parts_or_interruptions(
     grown = tmp_path / "again" / token_build.PARTIAL / "journal.jsonl"
     assert 0 < len(grown.read_bytes().splitlines()) < 9
     assert contents(build("again")) == whole
+
+
+def test_an_index_in_the_place_of_another_has_nothing_of_it(build, write_embeddings, monkeypatch, tmp_path):
+    salience = np.linspace(0, 1, len(PASSAGES.values), dtype=np.float16)
+    salient = write_embeddings("salient", IDS, replace(PASSAGES, weights=salience), score="alignment")
+    wanted = contents(build("fresh", settings={"bits": 2}))
+    build("index", embeddings=salient)
+    assert {"salience.npy", "lists.npy"} <= contents(tmp_path / "index").keys() - wanted.keys()
+    assert contents(build("index", settings={"bits": 2}, force=True)) == wanted
+    monkeypatch.setenv("DRETRIEVE_STALE", "replace")
+    build("index", embeddings=salient)
+    (tmp_path / "index" / "manifest.json").unlink()  # as a kill leaves it amid being replaced
+    build("index", settings={"bits": 2})
+    assert open_codes(tmp_path / "index").salience is None
 
 
 def test_a_changed_byte_is_found(build) -> None:

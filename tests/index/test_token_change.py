@@ -84,14 +84,16 @@ def fresh(work: Path, write_embeddings, **settings) -> Path:
     return work / "fresh"
 
 
-@pytest.mark.parametrize("together", [True, False])
-def test_arrays_and_hits_are_those_of_a_fresh_index(work: Path, write_embeddings, together: bool) -> None:
-    if together:
-        assert indexed(work, add="new", delete="ids.txt") == "changed"
-    else:
-        assert [indexed(work, add="new"), indexed(work, delete="ids.txt")] == ["changed"] * 2
+BOTH = {"add": "new", "delete": "ids.txt"}
+
+
+@pytest.mark.parametrize("calls", [[BOTH], [{"add": "new"}, {"delete": "ids.txt"}], [{"add": "new"}, BOTH]])
+def test_arrays_and_hits_are_those_of_a_fresh_index(work: Path, write_embeddings, calls: list) -> None:
+    assert "deleted" not in open_vector_index(work / "index").search_options["said"]
+    assert [indexed(work, **call) for call in calls] == ["changed"] * len(calls)
     index = open_vector_index(work / "index")
     assert isinstance(index, TokenIndex)
+    assert "before passages were added or deleted" in index.search_options["said"]
     assert index.passages.rows == ROWS - len(DELETED) + MORE
     assert arrays(work / "index") == arrays(fresh(work, write_embeddings))
     assert hits(work, "index") == hits(work, "fresh")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import signal
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -14,7 +15,7 @@ from threading import Event
 import numpy as np
 import pytest
 
-from dretrieve.errors import Interrupted, UsageError
+from dretrieve.errors import Interrupted, UsageError, VerificationError
 from dretrieve.index import token_search, token_tuning
 from dretrieve.index.token import open_index
 from dretrieve.index.token_tuning import LADDERS, SOFT_LADDERS, Tuned
@@ -88,21 +89,32 @@ def overlaps(fast: list[list[tuple[str, float]]], exact: list[list[tuple[str, fl
     return np.array([len({row for row, _ in a} & {row for row, _ in b}) / len(b) for a, b in pairs])
 
 
+class Noted(Silent):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.said.append(text)
+
+
+def test_a_query_without_tokens_finds_nothing_and_is_counted(build, write_embeddings, tmp_path: Path) -> None:
+    index, noted = build("index"), Noted()
+    asked = Vectors.joined([texts(2, 1), Vectors(np.empty((0, DIM), np.float16), np.zeros(2, np.int64))])
+    shutil.rmtree(tmp_path / "asked")
+    write_embeddings("asked", ["a", "b", "none"], asked, side="query", score="maxsim_sum")
+    assert [len(of) for of in hits(tmp_path, index, noted)] == [10, 10]
+    assert "1 of 3 queries have no tokens, and find nothing" in noted.said
+
+
 def test_a_fast_search_has_the_overlap_that_it_says(build, tmp_path: Path) -> None:
-    index = build("index", queries=str(tmp_path / "asked"), target=0.95)
-    said = []
-
-    class Noted(Silent):
-        def note(self, text: str) -> None:
-            said.append(text)
-
-    fast, exact = hits(tmp_path, index, Noted()), hits(tmp_path, index, mode="exact")
+    index, noted = build("index", queries=str(tmp_path / "asked"), target=0.95), Noted()
+    fast, exact = hits(tmp_path, index, noted), hits(tmp_path, index, mode="exact")
     shares, tuned = overlaps(fast, exact), Tuned.open(index)
     assert tuned.counts[10] is not None
     assert abs(shares[measured_rows(range(80), 64)].mean() - tuned.measured[10]) <= 0.01
     assert shares.mean() >= 0.93
-    assert f"overlap@10 {tuned.measured[10]:.3f}" in "".join(said)
-    assert "measured on 32 given queries" in "".join(said)
+    assert f"overlap@10 {tuned.measured[10]:.3f}" in "".join(noted.said)
+    assert "measured on 32 given queries" in "".join(noted.said)
     # what is found has its canonical score
     scores = [dict(all_) for all_ in exact]
     assert all(scores[q].get(row, score) == score for q, mine in enumerate(fast) for row, score in mine)
@@ -214,8 +226,12 @@ def test_the_same_bytes_for_any_threads(build, tmp_path: Path) -> None:
     assert json.loads(first)["target"] == 0.99
 
 
-def test_what_are_no_queries_is_refused(build, tmp_path: Path) -> None:
+def test_what_are_no_queries_is_refused(build, write_embeddings, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="queries with vectors per token of 16 dimensions are wanted"):
         build("index", queries=str(tmp_path / "emb"))
+    given = {"side": "query", "score": "maxsim_sum", "model": "n"}
+    other = write_embeddings("other", ["q"], texts(1, 1), **given)
+    with pytest.raises(VerificationError, match="passages of another model .n. than those in .*emb .m."):
+        build("index", queries=str(other))
     with pytest.raises(UsageError, match="target"):
         build("index", target=1.5)
