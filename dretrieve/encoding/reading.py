@@ -27,7 +27,7 @@ from dretrieve.models.loading import LoadedModel
 from dretrieve.models.reatt import Reatt
 from dretrieve.threads import allotted_threads
 from dretrieve.tokens.tokenizer import Tokenized
-from dretrieve.types import Record, Side, offsets_of
+from dretrieve.types import Record, offsets_of
 
 # Tokens of pairs that are decoded together, by device.
 FUSED = {"cpu": 8192, "cuda": 131072}
@@ -51,7 +51,7 @@ class Answer:
         attention: of each passage, the share of its tokens in what the decoder's last layer looks at from its
             first position (section 3.2); together 1.
         tokens: of each passage, the tokens that were read, and what each of them has of that share.
-        cut: passages that did not fit whole behind the question.
+        cut: passages that were not read whole: too long, or too long behind the question.
     """
 
     text: str
@@ -98,14 +98,16 @@ class Reader:
 
     def read(self, asked: Sequence[Asked]) -> list[Answer]:
         """Return the answer of each question; one without passages is read alone, then with its ``</s>``."""
-        questions = self._tokens("query", [of.question for of in asked])
+        given = self._model.tokenizers["query"].tokenize([of.question for of in asked])
         end = self._config.eos_token_id
         questions = [
             ids[:-1] if of.passages and len(ids) > 1 and ids[-1] == end else ids
-            for of, ids in zip(asked, questions, strict=True)
+            for of, ids in zip(asked, map(given.row, range(len(given))), strict=True)
         ]
         known = {record.id: record for of in asked for record in of.passages}
-        whole = dict(zip(known, self._tokens("passage", list(known.values())), strict=True))
+        texts = self._model.tokenizers["passage"].tokenize(list(known.values()))
+        whole = {name: texts.row(row) for row, name in enumerate(known)}
+        short = {name for row, name in enumerate(known) if row in texts.cut}
         # A passage is another one where it is cut otherwise: by the name, and how many tokens it keeps.
         rooms = [self._method.config.max_len - len(ids) for ids in questions]
         told = [
@@ -117,7 +119,7 @@ class Reader:
         read = {"query": self._states(questions), "passage": self._states(passages)}
         groups = _groups(questions, [[len(passages[places[key]]) for key in of] for of in told], self._budget)
         rows = [[places[key] for key in of] for of in told]
-        cut = [sum(length < len(whole[name]) for name, length in of) for of in told]
+        cut = [sum(name in short or length < len(whole[name]) for name, length in of) for of in told]
         futures = [
             self._pool.submit(self._decoded, read["query"], read["passage"], group, rows, cut)
             for group in groups
@@ -128,15 +130,11 @@ class Reader:
     def _budget(self) -> int:
         return FUSED[self._model.device.type]
 
-    def _tokens(self, side: Side, records: Sequence[Record]) -> list[NDArray[np.int32]]:
-        tokens = self._model.tokenizers[side].tokenize(records)
-        return [tokens.row(row) for row in range(len(records))]
-
     def _states(self, rows: Sequence[NDArray[np.int32]]) -> _Texts:
         """Return the states of texts by themselves."""
         if not rows:
             return _Texts([], [])
-        tokens = Tokenized(np.concatenate(rows), offsets_of(np.array([len(ids) for ids in rows])), 0)
+        tokens = Tokenized(np.concatenate(rows), offsets_of(np.array([len(ids) for ids in rows])))
         names = [""] * len(rows)
 
         @torch.inference_mode()

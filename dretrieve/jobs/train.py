@@ -217,6 +217,11 @@ def _check_sets(opened: Opened, method: Method, progress: Progress) -> None:
     """Refuse sets that do not fit the method; say what it has to say of the others."""
     card = method.card()
     for of in opened.sets:
+        if of.spec.depth == 0 and method.compares_passages:
+            raise UsageError(
+                f"--data {of.spec.name}: depth=0 reads questions alone, and {opened.config.method} compares "
+                "passages; give --alpha 0, or read some"
+            )
         fields = {name: [example.fields.get(name) for example in of.examples] for name in of.columns}
         if note := method.check_fields(of.spec.name, fields) if fields else "":
             progress.note(note)
@@ -393,6 +398,11 @@ def _check_read(config: TrainConfig, method: type[Method], specs: Sequence[DataS
         raise UsageError(
             f"--data …,run=, depth= and target= are of methods that read what was found, and {name} learns "
             "from judged passages; leave them out"
+        )
+    if method.reads_close and (bare := next((of for of in specs if not of.reads), None)):
+        raise UsageError(
+            f"--data {bare.name}: {name} learns from what was found; say run=RUN,depth=K (depth=K alone "
+            "reads the judged passages, depth=0 the question by itself)"
         )
     if all(of.reads for of in specs):
         why = "chooses among judged passages, and every --data says by depth= what is read; leave it out"

@@ -128,7 +128,8 @@ class Targets:
     Attributes:
         positives: [Q] int64, the column (row of the passage batch) of each query's positive; -1 where none of
             its close passages is judged relevant (`Method.reads_close`).
-        allowed: [Q, P] bool, False where a passage is another positive of the query and is left out.
+        allowed: [Q, P] bool, False where a passage is another positive of the query and is left out; where
+            passages are close ones, another judged relevant.
         teacher_scores: [Q, P], NaN where the teacher gave none (it scores a query's own passages, its
             positive among them); None without a teacher.
         distillation: how they teach, where there are any.
@@ -298,6 +299,11 @@ class Method(nn.Module, ABC):
     def load_block(cls, folder: Path, card: ModelCard) -> Self:
         """Return the model that `save` wrote, for batches of vectors alone: its encoder need not be read."""
         return cls.load(folder, card)
+
+    @property
+    def compares_passages(self) -> bool:
+        """Whether the loss of a method that reads close passages needs some of each question."""
+        return False
 
     def check_fields(self, name: str, fields: Mapping[str, Sequence[Any]]) -> str:
         """Return what is to be said of a set's `columns` before training; nothing by default.

@@ -137,7 +137,11 @@ class Reatt(EncoderMethod):
         config = completed(config, known, cls.name, {"passage_max_len": config.max_len})
         if config.bi_layers < 0 and known.method == cls.name:
             config = replace(config, bi_layers=known.method_config["bi_layers"])
-        return super().build(config, backbone)
+        method = super().build(config, backbone)
+        if known.method == cls.name:  # P goes on, whatever divides the weights now
+            with torch.no_grad():
+                method.head_weights.mul_(config.head_temperature / known.method_config["head_temperature"])
+        return method
 
     @classmethod
     def read(cls, places: Mapping[Side, Path]) -> dict[Side, nn.Module]:
@@ -192,6 +196,11 @@ class Reatt(EncoderMethod):
         if self.config.alpha:
             groups.append(ParameterGroup("heads", (self.head_weights,), weight_decay=0.0))
         return groups
+
+    @property
+    def compares_passages(self) -> bool:
+        """Whether there is a cross-document loss."""
+        return self.config.alpha > 0
 
     def check_fields(self, name: str, fields: Mapping[str, Sequence[Any]]) -> str:
         """Refuse questions without answers; return how many answers the limit cuts.
@@ -268,14 +277,8 @@ class Reatt(EncoderMethod):
         return questions, _cut(passages, room)
 
     def training_step(self, step: Step) -> Loss:
-        """Add the gradient of L; the curve gets both losses, the target on judged passages, P, passages cut.
-
-        Raises:
-            UsageError: a cross-document loss without passages.
-        """
+        """Add the gradient of L; the curve gets both losses, the target on judged ones, P, passages cut."""
         heads = self._counting() if self.config.alpha else []
-        if heads and not step.targets.allowed.shape[1]:
-            raise UsageError("questions alone (depth=0) have no passages to compare; give --alpha 0")
         places = [
             step.gather(torch.cat(of))
             for of in (
@@ -376,10 +379,11 @@ class Reatt(EncoderMethod):
         said = {"cross": cross.detach()} | {
             f"head {number}": of for number, of in enumerate(self.head_shares().detach())
         }
-        judged = step.targets.positives >= 0
-        if judged.any():
-            on_judged = target[judged].gather(1, step.targets.positives[judged].unsqueeze(1))
-            said[JUDGED] = on_judged.mean()
+        first_judged, judged = step.targets.positives, ~step.targets.allowed
+        known = first_judged >= 0
+        if known.any():
+            judged[known, first_judged[known]] = True
+            said[JUDGED] = (target * judged).sum(dim=1)[known].mean()
         return cross, said
 
     def _labels(self, questions: TokenBatch, step: Step) -> Tensor:

@@ -45,15 +45,20 @@ class Tokenized:
     Attributes:
         ids: [total] int32, one text after the other.
         offsets: [texts + 1] int64.
-        truncated: how many texts were cut.
+        cut: the rows of the texts that were cut.
     """
 
     ids: NDArray[np.int32]
     offsets: NDArray[np.int64]
-    truncated: int
+    cut: frozenset[int] = frozenset()
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
+
+    @property
+    def truncated(self) -> int:
+        """How many texts were cut."""
+        return len(self.cut)
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -176,12 +181,12 @@ class SideTokenizer:
         lengths = np.maximum(lengths, 1)
         offsets = offsets_of(lengths)
         ids = np.empty(int(offsets[-1]), dtype=np.int32)
-        truncated = 0
+        cut = set[int]()
         for row, encoding in enumerate(encodings):
             ids[offsets[row] : offsets[row + 1]] = encoding.ids or self.pad_id
             if lengths[row] >= self.card.max_tokens and encoding.overflowing:
-                truncated += 1
-        return Tokenized(ids, offsets, truncated)
+                cut.add(row)
+        return Tokenized(ids, offsets, frozenset(cut))
 
     def __call__(self, records: Sequence[Record]) -> Sequence[Sequence[int]]:
         """Return the ids as lists, for training's token table."""

@@ -175,14 +175,13 @@ def _of_close(training_set: TrainingSet, close: Ragged, draw: Draw) -> Batch:
     passage_rows = np.concatenate(wanted)[np.sort(first_place)]
     column = {int(row): place for place, row in enumerate(passage_rows)}
     own = [[column[row] for row in rows.tolist()] for rows in wanted]
-    positives = [
-        next((column[row] for row in rows.tolist() if row in judged), -1)
-        for rows, judged in zip(
-            wanted, (training_set.positives.row(int(row)) for row in draw.rows), strict=True
-        )
-    ]
+    targets = np.full(len(draw.rows), -1, dtype=np.int64)
     allowed = np.ones((len(draw.rows), len(distinct)), dtype=bool)
-    targets = np.asarray(positives, dtype=np.int64)
+    for query, row in enumerate(map(int, draw.rows)):
+        judged = set(training_set.positives.row(row).tolist())
+        known = [column[of] for of in wanted[query].tolist() if of in judged]
+        targets[query] = next(iter(known), -1)
+        allowed[query, known[1:]] = False
     return Batch(draw.step, training_set, draw.rows, passage_rows, targets, own, allowed)
 
 

@@ -12,7 +12,7 @@ from dretrieve.types import VectorSpec
 def tokens():
     lengths = [3, 1, 4]
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    return Tokenized(np.arange(10, 18, dtype=np.int32), offsets, 1)
+    return Tokenized(np.arange(10, 18, dtype=np.int32), offsets)
 
 
 def test_padding_stands_right():

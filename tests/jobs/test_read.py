@@ -47,11 +47,11 @@ def model_of(small_t5, tmp_path):
 
 @pytest.fixture
 def config(model_of, tiny_collection, tmp_path):
-    """Two questions with three passages, one with two, one with none."""
+    """Questions with three passages, one with two, one with none; each shares one with the next."""
     collection = Collection.open(f"{tiny_collection}:test")
     names, queries = collection.corpus().ids(0, len(collection.corpus())), collection.queries().ids()
     lines = [
-        f"{query} Q0 {names[(5 * row + place) % len(names)]} {place + 1} {-place} x\n"
+        f"{query} Q0 {names[(2 * row + place) % len(names)]} {place + 1} {-place} x\n"
         for row, query in enumerate(queries[:-1])
         for place in range(DEPTH - (row == 1))
     ]
@@ -107,8 +107,12 @@ def test_answers_are_those_of_a_fusion_in_the_decoder_by_transformers(config, be
     assert counts == {"questions": len(found), "questions_lacking": 2, "questions_alone": 1}
 
 
-def test_questions_are_read_as_training_reads_them(config, tiny_collection, tmp_path, monkeypatch):
-    """The logits of an answer's first token: with passages, and alone."""
+@pytest.mark.parametrize("bi_layers", [0, 2])
+def test_questions_are_read_as_training_reads_them(
+    config, model_of, bi_layers, tiny_collection, tmp_path, monkeypatch
+):
+    """The logits of an answer's first token: with passages, of which some are others' too, and alone."""
+    config = replace(config, model=model_of(bi_layers=bi_layers))
     path = tiny_collection / "queries.jsonl"
     path.write_text("".join(json.dumps(of | {"answers": ["honey bee"]}) + "\n" for of in lines_of(path)))
     names, logits = [], []
@@ -150,6 +154,9 @@ def test_cut_passages_are_counted_and_their_last_token_stays(config, model_of):
     assert whole["passages_cut"] == 0
     short = model_of(bi_layers=2, max_len=14, query_max_len=6)
     cut = run(replace(config, model=short, output=config.output.with_name("cut.jsonl"))).counts
+    assert 0 < cut["passages_cut"] <= cut["passages"]
+    itself = model_of(bi_layers=2, passage_max_len=8)  # cut before a question is known
+    cut = run(replace(config, model=itself, output=config.output.with_name("itself.jsonl"))).counts
     assert 0 < cut["passages_cut"] <= cut["passages"]
 
 

@@ -9,7 +9,6 @@ import pytest
 import torch
 from transformers import T5ForConditionalGeneration
 
-from dretrieve.errors import UsageError
 from dretrieve.models.base import TokenBatch
 from dretrieve.models.reatt import Reatt
 from dretrieve.models.reatt_config import ReattConfig
@@ -56,7 +55,7 @@ def close_set(questions=8, passages=12, depth=3, seed=0):
     close = [random.choice(passages, depth, replace=False).tolist() for _ in range(questions)]
     return TrainingSet(
         name="close",
-        positives=Ragged.of([of[1:2] if row % 2 else [] for row, of in enumerate(close)]),
+        positives=Ragged.of([of[1:] if row % 2 else [] for row, of in enumerate(close)]),
         negatives=Ragged.of([[]] * questions),
         queries=table(texts[0], "q", answers=[(ANSWERS[row % 4],) for row in range(questions)]),
         passages=table(texts[1], "p"),
@@ -264,11 +263,12 @@ def test_the_cross_document_loss_is_that_of_the_formulas(build, in_batch, produc
     assert theirs["head_weights"].abs().min() > 0
     for name, of in found.items():
         torch.testing.assert_close(of, theirs[name], atol=1e-5, rtol=1e-3, msg=name)
-    reached = {name for name, of in theirs.items() if of.abs().max() > 0}
+    reached = {name for name, of in found.items() if of.abs().max() > 0}
+    assert reached
     assert not any("decoder" in name for name in reached), "the target is a constant"
     judged = [row for row, column in enumerate(prepared.batch.positives) if column >= 0]
     assert judged
-    on_judged = [float(targets[row][1]) for row in judged]
+    on_judged = [float(targets[row][1:].sum()) for row in judged]
     assert float(value.parts["target on judged"]) == pytest.approx(np.mean(on_judged), abs=1e-5)
 
 
@@ -316,7 +316,7 @@ def test_the_loss_does_not_depend_on_the_pieces(build):
 
 
 def test_questions_alone_are_read_too(build, small_t5):
-    """depth=0: the question with its ``</s>``, as a plain T5; without alpha 0 there is nothing to compare."""
+    """depth=0: the question with its ``</s>``, as a plain T5."""
     none = replace(close_set(), close=Ragged.of([[]] * 8), passages=table([], "p"))
     method = build(alpha=0.0)
     prepared, value = step(method, none)
@@ -326,8 +326,6 @@ def test_questions_alone_are_read_too(build, small_t5):
         for question, _, answer in texts_of(prepared)
     ]
     torch.testing.assert_close(value.loss, torch.stack(losses).mean().detach(), atol=1e-5, rtol=1e-5)
-    with pytest.raises(UsageError, match=r"depth=0.* give --alpha 0"):
-        step(build(), none)
 
 
 def test_a_passage_is_cut_behind_its_question_and_keeps_its_end(build):

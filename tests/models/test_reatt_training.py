@@ -198,12 +198,13 @@ def test_the_manifest_says_whether_a_head_won_and_where_the_target_was(chosen, c
 
 def test_it_goes_on_with_its_own_head_and_lengths(chosen, config_of, tmp_path):
     before, known = load_model(str(chosen)).encoder, ModelCard.load(chosen)
-    method = Reatt.build(ReattConfig(alpha=0.0), str(chosen))
-    assert torch.equal(method.head_weights, before.head_weights)
+    method = Reatt.build(ReattConfig(alpha=0.0), str(chosen))  # of another temperature
+    torch.testing.assert_close(method.head_shares(), before.head_shares())
     assert method.config.bi_layers == known.method_config["bi_layers"] == 2
     train(config_of(tmp_path / "on", {"max_steps": 1}, backbone=chosen, alpha=0.0))
-    after = load_model(str(tmp_path / "on")).encoder
-    assert torch.equal(after.head_weights, before.head_weights), "a warm-up leaves them alone"
+    after = load_model(str(tmp_path / "on"))
+    assert torch.equal(after.encoder.head_weights, method.head_weights), "a warm-up leaves them alone"
+    assert ("open" in after.card.source, after.card.inference) == (False, known.inference)
     with pytest.raises(PreconditionError, match="bi_layers 2; bi_layers 1 was asked for"):
         Reatt.build(ReattConfig(bi_layers=1), str(chosen))
 
@@ -286,6 +287,12 @@ def test_what_does_not_fit_is_refused(config_of, world, small_t5, tiny_model, tm
     word = f"path={bare},split=train,run={world.parent / 'run.txt'},depth=4"
     with pytest.raises(DataError, match=r"1 of 6 questions have no answers.*target=passage"):
         train(config_of(tmp_path / "a", data=word))
+    with pytest.raises(
+        UsageError, match=r"--data tiny: reatt learns from what was found; say run=RUN,depth=K"
+    ):
+        train(config_of(tmp_path / "c", data=f"path={world},split=train"))
+    with pytest.raises(UsageError, match=r"--data tiny: depth=0 reads questions alone.* give --alpha 0"):
+        train(config_of(tmp_path / "d", data=f"path={world},split=train,depth=0"))
     with pytest.raises(UsageError, match=r"--grad-cache 20: query '.*' of tiny has with its 4 passages"):
         train(config_of(tmp_path / "b", {"grad_cache": 20}))
     with pytest.raises(UsageError, match="has 4 encoder layers.*give 0 to 3"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from dretrieve.errors import DataError, UsageError
@@ -51,6 +52,21 @@ def test_queries_get_what_was_found_for_them(tiny_collection, run, tmp_path):
         assert positive == (own[names.index(judged)] if judged in names else -1)
     assert len(set(batch.passage_rows.tolist())) == len(batch.passage_rows)
     assert batch.allowed.all()
+
+
+def test_all_judged_passages_among_the_close_ones_are_known(tiny_collection, run):
+    file = tiny_collection / "qrels" / "train.tsv"
+    file.write_text(file.read_text() + "q-bees-0\tprinting-1\t1\nq-bees-0\tchess-0\t1\n")
+    found = open_set(parse_data(f"path={tiny_collection},split=train,run={run},depth=3"), 1, Silent())
+    tokenize = dict.fromkeys(("query", "passage"), lambda texts: [[1]] * len(texts))
+    rows = in_rows(found, tokenize, TokenCache(tiny_collection / "cache", "key", Processes()), Silent())
+    draw = Plan([SetShare(name="tiny", examples=5)], 5, 1).draw(0)
+    batch = compose(rows, draw, Choosing(negatives=1, positives="first", seed=1))
+    place = [found.examples[row].query_id for row in draw.rows.tolist()].index("q-bees-0")
+    columns = [rows.passages.text_ids[row] for row in batch.passage_rows]
+    assert columns[batch.positives[place]] == "printing-1"  # the first that was found
+    assert [columns[of] for of in np.flatnonzero(~batch.allowed[place])] == ["bees-0"]
+    assert np.delete(batch.allowed, place, axis=0).all()
 
 
 def test_without_a_run_the_judged_passages_are_close_or_none(tiny_collection):
