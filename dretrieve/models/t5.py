@@ -31,7 +31,7 @@ def load_t5(place: Path) -> nn.Module:
     """Return the T5 in a folder with its decoder, as transformers' ``T5ForConditionalGeneration``.
 
     Raises:
-        PreconditionError: another family, or an encoder that was saved without its decoder.
+        PreconditionError: another family, an encoder that was saved without its decoder, pickled weights.
         DataError: weights missing, left over, of another shape or not finite.
     """
     family = read_json(place / "config.json").get("model_type")
@@ -44,7 +44,12 @@ def load_t5(place: Path) -> nn.Module:
     for file in place.glob("model*.safetensors"):
         with safe_open(file, "pt") as tensors:
             names.update(tensors.keys())
-    if names and not any(name.startswith("decoder.block.") for name in names):
+    if not names:
+        raise PreconditionError(
+            f"{place} has no weights as safetensors; of a folder with pickled ones make a model first: "
+            "dretrieve convert FOLDER --from t5 --output MODEL"
+        )
+    if not any(name.startswith("decoder.block.") for name in names):
         raise PreconditionError(
             f"{place} holds the encoder of a T5 without its decoder, and this method generates; give the "
             "whole T5 as --backbone"

@@ -97,6 +97,10 @@ text() {
         for set in "${adapted[@]:1}"; do
             if [[ $set == cqadupstack ]]; then forums; else dretrieve prepare "beir:$set" "${from[@]}" --output "$WORK/text/$set"; fi
         done
+        if [[ -d $backbone && -z $(compgen -G "$backbone/model*.safetensors") ]]; then
+            dretrieve convert "$backbone" --from t5 --output "$models/t5"
+            backbone=$models/t5
+        fi
         begin "$backbone" "name=nothing,path=$WORK/text/nq-dev,split=dev,depth=0,sample=32" --batch-size 8
         ;;
     *)

@@ -3,7 +3,8 @@
 # iterations again where four facts of ten call the entity by another name. And ours: no QA loss, the compressed index, and in
 # `mini-cpu`, whose rows have one iteration, one more: its reader cannot tell what it finds apart, so that the paper's do harm.
 #
-# Needs    smoke, mini-cpu: nothing, 5 GB of disk; mini: the collections in $DATA, a GPU; paper: a cluster, 1 TB for the vectors
+# Needs    smoke, mini-cpu: nothing, 5 GB of disk; mini: the collections in $DATA, a GPU; paper: a cluster, 1 TB for
+#          the vectors; where the hub has the T5's weights pickled alone, BACKBONE=its folder, which is converted
 # Takes    all tables together: smoke 128 s on 2 cores; mini-cpu 64 min on 2 cores, beside some small other work
 # Call     PROFILE=smoke bash recipes/reatt/table3.sh
 # shellcheck source=recipes/reatt/rows.sh

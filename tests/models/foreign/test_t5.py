@@ -16,6 +16,7 @@ from dretrieve.models.foreign import reatt, t5
 from dretrieve.models.foreign.t5 import UNUSED, weight_files
 from dretrieve.models.loading import load_model
 from dretrieve.models.model_folder import save_model
+from dretrieve.models.t5 import load_t5
 from dretrieve.types import Record
 
 LAYER, HEAD = 2, 3
@@ -62,6 +63,8 @@ def test_the_same_logits_from_safetensors(theirs, tmp_path, parts):
         parts, drop=("decoder.embed_tokens.weight",), add=lambda of: {UNUSED: torch.ones(32, 4)}
     )
     assert len(weight_files(folder)) == parts
+    with pytest.raises(PreconditionError, match=r"no weights as safetensors.* convert FOLDER --from t5"):
+        load_t5(folder)
     t5.convert(folder).save(tmp_path / "ours")
     ours = T5ForConditionalGeneration.from_pretrained(tmp_path / "ours").eval()
     ids = torch.tensor([[5, 9, 11, 1]])
