@@ -33,9 +33,9 @@ class IndexKind:
             ``described(kind, choices, passages, progress)``, the options of its manifest;
             ``fill(stage, passages, choices, threads, progress, signals)``, which writes its files and returns
             a `Filled`; ``open_index(folder, full=, settings=)``; for exact kinds
-            ``over_embeddings(embeddings, settings)``; for kinds in parts ``join(stage, passages, parts)``,
-            which fills from finished parts (folder and manifest, in the order of their rows); for kinds with
-            changes ``change(output, embeddings, choices, look=)``, which plans one.
+            ``over_embeddings(embeddings, settings)``; for kinds in parts ``join(stage, passages, parts,
+            signals)``, which fills from finished parts (folder and manifest, in the order of their rows); for
+            kinds with changes ``change(output, embeddings, choices, look=)``, which plans one.
         source: what it is made from.
         line: for the help.
         many: whether it takes a vector per token.
@@ -256,10 +256,9 @@ def _made(stage: Stage, passages: Passages, fill: Callable[[], Filled]) -> Manif
     if stage.up_to_date():
         return stage.existing()
     make_folder(stage.output)
-    for path in old:  # an index of other settings may have other files
-        path.unlink(missing_ok=True)
     with recorded_state(stage.manifest_file, stage.name, stage.fingerprint):
         counts, extra = fill()
+        stage.remove_others(old)
     # relative to the index, so that both can move together
     folder = passages.embeddings.folder
     place = Path(os.path.relpath(folder.resolve(), stage.output.resolve())).as_posix()

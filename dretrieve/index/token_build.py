@@ -252,7 +252,7 @@ def _finish(
     with stage.write("residuals.npy") as file:
         file.write(npy_header("uint8", (tokens, -(-clusters.dim * bits // 8))))
         _copy(sources, "residuals.npy", file)
-    if not salience:  # one that was killed while it was replaced may have left it
+    if not salience:  # an index that stood in its place may have left it
         (stage.output / f"{SALIENCE}.npy").unlink(missing_ok=True)
     else:
         with stage.write(f"{SALIENCE}.npy") as file:

@@ -124,15 +124,16 @@ def plan_change(
         )
     before, removed = open_embeddings(output, manifest), removed_rows(output, manifest)
     folders = [(output / place).resolve() for place in places]
+    if add is not None and Path(add).resolve() == folders[0]:
+        raise UsageError(f"--set add={add}: {output} was built over these embeddings; give other ones")
     rows = np.setdiff1d(np.arange(before.rows), removed, assume_unique=True)
     present = Passages(before, many=True, without=removed)
     ids = present.every_id()
     gone = _deleted(Path(delete), ids, before, removed) if delete is not None else np.empty(0, np.int64)
     if add is not None and Path(add).resolve() in folders:
-        # it is in; what else was to go first may not have gone
+        # it is in; what was to go before it may not have gone, and what came since stays
         at = folders.index(Path(add).resolve())
-        first, behind = (sum(Embeddings.open(of).rows for of in folders[:to]) for to in (at, at + 1))
-        gone = gone[(rows[gone] < first) | (rows[gone] >= behind)]
+        gone = gone[rows[gone] < sum(Embeddings.open(of).rows for of in folders[:at])]
         add = None
     kept = np.ones(present.rows, np.bool_)
     kept[gone] = False

@@ -29,9 +29,10 @@ SALIENCE = "salience"
 
 @dataclass(frozen=True, slots=True)
 class TokenCodes:
-    """The codes of T token vectors of N passages; all but ``centroids`` and ``levels`` are memory-mapped.
+    """The codes of T token vectors of N passages.
 
-    The reconstruction of a token is ``centroids[code] + scale * levels[residual code]``, in float32.
+    All but ``centroids``, ``levels`` and, below 8 bits, the lists are memory-mapped. The reconstruction of a
+    token is ``centroids[code] + scale * levels[residual code]``, in float32.
 
     Attributes:
         centroids: [C, dim] float32, whole multiples (-127 to 127, one of these is reached) of one number; C

@@ -30,6 +30,7 @@ from dretrieve.kernels.token_search import Counts
 from dretrieve.scoring.alignment import parse_alignment
 from dretrieve.scoring.token_scores import grid_of, token_score
 from dretrieve.store.embeddings import Embeddings
+from dretrieve.store.manifest import manifest_path, read_manifest
 from dretrieve.store.stage import Stage
 from dretrieve.types import Vectors, offsets_of
 
@@ -215,7 +216,7 @@ def write_tuned(
 
 def keep_tuned(stage: Stage, before: Path) -> None:
     """Write into a changed index how widely to look as it was chosen for the one before, if it was."""
-    if (before / FILE).exists():
+    if FILE in read_manifest(manifest_path(before)).files:
         _write(stage, json.loads((before / FILE).read_text(encoding="utf-8")) | {"changed": True})
 
 

@@ -26,6 +26,7 @@ def run(config: MergeConfig, progress: Progress = SILENT) -> Made | Planned:
         UsageError: no partial runs.
         PreconditionError: a part is missing (names the shards to search), or has no manifest.
         VerificationError: parts of different searches, overlapping parts, changed bytes.
+        Interrupted: a signal came; the same command begins again.
     """
     if any(path.is_dir() for path in config.partials):
         return _joined_index(config)
@@ -69,6 +70,7 @@ def run(config: MergeConfig, progress: Progress = SILENT) -> Made | Planned:
 def _joined_index(config: MergeConfig) -> Made | Planned:
     if files := [path for path in config.partials if not path.is_dir()]:
         raise UsageError(f"{files[0]} is no folder, and others are: merge runs, or the parts of one index")
+    _refuse_own(config)
     stage, passages, parts = plan_merge(
         config.partials, config.output, full=config.verify, force=config.force
     )
@@ -78,6 +80,11 @@ def _joined_index(config: MergeConfig) -> Made | Planned:
     with interruptible() as signals:
         made = merge_index(stage, passages, parts, signals)
     return Made(config.output, "written" if stage.committed else "up to date", made.counts, *told)
+
+
+def _refuse_own(config: MergeConfig) -> None:
+    if config.output.resolve() in [path.resolve() for path in config.partials]:
+        raise UsageError(f"--output {config.output} is one of the parts; choose another name")
 
 
 def _opened(config: MergeConfig) -> list[Part]:
@@ -90,8 +97,7 @@ def _opened(config: MergeConfig) -> list[Part]:
         )
     if not config.partials:
         raise UsageError("name the partial runs to merge: dretrieve merge part-*.trec --output RUN")
-    if config.output.resolve() in [path.resolve() for path in config.partials]:
-        raise UsageError(f"--output {config.output} is one of the partial runs; choose another name")
+    _refuse_own(config)
     for path in config.partials:
         if path.is_file() and not manifest_path(path).exists():
             raise PreconditionError(

@@ -8,6 +8,7 @@ way. The dropout of states draws in the same way.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -116,7 +117,7 @@ class _Dropped(torch.autograd.Function):
         The mask, [B, 1, 1 or T, S], is True where a token is read.
         """
         wide = torch.promote_types(query.dtype, torch.float32)
-        queries, keys, values = (_wide(of, wide) for of in (query, key, value))
+        queries, keys, values = (_laid(of, wide) for of in (query, key, value))
         signed = queries.new_empty((*query.shape[:-1], key.shape[-2]))
         found, drawn = torch.empty_like(queries), _Drawn(rate)
         for some in _blocks(signed):
@@ -138,7 +139,7 @@ class _Dropped(torch.autograd.Function):
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of queries, keys and values, in memory as the result is."""
         *given, signed = context.saved_tensors
-        query, key, value, above = (_wide(of, signed.dtype) for of in (*given, gradients[0]))
+        query, key, value, above = (_laid(of, signed.dtype) for of in (*given, gradients[0]))
         of_query, of_key, of_value = (torch.empty_like(of) for of in (query, key, value))
         for some in _blocks(signed):
             before = _rows(above, some)
@@ -153,14 +154,15 @@ class _Dropped(torch.autograd.Function):
         return *(_given(of, given[0].dtype) for of in (of_query, of_key, of_value)), None, None, None
 
 
-def _wide(of: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return [B, heads, T, D] of that type, one head's numbers behind the other's in memory."""
-    return of.to(dtype, memory_format=torch.contiguous_format)
+def _laid(of: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the same numbers of that type, in memory in the order of their dimensions."""
+    # the second copies where the first had nothing to do
+    return of.to(dtype, memory_format=torch.contiguous_format).contiguous()
 
 
 def _given(found: Tensor, dtype: torch.dtype) -> Tensor:
     """Return [B, heads, T, D] of that type, in memory [B, T, heads, D]."""
-    return found.transpose(1, 2).to(dtype, memory_format=torch.contiguous_format).transpose(1, 2)
+    return _laid(found.transpose(1, 2), dtype).transpose(1, 2)
 
 
 def _rows(of: Tensor, some: tuple[slice, slice]) -> Tensor:
@@ -187,6 +189,9 @@ def _over_rows(kernel: Callable[..., None], table: NDArray[Any], *more: Any) -> 
 @cache
 def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, "attention")
+
+
+os.register_at_fork(after_in_child=_pool.cache_clear)  # no thread survives a fork
 
 
 def _blocks(weights: Tensor) -> Iterator[tuple[slice, slice]]:

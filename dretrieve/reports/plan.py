@@ -23,7 +23,7 @@ from dretrieve.store.manifest import Manifest, manifest_path, read_manifest, ver
 
 SEPARATOR, PIECES = "\x1f", ",=#"
 # Variables of lib.sh that choose a part of the work, not another work.
-PART = ("SEEDS", "ONLY", "ASKED", "MINUTES", "BEGAN", "REPORT", "DRY_RUN", "DRETRIEVE")
+PART = ("SEEDS", "ONLY", "ASKED", "MINUTES", "BEGAN", "REPORT", "README", "DRY_RUN", "DRETRIEVE")
 # What a training records of the machine: its numbers may be read on another one.
 MACHINE = frozenset(("device", "num_processes"))
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from dretrieve.errors import PreconditionError, UsageError, VerificationError
+from dretrieve.errors import DretrieveError, PreconditionError, UsageError, VerificationError
 from dretrieve.store.atomic import make_folder, replacing
 from dretrieve.store.leftovers import remove_leftovers
 from dretrieve.store.manifest import (
@@ -319,10 +319,20 @@ class Stage:
         return read_manifest(self.manifest_file)
 
     def standing_files(self) -> list[Path]:
-        """Return the files of the finished result that stands in the output, whatever made it."""
-        if not self.manifest_file.exists():
+        """Return the files of the finished result that stands in the output, whatever made it.
+
+        They are not known where its manifest is broken: `up_to_date` refuses that, or replaces it.
+        """
+        try:
+            return [self.folder / name for name in self.existing().files]
+        except DretrieveError:
             return []
-        return [self.folder / name for name in self.existing().files]
+
+    def remove_others(self, files: Sequence[Path]) -> None:
+        """Remove those files of what stood in the output that this result does not have."""
+        for path in files:
+            if path not in [self.folder / name for name in self._written]:
+                path.unlink(missing_ok=True)
 
     def refuse_strangers(self) -> None:
         """Refuse a folder with files that no stage of that name wrote: they would become part of the output.

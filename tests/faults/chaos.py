@@ -166,11 +166,19 @@ def token_stages(work: Path) -> dict[str, list[object]]:
     components = ["--pooling", "tokens", "--dim", 16, "--pca", data]
     asked = ["--query-embeddings", work / "token-queries", "--hits", 50]
     search = ["search", "--index", work / "token-index", *asked]
+    index = ["index", "--embeddings", tokens, "--type", "token"]
+    parts = [work / f"token-part-{part}" for part in range(2)]
+    middles = ["--set", f"centroids={work / 'token-index'}"]
     return {
         "convert-tokens": ["convert", work / "tiny", *components, "--output", model],
         "encode-tokens": [*encode, "--corpus", data, "--output", tokens],
         "encode-asked": [*encode, "--queries", f"{data}:test", "--output", work / "token-queries"],
-        "token": ["index", "--embeddings", tokens, "--type", "token", "--output", work / "token-index"],
+        "token": [*index, "--output", work / "token-index"],
+        **{
+            f"token-{at}": [*index, *middles, "--shard", f"{at}/2", "--output", part]
+            for at, part in enumerate(parts)
+        },
+        "token-merge": ["merge", *parts, "--output", work / "joined"],
         "search-fast": [*search, "--output", work / "fast.trec"],
         "search-exact": [*search, "--set", "mode=exact", "--output", work / "exact.trec"],
     }
@@ -264,12 +272,12 @@ class Worker:
 
     def _command(self, words: list[str], what: tuple[int, int, int], record: Path | None) -> None:
         """In the fork: be the command, and end."""
-        from dretrieve.index import token_scan
+        from dretrieve.index import token_build, token_scan
         from dretrieve.runs import checkpoint
         from dretrieve_cli.app import main
 
         # seven blocks of tokens, and hours between two looks at the clock: it is always time to save
-        token_scan.PASSAGE_TOKENS = 1 << 12
+        token_scan.PASSAGE_TOKENS = token_build.CHUNK_TOKENS = 1 << 12
         checkpoint.time = SimpleNamespace(monotonic=count(1e9, 1e4).__next__)
 
         code = 1

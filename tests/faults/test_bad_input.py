@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dretrieve.types import Vectors
+
 Cli = Callable[..., object]
 PRECONDITION, DATA, VERIFICATION, USAGE = 3, 4, 5, 2
 
@@ -172,6 +174,49 @@ def test_vectors_that_do_not_fit(vectors: dict[str, Path], refused: Callable[...
     assert not (vectors["three"].parent / "run.trec").exists()
 
 
+def test_vectors_per_token_that_do_not_fit(
+    write_embeddings: Callable[..., Path], tmp_path: Path, refused: Callable[..., str], cli_here: Cli
+) -> None:
+    values = np.random.default_rng(0).standard_normal((4500, 8)).astype(np.float16)
+    many, ids = Vectors(values, np.arange(501) * 9), [f"p{row}" for row in range(500)]
+    emb = write_embeddings("emb", ids, many, score="maxsim_sum")
+    other = write_embeddings("other", ids, many, score="maxsim_sum", model="n")
+    one = write_embeddings("one", ids, values[:500])
+    built = ["index", "--type", "token", "--embeddings"]
+    refused(
+        VERIFICATION,
+        "one vector per passage; index it with --type flat",
+        *built,
+        one,
+        "--output",
+        tmp_path / "a",
+    )
+    flat = ["index", "--type", "flat", "--embeddings", emb, "--output", tmp_path / "b"]
+    refused(VERIFICATION, "one vector per token; index it with --type token", *flat)
+    for setting in ("bits=3", "target=1.5"):
+        refused(USAGE, setting, *built, emb, "--set", setting, "--output", tmp_path / "c")
+    index, middles, part = (tmp_path / name for name in ("index", "middles", "part"))
+    cli_here(*built, emb, "--output", index, "--quiet")
+    added = [*built, emb, "--output", index, "--set"]
+    refused(PRECONDITION, "nowhere holds no finished embeddings", *added, "add=nowhere")
+    refused(USAGE, "built over these embeddings; give other ones", *added, f"add={emb}")
+    cli_here(*built, emb, "--set", "only=centroids", "--output", middles, "--quiet")
+    given = [*built, other, "--set", f"centroids={middles}", "--output", tmp_path / "d"]
+    refused(VERIFICATION, "centroids of 8 dimensions by the model", *given)
+    cli_here(*built, emb, "--shard", "1/2", "--output", part, "--quiet")
+    refused(PRECONDITION, r"run --shard 0/2", "merge", part, "--output", tmp_path / "e")
+    refused(USAGE, "is one of the parts; choose another name", "merge", part, "--output", part)
+    (tmp_path / "ids.txt").write_text("p0\nstrange\n")
+    gone = [*built, emb, "--set", f"delete={tmp_path / 'ids.txt'}", "--output", index]
+    refused(DATA, r"names 1 ids that the index does not have \(strange\)", *gone)
+    asked = write_embeddings("asked", ["q"], many[:1], side="query", score="maxsim_sum")
+    codes = bytearray((index / "codes.npy").read_bytes())
+    codes[-1] ^= 1
+    (index / "codes.npy").write_bytes(codes)
+    found = ["search", "--index", index, "--query-embeddings", asked, "--output", tmp_path / "run.trec"]
+    refused(VERIFICATION, "codes.npy", *found)
+
+
 def test_missing_truncated_and_flipped_shards(vectors: dict[str, Path], refused: Callable[..., str]) -> None:
     folder = vectors["three"]
     array = folder / "shard-00001-of-00003.vectors.npy"
@@ -252,9 +297,7 @@ def test_an_output_is_never_one_of_its_inputs(
     before = run.read_bytes()
     fused = ("fuse-bm25", "--run", run, "--bm25-run", run, "--alpha", 1, "--output", run, "--force")
     refused(USAGE, "--output is one of the runs to fuse; choose another name", *fused)
-    refused(
-        USAGE, "is one of the partial runs; choose another name", "merge", run, "--output", run, "--force"
-    )
+    refused(USAGE, "is one of the parts; choose another name", "merge", run, "--output", run, "--force")
     assert run.read_bytes() == before
 
 

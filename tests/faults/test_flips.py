@@ -70,7 +70,8 @@ def write_tokens(folder: Path) -> None:
         inputs={"collection": "c", "passage_model": "m"},
     )
     writer = ShardWriter(folder, shard_rows(12, 0, 1), plan)
-    vectors = Vectors(np.ones((24, 4)), np.arange(13) * 2, tokens=np.arange(24))
+    values = np.random.default_rng(0).standard_normal((4200, 4))  # of so many an index has codes
+    vectors = Vectors(values, np.arange(13) * 350, tokens=np.arange(4200))
     writer.write([f"d{row}" for row in range(12)], vectors)
     writer.commit({})
 

@@ -179,7 +179,7 @@ def test_an_alignment_that_changes_little_is_told(write_embeddings, tmp_path: Pa
         )
         search.run(config, heard)
         assert told in "".join(heard.lines)
-        assert bool(heard.lines) == bool(told)
+        assert any("no tokens" not in line for line in heard.lines) == bool(told)
 
 
 def test_what_does_not_fit_is_refused(work: Path, write_embeddings) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dretrieve.index import token_scan
 from dretrieve.index.base import Passages
 from dretrieve.index.exact import ExactOptions
 from dretrieve.index.token_codes import TokenCodes
@@ -137,8 +138,10 @@ def looped(
     return found
 
 
-def test_exact_mode_is_the_double_loop_in_200_worlds() -> None:
+def test_exact_mode_is_the_double_loop_in_200_worlds(monkeypatch: pytest.MonkeyPatch) -> None:
     for seed in range(200):
+        if seed == 100:
+            monkeypatch.setattr(token_scan, "PASSAGE_TOKENS", 16)
         asked, index = world(seed)
         rows, mean = index.passages.rows, bool(index.score.mean)
         plain = looped(asked, index.passages.gather(np.arange(rows)), index.passages.ranks, mean=mean)
@@ -150,6 +153,20 @@ def test_exact_mode_is_the_double_loop_in_200_worlds() -> None:
         for part in ((0, cut), (cut, rows)):
             index.exact(asked, kept, part, ExactOptions())
         assert hits(kept, index.passages) == plain, seed
+
+
+@pytest.mark.parametrize("dim", [1, 128, 768])
+def test_a_passage_of_10000_tokens_and_any_dimension(dim: int) -> None:
+    chance = np.random.default_rng(dim)
+    lengths = np.array([3, 10_000, 0, 1, 40])
+    values = chance.standard_normal((lengths.sum(), dim)).astype(np.float16)
+    vectors, asked = Vectors(values, offsets_of(lengths)), texts(chance, 3, 6, dim, "unit")
+    index = TokenSearch(codes_of(vectors, 1, 8, chance), Held(vectors, chance), TOKEN_SCORES["maxsim_sum"])
+    for k in (2, K):
+        plain = looped(asked, vectors, index.passages.ranks, mean=False, k=k)
+        kept = index.exact(asked, TopK.empty(len(asked), k), (0, len(vectors)), ExactOptions())
+        assert hits(kept, index.passages) == plain
+    assert hits(expected(asked, index, (0, len(vectors))), index.passages) == plain
 
 
 @pytest.mark.realdata

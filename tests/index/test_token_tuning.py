@@ -71,11 +71,12 @@ def build(write_embeddings, tmp_path: Path) -> Callable[..., Path]:
 
 
 def hits(work: Path, index: Path, progress=None, **settings) -> list[list[tuple[str, float]]]:
+    k = settings.pop("k", 10)
     config = search.SearchConfig(
         index=index,
         query_embeddings=work / "asked",
-        hits=10,
-        output=work / f"run {settings}.trec",
+        hits=k,
+        output=work / f"run {k} {settings}.trec",
         settings=settings,
     )
     search.run(config, **({} if progress is None else {"progress": progress}))
@@ -113,6 +114,8 @@ def test_a_fast_search_has_the_overlap_that_it_says(build, tmp_path: Path) -> No
     assert tuned.counts[10] is not None
     assert abs(shares[measured_rows(range(80), 64)].mean() - tuned.measured[10]) <= 0.01
     assert shares.mean() >= 0.93
+    hundred = overlaps(hits(tmp_path, index, k=100), hits(tmp_path, index, k=100, mode="exact"))
+    assert abs(hundred[measured_rows(range(80), 64)].mean() - tuned.measured[100]) <= 0.01
     assert f"overlap@10 {tuned.measured[10]:.3f}" in "".join(noted.said)
     assert "measured on 32 given queries" in "".join(noted.said)
     # what is found has its canonical score

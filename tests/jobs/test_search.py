@@ -25,6 +25,7 @@ from dretrieve.scoring.dot import dot_matrix
 from dretrieve.store.interrupt import Signals
 from dretrieve.store.manifest import manifest_path, read_manifest
 from dretrieve.store.stage import Made
+from dretrieve.types import Vectors
 
 ROWS, QUERIES, DIM, HITS = 5000, 15, 12, 40
 
@@ -330,12 +331,25 @@ def test_a_terminal_gets_panels(monkeypatch: pytest.MonkeyPatch) -> None:
         assert part in text
 
 
-def test_given_vectors_need_no_transformers_and_no_torch(work: Path, root: Path) -> None:
+@pytest.mark.parametrize("kind", ["flat", "token"])
+def test_given_vectors_need_no_transformers_and_no_torch(
+    work: Path, write_embeddings, root: Path, kind: str
+) -> None:
+    index, queries = work / "index", work / "queries"
+    if kind == "token":
+        values = np.random.default_rng(0).standard_normal((5000, 16)).astype(np.float16)
+        every = Vectors(values, np.arange(1001) * 5)
+        folder = write_embeddings("tokens", [f"p{row}" for row in range(1000)], every, score="maxsim_sum")
+        given = {"side": "query", "score": "maxsim_sum"}
+        queries = write_embeddings("asked", [f"q{row}" for row in range(8)], every[:8], **given)
+        index = work / "by-token"
+        index_job.run(index_job.IndexConfig(type="token", embeddings=folder, output=index))
+        assert (index / "codes.npy").exists()
     program = f"""
 import sys
 sys.path[:0] = [{str(root)!r}, {str(root / "cli")!r}]
 from dretrieve_cli.app import main
-code = main(["search", "--index", {str(work / "index")!r}, "--query-embeddings", {str(work / "queries")!r},
+code = main(["search", "--index", {str(index)!r}, "--query-embeddings", {str(queries)!r},
              "--hits", "5", "--output", {str(work / "fresh.trec")!r}, "--quiet"])
 print(code, sorted({{"torch", "transformers", "faiss", "pandas"}} & set(sys.modules)))
 """

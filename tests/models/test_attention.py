@@ -25,9 +25,11 @@ def mask(request: pytest.FixtureRequest) -> Tensor | None:
 
 
 def rows(dtype: torch.dtype = torch.float64) -> list[Tensor]:
+    """Return queries, keys and values, [3, 2, T, 4], in memory as a linear layer leaves them."""
     generator = torch.Generator().manual_seed(3)
-    shapes = ((3, 2, tokens, 4) for tokens in (5, 7, 7))
-    return [torch.randn(shape, generator=generator, dtype=dtype).requires_grad_() for shape in shapes]
+    shapes = ((3, tokens, 2, 4) for tokens in (5, 7, 7))
+    found = (torch.randn(shape, generator=generator, dtype=dtype).transpose(1, 2) for shape in shapes)
+    return [of.requires_grad_() for of in found]
 
 
 def test_a_rate_of_nothing_is_torchs_attention(mask: Tensor | None) -> None:

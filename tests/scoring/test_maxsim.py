@@ -64,6 +64,16 @@ def test_scores_are_the_equation_and_near_ones_keep_their_margin(
     assert (np.abs(near - scores) <= margins[:, None]).all()
 
 
+@given(name=NAMES, seed=st.integers(0, 2**32 - 2), passages=LENGTHS, dim=st.integers(1, 40))
+def test_the_order_of_tokens_and_of_passages_changes_no_bit(name, seed, passages, dim) -> None:
+    stored, asked = texts(seed, passages, dim, np.float16), texts(seed + 1, [3, 1], dim, np.float32)
+    scores, chance = all_pairs(name, stored, asked), np.random.default_rng(seed)
+    mixed = [chance.permutation(stored[row : row + 1].values) for row in range(len(stored))]
+    assert np.array_equal(all_pairs(name, Vectors(np.concatenate(mixed), stored.offsets), asked), scores)
+    order = chance.permutation(len(stored))
+    assert np.array_equal(all_pairs(name, stored.take(order), asked), scores[:, order])
+
+
 @given(name=NAMES, seed=st.integers(0, 2**32 - 2), dim=st.integers(1, 40), half=st.booleans())
 def test_maxsim_of_one_token_is_its_dot_bit_for_bit(name, seed, dim, half) -> None:
     stored = texts(seed, [1] * 5, dim, np.float16 if half else np.float32)
