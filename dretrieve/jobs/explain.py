@@ -207,7 +207,7 @@ def _page(config: ExplainConfig, model: LoadedModel, reading: Reading, found: Ex
 def _options(card: ModelCard) -> str:
     """Return what the card says of both sides' structure (number of experts …) in words."""
     query, passage = card.query.settings, card.passage.settings
-    both = {name: value for name, value in query.items() if passage.get(name) == value}
+    both = {name: of for name, of in query.items() if of is not None and passage.get(name) == of}
     words = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in both.items())
     return f" ({words})" if words else ""
 
