@@ -3,7 +3,7 @@
 # from the same questions; in the small profiles on four collections, with states that nothing has trained.
 #
 # Needs    smoke: nothing; mini-cpu: the collections in $DATA, 4 GB of disk; paper: a cluster, 160 GB for the vectors
-# Takes    smoke a minute, mini-cpu 26 min on 2 cores
+# Takes    smoke a minute, mini-cpu 22 min on 2 cores
 # Call     PROFILE=smoke bash recipes/colbert/table2.sh
 # shellcheck source=recipes/colbert/rows.sh
 source "$(dirname "${BASH_SOURCE[0]}")/rows.sh"

@@ -42,6 +42,13 @@ def config(small_t5, tiny_collection, tmp_path):
     return AskConfig(question=query.text, model=model, index=tmp_path / "index", depth=3, **CPU)
 
 
+def test_the_answer_as_json_at_the_command_line(config, cli_here):
+    words = ["ask", config.question, "--model", config.model, "--index", config.index, "--depth", 3]
+    said = json.loads(cli_here(*words, "--precision", "fp32", "--json", "--quiet").out)
+    assert said == json.loads(json.dumps(run(config).as_json()))
+    assert len(said["passages"]) == 3
+
+
 def test_the_answer_is_that_of_search_and_read(config, tiny_collection, tmp_path):
     queries, out = f"{tiny_collection}:test", tmp_path / "answers.jsonl"
     common = {"model": config.model, "queries": queries, **CPU}

@@ -196,6 +196,23 @@ def test_the_manifest_says_whether_a_head_won_and_where_the_target_was(chosen, c
     assert (warm["largest_head"], warm["target_on_judged"]) == (0.25, None)
 
 
+def test_dev_is_a_search_by_the_head_that_counts_most(config_of, world, tmp_path):
+    dev = {"dev": f"{world}:dev", "dev_metric": "RR@10", "dev_queries": 0, "dev_pool": 0}
+    train(config_of(tmp_path / "model", dev, head_temperature=1e-5))
+    curve = json.loads((tmp_path / "model" / "curves.json").read_text())["curve"]
+    best = max(point["dev"] for point in curve if point.get("step") and "dev" in point)
+    model, passages = str(tmp_path / "model"), tmp_path / "p"
+    on = {"device": "cpu", "precision": "fp32", "model": model}
+    encode(EncodeConfig(corpus=str(world), output=passages, **on))
+    search(SearchConfig(index=passages, queries=f"{world}:dev", output=tmp_path / "run", hits=10, **on))
+    run, ranks = read_run(tmp_path / "run"), []
+    for row, name in enumerate(run.query_ids):
+        found = [passage for passage, _ in run.hits(row)]
+        ranks.append(1 / (1 + found.index(name[2:])) if name[2:] in found else 0.0)
+    assert best == pytest.approx(np.mean(ranks), abs=0.06)  # bf16 and float16 may swap two neighbours
+    assert best > 0
+
+
 def test_it_goes_on_with_its_own_head_and_lengths(chosen, config_of, tmp_path):
     before, known = load_model(str(chosen)).encoder, ModelCard.load(chosen)
     method = Reatt.build(ReattConfig(alpha=0.0), str(chosen))  # of another temperature
