@@ -2,7 +2,7 @@
 
 Texts of up to W tokens have a square of W by W scores for each head, whatever their own length, so that a
 product takes several at once. The scores become powers in one pass, not yet divided by their sum: what they
-weigh is, which has fewer numbers. torch's own softmax costs four times as much. A bfloat16 number is the
+weigh is, which has fewer numbers. torch's own softmax costs more than twice as much. A bfloat16 number is the
 upper half of a float32, so arrays come as int16 views of it; where numbers only move, views of int64 move
 four at a time.
 """
