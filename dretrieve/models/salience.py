@@ -92,8 +92,8 @@ def iterated(scores: Tensor, k: Tensor, epsilon: float, iterations: int, *, cool
     """
     wanted, offset = k.clamp(min=1).to(scores.dtype).log().unsqueeze(1), torch.zeros_like(scores)
     now = FIRST_EPSILON if cooled else epsilon
-    for _ in range(iterations):
-        now = max(now * COOLING, epsilon) if cooled else epsilon
+    for step in range(iterations):
+        now = max(now * COOLING, epsilon) if cooled and step else now
         a = now * (wanted - ((scores + offset) / now).logsumexp(dim=1, keepdim=True))
         offset = (-scores - a).clamp(max=0.0)
     return ((scores + a + offset) / now).exp().masked_fill(scores == -torch.inf, 0.0)
@@ -129,7 +129,8 @@ class Salience(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         """Return the scores, [..., 1] float32, of states [..., width]."""
-        found: Tensor = self.score(functional.layer_norm(states.float(), states.shape[-1:]))
+        with torch.autocast(states.device.type, enabled=False):  # ε is less than a step of bf16 beside 1
+            found: Tensor = self.score(functional.layer_norm(states.float(), states.shape[-1:]))
         return found
 
     def weights(self, scores: Tensor, mask: Tensor) -> Tensor:

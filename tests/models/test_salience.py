@@ -148,3 +148,18 @@ def test_the_gate_sees_no_padding_and_learns(rule, solver):
 def test_the_share_of_tokens_is_rounded_up():
     assert kept_of(torch.tensor([0, 1, 10, 11, 180]), 0.1).tolist() == [0, 1, 1, 2, 18]
     assert kept_of(torch.tensor([180, 5]), 0.4).tolist() == [72, 2]
+
+
+@pytest.mark.parametrize("rule", ["entropy", "relu", "hard"])
+def test_scores_are_float32_also_where_training_computes_in_bf16(rule):
+    """Around 1, where the bias begins, a step of bf16 is four times ε."""
+    torch.manual_seed(4)
+    gate = Salience(16, rule=rule, share=0.4, epsilon=0.002, solver="exact", iterations=0)
+    torch.nn.init.normal_(gate.score.weight, std=0.002)
+    states, mask = torch.randn(2, 9, 16), torch.ones(2, 9, dtype=torch.bool)
+    expected = gate(states)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = gate(states)
+        weights = gate.weights(found.squeeze(-1), mask)
+    assert torch.equal(found, expected)
+    assert torch.equal(weights, gate.weights(expected.squeeze(-1), mask))
