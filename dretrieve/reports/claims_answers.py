@@ -16,7 +16,13 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from dretrieve.metrics.significance import LEVEL, paired_t_test, randomization_test
-from dretrieve.reports.claims_power import common_seeds, detectable, distance, seeds_needed
+from dretrieve.reports.claims_power import (
+    common_seeds,
+    detectable,
+    distance,
+    queries_needed,
+    seeds_needed,
+)
 from dretrieve.reports.claims_samples import Sample
 from dretrieve.reports.evaluation import p_text
 from dretrieve.reports.expected import BOUNDED, Claim
@@ -49,6 +55,8 @@ class Finding:
         seeds_needed: seeds that would show the difference seen; None where fewer than two were run, and
             where no number would do.
         queries_needed: whether no number of seeds would do.
+        queries: that would show it by the models of the one common seed; None where there are more, and where
+            no number would.
         seeds: how many are common to both sides.
         notes: why, in sentences.
         recorded: what we recorded of it, as `outcome_text` has it, where nothing was run.
@@ -63,6 +71,7 @@ class Finding:
     detectable: float | None = None
     seeds_needed: int | None = None
     queries_needed: bool = False
+    queries: int | None = None
     seeds: int = 0
     notes: tuple[str, ...] = ()
     recorded: str = ""
@@ -141,11 +150,12 @@ def _one(claim: Claim, sample: Sample, p: float, tests: int) -> Finding:
     _, low, high = paired_t_test(sample.values)
     outcome, seeds = _outcome(claim, mean, p), common_seeds(sample.layouts)
     needed: int | None = None
+    queries: int | None = None
     lacking = ""
     if not sample.trained:
         lacking = MORE_QUERIES
     elif len(seeds) < 2:
-        lacking = TOO_FEW
+        lacking, queries = TOO_FEW, queries_needed(sample.values, distance(claim, mean), tests)
     else:
         needed = seeds_needed(sample.layouts, distance(claim, mean), tests)
         lacking = MORE_QUERIES if needed is None else ""
@@ -159,6 +169,7 @@ def _one(claim: Claim, sample: Sample, p: float, tests: int) -> Finding:
         detectable=detectable(sample.values, tests),
         seeds_needed=needed,
         queries_needed=lacking == MORE_QUERIES,
+        queries=queries,
         seeds=len(seeds),
         notes=(lacking,) if lacking and outcome == "UNDECIDED" else (),
     )

@@ -1,6 +1,6 @@
-"""How much a claim's test could have shown: the smallest distance over so many queries, the seeds needed.
+"""How much a claim's test could have shown: the smallest distance over so many queries, what it would take.
 
-Both answer the question that the test decides. The distance is that of the difference seen from what must be
+All answer the question that the test decides. The distance is that of the difference seen from what must be
 refuted. The level is that of the first of Holm's steps, .05 over the number of tests corrected together: what
 passes there passes in any case. "Shown" means in four of five experiments, by the normal approximation.
 """
@@ -46,6 +46,13 @@ def detectable(values: Floats, tests: int) -> float | None:
     if len(values) < 2 or not np.ptp(values):
         return None
     return factor(tests) * float(values.std(ddof=1)) / math.sqrt(len(values))
+
+
+def queries_needed(values: Floats, away: float, tests: int) -> int | None:
+    """Return how many queries like these would show the distance by the models that there are; None: none."""
+    if len(values) < 2 or not np.ptp(values) or not away:
+        return None
+    return math.ceil((factor(tests) * float(values.std(ddof=1)) / away) ** 2)
 
 
 def common_seeds(layouts: Sequence[Mapping[int, Floats]]) -> list[int]:

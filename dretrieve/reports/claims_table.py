@@ -21,7 +21,8 @@ ABOUT = (
     "it may leave undecided what the interval of one claim alone would not. Detectable: the smallest "
     "distance from what must be refuted (no difference, or the nearer margin) that so many queries show "
     "in four of five experiments. Seeds needed: so many would show the distance seen as often, were seeds "
-    "and queries drawn anew. Both at the level of Holm's first step, 0.05 over the number of tests."
+    "and queries drawn anew; of one seed, so many queries by its models. All at the level of Holm's first "
+    "step, 0.05 over the number of tests."
 )
 UNKNOWN, MORE_QUERIES = "unknown", "more queries"
 RATIO_DECIMALS = 3
@@ -115,4 +116,6 @@ def _detectable(finding: Finding, decimals: int) -> str:
 def _seeds(finding: Finding) -> str:
     if finding.queries_needed:
         return MORE_QUERIES
+    if finding.queries is not None:
+        return f"{UNKNOWN}, or {MORE_QUERIES}: {finding.queries:,}"
     return UNKNOWN if finding.seeds_needed is None else f"{finding.seeds_needed:,}"

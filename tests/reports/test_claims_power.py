@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from dretrieve.metrics.significance import paired_t_test
-from dretrieve.reports.claims_power import common_seeds, detectable, distance, factor, seeds_needed
+from dretrieve.reports.claims_power import (
+    common_seeds,
+    detectable,
+    distance,
+    factor,
+    queries_needed,
+    seeds_needed,
+)
 from dretrieve.reports.expected import Claim
 
 # 97.5 % and 80 % points of the normal distribution; 99.75 % for ten tests together.
@@ -69,6 +76,15 @@ def test_a_margin_far_away_needs_two_seeds_and_one_at_hand_no_number():
     assert seeds_needed([LAYOUT], 100.0, 1) == 2
     assert seeds_needed([LAYOUT], 3.9, 1) is None
     assert seeds_needed([LAYOUT], 0.0, 1) is None
+
+
+def test_queries_that_would_show_a_distance_by_hand():
+    values = np.tile([0.0, 2.0, 4.0], 5)
+    found = queries_needed(values, 0.5, 1)
+    assert found == np.ceil((Z * values.std(ddof=1) / 0.5) ** 2)
+    assert detectable(values, 1) * np.sqrt(len(values) / found) == pytest.approx(0.5, rel=1e-2)
+    assert queries_needed(values, 0.0, 1) is None
+    assert queries_needed(np.ones(4), 0.5, 1) is None
 
 
 def test_independent_query_sets_add_their_variances():
