@@ -101,7 +101,8 @@ class Ddr(BiEncoder):
         Raises:
             PreconditionError: domains on what is no ddr model; a general prefix under domains that were
                 trained on it; another prefix than the model's.
-            UsageError: a rate of the general prefix beside domains that are not trained; see `choose`.
+            UsageError: a rate of the general prefix, or another router, beside domains that are not trained;
+                see `choose`.
         """
         assert isinstance(config, DdrConfig)
         known, _ = read_card(find_model(backbone))
@@ -123,6 +124,13 @@ class Ddr(BiEncoder):
             raise UsageError(
                 f"--general-rate {config.general_rate:g} changes the general prefix, on which {backbone}'s "
                 f"domains {', '.join(others)} were trained; leave it out, or train them too: --train-domains "
+                f"{'+'.join(sorted({*others, *asked}))}"
+            )
+        read = known.method_config.get("router")
+        if others and method.config.router != read:
+            raise UsageError(
+                f"--router {method.config.router}: {backbone}'s domains {', '.join(others)} learned their "
+                f"rows of the router with {read}; leave it out, or train them too: --train-domains "
                 f"{'+'.join(sorted({*others, *asked}))}"
             )
         for name in sorted(set(asked) - {*method.domains}):
@@ -200,6 +208,11 @@ class Ddr(BiEncoder):
         """
         super().choose(inference)
         chosen = self.choices
+        if chosen.routing != "none" and not self.domains:
+            raise UsageError(
+                f"routing={chosen.routing}: this model has no domains; leave it out, or train some with "
+                "--train-domains"
+            )
         self._known(chosen.domains, "domains=")
         if chosen.domains not in ("", self.config.domains) and chosen.routing not in ("prior", "uniform"):
             raise UsageError(
@@ -232,13 +245,14 @@ class Ddr(BiEncoder):
         return names
 
     def check_fields(self, name: str, fields: Mapping[str, Sequence[Any]]) -> str:
-        """Return how many queries of a set have no domain, where that matters; see `Method`.
+        """Return how many queries of a set have no domain, where that matters, or that theirs do not.
 
         The trained domains that its queries may read keep the set's name.
         """
         trained = names_of(self.config.train_domains, "")
         if not trained:
-            return ""
+            told = any(fields["domains"])
+            return f"{name}: domains= is for --train-domains, and changes nothing without" if told else ""
         labels = [self._known(of, f"--data {name}: domains=") for of in fields["domains"]]
         bare, routing = sum(not of for of in labels), self.config.routing
         read_all = routing in ("soft", "topk") or (routing == "uniform" and bare)

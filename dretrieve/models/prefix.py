@@ -101,11 +101,11 @@ class RoutedPrefixes(Prefixes):
         super().__init__(general, **more)
         self._domains, self._chosen, self._top_k = domains, chosen, top_k
         self._uniform, self._each_layer = uniform, each_layer
-        self._weights: Tensor | None = None
+        self._weights: Tensor
 
     def of_layer(self, layer: int, states: Tensor, layout: Layout) -> Tensor:
         """Return [B, 2, P, D], or [2, P, D] where all texts have the same weights; of the states' type."""
-        if self._weights is None or self._each_layer:
+        if layer == 0 or self._each_layer:  # the first again where checkpointing repeats it
             found = self.weights(states, layout)
             self._weights = layout.of_texts(found) if len(found) > 1 else found
         general = self.general[layer]

@@ -96,11 +96,20 @@ class Processes:
         return torch.cat(parts)
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Replace every gradient with the sum over the processes (a missing one counts as zero)."""
+        """Replace every gradient with the sum over the processes.
+
+        A missing one counts as zero; where all miss it there is none, as in one process: an optimizer leaves
+        such a parameter, and with zeros its momentum would move it.
+        """
         if self.count == 1:
             return
+        every = list(parameters)
+        there = torch.tensor([of.grad is not None for of in every], dtype=torch.int32, device=_wire())
+        dist.all_reduce(there)
         waiting: list[Tensor] = []
-        for parameter in parameters:
+        for parameter, known in zip(every, there.tolist(), strict=True):
+            if not known:
+                continue
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
             waiting.append(parameter.grad)

@@ -58,6 +58,7 @@ settle_mini() {
 # are BM25's; the authors' are from facebook/contriever-msmarco.
 settle_paper() {
     papers_own BACKBONE BATCH
+    metrics=$WORK/published # the small profiles' sets of the same names are learned from
     backbone=Luyu/co-condenser-marco length=128 rates=(7e-3) low=5e-6 depth=10
     said=(--pooling cls --normalize no --query-max-len 32 --passage-max-len 128)
     learning=(--batch-size 32 --train-group-size 6) general_learning=(--epochs 6) domain_learning=(--epochs 5)

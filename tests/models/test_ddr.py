@@ -28,6 +28,7 @@ from dretrieve.models.prefix import Domain, softmax_over
 from dretrieve.models.shared import Shared
 from dretrieve.models.shared_config import SharedConfig
 from dretrieve.store.embeddings import Embeddings
+from dretrieve.training.device import save_activation_memory
 from dretrieve.types import Record
 from tests.common import Told, num_resumed, training
 
@@ -414,6 +415,23 @@ def test_dropout_is_of_the_prefix_and_spares_constants(general, batch):
     assert not twice("passage"), "the general prefix is trained"
 
 
+@pytest.mark.parametrize("routing", ["prior", "topk", "soft"])
+def test_gradient_checkpointing_repeats_the_routing(general, batch, routing):
+    asked, found = labelled(batch, ["qa", "qa+science", "medical", "medical+qa"]), []
+    for saving in (False, True):
+        method = built(general, routing=routing, prefix_dropout=0.0)
+        method.choose({})
+        if saving:
+            save_activation_memory(method)
+        method.encode_side(asked, "query").vectors.square().sum().backward()
+        found.append({name: of.grad for name, of in method.named_parameters() if of.grad is not None})
+    plain, again = found
+    assert plain.keys() == again.keys()
+    assert sum(name.endswith("router") for name in plain) == 3
+    for name, of in plain.items():
+        torch.testing.assert_close(again[name], of, atol=1e-6, rtol=1e-5)
+
+
 def test_rates_of_the_groups(general):
     method = built(general, domains="qa", general_rate=7e-6, router_rate=1e-3)
     (phase,) = method.phases()
@@ -454,6 +472,15 @@ def test_choices_that_do_not_fit_are_refused(general, tmp_path, settings, words)
         load_model(tmp_path / "D", "cpu", "fp32", settings)
 
 
+def test_domains_of_a_model_that_has_none_are_refused_or_said(general, deep_model, tmp_path, tiny_collection):
+    with pytest.raises(UsageError, match="routing=soft: this model has no domains; leave it out"):
+        load_model(general, "cpu", "fp32", {"routing": "soft"})
+    said = Told()
+    word = f"path={tiny_collection},split=train,domains=qa"
+    run(config_of(deep_model, (word,), tmp_path / "G", normalize="no"), said)
+    assert "tiny: domains= is for --train-domains, and changes nothing without" in said.lines
+
+
 def test_prior_without_domains_is_refused_for_queries_alone(general, tmp_path, tiny_collection):
     save_model(built(general), tmp_path / "D")
     common = {"model": str(tmp_path / "D")}
@@ -478,6 +505,11 @@ def test_builds_that_do_not_fit_are_refused(general, deep_model, tmp_path, tiny_
     moving = {"train_domains": "qa", "general_rate": 7e-6}
     with pytest.raises(UsageError, match="domains medical, science were trained; .* medical.qa.science"):
         Ddr.build(DdrConfig(**MEAN, **moving), str(tmp_path / "D"))
+    other = {"train_domains": "legal", "router": "layer"}
+    with pytest.raises(UsageError, match="--router layer: .* qa, science learned .* with input; .*legal"):
+        Ddr.build(DdrConfig(**MEAN, **other), str(tmp_path / "D"))
+    every = DdrConfig(**MEAN, train_domains=f"{DOMAINS}+legal", router="layer")
+    assert Ddr.build(every, str(tmp_path / "D")).default_choices().router == "layer"
     with pytest.raises(PreconditionError, match="prefix_length 5.*prefix_length 7.*was asked"):
         Ddr.build(DdrConfig(**MEAN, prefix_length=7, train_domains="qa"), str(general))
     with pytest.raises(UsageError, match="top_k=2: this model has 1 domains"):

@@ -101,3 +101,18 @@ def test_fields_of_the_data_stand_beside_the_tokens(toys):
     Stepper(method.train(), Processes(), options, CPU).run(prepared)
     assert len(seen) == 16
     assert all(label == f"of {int(name.removeprefix('toy-')) % 3}" for name, label in seen.items())
+
+
+def test_a_gradient_that_no_process_has_stays_away(monkeypatch):
+    """An optimizer leaves such a parameter; with zeros its momentum would move it."""
+
+    def from_the_others(tensor):
+        if tensor.dtype == torch.int32:  # which gradients there are: another process has the second
+            tensor[1] += 1
+
+    monkeypatch.setattr("torch.distributed.all_reduce", from_the_others)
+    monkeypatch.setattr("dretrieve.training.processes._wire", lambda: torch.device("cpu"))
+    three = [torch.nn.Parameter(torch.ones(2)) for _ in range(3)]
+    three[0].grad = torch.full((2,), 3.0)
+    Processes(rank=0, count=2).sum_gradients(three)
+    assert [None if of.grad is None else of.grad.tolist() for of in three] == [[3.0, 3.0], [0.0, 0.0], None]
