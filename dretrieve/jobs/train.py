@@ -35,6 +35,7 @@ from dretrieve.training.data import DataSpec, ExampleSet, open_set, parse_data
 from dretrieve.training.dev import Dev, open_dev
 from dretrieve.training.device import (
     Place,
+    keeping_memory,
     own_generators,
     repeatable,
     save_activation_memory,
@@ -143,6 +144,7 @@ def run(config: TrainConfig, progress: Progress = SILENT) -> TrainResult | Plann
             signals = stack.enter_context(interruptible())
             stack.enter_context(own_generators())
             stack.enter_context(repeatable(device))
+            stack.enter_context(keeping_memory(device))
             if processes.first:
                 stage = opened.stage
                 stack.enter_context(recorded_state(stage.manifest_file, STAGE, stage.fingerprint))

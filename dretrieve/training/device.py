@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,10 @@ from dretrieve.models.base import Method
 from dretrieve.store.seeds import fold
 from dretrieve.training.pieces import Precision
 from dretrieve.training.processes import Processes
+
+# glibc's mallopt(3), and the largest values that it takes by itself.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+LARGEST_OWN = {M_TRIM_THRESHOLD: 1 << 26, M_MMAP_THRESHOLD: 1 << 25}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,3 +95,24 @@ def save_activation_memory(method: Method) -> None:
             module.activation_checkpointing_enable({"use_reentrant": False})
         else:  # transformers before 5.20
             module.gradient_checkpointing_enable({"use_reentrant": False})
+
+
+@contextmanager
+def keeping_memory(device: torch.device) -> Iterator[None]:
+    """Let what a step on a CPU frees stay with the process for the next one, till the block ends.
+
+    Large tensors are else asked of the system each time, which fills their pages with zeros one by one: a
+    seventh of a step.
+    """
+    libc = ctypes.CDLL(None)
+    if device.type != "cpu" or not hasattr(libc, "mallopt"):  # which musl and macOS do not have
+        yield
+        return
+    for option, value in {M_TRIM_THRESHOLD: (1 << 31) - 1, M_MMAP_THRESHOLD: 1 << 30}.items():
+        libc.mallopt(option, value)
+    try:
+        yield
+    finally:
+        for option, value in LARGEST_OWN.items():
+            libc.mallopt(option, value)
+        libc.malloc_trim(0)
