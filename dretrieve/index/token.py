@@ -36,8 +36,8 @@ from dretrieve.index.token_search import TokenSearch
 from dretrieve.index.token_tuning import FILE, Tuned, queries_of, write_tuned
 from dretrieve.index.top_k import TopK
 from dretrieve.options import option, read_settings
-from dretrieve.scoring.alignment import GRAMMAR
-from dretrieve.scoring.token_scores import TokenScore, token_score
+from dretrieve.scoring.alignment import DEFAULT, GRAMMAR, Alignment, parse_alignment
+from dretrieve.scoring.token_scores import TokenScore, grid_of, token_score
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.interrupt import Signals
 from dretrieve.store.manifest import Manifest, manifest_path, read_manifest
@@ -166,7 +166,7 @@ class TokenIndex:
         """Return the same index, which stands in that folder, searched by another alignment."""
         embeddings = self.passages.embeddings
         score = token_score(embeddings.score, weighted=embeddings.salience, alignment=alignment)
-        tuned = None if self.tuned is None else Tuned.open(folder, alignment)
+        tuned = None if self.tuned is None else _tuned(folder, alignment, self.passages)
         found = replace(self, score=score, tuned=tuned)
         vars(found)["seen"] = self.seen
         if self.by_codes is not None:
@@ -188,7 +188,28 @@ class TokenIndex:
 
     def search(self, queries: Vectors, kept: TopK, rows: tuple[int, int], options: ExactOptions) -> TopK:
         """Add the best passages among ``rows`` to ``kept`` and return it."""
-        by_codes, k, share = self.by_codes, kept.scores.shape[1], self.choices.ask
+        asked, compared, passages = self._compared(queries)
+        by_codes, k = self.by_codes, kept.scores.shape[1]
+        if k and self.choices.near:
+            return self._by_neighbours(passages).search(asked, compared, kept, options)
+        if not k or by_codes is None:
+            return search_tokens(passages.block, self.score, compared, kept, passages.ranks, rows, options)
+        counts = self.tuned.for_hits(k) if self.tuned is not None else None
+        if counts is None or not by_codes.fits(asked):
+            return by_codes.sure(compared, kept, rows, options)
+        return by_codes.fast(asked, kept, counts, options, None if compared is asked else compared)
+
+    def search_grid(
+        self, queries: Vectors, kept: Sequence[TopK], alignments: Sequence[Alignment], options: ExactOptions
+    ) -> None:
+        """Add to ``kept`` the best by each alignment of what the neighbours of the queries' tokens find."""
+        asked, compared, passages = self._compared(queries)
+        search = self._by_neighbours(passages)
+        search.search_grid(asked, compared, kept, grid_of(alignments), options)
+
+    def _compared(self, queries: Vectors) -> tuple[Vectors, Vectors, Passages]:
+        """Return the query tokens that look, those that are compared, and the passages with theirs."""
+        share = self.choices.ask
         if queries.weights is not None and not self.passages.embeddings.salience:
             raise VerificationError(
                 "the queries' tokens have a salience and those of the passages in "
@@ -197,18 +218,15 @@ class TokenIndex:
         if share is not None and queries.weights is None:
             raise UsageError(f"--set ask={share:g}: {NO_SALIENCE.format('these queries')}")
         asked = queries if share is None else pruned(queries, share)
-        kept_alone = self.choices.rescore == "kept"
-        compared = asked if kept_alone else queries
-        passages = self.seen if kept_alone else self.passages
-        if k and (near := self.choices.near):
-            search = NeighbourSearch(neighbours=near, looked=self.seen, compared=passages, score=self.score)
-            return search.search(asked, compared, kept, options)
-        if not k or by_codes is None:
-            return search_tokens(passages.block, self.score, compared, kept, passages.ranks, rows, options)
-        counts = self.tuned.for_hits(k) if self.tuned is not None else None
-        if counts is None or not by_codes.fits(asked):
-            return by_codes.sure(compared, kept, rows, options)
-        return by_codes.fast(asked, kept, counts, options, None if compared is asked else compared)
+        if self.choices.rescore == "kept":
+            return asked, asked, self.seen
+        return asked, queries, self.passages
+
+    def _by_neighbours(self, passages: Passages) -> NeighbourSearch:
+        assert self.choices.near is not None
+        return NeighbourSearch(
+            neighbours=self.choices.near, looked=self.seen, compared=passages, score=self.score
+        )
 
 
 def over_embeddings(
@@ -228,13 +246,20 @@ def over_embeddings(
     if index is None or manifest is None:
         return TokenIndex(Passages(embeddings, many=True), score, choices=choices)
     codes, fingerprint = open_codes(index) if "bits" in manifest.options else None, manifest.fingerprint
-    tuned = Tuned.open(index, score.alignment) if fast else None
     if codes is not None and "alone" in manifest.options:
         alone = Reconstructed(embeddings, index / RANKS, codes)
+        tuned = _tuned(index, score.alignment, alone) if fast else None
         return TokenIndex(alone, score, codes, "", fingerprint, tuned, fingerprint, None, choices)
     passages = Passages(embeddings, index / RANKS, many=True, without=removed_rows(index, manifest))
+    tuned = _tuned(index, score.alignment, passages) if fast else None
     removed, keep = manifest.options.get("removed", ""), Keep.of(manifest.options)
     return TokenIndex(passages, score, codes, removed, "", tuned, fingerprint, keep, choices)
+
+
+def _tuned(folder: Path, alignment: str, passages: Passages) -> Tuned:
+    """Return how widely to look by that alignment: by one that is top1 here as widely as by top1."""
+    like_top1 = alignment and parse_alignment(alignment).is_top1(passages.lengths())
+    return Tuned.open(folder, DEFAULT if like_top1 else alignment)
 
 
 def _score_of(embeddings: Embeddings, alignment: str = "") -> TokenScore:

@@ -9,6 +9,7 @@ as an exact search compares passages of one vector: of tokens that lie close tog
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -18,10 +19,10 @@ from numpy.typing import NDArray
 
 from dretrieve.index.base import Passages
 from dretrieve.index.exact import Block, ExactOptions, search_exact
-from dretrieve.index.token_scan import rescore
+from dretrieve.index.token_scan import rescore, rescore_grid
 from dretrieve.index.token_search import that_count
 from dretrieve.index.top_k import TopK
-from dretrieve.scoring.token_scores import TokenScore
+from dretrieve.scoring.token_scores import TokenGrid, TokenScore
 from dretrieve.types import Vectors, offsets_of
 
 QUERY_TOKENS, NEIGHBOURS_AT_ONCE = 1 << 13, 1 << 25  # 400 MB of hits
@@ -73,6 +74,36 @@ class NeighbourSearch:
             kept: hits.
             options: threads, device; ``reached`` is told how many passages each query found.
         """
+
+        def scored(q: int, found: NDArray[np.int64]) -> None:
+            rescore(self.compared, self.score, queries[q : q + 1], found, kept.part(slice(q, q + 1)))
+
+        self._search(asked, scored, kept, options)
+        kept.check_finite()
+        options.after_block(self.looked.rows, kept)
+        return kept
+
+    def search_grid(
+        self, asked: Vectors, queries: Vectors, kept: Sequence[TopK], grid: TokenGrid, options: ExactOptions
+    ) -> None:
+        """Fill ``kept`` with the best by each score of a grid: which passages are found depends on none."""
+
+        def scored(q: int, found: NDArray[np.int64]) -> None:
+            mine = [of.part(slice(q, q + 1)) for of in kept]
+            rescore_grid(self.compared, grid, queries[q : q + 1], found, mine)
+
+        self._search(asked, scored, kept[0], options)
+        for of in kept:
+            of.check_finite()
+
+    def _search(
+        self,
+        asked: Vectors,
+        scored: Callable[[int, NDArray[np.int64]], None],
+        kept: TopK,
+        options: ExactOptions,
+    ) -> None:
+        """Call ``scored`` with each query that has a token and the rows found for it, rising."""
         asked, borders = that_count(asked), offsets_of(self.looked.lengths())
         assert asked.offsets is not None
         offsets, count = asked.offsets, int(borders[-1])
@@ -104,14 +135,10 @@ class NeighbourSearch:
                     mine = near.part(slice(offsets[q] - first, offsets[q + 1] - first))
                     rows, best = self._passages(_hits(mine), borders)
                     options.reached(len(rows))
-                    found = rows[np.sort(best)]
-                    rescore(self.compared, self.score, queries[q : q + 1], found, kept.part(slice(q, q + 1)))
+                    scored(q, rows[np.sort(best)])
 
                 list(pool.map(visit, present[start:stop].tolist()))
                 start = stop
-        kept.check_finite()
-        options.after_block(self.looked.rows, kept)
-        return kept
 
     def _passages(
         self, hits: Hits, borders: NDArray[np.int64]

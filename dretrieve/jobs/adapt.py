@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from dretrieve.metrics.options import RelevanceOptions
 from dretrieve.metrics.registry import parse_measures
 from dretrieve.metrics.relevance import score_relevance
 from dretrieve.reports.tables import indented_json
-from dretrieve.runs.adapt import Adapted, adapted
+from dretrieve.runs.adapt import Adapted, adapted, best_of
 from dretrieve.runs.checkpoint import Checkpoint, discard_checkpoint
 from dretrieve.runs.search import Queries, as_run, check_queries
 from dretrieve.scoring.alignment import Alignment, doubts, parse_grid
@@ -41,8 +42,10 @@ from dretrieve.types import SILENT, Progress, Qrels, Vectors
 
 __all__ = ["AdaptConfig", "AdaptResult", "run"]
 
-STAGE, VERSION = "adapt", 3
+STAGE, VERSION = "adapt", 4
 WHOLE_LIST = 1000
+DRAWS = 10  # of folds, for the spread of their standard deviation
+QUERIES_AT_ONCE = 128  # by neighbours; then what was found is saved
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,7 +75,10 @@ class AdaptResult:
         lines += [_said(found["metric"], of) for of in found["folds"].values() if of["mean"] is not None]
         grid = ", ".join(f"{name} {value:.4f}" for name, value in found["grid"].items())
         lines.append(f"over all {found['num_queries']:,} labelled queries: {grid}")
-        return "\n".join([*lines, f"next: dretrieve search … --set alignment={self.output}"])
+        lines.append(
+            f"next: dretrieve search … --hits {found['hits']} --set alignment={quote(str(self.output))}"
+        )
+        return "\n".join(lines)
 
 
 def _said(metric: str, of: Mapping[str, Any]) -> str:
@@ -218,8 +224,7 @@ def _values(work: _Work, ids: Sequence[str], progress: Progress, signals: Signal
     drop = work.config.drop_self
     places = {query_id: row for row, query_id in enumerate(work.queries.ids)}
     asked = vectors.take(np.array([places[query_id] for query_id in ids]))
-    depth = min((measure.parameters.k or WHOLE_LIST) + drop, passages.rows)
-    kept = _searched(work, asked, depth, progress, signals)
+    kept = _searched(work, asked, min(_depth(work), passages.rows), progress, signals)
     values = np.empty((len(kept), len(ids)))
     for number, hits in enumerate(kept):
         found = as_run(ids, hits, passages)
@@ -230,16 +235,24 @@ def _values(work: _Work, ids: Sequence[str], progress: Progress, signals: Signal
     return values
 
 
+def _depth(work: _Work) -> int:
+    """Return how many hits the measure looks at, and one more where the query itself may be one."""
+    return (work.measure.parameters.k or WHOLE_LIST) + work.config.drop_self
+
+
 def _searched(work: _Work, asked: Vectors, depth: int, progress: Progress, signals: Signals) -> list[TopK]:
     """Return the hits by each alignment, saving what was found from time to time."""
-    passages, count, size = work.index.passages, len(work.grid), len(asked)
+    index, passages, count, size = work.index, work.index.passages, len(work.grid), len(asked)
     checkpoint = Checkpoint.of(work.config.output, work.stage.fingerprint, passages, asked)
     # the heaps of all alignments below each other, so that they are saved as those of one search
     every, reached = checkpoint.load(TopK.empty(count * size, depth), 0)
     kept = [every.part(slice(start, start + size)) for start in range(0, count * size, size)]
+    near = index.choices.near is not None
     # else not all passages are compared by all tokens
-    together = work.index.exact and "rescore" not in work.index.search_options
-    whole, unit = (passages.rows, "passages") if together else (count, "alignments")
+    together = index.exact and "rescore" not in index.search_options
+    whole, unit = (size, "queries") if near else (count, "alignments")
+    if together:
+        whole, unit = passages.rows, "passages"
     progress.start("search", whole, unit, reached)
 
     def after(done: int, _: TopK | None = None) -> None:
@@ -250,25 +263,32 @@ def _searched(work: _Work, asked: Vectors, depth: int, progress: Progress, signa
         signals.check()
 
     threads = work.config.threads
-    if said := work.index.search_options.get("said"):
+    if said := index.search_options.get("said"):
         progress.note(said)
     if together:
         options = ExactOptions(threads=threads, after_block=after)
         rows = (reached, passages.rows)
         search_grid(passages.block, grid_of(work.grid), asked, kept, passages.ranks, rows, options)
-    else:
-        options = ExactOptions(
-            threads=threads,
-            device=resolved_device(work.config.device),
-            after_block=lambda row, _: signals.check(),
-            reached=lambda found: signals.check(),
-        )
-        for number in range(reached, count):
-            index = work.index.by(str(work.grid[number]), work.config.index)
-            # its own heaps, so that what is saved never holds a part of its hits
-            found = index.search(asked, TopK.empty(size, depth), (0, passages.rows), options)
-            kept[number].take(found)
-            after(number + 1)
+        progress.finish()
+        return kept
+    options = ExactOptions(
+        threads=threads,
+        device=resolved_device(work.config.device),
+        after_block=lambda row, _: signals.check(),
+        reached=lambda found: signals.check(),
+    )
+    # In heaps of their own, so that what is saved never holds a part of the hits.
+    for start in range(reached, size, QUERIES_AT_ONCE) if near else ():
+        some = slice(start, min(start + QUERIES_AT_ONCE, size))
+        found = [TopK.empty(some.stop - start, depth) for _ in work.grid]
+        index.search_grid(asked[some], found, work.grid, options)
+        for own, hits in zip(kept, found, strict=True):
+            own.part(some).take(hits)
+        after(some.stop)
+    for number in () if near else range(reached, count):
+        by = index.by(str(work.grid[number]), work.config.index)
+        kept[number].take(by.search(asked, TopK.empty(size, depth), (0, passages.rows), options))
+        after(number + 1)
     progress.finish()
     return kept
 
@@ -280,15 +300,18 @@ def _described(
     config, grid, passages = work.config, work.grid, work.index.passages
     costs, name = _costs(grid, passages), str(work.measure)
     names = ["adapted", *(f"adapted{size}" for size in config.examples[1:])]
-    by_size = [adapted(values, costs, size, config.seed) for size in config.examples]
+    seeds = range(config.seed, config.seed + DRAWS)
+    drawn = [[adapted(values, costs, size, seed) for seed in seeds] for size in config.examples]
+    by_size = [draws[0] for draws in drawn]
+    best = best_of(values, costs)
     found: dict[str, Any] = {
-        "alignment": str(grid[by_size[0].most(costs)]),
+        "alignment": str(grid[best]),
+        "hits": _depth(work),
         "passage_model": passages.embeddings.passage_fingerprint,
         "metric": name,
         "num_queries": len(ids),
         "folds": {
-            run: _spread(choice, size)
-            for run, choice, size in zip(names, by_size, config.examples, strict=True)
+            run: _spread(draws, size) for run, draws, size in zip(names, drawn, config.examples, strict=True)
         },
         "grid": {str(of): float(row.mean()) for of, row in zip(grid, values, strict=True)},
     }
@@ -296,21 +319,25 @@ def _described(
         run: {**found["folds"][run], "each": _each_fold(choice, grid, ids)}
         for run, choice in zip(names, by_size, strict=True)
     }
-    best = int(np.lexsort((costs, -values.mean(axis=1)))[0])
     by_name = dict(zip(names, (choice.by_query for choice in by_size), strict=True))
     by_name |= {"oracle": values[best]} | {str(of): row for of, row in zip(grid, values, strict=True)}
     runs = [_entry(run, name, ids, of) for run, of in by_name.items() if not np.isnan(of).all()]
     return {**found, "folds": folds, "measures": [name], "runs": runs}, found
 
 
-def _spread(choice: Adapted, size: int) -> dict[str, Any]:
-    """Return what folds of one size are worth; None where nothing is outside, where there is one fold."""
-    outside = choice.outside
+def _spread(draws: Sequence[Adapted], size: int) -> dict[str, Any]:
+    """Return what folds of one size are worth, as first drawn, and their deviation in each draw.
+
+    None where nothing is outside, where there is one fold.
+    """
+    outside = draws[0].outside
+    stds = [float(draw.outside.std(ddof=1)) for draw in draws] if len(outside) > 1 else None
     return {
         "examples": size,
-        "num_folds": len(choice.folds),
+        "num_folds": len(outside),
         "mean": None if np.isnan(outside).any() else float(outside.mean()),
-        "std": float(outside.std(ddof=1)) if len(outside) > 1 else None,
+        "std": stds and stds[0],
+        "stds": stds,
     }
 
 

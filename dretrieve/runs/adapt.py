@@ -8,6 +8,7 @@ standard deviation over folds are reported.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,10 +38,11 @@ class Adapted:
     outside: NDArray[np.float64]
     by_query: NDArray[np.float64]
 
-    def most(self, costs: NDArray[np.float64]) -> int:
-        """Return the strategy that most folds chose; of several the one that costs least, then the first."""
-        votes = np.bincount(self.chosen, minlength=len(costs))
-        return int(np.lexsort((np.arange(len(costs)), costs, -votes))[0])
+
+def best_of(values: NDArray[np.float64], costs: NDArray[np.float64]) -> int:
+    """Return the strategy of [S, Q] values that is worth most; of equal ones the cheapest, then the first."""
+    worth = np.array([math.fsum(of) for of in values.tolist()])  # the same in any order of the queries
+    return int(np.lexsort((np.arange(len(costs)), costs, -worth))[0])
 
 
 def adapted(values: NDArray[np.float64], costs: NDArray[np.float64], size: int, seed: int) -> Adapted:
@@ -48,17 +50,17 @@ def adapted(values: NDArray[np.float64], costs: NDArray[np.float64], size: int, 
 
     Args:
         values: [S, Q] what each strategy is worth for each query; Q is at least ``size``.
-        costs: [S]; of strategies that are worth the same to a fold the cheapest is chosen, then the first.
+        costs: [S]; see `best_of`.
         size: of a fold.
         seed: of the draw.
     """
-    strategies, queries = values.shape
+    queries = values.shape[1]
     drawn = generator(seed, "folds of examples").permutation(queries)
     folds = [np.sort(drawn[start : start + size]) for start in range(0, queries - size + 1, size)]
-    order, sums, counts = np.arange(strategies), np.zeros(queries), np.zeros(queries)
+    sums, counts = np.zeros(queries), np.zeros(queries)
     chosen, outside = [], []
     for fold in folds:
-        best = int(np.lexsort((order, costs, -values[:, fold].mean(axis=1)))[0])
+        best = best_of(values[:, fold], costs)
         rest = np.ones(queries, dtype=bool)
         rest[fold] = False
         sums += np.where(rest, values[best], 0.0)

@@ -62,6 +62,10 @@ class Alignment:
             return np.maximum(shares, 1)
         return np.minimum(self.k, lengths)
 
+    def is_top1(self, lengths: NDArray[np.int64]) -> bool:
+        """Return whether it is a percentage, too small for two tokens of any such passage."""
+        return bool(self.percent) and self.counts(lengths).max(initial=1) == 1
+
 
 def parse_alignment(word: str) -> Alignment:
     """Return the alignment that a word names.
@@ -110,7 +114,7 @@ def doubts(alignment: Alignment, lengths: NDArray[np.int64]) -> str:
         lengths: [N]; passages without tokens are not counted.
     """
     lengths = lengths[lengths > 0]
-    if alignment.percent and len(lengths) and alignment.counts(lengths).max() == 1:
+    if len(lengths) and alignment.is_top1(lengths):
         most = f"{lengths.max():,}"
         return f"alignment {alignment} is top1 here: the longest passage has {most} tokens, too few for two"
     short = np.count_nonzero(lengths < alignment.k)

@@ -1,7 +1,8 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2034,SC2154  # dpr/profiles.sh sets the variables
 # The rows of ALIGNER's tables (Qian et al., arXiv 2211.01267). The small profiles learn from DPR's texts, from the same
-# questions as TASER's; `paper` from MS MARCO, with BM25's negatives, as RocketQA's are no collection that can be prepared.
+# questions as TASER's; `paper` from MS MARCO, with BM25's negatives, as RocketQA's are no collection that can be prepared,
+# and at AdamW's rate (the paper names none; its authors' next one 1e-3, with Adafactor).
 #
 #   aligner aligner-top4 aligner-p1 aligner-da    a vector for each token, trained by that alignment
 #   entropy relu hard       as aligner (in `paper` as base), with a salience of that kind
@@ -49,7 +50,7 @@ settle_paper() {
     local batch=256 steps=25000
     papers_own BACKBONE
     GPUS=${GPUS:-1}
-    backbone=google/t5-v1_1 words_index=(--backend lucene) rates=(1e-3) SHARDS=${SHARDS:-16} sets=(msmarco) dev_sets=()
+    backbone=google/t5-v1_1 words_index=(--backend lucene) rates=(3e-4) SHARDS=${SHARDS:-16} sets=(msmarco) dev_sets=()
     tests=(arguana webis-touche2020 fever climate-fever scifact nq hotpotqa fiqa nfcorpus trec-covid scidocs dbpedia-entity quora
         ${BIOASQ:+bioasq}) # a folder that its owners' licence lets no one fetch; its columns are NOT RUN without
     if [[ -n $1 ]]; then # a miniature of this profile: a random backbone, a hundred rows of every file
@@ -180,6 +181,7 @@ sets_at() {
 # row_judged ROW SEED: the measures of its sets, in one way. row_trained ROW SEED: its model.
 row_judged() {
     local set
+    [[ $PROFILE != paper ]] || local metrics=$WORK/beir # the small profiles' collections are not all BEIR's
     [[ $PROFILE/$1 != smoke/shared ]] || local SHARDS=2 shown_shards=2 # so that parts are joined somewhere
     for set in $(sets_at "$1" "$2"); do judged_row "$1" "$2" "$set" "$(asked_of "$set")"; done
     [[ $1 == bm25 ]] || return 0
@@ -221,11 +223,15 @@ row_adapted() {
     done
 }
 adapted_set() { # NAME ROW SEED SET [WORD...]: by a fast index, or where none is quicker, as of a salience, over all
-    local over=$WORK/index/$2.$3.$4 asked
-    asked=$(asked_of "$4")
+    local over=$WORK/index/$2.$3.$4
     if [[ $PROFILE == paper || $2 == entropy ]]; then over=$(vectors_at "$2" "$3" "$4"); else indexed "$2" "$3" "$4" "$over"; fi
-    dretrieve adapt --index "$over" --model "$(model_of "$2" "$3")" --queries "$asked" --qrels "$asked" \
-        --drop-self --output "$metrics/$1.$4.$3.json" "${numbers[@]}" "${longest[@]}" "${@:5}"
+    adapted_at "$1" "$2" "$3" "$4" "$over" "${@:5}"
+}
+adapted_at() { # NAME ROW SEED SET INDEX [WORD...]
+    local asked
+    asked=$(asked_of "$4")
+    dretrieve adapt --index "$5" --model "$(model_of "$2" "$3")" --queries "$asked" --qrels "$asked" \
+        --drop-self --output "$metrics/$1.$4.$3.json" "${numbers[@]}" "${longest[@]}" "${@:6}"
 }
 indexed() { # ROW SEED SET INDEX [WORD...]
     dretrieve index --embeddings "$(vectors_at "$1" "$2" "$3")" --type token --output "$4" "${@:5}"
@@ -245,19 +251,20 @@ found_at() { # NAME ROW SEED SET QUESTIONS WORD...
     dretrieve evaluate --run "$run" --qrels "$5" --metrics "$measures" --drop-self --output "$metrics/$1.$4.$3.json" --format tsv
 }
 
-# pruned RULE SEED D Q [kept|adapted]: that row of the curves; adapted: by the alignment that most folds chose with all
-# tokens. row_pruned RULE SEED: all of its rows.
+# pruned RULE SEED D Q [kept|adapted]: that row of the curves; adapted: by what 8 examples choose, as of a grid.
+# row_pruned RULE SEED: all of its rows.
 pruned() {
     local set row=$1 at how by=(--set fast=false) over=("${trimmed[@]}")
     case $1 in random | rarest) row=entropy by+=(--set "keep_by=$1") ;; esac
     [[ $PROFILE != mini* || $row != entropy ]] || over+=(squad)
     for set in "${over[@]}"; do
         at=$WORK/index/$1.$2.$set.$3 how=(--set "ask=$4" --set "neighbours=$neighbours")
-        case ${5:-} in
-        kept) how+=(--set rescore=kept) ;;
-        adapted) how+=(--set "alignment=$metrics/$row.$set.$2.json") ;;
-        esac
+        [[ ${5:-} != kept ]] || how+=(--set rescore=kept)
         indexed "$row" "$2" "$set" "$at" --set "keep=$3" "${by[@]}"
+        if [[ ${5:-} == adapted ]]; then
+            adapted_at "$1-d$3-q$4-adapted" "$row" "$2" "$set" "$at" "${how[@]}"
+            continue
+        fi
         found_at "$1-d$3-q$4${5:+-$5}" "$row" "$2" "$set" "$(asked_of "$set")" --index "$at" "${how[@]}"
     done
 }

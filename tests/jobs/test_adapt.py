@@ -111,8 +111,13 @@ def test_the_grid_is_what_single_searches_give_and_the_choice_is_searched(config
     for name, by_query in values.items():
         assert one_run(config.output, name).by_query("nDCG@10") == pytest.approx(dict(by_query))
     assert one_run(config.output, "oracle").means["nDCG@10"] == max(found["grid"].values())
+    assert found["grid"][found["alignment"]] == max(found["grid"].values())
     assert evaluated(config, str(config.output)) == values[found["alignment"]]
     assert "± " in result.render()
+    assert f"--hits 10 --set alignment={config.output}" in result.render()
+    assert about["std"] == about["stds"][0]
+    assert len(about["stds"]) == adapt.DRAWS
+    assert np.ptp(about["stds"]) > 0
     assert adapt.run(config).state == "up to date"
     again = replace(config, output=config.output.with_name("again.json"))
     adapt.run(again)
@@ -315,7 +320,7 @@ def test_by_an_index_each_alignment_finds_what_search_finds(config, indexed, way
 def test_killed_between_alignments_it_goes_on_behind_those_done(
     config, indexed, monkeypatch, at: int
 ) -> None:
-    given = indexed("near", *WAYS["neighbours"])
+    given = indexed("kept", *WAYS["kept"])
     whole = given.output.with_name("whole.json")
     adapt.run(replace(given, output=whole))
     monkeypatch.setattr(checkpoint, "time", SimpleNamespace(monotonic=count(1e9, 1e4).__next__))
@@ -333,13 +338,13 @@ def test_killed_between_alignments_it_goes_on_behind_those_done(
 
 
 def test_a_signal_amid_an_alignment_keeps_those_done(config, indexed, monkeypatch) -> None:
-    given = indexed("near", *WAYS["neighbours"])
+    given = indexed("kept", *WAYS["kept"])
     before, searched, received = token.TokenIndex.search, [], []
 
     def noted(self, queries, kept, rows, options):
         searched.append(self.score.alignment)
         if len(searched) == 3:
-            received[0].set(15)  # heard when the first of its queries is done
+            received[0].set(15)  # heard when the first of its blocks is done
         return before(self, queries, kept, rows, options)
 
     monkeypatch.setattr(token.TokenIndex, "search", noted)
@@ -350,6 +355,36 @@ def test_a_signal_amid_an_alignment_keeps_those_done(config, indexed, monkeypatc
         adapt.run(given)
     adapt.run(given)
     assert searched == [*WORDS[:3], *WORDS[2:]]
+
+
+@pytest.mark.parametrize("at", [1, 2, 4])
+def test_by_neighbours_it_goes_on_behind_the_queries_done(config, indexed, monkeypatch, at: int) -> None:
+    """Neighbours do not depend on the alignment: each query is asked once for the whole grid."""
+    monkeypatch.setattr(adapt, "QUERIES_AT_ONCE", 5)
+    given = indexed("near", *WAYS["neighbours"])
+    whole = given.output.with_name("whole.json")
+    adapt.run(replace(given, output=whole))
+    monkeypatch.setattr(checkpoint, "time", SimpleNamespace(monotonic=count(1e9, 1e4).__next__))
+    killed(given, token.TokenIndex, "search_grid", at)
+    before, asked = token.TokenIndex.search_grid, []
+
+    def noted(self, queries, *rest):
+        asked.append(len(queries))
+        before(self, queries, *rest)
+
+    monkeypatch.setattr(token.TokenIndex, "search_grid", noted)
+    adapt.run(given)
+    assert asked == [5, 5, 5, 3][at - 1 :]
+    assert given.output.read_bytes() == whole.read_bytes()
+
+
+def test_a_percentage_that_is_top1_here_is_searched_by_as_top1(indexed) -> None:
+    folder = indexed("fast", {}, {}).index
+    top1, same, other = (
+        token.open_index(folder, settings={"alignment": word}) for word in ("top1", "p5", "p20")
+    )
+    assert same.tuned == top1.tuned == other.by("p5", folder).tuned
+    assert other.tuned != top1.tuned
 
 
 def test_what_one_pass_left_is_no_number_of_alignments(config, visited) -> None:
@@ -405,6 +440,8 @@ def test_what_does_not_fit_is_refused(config, write_embeddings, tmp_path: Path) 
         adapt.run(replace(config, query_embeddings=others))
     with pytest.raises(UsageError, match="--set alignment: .* are those of --grid; give it there"):
         replace(config, settings={"alignment": "top4"})
+    with pytest.raises(UsageError, match=r"--output .*choice\.txt: .* let it end in \.json"):
+        replace(config, output=tmp_path / "choice.txt")
     with pytest.raises(UsageError, match="--examples: give each size of folds once"):
         replace(config, examples=(4, 4))
     with pytest.raises(UsageError, match="--examples 0: expected a whole number from 1"):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dretrieve.errors import DataError, PreconditionError
-from dretrieve.runs.adapt import adapted, read_adapted
+from dretrieve.runs.adapt import adapted, best_of, read_adapted
 
 
 @given(
@@ -38,8 +38,14 @@ def test_choices_and_values_are_those_by_hand(seed, strategies, queries, size) -
         np.testing.assert_allclose(found.outside[number], expected)
     means = [np.mean(of) if of else np.nan for of in told.values()]
     np.testing.assert_allclose(found.by_query, means)
-    votes = np.bincount(found.chosen, minlength=strategies)
-    assert found.most(costs) == min(range(strategies), key=lambda s: (-votes[s], costs[s], s))
+    worth = values.sum(axis=1)
+    assert best_of(values, costs) == min(range(strategies), key=lambda s: (-worth[s], costs[s], s))
+
+
+def test_the_same_values_in_another_order_are_worth_the_same() -> None:
+    values = np.array([[0.3, 0.2, 0.1], [0.1, 0.2, 0.3]])
+    assert np.ptp([sum(of) for of in values]), "added one by one they differ"
+    assert [best_of(values, np.array(costs)) for costs in ([1.0, 2.0], [2.0, 1.0])] == [0, 1]
 
 
 def test_folds_are_drawn_by_the_seed() -> None:

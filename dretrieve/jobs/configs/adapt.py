@@ -42,6 +42,13 @@ class AdaptConfig(AskingConfig):
         super().__post_init__()
         if not self.examples or len(set(self.examples)) < len(self.examples):
             raise UsageError("--examples: give each size of folds once, one at least")
+        from dretrieve.runs.adapt import ENDING  # numpy stands behind it, and help needs none
+
+        if self.output.suffix != ENDING:
+            raise UsageError(
+                f"--output {self.output}: by its ending search tells the file from an alignment; let it end "
+                f"in {ENDING}"
+            )
         if "alignment" in self.settings:
             raise UsageError(
                 "--set alignment: the alignments to choose from are those of --grid; give it there"
