@@ -19,7 +19,9 @@ TITLES = tuple("title headline head ttl hl ti wikipedia_title".split())
 PASSAGE_TEXTS = tuple(
     "text contents content passage passage_text segment body document_text document doc abstract".split()
 )
-QUERY_TEXTS = tuple("text query question query_text question_text utterance input title contents".split())
+QUERY_TEXTS = tuple(
+    "text query question query_text question_text utterance input title contents content".split()
+)
 ANSWERS = tuple("answers answer gold_answers short_answers possible_answers".split())
 ANCHORS = ("anchor", "query", "question", "sentence1")
 POSITIVES = ("positive", "pos", "answer", "sentence2")

@@ -8,15 +8,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from dretrieve.errors import DataError
-from dretrieve.text.fields import TITLES
+from dretrieve.text.fields import QUERY_IDS, TITLES
 from dretrieve.text.files import read_lines
 
 BLOCKS = {"corpus": "doc", "queries": "top|topic|query|doc"}
 TAG = re.compile(r"<!--.*?-->|<!\[CDATA\[|\]\]>|</?[A-Za-z][^<>]*>", re.DOTALL)
-ATTRIBUTE = re.compile(r"""(?:^|\s)(number|num|id|qid|docno)\s*=\s*["']([^"']*)["']""", re.IGNORECASE)
+NUMBERS = (*QUERY_IDS, "topicid", "identifier")  # CLEF's <identifier>, NTCIR's <qid>, Genomics' <ID>
+ATTRIBUTE = re.compile(rf"""(?:^|\s)({"|".join(NUMBERS)}|docno)\s*=\s*["']([^"']*)["']""", re.IGNORECASE)
 TOPIC_FIELD = re.compile(
-    r"<(num|number|title|desc|description|narr|narrative|query|question|text|dom|head|smry|summ|summary|con|conc|"
-    r"concepts|fac|factor|nat|nationality|def|definition|back|background|subtopic|evidence|note)(\s[^<>]*)?>",
+    rf"<({'|'.join(NUMBERS)}|title|desc|description|narr|narrative|query|question|text|content|dom|head|smry|"
+    r"summ|summary|con|conc|concepts|fac|factor|nat|nationality|def|definition|back|background|subtopic|"
+    r"evidence|note)(\s[^<>]*)?>",
     re.IGNORECASE,
 )
 NAMES = {"num": "number", "desc": "description", "narr": "narrative"}
@@ -26,12 +28,19 @@ HIDDEN = ("docno", "docid", "docoldno", "dochdr", "fileid")
 
 
 def is_markup(line: str) -> bool:
-    """Return whether a file that begins with this line is one of topics or documents."""
-    return re.match(r"\s*<(\?xml|!|[A-Za-z])", line) is not None
+    """Return whether a file that begins with this line is one of topics or documents.
+
+    DBpedia's ``<dbpedia:Mill>`` with text behind a tab is an id in a table.
+    """
+    return re.match(r"\s*<(\?xml|!|[A-Za-z])(?![^<>\t]*> *\t\s*[^<\s])", line) is not None
 
 
 def read_topics(path: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
-    """Yield ``(line, fields)`` of topics: ``id``, each field by its tag; labels (``Description:``) go."""
+    """Yield ``(line, fields)`` of topics: ``id``, each field by its tag; labels (``Description:``) go.
+
+    Raises:
+        DataError: no topics; one without its number (Indri's ``<query>`` may do without).
+    """
     for number, tag, attributes, body in _blocks(path, BLOCKS["queries"]):
         if tag == "doc":
             record = _document(attributes, body, path, number)
@@ -50,6 +59,11 @@ def read_topics(path: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
         if "query" in fields and "question" in fields:
             fields["description"] = fields.pop("question")
         found = _identity(fields.pop("number", None), attributes)
+        inner = [fields.pop(name) for name in NUMBERS if name in fields]
+        found = inner[0] if found is None and inner else found
+        if found is None and (tag != "query" or re.search("<[A-Za-z]", TOPIC_FIELD.sub("", body))):
+            known = ", ".join(NUMBERS)
+            raise DataError.at(path, number, f"a <{tag}> without its number ({known}); give every topic one")
         if not starts:
             fields["text"] = _plain(body)
         yield number, {**({"id": found} if found is not None else {}), **fields}
@@ -125,3 +139,6 @@ def _blocks(path: Path, tags: str) -> Iterator[tuple[int, str, str, str]]:
         raise DataError.at(path, begun[0], "the last <DOC> is not closed; the file was cut, fetch it again")
     if begun is not None:
         yield (*begun, "\n".join(parts))
+    if ending is opening:  # none began
+        known = " or ".join(f"<{tag}>" for tag in tags.split("|"))
+        raise DataError.at(path, None, f"holds no {known}; name the file in which they stand")
