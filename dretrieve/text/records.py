@@ -59,7 +59,8 @@ def read_corpus(path: Path, left: dict[str, None] | None = None) -> Iterator[Rec
 
     Raises:
         PreconditionError: nothing stands there.
-        DataError: the file is no corpus; broken lines; an id that occurs twice (found at the end).
+        DataError: the file is no corpus, or holds no passage; broken lines; an id that occurs twice (found at
+            the end).
     """
     return _unique(path, "corpus", partial(_passages, left=left))
 
@@ -67,7 +68,7 @@ def read_corpus(path: Path, left: dict[str, None] | None = None) -> Iterator[Rec
 def read_queries(path: Path, topic_field: str | None = None) -> Iterator[Query]:
     """Yield the queries of a file or folder in any known form, in order, with unique ids.
 
-    Without ids they are counted from 0, as DPR and Pyserini do.
+    Without ids they are counted from 0, as DPR and Pyserini do; topics of TREC must have them.
 
     Args:
         path: the file or folder.
@@ -89,7 +90,7 @@ def is_row(path: Path, side: Side) -> bool:
 
 
 def _unique(path: Path, side: Side, read: Reader[Item]) -> Iterator[Item]:
-    """Yield the items; refuse an id that stands twice.
+    """Yield the items; refuse a file that holds none, and an id that stands twice.
 
     Memory is eight bytes an item: ids are remembered as hashes; when two hashes are equal at the end, the
     file is read again to compare the ids themselves.
@@ -98,7 +99,10 @@ def _unique(path: Path, side: Side, read: Reader[Item]) -> Iterator[Item]:
     for _, _, item in _placed(path, side, read):
         hashes.append(hash(item.id))
         yield item
-    ordered = np.sort(np.frombuffer(hashes, dtype=np.int64)) if hashes else np.empty(0, np.int64)
+    if not hashes:
+        what = f"{LOOKS.get(side, side)}, only a header or an empty list"
+        raise DataError(f"{path} holds no {what}; name the file that holds them")
+    ordered = np.sort(np.frombuffer(hashes, dtype=np.int64))
     suspects = set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
     seen: dict[str, tuple[Path, int]] = {}
     for file, line, item in _placed(path, side, read) if suspects else ():

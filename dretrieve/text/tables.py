@@ -56,7 +56,7 @@ def header_of(line: str, *tables: Table) -> tuple[str, list[str]] | None:
 
     A question needs no id where its answers stand beside it.
     """
-    for mark in "\t,":
+    for mark in "\t" if "\t" in line else ",":
         cells = [cell.strip().removeprefix('"').removesuffix('"') for cell in line.split(mark)]
         words = {word_of(cell) for cell in cells}
         if len(words) < 2:
@@ -230,10 +230,11 @@ def parse_answers(cell: str) -> tuple[str, ...] | None:
 
 
 def answers_of(fields: Fields, key: str) -> tuple[str, ...]:
-    """Return answers of a list, of a list written in a cell, of KILT's ``output``, of a text or number.
+    """Return answers of a list, a list written in a cell, SQuAD's or KILT's objects, a text or a number.
 
     Raises:
-        DataError: other values; a number with a fraction, whose text is not known.
+        DataError: other values; a number with a fraction, whose text is not known; an object that holds none
+            (KILT's ``output`` may: some hold a source alone).
     """
     value = fields.record[key]
     if isinstance(value, str):
@@ -242,10 +243,20 @@ def answers_of(fields: Fields, key: str) -> tuple[str, ...]:
             raise fields.refuse(f"the answers are no Python list of strings: {quoted(value[:60])}")
         return (value,) if found is None else found
     if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
-        value = list(dict.fromkeys(item["answer"] for item in value if item.get("answer") is not None))
+        inner = [_answer_in(Fields(fields.path, fields.line, item), key) for item in value]
+        return tuple(dict.fromkeys([fields.words(item, key) for item in inner if item is not None]))
     if value is None:
         return ()
     return tuple([fields.words(item, key) for item in (value if isinstance(value, list) else [value])])
+
+
+def _answer_in(fields: Fields, key: str) -> object:
+    """Return the answer of an object in a list of them; None where it has none and need not."""
+    values = (fields.record.get(name) for name in ("answer", "text"))
+    found = next((value for value in values if value is not None), None)
+    if found is None and key != "output":
+        raise fields.lacks(f"answer in an object of '{key}'", ("answer", "text"))
+    return found
 
 
 def _are_joined(literal: str) -> bool:

@@ -45,6 +45,14 @@ def test_passages_of_other_tools(tmp_path: Path, row: dict[str, Any], expected: 
         ({"question": "x", "answer": -7}, Query("0", "x", ("-7",))),
         ({"question": "x", "answer": None}, Query("0", "x")),
         (
+            {
+                "question": "x",
+                "answers": [{"text": "y", "answer_start": 3}, {"text": "y", "answer_start": 9}],
+            },
+            Query("0", "x", ("y",)),
+        ),
+        ({"id": "k", "input": "x", "output": [{"answer": 7}, {"answer": "7"}]}, Query("k", "x", ("7",))),
+        (
             {"query_id": "a", "query": "x", "positive_passages": [], "split": "dev"},
             Query("a", "x", fields={"split": "dev"}),
         ),
@@ -63,6 +71,11 @@ def test_queries_of_other_tools(tmp_path: Path, row: dict[str, Any], expected: Q
         ([["x"]], "'answers' is an array, expected a string"),
         ([None], "'answers' is null, expected a string"),
         ([{"answer": 2.5}], "is the number 2.5"),
+        ([{"answer": ["a", "b"]}], "'answers' is an array, expected a string"),
+        (
+            [{"answer": "a"}, {"value": "b"}],
+            r"no answer in an object of 'answers' \(answer, text\) among its keys 'value'",
+        ),
     ],
 )
 def test_what_is_no_answer(tmp_path: Path, answers: object, message: str) -> None:
@@ -120,3 +133,17 @@ def test_tevatrons_readme_key_is_read(tmp_path: Path) -> None:
 def test_tevatron_queries(tmp_path: Path) -> None:
     path = lines(tmp_path / "q.jsonl", {"query_id": "1", "query": "a"}, {"query_id": 2, "query_text": "b"})
     assert list(read_queries(path)) == [Query("1", "a"), Query("2", "b")]
+
+
+@pytest.mark.parametrize("text", ["[]", "[\n]", "id\ttext\n", "id,text\n"])
+def test_a_file_without_any_record_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "t").write_text(text, encoding="utf-8")
+    for read, what in ((read_corpus, "passages"), (read_queries, "queries")):
+        with pytest.raises(DataError, match=f"t holds no {what}, only a header or an empty list; name the"):
+            list(read(tmp_path / "t"))
+
+
+def test_one_file_of_a_folder_may_hold_no_record(tmp_path: Path) -> None:
+    lines(tmp_path / "a.jsonl", {"id": "1", "text": "x"})
+    (tmp_path / "b.json").write_text("[]", encoding="utf-8")
+    assert list(read_corpus(tmp_path)) == [Record("1", "", "x")]

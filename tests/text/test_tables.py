@@ -141,6 +141,7 @@ def test_passages_in_columns(tmp_path: Path, text: str, expected: list[Record]) 
             [Query("1", "who", ("a", "it's 'b' 'c'"))],
         ),
         ("7\twho\t['me']\n", [Query("7", "who", ("me",))]),
+        ("7\tby name, id, text\n8\tx\n", [Query("7", "by name, id, text"), Query("8", "x")]),
         ("1\t\n", [Query("1", "")]),
     ],
 )
