@@ -20,7 +20,10 @@ from dretrieve.text.queries import QuerySet
 from dretrieve.types import Qrels, Run
 
 READER_MEASURES: dict[str, Callable[[str, Sequence[str]], float]] = {"EM": exact_match, "F1": f1}
-PREDICTION_KEYS = ("prediction", "answer", "prediction_text", "text")
+PREDICTION_KEYS = tuple(
+    "prediction prediction_text pred predicted_answer generated_answer generated_text generation output "
+    "model_output response completion answer text".split()
+)
 ID_KEYS = ("query_id", "_id", "id", "question_id")
 
 
@@ -194,8 +197,11 @@ def score_predictions(
 def read_predictions(path: Path) -> dict[str, str]:
     """Return query id to answer: one JSON object, JSON lines with id and answer, or ``id<TAB>answer`` lines.
 
+    A line may hold its question as ``text`` beside the prediction.
+
     Raises:
-        DataError: another form, a query twice, nothing at all.
+        DataError: another form, a query twice, nothing at all; a line of which two keys may be the prediction
+            (one may be the answer that is wanted).
     """
     found: dict[str, str] = {}
     for line, query_id, answer in _predictions(path):
@@ -232,8 +238,16 @@ def _predictions(path: Path) -> Iterator[tuple[int | None, str, object]]:
         value = parse_json(line, path, number)
         given = value if isinstance(value, dict) else {}
         id_key = next((key for key in ID_KEYS if given.get(key) is not None), None)
-        answer_key = next((key for key in PREDICTION_KEYS if given.get(key) is not None), None)
-        if id_key is None or answer_key is None:
+        answer_keys = [key for key in PREDICTION_KEYS if key in given]
+        if id_key is None or not answer_keys:
             needed = f"one of {', '.join(ID_KEYS)} and one of {', '.join(PREDICTION_KEYS)}"
             raise DataError.at(path, number, f"a prediction needs {needed}")
-        yield number, str(given[id_key]), given[answer_key]
+        if len(answer_keys) > 1 and answer_keys[-1] == "text":  # the question
+            answer_keys.pop()
+        if len(answer_keys) > 1:
+            raise DataError.at(
+                path,
+                number,
+                f"{' and '.join(answer_keys)} may each be the prediction; keep one of them",
+            )
+        yield number, str(given[id_key]), given[answer_keys[0]]

@@ -112,6 +112,7 @@ def test_predictions_are_scored_and_missing_ones_count_as_zero(questions):
         json.dumps({"q1": "Nile", "q2": "a\tb"}),
         json.dumps({"q1": "Nile", "q2": "a\tb"}, indent=1),
         '{"query_id": "q1", "prediction": "Nile"}\n{"id": "q2", "text": "a\\tb"}\n',
+        '{"id": "q1", "text": "longest?", "pred": "Nile"}\n{"id": "q2", "text": "?", "answer": "a\\tb"}\n',
         "q1\tNile\n\nq2\ta\tb\n",
     ],
 )
@@ -134,6 +135,16 @@ def test_forms_of_predictions(tmp_path, text):
             "line 1: a prediction needs one of query_id, _id, id, question_id and one of prediction",
         ),
         ('{"id": "q1", "text": "x"}\nnonsense\n', "line 2: not valid JSON"),
+        (
+            '{"id": "q1", "prediction_text": "Rhine", "answer": "Nile"}\n',
+            "line 1: prediction_text and answer may each be the prediction; keep one of them",
+        ),
+        (
+            '{"id": "q1", "text": "?", "answer": "Nile", "output": "Rhine", "pred": "Po"}\n',
+            "pred and output and answer may each be",
+        ),
+        ('{"id": "q1", "prediction": null, "answer": "Nile"}\n', "prediction and answer may each be"),
+        ('{"id": "q1", "prediction": null}\n', "the prediction for 'q1' is not a string"),
     ],
 )
 def test_broken_predictions(tmp_path, text, message):
