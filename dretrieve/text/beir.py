@@ -6,6 +6,7 @@ Each file may be compressed.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,8 @@ from dretrieve.errors import DataError, PreconditionError
 from dretrieve.types import Record
 
 SUFFIXES = ("", ".gz", ".zst", ".bz2", ".xz")
-JSON_ENDINGS = tuple(form + suffix for form in (".jsonl", ".json") for suffix in SUFFIXES)
+JSON_ENDINGS = tuple(form + suffix for form in (".jsonl", ".json", ".ndjson") for suffix in SUFFIXES)
+NO_DATA = re.compile(r"_|readme|licen[cs]e|.*\.md$", re.IGNORECASE)  # Spark's _SUCCESS; what is for people
 QRELS_HEADER = "query-id\tcorpus-id\tscore"
 # The Multi-Domain Benchmark (Bassani et al., CIKM 2022): its passages, and split by folder of queries.
 COLLECTION, QUERY_FOLDERS = "collection.jsonl", {"train": "train", "val": "dev", "test": "test"}
@@ -102,19 +104,28 @@ def find_file(folder: Path, stem: str) -> Path | None:
 def collection_files(path: Path) -> list[Path]:
     """Return the file, or of a folder (Anserini's ``JsonCollection``) all JSON files, sorted by path.
 
+    Hidden files and folders, and notes for people (``README.md``), are no part of it.
+
     Raises:
         PreconditionError: the folder holds none.
+        DataError: it holds other files beside them, whose passages would be missing.
     """
     if not path.is_dir():
         return [path]
-    found = [
+    files = [
         file
         for file in sorted(path.rglob("*"))
-        if file.is_file() and file.name.endswith(JSON_ENDINGS) and not file.name.startswith(".")
+        if file.is_file() and not any(part[0] == "." for part in file.relative_to(path).parts)
     ]
+    found = [file for file in files if file.name.endswith(JSON_ENDINGS)]
+    endings = ".json, .jsonl or .ndjson"
     if not found:
-        raise PreconditionError(
-            f"{path} holds no .json or .jsonl file; a JsonCollection is a folder of such files"
+        raise PreconditionError(f"{path} holds no {endings} file; a JsonCollection is a folder of such files")
+    others = (file for file in files if not (file.name.endswith(JSON_ENDINGS) or NO_DATA.match(file.name)))
+    if other := next(others, None):
+        raise DataError(
+            f"{path} would be read without {other.relative_to(path)}, which is no {endings} file (also "
+            "compressed); rename it, or move it away"
         )
     return found
 

@@ -55,3 +55,20 @@ def test_two_forms_of_one_file_are_refused(tmp_path: Path) -> None:
     (tmp_path / "corpus.jsonl.gz").write_bytes(b"")
     with pytest.raises(DataError, match=r"holds corpus\.jsonl and corpus\.jsonl\.gz; keep one"):
         beir.find_file(tmp_path, "corpus.jsonl")
+
+
+def test_a_folder_is_read_whole_or_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "parts"
+    for number, name in enumerate(("a.jsonl", "b.ndjson", "deep/c.json")):
+        lines(folder / name, {"id": str(number), "text": "x"})
+    for name in ("README.md", "LICENSE", "_SUCCESS", ".a.jsonl.crc", ".git/config"):
+        lines(folder / name, "no passages")
+    assert [record.id for record in read_corpus(folder)] == ["0", "1", "2"]
+    for name in ("part_01.gz", "d.tsv", "deep/e.JSONL"):
+        lines(folder / name, {"id": "9", "text": "y"})
+        with pytest.raises(
+            DataError,
+            match=rf"parts would be read without {name}, which is no \.json, .*; rename it, or move",
+        ):
+            list(read_corpus(folder))
+        (folder / name).unlink()

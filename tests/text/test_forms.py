@@ -157,7 +157,7 @@ def test_of_an_unknown_form_the_keys_are_named(tmp_path: Path) -> None:
     with pytest.raises(PreconditionError, match="does not exist"):
         detect(tmp_path / "nothing")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(PreconditionError, match=r"holds no \.json or \.jsonl file"):
+    with pytest.raises(PreconditionError, match=r"holds no \.json, \.jsonl or \.ndjson file"):
         detect(tmp_path / "folder")
 
 
