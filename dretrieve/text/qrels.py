@@ -135,20 +135,28 @@ def _read_json(path: Path, head: str) -> Qrels:
         _, first = next(read_objects(path), (1, {}))
     elif is_line:
         first = parse_object(head, path, 1)
-    places = judgement_header(list(first))
+    keys = list(first)
+    places = judgement_header(keys)
     if places is not None:
+        query_key, passage_key, grade_key = (keys[place] for place in places)
         judged: dict[str, dict[str, int]] = {}
         for line, row in read_objects(path, split=False):
-            fields, keys = Fields(path, line, row), list(row)
-            query, passage = (fields.id(keys[place]) for place in places[:2])
+            fields = Fields(path, line, row)
+            query, passage = fields.id(query_key), fields.id(passage_key)
             if passage in judged.setdefault(query, {}):
                 raise fields.refuse(f"passage {quoted(passage)} is judged twice for query {quoted(query)}")
-            judged[query][passage] = _grade(json.dumps(row[keys[places[2]]]), path, line)
+            judged[query][passage] = _grade(json.dumps(fields.required(grade_key)), path, line)
         return _judgements(judged, path)
     judgements: dict[str, dict[str, int]] = {}
     for line, value in read_json_lines(path) if is_line and not is_array else [(1, read_json(path))]:
         if not isinstance(value, dict) or not all(isinstance(judged, dict) for judged in value.values()):
-            raise DataError.at(path, None, 'JSON qrels are one object {"query": {"passage": grade, …}, …}')
+            seen = ", ".join(map(quoted, list(value if isinstance(value, dict) else keys)[:12]))
+            raise DataError.at(
+                path,
+                line,
+                'JSON qrels are one object {"query": {"passage": grade, …}, …}, or objects of 3 or 4 keys '
+                f"with a query, a passage and a grade; found the keys {seen or 'none'}",
+            )
         for query, judged in value.items():
             if query in judgements:
                 raise DataError.at(path, line, f"the query {quoted(query)} stands twice; join the two")

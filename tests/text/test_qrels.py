@@ -71,6 +71,14 @@ def test_a_header_is_one_by_the_name_of_its_last_column_only(tmp_path):
         ("1\td12\t0\t1\n2\td15\t0\t2\n", "every passage would be called 0"),
         ('[{"qid": "q", "docno": "a", "label": 1}, 5]', "expected an array of objects, found a number"),
         ('[{"qid": "q"}]', "JSON qrels are one object"),
+        (
+            '{"qid": "q", "docno": "a", "label": 1}\n{"qid": "q", "docno": "b"}\n',
+            "line 2: lacks the key 'label' (has qid, docno)",
+        ),
+        (
+            '{"qid": "q", "docno": "a", "label": 1, "run": "r", "by": "x"}\n',
+            "of 3 or 4 keys with a query, a passage and a grade; found the keys 'qid', 'docno', 'label'",
+        ),
         ("q\t\t1\n", "column 2 of 3 is empty"),
         ("q a\n", "line 1: expected 3 or 4 columns"),
         ("q a 1\nq b 1.5\n", "line 2: the grade '1.5' is not a whole number; grades are integers"),
@@ -158,3 +166,8 @@ def test_json_one_object_a_line(tmp_path):
     (tmp_path / "q.jsonl").write_text('{"q": {"a": 1}}\n{"q": {"b": 2}}\n')
     with pytest.raises(DataError, match="line 2: the query 'q' stands twice; join the two"):
         read_qrels(tmp_path / "q.jsonl")
+
+
+def test_keys_of_json_rows_may_stand_in_any_order(tmp_path):
+    text = '{"qid": "q", "docno": "a", "label": 1}\n{"label": 2, "docno": "b", "qid": "r"}\n'
+    assert read(tmp_path, text) == {"q": {"a": 1}, "r": {"b": 2}}
