@@ -20,17 +20,22 @@ COMPRESSED = (
     ("xz", re.compile(rb"\xfd7zXZ\x00|\x5d\x00\x00[\x00-\xff]{10}")),
 )
 CONVERT, UNPACK = "convert it to UTF-8 text, e.g. with iconv", "unpack it and name the file in it"
+NO_ID = rb"(?![\t \w])"  # what follows does not make a word or a cell of it
 FOREIGN = (
     ("a zip archive", re.compile(rb"PK(?:\x03\x04|\x05\x06|\x07\x08)"), UNPACK),
     ("a 7z archive", re.compile(rb"7z\xbc\xaf\x27\x1c"), UNPACK),
     ("a rar archive", re.compile(rb"Rar!\x1a\x07"), UNPACK),
-    ("a tar archive", re.compile(rb"[\x00-\xff]{257}ustar"), UNPACK),
+    ("a tar archive", re.compile(rb"[\x00-\xff]{257}ustar(?:\x00|  \x00)"), UNPACK),
     ("compressed with LZ4", re.compile(rb"\x04\x22\x4d\x18|\x02\x21\x4c\x18"), "decompress it"),
     ("compressed with snappy", re.compile(rb"\xff\x06\x00\x00sNaPpY"), "decompress it"),
     ("compressed with lzip", re.compile(rb"LZIP[\x00\x01]"), "decompress it"),
     ("compressed with compress (.Z)", re.compile(rb"\x1f\x9d"), "decompress it"),
-    ("a Parquet file", re.compile(rb"PAR1"), "give its folder as hf:FOLDER, or write it as JSON lines"),
-    ("an Arrow file", re.compile(rb"ARROW1|FEA1"), "give its folder as hf:FOLDER, or write it as JSON lines"),
+    ("a Parquet file", re.compile(rb"PAR1" + NO_ID), "prepare hf:FILE.parquet, or write it as JSON lines"),
+    (
+        "an Arrow file",
+        re.compile(rb"(?:ARROW1|FEA1)" + NO_ID + rb"|\xff{4}"),
+        "prepare the folder of a saved data set as hf:FOLDER, or write it as JSON lines",
+    ),
     ("an Avro file", re.compile(rb"Obj\x01"), "write it as JSON lines"),
     ("an array of numpy", re.compile(rb"\x93NUMPY"), "name the file of text"),
     ("an HDF5 file", re.compile(rb"\x89HDF\r\n"), "name the file of text"),

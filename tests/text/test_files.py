@@ -184,7 +184,10 @@ def zip_of(name: str, data: bytes) -> bytes:
         (gzip.compress(tar_of("collection.tsv", b"0\ttext\n")), "holds, compressed, a tar archive.*unpack"),
         (gzip.compress(gzip.compress(b"q1 0 d1 1\n", mtime=0), mtime=0), "is compressed twice"),
         (pickle.dumps({"q1": {"d1": 1}}), "is a pickle.*write it as JSON"),
-        (b"PAR1" + bytes(100), "is a Parquet file"),
+        (b"PAR1" + bytes(100), "is a Parquet file.*prepare hf:FILE.parquet, or write it"),
+        (b"PAR1\x15\x04\x15" + bytes(100), "is a Parquet file"),
+        (b"ARROW1" + bytes(100), "is an Arrow file.*prepare the folder of a saved data set as hf:FOLDER"),
+        (b"\xff\xff\xff\xff\x10\x01" + bytes(100), "is an Arrow file"),
         (b"\x04\x22\x4d\x18" + bytes(20), "compressed with LZ4.*decompress it"),
         (b"7z\xbc\xaf\x27\x1c" + bytes(20), "is a 7z archive"),
         ("q1 0 d1 1\n".encode("utf-16"), "is UTF-16 text.*convert it to UTF-8"),
@@ -297,3 +300,20 @@ def test_json_beyond_all_measure(tmp_path: Path, text: str, words: str) -> None:
         with pytest.raises(DataError, match=words) as caught:
             read(path)
         assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "PAR1\tx",
+        "PAR1 0 d 1",
+        "PAR12\tx",
+        "ARROW1\tx",
+        "FEA1\tx",
+        "x" * 256 + "mustard\t",
+        "m" * 257 + "ustar",
+    ],
+)
+def test_a_text_may_begin_with_the_name_of_a_form(tmp_path: Path, text: str) -> None:
+    (tmp_path / "t").write_text(text, encoding="utf-8")
+    assert list(read_lines(tmp_path / "t")) == [(1, text)]
