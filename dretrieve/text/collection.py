@@ -32,7 +32,7 @@ from dretrieve.text.beir import Files, Query, collection_files
 from dretrieve.text.cache import cache_folder, read_once, remember
 from dretrieve.text.fields import Side
 from dretrieve.text.files import exists, is_stream, sha256_of
-from dretrieve.text.forms import detect
+from dretrieve.text.forms import detect, headerless
 from dretrieve.text.qrels import read_qrels
 from dretrieve.text.queries import QuerySet
 from dretrieve.text.records import check_topic_field, read_corpus, read_queries
@@ -397,6 +397,8 @@ def _build(folder: Path, corpus: Path, progress: Progress) -> TextStore:
         store = TextStore.build(folder, counted(), _source(corpus))
     progress.advance(len(store) % 10_000)
     progress.finish()
+    if note := headerless(corpus, "corpus"):
+        progress.note(note)
     return store
 
 

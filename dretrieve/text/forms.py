@@ -220,10 +220,11 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def headerless(path: Path, table: Table) -> list[str]:
-    """Return what the columns of a file without header are taken for; none for other forms."""
+def headerless(path: Path, table: Table) -> str | None:
+    """Return what to say of a file without header: what its columns are taken for; None for other forms."""
     if path.is_dir():
-        return []
+        return None
     line = first_line(path)
     is_other = line.lstrip()[0] in "{[" or is_markup(line) or header_of(line, table)
-    return [] if is_other else bare_columns(line, table) or []
+    columns = None if is_other else bare_columns(line, table)
+    return f"{path.name} has no header, so its columns are {', '.join(columns)}" if columns else None

@@ -221,8 +221,8 @@ def _notes(sources: Sources, left: Iterable[str], kept: Iterable[str], lists: It
         ("training", None if sources.corpus or sources.queries else sources.main),
     )
     for table, path in tables:
-        if path is not None and (columns := headerless(path, table)):
-            notes.append(f"{path.name} has no header, so its columns are {', '.join(columns)}")
+        if path is not None and (note := headerless(path, table)):
+            notes.append(note)
     told = (("passages: left out", left), ("queries: kept as fields", kept), ("queries: left out", lists))
     for what, keys in told:
         if listed := [quoted(key) for key in keys if key not in ("split", "metadata", "rel_doc_ids")]:

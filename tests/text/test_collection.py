@@ -250,3 +250,14 @@ def test_a_colon_in_a_name_is_no_split(tiny_collection, tmp_path):
     (tmp_path / "a:test").symlink_to(tiny_collection)
     (tmp_path / "a").symlink_to(tiny_collection)
     assert Collection.open(str(tmp_path / "a:test"), "corpus").path == tmp_path / "a:test"
+
+
+def test_what_columns_without_header_are_taken_for_is_said(tmp_path):
+    (tmp_path / "c.tsv").write_text("1\tMill\tAn old mill.\n", encoding="utf-8")
+    told = Told()
+    assert Collection(tmp_path / "c.tsv").corpus(told).record(0) == Record("1", "An old mill.", "Mill")
+    assert told.lines == ["c.tsv has no header, so its columns are id, text, title"]
+    (tmp_path / "d.tsv").write_text("id\ttitle\ttext\n1\tMill\tAn old mill.\n", encoding="utf-8")
+    told = Told()
+    assert Collection(tmp_path / "d.tsv").corpus(told).record(0) == Record("1", "Mill", "An old mill.")
+    assert told.lines == []
