@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from dretrieve.errors import DataError, PreconditionError
+from dretrieve.errors import DataError, PreconditionError, UsageError
 from dretrieve.text.collection import Collection
-from tests.common import lines, prepared
+from tests.common import Told, lines, prepared
 
 
 def test_saved_data_sets(tmp_path: Path, cache: Path) -> None:
@@ -22,8 +24,25 @@ def test_saved_data_sets(tmp_path: Path, cache: Path) -> None:
     assert Collection(tmp_path / "a").sha256 == Collection(tmp_path / "b").sha256
     with pytest.raises(DataError, match="has no split 'dev'; it has: train"):
         prepared(f"hf:{tmp_path / 'saved'}:dev", tmp_path / "c")
-    with pytest.raises(DataError, match=r"is no saved data set and no \.parquet, \.arrow, \.csv file"):
-        prepared(f"hf:{lines(tmp_path / 'x.txt', 'a')}", tmp_path / "d")
+    with pytest.raises(DataError, match=r"no saved data set and no \.parquet or \.arrow .* without hf:"):
+        prepared(f"hf:{lines(tmp_path / 'x.csv', 'id,title,text', '007,NA,x')}", tmp_path / "d")
+    prepared(tmp_path / "x.csv", tmp_path / "d")
+    assert lines_of(tmp_path / "d") == [("007", "NA")]
+
+
+def lines_of(folder: Path) -> list[tuple[str, str]]:
+    """Return id and title of each passage as written."""
+    rows = map(json.loads, (folder / "corpus.jsonl").read_text(encoding="utf-8").splitlines())
+    return [(row["_id"], row["title"]) for row in rows]
+
+
+def notes(source: str, output: Path) -> str:
+    """Return what ``prepare`` says."""
+    from dretrieve.jobs.prepare import PrepareConfig, run
+
+    heard = Told()
+    run(PrepareConfig(source=source, output=output), heard)
+    return "\n".join(heard.lines)
 
 
 class FakeHub:
@@ -44,6 +63,12 @@ class FakeHub:
 CORPUS = [{"_id": "d1", "title": "T", "text": "x"}, {"_id": "d2", "title": "", "text": "y"}]
 QUERIES = [{"_id": "q1", "text": "what"}]
 JUDGEMENTS = [{"query-id": "q1", "corpus-id": "d1", "score": 1.0}]
+
+
+def beir(**judged: list[dict]) -> dict[tuple[str, str | None], dict[str, list[dict]]]:
+    """Return the set mteb/x in the layout of BEIR."""
+    sides = {"corpus": CORPUS, "queries": QUERIES}
+    return {("mteb/x", side): {side: rows} for side, rows in sides.items()} | {("mteb/x", None): judged}
 
 
 @pytest.mark.parametrize("place", ["default", "qrels set of its own"])
@@ -82,3 +107,78 @@ def test_without_network_or_library(tmp_path: Path, cache: Path, monkeypatch: py
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(PreconditionError, match="needs the package 'datasets'; install it"):
         prepared("hf:st/x", tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    ("changed", "grade"),
+    [({"score": 2}, 2), ({"score": "1"}, 1), ({"score": -1.0}, -1)],
+)
+def test_whole_grades_are_kept(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, changed: dict, grade: int
+) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", FakeHub(beir(test=[JUDGEMENTS[0] | changed])))
+    prepared("hf:mteb/x", tmp_path / "out")
+    assert Collection.open(f"{tmp_path / 'out'}:test").qrels().grades.tolist() == [grade]
+
+
+@pytest.mark.parametrize(
+    "changed", [{"score": 0.5}, {"score": None}, {"score": True}, {"query-id": None}, {"corpus-id": None}]
+)
+def test_judgements_without_whole_grades_are_refused(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, changed: dict
+) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", FakeHub(beir(test=[JUDGEMENTS[0] | changed])))
+    said = r"hf:mteb/x, split test: expected query-id, corpus-id, score, the last a whole number, found .*"
+    with pytest.raises(DataError, match=said + repr(next(iter(changed.values())))):
+        prepared("hf:mteb/x", tmp_path / "out")
+
+
+def test_of_several_configurations_one_is_named(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rows(text: str) -> dict[str, list[dict]]:
+        return {"train": [{"docid": "1", "title": text, "text": "x"}]}
+
+    sets = {("a/b", "ar"): rows("ar"), ("a/b", "bn"): rows("bn") | {"dev": rows("bn dev")["train"]}}
+    monkeypatch.setitem(sys.modules, "datasets", FakeHub(sets))
+    with pytest.raises(UsageError, match="hf:a/b has several configurations; .* hf:a/b/ar; it has: ar, bn"):
+        prepared("hf:a/b", tmp_path / "out")
+    with pytest.raises(UsageError, match="hf:a/b has no configuration 'en'; .* it has: ar, bn"):
+        prepared("hf:a/b/en", tmp_path / "out")
+    assert "only" not in notes("hf:a/b/ar", tmp_path / "ar")
+    said = notes("hf:a/b/bn", tmp_path / "bn")
+    assert "hf:a/b/bn: of its splits train, dev only train is read; hf:a/b/bn:SPLIT takes one" in said
+    prepared("hf:a/b/bn:dev", tmp_path / "dev")
+    found = [lines_of(tmp_path / name) for name in ("ar", "bn", "dev")]
+    assert found == [[("1", "ar")], [("1", "bn")], [("1", "bn dev")]]
+    sets[("a/b", None)] = rows("usual")
+    said = notes("hf:a/b", tmp_path / "usual")
+    assert "of its configurations ar, bn, default only default is read; hf:a/b/NAME takes one" in said
+    assert lines_of(tmp_path / "usual") == [("1", "usual")]
+
+
+def test_what_a_collection_leaves_out_is_said(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sets = beir(test=JUDGEMENTS)
+    sets[("mteb/x", "queries")] = {"queries": QUERIES, "more": [{"_id": "q2", "text": "who"}]}
+    monkeypatch.setitem(sys.modules, "datasets", FakeHub(sets))
+    said = notes("hf:mteb/x", tmp_path / "out")
+    assert "hf:mteb/x/queries: of its splits queries, more only queries is read" in said
+    assert "hf:mteb/x/corpus" not in said
+    with pytest.raises(UsageError, match="leave :test out, and name the split .* as DIR:test"):
+        prepared("hf:mteb/x:test", tmp_path / "other")
+    prepared("hf:mteb/x/corpus", tmp_path / "corpus")
+    assert lines_of(tmp_path / "corpus") == [("d1", "T"), ("d2", "")]
+
+
+def test_csv_on_the_hub_is_said(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library itself names what a set was made of."""
+    datasets = pytest.importorskip("datasets")
+    path = lines(tmp_path / "set" / "train.csv", "docid,title,text", "007,NA,x")
+    loaded = datasets.load_dataset("csv", data_files=str(path), streaming=True)
+    assert [row["docid"] for row in loaded["train"]] == [7]
+    hub = SimpleNamespace(get_dataset_config_names=lambda name: ["default"])
+    hub.load_dataset = lambda name, config, *, streaming: loaded
+    monkeypatch.setitem(sys.modules, "datasets", hub)
+    assert "takes 007 for 7 and NA for nothing" in notes("hf:a/b", tmp_path / "out")

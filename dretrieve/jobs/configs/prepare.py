@@ -32,10 +32,10 @@ class PrepareConfig(Writing, ReadingTopics):
 
     source: str = option(
         "",
-        "pydocs, beir:NAME, dpr:KEY, entityquestions:SPLIT, mdb:NAME, hf:NAME, or a file or folder in any "
-        "known form (or none, and --corpus, --queries); several collections ([NAME=]DIR …) are joined over "
-        "one corpus; cloze:DIR and spans:DIR make questions out of passages alone (a masked entity, T5's "
-        "dropped spans).",
+        "pydocs, beir:NAME, dpr:KEY, entityquestions:SPLIT, mdb:NAME, hf:NAME[/CONFIGURATION][:SPLIT], or a "
+        "file or folder in any known form (or none, and --corpus, --queries); several collections "
+        "([NAME=]DIR …) are joined over one corpus; cloze:DIR and spans:DIR make questions "
+        "out of passages alone (a masked entity, T5's dropped spans).",
         argument=True,
         repeated=True,
         parse=tuple,
