@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from dretrieve.errors import DataError, PreconditionError, quoted
 from dretrieve.models.places import find_model
+from dretrieve.models.plain_transformer import named_length, refuse_settings
 from dretrieve.store.card import ModelCard, SideCard
 from dretrieve.store.fingerprint import canonical_json, sha256_bytes, sha256_file
 from dretrieve.text.cache import remember
@@ -60,6 +61,7 @@ QUERY_PROMPTS = ("query", "search_query")
 PASSAGE_PROMPTS = ("document", "passage", "corpus", "search_document")
 ADAPTER, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 UNSAID = "unsaid"  # in a card's source: what the folder does not say
+UNNAMED = "it names no similarity: dot is taken (sentence-transformers: cosine)"
 TYPED = {"model_type": str, "prompts": dict, "default_prompt_name": str}  # of entries in those files
 POINTER = b"version https://git-lfs.github.com/spec/"
 
@@ -82,6 +84,8 @@ class _Settings:
     head: tuple[str, ...] = ()  # folders of the modules behind the pooling, relative to the side's folder
     lowercase: bool = False
     unsaid: str = ""
+    unused: tuple[str, ...] = ()  # names of prompts that belong to neither side
+    assumed: str = ""  # what was taken where the folder names nothing
 
 
 def read_plain(folder: Path) -> PlainModel:
@@ -270,6 +274,8 @@ def _note(settings: _Settings) -> str:
     prompts = [
         f'{side} prompt "{prompt}"' for side, prompt in zip(SIDES, settings.prompts, strict=True) if prompt
     ]
+    if settings.unused:
+        prompts.append(f"prompts not used: {', '.join(settings.unused)}")
     query, passage = settings.max_tokens
     parts = [
         f"{settings.pooling} pooling",
@@ -277,6 +283,7 @@ def _note(settings: _Settings) -> str:
         "unit length" if settings.normalize else "length kept",
         f"{query} tokens" if query == passage else f"{query} and {passage} tokens",
         *(prompts or ["no prompts"]),
+        *([settings.assumed] if settings.assumed else []),
     ]
     return f"settings from {settings.source}: {', '.join(parts)}"
 
@@ -329,25 +336,28 @@ def _sentence_transformer(folder: Path) -> _Settings:
             "vector; fetch that file too"
         )
     bert = transformer_settings(folder / place)
-    _refuse_settings(folder / place, bert)
+    refuse_settings(folder / place, bert)
     if top.get("truncate_dim") is not None:
         raise DataError(
             f"{folder / 'config_sentence_transformers.json'} cuts vectors (truncate_dim "
             f"{top['truncate_dim']}), which is not done here; without that line whole vectors are used"
         )
-    prompts = _prompts(folder, top)
+    prompts, unused = _prompts(folder, top)
     if any(prompts) and pooling.get("include_prompt") is False:
         raise DataError(f"{folder} leaves its prompts out of the pooling, which is not done here")
     head, unit = _head(modules[2:], place)
+    similarity = _similarity(folder, top)
     return _Settings(
         pooling=_pooling(pooling_file, pooling),
-        normalize=unit or _similarity(folder, top) == "cosine",
+        normalize=unit or similarity == "cosine",
         max_tokens=_lengths(folder / place, bert),
         prompts=prompts,
         lowercase=bool(bert.get("do_lower_case")),
         place=place,
         head=head,
         source="its sentence-transformers files",
+        unused=unused,
+        assumed="" if unit or similarity else UNNAMED,
     )
 
 
@@ -388,23 +398,23 @@ def _head(modules: Sequence[tuple[str, str]], place: str) -> tuple[tuple[str, ..
     ), "Normalize" in kinds
 
 
-def _similarity(folder: Path, top: dict[str, Any]) -> str:
-    """Return the similarity that the folder names.
+def _similarity(folder: Path, top: dict[str, Any]) -> str | None:
+    """Return the similarity that the folder names, None where it names none.
 
     Raises:
         DataError: one that is not the dot product of its vectors or of those of unit length.
     """
-    name = top.get("similarity_fn_name") or "dot"
-    if name not in ("cosine", "dot"):
+    name: str | None = top.get("similarity_fn_name") or None
+    if name not in ("cosine", "dot", None):
         raise DataError(
             f"{folder / 'config_sentence_transformers.json'} compares vectors by {quoted(str(name))} "
             "(similarity_fn_name); vectors are compared by dot or cosine here"
         )
-    return str(name)
+    return name
 
 
-def _prompts(folder: Path, top: dict[str, Any]) -> tuple[str, str]:
-    """Return the prompts of queries and passages; one that is said to be empty is."""
+def _prompts(folder: Path, top: dict[str, Any]) -> tuple[tuple[str, str], tuple[str, ...]]:
+    """Return the prompts of queries and passages (one said to be empty is) and the names of unused ones."""
     known = {str(name): str(text or "") for name, text in (top.get("prompts") or {}).items()}
     default = top.get("default_prompt_name")
     if default is not None and default not in known:
@@ -412,36 +422,11 @@ def _prompts(folder: Path, top: dict[str, Any]) -> tuple[str, str]:
             f"{folder / 'config_sentence_transformers.json'} names the default prompt "
             f"{quoted(default)}, but has only {', '.join(known) or 'none'}"
         )
-    usual = known[default] if default is not None else ""
-    query, passage = (
-        next((known[name] for name in names if name in known), usual)
-        for names in (QUERY_PROMPTS, PASSAGE_PROMPTS)
-    )
-    return query, passage
-
-
-def _refuse_settings(place: Path, settings: dict[str, Any]) -> None:
-    """Refuse what sentence-transformers' file asks of the encoder and that is not done here."""
-    allowed: dict[str, tuple[Any, ...]] = {
-        "transformer_task": ("feature-extraction",),
-        "module_output_name": ("token_embeddings",),
-        "query_expansion": (),
-        "processing_kwargs": (),
-        "config_kwargs": (),
-        "config_args": (),
-    }
-    for name, values in allowed.items():
-        value = settings.get(name)
-        if value and value not in values:
-            raise DataError(
-                f"{place}: sentence-transformers' {name} is {quoted(str(value))}, which is not done here"
-            )
-    text = (settings.get("modality_config") or {"text": {}}).get("text")
-    output = text.get("method_output_name", "last_hidden_state") if isinstance(text, dict) else "no text"
-    if output not in ("last_hidden_state", "encoder_last_hidden_state"):
-        raise DataError(
-            f"{place}: sentence-transformers reads {quoted(str(output))} of the encoder, not its last states"
-        )
+    chosen = [
+        next((name for name in names if name in known), default) for names in (QUERY_PROMPTS, PASSAGE_PROMPTS)
+    ]
+    query, passage = ("" if name is None else known[name] for name in chosen)
+    return (query, passage), tuple(name for name, text in known.items() if text and name not in chosen)
 
 
 def _pooling(file: Path, config: dict[str, Any]) -> str:
@@ -463,9 +448,7 @@ def _lengths(place: Path, bert: dict[str, Any]) -> tuple[int, int]:
     Raises:
         DataError: the folder says no length, or an impossible one.
     """
-    tokenizer = bert.get("processor_kwargs") or bert.get("tokenizer_args") or {}
-    given = bert.get("max_seq_length")
-    given = tokenizer.get("model_max_length") if given is None else given
+    given = named_length(bert)
     length = _longest(place, _model_config(place)) if given is None else given
     if length is None:
         raise DataError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import pytest
@@ -247,3 +248,68 @@ def test_sentence_transformers_models_without_length_take_all_that_fits(bare):
     assert read_plain(bare).card.query.max_tokens == 8000
     edit(bare / "tokenizer_config.json", model_max_length=10**30)
     assert read_plain(bare).card.query.max_tokens == 8192
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"max_seq_length": 20, "tokenizer_args": {"model_max_length": 12, "padding_side": "left"}},
+        {"max_seq_length": 20, "processor_kwargs": {"model_max_length": 12}},
+        {"tokenizer_args": {"model_max_length": 12}, "processor_kwargs": {"model_max_length": 14}},
+        {"max_seq_length": 12, "tokenizer_args": {}, "processor_kwargs": {"model_max_length": 14}},
+        {"max_seq_length": 12, "model_args": {"torch_dtype": "float32", "attn_implementation": "eager"}},
+        {"max_seq_length": 12, "model_args": {"trust_remote_code": True}, "config_args": {}},
+    ],
+)
+def test_what_is_handed_on_to_transformers_is_obeyed_as_there(bare, settings):
+    from sentence_transformers.base.modules import Transformer
+
+    as_sentence_transformer(bare)
+    write(bare / "sentence_bert_config.json", settings)
+    assert Transformer.load(str(bare)).max_seq_length == 12
+    assert read_plain(bare).card.query.max_tokens == 12
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("tokenizer_args", {"model_max_length": 9, "add_prefix_space": True}, "{'add_prefix_space': True}"),
+        ("processor_kwargs", {"truncation_side": "left"}, "{'truncation_side': 'left'}"),
+        ("model_args", {"num_hidden_layers": 1}, "{'num_hidden_layers': 1}"),
+        ("model_kwargs", ["dtype"], "['dtype']"),
+        ("config_args", {"attention_dropout": 0.5}, "{'attention_dropout': 0.5}"),
+    ],
+)
+def test_what_is_handed_on_and_not_done_here_is_refused(bare, name, value, sentence):
+    as_sentence_transformer(bare)
+    edit(bare / "sentence_bert_config.json", **{name: value})
+    with pytest.raises(DataError, match=rf"{name} is .*{re.escape(sentence)}.*delete it there"):
+        read_plain(bare)
+
+
+def test_prompts_of_neither_side_are_named(bare):
+    as_sentence_transformer(bare, prompts={"web_search_query": "find: ", "document": "", "sts": ""})
+    plain = read_plain(bare)
+    assert (plain.card.query.template, plain.card.passage.template) == ("{text}", "{title} {text}")
+    assert plain.note.endswith("prompts not used: web_search_query")
+    as_sentence_transformer(bare, prompts={"sts": "say: ", "query": "q: "}, default_prompt_name="sts")
+    assert "not used" not in read_plain(bare).note
+    as_sentence_transformer(bare, prompts={"document": ""})
+    assert read_plain(bare).note.endswith("no prompts")
+
+
+@pytest.mark.parametrize(
+    ("top", "normalize", "said"),
+    [
+        ({}, False, True),
+        ({"similarity_fn_name": None}, False, True),
+        ({"similarity_fn_name": "dot"}, False, False),
+        ({"similarity_fn_name": "cosine"}, False, False),
+        ({}, True, False),
+    ],
+)
+def test_a_similarity_that_nobody_names_is_said_to_be_dot(bare, top, normalize, said):
+    as_sentence_transformer(bare, normalize=normalize, **top)
+    plain = read_plain(bare)
+    assert ("names no similarity: dot is taken (sentence-transformers: cosine)" in plain.note) == said
+    assert plain.card.query.normalize == (normalize or top.get("similarity_fn_name") == "cosine")
