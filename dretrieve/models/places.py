@@ -14,6 +14,7 @@ WANTED = (
     "*.safetensors",
     "*.txt",
     "*.model",
+    "artifact.metadata",
     "1_Pooling/*",
     "2_Normalize/*",
     "*/*.json",

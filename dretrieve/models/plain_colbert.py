@@ -2,7 +2,7 @@
 
 Stanford's code keeps everything in a BERT's folder: the projection among the weights (``linear.weight``),
 lengths and markers in artifact.metadata. PyLate lists a Transformer and a Dense in modules.json, the rest in
-config_sentence_transformers.json. What neither says is what both tools then do.
+config_sentence_transformers.json. What neither says is what both tools then do, and the note names it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 from dretrieve.errors import DataError, quoted
 from dretrieve.models.colbert_config import MARKERS, NONE, QUERY_LENGTH, ColbertConfig
 from dretrieve.models.plain import PlainModel, read_json, side_files, transformer_settings
+from dretrieve.models.plain_transformer import refuse_handed
 from dretrieve.store.card import ModelCard, SideCard
 from dretrieve.store.fingerprint import sha256_file
 from dretrieve.tokens.template import literal
@@ -23,6 +24,24 @@ from dretrieve.tokens.tokenizer import token_numbers
 from dretrieve.types import SIDES, Side, VectorSpec
 
 METADATA, SETTINGS = "artifact.metadata", "config_sentence_transformers.json"
+# Our options by the key that decides each, in Stanford's file and in PyLate's.
+STANFORD = {
+    "query_marker": "query_token_id",
+    "passage_marker": "doc_token_id",
+    "query_max_len": "query_maxlen",
+    "passage_max_len": "doc_maxlen",
+    "query_augmentation": "attend_to_mask_tokens",
+    "skip_punctuation": "mask_punctuation",
+    "dim": "dim",
+}
+PYLATE = {
+    "query_marker": "query_prefix",
+    "passage_marker": "document_prefix",
+    "query_max_len": "query_length",
+    "passage_max_len": "document_length",
+    "query_augmentation": "do_query_expansion",
+    "skip_punctuation": "skiplist_words",
+}
 
 
 def read_colbert(folder: Path) -> PlainModel | None:
@@ -34,9 +53,11 @@ def read_colbert(folder: Path) -> PlainModel | None:
     """
     top = read_json(folder / SETTINGS)
     if top.get("model_type") == "ColBERT":
+        known, keys = top, PYLATE
         said, file = _of_pylate(folder, top)
     elif "HF_ColBERT" in (read_json(folder / "config.json").get("architectures") or ()):
-        said, file = _of_stanford(folder), "model.safetensors"
+        known, keys = read_json(folder / METADATA), STANFORD
+        said, file = _of_stanford(known), "model.safetensors"
     else:
         return None
     numbers = token_numbers(folder)
@@ -52,11 +73,14 @@ def read_colbert(folder: Path) -> PlainModel | None:
         source={"form": file},
     )
     told = ", ".join(f"{name} {value}" for name, value in said.items())
-    return PlainModel(card, f"settings from its own files: {told}")
+    usual = [name for name, key in keys.items() if known.get(key) is None]
+    unsaid = f"; not said there, the tool's own default: {', '.join(usual)}" if usual else ""
+    return PlainModel(card, f"settings from its own files: {told}{unsaid}")
 
 
 def _of_pylate(folder: Path, top: dict[str, Any]) -> tuple[dict[str, Any], str]:
     """Return the options that the folder names and the file of its projection."""
+    refuse_handed(folder, transformer_settings(folder))
     modules = [str(of.get("path", "")) for of in _list(folder / "modules.json")]
     dense = read_json(folder / modules[1] / "config.json") if len(modules) == 2 else {}
     activation = str(dense.get("activation_function", ""))
@@ -84,9 +108,8 @@ def _of_pylate(folder: Path, top: dict[str, Any]) -> tuple[dict[str, Any], str]:
     return said, f"{modules[1]}/model.safetensors"
 
 
-def _of_stanford(folder: Path) -> dict[str, Any]:
-    known = read_json(folder / METADATA)
-    said = {
+def _of_stanford(known: dict[str, Any]) -> dict[str, Any]:
+    return {
         "query_marker": known.get("query_token_id", MARKERS["query"]),
         "passage_marker": known.get("doc_token_id", MARKERS["passage"]),
         "query_max_len": known.get("query_maxlen") or QUERY_LENGTH,
@@ -95,7 +118,6 @@ def _of_stanford(folder: Path) -> dict[str, Any]:
         "skip_punctuation": "yes" if known.get("mask_punctuation", True) else "no",
         "dim": known.get("dim") or 128,
     }
-    return said
 
 
 def _list(file: Path) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import string
 from dataclasses import replace
 
@@ -22,6 +23,7 @@ from dretrieve.models.colbert_config import ColbertConfig
 from dretrieve.models.loading import load_model
 from dretrieve.models.maxsim import maxsim
 from dretrieve.models.model_folder import save_model
+from dretrieve.models.places import find_model
 from dretrieve.scoring.maxsim import maxsim_pairs
 from dretrieve.tokens.tokenizer import SideTokenizer
 from dretrieve.types import Record, Vectors
@@ -292,6 +294,66 @@ def test_a_folder_of_another_tool_is_trained_further_and_saved_as_ours(deep_mode
 def test_what_another_tool_does_otherwise_is_refused(deep_model, tmp_path, settings, said):
     with pytest.raises(DataError, match=said):
         read_card(foreign("pylate", deep_model, tmp_path / "pylate", **settings))
+
+
+@pytest.mark.parametrize("kind", ["stanford", "pylate"])
+def test_a_model_of_the_hub_is_what_its_folder_is(deep_model, tmp_path, monkeypatch, kind):
+    """All that is read is fetched: a file left on the hub would be a default here."""
+    import huggingface_hub
+    from huggingface_hub.utils import filter_repo_objects
+
+    folder = foreign(kind, deep_model, tmp_path / kind)
+
+    def snapshot_download(name, *, revision, allow_patterns):
+        names = [str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()]
+        for fetched in filter_repo_objects(names, allow_patterns=allow_patterns):
+            place = tmp_path / "cache" / fetched
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(folder / fetched, place)
+        return str(tmp_path / "cache")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    assert read_card(find_model("owner/name")) == read_card(folder)
+
+
+@pytest.mark.parametrize(
+    ("kind", "file", "key", "length", "unsaid"),
+    [
+        (
+            *("stanford", "artifact.metadata", "doc_maxlen", 220),
+            "query_marker, passage_marker, passage_max_len, query_augmentation",
+        ),
+        ("pylate", "config_sentence_transformers.json", "document_length", 180, "passage_max_len"),
+    ],
+)
+def test_what_another_tools_folder_does_not_say_is_said(
+    deep_model, tmp_path, kind, file, key, length, unsaid
+):
+    folder = foreign(kind, deep_model, tmp_path / kind)
+    known = json.loads((folder / file).read_text())
+    del known[key]
+    (folder / file).write_text(json.dumps(known))
+    card, note = read_card(folder)
+    assert card.passage.max_tokens == length
+    assert note.endswith(f"; not said there, the tool's own default: {unsaid}")
+
+
+def test_a_folder_without_stanfords_metadata_has_defaults_and_says_so(deep_model, tmp_path):
+    folder = foreign("stanford", deep_model, tmp_path / "stanford")
+    (folder / "artifact.metadata").unlink()
+    card, note = read_card(folder)
+    assert (card.query.max_tokens, card.passage.max_tokens, card.vectors.dim) == (32, 220, 128)
+    assert note.endswith(
+        "default: query_marker, passage_marker, query_max_len, passage_max_len, query_augmentation, "
+        "skip_punctuation, dim"
+    )
+
+
+def test_what_pylates_folder_hands_on_and_is_not_done_here_is_refused(deep_model, tmp_path):
+    folder = foreign("pylate", deep_model, tmp_path / "pylate")
+    (folder / "sentence_bert_config.json").write_text('{"model_args": {"num_hidden_layers": 1}}')
+    with pytest.raises(DataError, match=r"model_args is .*num_hidden_layers.*delete it there"):
+        read_card(folder)
 
 
 @pytest.mark.parametrize(
