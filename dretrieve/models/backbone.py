@@ -23,7 +23,7 @@ from transformers.models.auto.modeling_auto import (
     MODEL_MAPPING,
 )
 
-from dretrieve.errors import DataError, PreconditionError
+from dretrieve.errors import DataError, PreconditionError, quoted
 from dretrieve.models.plain import ADAPTER, ADAPTER_WEIGHTS, ENCODER_ONLY, adapter_base, transformer_settings
 from dretrieve.models.plain import read_json as _json
 from dretrieve.models.weights import check_weights, counted, refuse_broken
@@ -153,14 +153,15 @@ def _adapted(place: Path) -> nn.Module:
 
     Raises:
         PreconditionError: no such base; peft cannot read the adapters.
-        DataError: adapters missing or left over.
+        DataError: as `_adapter_config`; adapters missing, left over, or of a kind that cannot be merged.
     """
-    from peft import PeftConfig, get_peft_model, set_peft_model_state_dict
+    from peft import get_peft_model, set_peft_model_state_dict
 
+    config = _adapter_config(place)
     module: Any = load_module(adapter_base(place))
     with _explained_reading(place), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = get_peft_model(module, PeftConfig.from_peft_type(**_json(place / ADAPTER)))
+        model = get_peft_model(module, config)
         tensors = load_file(place / ADAPTER_WEIGHTS)
         result: Any = set_peft_model_state_dict(model, tensors)
         prefix = getattr(model.base_model, "prefix", "lora_")
@@ -172,8 +173,43 @@ def _adapted(place: Path) -> nn.Module:
                 f"{adapter_base(place)}, the first is {names[0]}; give the base that it was trained on"
             )
     refuse_broken(tensors, place / ADAPTER_WEIGHTS)
-    merged: nn.Module = model.merge_and_unload()
+    try:
+        merged: nn.Module = model.merge_and_unload()
+    except NotImplementedError:
+        raise _unmerged(place, config) from None
     return merged.eval()
+
+
+def _adapter_config(place: Path) -> Any:
+    """Return peft's configuration of the adapters in a folder.
+
+    Raises:
+        PreconditionError: peft cannot read it.
+        DataError: learnt prompts, which change no weights; settings that the installed peft does not know.
+    """
+    import peft
+
+    said = _json(place / ADAPTER)
+    with _explained_reading(place), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of settings that it drops: they are refused below
+        config: Any = peft.PeftConfig.from_peft_type(**said)
+    if config.is_prompt_learning:
+        raise _unmerged(place, config)
+    known = inspect.signature(type(config)).parameters
+    dropped = sorted(name for name, value in said.items() if value and name not in known)
+    if dropped:
+        raise DataError(
+            f"{place / ADAPTER} sets {quoted(', '.join(dropped))}, which peft {peft.__version__} does not "
+            "know; install the one that wrote it (its peft_version)"
+        )
+    return config
+
+
+def _unmerged(place: Path, config: Any) -> DataError:
+    return DataError(
+        f"{place / ADAPTER} holds adapters of the type {config.peft_type.value}, which no weights can take "
+        "in; only those that can be merged into the weights, as LoRA's, are read here"
+    )
 
 
 @contextmanager

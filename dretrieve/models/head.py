@@ -101,10 +101,12 @@ def _empty(folder: Path) -> Dense | LayerNorm:
             f"{folder / 'config.json'} names the activation {quoted(path)}; torch's {', '.join(ACTIVATIONS)} "
             "are done here"
         )
-    if config.get("module_input_name", "sentence_embedding") != "sentence_embedding":
-        raise DataError(
-            f"{folder / 'config.json'} works on {config['module_input_name']}, not on the pooled vector"
-        )
+    for key in ("module_input_name", "module_output_name"):
+        if (config.get(key) or "sentence_embedding") != "sentence_embedding":
+            raise DataError(
+                f"{folder / 'config.json'}: {key} is {quoted(config[key])}; only the pooled vector "
+                "(sentence_embedding) is taken and given here"
+            )
     try:
         return Dense(
             int(config["in_features"]),

@@ -207,6 +207,8 @@ def test_adapters_are_merged_into_the_base_that_they_name(family):
     for name in ("config.json", "model.safetensors"):
         (folder / name).unlink()
     model.save_pretrained(folder)
+    adapters = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps(adapters | {"of_a_newer_peft": False}))
     ids = torch.tensor([[2, 20, 21, 3]])
     with torch.no_grad():
         expected = model.eval()(input_ids=ids).last_hidden_state.mean(1)[0]
@@ -217,6 +219,32 @@ def test_adapters_are_merged_into_the_base_that_they_name(family):
     save_file(tensors, folder / "adapter_model.safetensors")
     with pytest.raises(DataError, match="lacks 1 tensor for its base"):
         load_module(folder)
+    (folder / "adapter_config.json").write_text(json.dumps(adapters | {"of_a_newer_peft": True}))
+    with pytest.raises(DataError, match="sets 'of_a_newer_peft', which peft .* does not know; install"):
+        load_module(folder)
+
+
+@pytest.mark.parametrize("kind", ["PromptTuning", "PromptEncoder", "PrefixTuning"])
+def test_learnt_prompts_are_refused(tmp_path, kind):
+    import peft
+
+    config = getattr(peft, f"{kind}Config")(num_virtual_tokens=4, task_type="FEATURE_EXTRACTION")
+    config.save_pretrained(tmp_path)
+    said = f"of the type {config.peft_type.value}, which no weights can take in; only"
+    with pytest.raises(DataError, match=said):
+        load_module(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_adapters_that_cannot_be_merged_are_refused(family):
+    from peft import PolyConfig, get_peft_model
+
+    base, _ = family("MPNetConfig", SMALL)
+    model = get_peft_model(load_module(base), PolyConfig(r=2, target_modules=["q"]))
+    model.peft_config["default"].base_model_name_or_path = str(base)
+    model.save_pretrained(base.parent / "poly")
+    with pytest.raises(DataError, match="of the type POLY, which no weights can take in; only"):
+        load_module(base.parent / "poly")
 
 
 def test_a_program_of_the_folder_is_never_run_nor_asked_for(family, monkeypatch):
