@@ -259,7 +259,8 @@ def _searched(work: _Work, asked: Vectors, depth: int, progress: Progress, signa
         nonlocal reached
         progress.advance(done - reached)
         reached = done
-        checkpoint.save(every, done, now=not together or signals.received is not None)
+        alone = not (together or near)  # a whole search has gone by
+        checkpoint.save(every, done, now=alone or signals.received is not None)
         signals.check()
 
     threads = work.config.threads

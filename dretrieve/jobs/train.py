@@ -136,7 +136,7 @@ def run(config: TrainConfig, progress: Progress = SILENT) -> TrainResult | Plann
             checkpoints = _checkpoints(opened, shown)
             if opened.stage.up_to_date():
                 if processes.first:
-                    checkpoints.clear_unfinished()
+                    checkpoints.clear_unfinished(keep=config.options.keep_checkpoints)
                 return _finished(opened.stage)
             if processes.first:
                 _clear(config, checkpoints, old)
@@ -193,7 +193,9 @@ def _train(
         checkpoints=checkpoints,
         dev=None if dev is None else lambda method: dev.value(method, tokenizers, device),
         dev_name=options.dev_metric,
-        trackers=open_trackers(options.report_to.split(","), config.output) if processes.first else (),
+        trackers=open_trackers(options.report_to.split(","), config.output, opened.stage.fingerprint)
+        if processes.first
+        else (),
         progress=progress,
         signals=signals,
         deadline=deadline,
@@ -245,7 +247,8 @@ def _clear(config: TrainConfig, checkpoints: Checkpoints, old: list[Path]) -> No
     """Remove a replaced result, and checkpoints that ``--force`` or ``--resume never`` give up."""
     may_replace = config.force or replaces_stale()
     foreign = may_replace and any(not checkpoints.is_ours(path) for path in checkpoints.found())
-    if config.options.resume == "never" or foreign:
+    anew = config.force and old  # a finished one; a forced one that was killed has no old files
+    if config.options.resume == "never" or foreign or anew:
         checkpoints.clear()
     for path in old:
         path.unlink(missing_ok=True)
@@ -263,7 +266,8 @@ def _announce(plans: list[PhasePlan], opened: Opened, progress: Progress) -> Non
         progress.note(
             f"{name}{queries:,} queries; {plan.steps:,} steps of {asked:,} queries "
             f"({place.processes.count} x {asked // place.processes.count}); the first batch holds "
-            f"{passages:,} passages{negatives}; {place.device.type}, {place.precision}"
+            f"{passages:,} passages{negatives}; learning rate {plan.options.learning_rate:g}; "
+            f"{place.device.type}, {place.precision}"
         )
 
 
@@ -292,9 +296,16 @@ def _save(
         "steps": state.total,
         "queries": sum(len(of.examples) for of in opened.sets),
         "parameters": sum(parameter.numel() for parameter in method.parameters()),
+        "trained": _num_trained(method),
     }
     chosen = {"best": state.best, "best_step": state.best_step, "metric": config.options.dev_metric}
     stage.commit(counts=counts, extra=chosen | dict(method.summary(state.curve)))
+
+
+def _num_trained(method: Method) -> int:
+    """Return how many of its numbers some phase trains."""
+    groups = [group for phase in method.phases() for group in method.parameter_groups(phase)]
+    return sum(of.numel() for of in {of for group in groups for of in group.parameters})
 
 
 def _some_texts(opened: Opened) -> list[Record]:

@@ -13,6 +13,7 @@ of all processes, are negatives of every query but for its own positives.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -154,8 +155,12 @@ def compose(training_set: TrainingSet, draw: Draw, choosing: Choosing) -> Batch:
         for positive, hard in zip(positives, negatives, strict=True)
     ]
     allowed = np.ones((len(draw.rows), len(distinct)), dtype=bool)
+    ids = training_set.queries.text_ids or range(len(training_set))
+    judged = defaultdict[str | int, set[int]](set)
+    for row in map(int, draw.rows):  # a query may have a line for each of its positives
+        judged[ids[row]].update(training_set.positives.row(row).tolist())
     for query, row in enumerate(map(int, draw.rows)):
-        others = [column[known] for known in training_set.positives.row(row).tolist() if known in column]
+        others = [column[known] for known in judged[ids[row]] if known in column]
         allowed[query, others] = False
         allowed[query, own[query][0]] = True
     teacher = None

@@ -104,7 +104,8 @@ class Checkpoints:
                 shutil.rmtree(path)
             os.replace(aside, path)
             sync(self.folder)
-        for old in self.found()[self._keep :]:
+        others = [of for of in self.found() if of != path]  # a damaged one may be of more steps
+        for old in others[self._keep - 1 :]:
             with explained(old):
                 shutil.rmtree(old)
         return path
@@ -153,10 +154,10 @@ class Checkpoints:
             else:
                 path.unlink()
 
-    def clear_unfinished(self) -> None:
-        """Remove what a training that was killed after its commit had not removed yet."""
+    def clear_unfinished(self, *, keep: bool) -> None:
+        """Remove what a training that was killed after its commit had not removed yet; see `finish`."""
         if self._others():
-            self.clear()
+            self.finish(keep=keep)
         remove_leftovers(self.folder.parent, [self.folder.name])
 
     def _others(self) -> set[Path]:

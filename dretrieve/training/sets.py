@@ -20,7 +20,7 @@ from dretrieve.encoding.given_vectors import rows_of, vector_batch
 from dretrieve.errors import DretrieveError
 from dretrieve.models.base import TokenBatch
 from dretrieve.store.atomic import replacing
-from dretrieve.store.fingerprint import sha256_bytes
+from dretrieve.store.fingerprint import canonical_json, sha256_bytes
 from dretrieve.store.manifest import Manifest, commit, read_verified
 from dretrieve.store.npy import map_array, write_array
 from dretrieve.training.data import ExampleSet
@@ -213,7 +213,8 @@ def in_rows(
         "query": [of.query_id for of in listed],
         "passage": sorted(at, key=at.__getitem__),
     }
-    key = sha256_bytes(f"{cache.key}|{examples.fingerprint}|{spec.name}|{spec.sample}".encode())[:16]
+    drawn = sha256_bytes(canonical_json(ids["query"]))  # by the seed, where a part is sampled
+    key = sha256_bytes(f"{cache.key}|{examples.fingerprint}|{spec.name}|{drawn}".encode())[:16]
     stems = {side: cache.folder / f"{key}.{side}" for side in ids if side not in examples.vectors}
     if cache.processes.first and any(open_table(stem) is None for stem in stems.values()):
         progress.note(f"{spec.name}: tokenising {len(listed):,} queries and {len(rows):,} passages")

@@ -22,8 +22,13 @@ class Tracker:
     close: Callable[[], None]
 
 
-def open_trackers(names: Sequence[str], folder: Path) -> list[Tracker]:
+def open_trackers(names: Sequence[str], folder: Path, training: str) -> list[Tracker]:
     """Return the trackers of those names; ``none`` is no tracker.
+
+    Args:
+        names: of `TRACKERS`.
+        folder: the training's output.
+        training: its fingerprint: a resumed one goes on with its run, another one in such a folder does not.
 
     Raises:
         UsageError: an unknown name.
@@ -33,10 +38,10 @@ def open_trackers(names: Sequence[str], folder: Path) -> list[Tracker]:
     for name in wanted:
         if name not in TRACKERS:
             raise UsageError(f"--report-to {name} is unknown; choose from {', '.join(TRACKERS)} or none")
-    return [TRACKERS[name](folder) for name in wanted]
+    return [TRACKERS[name](folder, training) for name in wanted]
 
 
-def _tensorboard(folder: Path) -> Tracker:
+def _tensorboard(folder: Path, _: str) -> Tracker:
     """Write event files in ``<output>/tensorboard``."""
     writer = _library("torch.utils.tensorboard", "tensorboard").SummaryWriter(str(folder / "tensorboard"))
 
@@ -47,9 +52,10 @@ def _tensorboard(folder: Path) -> Tracker:
     return Tracker(log, writer.close)
 
 
-def _wandb(folder: Path) -> Tracker:
+def _wandb(folder: Path, training: str) -> Tracker:
     """Begin a run named after the output folder, in the project and mode that wandb's own variables say."""
-    run = _library("wandb", "wandb").init(name=folder.name, dir=str(folder), resume="allow", id=folder.name)
+    own = {"name": folder.name, "id": f"{folder.name}-{training[:12]}"}
+    run = _library("wandb", "wandb").init(**own, dir=str(folder), resume="allow")
     return Tracker(lambda step, values: run.log(dict(values), step=step), run.finish)
 
 
@@ -63,4 +69,4 @@ def _library(module: str, package: str) -> Any:
         ) from error
 
 
-TRACKERS: dict[str, Callable[[Path], Tracker]] = {"tensorboard": _tensorboard, "wandb": _wandb}
+TRACKERS: dict[str, Callable[[Path, str], Tracker]] = {"tensorboard": _tensorboard, "wandb": _wandb}

@@ -185,6 +185,27 @@ def test_checkpoints_go_with_the_training_unless_they_are_kept(config_of, tmp_pa
     assert sorted(path.name for path in (kept.output / "checkpoints").iterdir()) == steps
 
 
+def test_a_finished_training_that_is_forced_begins_anew(config_of, tiny_collection, tmp_path):
+    """Its last checkpoint would have nothing to do, and its best weights are gone."""
+    chosen = {"keep_checkpoints": True, "dev": f"{tiny_collection}:dev"}
+    run(config_of(output=tmp_path / "kept", options=chosen))
+    weights = tmp_path / "kept" / "model.safetensors"
+    before = weights.read_bytes()
+    notes = Told()
+    assert run(config_of(output=tmp_path / "kept", options=chosen, force=True), notes).steps == 6
+    assert not any("resuming" in line for line in notes.lines)
+    assert weights.read_bytes() == before
+
+
+def test_kept_checkpoints_outlive_a_kill_behind_the_commit(config_of, tmp_path):
+    kept = config_of(output=tmp_path / "kept", options={"keep_checkpoints": True})
+    run(kept)
+    stand = sorted(path.name for path in (kept.output / "checkpoints").iterdir())
+    (kept.output / "checkpoints" / "tokens").mkdir()  # which `finish` would have removed
+    assert run(kept).up_to_date
+    assert sorted(path.name for path in (kept.output / "checkpoints").iterdir()) == stand
+
+
 def test_a_model_that_is_read_back_as_another_is_no_result(config_of, monkeypatch):
     """The weights that are written lose a layer's numbers: exit 5, no card, the checkpoint stays."""
     config, save = config_of(), Shared.save

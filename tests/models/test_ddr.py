@@ -28,6 +28,7 @@ from dretrieve.models.prefix import Domain, softmax_over
 from dretrieve.models.shared import Shared
 from dretrieve.models.shared_config import SharedConfig
 from dretrieve.store.embeddings import Embeddings
+from dretrieve.store.manifest import manifest_path, read_manifest
 from dretrieve.training.device import save_activation_memory
 from dretrieve.types import Record
 from tests.common import Told, num_resumed, training
@@ -285,6 +286,11 @@ def test_interrupted_and_resumed_is_the_unbroken_model(two_sets, tmp_path, train
     assert num_resumed(lambda output: config_of(trained, two_sets, output, **own), tmp_path) == 5
 
 
+def test_the_general_prefix_is_resumed_too(kept_collection, deep_model, tmp_path):
+    data = (f"{kept_collection}:train",)
+    assert num_resumed(lambda output: config_of(deep_model, data, output, prefix_length=5), tmp_path) == 2
+
+
 @pytest.mark.parametrize("routing", ["prior", "topk", "soft"])
 def test_a_training_of_domains_moves_its_own(two_sets, tmp_path, trained, routing):
     output = tmp_path / "D"
@@ -303,6 +309,10 @@ def test_a_training_of_domains_moves_its_own(two_sets, tmp_path, trained, routin
     cards = [load_model(str(of)).card for of in (trained, output)]
     assert cards[0].fingerprint("passage") == cards[1].fingerprint("passage")
     assert cards[1].inference["routing"] == routing
+    general = load_file(trained / "general.safetensors")["general"].numel()
+    counts = [read_manifest(manifest_path(of)).counts for of in (trained, output)]
+    own = sum(of.numel() for module in modules.values() for of in module.values())
+    assert [of["trained"] for of in counts] == [general, own]
 
 
 def test_a_domain_is_added_and_nothing_else_learns(tiny_collection, tmp_path, trained):

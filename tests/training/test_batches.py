@@ -63,6 +63,15 @@ def test_each_passage_stands_once_and_own_other_positives_are_left_out():
     ]
 
 
+def test_lines_of_one_query_share_their_positives():
+    """Files of triples have a line for each positive: neither is a negative of the other line."""
+    lines = set_of([[5], [6], [7]], [[], [], []])
+    lines = replace(lines, queries=replace(lines.queries, text_ids=["q0", "q0", "q1"]))
+    made = compose(lines, draw_of([0, 1, 2]), FIRST)
+    assert made.passage_rows.tolist() == [5, 6, 7]
+    assert made.allowed.tolist() == [[True, False, True], [False, True, True], [True, True, True]]
+
+
 def test_a_hard_negative_that_is_a_positive_is_left_out_too():
     made = compose(set_of([[5, 6], [7]], [[6], []]), draw_of([0, 1]), FIRST)
     column = made.passage_rows.tolist().index(6)

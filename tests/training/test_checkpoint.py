@@ -40,6 +40,14 @@ def test_only_the_last_few_stay(tmp_path):
     assert [path.name for path in store.found()] == ["step-00000005", "step-00000004"]
 
 
+def test_a_damaged_one_of_more_steps_does_not_take_the_new_ones_place(tmp_path):
+    store = checkpoints(tmp_path, keep=1)
+    (save(store, 400) / "manifest.json").unlink()
+    save(store, 200)
+    assert store.newest().state.total == 200
+    assert [path.name for path in save(store, 401).parent.glob("step-*")] == ["step-00000401"]
+
+
 @pytest.mark.parametrize(
     "name", ["model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"]
 )

@@ -54,6 +54,16 @@ def test_queries_get_what_was_found_for_them(tiny_collection, run, tmp_path):
     assert batch.allowed.all()
 
 
+def test_tokens_of_another_sample_are_not_taken(tiny_collection, tmp_path):
+    words = parse_data(f"path={tiny_collection},split=train,sample=3")
+    tokenize = dict.fromkeys(("query", "passage"), lambda texts: [[len(of.text)] for of in texts])
+    for seed in (1, 5):
+        found = open_set(words, seed, Silent())
+        rows = in_rows(found, tokenize, TokenCache(tmp_path, "key", Processes()), Silent())
+        assert rows.queries.ids.tolist() == [len(of.query_text) for of in found.examples]
+        assert rows.queries.text_ids == [of.query_id for of in found.examples]
+
+
 def test_all_judged_passages_among_the_close_ones_are_known(tiny_collection, run):
     file = tiny_collection / "qrels" / "train.tsv"
     file.write_text(file.read_text() + "q-bees-0\tprinting-1\t1\nq-bees-0\tchess-0\t1\n")
