@@ -12,6 +12,7 @@ from typing import Any
 
 from dretrieve.errors import DataError, UsageError
 from dretrieve.jobs.configs.mine_negatives import MineNegativesConfig
+from dretrieve.jobs.inputs import questions_fingerprint
 from dretrieve.metrics.answers import Answers
 from dretrieve.mining.negatives import FILTERS, Examples, Miner
 from dretrieve.mining.options import MiningOptions
@@ -109,6 +110,8 @@ def _stage(config: MineNegativesConfig, collection: Collection, queries: QuerySe
         "qrels": sha256_file(collection.qrels_file()),
         "run": run_fingerprint(config.run, full=config.verify, corpus=corpus.sha256),
     }
+    if config.drop_answers:
+        inputs["answers"] = questions_fingerprint(queries)
     output = part_path(config.output, config.shard)
     return Stage(output, "file", STAGE, VERSION, options, inputs, config.force)
 

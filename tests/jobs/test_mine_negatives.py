@@ -100,6 +100,17 @@ def test_all_dropped_is_an_error_with_the_counts(collection):
     assert not config.output.exists()
 
 
+def test_other_answers_are_another_result_where_they_drop(collection):
+    dropping = config_of(collection, drop_answers=True, output=collection.parent / "dropped.jsonl")
+    run(config_of(collection))
+    run(dropping)
+    queries = collection / "queries.jsonl"
+    queries.write_text(queries.read_text().replace("number 3", "number 4"))
+    assert run(config_of(collection)).up_to_date
+    with pytest.raises(PreconditionError, match=r"\(input answers .*--force"):
+        run(dropping)
+
+
 def test_a_split_without_positives(collection):
     (collection / "qrels" / "none.tsv").write_text("query-id\tcorpus-id\tscore\nq0\tp0\t0\n")
     with pytest.raises(DataError, match="has no positives"):
