@@ -16,8 +16,10 @@ from dretrieve.metrics.measure import Measure
 from dretrieve.metrics.qa import judge_by_answers, prepare_answers
 from dretrieve.metrics.registry import parse_measures
 from dretrieve.metrics.top_k import parse_top_k
+from dretrieve.options import refuse_given
 from dretrieve.runs.fuse import Pair, align, fuse
 from dretrieve.runs.lines import forms_for
+from dretrieve.runs.options import FuseOptions
 from dretrieve.runs.read import RunFile, refuse_ranks, run_fingerprint, searched
 from dretrieve.runs.tune import DevSet, parse_alphas, tune_alpha
 from dretrieve.runs.write import compressed, compression, write_run
@@ -80,7 +82,7 @@ def run(config: FuseBm25Config, progress: Progress = SILENT) -> FuseResult | Pla
 
     Raises:
         UsageError: options that do not fit together, an empty range, dev sets without judgements or answers.
-        PreconditionError: a run is missing.
+        PreconditionError: a run is missing; --alpha-from has no alpha, or one that weighs the other run.
         DataError: a run that breaks its format, dev runs of other queries.
         VerificationError: runs over different passages, or over others than answers are looked for in.
         Interrupted: a signal came; the same command begins again.
@@ -88,7 +90,8 @@ def run(config: FuseBm25Config, progress: Progress = SILENT) -> FuseResult | Pla
     alphas = _check(config)
     files = RunFiles.of(config.run, config.bm25_run, config.run_format, full=config.verify)
     if config.alpha_from is not None:
-        config = replace(config, options=replace(config.options, alpha=_alpha_of(config.alpha_from)))
+        alpha = _alpha_of(config.alpha_from, config.options, progress)
+        config = replace(config, options=replace(config.options, alpha=alpha))
     tuning = Tuning.open(config, alphas, files, progress) if alphas else None
     stage, told = _stage(config, files, tuning), searched(config.run, config.bm25_run)
     if config.dry_run:
@@ -119,13 +122,21 @@ def _check(config: FuseBm25Config) -> list[float]:
     """Refuse options that do not fit together; return the alphas to try."""
     if config.output.resolve() in (config.run.resolve(), config.bm25_run.resolve()):
         raise UsageError("--output is one of the runs to fuse; choose another name")
+    rule = config.options
+    if rule.method == "rrf":
+        why = "is of weighted sums, and --method rrf adds reciprocal ranks; leave it out"
+        refuse_given(rule, ("alpha", "missing", "weight_on"), why)
+        refuse_given(config, ("tune", "alpha_from"), why)
+    else:
+        refuse_given(rule, ("rrf_k",), "goes with --method rrf")
+    if config.tune is not None or config.alpha_from is not None:
+        why = "stands beside --tune or --alpha-from, which give another; leave one of them out"
+        refuse_given(rule, ("alpha",), why)
     if config.tune is None:
         if config.dev != DevConfig():
             raise UsageError("dev sets are for tuning; add --tune start:stop:step, or leave them out")
         return []
     alphas = parse_alphas(config.tune)
-    if config.options.method == "rrf":
-        raise UsageError("--method rrf has no alpha; leave --tune out")
     if config.alpha_from is not None:
         raise UsageError("--tune finds an alpha and --alpha-from takes one; leave one of them out")
     if not (config.dev.qrels or config.dev.answers):
@@ -133,11 +144,28 @@ def _check(config: FuseBm25Config) -> list[float]:
     return alphas
 
 
-def _alpha_of(path: Path) -> float:
-    """Return the alpha that a fused run was made with."""
-    alpha = open_artefact(path, (STAGE,)).extra.get("alpha")
+def _alpha_of(path: Path, rule: FuseOptions, progress: Progress) -> float:
+    """Return the alpha that a fused run was made with; says where that fusion was another one.
+
+    Raises:
+        PreconditionError: it has none, or one that weighs the other run.
+    """
+    made = open_artefact(path, (STAGE,))
+    alpha = made.extra.get("alpha")
     if alpha is None:
         raise PreconditionError(f"{path} was fused by ranks and has no alpha; give --alpha")
+    weighed = made.options["weight_on"]
+    if weighed != rule.weight_on:
+        raise PreconditionError(
+            f"the alpha of {path} weighs {weighed}; give --weight-on {weighed}, or --alpha"
+        )
+    others = [
+        f"--{name} {made.options[name]} (here {wanted})"
+        for name, wanted in (("missing", rule.missing), ("depth", rule.depth))
+        if made.options[name] != wanted
+    ]
+    if others:
+        progress.note(f"the alpha of {path} is of a fusion with {', '.join(others)}")
     return float(alpha)
 
 
@@ -319,6 +347,9 @@ class Tuning:
             raise UsageError(
                 "tune on --qrels or on --answers, not on both: their measures cannot be averaged"
             )
+        if dev.qrels:
+            why = "goes with --answers: it holds the texts that answers are looked for in"
+            refuse_given(dev, ("corpus",), why)
         measure, runs = _measure(dev), _dev_runs(config, fused)
         if dev.qrels:
             sets = [

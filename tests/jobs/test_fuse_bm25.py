@@ -151,6 +151,22 @@ def test_reciprocal_ranks_have_no_alpha(cli_here: Callable, runs: tuple[Path, Pa
     assert "was fused by ranks and has no alpha" in taken.err
 
 
+def test_an_alpha_is_not_taken_for_the_other_runs_scores(
+    cli_here: Callable, runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    made, output = tmp_path / "made.trec", tmp_path / "o.trec"
+    rule = ("--weight-on", "dense", "--missing", "zero", "--depth", 50)
+    fuse(cli_here, *runs, made, "--alpha", 2, *rule)
+    err = fuse(cli_here, *runs, output, "--alpha-from", made, code=3).err
+    assert f"the alpha of {made} weighs dense; give --weight-on dense, or --alpha" in err
+    said = f"the alpha of {made} is of a fusion with "
+    taken = fuse(cli_here, *runs, output, "--alpha-from", made, *rule[:2])
+    assert f"{said}--missing zero (here min), --depth 50 (here 100)" in taken.err
+    fuse(cli_here, *runs, output, "--alpha-from", made, *rule, "--force")
+    assert output.read_bytes() == made.read_bytes()
+    assert said not in fuse(cli_here, *runs, output, "--alpha-from", made, *rule).err
+
+
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
@@ -173,7 +189,23 @@ def test_reciprocal_ranks_have_no_alpha(cli_here: Callable, runs: tuple[Path, Pa
         (["--tune", "0:1:0.5", "--qrels", "ONE:dev", "--metric", "NumRet"], 2, "is a count"),
         (["--tune", "0:1:0.5", "--qrels", "ONE:dev", "--metric", "best"], 2, "is no measure"),
         (["--tune", "0:1:0.5", "--answers", "ONE:dev", "--metric", "nDCG@10"], 2, "is no measure of answers"),
-        (["--tune", "0:1:0.5", "--qrels", "ONE:dev", "--method", "rrf"], 2, "--method rrf has no alpha"),
+        (
+            ["--tune", "0:1:0.5", "--qrels", "ONE:dev", "--method", "rrf"],
+            2,
+            "--tune is of weighted sums, and --method rrf adds reciprocal ranks; leave it out",
+        ),
+        (["--method", "rrf", "--alpha", "2"], 2, "--alpha is of weighted sums"),
+        (["--method", "rrf", "--alpha-from", "x"], 2, "--alpha-from is of weighted sums"),
+        (["--method", "rrf", "--missing", "zero"], 2, "--missing is of weighted sums"),
+        (["--method", "rrf", "--weight-on", "dense"], 2, "--weight-on is of weighted sums"),
+        (["--rrf-k", "9"], 2, "--rrf-k goes with --method rrf"),
+        (["--alpha", "2", "--alpha-from", "x"], 2, "--alpha stands beside --tune or --alpha-from"),
+        (["--alpha", "2", "--tune", "0:1:0.5", "--qrels", "ONE:dev"], 2, "--alpha stands beside --tune"),
+        (
+            ["--tune", "0:1:0.5", "--qrels", "ONE:dev", "--corpus", "ONE"],
+            2,
+            "--corpus goes with --answers: it holds the texts that answers are looked for in",
+        ),
         (["--tune", "0:1:0.5", "--qrels", "ONE:dev", "--alpha-from", "x"], 2, "leave one of them out"),
         (["--tune", "0:1:0.5", "--qrels", "ONE:test"], 2, "test"),
         (["--tune", "0:1:0.5", "--answers", "TWO-NO-ANSWERS:dev"], 4, "no query of"),
