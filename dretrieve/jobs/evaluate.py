@@ -234,7 +234,8 @@ def _stage(config: EvaluateConfig, measures: Sequence[str], inputs: dict[str, st
     }
     if config.run_format:
         options["run_format"] = forms_for(config.run_format, len(config.runs))
-    return Stage(config.output, "file", STAGE, VERSION, options, inputs, config.force)
+    version = 2 if config.options.judged_only else VERSION  # 2: --depth cuts first, no query is lost
+    return Stage(config.output, "file", STAGE, version, options, inputs, config.force)
 
 
 def run_names(paths: Sequence[Path]) -> list[str]:

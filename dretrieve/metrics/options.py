@@ -16,7 +16,9 @@ class RelevanceOptions:
 
     depth: int | None = _measures(None, "Only the first hits count.", least=1, aliases=("-M",))
     drop_self: bool = _measures(False, "Drop the hit that is the query itself (BEIR).")
-    judged_only: bool = _measures(False, "Drop unjudged hits first.", aliases=("--remove-unjudged", "-J"))
+    judged_only: bool = _measures(
+        False, "Drop unjudged hits, of the first --depth.", aliases=("--remove-unjudged", "-J")
+    )
     retrieved_only: bool = _measures(
         False, "Average over the run's queries; default: all judged, those missing count as 0."
     )

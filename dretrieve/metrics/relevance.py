@@ -34,6 +34,7 @@ def score_relevance(
     ids = list(dict.fromkeys([*qrels.passage_ids, *qrels.query_ids]))
     located = locate(run, ids) if isinstance(run, Run) else locate_file(run.path, ids, run.form)
     _check_queries(name, located, qrels, notes)
+    in_run = {query_id for query_id, length in zip(located.query_ids, located.lengths, strict=True) if length}
     located = prepared(located, qrels, options, notes)
     judged = judge(located, qrels)
     if not len(judged.rank) and located.lengths.any():
@@ -43,16 +44,18 @@ def score_relevance(
         )
     values = {str(measure): measure.values(judged) for measure in measures}
     kept = np.arange(len(judged), dtype=np.int64)
-    missing = int((judged.retrieved == 0).sum())
-    if options.retrieved_only:
-        kept = np.flatnonzero(judged.retrieved > 0)
-        if missing:
-            notes.append(f"{missing:,} judged queries have no hits and are left out (--retrieved-only)")
-    elif missing:
-        worth = _worth_of(values, judged.retrieved == 0)
-        notes.append(f"{missing:,} of {len(judged):,} judged queries have no hits; they count as {worth}")
+    missing = judged.retrieved == 0
+    if options.retrieved_only:  # one whose hits were all dropped stays, as in trec_eval -J
+        missing = np.asarray([query_id not in in_run for query_id in judged.query_ids], dtype=np.bool_)
+        kept = np.flatnonzero(~missing)
+    num_missing = int(missing.sum())
+    if num_missing and options.retrieved_only:
+        notes.append(f"{num_missing:,} judged queries have no hits and are left out (--retrieved-only)")
+    elif num_missing:
+        worth = _worth_of(values, missing)
+        notes.append(f"{num_missing:,} of {len(judged):,} judged queries have no hits; they count as {worth}")
     hopeless = judged.num_relevant(1) == 0
-    hopeless[judged.retrieved == 0] &= not options.retrieved_only
+    hopeless[missing] &= not options.retrieved_only
     if hopeless.any():
         worth = _worth_of(values, hopeless)
         count = f"{hopeless.sum():,} queries"
@@ -84,6 +87,9 @@ def prepared(located: Located, qrels: Qrels, options: RelevanceOptions, notes: l
         notes.append(
             f"{own.sum():,} hits have the id of their query; BEIR's figures leave these out: --drop-self"
         )
+    if options.depth is not None:  # before unjudged hits go, as in trec_eval -M -J
+        located = located.only(located.rank <= options.depth)
+        located = replace(located, lengths=np.minimum(located.lengths, options.depth))
     if options.judged_only:
         before = int(located.lengths.sum())
         query, grade = grades_of(located, qrels)
@@ -91,10 +97,7 @@ def prepared(located: Located, qrels: Qrels, options: RelevanceOptions, notes: l
         lengths = np.bincount(located.query, minlength=len(located)).astype(np.int64)
         located = replace(located, rank=count_in_group(located.query), lengths=lengths)
         notes.append(f"{before - int(lengths.sum()):,} hits without judgement were dropped (--judged-only)")
-    if options.depth is None:
-        return located
-    within = located.only(located.rank <= options.depth)
-    return replace(within, lengths=np.minimum(within.lengths, options.depth))
+    return located
 
 
 def without_self(located: Located, own: NDArray[np.bool_]) -> Located:

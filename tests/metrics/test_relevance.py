@@ -84,6 +84,35 @@ def test_depth_cuts_before_measuring_and_after_dropping(score):
     assert score(hits, judgements, depth=2, drop_self=True).means() == {"RR": 0.5}
 
 
+def test_depth_cuts_before_unjudged_hits_go(score):
+    """trec_eval -M 1 -J looks at the first hit, and it is not judged."""
+    scores = score({"q": {"x": 3.0, "a": 2.0}}, {"q": {"a": 1}}, "RR NumRet", depth=1, judged_only=True)
+    assert scores.means() == {"RR": 0.0, "NumRet": 0.0}
+
+
+def test_a_query_whose_hits_are_all_unjudged_is_still_one_of_the_runs(score):
+    hits, judgements = {"q1": {"a": 1.0}, "q2": {"x": 1.0}}, {"q1": {"a": 1}, "q2": {"b": 1}, "q3": {"c": 1}}
+    scores = score(hits, judgements, "RR NumRet", judged_only=True, retrieved_only=True)
+    assert scores.per_query() == {"q1": {"RR": 1.0, "NumRet": 1.0}, "q2": {"RR": 0.0, "NumRet": 0.0}}
+    assert scores.notes == [
+        "1 hits without judgement were dropped (--judged-only)",
+        "1 judged queries have no hits and are left out (--retrieved-only)",
+    ]
+
+
+def test_equality_with_pytrec_evals_judged_only(score, random_pair):
+    pytrec_eval = pytest.importorskip("pytrec_eval")
+    for seed in range(20):
+        hits, judgements = random_pair(seed)
+        hits["q0"] = {"never judged": 1.0}
+        evaluator = pytrec_eval.RelevanceEvaluator(judgements, {"map", "num_ret"}, judged_docs_only_flag=True)
+        theirs = evaluator.evaluate(hits)
+        ours = score(hits, judgements, "AP NumRet", judged_only=True, retrieved_only=True).per_query()
+        assert set(ours) == set(theirs)
+        for query_id, found in theirs.items():
+            assert ours[query_id] == pytest.approx({"AP": found["map"], "NumRet": found["num_ret"]})
+
+
 def test_a_file_and_the_run_in_it_have_the_same_values(score, tmp_path, random_pair):
     for seed in range(5):
         hits, judgements = random_pair(seed, -1)
