@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from dretrieve.errors import PreconditionError, UsageError
+from dretrieve.errors import PreconditionError, UsageError, VerificationError
 from dretrieve.jobs.configs.report import RecipeOptions, ReportConfig
 from dretrieve.jobs.report_recipe import ReportResult, recipe_report
 from dretrieve.options import refuse_given
@@ -17,11 +18,12 @@ from dretrieve.reports.expected_file import FILE
 from dretrieve.reports.metrics_file import one_run, read_metrics, split_name
 from dretrieve.reports.pages import form_of, write_page
 from dretrieve.reports.plan import Ask
-from dretrieve.store.manifest import read_manifest
+from dretrieve.store.manifest import Manifest, read_manifest
 from dretrieve.store.stage import Planned, open_artefact
 from dretrieve.types import SILENT, Progress
 
 SUFFIX = ".manifest.json"
+JUDGED = {"qrels": "judgements", "answers": "answers", "corpus": "passages"}  # inputs of metrics
 
 
 def run(config: ReportConfig, progress: Progress = SILENT, ask: Ask | None = None) -> ReportResult | Planned:
@@ -31,7 +33,8 @@ def run(config: ReportConfig, progress: Progress = SILENT, ask: Ask | None = Non
         UsageError: nothing to report; options that do not fit together.
         PreconditionError: a file is missing; a file that no report wrote stands at the output.
         DataError: expected.yaml or a metrics file is not what it must be.
-        VerificationError: a metrics file was changed (in a plain comparison; in a recipe its cell fails).
+        VerificationError: in a plain comparison a metrics file was changed (in a recipe its cell fails), or
+            two were measured against other judgements or with other options.
     """
     if config.output is not None and config.output.suffix and not config.output.is_dir():
         form_of(config.output)
@@ -71,7 +74,8 @@ def _recipe(config: ReportConfig, ask: Ask | None) -> ReportResult | Planned:
 
 
 def _comparison(config: ReportConfig) -> ReportResult | Planned:
-    systems = _named(config) if config.rows else _found(config)
+    systems, made = _named(config) if config.rows else _found(config)
+    _refuse_mixed(made)
     if config.dry_run:
         return Planned(text=f"would compare {', '.join(system.title for system in systems)}")
     comparison = compare_systems(systems)
@@ -80,38 +84,57 @@ def _comparison(config: ReportConfig) -> ReportResult | Planned:
     return ReportResult(page=page, data=_data(comparison))
 
 
-def _named(config: ReportConfig) -> list[System]:
-    systems = []
+def _named(config: ReportConfig) -> tuple[list[System], dict[Path, Manifest]]:
+    """Return the named runs, and the manifests of their files."""
+    systems, made = [], {}
     for text in config.rows:
         name, equals, place = text.partition("=")
         if not (equals and name.strip() and place):
             raise UsageError(f"--row takes NAME=FILE, not {text!r}")
         file, run_name = split_name(place)
-        open_artefact(Path(file), ("evaluate",), full=config.verify)
+        made[Path(file)] = open_artefact(Path(file), ("evaluate",), full=config.verify)
         systems.append(System(title=name.strip(), measured=one_run(Path(file), run_name)))
-    return systems
+    return systems, made
 
 
-def _found(config: ReportConfig) -> list[System]:
-    """Return every run of every metrics file below the folder, in the order of paths."""
+def _found(config: ReportConfig) -> tuple[list[System], dict[Path, Manifest]]:
+    """Return every run of every metrics file below the folder, in the order of paths, and the manifests."""
     work = config.target
     if work is None:
         raise UsageError("name what to report: a recipe, a work folder, or --row NAME=FILE")
     if not work.is_dir():
         raise PreconditionError(f"{work} is no folder; name a recipe or the work folder of one")
-    systems = []
+    systems, made = [], {}
     for path in sorted(work.rglob("*" + SUFFIX)):
         if read_manifest(path).stage != "evaluate":
             continue
         file = path.with_name(path.name.removesuffix(SUFFIX))
-        open_artefact(file, ("evaluate",), full=config.verify)
+        made[file] = open_artefact(file, ("evaluate",), full=config.verify)
         systems += [System(title=entry.name, measured=entry) for entry in read_metrics(file)]
     if not systems:
         raise PreconditionError(
             f"{work} holds no metrics; make them with `dretrieve evaluate … --output "
             f"{quote(f'{work}/NAME.json')}`"
         )
-    return systems
+    return systems, made
+
+
+def _refuse_mixed(made: Mapping[Path, Manifest]) -> None:
+    """Refuse metrics that were not measured in one way against the same judgements.
+
+    Raises:
+        VerificationError: names two files and what differs.
+    """
+    (first, known), *others = made.items()
+    for file, manifest in others:
+        wrong = [what for name, what in JUDGED.items() if manifest.inputs.get(name) != known.inputs.get(name)]
+        if manifest.options.get("prepare") != known.options.get("prepare"):
+            wrong.append("options (--depth, --drop-self, --judged-only, --retrieved-only)")
+        if wrong:
+            raise VerificationError(
+                f"{file} was measured with other {', other '.join(wrong)} than {first}; evaluate all runs "
+                "against the same judgements with the same options"
+            )
 
 
 def _data(comparison: Comparison) -> dict[str, Any]:
@@ -123,4 +146,9 @@ def _data(comparison: Comparison) -> dict[str, Any]:
         }
         means = {name: system.measured.means[name] for name in comparison.measures}
         rows.append({"system": system.title, "mean": means, "significantly_above": better})
-    return {"num_queries": comparison.num_queries, "measures": list(comparison.measures), "rows": rows}
+    return {
+        "num_queries": comparison.num_queries,
+        "measures": list(comparison.measures),
+        "left_out": list(comparison.left_out),
+        "rows": rows,
+    }

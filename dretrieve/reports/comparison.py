@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -35,12 +36,14 @@ class Comparison:
         measures: columns.
         better: measure to pairs (row, row that it is significantly above).
         intervals: measure to [rows, 2], the 95 % interval of each mean.
+        left_out: measures whose number is no mean over queries: counts, geometric means.
     """
 
     systems: Sequence[System]
     measures: Sequence[str]
     better: dict[str, set[tuple[int, int]]]
     intervals: dict[str, NDArray[np.float64]]
+    left_out: Sequence[str] = ()
 
     @property
     def num_queries(self) -> int:
@@ -56,7 +59,7 @@ def compare_systems(systems: Sequence[System]) -> Comparison:
 
     Raises:
         UsageError: no rows; two rows of one title.
-        DataError: rows of other queries or without a measure in common.
+        DataError: rows of other queries, without a measure in common, or with none whose number is a mean.
     """
     if not systems:
         raise UsageError("there is nothing to compare: no metrics file was found or named")
@@ -65,15 +68,29 @@ def compare_systems(systems: Sequence[System]) -> Comparison:
     if twice:
         raise UsageError(f"two rows are called '{twice[0]}'; give each its own name: --row NAME=FILE")
     first = systems[0].measured
-    measures = [name for name in first.values if all(name in one.measured.values for one in systems)]
-    if not measures:
+    common = [name for name in first.values if all(name in one.measured.values for one in systems)]
+    if not common:
         raise DataError(
             "the metrics files have no measure in common; evaluate all runs with the same --metrics"
+        )
+    measures = [name for name in common if all(_is_mean(one.measured, name) for one in systems)]
+    left_out = [name for name in common if name not in measures]
+    if not measures:
+        raise DataError(
+            f"{', '.join(left_out)}: no means over queries, which alone are compared; evaluate all runs "
+            "with another measure, such as nDCG@10"
         )
     columns = [_aligned(first, system) for system in systems]
     better = {name: _better([column[name] for column in columns]) for name in measures}
     intervals = {name: np.array([paired_t_test(column[name])[1:] for column in columns]) for name in measures}
-    return Comparison(systems=systems, measures=measures, better=better, intervals=intervals)
+    return Comparison(
+        systems=systems, measures=measures, better=better, intervals=intervals, left_out=left_out
+    )
+
+
+def _is_mean(one: Measured, measure: str) -> bool:
+    """Return whether the number of all queries is the mean of theirs."""
+    return math.isclose(one.means[measure], one.values[measure].mean(), rel_tol=1e-9)
 
 
 def label(row: int) -> str:
@@ -120,6 +137,8 @@ def comparison_table(comparison: Comparison) -> Table:
             "; a raised letter: significantly above that row (paired randomisation test, "
             f"Holm-corrected p < {LEVEL:g})"
         )
+    if comparison.left_out:
+        notes.append(f"{', '.join(comparison.left_out)}: not compared, only means over queries are")
     return Table(
         columns=["", "system", *comparison.measures],
         rows=rows,

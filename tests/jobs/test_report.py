@@ -115,3 +115,29 @@ def test_a_comparison_hashes_every_file_again_when_asked(measured):
     for config in (ReportConfig(target=measured), ReportConfig(rows=(f"A={path}",))):
         with pytest.raises(VerificationError, match=r"h1.json does not have the checksum"):
             run(replace(config, verify=True))
+
+
+@pytest.mark.parametrize(
+    ("qrels", "words", "sentence"),
+    [
+        ("other.tsv", [], "h2.json was measured with other judgements than .*h1.json; evaluate all runs"),
+        (
+            "qrels/test.tsv",
+            ["--drop-self"],
+            r"h2.json was measured with other options \(--depth, --drop-self",
+        ),
+    ],
+)
+def test_metrics_made_in_another_way_are_refused(measured, tiny_collection, cli_here, qrels, words, sentence):
+    """Of the same queries: their ids tell nothing."""
+    graded = (tiny_collection / "qrels" / "test.tsv").read_text().replace("\t1\n", "\t2\n", 1)
+    (tiny_collection / "other.tsv").write_text(graded)
+    (measured / "h20.json.manifest.json").unlink()
+    other = measured / "h2.json"
+    cli_here(
+        "evaluate", "--run", f"{measured}/h20.trec", "--qrels", tiny_collection / qrels, "--output", other,
+        "-q", "--metrics", "nDCG@10", *words,
+    )  # fmt: skip
+    for config in (ReportConfig(target=measured), ReportConfig(rows=(f"A={measured}/h1.json", f"B={other}"))):
+        with pytest.raises(VerificationError, match=sentence):
+            run(config)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -71,6 +73,31 @@ def test_more_rows_than_letters():
     assert table.marks[29, 2].strip() == "ᵃᶻᵃ²ᵇ²"  # a, z, a2, b2
     assert table.marks[59, 2].strip() == "ᵃ³"
     assert "$^{aza2b2}$" in latex(table)
+
+
+def counted(title, **measures):
+    one = system(title, [0.5, 0.25], measure="AP")
+    values = dict(one.measured.values) | {name: np.asarray(each) for name, (_, each) in measures.items()}
+    means = dict(one.measured.means) | {name: number for name, (number, _) in measures.items()}
+    return replace(one, measured=replace(one.measured, means=means, values=values))
+
+
+def test_counts_and_geometric_means_are_left_out_and_named():
+    more = {"NumRet": (3.0, [2.0, 1.0]), "GMAP": (0.125**0.5, [0.5, 0.25]), "RR": (0.75, [0.5, 1.0])}
+    compared = compare_systems([counted("a", **more), counted("b", **more)])
+    assert compared.measures == ["AP", "RR"]
+    table = comparison_table(compared)
+    assert table.columns == ["", "system", "AP", "RR"]
+    assert table.notes[1:] == ["NumRet, GMAP: not compared, only means over queries are"]
+
+
+def test_counts_alone_are_refused():
+    one = system("a", [2, 1], measure="NumRet")
+    measured = replace(one.measured, means={"NumRet": 3.0})
+    with pytest.raises(
+        DataError, match="NumRet: no means over queries, which alone are compared; evaluate all"
+    ):
+        compare_systems([replace(one, measured=measured)])
 
 
 def test_mistakes():
