@@ -174,6 +174,8 @@ def _stage(config: ReadConfig, card: ModelCard, sources: _Sources) -> Stage:
         "beams": config.beams,
         "precision": resolve_precision(config.precision, resolve_device(config.device)),
     }
+    if config.run_format != "auto":
+        options["run_format"] = config.run_format
     if config.shard is not None:
         options["shard"] = list(config.shard)
     inputs = {f"{side}_model": card.fingerprint(side) for side in SIDES}

@@ -117,7 +117,7 @@ def _at_scale(
     profile: Profile,
     judged: Mapping[str, Judged],
 ) -> str:
-    """Return our number at the paper's scale, or NOT RUN; of someone else's system that it is cited."""
+    """Return our number at the paper's scale with its marks, or NOT RUN; of a cited system that it is so."""
     assert cell is not None
     if cell.kind == "cited":
         return "cited"
@@ -126,7 +126,7 @@ def _at_scale(
     for name, other in expected.profiles.items():
         recorded = expected.ours.get(name, {}).get(cell.name) if other.target == "paper" else None
         if recorded is not None:
-            return number(recorded.value, table.decimals)
+            return " ".join([number(recorded.value, table.decimals), *recorded.marks])
     return NOT_RUN
 
 

@@ -254,6 +254,11 @@ def test_validate_holds_answers_against_what_they_were_read_from(config, model_o
     assert found().exit_code == 5
 
 
+def test_a_run_read_in_a_named_form_is_another_input(config):
+    plain, named = (run(replace(config, dry_run=True, run_format=form)) for form in ("auto", "trec"))
+    assert plain.fingerprint != named.fingerprint
+
+
 def test_what_is_refused(config, tiny_model, tiny_collection, tmp_path):
     with pytest.raises(UsageError, match="shared cannot read; methods that can: reatt"):
         run(replace(config, model=str(tiny_model)))

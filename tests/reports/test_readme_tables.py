@@ -120,9 +120,9 @@ def test_a_chain_that_does_not_fit_is_shown_not_hidden(block, work):
 
 
 def test_what_was_recorded_at_the_papers_scale_stands_there(block, work):
-    ours = {"paper": {"dpr": {"t1.nq": 49.96}}, "mini": {"shared": {"t1.nq": 1.0}}}
+    ours = {"paper": {"dpr": {"t1.nq": "49.96 UNDERTRAINED"}}, "mini": {"shared": {"t1.nq": 1.0}}}
     lines = block("mini", work.recorded(**ours))
-    assert "| DPR | 50.0 | 50.0 |" in lines
+    assert "| DPR | 50.0 | 50.0 UNDERTRAINED |" in lines
     assert "| Shared | 60.0* | NOT RUN |" in lines  # the small profile's own value is no value of the paper's
 
 
