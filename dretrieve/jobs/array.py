@@ -22,7 +22,7 @@ from dretrieve.jobs.slurm import SHARD, Script, most_tasks, queued_tasks, submit
 from dretrieve.store.atomic import make_folder, write_bytes, write_json
 from dretrieve.store.manifest import manifest_path, read_verified
 from dretrieve.store.shards import shard_rows, shard_stem
-from dretrieve.store.stage import Stage
+from dretrieve.store.stage import Stage, replaces_stale
 from dretrieve.types import SILENT, Progress, Texts
 
 VERSION = 1
@@ -130,7 +130,7 @@ def run(config: Array, progress: Progress = SILENT) -> ArrayResult:
             hold.
         PreconditionError: the folder holds the plan of other options; the array was submitted before;
             ``requeue`` without a plan; no ``sbatch`` here.
-        VerificationError: a finished shard has changed bytes.
+        VerificationError: a finished shard has changed bytes, or was made from other texts.
         DretrieveError: Slurm refused.
     """
     _check_count(config.shards, progress)
@@ -141,18 +141,22 @@ def run(config: Array, progress: Progress = SILENT) -> ArrayResult:
     if not config.dry_run:
         write_plan(config)
     every = range(config.shards)
-    finished = [index for index in every if shard_finished(config.output, index, config.shards)]
-    queued = sorted(queued_tasks([entry["array"] for entry in submissions]) - set(finished))
-    missing = sorted(set(every) - set(finished) - set(queued))
+    finished = [index for index in every if shard_finished(config, index)]
+    tasks = queued_tasks([entry["array"] for entry in submissions])
+    waiting = {index: task for index, task in tasks.items() if index not in finished}
+    queued, missing = sorted(waiting), sorted(set(every) - set(finished) - set(waiting))
     submitted: dict[str, str] = {}
     if not config.dry_run:
         make_folder(config.folder / "logs")
         for path, text in texts.items():
             write_bytes(path, text.encode())
         if config.submit or config.requeue:
-            submitted = submit_missing(config, list(texts), missing, queued)
+            try:
+                submit_missing(config, list(texts), missing, waiting, submitted)
+            finally:  # an array that Slurm took is known also where what follows was refused
+                if submitted:
+                    write_json(config.folder / SUBMISSIONS, [*submissions, submitted])
         if submitted:
-            write_json(config.folder / SUBMISSIONS, [*submissions, submitted])
             queued, missing = sorted({*queued, *missing}), []
     path, text = next(iter(texts.items()))
     return ArrayResult(config, path, text, finished, queued, missing, submitted)
@@ -172,46 +176,65 @@ def _check_count(shards: int, progress: Progress) -> None:
 
 
 def submit_missing(
-    config: Array, scripts: list[Path], missing: list[int], queued: list[int]
-) -> dict[str, str]:
-    """Submit the missing shards and what follows them; return job numbers by script name.
+    config: Array,
+    scripts: list[Path],
+    missing: list[int],
+    queued: Mapping[int, str],
+    submitted: dict[str, str],
+) -> None:
+    """Submit the missing shards and what follows them.
 
-    What follows waits for the new array; while older tasks still run it is left to them and to `--requeue`.
+    What follows waits for the new array and for the older tasks that still wait or run: not for their whole
+    array, which cannot end well any more when a task of it failed.
+
+    Args:
+        config: of the array.
+        scripts: the array's, then those of what follows.
+        missing: shards to submit.
+        queued: Slurm's names of the older tasks, by shard.
+        submitted: gets each job's number, by script name, as soon as Slurm gives it.
 
     Raises:
         PreconditionError: ``--submit`` while tasks of an earlier submission are queued.
+        DretrieveError: Slurm refused one of them.
     """
     if queued and not config.requeue:
         raise PreconditionError(
-            f"tasks {task_numbers(queued, None)} of this array are queued already; wait, or use --requeue to "
-            "submit the missing ones only"
+            f"tasks {task_numbers(list(queued), None)} of this array are queued already; wait, or use "
+            "--requeue to submit the missing ones only"
         )
     if not missing:
-        return {}
+        return
     array, *following = scripts
     numbers = task_numbers(missing, config.resources.at_once)
-    jobs = {"array": submit(array, [f"--array={numbers}"], after=jobs_before(config.after))}
-    before = [jobs["array"], *(entry["array"] for entry in read_submissions(config.folder) if queued)]
+    submitted["array"] = submit(array, [f"--array={numbers}"], after=jobs_before(config.after))
+    before = [submitted["array"], *queued.values()]
     for script in following:
-        jobs[script.stem] = submit(script, after=before)
-        before = [jobs[script.stem]]
-    return jobs
+        submitted[script.stem] = submit(script, after=before)
+        before = [submitted[script.stem]]
 
 
 def jobs_before(after: tuple[str, ...]) -> list[str]:
-    """Return job numbers: those given, and the last submission's of each plan folder given.
+    """Return the jobs and tasks that are to end well before.
+
+    Those are the numbers given; of a plan folder the jobs of its last submission, and the tasks of earlier
+    ones that still wait or run.
 
     Raises:
         PreconditionError: a word is neither a number nor a plan folder with a submission.
+        DretrieveError: ``squeue`` fails.
     """
     jobs: list[str] = []
     for word in after:
-        found = [word] if word.isdigit() else [*(read_submissions(Path(word)) or [{}])[-1].values()]
-        if not found:
+        if word.isdigit():
+            jobs.append(word)
+            continue
+        *earlier, last = read_submissions(Path(word)) or [{}]
+        if not last:
             raise PreconditionError(
                 f"--after {word}: give a job number, or the plan folder of an array that was submitted"
             )
-        jobs += found
+        jobs += [*queued_tasks([entry["array"] for entry in earlier]).values(), *last.values()]
     return jobs
 
 
@@ -223,20 +246,33 @@ def read_submissions(folder: Path) -> list[dict[str, str]]:
         return []
 
 
-def shard_finished(output: Path, index: int, count: int) -> bool:
+def shard_finished(config: Array, index: int) -> bool:
     """Return whether the shard's manifest stands, in the output folder or beside the output file, intact.
 
+    One of other texts does not count where stale results are made again (`dretrieve.store.stage`).
+
     Raises:
-        VerificationError: it stands, but a file that it lists is not the one that was written.
+        VerificationError: it stands, but a file that it lists is not the one that was written, or it was made
+            from other texts than those that this array cuts.
     """
+    output, count = config.output, config.shards
     own = shard_output(output, index, count)
     if own != output:
         places = [place for place in (manifest_path(own),) if place.exists()]
     else:
         ending = f"*{shard_stem(index, count)}*manifest.json"
         places = [*output.glob(ending), *output.parent.glob(escape(output.name) + ending)]
+    wanted = config.rows[1] if config.rows is not None else None
     for path in places:
-        read_verified(path)
+        texts = read_verified(path).inputs.get("collection")
+        if texts is None or wanted is None or texts == wanted:
+            continue
+        if replaces_stale():
+            return False
+        raise VerificationError(
+            f"{path} is of other texts ({texts[:12]}) than this array ({wanted[:12]}); choose another "
+            "--output, or remove the shards that stand there"
+        )
     return bool(places)
 
 
@@ -331,8 +367,8 @@ def rows_of(stage: str, values: Mapping[str, Any]) -> tuple[int, str] | None:
 
     Args:
         stage: the command.
-        values: its parameters by name; ``corpus`` or ``queries`` names a collection, ``embeddings`` what was
-            made of one.
+        values: its parameters by name; ``corpus`` or ``queries`` names a collection, ``topic_field`` what of
+            its topics is searched, ``embeddings`` what was made of one.
     """
     from dretrieve.store.embeddings import Embeddings
     from dretrieve.text.collection import Collection
@@ -346,7 +382,7 @@ def rows_of(stage: str, values: Mapping[str, Any]) -> tuple[int, str] | None:
     if corpus:
         texts: Texts = Collection.open(corpus, "corpus").corpus()
     else:
-        texts = Collection.open(str(queries), "queries").queries()
+        texts = Collection.open(str(queries), "queries", values.get("topic_field")).queries()
     return len(texts), texts.sha256
 
 

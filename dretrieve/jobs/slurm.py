@@ -140,19 +140,22 @@ def submit(script: Path, options: Sequence[str] = (), after: Sequence[str] = ())
     return done.stdout.strip().partition(";")[0]
 
 
-def queued_tasks(jobs: Sequence[str]) -> set[int]:
-    """Return the task numbers of these job arrays that wait or run; empty where there is no Slurm.
+def queued_tasks(jobs: Sequence[str]) -> dict[int, str]:
+    """Return the tasks of these job arrays that wait or run, as Slurm calls them (``JOB_TASK``), by number.
+
+    Empty where there is no Slurm.
 
     Raises:
         DretrieveError: ``squeue`` fails for another reason than that it has forgotten the jobs.
     """
     if not jobs or shutil.which("squeue") is None:
-        return set()
-    tasks: set[int] = set()
+        return {}
+    tasks: dict[int, str] = {}
     for job in jobs:
-        words = ["squeue", "--noheader", "--array", f"--jobs={job}", "--format=%K"]
+        words = ["squeue", "--noheader", "--array", f"--jobs={job}", "--format=%F_%K"]
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         if done.returncode != 0 and "Invalid job id" not in done.stderr:
             raise DretrieveError(f"squeue fails: {' '.join(done.stderr.split())}")
-        tasks |= {int(line) for line in done.stdout.split() if line.isdigit()}
+        numbers = {name: name.rpartition("_")[2] for name in done.stdout.split()}
+        tasks |= {int(number): name for name, number in numbers.items() if number.isdigit()}
     return tasks

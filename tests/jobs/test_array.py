@@ -11,12 +11,15 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dretrieve.errors import DretrieveError, PreconditionError, UsageError, VerificationError
 from dretrieve.jobs import array
 from dretrieve.jobs.array import Array
 from dretrieve.jobs.configs.array import Resources
+from dretrieve.store.atomic import write_json
+from dretrieve.text.collection import Collection
 from dretrieve.types import Silent
 
 ROWS = 4 * 1024 + 5
@@ -85,6 +88,16 @@ def test_a_changed_shard_is_refused(tmp_path):
         array.run(settings)
 
 
+def test_shards_of_other_texts_are_refused_or_made_again(write_embeddings, tmp_path, monkeypatch):
+    write_embeddings("out", [f"p{row}" for row in range(ROWS)], np.ones((ROWS, 2)), shards=4)
+    assert array.run(config(tmp_path, rows=(ROWS, "passages of out"))).finished == [0, 1, 2, 3]
+    other = config(tmp_path, rows=(ROWS, "f" * 64), replan=True)
+    with pytest.raises(VerificationError, match=r"00000-of-00004.* of other texts .* than this array \(ffff"):
+        array.run(other)
+    monkeypatch.setenv("DRETRIEVE_STALE", "replace")
+    assert array.run(other).missing == [0, 1, 2, 3]
+
+
 def test_dry_run_writes_nothing(tmp_path):
     result = array.run(config(tmp_path, dry_run=True, submit=True))
     assert list(tmp_path.iterdir()) == []
@@ -151,6 +164,47 @@ def test_mistakes(tmp_path, monkeypatch):
         array.run(config(tmp_path, submit=True))
 
 
+class Submitted:
+    """Numbers jobs from 7 and keeps what each waits for; refuses the scripts of that name."""
+
+    def __init__(self, refused: str = ""):
+        self.refused, self.after = refused, {}
+
+    def __call__(self, script, options=(), after=()):
+        if script.stem == self.refused:
+            raise DretrieveError(f"Slurm refused {script}")
+        self.after[script.stem] = [*options, *after]
+        return str(6 + len(self.after))
+
+
+def test_what_follows_waits_for_the_tasks_that_are_left_not_for_their_array(tmp_path, monkeypatch):
+    submit = Submitted()
+    monkeypatch.setattr(array, "submit", submit)
+    settings = config(tmp_path, then=("join", "tell"))
+    array.run(settings)
+    write_json(settings.folder / "submissions.json", [{"array": "5"}])
+    monkeypatch.setattr(array, "queued_tasks", lambda jobs: {0: "5_0", 2: "5_2"})
+    run_task(settings, 0)
+    assert array.run(replace(settings, requeue=True)).queued == [1, 2, 3]
+    assert submit.after == {"array": ["--array=1,3"], "then-0": ["7", "5_2"], "then-1": ["8"]}
+
+
+def test_an_array_is_known_though_what_follows_was_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(array, "submit", Submitted(refused="then-0"))
+    settings = config(tmp_path, then=("join",))
+    with pytest.raises(DretrieveError, match=r"Slurm refused .*then-0\.sh"):
+        array.run(replace(settings, submit=True))
+    assert array.read_submissions(settings.folder) == [{"array": "7"}]
+
+
+def test_a_plan_is_waited_for_with_what_is_left_of_its_earlier_submissions(tmp_path, monkeypatch):
+    write_json(tmp_path / "submissions.json", [{"array": "3"}, {"array": "5"}, {"array": "7", "then-0": "8"}])
+    monkeypatch.setattr(
+        array, "queued_tasks", lambda jobs: {row: f"{job}_{row}" for row, job in enumerate(jobs)}
+    )
+    assert array.jobs_before(("2", str(tmp_path))) == ["2", "3_0", "5_1", "7", "8"]
+
+
 def wait_for(condition, seconds: float = 240) -> None:
     end = time.monotonic() + seconds
     while not condition():
@@ -184,6 +238,19 @@ def test_an_array_of_four_with_one_task_killed_and_requeued(slurm, tmp_path):
     assert squares(tmp_path) == "".join(f"{row * row}\n" for row in range(ROWS))
     assert Path(f"{settings.output}.joined").read_text() == squares(tmp_path)
     assert array.run(replace(settings, requeue=True)).submitted == {}
+
+
+def test_what_follows_an_early_requeue_runs(slurm, tmp_path):
+    words = ("--output", str(tmp_path / "out"), "--rows", str(ROWS), "--slow", "0")
+    then = (f"join --output {tmp_path / 'out'}",)
+    settings = config(tmp_path, words=words, then=then, resources=Resources(at_once=1))
+    job = array.run(replace(settings, submit=True)).submitted["array"]
+    subprocess.run(["scancel", f"{job}_3"], check=True)
+    wait_for(lambda: array.run(settings).missing == [3])
+    assert array.run(replace(settings, requeue=True)).submitted.keys() == {"array", "then-0"}
+    Path(f"{settings.output}.go").touch()
+    wait_for(Path(f"{settings.output}.joined").exists)
+    assert squares(tmp_path) == "".join(f"{row * row}\n" for row in range(ROWS))
 
 
 def test_a_second_array_waits_for_the_first(slurm, tmp_path):
@@ -248,6 +315,14 @@ def test_rows_are_those_of_the_side_that_is_cut(tiny_collection):
     assert array.rows_of("search", {"queries": f"{tiny_collection}:test"}) is None
     with pytest.raises(UsageError, match="passages have no splits"):
         array.rows_of("encode", {"corpus": f"{tiny_collection}:test"})
+
+
+def test_texts_of_topics_are_those_of_the_field_that_is_searched(tmp_path):
+    topics = tmp_path / "topics.txt"
+    topics.write_text("<top>\n<num> Number: 7\n<title> bees\n<desc> Description:\nwho makes honey\n</top>\n")
+    found = array.rows_of("encode", {"queries": str(topics), "topic_field": "description"})
+    assert found == (1, Collection.open(topics, "queries", "description").queries().sha256)
+    assert found != array.rows_of("encode", {"queries": str(topics), "topic_field": None})
 
 
 def test_a_plan_without_rows_still_names_every_shard(tmp_path):

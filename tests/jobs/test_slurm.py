@@ -56,10 +56,10 @@ def test_jobs_that_slurm_has_forgotten_hold_no_tasks(tmp_path, monkeypatch):
     fake.write_text("#!/bin/sh\necho 'slurm_load_jobs error: Invalid job id specified' >&2\nexit 1\n")
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
-    assert slurm.queued_tasks(["1"]) == set()
-    fake.write_text("#!/bin/sh\nprintf '3\\n4\\n'\n")
-    assert slurm.queued_tasks(["1"]) == {3, 4}
-    assert slurm.queued_tasks([]) == set()
+    assert slurm.queued_tasks(["1"]) == {}
+    fake.write_text("#!/bin/sh\nprintf '1_3\\n1_4\\n'\n")
+    assert slurm.queued_tasks(["1"]) == {3: "1_3", 4: "1_4"}
+    assert slurm.queued_tasks([]) == {}
     fake.write_text("#!/bin/sh\necho 'no controller' >&2\nexit 1\n")
     with pytest.raises(DretrieveError, match="squeue fails: no controller"):
         slurm.queued_tasks(["1"])
@@ -67,7 +67,7 @@ def test_jobs_that_slurm_has_forgotten_hold_no_tasks(tmp_path, monkeypatch):
 
 def test_without_slurm_nothing_is_queued(monkeypatch):
     monkeypatch.setenv("PATH", "")
-    assert slurm.queued_tasks(["1"]) == set()
+    assert slurm.queued_tasks(["1"]) == {}
 
 
 def test_a_word_with_the_shard_in_it(tmp_path):
