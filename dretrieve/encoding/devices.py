@@ -100,6 +100,7 @@ class _Worker:
                 result = self._results.get(timeout=POLL_SECONDS)
                 break
             except queue.Empty:
+                stop.check()  # first: a signal to the whole job ends the processes too
                 if not self._process.is_alive() and self._results.empty():
                     raise DretrieveError(
                         f"the process of {self.device} died with exit code {self._process.exitcode}; run the "

@@ -348,7 +348,7 @@ def _execute(work: _Work, writer: ShardWriter, stop: StopCheck) -> EncodeResult:
         counts |= {"tokens": 0, "truncated": 0, "empty": 0}
     vectors = _vectors(work, left, stop) if left else iter(())
     engines: set[Engine] = set()
-    _count_again(work, done, counts)
+    _count_again(work, done, counts, stop)
     work.progress.start("encoding", len(work.shard), UNITS[side], sum(end - start for start, end in done))
     began = time.perf_counter()
     for (start, end), found in zip(left, vectors, strict=True):
@@ -392,7 +392,7 @@ def _count(counts: dict[str, int], work: _Work, rows: tuple[int, int], tokens: i
     counts["empty"] += sum(not (record.title + record.text).strip() for record in work.texts.records(*rows))
 
 
-def _count_again(work: _Work, chunks: list[tuple[int, int]], counts: dict[str, int]) -> None:
+def _count_again(work: _Work, chunks: list[tuple[int, int]], counts: dict[str, int], stop: StopCheck) -> None:
     """Count the tokens of chunks that an earlier call encoded, so that the manifest comes out the same."""
     if not chunks or work.given is not None or work.texts is None:
         return
@@ -401,6 +401,7 @@ def _count_again(work: _Work, chunks: list[tuple[int, int]], counts: dict[str, i
     for rows in chunks:
         tokens = tokenizer.tokenize(work.texts.records(*rows))
         _count(counts, work, rows, int(tokens.offsets[-1]), tokens.truncated)
+        stop.check()
 
 
 def _note_counts(work: _Work, counts: Mapping[str, int]) -> None:

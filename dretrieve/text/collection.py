@@ -395,6 +395,7 @@ def _build(folder: Path, corpus: Path, progress: Progress) -> TextStore:
 
     with interruptible() as signals:
         store = TextStore.build(folder, counted(), _source(corpus))
+    signals.check()  # for one that came after the last passage; the store stands
     progress.advance(len(store) % 10_000)
     progress.finish()
     if note := headerless(corpus, "corpus"):

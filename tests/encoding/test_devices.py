@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
@@ -9,9 +10,11 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
+from dretrieve.encoding import devices
 from dretrieve.encoding.devices import ModelRequest, encode_over
 from dretrieve.encoding.pipeline import Never, encode_chunks
-from dretrieve.errors import DretrieveError, PreconditionError
+from dretrieve.errors import DretrieveError, Interrupted, PreconditionError
+from dretrieve.store.interrupt import Signals
 
 
 def reads(records, rows=256):
@@ -42,8 +45,6 @@ def test_an_error_in_a_process_comes_back_as_its_sentence(records):
 def test_a_process_that_dies_is_reported(tiny_model, records, monkeypatch):
     import os
 
-    from dretrieve.encoding import devices
-
     request = ModelRequest(name=str(tiny_model), precision="fp32", side="passage")
 
     class KillOnce:
@@ -61,6 +62,28 @@ def test_a_process_that_dies_is_reported(tiny_model, records, monkeypatch):
     monkeypatch.setattr(devices, "_Worker", Worker)
     with pytest.raises(DretrieveError, match=r"died with exit code -9; run the same command again"):
         list(encode_over(request, ["cpu"], reads(records[:10]), KillOnce()))
+
+
+def test_a_signal_that_ends_the_processes_too_is_an_interruption(tiny_model, records, monkeypatch):
+    """As a scheduler sends it: the process is gone before this one looks at its own signal."""
+    workers = []
+
+    class Worker(devices._Worker):
+        def __init__(self, *words):
+            super().__init__(*words)
+            workers.append(self)
+
+    class Signalled(Signals):
+        def check(self):
+            super().check()
+            workers[0]._process.terminate()
+            workers[0]._process.join()
+            self.set(signal.SIGTERM)
+
+    monkeypatch.setattr(devices, "_Worker", Worker)
+    request = ModelRequest(name=str(tiny_model), precision="fp32", side="passage")
+    with pytest.raises(Interrupted, match="SIGTERM at a safe point"):
+        list(encode_over(request, ["cpu"], reads(records[:10]), Signalled()))
 
 
 PARENT = """

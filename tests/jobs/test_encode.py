@@ -145,6 +145,27 @@ def test_an_interrupted_shard_goes_on_at_its_chunk_and_ends_with_the_same_bytes(
     assert arrays(tmp_path / "broken") == arrays(tmp_path / "whole")
 
 
+def test_a_signal_is_heard_while_a_resumed_shard_counts_again(tiny_model, large, tmp_path, monkeypatch):
+    broken = config(tiny_model, tmp_path / "broken", corpus=str(large))
+    with monkeypatch.context() as patch:
+        signal_after_two_chunks(patch)
+        with pytest.raises(Interrupted):
+            job.run(broken)
+    count, counted = job._count, []
+
+    def count_then_signal(*words):
+        count(*words)
+        counted.append(words)
+        signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(job, "_count", count_then_signal)
+        with pytest.raises(Interrupted, match="SIGTERM at a safe point"):
+            job.run(broken)
+    assert len(counted) == 1, "the second chunk is not counted any more"
+    assert job.run(broken).computed == 4200 - 2 * 1024
+
+
 def test_shards_of_other_options_are_refused_before_computing(tiny_model, large, tiny_collection, tmp_path):
     output = tmp_path / "emb"
     job.run(config(tiny_model, output, corpus=str(large), shard="0/2"))

@@ -6,12 +6,14 @@ import gzip
 import json
 import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from dretrieve.errors import DataError, Interrupted, PreconditionError, UsageError
+from dretrieve.store import text_store
 from dretrieve.text.collection import Collection, parse_spec, store_folders
 from dretrieve.types import Record
 from tests.common import Told
@@ -196,6 +198,23 @@ def test_a_signal_stops_the_store_and_leaves_nothing_half(tmp_path: Path) -> Non
         Collection(tmp_path).corpus(Told(1))
     assert list((tmp_path / ".dretrieve").iterdir()) == []
     assert len(Collection(tmp_path).corpus()) == 30_000
+
+
+def test_a_signal_after_the_last_passage_is_heard_and_the_store_stands(
+    tiny_collection: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = text_store._write_order
+
+    def signal_then_order(folder: Path) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        order(folder)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(text_store, "_write_order", signal_then_order)
+        with pytest.raises(Interrupted, match="stopped by SIGTERM"):
+            Collection(tiny_collection).corpus()
+    monkeypatch.setattr(text_store.TextStore, "build", lambda *words: pytest.fail("it is built again"))
+    assert len(Collection(tiny_collection).corpus()) == 30
 
 
 def test_duplicates_stop_the_store(tiny_collection: Path) -> None:
