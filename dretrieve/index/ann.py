@@ -118,7 +118,11 @@ class AnnIndex:
         return {"index": self.manifest.fingerprint, **self.settings}
 
     def search(self, queries: Vectors, kept: TopK, rows: tuple[int, int], options: ExactOptions) -> TopK:
-        """Fill ``kept`` with the best of the candidates that faiss proposes among all rows."""
+        """Fill ``kept`` with the best of the candidates that faiss proposes among all rows.
+
+        Raises:
+            DataError: a score leaves float32.
+        """
         assert rows == (0, self.passages.rows)
         load_faiss().omp_set_num_threads(options.threads)
         k = kept.scores.shape[1]
@@ -131,6 +135,7 @@ class AnnIndex:
             part = slice(start, start + QUERIES_AT_ONCE)
             asked = np.ascontiguousarray(queries.values[part], dtype=np.float32)
             self._keep(asked, self.faiss_index.search(asked, wanted)[1], kept.part(part))
+        kept.check_finite()
         options.after_block(rows[1], kept)
         return kept
 

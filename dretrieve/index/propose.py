@@ -173,7 +173,7 @@ class TorchProposer:
             kth = scores.topk(k, dim=1, sorted=False).values.amin(dim=1).double()
             lowest = torch.maximum(lowest, kth - margins)
         bars = torch.nextafter((lowest - margins).float(), torch.full_like(lowest, -torch.inf).float())
-        owners, rows = torch.nonzero(scores >= bars[:, None], as_tuple=True)
+        owners, rows = torch.nonzero(~(scores < bars[:, None]), as_tuple=True)  # as in `within_margin`
         counts = torch.bincount(owners, minlength=len(exact)).cpu().numpy()
         return Found(offsets_of(counts), rows.int().cpu().numpy())
 

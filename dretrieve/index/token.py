@@ -26,7 +26,7 @@ from dretrieve.index.base import (
 from dretrieve.index.exact import ExactOptions
 from dretrieve.index.token_alone import Reconstructed, write_ids
 from dretrieve.index.token_build import Part, filled, write_clusters, write_codes, write_merged
-from dretrieve.index.token_change import Change, plan_change, removed_rows
+from dretrieve.index.token_change import Change, drop_change, plan_change, removed_rows
 from dretrieve.index.token_clusters import Clusters, learn, num_tokens
 from dretrieve.index.token_codes import TokenCodes, open_codes
 from dretrieve.index.token_neighbours import Neighbours, NeighbourSearch
@@ -430,6 +430,7 @@ def fill(
         DataError: a vector holds NaN or infinity, or a salience that is negative or one of these.
         Interrupted: a signal came; the same command goes on.
     """
+    drop_change(stage.output)
     passages = seen_by(passages, Keep.of(stage.options))
     shard = Shard(**stage.options["shard"]) if "shard" in stage.options else None
     only = "only" in stage.options
@@ -460,6 +461,7 @@ def join(
         VerificationError: parts made with different centroids.
         Interrupted: a signal came; the same command begins again.
     """
+    drop_change(stage.output)
     passages = seen_by(passages, Keep.of(stage.options))
     if "bits" in stage.options:
         write_merged(stage, [Part(*part) for part in parts], passages)

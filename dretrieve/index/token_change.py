@@ -158,6 +158,11 @@ def plan_change(
     return Change(output, stage, passages, kept, removed, places)
 
 
+def drop_change(output: Path) -> None:
+    """Remove what a killed change left of the index that was to take the place of one now built anew."""
+    shutil.rmtree(output / CHANGED, ignore_errors=True)
+
+
 def _put_in_place(output: Path) -> None:
     """Put a changed index in the place of the one that it stands in, where there is one that is whole."""
     changed = output / CHANGED

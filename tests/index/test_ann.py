@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dretrieve.errors import PreconditionError, UsageError, VerificationError
+from dretrieve.errors import DataError, PreconditionError, UsageError, VerificationError
 from dretrieve.index import ann
 from dretrieve.index.registry import open_vector_index
 from dretrieve.jobs import index as index_job
@@ -142,6 +142,15 @@ def test_few_passages_and_more_hits_than_there_are(write_embeddings, tmp_path: P
         build(tmp_path, kind, kind)
         assert list(found(tmp_path, kind, f"{kind}.trec")[0]) == ["c", "b", "a"]
     assert open_vector_index(tmp_path / "hnsw").passages.rows == 3
+
+
+def test_a_score_beyond_float32_is_refused(write_embeddings, tmp_path: Path) -> None:
+    pytest.importorskip("faiss")
+    write_embeddings("emb", ["a", "b", "c"], np.full((3, 4), 3e4))
+    write_embeddings("queries", ["q"], np.full((1, 4), 1e36), side="query", dtype="float32")
+    build(tmp_path, "hnsw")
+    with pytest.raises(DataError, match="too large for float32"):
+        found(tmp_path, "index", "run.trec")
 
 
 def test_fewer_hits_than_wanted_from_few_probes_are_said(work: Path) -> None:

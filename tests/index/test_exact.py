@@ -133,6 +133,13 @@ def test_a_score_beyond_float32_is_refused() -> None:
         search_exact(blocks_of(passages), np.full((1, 4), 1e30), TopK.empty(1, 2), np.arange(3), (0, 3))
 
 
+def test_torch_loses_no_passage_whose_product_overflows() -> None:
+    """In float32 infinity less infinity; the canonical score is 0, and the best."""
+    proposer = TorchProposer(np.full((1, 2), 1e20), "cpu")
+    block = proposer.load(np.array([[1e20, -1e20], [-1, 0]], dtype=np.float32), None, lambda *words: [])
+    assert 0 in proposer.find(block, slice(0, 1), np.array([-np.inf]), 1).rows
+
+
 def test_check_finite_names_the_first_row() -> None:
     vectors = np.zeros((4, 3), dtype=np.float32)
     assert check_finite(vectors) == -1

@@ -169,6 +169,25 @@ def test_a_kill_leaves_the_index_or_what_the_same_command_finishes(work: Path, m
     assert not (work / "index" / ".changed").exists()
 
 
+def test_what_a_killed_change_left_takes_no_rebuilt_indexs_place(work: Path, monkeypatch) -> None:
+    whole, moved = arrays(work / "index"), Path.replace
+
+    def stop(path: Path, target: Path) -> Path:
+        if path.parent.name == ".changed":
+            raise Interrupted("stop")
+        return moved(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", stop)
+        with pytest.raises(Interrupted):
+            indexed(work, add="new")
+    assert (work / "index" / ".changed" / "manifest.json").is_file()
+    assert indexed(work) == "written"
+    assert arrays(work / "index") == whole
+    assert indexed(work, delete="ids.txt") == "changed"
+    assert open_vector_index(work / "index").passages.rows == ROWS - len(DELETED)
+
+
 def test_what_does_not_fit_is_refused(work: Path, write_embeddings) -> None:
     whole = arrays(work / "index")
     (work / "strange.txt").write_text("p3\nx1\nx2\n")
