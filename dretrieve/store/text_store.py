@@ -15,6 +15,7 @@ import shutil
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -218,17 +219,15 @@ def _write_order(folder: Path) -> None:
 
 
 def _move(temporary: Path, folder: Path) -> None:
-    aside = temporary_beside(folder)
-    for _ in range(3):
+    while True:  # a second turn only where another process has put its own there between
         try:
             os.rename(temporary, folder)
             break
         except OSError:
             if not folder.exists():
                 raise
-            try:
-                os.rename(folder, aside)
-            except FileNotFoundError:
-                continue
-    shutil.rmtree(aside, ignore_errors=True)
+        aside = temporary_beside(folder)
+        with suppress(FileNotFoundError):
+            os.rename(folder, aside)
+        shutil.rmtree(aside, ignore_errors=True)
     sync(folder.parent)

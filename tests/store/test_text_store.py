@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import resource
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -88,6 +89,26 @@ def test_a_store_that_finds_no_room_is_not_there(
     with pytest.raises(PreconditionError, match="cannot write"):
         TextStore.build(tmp_path / "s", [Record(str(row), "", "text") for row in range(3)], {})
     assert not os.listdir(tmp_path)
+
+
+def test_stores_that_others_put_there_meanwhile_are_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "s"
+    TextStore.build(folder, [Record("old", "", "text")], {})
+    shutil.copytree(folder, tmp_path / "other")
+    rename, others = os.rename, [1, 2, 3]
+
+    def rename_after_another(source: Path, target: Path) -> None:
+        if target == folder and not folder.exists() and others:
+            shutil.copytree(tmp_path / "other", folder)
+            others.pop()
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", rename_after_another)
+    assert TextStore.build(folder, [Record("new", "", "text")], {}).ids() == ["new"]
+    assert not others
+    assert sorted(os.listdir(tmp_path)) == ["other", "s"]
 
 
 def test_four_processes_may_build_it_at_once(tmp_path: Path) -> None:
