@@ -129,19 +129,19 @@ def pages():
     torch.ones(12 << 20)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
+print(min(pages() for _ in range(9)))
 with keeping_memory(torch.device("cpu")):
-    pages()
-    print(pages())
-print(pages())
+    print(min(pages() for _ in range(9)))
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's")
 def test_what_a_step_frees_stays_for_the_next():
-    """48 MiB are 12,288 pages, or 24 large ones: outside, the system is asked for them each time.
+    """48 MiB are 12,288 pages, or 24 large ones: else the system is asked for them each time.
 
-    In a process of its own: a thread's arena beside the first gives whole heaps back in any case.
+    The first few times also within, where something small was taken from the place that was free. In a
+    process of its own: a thread's arena beside the first gives whole heaps back in any case.
     """
     done = subprocess.run([sys.executable, "-c", STEPS], capture_output=True, text=True, check=True)
-    within, outside = map(int, done.stdout.split())
-    assert within < 20 < outside
+    before, within = map(int, done.stdout.split())
+    assert within < 20 < before
