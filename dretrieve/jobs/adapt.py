@@ -263,33 +263,31 @@ def _searched(work: _Work, asked: Vectors, depth: int, progress: Progress, signa
         checkpoint.save(every, done, now=alone or signals.received is not None)
         signals.check()
 
-    threads = work.config.threads
     if said := index.search_options.get("said"):
         progress.note(said)
-    if together:
-        options = ExactOptions(threads=threads, after_block=after)
-        rows = (reached, passages.rows)
-        search_grid(passages.block, grid_of(work.grid), asked, kept, passages.ranks, rows, options)
-        progress.finish()
-        return kept
     options = ExactOptions(
-        threads=threads,
+        threads=work.config.threads,
         device=resolved_device(work.config.device),
         after_block=lambda row, _: signals.check(),
         reached=lambda found: signals.check(),
     )
-    # In heaps of their own, so that what is saved never holds a part of the hits.
-    for start in range(reached, size, QUERIES_AT_ONCE) if near else ():
-        some = slice(start, min(start + QUERIES_AT_ONCE, size))
-        found = [TopK.empty(some.stop - start, depth) for _ in work.grid]
-        index.search_grid(asked[some], found, work.grid, options)
-        for own, hits in zip(kept, found, strict=True):
-            own.part(some).take(hits)
-        after(some.stop)
-    for number in () if near else range(reached, count):
-        by = index.by(str(work.grid[number]), work.config.index)
-        kept[number].take(by.search(asked, TopK.empty(size, depth), (0, passages.rows), options))
-        after(number + 1)
+    if together:
+        saving, rows = ExactOptions(threads=options.threads, after_block=after), (reached, passages.rows)
+        search_grid(passages.block, grid_of(work.grid), asked, kept, passages.ranks, rows, saving)
+    elif near:
+        for start in range(reached, size, QUERIES_AT_ONCE):
+            some = slice(start, min(start + QUERIES_AT_ONCE, size))
+            # heaps of their own, so that what is saved never holds a part of the hits
+            found = [TopK.empty(some.stop - start, depth) for _ in work.grid]
+            index.search_grid(asked[some], found, work.grid, options)
+            for own, hits in zip(kept, found, strict=True):
+                own.part(some).take(hits)
+            after(some.stop)
+    else:
+        for number in range(reached, count):
+            by = index.by(str(work.grid[number]), work.config.index)
+            kept[number].take(by.search(asked, TopK.empty(size, depth), (0, passages.rows), options))
+            after(number + 1)
     progress.finish()
     return kept
 

@@ -175,7 +175,7 @@ def _adapted(place: Path) -> nn.Module:
     refuse_broken(tensors, place / ADAPTER_WEIGHTS)
     try:
         merged: nn.Module = model.merge_and_unload()
-    except NotImplementedError:
+    except NotImplementedError:  # peft's answer for layers without a way to merge
         raise _unmerged(place, config) from None
     return merged.eval()
 

@@ -76,8 +76,8 @@ def _check_known(examples: Sequence[Example], corpus: TextStore, run: Path | Non
     for name in (name for of in examples for name in of.close or ()):
         if name not in known and corpus.row_of(name) is None:
             raise DataError(
-                f"{run or 'a set without run='} names passage {name!r}, which the collection lacks; give one "
-                "over the collection"
+                f"{run or 'a positive of the examples'} names passage {name!r}, which the collection lacks; "
+                "give what was made over this collection"
             )
         known.add(name)
 

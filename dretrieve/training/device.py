@@ -102,7 +102,7 @@ def keeping_memory(device: torch.device) -> Iterator[None]:
     """Let what a step on a CPU frees stay with the process for the next one, till the block ends.
 
     Large tensors are else asked of the system each time, which fills their pages with zeros one by one: a
-    seventh of a step.
+    fifth of a step's time.
     """
     libc = ctypes.CDLL(None)
     if device.type != "cpu" or not hasattr(libc, "mallopt"):  # which musl and macOS do not have

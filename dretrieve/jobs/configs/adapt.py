@@ -19,11 +19,12 @@ class AdaptConfig(AskingConfig):
     """Which tokens ALIGNER compares is chosen by a few labelled queries; no weight changes.
 
     The labelled queries are drawn into folds of --examples. Each fold chooses the alignment that is best for
-    it (of equal ones the one with the fewest tokens), which is measured on all queries outside the fold. The
-    file holds the choice of most folds; search --set alignment=FILE searches by it. Each alignment finds what
-    search would find by it with the same --index and --set: over embeddings, or an index without codes, one
-    pass compares all passages by the whole grid; else each is searched by in turn. Of several --examples the
-    first one's folds choose; the run `adapted16` of the file is by folds of 16, where 16 is a later one.
+    it (of equal ones the one with the fewest tokens), which is measured on all queries outside it: so much
+    are so few examples worth. The file holds what is best for all labelled queries; search --set
+    alignment=FILE searches by it. Each alignment finds what search would find by it with the same --index,
+    --set and as many --hits as the measure looks at: over embeddings, or an index without codes, one pass
+    compares all passages, or those that neighbours name, by the whole grid; else each is searched by in turn.
+    Of several --examples the run `adapted16` of the file is by folds of 16, where 16 is not the first.
 
     Examples:
         dretrieve adapt --index EMB --queries arguana:test --model M --qrels arguana:test --output adapt.json
