@@ -9,6 +9,7 @@ The manifest's ``sha256`` is over the canonical records (id, title, text), not o
 from __future__ import annotations
 
 import hashlib
+import json
 import mmap
 import os
 import shutil
@@ -24,13 +25,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dretrieve.errors import DataError, PreconditionError, VerificationError
+from dretrieve.errors import DataError, DretrieveError, PreconditionError, VerificationError
 from dretrieve.store.atomic import folder_beside, sync, temporary_beside
 from dretrieve.store.fingerprint import canonical_json
 from dretrieve.store.ids import IdTable
 from dretrieve.store.manifest import (
     Manifest,
     commit,
+    provenance_path,
     read_manifest,
     verify_files,
 )
@@ -103,7 +105,7 @@ class TextStore:
         """Write the store of ``records`` at ``folder`` and return it.
 
         It is built beside its place and renamed, so several processes may build the same one at once: the
-        first wins and the others use it. An older store there is replaced.
+        first wins and the others use it. A store of other records or of another source is replaced.
 
         Args:
             folder: where the store will stand.
@@ -125,8 +127,7 @@ class TextStore:
                 counts={"rows": rows, "empty": empty},
             )
             commit(temporary / "manifest.json", manifest, FILES, {"source": dict(source)})
-            _move(temporary, folder)
-        return cls.open(folder)
+            return _settle(cls.open(temporary), folder)  # mapped first: whoever replaces it takes nothing
 
     @property
     def sha256(self) -> str:
@@ -218,16 +219,30 @@ def _write_order(folder: Path) -> None:
         write_array(file, np.asarray(order, dtype=np.int64))
 
 
-def _move(temporary: Path, folder: Path) -> None:
+def source_of(folder: Path) -> object:
+    """Return what the store there says that it was made from; None where no store says so."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        return json.loads(provenance_path(folder / "manifest.json").read_bytes())["details"]["source"]
+    return None
+
+
+def _settle(made: TextStore, folder: Path) -> TextStore:
+    """Move the store to its place and return it, or a whole one of the same that another put there first."""
     while True:  # a second turn only where another process has put its own there between
         try:
-            os.rename(temporary, folder)
+            os.rename(made.folder, folder)
             break
         except OSError:
             if not folder.exists():
                 raise
+        with suppress(DretrieveError, OSError):
+            standing = TextStore.open(folder, full=True)
+            if standing.manifest == made.manifest and source_of(folder) == source_of(made.folder):
+                return standing
         aside = temporary_beside(folder)
         with suppress(FileNotFoundError):
             os.rename(folder, aside)
         shutil.rmtree(aside, ignore_errors=True)
+    made.folder = folder
     sync(folder.parent)
+    return made

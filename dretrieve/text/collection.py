@@ -7,7 +7,6 @@ passages only, or of queries only.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import warnings
 from collections.abc import Iterator
@@ -26,8 +25,8 @@ from dretrieve.errors import (
 )
 from dretrieve.store.interrupt import interruptible
 from dretrieve.store.leftovers import remove_leftovers
-from dretrieve.store.manifest import Manifest, manifest_path, provenance_path, read_manifest, verify_files
-from dretrieve.store.text_store import TextStore, records_sha256
+from dretrieve.store.manifest import Manifest, manifest_path, read_manifest, verify_files
+from dretrieve.store.text_store import TextStore, records_sha256, source_of
 from dretrieve.text.beir import Files, Query, collection_files
 from dretrieve.text.cache import cache_folder, read_once, remember
 from dretrieve.text.fields import Side
@@ -407,7 +406,5 @@ def _standing(corpus: Path) -> Iterator[Path]:
     """Yield the text stores that were made from the corpus as it is now, by size and time."""
     source = _source(corpus)
     for folder in store_folders(corpus):
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            value = json.loads(provenance_path(folder / "manifest.json").read_bytes())
-            if value["details"]["source"] == source:
-                yield folder
+        if source_of(folder) == source:
+            yield folder

@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import resource
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +109,42 @@ def test_stores_that_others_put_there_meanwhile_are_replaced(
     assert TextStore.build(folder, [Record("new", "", "text")], {}).ids() == ["new"]
     assert not others
     assert sorted(os.listdir(tmp_path)) == ["other", "s"]
+
+
+@pytest.mark.parametrize("theirs", ["the same", "other records", "another source", "damaged"])
+def test_the_first_of_two_equal_stores_stays_and_every_other_is_replaced(tmp_path: Path, theirs: str) -> None:
+    folder, records = tmp_path / "s", [Record("a", "t", "text")]
+
+    def while_another_builds() -> Iterator[Record]:
+        yield from records
+        others = [Record("a", "t", "other")] if theirs == "other records" else records
+        TextStore.build(folder, others, {"name": "b" if theirs == "another source" else "a"})
+        if theirs == "damaged":
+            (folder / "texts.bin").write_bytes(b"ttexX")
+        built.append(folder.stat().st_ino)
+
+    built: list[int] = []
+    store = TextStore.build(folder, while_another_builds(), {"name": "a"})
+    assert (folder.stat().st_ino == built[0]) == (theirs == "the same")
+    assert store.records(0, 2) == records
+    assert TextStore.open(folder, full=True).records(0, 2) == records
+    assert text_store.source_of(folder) == {"name": "a"}
+    assert os.listdir(tmp_path) == ["s"]
+
+
+def test_a_store_is_read_though_another_process_takes_its_place_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = os.rename
+
+    def taken_away(source: Path, target: Path) -> None:
+        rename(source, target)
+        shutil.rmtree(target)  # as it is between the two renames of one that replaces it
+
+    monkeypatch.setattr(os, "rename", taken_away)
+    store = TextStore.build(tmp_path / "s", [Record("a", "t", "text")], {})
+    assert store.folder == tmp_path / "s"
+    assert store.record(0) == Record("a", "t", "text")
 
 
 def test_four_processes_may_build_it_at_once(tmp_path: Path) -> None:
