@@ -51,8 +51,8 @@ class Interrupted(DretrieveError):
     exit_code = 75
 
 
-class ChangedWarning(UserWarning):
-    """A file of the user's is no longer what it was: worth a line, also with ``--quiet``."""
+class SpokenWarning(UserWarning):
+    """What a user must hear, in a line, also with ``--quiet``: a changed file, a choice that takes hours."""
 
 
 LONGEST_QUOTE = 200

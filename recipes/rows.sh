@@ -314,6 +314,11 @@ job_array() {
 # with_files MADE WORD...: what is done with files besides dretrieve's commands.
 with_files() { other "$1" "$PYTHON" "$ROOT/recipes/files.py" "${@:2}"; }
 
+# native_precision: bf16 where this CPU multiplies it, else fp32.
+native_precision() {
+    "$PYTHON" -c 'from dretrieve.encoding.numerics import resolve_precision; print(resolve_precision("auto", "cpu"))'
+}
+
 # report: the paper's tables of the profile with what stands there by now, in the file README too where one is named;
 # REPORT=later leaves it to another call.
 report() {

@@ -20,7 +20,7 @@ from typing import Annotated, Any, Protocol, get_args, get_origin
 import typer
 from typer.main import get_command
 
-from dretrieve.errors import ChangedWarning, UsageError
+from dretrieve.errors import SpokenWarning, UsageError
 from dretrieve.jobs.configs.base import COMMON, Config, Inner
 from dretrieve.options import Option, flag_of, legal_values, limits, option, option_of, types_of
 from dretrieve.threads import allotted_threads
@@ -153,7 +153,7 @@ def execute(work: Callable[[Any], Result], seen: Seen | None = None) -> int:
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    warnings.simplefilter("once", ChangedWarning)
+    warnings.simplefilter("once", SpokenWarning)
     warnings.showwarning = said
     from dretrieve.text.files import forget_streams
 

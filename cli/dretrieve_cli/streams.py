@@ -11,7 +11,7 @@ from errno import EBADF, ENAMETOOLONG
 from io import TextIOWrapper
 from typing import IO, Any
 
-from dretrieve.errors import ChangedWarning, DretrieveError, quoted, visible
+from dretrieve.errors import DretrieveError, SpokenWarning, quoted, visible
 
 PROGRAM = "dretrieve"
 
@@ -98,9 +98,7 @@ def drop(stream: IO[str]) -> None:
 
 def said(message: Warning | str, category: type[Warning], *place: Any, **named: Any) -> None:
     """Print a warning as one line on stderr, also with ``--quiet``."""
-    sys.stderr.write(
-        f"dretrieve: {'' if category is ChangedWarning else category.__name__ + ': '}{message}\n"
-    )
+    sys.stderr.write(f"dretrieve: {'' if category is SpokenWarning else category.__name__ + ': '}{message}\n")
 
 
 def show(result: Any, as_json: bool) -> int:

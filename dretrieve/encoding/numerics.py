@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import platform
+import warnings
 from pathlib import Path
 
-from dretrieve.errors import PreconditionError, UsageError
+from dretrieve.errors import PreconditionError, SpokenWarning, UsageError
 from dretrieve.types import Engine
 
 PRECISIONS = ("fp32", "bf16", "fp16")
@@ -60,17 +61,26 @@ def resolve_precision(precision: str, device: str) -> str:
 
     Raises:
         UsageError: another word; fp16 on a CPU, which computes it a hundred times slower than bf16.
+
+    Warns:
+        SpokenWarning: bf16 on a CPU that does not multiply it.
     """
     if precision not in ("auto", *PRECISIONS):
         raise UsageError(f"--precision {precision} is unknown; choose auto, {', '.join(PRECISIONS)}")
     kind = resolve_device(device) if device == "auto" else device.partition(":")[0]
     if precision == "fp16" and kind == "cpu":
         raise UsageError("--precision fp16 is for GPUs; CPUs compute it very slowly: use bf16 or fp32")
+    native = kind != "cpu" or cpu_has_bf16()
+    if precision == "bf16" and not native:
+        warnings.warn(
+            "this processor does not multiply bf16 (no AVX512-BF16, no AMX), which can take thirty times as "
+            "long as fp32; give --precision fp32 here",
+            SpokenWarning,
+            stacklevel=2,
+        )
     if precision != "auto":
         return precision
-    if kind == "cpu":
-        return "bf16" if cpu_has_bf16() else "fp32"
-    return "bf16"
+    return "bf16" if native else "fp32"
 
 
 def cpu_has_bf16() -> bool:

@@ -13,7 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dretrieve.errors import ChangedWarning, DretrieveError, VerificationError
+from dretrieve.errors import DretrieveError, SpokenWarning, VerificationError
 from dretrieve.store.atomic import make_folder, write_json
 
 Read = TypeVar("Read")
@@ -99,7 +99,7 @@ def remember(files: Mapping[Path, str], *, said: bool = True) -> None:
                 warnings.warn(
                     f"{folder / name} is not the file that was used here before: it was written since; what "
                     "was made with it then does not fit it any more",
-                    ChangedWarning,
+                    SpokenWarning,
                     stacklevel=2,
                 )
             known[name] = entry

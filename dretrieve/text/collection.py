@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from dretrieve.errors import (
-    ChangedWarning,
     DataError,
     DretrieveError,
     PreconditionError,
+    SpokenWarning,
     UsageError,
     VerificationError,
 )
@@ -312,7 +312,7 @@ class Collection:
         warnings.warn(
             f"{file} is not the file that prepare wrote: it was changed since; prepare again with "
             f"--force, or remove {manifest_path(self.path)} if the change is meant",
-            ChangedWarning,
+            SpokenWarning,
             stacklevel=3,
         )
 

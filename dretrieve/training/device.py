@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import torch
 
-from dretrieve.encoding.numerics import resolve_device
+from dretrieve.encoding.numerics import resolve_device, resolve_precision
 from dretrieve.models.base import Method
 from dretrieve.store.seeds import fold
 from dretrieve.training.pieces import Precision
@@ -47,7 +47,7 @@ def training_precision(name: str, device: torch.device) -> Precision:
     """Return fp32 or bf16; ``auto`` is bf16 on a GPU and fp32 on a CPU."""
     if name == "auto":
         return "bf16" if device.type == "cuda" else "fp32"
-    return cast(Precision, name)
+    return cast(Precision, resolve_precision(name, device.type))
 
 
 def seed_dropout(seed: int, *parts: int | str) -> None:

@@ -48,7 +48,7 @@ settle_mini() {
     else
         # A large set has as many questions as steps for them; SciFact's 809 come more often.
         length=32 lengths=() questions=([squad]=2560 [nq]=2560 [medquad]=2560) share=([scifact]=",weight=3")
-        learning+=(--max-steps 240) numbers=(--precision bf16)
+        learning+=(--max-steps 240) numbers=(--precision "$(native_precision)")
         side_by_side
     fi
 }

@@ -50,7 +50,7 @@ settle_mini() {
     else
         # Few steps, so the higher of the paper's rates.
         share=([nq]=",sample=512" [squad]=",sample=512") elsewhere=(scifact nfcorpus) first_depth=20
-        learning=(--epochs 1 --batch-size 32) numbers=(--precision bf16) rates=(5e-5)
+        learning=(--epochs 1 --batch-size 32) numbers=(--precision "$(native_precision)") rates=(5e-5)
         dev=(--dev-queries 300 --dev-pool 600 --eval-steps 16)
         one_python
     fi

@@ -45,7 +45,7 @@ settle_mini() {
         [[ -n ${DRETRIEVE:-}${DRY_RUN:-} ]] || at_once=${BESIDE:-1}
     else
         frozen=yes more="" lengths=([larger]="--max-steps 400" [small]="--max-steps 400")
-        numbers=(--precision bf16) learning+=(--save-steps 0 --logging-steps 100)
+        numbers=(--precision "$(native_precision)") learning+=(--save-steps 0 --logging-steps 100)
         side_by_side
     fi
 }

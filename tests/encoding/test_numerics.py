@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 
 import pytest
+import torch
 
 from dretrieve.encoding import numerics
-from dretrieve.errors import PreconditionError, UsageError
+from dretrieve.errors import PreconditionError, SpokenWarning, UsageError
+from dretrieve.training.device import training_precision
 from dretrieve.types import Engine
 
 
@@ -15,6 +18,22 @@ def test_auto_is_bfloat16_only_where_the_processor_has_it(monkeypatch):
     assert numerics.resolve_precision("auto", "cpu") == "bf16"
     monkeypatch.setattr(numerics, "cpu_flags", lambda: {"avx2", "avx512f"})
     assert numerics.resolve_precision("auto", "cpu") == "fp32"
+
+
+def test_bfloat16_on_a_processor_without_it_is_said(monkeypatch):
+    monkeypatch.setattr(numerics, "cpu_flags", lambda: {"avx2"})
+    for resolve in (
+        numerics.resolve_precision,
+        lambda *words: training_precision(words[0], torch.device(words[1])),
+    ):
+        with pytest.warns(SpokenWarning, match="thirty times as long"):
+            assert resolve("bf16", "cpu") == "bf16"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert numerics.resolve_precision("bf16", "cuda") == "bf16"
+        assert numerics.resolve_precision("fp32", "cpu") == "fp32"
+        monkeypatch.setattr(numerics, "cpu_flags", lambda: {"amx_bf16"})
+        assert numerics.resolve_precision("bf16", "cpu") == "bf16"
 
 
 def test_auto_on_a_gpu_of_another_machine_is_bfloat16():

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dretrieve.errors import ChangedWarning, PreconditionError, VerificationError
+from dretrieve.errors import PreconditionError, SpokenWarning, VerificationError
 from dretrieve.jobs import encode, index, inspect, mine_negatives, prepare, search, train, validate
 from dretrieve.models.shared_config import SharedConfig
 from dretrieve.store.embeddings import EmbeddingPlan
@@ -141,7 +141,7 @@ def test_a_changed_file_of_a_prepared_collection_is_said_and_used(work: Path, tm
         use()
         text = (data / name).read_text()
         (data / name).write_text(text.replace("d0\t1", "d0\t2").replace("lights", "nights"))
-        with pytest.warns(ChangedWarning, match=f"{name} is not the file that prepare wrote"):
+        with pytest.warns(SpokenWarning, match=f"{name} is not the file that prepare wrote"):
             use()
 
 
@@ -199,7 +199,7 @@ def test_a_plain_model_that_changed_does_not_continue_or_search_what_it_encoded(
         encode.run(config)
     os.utime(model / "model.safetensors")
     with (
-        pytest.warns(ChangedWarning, match="is not the file that was used here before"),
+        pytest.warns(SpokenWarning, match="is not the file that was used here before"),
         pytest.raises(PreconditionError, match=r"of other options .*passage_model"),
     ):
         encode.run(config)

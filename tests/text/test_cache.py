@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dretrieve.errors import ChangedWarning, VerificationError
+from dretrieve.errors import SpokenWarning, VerificationError
 from dretrieve.store.fingerprint import sha256_file
 from dretrieve.text import collection as of_collections
 from dretrieve.text.cache import cache_folder, read_once, reading_once, remember
@@ -56,7 +56,7 @@ def test_a_file_that_was_written_since_is_said_once(tmp_path: Path) -> None:
     path.write_bytes(b"weights of a model")
     use(path)
     flip(path, time=True)
-    with pytest.warns(ChangedWarning, match="is not the file that was used here before"):
+    with pytest.warns(SpokenWarning, match="is not the file that was used here before"):
         use(path)
     use(path)
     flip(path, time=True)
