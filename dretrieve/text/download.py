@@ -1,8 +1,10 @@
 """Downloading one file: resumed where it broke off, tried again, compared with its published checksum.
 
-The bytes grow in ``<file>.part``; beside it stands what the server called that version of the file, so that
-a part of an older version is never continued. (pooch, which also checks and retries, starts again from zero
-after every broken connection; these files have up to five gigabytes.)
+The bytes grow in ``<file>.<version>.part``; beside it stands what the server called the version of the file
+that came last, so that a part of an older version is never continued. Processes that fetch one version at
+once write the same bytes to the same places, cut nothing off, and take what the first has finished. (pooch,
+which also checks and retries, starts again from zero after every broken connection; these files have up to
+five gigabytes.)
 """
 
 from __future__ import annotations
@@ -12,20 +14,22 @@ import http.client
 import json
 import os
 import re
+import secrets
 import shutil
 import time
 import urllib.error
 import urllib.request
 from contextlib import suppress
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import dretrieve
 from dretrieve.errors import PreconditionError, UsageError, VerificationError
-from dretrieve.store.atomic import explained, make_folder, write_json
+from dretrieve.store.atomic import WriteError, explained, make_folder, write_json
 from dretrieve.store.interrupt import Signals
 from dretrieve.types import SILENT, Progress
 
@@ -52,10 +56,10 @@ class Download:
     target: Path
     md5: tuple[str, ...] = ()
 
-    @property
-    def part(self) -> Path:
-        """What has come so far."""
-        return self.target.with_name(self.target.name + ".part")
+    def part(self, version: str) -> Path:
+        """Return where the bytes of that version of the file grow."""
+        name = hashlib.sha256(f"{self.url} {version}".encode()).hexdigest()[:8]
+        return self.target.with_name(f"{self.target.name}.{name}.part")
 
     @property
     def note(self) -> Path:
@@ -67,11 +71,6 @@ class Download:
         """The file of a ``file://`` address; of others None."""
         parts = urlsplit(self.url)
         return Path(url2pathname(parts.path)) if parts.scheme == "file" else None
-
-    @property
-    def size(self) -> int:
-        """The bytes of the part."""
-        return self.part.stat().st_size if self.part.is_file() else 0
 
     def refuse_wrong(self, path: Path, cure: str) -> None:
         """Refuse bytes that are not those published.
@@ -97,8 +96,9 @@ class Download:
         return False
 
     def forget(self) -> None:
-        """Remove the part."""
-        self.part.unlink(missing_ok=True)
+        """Remove all parts."""
+        for part in self.target.parent.glob(f"{escape(self.target.name)}.????????.part"):
+            part.unlink(missing_ok=True)
         self.note.unlink(missing_ok=True)
 
 
@@ -157,16 +157,16 @@ def fetch(download: Download, progress: Progress = SILENT, signals: Signals | No
     if download.is_there():
         return download.target
     check(download)
-    make_folder(download.target.parent)
     failures, was_wrong = 0, False
     while True:
-        before = download.size
+        make_folder(download.target.parent)
+        before, _ = _begun(download)
         try:
-            _continue(download, progress, signals)
+            part = _continue(download, progress, signals)
             cure = "the transfer is damaged or the file was changed; try again later or give --mirror URL"
-            download.refuse_wrong(download.part, cure)
             with explained(download.target):
-                os.replace(download.part, download.target)
+                download.refuse_wrong(part, cure)
+                os.replace(part, download.target)
             download.forget()
             return download.target
         except VerificationError:
@@ -175,12 +175,18 @@ def fetch(download: Download, progress: Progress = SILENT, signals: Signals | No
                 raise
             failures, was_wrong = 0, True
             progress.note(f"{download.url}: wrong checksum, fetching it again from the start")
+        except WriteError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
+            # another process has put the part in its place, or thrown it away
         except NETWORK_ERRORS as error:
-            failures = 0 if download.size > before else failures + 1
+            failures = 0 if _begun(download)[0] > before else failures + 1
             reason = _give_up_or_say(download, error, failures)
             progress.note(f"{urlsplit(download.url).netloc}: {reason}; trying again")
             signals.check()
             time.sleep(PAUSE * 2 ** max(0, failures - 1))
+        if download.is_there():
+            return download.target
 
 
 def _give_up_or_say(download: Download, error: Exception, failures: int) -> object:
@@ -205,14 +211,13 @@ def _give_up_or_say(download: Download, error: Exception, failures: int) -> obje
     raise PreconditionError(f"{download.url} cannot be fetched ({reason}); {cure}") from error
 
 
-def _continue(download: Download, progress: Progress, signals: Signals) -> None:
-    done, known = download.size, _read_note(download.note)
-    if known.get("url") != download.url or not known.get("version"):
-        done = 0
+def _continue(download: Download, progress: Progress, signals: Signals) -> Path:
+    """Return the part when all of it has come."""
+    done, known = _begun(download)
     headers = {"User-Agent": f"dretrieve/{dretrieve.__version__}", "Accept-Encoding": "identity"}
     if done:
         if done == known.get("bytes"):
-            return
+            return download.part(str(known["version"]))
         headers |= {"Range": f"bytes={done}-", "If-Range": str(known["version"])}
     request = urllib.request.Request(download.url, headers=headers)
     with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
@@ -220,17 +225,34 @@ def _continue(download: Download, progress: Progress, signals: Signals) -> None:
         length = response.headers.get("Content-Length")
         total = done + int(length) if length is not None and length.isdigit() else None
         version = response.headers.get("ETag") or response.headers.get("Last-Modified")
+        version = str(known["version"]) if done else version
         _check_space(download.target.parent, (total or 0) - done)
         write_json(download.note, {"url": download.url, "version": version, "bytes": total})
+        part = download.part(version or secrets.token_hex(8))  # of an unknown one nothing is shared
         progress.start(f"fetching {download.target.name}", total, "bytes", done)
-        with explained(download.part), open(download.part, "ab" if done else "wb") as file:
+        with _opened(part, done) as file:
             while block := response.read(BLOCK):
-                file.write(block)
+                with explained(part):
+                    left = memoryview(block)
+                    while left:
+                        left = left[file.write(left) :]
+                done += len(block)
                 progress.advance(len(block))
                 signals.check()
         progress.finish()
-    if total is not None and download.size < total:
-        raise ConnectionError(f"the connection closed after {download.size:,} of {total:,} bytes")
+    if total is not None and done < total:
+        raise ConnectionError(f"the connection closed after {done:,} of {total:,} bytes")
+    return part
+
+
+def _opened(part: Path, place: int) -> IO[bytes]:
+    """Open a part to go on at that place; nothing of it is cut off, for others may write it too."""
+    with explained(part):
+        if not place:
+            part.touch()
+        file = open(part, "r+b", buffering=0)
+        file.seek(place)
+    return file
 
 
 def _check_space(folder: Path, needed: int) -> None:
@@ -242,7 +264,9 @@ def _check_space(folder: Path, needed: int) -> None:
         )
 
 
-def _read_note(path: Path) -> dict[str, Any]:
+def _begun(download: Download) -> tuple[int, dict[str, Any]]:
+    """Return how many bytes have come of the version in the note, and the note."""
     with suppress(OSError, ValueError, TypeError):
-        return dict(json.loads(path.read_bytes()))
-    return {}
+        known = dict(json.loads(download.note.read_bytes()))
+        return download.part(str(known.get("version"))).stat().st_size, known
+    return 0, {}

@@ -130,7 +130,7 @@ class RemoteFile:
         try:
             return self.unpack(path, progress) if self.unpack else path
         except Damaged as error:
-            path.unlink()
+            path.unlink(missing_ok=True)
             raise DataError(f"{error}; it is removed: run the command again, or give --mirror URL") from error
 
 

@@ -52,7 +52,8 @@ class Server:
         if self.corruptions:
             self.corruptions -= 1
             body = bytes([body[0] ^ 1]) + body[1:]
-        handler.send_header("ETag", self.version)
+        if self.version:
+            handler.send_header("ETag", self.version)
         if self.lengths:
             handler.send_header("Content-Length", str(len(body)))
         handler.end_headers()

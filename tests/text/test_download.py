@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import socket
+import threading
+import urllib.request
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +64,7 @@ def test_another_process_continues_too(server: Server, tmp_path: Path) -> None:
     signals = Signals()
     with pytest.raises(Interrupted):
         fetch(download(server, tmp_path, MD5), Stopping(), signals)
-    part = tmp_path / "file.bin.part"
+    (part,) = tmp_path.glob("*.part")
     assert 0 < part.stat().st_size < len(DATA)
     assert fetch(download(server, tmp_path, MD5)).read_bytes() == DATA
     assert server.log[-1] == f"bytes={262144}-"
@@ -70,7 +76,7 @@ def test_a_server_without_ranges_starts_again(server: Server, tmp_path: Path) ->
 
 
 def test_a_new_version_on_the_server_is_never_glued_to_an_old_part(server: Server, tmp_path: Path) -> None:
-    (tmp_path / "file.bin.part").write_bytes(b"old" * 1000)
+    download(server, tmp_path).part('"zero"').write_bytes(b"old" * 1000)
     (tmp_path / "file.bin.part.json").write_text(
         f'{{"url": "{server.base}/file.bin", "version": "\\"zero\\"", "bytes": 9999}}', encoding="utf-8"
     )
@@ -78,7 +84,7 @@ def test_a_new_version_on_the_server_is_never_glued_to_an_old_part(server: Serve
 
 
 def test_a_part_of_unknown_origin_is_thrown_away(server: Server, tmp_path: Path) -> None:
-    (tmp_path / "file.bin.part").write_bytes(b"who knows")
+    download(server, tmp_path).part(server.version).write_bytes(b"who knows")
     assert fetch(download(server, tmp_path)).read_bytes() == DATA
     assert server.log == [None]
 
@@ -195,3 +201,58 @@ def test_no_folder(mirror: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         PreconditionError, match=f"--mirror {mirror}: there is no folder .*; give http://HOST"
     ):
         base_address(mirror)
+
+
+class InTurn(Silent):
+    """Of two downloads at once: after every block the other one goes on."""
+
+    def __init__(self, own: int, turns: Sequence[threading.Semaphore]) -> None:
+        self.own, self.turns = own, turns
+
+    def advance(self, units: int) -> None:
+        self.turns[1 - self.own].release()
+        assert self.turns[self.own].acquire(timeout=30)
+
+
+@pytest.mark.parametrize("published", [(), (MD5,)])
+@pytest.mark.parametrize("version", ['"one"', None])
+def test_two_processes_that_fetch_a_file_at_once_do_each_other_no_harm(
+    server: Server, tmp_path: Path, version: str | None, published: tuple[str, ...]
+) -> None:
+    server.version = version
+    turns = threading.Semaphore(1), threading.Semaphore(0)
+
+    def fetched(own: int) -> bytes:
+        assert turns[own].acquire(timeout=30)
+        try:
+            return fetch(download(server, tmp_path, *published), InTurn(own, turns)).read_bytes()
+        finally:
+            turns[1 - own].release(100)  # the other one alone
+
+    with ThreadPoolExecutor(2) as both:
+        assert list(both.map(fetched, (0, 1))) == [DATA, DATA]
+    assert (tmp_path / "file.bin").read_bytes() == DATA
+    assert os.listdir(tmp_path) == ["file.bin"]
+
+
+def test_a_connection_that_is_reset_is_continued(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, resets = urllib.request.urlopen, [ConnectionResetError(errno.ECONNRESET, "reset"), TimeoutError()]
+
+    def resetting(*words: Any, **named: Any) -> Any:
+        response = opened(*words, **named)
+        if resets:
+            blocks = iter([response.read(1000)])
+
+            def read(size: int) -> bytes:
+                for block in blocks:
+                    return block
+                raise resets.pop()
+
+            response.read = read
+        return response
+
+    monkeypatch.setattr(urllib.request, "urlopen", resetting)
+    assert fetch(download(server, tmp_path, MD5)).read_bytes() == DATA
+    assert server.log == [None, "bytes=1000-", "bytes=2000-"]

@@ -11,8 +11,11 @@ from typing import Any
 import pytest
 
 from dretrieve.errors import DataError, UsageError, VerificationError
+from dretrieve.store.interrupt import Signals
 from dretrieve.text import download, remote
 from dretrieve.text.collection import Collection
+from dretrieve.text.compression import Damaged
+from dretrieve.types import SILENT, Progress
 from tests.common import lines, prepared
 
 Server = Any  # the fixture `server` of conftest.py
@@ -246,3 +249,15 @@ def test_beirs_archives_over_broken_connections(
     server.cuts = 2
     made = prepared(f"beir:{name}", tmp_path / "out", mirror=server.base, unchecked=True)
     assert (made["sha256"], made["splits"]["test"]) == (Collection(tiny_collection).sha256, 6)
+
+
+def test_a_damaged_archive_that_another_process_has_removed_is_said_alike(tmp_path: Path) -> None:
+    (tmp_path / "a.zip").write_bytes(b"<html>")
+
+    def unpack(path: Path, progress: Progress) -> Path:
+        path.unlink()
+        raise Damaged(path, "it is no zip file")
+
+    wanted = download.Download(url=(tmp_path / "a.zip").as_uri(), target=tmp_path / "cache" / "a.zip")
+    with pytest.raises(DataError, match="it is no zip file; it is removed: run the command again"):
+        remote.RemoteFile(name="a", download=wanted, licence="", unpack=unpack).fetch(SILENT, Signals())
