@@ -26,12 +26,17 @@ RECORDS = ("manifest.json", "provenance.json", "state.json")
 
 
 def model_files(folder: Path, skipped: Collection[str] = ()) -> list[str]:
-    """Return the names of what stands in a model's folder but records, hidden files and ``skipped`` parts."""
+    """Return the names of what stands in a model's folder but records, hidden files and ``skipped`` parts.
+
+    In hidden folders stands what another process writes at this time, or a killed one left.
+    """
     names = (path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file())
     return [
         str(name)
         for name in names
-        if name.parts[0] not in skipped and name.name not in RECORDS and not name.name.startswith(".")
+        if name.parts[0] not in skipped
+        and name.name not in RECORDS
+        and not any(part.startswith(".") for part in name.parts)
     ]
 
 

@@ -189,9 +189,11 @@ class Modular:
         copied = {GENERAL: self.folder / GENERAL} | {module_file(name): of for name, of in files.items()}
         for path in sorted((self.folder / INNER).rglob("*")):
             name = str(path.relative_to(self.folder))
+            if any(part.startswith(".") for part in Path(name).parts):
+                continue
             if path.suffix == Path(WEIGHTS).suffix:
                 same_file(path, output / name)
-            elif path.is_file() and not path.name.startswith("."):
+            elif path.is_file():
                 copied[name] = path
         for name, path in copied.items():
             make_folder((output / name).parent)

@@ -16,6 +16,7 @@ from dretrieve.jobs.inspect import run as inspect
 from dretrieve.jobs.modules import ModulesConfig, run
 from dretrieve.models.ddr import Ddr, module_file
 from dretrieve.models.ddr_config import DdrConfig
+from dretrieve.models.encoder_method import INNER
 from dretrieve.models.loading import load_model
 from dretrieve.models.model_folder import save_model
 from dretrieve.store.card import ModelCard
@@ -104,6 +105,14 @@ def test_made_once_and_verified(model, tmp_path):
     (strange / "thesis.txt").write_text("mine")
     with pytest.raises(PreconditionError, match="holds thesis.txt and was not made by modules"):
         modules("remove", model, "qa", output=strange)
+
+
+def test_what_a_process_beside_writes_is_not_copied(model, tmp_path):
+    theirs = model / INNER / ".files.tmp-00000000-1-1-00a1" / "model.safetensors"
+    theirs.parent.mkdir()
+    theirs.write_bytes(b"half")
+    modules("remove", model, "medical", output=tmp_path / "less")
+    assert list(tmp_path.rglob(".files*")) == [theirs.parent]
 
 
 def test_the_last_goes_and_the_first_comes(general, model, tmp_path):
