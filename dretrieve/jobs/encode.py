@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shlex import quote
@@ -192,9 +193,9 @@ class _Work:
         self.shard = shard_rows(len(rows), *(parse_shard(config.shard) if config.shard else (0, 1)))
         if not config.shard and array_tasks():
             progress.note("this is a task of a job array, but without --shard array/N it encodes everything")
-        others = _other_shards(config.output, self.shard)
+        _, other = next(_other_shards(config.output, self.shard), (None, None))
         self.precision = (
-            _agreed_precision(config, self.devices[0], next(others, None))
+            _agreed_precision(config, self.devices[0], other)
             if self.given is None
             else self.given.precision(config.precision)
         )
@@ -274,14 +275,22 @@ def _open_given(config: EncodeConfig, card: ModelCard, texts: Texts | None) -> G
     return GivenRows(given)
 
 
-def _other_shards(folder: Path, shard: Shard) -> Iterator[Path]:
-    """Yield the manifests of the folder's finished shards other than this one."""
+def _other_shards(folder: Path, shard: Shard) -> Iterator[tuple[Path, Manifest]]:
+    """Yield the manifests of the folder's finished shards other than this one, and where they stand."""
     for file in sorted(folder.glob("shard-*-of-*.manifest.json")):
-        if not file.name.startswith(f"{shard.stem}."):
-            yield file
+        other = None if file.name.startswith(f"{shard.stem}.") else _manifest(file)
+        if other is not None:
+            yield file, other
 
 
-def _agreed_precision(config: EncodeConfig, device: str, other: Path | None) -> str:
+def _manifest(file: Path) -> Manifest | None:
+    """Return the manifest there; None where there is none, or another task has just removed a stale one."""
+    with suppress(PreconditionError):
+        return read_manifest(file)
+    return None
+
+
+def _agreed_precision(config: EncodeConfig, device: str, other: Manifest | None) -> str:
     """Return the precision; ``auto`` must come out as it did for the shards that stand there.
 
     Raises:
@@ -290,7 +299,7 @@ def _agreed_precision(config: EncodeConfig, device: str, other: Path | None) -> 
     mine = resolve_precision(config.precision, device)
     theirs = mine
     if config.precision == "auto" and other is not None:
-        theirs = read_manifest(other).options.get("precision", mine)
+        theirs = other.options.get("precision", mine)
     if theirs == mine:
         return mine
     raise PreconditionError(
@@ -309,10 +318,10 @@ def _check_company(work: _Work) -> None:
         PreconditionError: says what differs.
     """
     folder, shard = work.config.output, work.shard
-    own = folder / f"{shard.stem}.manifest.json"
-    recorded = read_manifest(own).extra if own.exists() and not work.config.force else work.plan.extra or {}
-    for file in _other_shards(folder, shard):
-        problem = _unfit(read_manifest(file), work, recorded.get(ENGINE_ENTRY))
+    own = None if work.config.force else _manifest(folder / f"{shard.stem}.manifest.json")
+    recorded = (work.plan.extra or {}) if own is None else own.extra
+    for file, other in _other_shards(folder, shard):
+        problem = _unfit(other, work, recorded.get(ENGINE_ENTRY))
         if problem and replaces_stale():
             for path in [file, *folder.glob(f"{file.name.partition('.')[0]}.*")]:  # the manifest first
                 path.unlink(missing_ok=True)

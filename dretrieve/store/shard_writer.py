@@ -117,12 +117,10 @@ class ShardWriter:
         return ("vectors.npy", "ids.txt", *many, *(("salience.npy",) if self.plan.salience else ()))
 
     def _finished(self, force: bool) -> bool:
-        if not self.manifest_file.exists():
-            return False
         what = f"{self.folder} holds {self.shard.stem}"
         current = is_current(self.manifest_file, self.plan.manifest(self.shard), what, force=force)
         if not current:
-            self.manifest_file.unlink()
+            self.manifest_file.unlink(missing_ok=True)
         return current
 
     def _finish_file(self, name: str) -> None:

@@ -61,7 +61,7 @@ def is_current(file: Path, wanted: Manifest, what: str, *, force: bool = False) 
     """Return whether a finished output is the wanted one and intact; if not, it may be replaced.
 
     Args:
-        file: its manifest, which exists.
+        file: its manifest.
         wanted: the manifest of what the command would make.
         what: "DIR holds …", for the message.
         force: replace it whatever it is.
@@ -72,7 +72,10 @@ def is_current(file: Path, wanted: Manifest, what: str, *, force: bool = False) 
     """
     if force:
         return False
-    old = read_manifest(file)
+    try:
+        old = read_manifest(file)
+    except PreconditionError:  # there is none, or none any more: another process replaces it
+        return False
     if old.fingerprint == wanted.fingerprint:
         verify_files(file, old)
         return True
@@ -283,13 +286,15 @@ class Stage:
                 f"{self.output} is no file on disk, and a result has its manifest beside it; give --output a "
                 "file name"
             )
-        finished = self.manifest_file.exists()
+        # looked at in the order opposite to that in which another process writes them
+        stands = self.output.exists()
         ours = (read_state(self.manifest_file) or {}).get("stage") == self.name
+        finished = self.manifest_file.exists()
         if not look:
             names = () if self.kind == "folder" else [self.output.name, *(path.name for path in self._beside)]
             remove_leftovers(self.folder, names, deep=self.kind == "folder" and (finished or ours))
         if not finished:
-            if self.kind == "file" and self.output.exists() and not (self.force or ours):
+            if self.kind == "file" and stands and not (self.force or ours):
                 raise PreconditionError(
                     f"{self.output} exists and was not made by dretrieve (it has no manifest); "
                     "use --force to replace it or choose another --output"
@@ -340,10 +345,11 @@ class Stage:
         Raises:
             PreconditionError: names one of them.
         """
-        if self.force or not self.output.is_dir() or self.manifest_file.exists():
+        if self.force or not self.output.is_dir():
             return
         names = sorted(path.name for path in self.output.iterdir() if not path.name.startswith("."))
-        if names and (read_state(self.manifest_file) or {}).get("stage") != self.name:
+        ours = (read_state(self.manifest_file) or {}).get("stage") == self.name  # as in `up_to_date`
+        if names and not ours and not self.manifest_file.exists():
             raise PreconditionError(
                 f"{self.output} holds {names[0]} and was not made by {self.name}; choose another --output, "
                 "or --force to write into it"

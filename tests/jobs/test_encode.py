@@ -227,6 +227,19 @@ def test_in_a_recipes_folder_stale_shards_give_way(tiny_model, large, tmp_path, 
     assert Embeddings.open(output).rows == 4200
 
 
+def test_tasks_of_an_array_that_begin_at_once_replace_stale_shards_together(
+    tiny_model, large, tmp_path, monkeypatch
+):
+    output = tmp_path / "emb"
+    for shard in ("0/2", "1/2"):
+        job.run(config(tiny_model, output, corpus=str(large), shard=shard))
+    monkeypatch.setenv("DRETRIEVE_STALE", "replace")
+    # each is removed by another task just before this one reads it
+    monkeypatch.setattr(job, "read_manifest", lambda path: path.unlink() or read_manifest(path))
+    job.run(config(tiny_model, output, corpus=str(large), shard="1/2", dtype="float32"))
+    assert [path.name for path in output.glob("*.manifest.json")] == ["shard-00001-of-00002.manifest.json"]
+
+
 def test_auto_precision_must_come_out_as_for_the_first_shard(tiny_model, large, tmp_path, monkeypatch):
     from dretrieve.encoding import numerics
 

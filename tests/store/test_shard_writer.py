@@ -13,6 +13,7 @@ import pytest
 
 from dretrieve.errors import DataError, PreconditionError, VerificationError
 from dretrieve.store.embeddings import EmbeddingPlan, Embeddings
+from dretrieve.store.manifest import read_manifest
 from dretrieve.store.shard_writer import ShardWriter, check_vectors
 from dretrieve.store.shards import shard_rows
 from dretrieve.types import Vectors, VectorSpec, offsets_of
@@ -220,7 +221,10 @@ def test_overflow_of_the_stored_type_is_refused(tmp_path: Path) -> None:
     writer.close()
 
 
-def test_a_stale_shard_of_embeddings_is_encoded_again(tmp_path, monkeypatch):
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_stale_shard_of_embeddings_is_encoded_again(tmp_path, monkeypatch, beside):
+    """Also where a task beside has removed it between two looks."""
+
     def writer(model: str) -> ShardWriter:
         plan = EmbeddingPlan(
             side="passage",
@@ -238,6 +242,9 @@ def test_a_stale_shard_of_embeddings_is_encoded_again(tmp_path, monkeypatch):
         writer("b")
     monkeypatch.setenv("DRETRIEVE_STALE", "replace")
     assert writer("a").complete
+    if beside:
+        look = "dretrieve.store.stage.read_manifest"
+        monkeypatch.setattr(look, lambda path: path.unlink() or read_manifest(path))
     again = writer("b")
     assert not again.complete
     again.close()

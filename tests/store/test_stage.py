@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from dretrieve.errors import Interrupted, PreconditionError, UsageError, VerificationError
+from dretrieve.store.manifest import read_manifest
 from dretrieve.store.stage import Stage, open_artefact, replaces_stale
 from dretrieve.store.state import read_state
 
@@ -204,3 +205,44 @@ def test_any_other_word_is_a_mistake(monkeypatch):
     monkeypatch.setenv("DRETRIEVE_STALE", "yes")
     with pytest.raises(UsageError, match="'yes' is neither 'refuse' nor 'replace'"):
         replaces_stale()
+
+
+def between_two_looks(monkeypatch, act) -> None:
+    """Let another process act when this one looks at the state."""
+
+    def look(manifest: Path) -> dict[str, Any] | None:
+        monkeypatch.undo()
+        act()
+        return read_state(manifest)
+
+    monkeypatch.setattr("dretrieve.store.stage.read_state", look)
+
+
+def test_what_another_process_finishes_between_two_looks_is_up_to_date(tmp_path, monkeypatch):
+    path = tmp_path / "run.trec"
+    one = stage(path)
+    with one.write() as file:
+        file.write(b"run")
+    between_two_looks(monkeypatch, lambda: one.commit({"hits": 1}))
+    assert stage(path).up_to_date()
+    folder = Stage(tmp_path / "docs", "folder", "prepare")
+    with folder.write("corpus.jsonl") as file:
+        file.write(b"{}")
+    between_two_looks(monkeypatch, folder.commit)
+    Stage(tmp_path / "docs", "folder", "prepare").refuse_strangers()
+
+
+def test_what_another_process_begins_between_two_looks_is_ours(tmp_path, monkeypatch):
+    path = tmp_path / "run.trec"
+
+    def begin() -> None:
+        with stage(path).write() as file:
+            file.write(b"run")
+
+    between_two_looks(monkeypatch, begin)
+    assert not stage(path).up_to_date()
+    make(path)
+    monkeypatch.setenv("DRETRIEVE_STALE", "replace")
+    look = "dretrieve.store.stage.read_manifest"
+    monkeypatch.setattr(look, lambda file: file.unlink() or read_manifest(file))
+    assert not stage(path, options={"hits": 20}).up_to_date()
