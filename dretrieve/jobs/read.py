@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from collections import Counter
@@ -190,8 +191,7 @@ def _read(
 ) -> Counter[str]:
     """Write the answers to the shard's questions; return the counts."""
     chunks = shard.chunks(CHUNK)
-    partial = _partial(stage)
-    journal = Journal(partial, (LINES, COUNTS), stage.wanted.as_json())
+    journal = Journal(_partial(stage), (LINES, COUNTS), stage.wanted.as_json())
     try:
         device = resolve_device(config.device)
         model = load_model(config.model, device, resolve_precision(config.precision, device))
@@ -215,8 +215,9 @@ def _read(
         progress.finish()
         with stage.write() as file:
             journal.copy(LINES, file)
-        total = Counter[str]()
-        for line in (partial / COUNTS).read_bytes()[: journal.sizes[COUNTS]].splitlines():
+        total, grown = Counter[str](), io.BytesIO()
+        journal.copy(COUNTS, grown)
+        for line in grown.getvalue().splitlines():
             total.update(json.loads(line))
         return total
     finally:

@@ -95,7 +95,8 @@ class Journal:
 
     def _recover(self) -> None:
         """Take the longest prefix of chunks whose bytes are those recorded."""
-        for line in (self.folder / JOURNAL).read_bytes().split(b"\n")[:-1]:
+        size = os.fstat(self._journal).st_size
+        for line in os.pread(self._journal, size, 0).split(b"\n")[:-1]:
             entry = self._entry(line)
             if entry is None:
                 break

@@ -207,6 +207,21 @@ def test_an_interrupted_reading_goes_on(config, monkeypatch):
     assert not list(other.output.parent.glob(".b.jsonl*")), "of a call that was killed behind its commit"
 
 
+def test_of_two_calls_at_once_the_one_that_ends_first_takes_nothing_from_the_other(config, monkeypatch):
+    read, beside = Reader.read, []
+
+    def answered(self, asked):
+        found = read(self, asked)
+        if not beside:
+            beside.append(None)
+            run(config)
+        return found
+
+    monkeypatch.setattr(Reader, "read", answered)
+    assert run(config).state == "written"
+    assert run(config).state == "up to date"
+
+
 def test_evaluate_reads_the_output(config, tiny_collection, tmp_path):
     run(config)
     first = lines_of(config.output)[0]

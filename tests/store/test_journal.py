@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -120,3 +121,13 @@ def test_two_writers_at_once_do_each_other_no_harm(tmp_path_factory, turns: list
     assert second is None or copied(second) == contents(folder / "whole")[1]
     if second is not None:
         second.close()
+
+
+def test_who_has_opened_the_files_needs_no_folder_any_more(tmp_path: Path, monkeypatch) -> None:
+    """The call that ended first removes it, at whatever time."""
+    recover = Journal._recover
+    monkeypatch.setattr(Journal, "_recover", lambda self: shutil.rmtree(self.folder) or recover(self))
+    journal = Journal(tmp_path / "both", NAMES, PLAN)
+    journal.append(chunk(0))
+    assert copied(journal) == chunk(0)
+    journal.close()
