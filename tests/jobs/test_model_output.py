@@ -14,7 +14,7 @@ from dretrieve.store.stage import Stage
 
 
 def test_files_of_a_model_without_records_and_parts(tmp_path):
-    theirs = ".files.tmp-00000000-1-1-00a1/model.safetensors"  # of a process that writes beside, or was killed
+    theirs = ".files.tmp-00000000-1-1-00a1/model.safetensors"  # of a process beside, or a killed one
     own = ("model.safetensors", "query/config.json", "wandb/run.json")
     for name in (*own, "manifest.json", ".card.tmp-1", theirs):
         (tmp_path / name).parent.mkdir(exist_ok=True)
