@@ -63,7 +63,8 @@ class Passages:
             raise VerificationError(
                 f"{embeddings.folder} holds one vector per token; index it with --type token"
             )
-        self.embeddings, self._ranks_file = embeddings, ranks_file
+        self.embeddings = embeddings
+        self._ranks = None if ranks_file is None else map_array(ranks_file)
         self._pieces = list(_pieces(embeddings.shards, np.empty(0, np.int64) if without is None else without))
         self._starts = offsets_of(np.array([piece.stop - piece.start for piece in self._pieces], np.int64))
         self._vectors: dict[int, Vectors] = {}
@@ -83,9 +84,7 @@ class Passages:
     @cached_property
     def ranks(self) -> NDArray[np.int64]:
         """[rows] position of each id in ascending order of UTF-8 bytes."""
-        if self._ranks_file is not None:
-            return map_array(self._ranks_file)
-        return id_ranks(self.every_id())
+        return id_ranks(self.every_id()) if self._ranks is None else self._ranks
 
     def lengths(self) -> NDArray[np.int64]:
         """Return [rows], how many token vectors each passage has.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields
 from importlib import import_module
 from pathlib import Path
@@ -20,7 +21,7 @@ from dretrieve.store.manifest import Manifest, manifest_path, read_manifest
 from dretrieve.store.parts import tiling_parts, whole_of
 from dretrieve.store.shards import shard_rows
 from dretrieve.store.stage import Made, Planned, Stage, open_artefact
-from dretrieve.store.state import recorded_state
+from dretrieve.store.state import alone_in, recorded_state
 from dretrieve.types import Progress
 
 
@@ -234,21 +235,23 @@ def change_index(
 
     Raises:
         UsageError: other settings.
-        PreconditionError: there is no finished index.
+        PreconditionError: there is no finished index, or another process changes it.
         VerificationError: it was built over other embeddings, or its bytes changed.
         DataError: the change does not fit what is there.
         Interrupted: a signal came; the same command goes on.
     """
     module, choices = _chosen(kind, settings)
-    change = module.change(output, embeddings, choices, look=dry_run)
-    if dry_run:
+    with alone_in(output) if output.is_dir() and not dry_run else nullcontext():
+        change = module.change(output, embeddings, choices, look=dry_run)
+        if dry_run:
+            if change is None:
+                return Planned(text=f"{output} is as the settings say")
+            told = f"would change {output} to {change.passages.rows:,} passages"
+            planned: Planned = change.stage.planned(told)
+            return planned
         if change is None:
-            return Planned(text=f"{output} is as the settings say")
-        planned: Planned = change.stage.planned(f"would change {output} to {change.passages.rows:,} passages")
-        return planned
-    if change is None:
-        return Made(output, "up to date", read_manifest(manifest_path(output)).counts, f"{kind} index")
-    return Made(output, "changed", change.make(threads, progress, signals).counts, f"{kind} index")
+            return Made(output, "up to date", read_manifest(manifest_path(output)).counts, f"{kind} index")
+        return Made(output, "changed", change.make(threads, progress, signals).counts, f"{kind} index")
 
 
 def _made(stage: Stage, passages: Passages, fill: Callable[[], Filled]) -> Manifest:

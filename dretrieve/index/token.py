@@ -305,7 +305,10 @@ def open_index(folder: Path, *, full: bool = False, settings: Mapping[str, Any] 
         raise PreconditionError(
             f"{folder} is a part of an index; join all parts first: dretrieve merge PART… --output INDEX"
         )
-    return over_embeddings(open_embeddings(folder, manifest, full=full), settings, index=folder)
+    index = over_embeddings(open_embeddings(folder, manifest, full=full), settings, index=folder)
+    if read_manifest(manifest_path(folder)) != manifest:  # another process has changed it meanwhile
+        return open_index(folder, full=full, settings=settings)
+    return index
 
 
 def described(kind: str, choices: TokenChoices, passages: Passages, progress: Progress) -> dict[str, Any]:

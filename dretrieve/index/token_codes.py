@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dretrieve.errors import VerificationError
 from dretrieve.kernels.residuals import lists_of
 from dretrieve.store.npy import map_array
 
@@ -80,6 +81,10 @@ def open_codes(folder: Path) -> TokenCodes:
     With fewer than 8 bits the lists are no files, and are made here (a second for 40 million tokens).
     """
     arrays = {name: map_array(folder / f"{name}.npy") for name in ARRAYS}
+    if arrays["borders"][-1] != len(arrays["codes"]):
+        raise VerificationError(
+            f"{folder} was changed while it was opened (its borders are of other codes); run the command again"
+        )
     levels = np.array(arrays.pop("levels"))
     bits = len(levels).bit_length() - 1
     if bits == 8:

@@ -1,27 +1,21 @@
-"""A model's folder, for the stages that write one: its files, and who may write there."""
+"""A model's folder, for the stages that write one: its files, and whether it is what was trained."""
 
 from __future__ import annotations
 
-import fcntl
-import os
-import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from dretrieve.errors import DretrieveError, PreconditionError, VerificationError
+from dretrieve.errors import DretrieveError, VerificationError
 from dretrieve.models.base import Method, TokenBatch
 from dretrieve.models.loading import load_model
-from dretrieve.store.atomic import make_folder
 from dretrieve.store.card import CARD
 from dretrieve.tokens.tokenizer import SideTokenizer
 from dretrieve.types import Record, Side
 
 SAME = 1e-3  # of a vector's length: two engines differ by 1e-6 or so, other weights by far more
-PATIENCE = 10.0  # seconds: a training that was killed gives its memory back, and then its lock
 RECORDS = ("manifest.json", "provenance.json", "state.json")
 
 
@@ -78,35 +72,3 @@ def check_saved(
             f"the model in {folder} is not the trained one when it is read back: {error}; its card is taken "
             "away, the last checkpoint stays beside it"
         ) from error
-
-
-@contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Keep other trainings out of the folder for the block.
-
-    The lock is the kernel's (flock on the folder itself): it leaves no file, and ends with its process,
-    however it ends. It holds among the processes of one machine; two machines that share a disk see each
-    other's only where the file system carries such locks, and most network file systems do not for folders.
-
-    Raises:
-        PreconditionError: another process is in the folder, and is still there after ``PATIENCE``.
-    """
-    handle = os.open(make_folder(folder), os.O_RDONLY)
-    try:
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise PreconditionError(
-                        f"another training is at work in {folder}; wait until it ends, or choose another "
-                        "--output"
-                    ) from None
-                time.sleep(0.05)
-            except OSError:  # a file system without locks
-                break
-        yield
-    finally:
-        os.close(handle)

@@ -15,7 +15,7 @@ import torch
 from dretrieve.encoding.given_vectors import check_made_by
 from dretrieve.errors import PreconditionError, UsageError
 from dretrieve.jobs.configs.train import TrainConfig
-from dretrieve.jobs.model_output import alone_in, check_saved, model_files
+from dretrieve.jobs.model_output import check_saved, model_files
 from dretrieve.models.base import Method
 from dretrieve.models.cards import read_card
 from dretrieve.models.loading import fresh
@@ -28,7 +28,7 @@ from dretrieve.store.card import ModelCard, SideCard
 from dretrieve.store.fingerprint import canonical_json, sha256_bytes
 from dretrieve.store.interrupt import Signals, interruptible
 from dretrieve.store.stage import Planned, Stage, replaces_stale
-from dretrieve.store.state import recorded_state
+from dretrieve.store.state import alone_in, recorded_state
 from dretrieve.tokens.tokenizer import SideTokenizer
 from dretrieve.training.checkpoint import Checkpoints, Progressed
 from dretrieve.training.data import DataSpec, ExampleSet, open_set, parse_data

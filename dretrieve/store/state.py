@@ -1,22 +1,28 @@
-"""The state of an unfinished output, beside it: launchers such as torchrun lose exit codes, files do not.
+"""The state of an unfinished output, beside it, and who may work there.
 
-``<output>.state.json`` (or ``state.json`` in a folder) says running, interrupted or failed, with the exit
-code and the sentence. It is never hashed and disappears when the manifest commits the output. A "running"
-whose process has ended is read as "killed". A call that is refused leaves an interrupted output interrupted,
-and only notes its own exit code and sentence under "refused".
+Launchers such as torchrun lose exit codes, files do not: ``<output>.state.json`` (or ``state.json`` in a
+folder) says running, interrupted or failed, with the exit code and the sentence. It is never hashed and
+disappears when the manifest commits the output. A "running" whose process has ended is read as "killed". A
+call that is refused leaves an interrupted output interrupted, and only notes its own exit code and sentence
+under "refused".
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from dretrieve.errors import DretrieveError, Interrupted, PreconditionError, UsageError
-from dretrieve.store.atomic import WriteError, write_json
+from dretrieve.store.atomic import WriteError, make_folder, write_json
 from dretrieve.store.leftovers import is_gone, this_process
+
+PATIENCE = 10.0  # seconds: a process that was killed gives its memory back, and then its lock
 
 
 def state_path(manifest: Path) -> Path:
@@ -81,3 +87,35 @@ def clear_state(manifest: Path) -> None:
     """Remove the state: the manifest speaks from now on, also where the file system refuses the removal."""
     with suppress(OSError):
         state_path(manifest).unlink(missing_ok=True)
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep others who call this out of the folder for the block.
+
+    The lock is the kernel's (flock on the folder itself): it leaves no file, and ends with its process,
+    however it ends. It holds among the processes of one machine; two machines that share a disk see each
+    other's only where the file system carries such locks, and most network file systems do not for folders.
+
+    Raises:
+        PreconditionError: another process is in the folder, and is still there after ``PATIENCE``.
+    """
+    handle = os.open(make_folder(folder), os.O_RDONLY)
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise PreconditionError(
+                        f"another process is at work in {folder}; wait until it ends, or choose another "
+                        "--output"
+                    ) from None
+                time.sleep(0.05)
+            except OSError:  # a file system without locks
+                break
+        yield
+    finally:
+        os.close(handle)

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 from dretrieve.errors import DataError, Interrupted, PreconditionError, UsageError, VerificationError
-from dretrieve.index import token_build
+from dretrieve.index import token, token_build
 from dretrieve.index.registry import change_index, open_vector_index
 from dretrieve.index.token import TokenIndex
+from dretrieve.index.token_codes import open_codes
 from dretrieve.jobs import index as index_job
 from dretrieve.jobs import search, validate
 from dretrieve.runs.read import read_run
+from dretrieve.store import state
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.interrupt import Signals
 from dretrieve.types import Silent, Vectors, offsets_of
@@ -208,3 +210,36 @@ def test_what_does_not_fit_is_refused(work: Path, write_embeddings) -> None:
         with pytest.raises(error, match=words):
             indexed(work, **settings)
     assert arrays(work / "index") == whole
+
+
+def test_an_index_that_is_changed_while_it_is_opened_is_the_changed_one(work: Path, monkeypatch) -> None:
+    opened = token.open_embeddings
+
+    def meanwhile(*words, **named):
+        found = opened(*words, **named)
+        if indexed(work, **BOTH) == "changed":
+            (work / "again").touch()
+        return found
+
+    monkeypatch.setattr(token, "open_embeddings", meanwhile)
+    index = open_vector_index(work / "index")
+    assert index.passages.rows == len(index.passages.ranks) == ROWS - len(DELETED) + MORE
+    assert index.codes is not None
+    assert len(index.codes.borders) == index.passages.rows + 1
+    assert (work / "again").exists()
+
+
+def test_an_index_is_changed_by_one_process_at_a_time(work: Path, monkeypatch) -> None:
+    monkeypatch.setattr(state, "PATIENCE", 0.0)
+    with state.alone_in(work / "index"):
+        with pytest.raises(PreconditionError, match=r"another process is at work in .*index; wait"):
+            indexed(work, **BOTH)
+    assert indexed(work, **BOTH) == "changed"
+
+
+def test_borders_of_other_codes_are_refused(work: Path) -> None:
+    indexed(work, output="other")
+    indexed(work, output="other", add="new")
+    (work / "other" / "borders.npy").replace(work / "index" / "borders.npy")
+    with pytest.raises(VerificationError, match="was changed while it was opened"):
+        open_codes(work / "index")

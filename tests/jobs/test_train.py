@@ -12,7 +12,6 @@ from safetensors.torch import load_file, save_file
 
 from dretrieve.encoding.pipeline import encode_records
 from dretrieve.errors import DataError, Interrupted, PreconditionError, UsageError, VerificationError
-from dretrieve.jobs import model_output
 from dretrieve.jobs.mine_negatives import MineNegativesConfig
 from dretrieve.jobs.mine_negatives import run as mine
 from dretrieve.jobs.prepare import PrepareConfig
@@ -21,6 +20,7 @@ from dretrieve.jobs.train import TrainConfig, run
 from dretrieve.models.loading import load_model
 from dretrieve.models.registry import find
 from dretrieve.models.shared import Shared
+from dretrieve.store import state as of_state
 from dretrieve.store.card import ModelCard
 from dretrieve.store.manifest import manifest_path, read_manifest
 from dretrieve.training.options import TrainOptions
@@ -250,13 +250,13 @@ def test_a_checkpoint_is_encoded_with(config_of, tiny_model, tmp_path, method):
 
 
 def test_a_second_training_in_the_folder_of_one_at_work(config_of, monkeypatch):
-    monkeypatch.setattr(model_output, "PATIENCE", 0.0)
+    monkeypatch.setattr(of_state, "PATIENCE", 0.0)
     config = config_of()
 
     class Second(Silent):
         def start(self, label, *words):
             if label.startswith("train"):
-                with pytest.raises(PreconditionError, match="another training is at work in"):
+                with pytest.raises(PreconditionError, match="another process is at work in"):
                     run(config)
 
     assert run(config, Second()).steps == 6

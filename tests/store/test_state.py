@@ -1,5 +1,9 @@
 """The state of an unfinished output."""
 
+import signal
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -7,7 +11,14 @@ import pytest
 from dretrieve.errors import DataError, DretrieveError, Interrupted, PreconditionError, UsageError
 from dretrieve.store import state
 from dretrieve.store.atomic import explained
-from dretrieve.store.state import clear_state, read_state, record_state, recorded_state, state_path
+from dretrieve.store.state import (
+    alone_in,
+    clear_state,
+    read_state,
+    record_state,
+    recorded_state,
+    state_path,
+)
 
 
 def test_where_it_stands() -> None:
@@ -87,3 +98,31 @@ def test_a_full_disk_is_a_failure_and_no_refusal(tmp_path: Path) -> None:
     found = read_state(manifest) or {}
     assert (found["state"], found["exit_code"]) == ("failed", 3)
     assert "the disk is full" in found["message"]
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from dretrieve.store.state import alone_in
+with alone_in(Path(sys.argv[1])):
+    print("in", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_who_wants_to_be_alone_in_a_folder_is_refused_until_the_first_is_gone(tmp_path, monkeypatch):
+    folder = tmp_path / "model"
+    monkeypatch.setattr(state, "PATIENCE", 0.2)
+    with subprocess.Popen([sys.executable, "-c", HOLDER, folder], stdout=subprocess.PIPE) as first:
+        assert first.stdout.readline() == b"in\n"
+        with pytest.raises(PreconditionError, match=r"another process is at work in .*model; wait"):
+            with alone_in(folder):
+                raise AssertionError("two at once")
+        monkeypatch.undo()
+        threading.Timer(0.5, first.kill).start()  # who calls again at once meets one that is ending
+        with alone_in(folder):
+            assert first.wait(60) == -signal.SIGKILL
+    with alone_in(folder):
+        assert list(folder.iterdir()) == []
+    with alone_in(tmp_path / "other"):
+        pass
