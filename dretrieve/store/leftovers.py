@@ -37,9 +37,10 @@ def is_gone(process: str) -> bool:
     number, _, start = rest.partition("-")
     if host != _host() or not number.isdigit():
         return False
-    if os.path.exists("/proc/self/stat"):
-        return _started(int(number)) != start
-    with suppress(PermissionError):
+    started = _started(int(number))
+    if started is not None:
+        return started != start
+    with suppress(PermissionError):  # another user's, who may be hidden in /proc
         try:
             os.kill(int(number), 0)
         except ProcessLookupError:
@@ -87,13 +88,13 @@ def _host() -> str:
 
 
 def _started(process: int) -> str | None:
-    """Return when that process started, in ticks since the boot; None when it has ended or nothing tells."""
+    """Return the ticks from the boot to its start; "" when it has ended, None where nothing tells."""
     try:
         status = Path(f"/proc/{process}/stat").read_bytes()
     except OSError:
         return None
     fields = status.rpartition(b")")[2].split()  # the program's name may hold blanks and brackets
-    return None if fields[0] in (b"Z", b"X") else fields[19].decode()
+    return "" if fields[0] in (b"Z", b"X") else fields[19].decode()
 
 
 def _quiet_seconds(path: Path) -> float:

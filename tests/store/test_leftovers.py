@@ -44,6 +44,14 @@ def test_a_process_that_its_parent_did_not_wait_for_is_gone() -> None:
         assert is_gone(name)
 
 
+def test_a_process_that_proc_hides_is_asked_for_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On machines of many users /proc shows each of them their own processes alone."""
+    mine, larger_than_any = this_process(), 1 << 22
+    monkeypatch.setattr(leftovers, "_started", lambda process: None)
+    assert not is_gone(mine)
+    assert is_gone(f"{mine.partition('-')[0]}-{larger_than_any}-1")
+
+
 def test_of_this_host_at_once_of_others_after_a_time(tmp_path: Path, dead: str) -> None:
     kept = {f".b.tmp-{this_process()}-00a1", ".c.tmp-00000000-1-1-00a1", "d", ".tmp-x"}
     for name in (*kept, f".a.tmp-{dead}-00a1"):
