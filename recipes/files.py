@@ -15,6 +15,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from dretrieve.store.atomic import replacing, temporary_beside, write_bytes
+
 
 def concatenate(output: Path, *files: Path) -> None:
     """Write the files' lines after one another, the header line once."""
@@ -23,7 +25,7 @@ def concatenate(output: Path, *files: Path) -> None:
         raise ValueError(f"{', '.join(map(str, files))} begin with different header lines")
     text = "".join([tables[0][0], *(line for lines in tables for line in lines[1:])])
     if not output.exists() or output.read_text(encoding="utf-8") != text:
-        output.write_text(text, encoding="utf-8")
+        write_bytes(output, text.encode())
 
 
 def link(passages: Path, questions: Path, output: Path) -> None:
@@ -64,10 +66,8 @@ def sample(output: Path, qrels: Path, count: int) -> None:
     header, *lines = qrels.read_text(encoding="utf-8").splitlines(keepends=True)
     names = list(dict.fromkeys(line.split("\t")[0] for line in lines))
     kept = {names[row * len(names) // count] for row in range(count)}
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(
-        header + "".join(line for line in lines if line.split("\t")[0] in kept), encoding="utf-8"
-    )
+    text = header + "".join(line for line in lines if line.split("\t")[0] in kept)
+    write_bytes(output, text.encode())
 
 
 def berri(output: Path, name: Path) -> None:
@@ -81,8 +81,7 @@ def berri(output: Path, name: Path) -> None:
     file = next(place for place in places if place.exists())
     with file.open(encoding="utf-8") as lines:
         rows = json.load(lines) if file.suffix == ".json" else [json.loads(line) for line in lines]
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with output.open("w", encoding="utf-8") as written:
+    with replacing(output, text=True) as written:
         for row in rows:
             found = {"question": row["question"], "answers": []}
             good = _passages(row, "positive_ctxs")
@@ -102,9 +101,10 @@ def _passages(row: dict[str, Any], part: str) -> list[dict[str, str]]:
 
 
 def lead(name: Path, target: Path) -> None:
-    """Make ``name`` a relative link to ``target``."""
-    name.unlink(missing_ok=True)
-    name.symlink_to(os.path.relpath(target, name.parent))
+    """Make ``name`` a relative link to ``target``; at any time it leads there or where it led before."""
+    aside = temporary_beside(name)
+    aside.symlink_to(os.path.relpath(target, name.parent))
+    os.replace(aside, name)
 
 
 if __name__ == "__main__":

@@ -110,6 +110,12 @@ def test_a_set_of_berri_is_read_in_each_of_its_layouts(script, tmp_path):
             ["p"],
             ["n"],
         ]
+    before = (tmp_path / "out.jsonl").read_bytes()
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "qa_data.json").write_text(json.dumps([row, {}]))
+    with pytest.raises(KeyError):
+        files.berri(tmp_path / "out.jsonl", tmp_path / "bad")
+    assert (tmp_path / "out.jsonl").read_bytes() == before
 
 
 def test_a_sample_keeps_whole_questions_from_all_of_the_table(script, tmp_path):

@@ -213,6 +213,21 @@ def test_the_best_on_dev_is_taken_and_of_equal_ones_the_first(script, tmp_path, 
     assert "fast: dev RR@10 0.7000 after step 3" in capsys.readouterr().out
 
 
+def test_a_link_leads_somewhere_at_any_time(script, tmp_path, monkeypatch):
+    files, replace, led = script("recipes/files.py"), os.replace, []
+    files.lead(tmp_path / "chosen", tmp_path / "a")
+
+    def replaced(source, target):
+        led.append(os.readlink(target))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", replaced)
+    files.lead(tmp_path / "chosen", tmp_path / "b")
+    assert led == ["a"]
+    assert os.readlink(tmp_path / "chosen") == "b"
+    assert os.listdir(tmp_path) == ["chosen"]
+
+
 def test_a_linked_collection_moves_with_its_folder(script, tmp_path):
     files = script("recipes/files.py")
     for path in ("wiki/corpus.jsonl", "nq/queries.jsonl", "nq/qrels/train.tsv"):
