@@ -11,6 +11,7 @@ import glob
 import importlib.util
 import json
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ import numpy as np
 from dretrieve.bm25.scores import Bm25Options
 from dretrieve.errors import DretrieveError, PreconditionError, UsageError
 from dretrieve.order import best_first, id_ranks
-from dretrieve.store.atomic import make_folder
+from dretrieve.store.atomic import folder_beside, make_folder
 from dretrieve.store.interrupt import Signals
 from dretrieve.store.manifest import Manifest
 from dretrieve.store.stage import Stage
@@ -38,19 +39,18 @@ def fill(stage: Stage, texts: Texts, progress: Progress, signals: Signals) -> di
         Interrupted: a signal came.
     """
     autoclass, output = java(), stage.output
-    for name in _files(output, "lucene"):
-        (output / name).unlink()
-    source = make_folder(output / "source")
-    _write_source(texts, source / "passages.jsonl", progress, signals)
-    arguments = ["-collection", "JsonCollection", "-generator", "DefaultLuceneDocumentGenerator"]
-    arguments += ["-input", str(source), "-index", str(output / "lucene"), "-threads", "1", "-optimize"]
-    try:
-        autoclass("io.anserini.index.IndexCollection").main(arguments)
-    except Exception as error:  # a Java exception; its class exists only while Java runs
-        raise DretrieveError(f"Anserini could not index {output}: {error}") from error
-    finally:
-        (source / "passages.jsonl").unlink()
-        source.rmdir()
+    with folder_beside(output / "lucene", about=output) as aside:
+        source, made = make_folder(aside / "source"), aside / "lucene"
+        _write_source(texts, source / "passages.jsonl", progress, signals)
+        arguments = ["-collection", "JsonCollection", "-generator", "DefaultLuceneDocumentGenerator"]
+        arguments += ["-input", str(source), "-index", str(made), "-threads", "1", "-optimize"]
+        try:
+            autoclass("io.anserini.index.IndexCollection").main(arguments)
+        except Exception as error:  # a Java exception; its class exists only while Java runs
+            raise DretrieveError(f"Anserini could not index {output}: {error}") from error
+        if not stage.up_to_date(look=True):  # else another process was first, and its files have other names
+            shutil.rmtree(output / "lucene", ignore_errors=True)
+            made.rename(output / "lucene")
     for name in _files(output, "lucene"):
         stage.add(name)
     return {"passages": len(texts)}

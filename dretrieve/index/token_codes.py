@@ -83,7 +83,7 @@ def open_codes(folder: Path) -> TokenCodes:
     arrays = {name: map_array(folder / f"{name}.npy") for name in ARRAYS}
     if arrays["borders"][-1] != len(arrays["codes"]):
         raise VerificationError(
-            f"{folder} was changed while it was opened (its borders are of other codes); run the command again"
+            f"{folder} was changed while it was opened (borders and codes do not fit); run the command again"
         )
     levels = np.array(arrays.pop("levels"))
     bits = len(levels).bit_length() - 1

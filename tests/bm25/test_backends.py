@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
 
 import pytest
 
+from dretrieve.bm25 import lucene
 from dretrieve.bm25.backends import build_words, open_words, plan_words
 from dretrieve.bm25.scores import Bm25Options
 from dretrieve.errors import PreconditionError, UsageError, VerificationError
-from dretrieve.store.stage import Stage
+from dretrieve.store.stage import Stage, open_artefact
 from dretrieve.store.text_store import TextStore
 from dretrieve.types import Record
 
@@ -77,6 +79,30 @@ def test_lucene_finds_the_same(tmp_path: Path, texts: TextStore, capfd: pytest.C
     assert runs[0] == pytest.approx(runs[1], abs=5e-5)
     assert list(runs[0]) == list(runs[1])
     assert capfd.readouterr().out == "", "Java's log must not stand among results"
+
+
+def test_two_processes_may_build_lucenes_index_at_once(tmp_path: Path, texts: TextStore, monkeypatch) -> None:
+    """The first one's stays: no two builds have the same bytes."""
+    index, builds = tmp_path / "index", list[int]()
+
+    def build() -> None:
+        build_words(plan_words(texts, index, {"backend": "lucene"}), texts)
+
+    class Anserini:
+        def main(self, words: list[str]) -> None:
+            builds.append(number := len(builds))
+            if number == 0:
+                build()  # the other process
+            read, written = (Path(words[words.index(name) + 1]) for name in ("-input", "-index"))
+            written.mkdir()
+            (written / f"_{number}.cfs").write_bytes((read / "passages.jsonl").read_bytes())
+
+    monkeypatch.setattr(lucene, "java", lambda: lambda name: Anserini())
+    build()
+    assert builds == [0, 1]
+    assert [*open_artefact(index, full=True).files] == ["lucene/_1.cfs"]
+    assert (index / "lucene" / "_1.cfs").read_text().count("\n") == len(texts)
+    assert sorted(os.listdir(index)) == ["lucene", "manifest.json", "provenance.json"]
 
 
 def test_other_artefacts_are_refused(tmp_path: Path) -> None:
