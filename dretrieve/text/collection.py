@@ -364,7 +364,7 @@ def open_or_build(corpus: Path, progress: Progress, *, hashed: bool = False) -> 
     for folder in _standing(corpus):
         try:
             return TextStore.open(folder, full=hashed)
-        except DretrieveError as error:
+        except (DretrieveError, OSError) as error:  # OSError: another process replaces it just now
             progress.note(f"text store rebuilt: {error}")
     for folder in folders:
         try:

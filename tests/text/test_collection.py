@@ -14,6 +14,7 @@ import pytest
 
 from dretrieve.errors import DataError, Interrupted, PreconditionError, UsageError
 from dretrieve.store import text_store
+from dretrieve.store.text_store import TextStore
 from dretrieve.text.collection import Collection, parse_spec, store_folders
 from dretrieve.types import Record
 from tests.common import Told
@@ -164,6 +165,19 @@ def test_a_damaged_store_is_made_again(tiny_collection: Path, counted: Callable[
     assert again.sha256 == sha256
     assert counted() == 2
     assert len(again.records(0, 30)) == 30
+
+
+def test_a_store_that_another_process_replaces_just_now_is_made_again(
+    tiny_collection: Path, monkeypatch
+) -> None:
+    before = Collection(tiny_collection).corpus().sha256
+
+    def gone(folder: Path, *, full: bool) -> TextStore:
+        monkeypatch.undo()
+        raise FileNotFoundError(2, "No such file or directory", str(folder / "ids.txt"))
+
+    monkeypatch.setattr(TextStore, "open", gone)
+    assert Collection(tiny_collection).corpus().sha256 == before
 
 
 def test_the_form_of_the_file_does_not_change_the_hash(tiny_collection: Path) -> None:
