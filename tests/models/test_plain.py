@@ -9,7 +9,9 @@ import shutil
 import pytest
 
 from dretrieve.errors import DataError, PreconditionError
+from dretrieve.models.cards import read_card
 from dretrieve.models.plain import read_plain
+from dretrieve.store.state import record_state
 
 
 @pytest.fixture
@@ -313,3 +315,16 @@ def test_a_similarity_that_nobody_names_is_said_to_be_dot(bare, top, normalize, 
     plain = read_plain(bare)
     assert ("names no similarity: dot is taken (sentence-transformers: cosine)" in plain.note) == said
     assert plain.card.query.normalize == (normalize or top.get("similarity_fn_name") == "cosine")
+
+
+def test_what_a_command_has_half_written_is_no_plain_model(bare):
+    """Weights and settings come before the card."""
+    manifest = bare / "manifest.json"
+    record_state("running", manifest, "train", "f")
+    with pytest.raises(PreconditionError, match=r"is what 'train' has not finished \(running\): it may hold"):
+        read_card(bare)
+    manifest.write_text("{}")  # then it is finished, and what wrote no card has none
+    whole = read_card(bare)
+    manifest.unlink()
+    record_state("failed", manifest, "encode", "f")
+    assert read_card(bare) == whole == read_plain(bare)
