@@ -202,6 +202,19 @@ def test_the_readme_is_written(recipe):
     assert "| lost | 1.000 | NOT RUN |" in lines
 
 
+def test_two_reports_that_record_at_once_lose_nothing(recipe):
+    file = recipe / "expected.yaml"
+
+    def asked(words):
+        if not read_expected(file).ours:
+            report(recipe, record=True, profile="small", work=small(recipe))
+        return ask(words)
+
+    options = RecipeOptions(record=True, profile="ours", work=small(recipe))
+    run(ReportConfig(target=recipe, recipe=options), ask=asked)
+    assert set(read_expected(file).ours) == {"small", "ours"}
+
+
 def test_without_results_the_readme_is_made_of_what_was_recorded(recipe, tmp_path):
     shutil.copytree(small(recipe), small(recipe).with_name("ours"))
     readme = recipe / "README.md"
