@@ -155,7 +155,8 @@ def run(config: Array, progress: Progress = SILENT) -> ArrayResult:
                 submit_missing(config, list(texts), missing, waiting, submitted)
             finally:  # an array that Slurm took is known also where what follows was refused
                 if submitted:
-                    write_json(config.folder / SUBMISSIONS, [*submissions, submitted])
+                    known = read_submissions(config.folder)  # anew: another process may have submitted, too
+                    write_json(config.folder / SUBMISSIONS, [*known, submitted])
         if submitted:
             queued, missing = sorted({*queued, *missing}), []
     path, text = next(iter(texts.items()))

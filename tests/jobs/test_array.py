@@ -189,6 +189,16 @@ def test_what_follows_waits_for_the_tasks_that_are_left_not_for_their_array(tmp_
     assert submit.after == {"array": ["--array=1,3"], "then-0": ["7", "5_2"], "then-1": ["8"]}
 
 
+def test_a_submission_that_another_process_makes_meanwhile_is_not_forgotten(tmp_path, monkeypatch):
+    def submit(script: Path, *words: object, **named: object) -> str:
+        write_json(script.parent / array.SUBMISSIONS, [{"array": "7"}])
+        return "8"
+
+    monkeypatch.setattr(array, "submit", submit)
+    array.run(config(tmp_path, submit=True))
+    assert array.read_submissions(tmp_path / "out.array") == [{"array": "7"}, {"array": "8"}]
+
+
 def test_an_array_is_known_though_what_follows_was_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(array, "submit", Submitted(refused="then-0"))
     settings = config(tmp_path, then=("join",))
