@@ -99,12 +99,8 @@ def run(config: ConvertConfig, progress: Progress = SILENT) -> ConvertResult | P
     """
     options, inputs, made = _parts(config)
     stage = Stage(config.output, "folder", STAGE, VERSION, options, inputs, config.force)
-    old = stage.standing_files()
-    if stage.up_to_date(look=config.dry_run):
-        if config.dry_run:
-            return stage.planned("")
-        parameters = stage.existing().counts["parameters"]
-        return ConvertResult(config.output, "up to date", _card(config.output), parameters)
+    if stage.up_to_date(look=True):
+        return stage.planned("") if config.dry_run else _standing(stage)
     progress.note(f"reading {config.source}")
     method = made()
     parameters = sum(parameter.numel() for parameter in method.parameters())
@@ -118,6 +114,9 @@ def run(config: ConvertConfig, progress: Progress = SILENT) -> ConvertResult | P
     if config.pca:
         assert isinstance(method, Colbert)
         keep_principal(method, _sample(config.pca))
+    old = stage.standing_files()  # until here they stand: whatever fails or is killed before takes nothing
+    if stage.up_to_date():  # another process has made it meanwhile
+        return _standing(stage)
     for path in old:
         path.unlink(missing_ok=True)
     kept = f"layers {config.layers} of {config.source}" if config.layers else ""
@@ -129,6 +128,13 @@ def run(config: ConvertConfig, progress: Progress = SILENT) -> ConvertResult | P
             stage.add(name)
         stage.commit(counts={"parameters": parameters}, details={"checkpoint": str(config.source)})
     return ConvertResult(config.output, "converted", _card(config.output), parameters)
+
+
+def _standing(stage: Stage) -> ConvertResult:
+    """Return the result that stands finished; what killed calls left beside it goes."""
+    stage.up_to_date()
+    parameters = stage.existing().counts["parameters"]
+    return ConvertResult(stage.output, "up to date", _card(stage.output), parameters)
 
 
 def _write(config: ConvertConfig, method: Method | WholeT5, made_by: dict[str, Any]) -> None:

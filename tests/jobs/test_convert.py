@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from dretrieve.errors import DataError, PreconditionError, UsageError
+from dretrieve.errors import DataError, Interrupted, PreconditionError, UsageError
 from dretrieve.jobs.convert import ConvertConfig, run
 from dretrieve.jobs.inspect import InspectConfig
 from dretrieve.jobs.inspect import run as inspect
@@ -19,6 +19,7 @@ from dretrieve.jobs.train import run as train
 from dretrieve.models.dpr_config import DprConfig
 from dretrieve.models.loading import load_model
 from dretrieve.store.card import ModelCard
+from dretrieve.store.stage import Stage
 from dretrieve.training.options import TrainOptions
 from dretrieve.types import VectorSpec
 
@@ -76,6 +77,32 @@ def test_another_checkpoint_is_refused_and_forced(config):
     before = ModelCard.load(config.output).passage.files
     assert run(replace(config, force=True)).state == "converted"
     assert ModelCard.load(config.output).passage.files != before
+
+
+def test_a_replaced_model_stands_until_the_new_one_is_ready_or_another_process_has_made_it(
+    config, monkeypatch
+):
+    run(config)
+    before, beside = bytes_of(config.output), []
+    given = torch.load(config.source, weights_only=True)
+    torch.save(given | {"encoder_params": {"sequence_length": 21}}, config.source)
+    monkeypatch.setenv("DRETRIEVE_STALE", "replace")
+
+    def killed(stage):
+        raise Interrupted("stopped")
+
+    def meanwhile(stage):
+        beside.append(stage)
+        if len(beside) == 1:
+            assert run(config).state == "converted"
+
+    monkeypatch.setattr(Stage, "refuse_strangers", killed)
+    with pytest.raises(Interrupted):
+        run(config)
+    assert bytes_of(config.output) == before
+    monkeypatch.setattr(Stage, "refuse_strangers", meanwhile)
+    result = run(config)
+    assert (result.state, result.card.query.max_tokens, len(beside)) == ("up to date", 21, 2)
 
 
 def test_a_converted_model_is_trained_on(config, tiny_collection, tmp_path):
