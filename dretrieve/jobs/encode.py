@@ -31,7 +31,7 @@ from dretrieve.store.manifest import Manifest, read_manifest
 from dretrieve.store.parts import whole_of
 from dretrieve.store.shard_writer import ShardWriter
 from dretrieve.store.shards import Shard, array_tasks, parse_shard, shard_rows
-from dretrieve.store.stage import Planned, Standing, differences, planned, replaces_stale
+from dretrieve.store.stage import Planned, Standing, differences, is_current, planned, replaces_stale
 from dretrieve.store.state import recorded_state
 from dretrieve.text.collection import Collection
 from dretrieve.text.files import is_stream
@@ -151,9 +151,11 @@ def run(config: EncodeConfig, progress: Progress = SILENT) -> EncodeResult | Pla
 def _planned(work: _Work) -> Planned:
     """Return what stands there, and what the rest would cost: a few texts are encoded for that."""
     config, unit = work.config, UNITS[work.side]
-    file = config.output / f"{work.shard.stem}.manifest.json"
-    found = planned(file, work.plan.manifest(work.shard), config.output, "")
-    if found.state == "up to date" and not config.force:
+    file, wanted = config.output / f"{work.shard.stem}.manifest.json", work.plan.manifest(work.shard)
+    what = f"{config.output} holds {work.shard.stem}"
+    finished = file.exists() and is_current(file, wanted, what, force=config.force)  # refuses as the run does
+    found = planned(file, wanted, config.output, "")
+    if finished:
         return found
     state: Standing = "to do" if found.state == "up to date" else found.state
     found = replace(found, state=state)

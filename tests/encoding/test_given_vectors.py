@@ -182,7 +182,9 @@ def test_it_is_planned_and_up_to_date_as_texts_are(cli_here, place, block, tiny_
         "up to date",
         "up to date",
     ]
-    assert state("--dry-run", "--dtype", "float32") == "stale"
+    other = (*words, "--dtype", "float32", "--dry-run")
+    assert "of other options (dtype" in encode(cli_here, model, place / "v", *other, code=3).err
+    assert state("--dry-run", "--dtype", "float32", "--force") == "stale"
     err = encode(cli_here, model, place / "v", "--corpus", tiny_collection, code=3).err
     assert "of other options" in err
 

@@ -287,6 +287,18 @@ def test_a_dry_run_writes_nothing(tiny_model, large, tmp_path):
     assert "time" in result.render()
 
 
+def test_a_dry_run_refuses_what_the_run_refuses(tiny_model, tiny_collection, tmp_path):
+    wanted = config(tiny_model, tmp_path / "emb", corpus=str(tiny_collection))
+    job.run(wanted)
+    other = replace(wanted, dtype="float32")
+    for dry_run in (True, False):
+        with pytest.raises(PreconditionError, match=r"of other options \(dtype float16 -> float32\)"):
+            job.run(replace(other, dry_run=dry_run))
+    assert job.run(replace(other, dry_run=True, force=True)).state == "stale"
+    assert job.run(replace(wanted, dry_run=True)).state == "up to date"
+    assert job.run(replace(wanted, dry_run=True, force=True)).state == "to do"
+
+
 @pytest.mark.parametrize("sides", [{}, {"corpus": "a", "queries": "b"}])
 def test_exactly_one_side(tiny_model, tmp_path, sides):
     with pytest.raises(UsageError, match="exactly one of --corpus DIR and --queries"):
