@@ -99,6 +99,7 @@ def run(config: ConvertConfig, progress: Progress = SILENT) -> ConvertResult | P
     """
     options, inputs, made = _parts(config)
     stage = Stage(config.output, "folder", STAGE, VERSION, options, inputs, config.force)
+    stage.refuse_strangers()
     if stage.up_to_date(look=True):
         return stage.planned("") if config.dry_run else _standing(stage)
     progress.note(f"reading {config.source}")
@@ -110,7 +111,6 @@ def run(config: ConvertConfig, progress: Progress = SILENT) -> ConvertResult | P
             f"would convert {config.source} to {what}",
             {"parameters": parameters},
         )
-    stage.refuse_strangers()
     if config.pca:
         assert isinstance(method, Colbert)
         keep_principal(method, _sample(config.pca))
@@ -120,7 +120,8 @@ def run(config: ConvertConfig, progress: Progress = SILENT) -> ConvertResult | P
     for path in old:
         path.unlink(missing_ok=True)
     kept = f"layers {config.layers} of {config.source}" if config.layers else ""
-    author = find(config.form).text if config.form else kept or "a folder that did not say its pooling"
+    kept = kept or f"a folder, with {', '.join(config.said)} said"
+    author = find(config.form).text if config.form else kept
     made_by = {"from": author, "conversion": stage.fingerprint}
     with recorded_state(stage.manifest_file, STAGE, stage.fingerprint):
         _write(config, method, made_by)
@@ -231,7 +232,7 @@ def _of_folder(config: ConvertConfig) -> Parts:
         )
     name, said = str(config.source), dict(config.said)
     known, _ = read_card(find_model(name))
-    if "pooling" not in said and (UNSAID in known.source or not config.layers):
+    if "pooling" not in said and (UNSAID in known.source or not (said or config.layers)):
         raise UsageError(
             f"{name} is a folder; say by --pooling how the tokens of a text become one vector: "
             f"{', '.join(POOLINGS)}; or that each keeps one: tokens"

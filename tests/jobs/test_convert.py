@@ -16,6 +16,7 @@ from dretrieve.jobs.inspect import InspectConfig
 from dretrieve.jobs.inspect import run as inspect
 from dretrieve.jobs.train import TrainConfig
 from dretrieve.jobs.train import run as train
+from dretrieve.models.cards import read_card
 from dretrieve.models.dpr_config import DprConfig
 from dretrieve.models.loading import load_model
 from dretrieve.store.card import ModelCard
@@ -152,8 +153,9 @@ def test_what_cannot_be_converted(config, tmp_path):
         run(replace(config, backbone="nobody"))
     config.output.mkdir()
     (config.output / "thesis.txt").write_text("mine")
-    with pytest.raises(PreconditionError, match="holds thesis.txt and was not made by convert"):
-        run(config)
+    for dry_run in (True, False):
+        with pytest.raises(PreconditionError, match="holds thesis.txt and was not made by convert"):
+            run(replace(config, dry_run=dry_run))
     assert (config.output / "thesis.txt").read_text() == "mine"
 
 
@@ -172,6 +174,20 @@ def test_layers_of_a_model_that_does_not_say_its_pooling(tiny_model, tmp_path):
         run(ConvertConfig(source=bare, layers="0", output=tmp_path / "cut"))
     result = run(ConvertConfig(source=bare, layers="0", said={"pooling": "mean"}, output=tmp_path / "cut"))
     assert result.card.passage.pooling == "mean"
+
+
+def test_prompts_alone_are_said_of_a_folder_that_says_its_pooling(tiny_model, tmp_path):
+    said = {"query_template": "query: {text}", "passage_template": "passage: {title} {text}"}
+    config = ConvertConfig(source=tiny_model, said=said, output=tmp_path / "e5")
+    card, before = run(config).card, read_card(tiny_model)[0]
+    assert (card.query.template, card.passage.template) == tuple(said.values())
+    assert card.passage.pooling == before.passage.pooling
+    assert card.passage.normalize == before.passage.normalize
+    assert card.training["from"] == "a folder, with query_template, passage_template said"
+    with pytest.raises(UsageError, match="say by --pooling"):
+        run(replace(config, said={}))
+    with pytest.raises(UsageError, match="is the source itself; choose another folder"):
+        replace(config, output=tiny_model, force=True)
 
 
 def test_a_t5_of_pickles_becomes_a_backbone(small_t5, tmp_path):

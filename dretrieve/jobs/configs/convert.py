@@ -18,20 +18,22 @@ WRITERS = "; ".join(f"{name}: {form.text}" for name, form in FORMS.items())
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertConfig(Writing, InOtherForm):
-    """Or a run into another form of run; no code inside a checkpoint is run.
+    r"""Or a run into another form of run; no code inside a checkpoint is run.
 
-    Every tensor that a vector depends on must be there and fit. A Hugging Face folder that names no pooling
-    gets a card that does; of a model some layers may be kept, and of an encoder that has learnt no token
-    vectors the principal components of its tokens' states. Runs are read in every form; MS MARCO's holds
-    ranks, from which 1 / rank becomes the score.
+    Every tensor that a vector depends on must be there and fit. A folder that does not say its pooling or
+    its prompts gets a card that does; of a model some layers may be kept, and of an encoder that has learnt
+    no token vectors the principal components of its tokens' states. Runs are read in every form; MS MARCO's
+    holds ranks, from which 1 / rank becomes the score.
 
     Examples:
         dretrieve convert hf_bert_base.cp --from dpr --backbone google-bert/bert-base-uncased --output dpr
         dretrieve convert pytorch_model.bin --from taser --backbone Luyu/co-condenser-wiki --output taser
-        dretrieve convert trained_prompts/general_state_dict.prompt --from ddr -b bert-base-uncased -o ddr
+        dretrieve convert general_state_dict.prompt --from ddr -b google-bert/bert-base-uncased -o ddr
         dretrieve convert t5-large-lm-adapt --from t5 --output t5-large
         dretrieve convert reatt-large-nq --from reatt --output reatt
         dretrieve convert bert-base --pooling mean --normalize yes --output encoder
+        dretrieve convert intfloat/e5-base-v2 --query-template 'query: {text}' \
+            --passage-template 'passage: {title} {text}' --output e5
         dretrieve convert minilm --layers 0,2,4 --output small
         dretrieve convert minilm --pooling tokens --dim 128 --pca nfcorpus --output tokens
         dretrieve convert work/colbert --to pylate --output pylate
@@ -89,6 +91,8 @@ class ConvertConfig(Writing, InOtherForm):
 
     def __post_init__(self) -> None:
         check(self)
+        if self.source.exists() and self.output.resolve() == self.source.resolve():
+            raise UsageError(f"--output {self.output} is the source itself; choose another folder")
         if self.queries or self.corpus or self.topic_field:
             raise UsageError(
                 "--queries, --corpus and --topic-field go with --output-format: they are for runs"
