@@ -132,6 +132,7 @@ def run(config: TrainConfig, progress: Progress = SILENT) -> TrainResult | Plann
         with ExitStack() as stack:
             if processes.first and not config.output.is_file():
                 stack.enter_context(alone_in(config.output))
+                opened.stage.refuse_strangers()
             old = opened.stage.standing_files()
             checkpoints = _checkpoints(opened, shown)
             if opened.stage.up_to_date():
@@ -141,6 +142,7 @@ def run(config: TrainConfig, progress: Progress = SILENT) -> TrainResult | Plann
             if processes.first:
                 _clear(config, checkpoints, old)
             processes.wait()
+            checkpoints.refuse_others()
             signals = stack.enter_context(interruptible())
             stack.enter_context(own_generators())
             stack.enter_context(repeatable(device))
@@ -334,11 +336,14 @@ def _finished(stage: Stage) -> TrainResult:
 
 def _planned(opened: Opened) -> Planned:
     """Return what stands there, and what the training would cost: of a finished one no model is loaded."""
+    opened.stage.refuse_strangers()
     found = opened.stage.planned("")
     if found.state == "up to date":
         return found
     queries = sum(len(of.examples) for of in opened.sets)
     config, device = opened.config, opened.place.device
+    if not (config.force or replaces_stale() or config.options.resume == "never"):
+        _checkpoints(opened, SILENT).refuse_others()
     with own_generators(), repeatable(device):
         method = _built(config, device)
         _check_sets(opened, method, SILENT)
@@ -354,7 +359,11 @@ def _open(config: TrainConfig, processes: Processes, device: torch.device, progr
     Raises:
         UsageError: no data, or two sets of one name.
     """
-    options = config.options
+    options, backbone = config.options, find_model(config.backbone)
+    if backbone.resolve().is_relative_to(config.output.resolve()):
+        raise UsageError(
+            f"--output {config.output}: the backbone {config.backbone} stands there; choose another --output"
+        )
     if not config.data:
         raise UsageError("--data is missing: DIR:split, or examples of mine-negatives")
     kind = find(config.method).method()
@@ -371,7 +380,7 @@ def _open(config: TrainConfig, processes: Processes, device: torch.device, progr
         for spec in specs
     ]
     dev = open_dev(options, progress) if options.dev else None
-    known, _ = read_card(find_model(config.backbone))
+    known, _ = read_card(backbone)
     precision = training_precision(options.precision, device)
     recorded: dict[str, Any] = {
         "method": config.method,

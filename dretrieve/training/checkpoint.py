@@ -121,6 +121,28 @@ class Checkpoints:
         except DretrieveError:
             return True
 
+    def refuse_others(self) -> None:
+        """Refuse the checkpoints of another training before anything is done; as `newest`, which reads them.
+
+        Raises:
+            PreconditionError: the newest that names its training names another.
+        """
+        for path in self.found():
+            try:
+                manifest = read_manifest(path / "manifest.json")
+            except DretrieveError:  # a damaged one, which `newest` passes over
+                continue
+            self._refuse(manifest)
+            return
+
+    def _refuse(self, manifest: Manifest) -> None:
+        if manifest.fingerprint != self._manifest.fingerprint:
+            raise PreconditionError(
+                f"{self.folder} holds checkpoints of another training "
+                f"({differences(manifest, self._manifest)}); use --force to start afresh or choose "
+                "another --output"
+            )
+
     def newest(self) -> Checkpoint | None:
         """Return the newest intact checkpoint, or None; each damaged one is said and passed over.
 
@@ -133,12 +155,7 @@ class Checkpoints:
             except DretrieveError as error:
                 self._note(f"checkpoint {path.name} is damaged ({error}); taking the one before it")
                 continue
-            if manifest.fingerprint != self._manifest.fingerprint:
-                raise PreconditionError(
-                    f"{self.folder} holds checkpoints of another training "
-                    f"({differences(manifest, self._manifest)}); use --force to start afresh or choose "
-                    "another --output"
-                )
+            self._refuse(manifest)
             state = Progressed(**json.loads((path / FILES[2]).read_bytes()))
             return Checkpoint(load_file(path / FILES[0]), load_file(path / FILES[1]), state)
         return None

@@ -431,6 +431,31 @@ def test_a_dry_run_refuses_what_the_training_refuses(config_of, tiny_collection)
                 run(config_of(dry_run=dry_run, **changes))
 
 
+def test_what_stands_in_the_output_is_neither_taken_over_nor_overwritten(config_of, tiny_model, tmp_path):
+    own = tmp_path / "bert"
+    shutil.copytree(tiny_model, own)
+    before = {path.name: path.read_bytes() for path in own.iterdir() if path.is_file()}
+    for dry_run in (True, False):
+        with pytest.raises(PreconditionError, match="bert holds .* and was not made by train"):
+            run(config_of(output=own, dry_run=dry_run))
+        for output in (own, tmp_path):
+            with pytest.raises(UsageError, match="the backbone .*bert stands there"):
+                run(config_of(backbone=str(own), output=output, force=True, dry_run=dry_run))
+    assert {path.name: path.read_bytes() for path in own.iterdir() if path.is_file()} == before
+
+
+def test_checkpoints_of_another_training_are_refused_before_texts_are_read(config_of):
+    with pytest.raises(Interrupted):
+        run(config_of(), Told(2))
+    tokens = sorted((config_of().output / "checkpoints" / "tokens").iterdir())
+    for dry_run in (True, False):
+        with pytest.raises(PreconditionError, match="checkpoints of another training"):
+            run(config_of("dpr", dry_run=dry_run))
+    assert sorted((config_of().output / "checkpoints" / "tokens").iterdir()) == tokens
+    for again in ({"force": True}, {"options": {"resume": "never"}}):
+        assert run(config_of("dpr", dry_run=True, **again)).state == "interrupted"
+
+
 def test_the_estimate_counts_what_is_trained(config_of):
     """Steps and parameters exactly."""
     changed = {"max_steps": 0, "num_train_epochs": 2.0}
