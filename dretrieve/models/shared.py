@@ -19,7 +19,8 @@ from dretrieve.models.bi_encoder import BiEncoder
 from dretrieve.models.config import MethodConfig
 from dretrieve.models.encoder import Encoder, PooledEncoder
 from dretrieve.models.encoder_method import Backbone, pack_pair, pooled_encoder
-from dretrieve.models.shared_config import SharedConfig
+from dretrieve.models.shared_config import OF_LORA, SharedConfig
+from dretrieve.options import refuse_given
 from dretrieve.types import Side
 
 
@@ -38,10 +39,17 @@ class Shared(BiEncoder):
 
     @classmethod
     def build(cls, config: MethodConfig, backbone: str) -> Self:
-        """Return the method on a backbone, with fresh adapters if they are to be trained."""
+        """Return the method on a backbone, with fresh adapters if they are to be trained.
+
+        Raises:
+            UsageError: options of adapters without ``lora``; no layer has such a name.
+        """
         method = super().build(config, backbone)
         if method.config.lora:  # a saved model has them in its weights
             method.encoder.backbone = with_adapters(method.encoder.backbone, method.config)
+        else:  # not in the config itself: older models with such options load
+            why = "is of low-rank adapters; give --lora too, or leave it out"
+            refuse_given(method.config, OF_LORA, why)
         return method
 
     def written(self, encoder: Encoder) -> nn.Module:

@@ -8,6 +8,8 @@ from dretrieve.errors import UsageError
 from dretrieve.models.bi_encoder_config import BiEncoderConfig
 from dretrieve.options import option
 
+OF_LORA = ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SharedConfig(BiEncoderConfig):

@@ -189,6 +189,11 @@ def test_options_that_make_no_sense(options, message):
         SharedConfig(**options)
 
 
+def test_options_of_adapters_without_adapters(tiny_model):
+    with pytest.raises(UsageError, match="--lora-r is of low-rank adapters; give --lora too"):
+        Shared.build(SharedConfig(lora_r=16), str(tiny_model))
+
+
 def test_layers_that_are_not_there(tiny_model):
     with pytest.raises(
         UsageError, match="has no layer q_proj; its linear layers are dense, key, query, value"
