@@ -8,6 +8,8 @@ from __future__ import annotations
 
 _SHARD = "write --shard I/N (I from 0), or --shard array/N inside a job array"
 _MODEL_HAS_IT = "the model's card holds it, so that it cannot differ between passages and queries"
+_TEMPLATE = "in train and convert: --query-template 'query: {text}', --passage-template; the card has them"
+_UNCUT = "vectors are stored whole, none is cut to its first numbers"
 _BATCH = "batches are cut by tokens, so that padding is not computed and memory stays bounded"
 
 FLAG_RENAMES: dict[str, str] = {
@@ -15,6 +17,7 @@ FLAG_RENAMES: dict[str, str] = {
     "--encode-is-query": "write encode --queries DIR:split instead of --corpus DIR",
     "--encode-in-path": "write --corpus DIR or --queries DIR:split",
     "--encoded-save-path": "write --output DIR",
+    "--encode-output-path": "write --output DIR",
     "--encode-num-shard": _SHARD,
     "--encode-shard-index": _SHARD,
     "--dataset-number-of-shards": _SHARD,
@@ -31,15 +34,18 @@ FLAG_RENAMES: dict[str, str] = {
     "--train-yaml": "write --data once for each set, or put them into --config FILE",
     "--do-train": "write the command train",
     "--do-encode": "write the command encode",
-    "--q-max-len": _MODEL_HAS_IT,
-    "--p-max-len": _MODEL_HAS_IT,
+    "--q-max-len": "train and convert take --query-max-len; the model's card keeps it",
+    "--p-max-len": "train and convert take --passage-max-len; the model's card keeps it",
     "--pooling": _MODEL_HAS_IT,
     "--normalize": _MODEL_HAS_IT,
     "--l2-norm": _MODEL_HAS_IT,
-    "--append-eos-token": _MODEL_HAS_IT,
-    "--padding-side": _MODEL_HAS_IT,
-    "--query-prefix": _MODEL_HAS_IT,
-    "--passage-prefix": _MODEL_HAS_IT,
+    "--append-eos-token": "the tokenizer's own files say what ends a text, such as add_eos_token",
+    "--padding-side": "padding stands right, where it moves no vector",
+    "--query-prefix": _TEMPLATE,
+    "--passage-prefix": _TEMPLATE,
+    "--dim": _UNCUT,
+    "--truncate-dim": _UNCUT,
+    "--lora-name-or-path": "write --model DIR, the adapters' folder, which names its base",
     "--query-reps": "write --query-embeddings EMB",
     "--passage-reps": "write --index IDX (an index or an embeddings folder)",
     "--encoded-queries": "write --query-embeddings EMB",
@@ -51,7 +57,7 @@ FLAG_RENAMES: dict[str, str] = {
     "--topics-format": "the form is known from the file",
     "--batch-size": _BATCH,
     "--per-device-eval-batch-size": _BATCH,
-    "--fp16": "write --precision fp16",
+    "--fp16": "write --precision fp16, in train bf16",
     "--bf16": "write --precision bf16",
     "--untie-encoder": "two encoders are the method dpr: train dpr",
     "--negatives-x-device": "negatives are always shared between the processes of torchrun",
@@ -66,6 +72,8 @@ FLAG_RENAMES: dict[str, str] = {
     "--weight-on-dense": "alpha weighs BM25 here: score = dense + alpha * BM25",
     "--rrf.k": "write --rrf-k",
     "--encoder": "write --model",
+    "--bm25": "the index says it: index --type bm25 --k1 0.9 --b 0.4, then search",
+    "--remove-query": "write evaluate --drop-self",
     "--hnsw": "write --type hnsw",
     "--pq": "write --type ivfpq",
     "--collection": "write --corpus DIR",

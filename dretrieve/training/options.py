@@ -103,7 +103,11 @@ class TrainOptions:
     )
     gradient_checkpointing: bool = _compute(False, "Recompute activations: less memory, slower.")
     device: str = _compute("auto", "auto, cpu, cuda or cuda:N.", free=True)
-    precision: str = _compute("auto", "Number type of the products.", legal=("auto", "fp32", "bf16"))
+    precision: str = _compute(
+        "auto",
+        "Number type of the products; auto: bf16 on a GPU, fp32 on a CPU.",
+        legal=("auto", "fp32", "bf16"),
+    )
 
     def __post_init__(self) -> None:
         check(self)

@@ -78,7 +78,9 @@ class Computing(Config):
     """Of jobs in which a model runs."""
 
     device: str = option("auto", "auto, cpu, cuda or cuda:N.", panel=COMPUTE)
-    precision: str = option("auto", "auto, fp32, bf16 or fp16.", panel=COMPUTE)
+    precision: str = option(
+        "auto", "fp32, bf16, fp16 (GPUs), or auto: bf16 where the device has it, else fp32.", panel=COMPUTE
+    )
 
 
 def choices(text: str, **more: Any) -> Any:

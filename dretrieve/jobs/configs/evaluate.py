@@ -54,7 +54,7 @@ class EvaluateConfig(Careful, ReadingRuns, ReadingTopics, Verifying):
     compare: bool = _measures(False, "Test every run against the first.")
     seed: int = _measures(0, "Seed of the randomisation test.")
     output: Path | None = _shown(None, "JSON file with means and every query.", aliases=("-o",))
-    per_query: bool = _shown(False, "Show every query too.")
+    per_query: bool = _shown(False, "Show every query too (trec_eval's -q, which is --quiet here).")
     form: str = _shown(
         "terminal",
         "How it is printed.",
