@@ -178,12 +178,12 @@ def _written(
             *(f"the default of {name} is now {value or 'none'}" for name, value in defaults.items()),
         ]
     )
+    stage.refuse_strangers()
     if config.dry_run:
         return stage.planned(f"would write {config.model} to {stage.output}: {told}", details)
     old = stage.standing_files()
     if stage.up_to_date():
         return Made(stage.output, "up to date", {}, told, details)
-    stage.refuse_strangers()
     for path in old:
         path.unlink(missing_ok=True)
     with recorded_state(stage.manifest_file, STAGE, stage.fingerprint):

@@ -103,8 +103,9 @@ def test_made_once_and_verified(model, tmp_path):
     strange = tmp_path / "thesis"
     strange.mkdir()
     (strange / "thesis.txt").write_text("mine")
-    with pytest.raises(PreconditionError, match="holds thesis.txt and was not made by modules"):
-        modules("remove", model, "qa", output=strange)
+    for dry_run in (True, False):
+        with pytest.raises(PreconditionError, match="holds thesis.txt and was not made by modules"):
+            modules("remove", model, "qa", output=strange, dry_run=dry_run)
 
 
 def test_what_a_process_beside_writes_is_not_copied(model, tmp_path):
