@@ -40,6 +40,13 @@ class EncoderConfig:
                 raise UsageError(
                     f"--{name.replace('_', '-')} {value} leaves no room for text; give 4 or more"
                 )
+        for name in ("query_template", "passage_template"):
+            value = getattr(self, name)
+            if value and "{text}" not in value.replace("{{text}}", ""):
+                raise UsageError(
+                    f"--{name.replace('_', '-')} {value!r} has no {{text}}, where the text stands; write it "
+                    "as in 'query: {text}'"
+                )
 
     def structure(self, side: Side) -> dict[str, Any]:
         """Return what of the options decides which parts a side has, and how they act."""

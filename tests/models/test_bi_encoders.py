@@ -182,6 +182,8 @@ def test_adapters_train_alone_and_are_merged_when_saved(tiny_model, tmp_path):
         ({"temperature": -1.0}, "--temperature -1.0: expected a number from 0"),
         ({"query_max_len": 2}, "--query-max-len 2 leaves no room"),
         ({"lora": True, "lora_r": 0}, "--lora-r 0"),
+        ({"query_template": "query: "}, "--query-template 'query: ' has no {text}, where"),
+        ({"passage_template": "{title} {{text}}"}, "--passage-template .* has no {text}, where"),
     ],
 )
 def test_options_that_make_no_sense(options, message):
