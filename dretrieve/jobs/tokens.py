@@ -72,8 +72,8 @@ def run(config: TokensConfig, progress: Progress = SILENT) -> TokensResult:
     if note:
         progress.note(f"{config.model}: {note}")
     side = card.side(config.side)
-    title = config.title if config.side == "passage" else ""
-    shown = SideTokenizer.open(folder / side.folder, side).show(Record("the text", title, config.text))
+    record = Record("the text", config.title, config.text)
+    shown = SideTokenizer.open(folder / side.folder, side).show(record)
     return TokensResult(
         side=config.side, card=side, shown=shown, note=note, fingerprint=card.fingerprint(config.side)
     )

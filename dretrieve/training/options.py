@@ -48,7 +48,7 @@ class TrainOptions:
     max_steps: int = _learning(0, "Steps, instead of passes.", least=0)
     learning_rate: float = _learning(2e-5, "The highest rate.", above=0, aliases=("--lr",))
     lr_scheduler_type: str = _learning(
-        "linear", "Course of the rate.", legal=("linear", "cosine", "constant")
+        "linear", "Course of the rate behind its rise.", legal=("linear", "cosine", "constant")
     )
     warmup_ratio: float = _learning(0.1, "Part of the steps in which the rate rises.", least=0, most=1)
     warmup_steps: int = _learning(0, "The same as a number of steps.", least=0)

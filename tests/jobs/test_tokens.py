@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import pytest
+
+from dretrieve.errors import UsageError
 from dretrieve.jobs import tokens as job
 
 
@@ -14,7 +17,9 @@ def test_everything_that_is_encoded_is_shown(tiny_model):
 
 
 def test_queries_have_their_own_template_and_no_title(tiny_model):
-    result = job.run(job.TokensConfig(model=str(tiny_model), text="moon", title="Tides", side="query"))
+    with pytest.raises(UsageError, match="--title is of passages, and --side query has none"):
+        job.TokensConfig(model=str(tiny_model), text="moon", title="Tides", side="query")
+    result = job.run(job.TokensConfig(model=str(tiny_model), text="moon", side="query"))
     assert result.as_json()["text"] == "moon"
 
 

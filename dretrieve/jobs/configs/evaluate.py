@@ -42,7 +42,8 @@ class EvaluateConfig(Careful, ReadingRuns, ReadingTopics, Verifying):
     predictions: tuple[Path, ...] = _input((), "A reader's answers by query id, for EM and F1.")
     metrics: str = _measures(
         "",
-        'As ir_measures names them: "nDCG@10 RR@10 R@100 P(rel=2)@5"; trec_eval\'s ndcg_cut.10 too.',
+        'As ir_measures names them: "nDCG@10 RR@10 R@100" when nothing is said, P(rel=2)@5 and the like; '
+        "trec_eval's ndcg_cut.10 too; of answers top1, top5, top20 and top100.",
         repeated=True,
         parse=" ".join,
         aliases=("--metric", "-m"),
