@@ -313,8 +313,8 @@ def _agreed_precision(config: EncodeConfig, device: str, other: Manifest | None)
 def _check_company(work: _Work) -> None:
     """Refuse to add a shard to those of another model, collection, precision, cut or version of our engine.
 
-    In a recipe's own folder (`dretrieve.store.stage`) such shards are stale, and are removed. A shard that
-    stands finished was computed by the version that it records, unless ``--force`` computes it again.
+    In a recipe's own folder (`dretrieve.store.stage`) such shards are stale, and a run removes them. A shard
+    that stands finished was computed by the version that it records, unless ``--force`` computes it again.
 
     Raises:
         PreconditionError: says what differs.
@@ -324,11 +324,11 @@ def _check_company(work: _Work) -> None:
     recorded = (work.plan.extra or {}) if own is None else own.extra
     for file, other in _other_shards(folder, shard):
         problem = _unfit(other, work, recorded.get(ENGINE_ENTRY))
-        if problem and replaces_stale():
+        if problem and not replaces_stale():
+            raise PreconditionError(f"{folder} holds {problem}; choose another --output, or remove those")
+        if problem and not work.config.dry_run:
             for path in [file, *folder.glob(f"{file.name.partition('.')[0]}.*")]:  # the manifest first
                 path.unlink(missing_ok=True)
-        elif problem:
-            raise PreconditionError(f"{folder} holds {problem}; choose another --output, or remove those")
 
 
 def _unfit(other: Manifest, work: _Work, engine: int | None) -> str:
