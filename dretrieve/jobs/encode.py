@@ -313,8 +313,9 @@ def _agreed_precision(config: EncodeConfig, device: str, other: Manifest | None)
 def _check_company(work: _Work) -> None:
     """Refuse to add a shard to those of another model, collection, precision, cut or version of our engine.
 
-    In a recipe's own folder (`dretrieve.store.stage`) such shards are stale, and a run removes them. A shard
-    that stands finished was computed by the version that it records, unless ``--force`` computes it again.
+    In a recipe's own folder (`dretrieve.store.stage`) a run removes them as stale, but for those only cut
+    otherwise. A shard that stands finished was computed by the version that it records, unless
+    ``--force`` computes it again.
 
     Raises:
         PreconditionError: says what differs.
@@ -323,23 +324,31 @@ def _check_company(work: _Work) -> None:
     own = None if work.config.force else _manifest(folder / f"{shard.stem}.manifest.json")
     recorded = (work.plan.extra or {}) if own is None else own.extra
     for file, other in _other_shards(folder, shard):
-        problem = _unfit(other, work, recorded.get(ENGINE_ENTRY))
-        if problem and not replaces_stale():
-            raise PreconditionError(f"{folder} holds {problem}; choose another --output, or remove those")
-        if problem and not work.config.dry_run:
-            for path in [file, *folder.glob(f"{file.name.partition('.')[0]}.*")]:  # the manifest first
+        cut, stale = _otherwise_cut(other, shard), _stale(other, work, recorded.get(ENGINE_ENTRY))
+        if stale and replaces_stale():
+            left = [] if work.config.dry_run else [file, *folder.glob(f"{file.name.partition('.')[0]}.*")]
+            for path in left:  # the manifest first
                 path.unlink(missing_ok=True)
+        elif cut or stale:
+            raise PreconditionError(
+                f"{folder} holds {cut or stale}; choose another --output, or remove those"
+            )
 
 
-def _unfit(other: Manifest, work: _Work, engine: int | None) -> str:
-    """Return why that finished shard and this one cannot be of one folder; nothing when they can."""
-    cut, shard = other.options.get("shard", {}), work.shard
-    if (cut.get("count"), cut.get("total")) != (shard.count, shard.total):
-        return (
-            f"shards cut as N={cut.get('count')} of {cut.get('total'):,} rows, this one is "
-            f"N={shard.count} of {shard.total:,}"
-        )
-    theirs, mine = whole_of(other), whole_of(work.plan.manifest(shard))
+def _otherwise_cut(other: Manifest, shard: Shard) -> str:
+    """Return how that finished shard and this one are cut in two ways; nothing when they are not."""
+    cut = other.options.get("shard", {})
+    if (cut.get("count"), cut.get("total")) == (shard.count, shard.total):
+        return ""
+    return (
+        f"shards cut as N={cut.get('count')} of {cut.get('total'):,} rows, this one is "
+        f"N={shard.count} of {shard.total:,}"
+    )
+
+
+def _stale(other: Manifest, work: _Work, engine: int | None) -> str:
+    """Return why the vectors of that finished shard are not of this one's kind; nothing when they are."""
+    theirs, mine = whole_of(other), whole_of(work.plan.manifest(work.shard))
     if theirs.fingerprint != mine.fingerprint:
         return f"shards of other options ({differences(theirs, mine)})"
     version = other.extra.get(ENGINE_ENTRY)

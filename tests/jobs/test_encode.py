@@ -221,12 +221,14 @@ def test_in_a_recipes_folder_stale_shards_give_way(tiny_model, large, tmp_path, 
     monkeypatch.setenv("DRETRIEVE_STALE", "replace")
     assert job.run(config(tiny_model, output, corpus=str(large), shard="1/2")).state == "up to date"
     before = arrays(output)
-    for other in ({"dtype": "float32", "shard": "1/2"}, {}):  # a plan, or a report, asks and removes nothing
-        job.run(config(tiny_model, output, corpus=str(large), dry_run=True, **other))
+    for more in ({"shard": "1/2"}, {}):  # a plan, or a report, asks and removes nothing
+        job.run(config(tiny_model, output, corpus=str(large), dtype="float32", dry_run=True, **more))
         assert arrays(output) == before
     job.run(config(tiny_model, output, corpus=str(large), shard="1/2", dtype="float32"))
     assert not list(output.glob("shard-00000-of-00002.*"))
-    job.run(config(tiny_model, output, corpus=str(large), shard="0/1", dtype="float32"))
+    with pytest.raises(PreconditionError, match="holds shards cut as N=2 of 4,200 rows, this one is N=1"):
+        job.run(config(tiny_model, output, corpus=str(large), dtype="float32"))  # the same vectors
+    job.run(config(tiny_model, output, corpus=str(large), shard="0/1"))
     assert len(list(output.glob("*.manifest.json"))) == 1
     assert Embeddings.open(output).rows == 4200
 
