@@ -359,8 +359,8 @@ def _open(config: TrainConfig, processes: Processes, device: torch.device, progr
     Raises:
         UsageError: no data, or two sets of one name.
     """
-    options, backbone = config.options, find_model(config.backbone)
-    if backbone.resolve().is_relative_to(config.output.resolve()):
+    options, backbone = config.options, Path(config.backbone)
+    if backbone.is_dir() and backbone.resolve().is_relative_to(config.output.resolve()):
         raise UsageError(
             f"--output {config.output}: the backbone {config.backbone} stands there; choose another --output"
         )
@@ -380,7 +380,7 @@ def _open(config: TrainConfig, processes: Processes, device: torch.device, progr
         for spec in specs
     ]
     dev = open_dev(options, progress) if options.dev else None
-    known, _ = read_card(backbone)
+    known, _ = read_card(find_model(config.backbone))
     precision = training_precision(options.precision, device)
     recorded: dict[str, Any] = {
         "method": config.method,

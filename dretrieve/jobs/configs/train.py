@@ -35,9 +35,9 @@ class TrainConfig(Writing, Verifying):
     )
     data: tuple[str, ...] = option(
         REQUIRED,
-        "Questions and passages; repeat for several sets. Keys: name, path, split, weight, corpus, sample, "
-        "phase; run, depth, target of a method that reads (reatt); query_vectors, passage_vectors of a "
-        "frozen encoder.",
+        "Questions and passages; repeat for several sets, of which each batch takes one. Keys: name, path, "
+        "split, weight, corpus, sample, phase; run, depth, target of a method that reads (reatt); "
+        "query_vectors, passage_vectors of a frozen encoder.",
         metavar="DIR:SPLIT | EX.jsonl | KEY=VALUE,…",
     )
     options: TrainOptions = field(default_factory=TrainOptions)
