@@ -39,7 +39,7 @@ FLAG_RENAMES: dict[str, str] = {
     "--pooling": _MODEL_HAS_IT,
     "--normalize": _MODEL_HAS_IT,
     "--l2-norm": _MODEL_HAS_IT,
-    "--append-eos-token": "the tokenizer's own files say what ends a text, such as add_eos_token",
+    "--append-eos-token": "the tokenizer's own file says what ends a text (post_processor of tokenizer.json)",
     "--padding-side": "padding stands right, where it moves no vector",
     "--query-prefix": _TEMPLATE,
     "--passage-prefix": _TEMPLATE,
