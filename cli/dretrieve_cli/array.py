@@ -16,8 +16,8 @@ from dretrieve.jobs.configs.array import ArrayConfig
 from dretrieve_cli.command import Seen, command_from
 from dretrieve_cli.streams import PROGRAM
 
-# Stages whose every shard is a file of its own, joined by a later command.
-ONE_FILE_A_SHARD = {"search": "merge {outputs} --output RUN"}
+# Stages whose every shard has an output of its own: as which, and as what a later command joins them.
+OUTPUT_A_SHARD = {"search": ("run.{shard}.trec", "RUN"), "index": ("part.{shard}", "INDEX")}
 
 
 def build(name: str, purpose: str, words: list[str]) -> Any:
@@ -56,10 +56,11 @@ def stage_values(stage: str, words: list[str], shards: int) -> dict[str, Any]:
     values = check_command((stage, *words, "--shard", f"0/{shards}"), sharded=True)
     if "output" not in values:
         raise typer.BadParameter(f"array needs a stage with --output; {stage} has none")
-    if stage in ONE_FILE_A_SHARD and "{shard}" not in str(values["output"]):
+    if stage in OUTPUT_A_SHARD and "{shard}" not in str(values["output"]):
+        part, whole = OUTPUT_A_SHARD[stage]
         raise typer.BadParameter(
-            f"each shard of {stage} is a file of its own: put {{shard}} into --output, as in "
-            f"run.{{shard}}.trec, and join them with --then '{ONE_FILE_A_SHARD[stage]}'"
+            f"each shard of {stage} has an output of its own: put {{shard}} into --output, as in {part}, and "
+            f"join them with --then 'merge {{outputs}} --output {whole}'"
         )
     return values
 

@@ -37,7 +37,7 @@ class Array(ArrayConfig):
 
     Attributes:
         words: the stage's options as typed, with the precision resolved, without ``--shard``.
-        output: the stage's ``--output``; with ``{shard}`` in it where each shard is a file of its own.
+        output: the stage's ``--output``; with ``{shard}`` in it where each shard has one of its own.
         program: the words that start dretrieve (``python -m dretrieve_cli``).
         working_folder: where relative paths of ``words`` start.
         environment: variables that the tasks need (``PYTHONPATH`` of a checkout).

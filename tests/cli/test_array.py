@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dretrieve.jobs.configs.base import Sharded, Writing
 from dretrieve.options import REQUIRED, option
+from dretrieve.types import Vectors, offsets_of
 from dretrieve_cli import array as command
 
 
@@ -77,7 +81,11 @@ def test_the_plan_folder_can_be_chosen(cli_here, tmp_path):
         (["whole", "--output", "x"], "whole has no --shard, so it cannot run as an array"),
         (
             ["search", "--index", "i", "--query-embeddings", "q", "--output", "run.trec"],
-            "each shard of search is a file of its own: put {shard} into --output",
+            "each shard of search has an output of its own: put {shard} into --output, as in run.{shard}.trec",
+        ),
+        (
+            ["index", "--embeddings", "e", "--type", "token", "--output", "parts"],
+            "into --output, as in part.{shard}, and join them with --then 'merge {outputs} --output INDEX'",
         ),
         (["silent"], "array needs a stage with --output; silent has none"),
         (["toy", "--output", "x"], "Missing option '--rows'"),
@@ -101,3 +109,32 @@ def test_tasks_of_a_checkout_find_it(root, monkeypatch):
     path = command.python_path()["PYTHONPATH"].split(":")
     assert path[:2] == [str(root), str(root / "cli")]
     assert path[2:] == [str(Path.cwd() / "relative"), "/absolute"]
+
+
+def test_tasks_make_the_parts_of_a_token_index_that_merge_joins(cli_here, write_embeddings, tmp_path):
+    chance = np.random.default_rng(0)
+    lengths = chance.integers(0, 6, 2500)
+    vectors = Vectors(chance.standard_normal((lengths.sum(), 8)).astype(np.float16), offsets_of(lengths))
+    folder = write_embeddings("emb", [f"p{row}" for row in range(2500)], vectors, score="maxsim_sum")
+    source, centroids = ["--embeddings", folder, "--type", "token", "--output"], tmp_path / "centroids"
+    cli_here("index", *source, tmp_path / "whole")
+    cli_here("index", *source, centroids, "--set", "only=centroids")
+
+    words = [*source, tmp_path / "part.{shard}", "--set", f"centroids={centroids}", "--shards", 3, "--json"]
+    words += ["--then", f"merge {{outputs}} --output {tmp_path / 'joined'}"]
+    plan = Path(cli_here("array", "index", *words).json()["plan"])
+
+    def run(script: str, task: int = 0) -> None:
+        given = os.environ | {"SLURM_ARRAY_TASK_ID": str(task)}
+        subprocess.run(["bash", str(plan / script)], env=given, check=True, capture_output=True, timeout=300)
+
+    run("array.sh", 1)
+    state = cli_here("array", "index", *words).json()
+    assert (state["finished"], state["missing"]) == ([1], [0, 2])
+    for task in (2, 0):
+        run("array.sh", task)
+    assert cli_here("array", "index", *words).json()["missing"] == []
+    run("then-0.sh")
+    for path in (tmp_path / "whole").glob("*.*"):
+        if path.name != "provenance.json":
+            assert path.read_bytes() == (tmp_path / "joined" / path.name).read_bytes(), path.name

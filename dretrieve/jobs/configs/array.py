@@ -65,6 +65,8 @@ class ArrayConfig(Config):
         dretrieve array encode --model minilm --corpus work/wiki --output work/emb --shards 16 --requeue
         dretrieve array search --index EMB --query-embeddings Q --output run.{shard}.trec --shards 8 \
             --after EMB.array --then 'merge {outputs} --output run.trec' --submit
+        dretrieve array index --embeddings EMB --type token --set centroids=centroids --output part.{shard} \
+            --shards 8 --then 'merge {outputs} --output index' --submit
     """
 
     stage: str = option(REQUIRED, "The command to shard: encode, search, mine-negatives …", argument=True)
