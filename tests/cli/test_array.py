@@ -81,7 +81,7 @@ def test_the_plan_folder_can_be_chosen(cli_here, tmp_path):
         (["whole", "--output", "x"], "whole has no --shard, so it cannot run as an array"),
         (
             ["search", "--index", "i", "--query-embeddings", "q", "--output", "run.trec"],
-            "each shard of search has an output of its own: put {shard} into --output, as in run.{shard}.trec",
+            "each shard of search has an output of its own: put {shard} into --output, as in run.{shard}",
         ),
         (
             ["index", "--embeddings", "e", "--type", "token", "--output", "parts"],
