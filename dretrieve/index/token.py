@@ -24,7 +24,7 @@ from dretrieve.index.base import (
     write_ranks,
 )
 from dretrieve.index.exact import ExactOptions
-from dretrieve.index.token_alone import Reconstructed, write_ids
+from dretrieve.index.token_alone import Reconstructed, have_unit_length, write_ids
 from dretrieve.index.token_build import Part, filled, write_clusters, write_codes, write_merged
 from dretrieve.index.token_change import Change, drop_change, plan_change, removed_rows
 from dretrieve.index.token_clusters import Clusters, learn, num_tokens
@@ -247,7 +247,7 @@ def over_embeddings(
         return TokenIndex(Passages(embeddings, many=True), score, choices=choices)
     codes, fingerprint = open_codes(index) if "bits" in manifest.options else None, manifest.fingerprint
     if codes is not None and "alone" in manifest.options:
-        alone = Reconstructed(embeddings, index / RANKS, codes)
+        alone = Reconstructed(embeddings, index / RANKS, codes, unit="unit" in manifest.options)
         tuned = _tuned(index, score.alignment, alone) if fast else None
         return TokenIndex(alone, score, codes, "", fingerprint, tuned, fingerprint, None, choices)
     passages = Passages(embeddings, index / RANKS, many=True, without=removed_rows(index, manifest))
@@ -348,6 +348,8 @@ def described(kind: str, choices: TokenChoices, passages: Passages, progress: Pr
         found["alone"] = True
     if choices.centroids:
         found |= _given(Path(choices.centroids), choices, passages)
+    if choices.alone and found["bits"] < 8 and have_unit_length(passages):
+        found["unit"] = True  # by 8 bits little is lost, and an exact search goes by bounds of what is stored
     if choices.only:
         return found
     if choices.target or choices.queries:
@@ -480,7 +482,8 @@ def _whole(
         codes, whole = open_codes(stage.output), passages.whole if isinstance(passages, Pruned) else None
         searched: Passages = passages
         if "alone" in stage.options:
-            searched = Reconstructed(passages.embeddings, stage.output / RANKS, codes)
+            unit, ranks = "unit" in stage.options, stage.output / RANKS
+            searched = Reconstructed(passages.embeddings, ranks, codes, unit=unit)
         search = TokenSearch(codes, searched, _score_of(passages.embeddings), whole)
         write_tuned(stage, search, queries, stage.options.get("target", TARGET), threads, checked)
     found = filled(passages, stage.options.get("bits"))

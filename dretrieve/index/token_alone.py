@@ -9,21 +9,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dretrieve.index.base import IDS, Passages
+from dretrieve.index.token_clusters import num_tokens, sample
 from dretrieve.index.token_codes import TokenCodes
+from dretrieve.scoring.maxsim import lengths_of
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.parts import whole_of
 from dretrieve.store.stage import Stage
 from dretrieve.types import Vectors, offsets_of
 
 BLOCK_TOKENS = 1 << 14
+SAMPLED, NEARLY = 1 << 12, 2.0**-8  # float16 leaves a unit vector nearer to its length
 
 
 class Reconstructed(Passages):
-    """The passages of an index that stands alone; their vectors are made from the codes when asked for."""
+    """The passages of an index that stands alone; their vectors are made from the codes when asked for.
 
-    def __init__(self, embeddings: Embeddings, ranks_file: Path, codes: TokenCodes) -> None:
+    Args:
+        embeddings: what the index keeps of them.
+        ranks_file: of the index.
+        codes: of all tokens.
+        unit: whether each vector gets length 1, which the coded ones had, as ColBERTv2 has it: what a code
+            loses along a vector then moves no product with one of its direction.
+    """
+
+    def __init__(self, embeddings: Embeddings, ranks_file: Path, codes: TokenCodes, *, unit: bool) -> None:
         super().__init__(embeddings, ranks_file, many=True)
-        self._codes = codes
+        self._codes, self._unit = codes, unit
 
     def lengths(self) -> NDArray[np.int64]:
         """Return [rows], how many tokens each passage has."""
@@ -46,7 +57,17 @@ class Reconstructed(Passages):
     def _some(self, start: int, stop: int) -> Vectors:
         borders = self._codes.borders[start : stop + 1]
         values = self._codes.reconstructed(int(borders[0]), int(borders[-1]))
+        if self._unit:
+            squares = np.cumsum(values.astype(np.float64) ** 2, axis=1)  # the same bits in every block
+            values = (values / np.maximum(np.sqrt(squares[:, -1:]), 1e-30)).astype(np.float32)
         return Vectors(values, offsets_of(np.diff(borders)))
+
+
+def have_unit_length(passages: Passages) -> bool:
+    """Return whether the token vectors have length 1, as far as a sample spread over all tells."""
+    tokens = num_tokens(passages)
+    lengths = lengths_of(sample(passages, tokens, min(tokens, SAMPLED)).astype(np.float32))
+    return bool((np.abs(lengths - 1) < NEARLY).all())
 
 
 def write_ids(stage: Stage, passages: Passages) -> dict[str, Any]:

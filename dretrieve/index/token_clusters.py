@@ -143,7 +143,7 @@ def learn(
     """
     tokens = num_tokens(passages)
     count = centroids_for(tokens, bits)
-    sampled = _sample(passages, tokens, min(tokens, count * SAMPLED_PER_CENTROID))
+    sampled = sample(passages, tokens, min(tokens, count * SAMPLED_PER_CENTROID))
     if not np.isfinite(sampled).all():
         raise DataError(f"{passages.embeddings.folder} holds NaN or infinity; encode the passages again")
     few = sampled[_spread(len(sampled), min(len(sampled), SAMPLED_FOR_LEVELS))].astype(np.float32)
@@ -168,7 +168,7 @@ def num_tokens(passages: Passages) -> int:
     return int(passages.lengths().sum())
 
 
-def _sample(passages: Passages, tokens: int, count: int) -> NDArray[Any]:
+def sample(passages: Passages, tokens: int, count: int) -> NDArray[Any]:
     """Return [count, dim], tokens spread evenly over all."""
     wanted, first, row, parts = _spread(tokens, count), 0, 0, []
     while row < passages.rows:

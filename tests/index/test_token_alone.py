@@ -85,3 +85,26 @@ def test_what_does_not_fit_is_refused(work: Path, write_embeddings) -> None:
     few = write_embeddings("few", IDS[:9], vectors[:9], score="maxsim_sum")
     with pytest.raises(UsageError, match="are searched without codes"):
         indexed(work, "other", embeddings=few)
+
+
+def test_vectors_of_length_1_are_reconstructed_so_below_8_bits(write_embeddings, tmp_path: Path) -> None:
+    given, asked = (texts(count, 4, seed) for count, seed in ((ROWS, 0), (15, 1)))
+    values, queries = (of.values / np.linalg.norm(of.values.astype(float), axis=1, keepdims=True)
+                       for of in (given, asked))  # fmt: skip
+    stored = Vectors(values.astype(np.float16), given.offsets)
+    write_embeddings("emb", IDS, stored, score="maxsim_mean")
+    names, own = [f"q{row}" for row in range(15)], Vectors(queries.astype(np.float16), asked.offsets)
+    write_embeddings("queries", names, own, side="query", score="maxsim_mean")
+    off = {}
+    for bits in (2, 8):
+        index = indexed(tmp_path, f"index{bits}", settings={"alone": True, "bits": bits})
+        codes = open_codes(index)
+        plain = codes.reconstructed(0, len(codes.codes)).astype(np.float64)
+        again = plain / np.linalg.norm(plain, axis=1, keepdims=True) if bits < 8 else plain
+        name = f"stored{bits}"
+        vectors = Vectors(again.astype(np.float32), codes.borders)
+        write_embeddings(name, IDS, vectors, dtype="float32", score="maxsim_mean")
+        assert searched(tmp_path, index.name, f"{bits}.trec") == searched(tmp_path, name, f"{name}.trec")
+        # a vector's product with itself is 1
+        off[bits] = [np.abs(np.einsum("td,td->t", values, of) - 1).mean() for of in (plain, again)]
+    assert off[2][1] < 0.5 * off[2][0]
