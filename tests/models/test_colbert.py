@@ -16,6 +16,7 @@ from dretrieve.encoding.pipeline import encode_records
 from dretrieve.errors import DataError, UsageError
 from dretrieve.jobs.convert import ConvertConfig
 from dretrieve.jobs.convert import run as convert
+from dretrieve.models import maxsim as module
 from dretrieve.models.base import Encoded
 from dretrieve.models.cards import read_card
 from dretrieve.models.colbert import Colbert
@@ -157,6 +158,33 @@ def test_padding_and_negative_products(monkeypatch):
     assert maxsim(query, passage).item() == -1
     nothing = replace(passage, mask=torch.tensor([[False, False]]))
     assert maxsim(query, nothing).item() == -torch.inf
+
+
+def test_what_is_kept_for_the_gradient_does_not_grow_with_the_tokens(monkeypatch):
+    """Products are held a block at a time, forward and backward; between the two none is."""
+    query, passage = worlds(5, queries=64, passages=64)
+    sums, asked, kept = module._sums, [], {}
+
+    def counted(tokens, owners, queries, values, mask):
+        asked.append(len(tokens) * mask.numel())
+        return sums(tokens, owners, queries, values, mask)
+
+    def keep(tensor):
+        room = tensor.untyped_storage()
+        kept[room.data_ptr()] = room.nbytes()
+        return tensor
+
+    monkeypatch.setattr(module, "_sums", counted)
+    monkeypatch.setattr(module, "BLOCK_PRODUCTS", 1 << 12)
+    given = [of.vectors.requires_grad_() for of in (query, passage)]
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        scores = maxsim(query, passage)
+    forward = list(asked)
+    scores.sum().backward()
+    assert sorted(asked) == sorted(2 * forward), "each block is computed again"
+    assert max(asked) <= 1 << 12 < sum(forward) / 8
+    assert sum(kept.values()) <= 2 * sum(of.nbytes for of in given), "what it was given alone"
+    assert all(of.grad is not None for of in given)
 
 
 def test_the_gradient_is_the_difference(check_gradient, monkeypatch):

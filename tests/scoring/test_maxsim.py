@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -62,6 +63,35 @@ def test_scores_are_the_equation_and_near_ones_keep_their_margin(
     near, margins = TOKEN_SCORES[name].near(stored, asked, products)
     assert near.shape == scores.shape
     assert (np.abs(near - scores) <= margins[:, None]).all()
+
+
+def by_torch(name: str, passages: Vectors, queries: Vectors) -> np.ndarray:
+    """Return [Q, N] as the canonical number is defined: eight lanes in turn, these in pairs, rounded once."""
+    found = np.empty((len(queries), len(passages)), np.float32)
+    for q in range(len(queries)):
+        asked = torch.from_numpy(queries[q : q + 1].values).double()
+        for n in range(len(passages)):
+            products = asked[:, None] * torch.from_numpy(passages[n : n + 1].values).double()
+            lanes = torch.zeros(*products.shape[:2], 8, dtype=torch.float64)
+            for d in range(passages.dim):
+                lanes[:, :, d % 8] += products[:, :, d]
+            pairs = lanes[:, :, 0::2] + lanes[:, :, 1::2]
+            halves = pairs[:, :, 0::2] + pairs[:, :, 1::2]
+            total = 0.0
+            for best in (halves[:, :, 0] + halves[:, :, 1]).float().amax(dim=1).tolist():
+                total += best
+            found[q, n] = total if name == "maxsim_sum" else total / len(asked)
+    return found
+
+
+@given(
+    name=NAMES, seed=st.integers(0, 2**32 - 2), passages=LENGTHS, queries=LENGTHS, half=st.booleans()
+)
+def test_torch_gives_the_same_bits(name, seed, passages, queries, half) -> None:
+    stored = texts(seed, passages, 19, np.float16 if half else np.float32)
+    asked = texts(seed + 1, queries, 19, np.float32)
+    scores = all_pairs(name, stored, asked)
+    assert np.array_equal(by_torch(name, stored, asked).view(np.uint32), scores.view(np.uint32))
 
 
 @given(name=NAMES, seed=st.integers(0, 2**32 - 2), passages=LENGTHS, dim=st.integers(1, 40))
