@@ -133,7 +133,7 @@ class Passages:
         if not self._pieces:
             return self.embeddings.all_vectors()[:0]
         parts = []
-        for number in range(len(self._pieces)):
+        for number in self.shards_of(rows) or [0]:
             low, high = np.searchsorted(rows, self._starts[number : number + 2])
             parts.append(self.vectors(number).take(rows[low:high] - self._starts[number]))
         return Vectors.joined(parts)

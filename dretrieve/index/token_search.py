@@ -91,11 +91,10 @@ class TokenSearch:
 
     def fits(self, queries: Vectors) -> bool:
         """Whether all products and bounds are numbers that float32 can tell apart; else search plainly."""
-        asked = np.abs(np.asarray(queries.values, dtype=np.float64))
-        if not asked.size:
+        if not queries.values.size:
             return True
         reach = self.stored.longest + self.stored.scales[1] * 128 * self.stored.dim**0.5
-        largest = asked.max(axis=1)
+        largest = np.abs(queries.values).max(axis=1).astype(np.float64)
         scale = min([*self.stored.scales, *(largest[largest > 0] / 127)])
         return bool(reach * largest.max() * self.stored.dim < LARGEST_SCORE and scale > SMALLEST_SCALE)
 
@@ -120,8 +119,7 @@ class TokenSearch:
         scored = queries if compared is None else compared
         by_codes = compared is None and self.whole is None and self.matches.k == 0
 
-        def visit(asked: Asked, q: int, work: Work) -> None:
-            query = asked.query(q)
+        def visit(query: Query, q: int, work: Work) -> None:
             found = work.found[: propose(self.stored, query, self.matches, counts, work)].copy()
             if by_codes:
                 self._keep(query, q, found, kept, work)
@@ -146,8 +144,7 @@ class TokenSearch:
             stop = int(np.searchsorted(borders, borders[row] + tokens, side="right")) - 1
             stop = min(max(stop, row + 1), rows[1])
 
-            def visit(asked: Asked, q: int, work: Work, first: int = row, stop: int = stop) -> None:
-                query = asked.query(q)
+            def visit(query: Query, q: int, work: Work, first: int = row, stop: int = stop) -> None:
                 fill_tables(self.stored, query, work)
                 near, margins = np.empty(stop - first), np.empty(stop - first)
                 bound_passages(self.stored, query, self.matches, first, work, near, margins)
@@ -179,11 +176,11 @@ class TokenSearch:
     def over_queries(
         self,
         queries: Vectors,
-        visit: Callable[[Asked, int, Work], None],
+        visit: Callable[[Query, int, Work], None],
         threads: int,
         after: Callable[[float], None] = lambda share: None,
     ) -> None:
-        """Call ``visit(asked, q, work)`` for each query that has vectors.
+        """Call ``visit(query, q, work)`` for each query that has vectors; a few at a time are widened.
 
         Args:
             queries: all of them.
@@ -191,19 +188,20 @@ class TokenSearch:
             threads: at least 1.
             after: called by this thread from time to time with the share of the queries visited; may raise.
         """
-        asked = Asked.of(queries)
-        present = np.flatnonzero(np.diff(asked.borders))
+        assert queries.offsets is not None
+        lengths = np.diff(queries.offsets)
+        present = np.flatnonzero(lengths)
         if not len(present) or not len(self.codes.codes):
             return
         size = min(QUERIES_AT_ONCE, -(-len(present) // threads))
-        longest = int(np.diff(asked.borders).max())
-        idle = [work_for(self.stored, longest) for _ in range(threads)]
+        idle = [work_for(self.stored, int(lengths.max())) for _ in range(threads)]
         starts = range(0, len(present), size)
 
         def visit_some(start: int) -> int:
-            work = idle.pop()
-            for q in present[start : start + size].tolist():
-                visit(asked, q, work)
+            work, some = idle.pop(), present[start : start + size]
+            asked = Asked.of(queries.take(some))
+            for place, q in enumerate(some.tolist()):
+                visit(asked.query(place), q, work)
             idle.append(work)
             return start + size
 

@@ -79,7 +79,7 @@ def check_queries(queries: Queries, vectors: Vectors, passages: Passages) -> Non
             f"the queries {queries.name} have {vectors.dim} dimensions, the passages in {folder} have "
             f"{passages.dim}; encode both with one model"
         )
-    bad = check_finite(np.asarray(vectors.values, dtype=np.float32))
+    bad = check_finite(vectors.values)
     if bad >= 0:
         owner = (
             bad if vectors.offsets is None else int(np.searchsorted(vectors.offsets, bad, side="right")) - 1

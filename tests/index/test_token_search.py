@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dretrieve.index import token_scan
+from dretrieve.index import token_scan, token_search
 from dretrieve.index.base import Passages
 from dretrieve.index.exact import ExactOptions
 from dretrieve.index.token_codes import TokenCodes
@@ -321,3 +321,18 @@ def test_embeddings_of_several_shards(write_embeddings, tmp_path: Path) -> None:
     assert hits(search.exact(asked, TopK.empty(len(asked), K), (0, 197), ExactOptions()), passages) == plain
     every = Counts(0, 197, 197, 197, 3.0)
     assert hits(search.fast(asked, TopK.empty(len(asked), K), every, ExactOptions()), passages) == plain
+
+
+def test_a_few_queries_are_widened_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, index = clustered(3)
+    tokens, pack = [], token_search.pack_queries
+    monkeypatch.setattr(token_search, "QUERIES_AT_ONCE", 3)
+    monkeypatch.setattr(token_search, "pack_queries", lambda of: tokens.append(len(of)) or pack(of))
+    for find in (
+        lambda kept: index.fast(asked, kept, Counts(0, 60, 60, 30, 3.0), ExactOptions()),
+        lambda kept: index.exact(asked, kept, (0, 600), ExactOptions()),
+    ):
+        find(TopK.empty(len(asked), K))
+        assert sum(tokens) == len(asked.values)
+        assert max(tokens) <= 3 * asked.lengths.max()
+        tokens.clear()
