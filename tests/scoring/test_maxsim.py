@@ -84,9 +84,7 @@ def by_torch(name: str, passages: Vectors, queries: Vectors) -> np.ndarray:
     return found
 
 
-@given(
-    name=NAMES, seed=st.integers(0, 2**32 - 2), passages=LENGTHS, queries=LENGTHS, half=st.booleans()
-)
+@given(name=NAMES, seed=st.integers(0, 2**32 - 2), passages=LENGTHS, queries=LENGTHS, half=st.booleans())
 def test_torch_gives_the_same_bits(name, seed, passages, queries, half) -> None:
     stored = texts(seed, passages, 19, np.float16 if half else np.float32)
     asked = texts(seed + 1, queries, 19, np.float32)
