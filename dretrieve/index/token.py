@@ -443,6 +443,8 @@ def fill(
         raise UsageError(
             "--set queries is for an index that is built whole; merging parts takes pieces of passages"
         )
+    if shard is not None and only:
+        raise UsageError("--set only=centroids makes what all parts have in common; leave --shard away")
     if "bits" in stage.options:
         if choices.centroids:
             clusters = Clusters.open(Path(choices.centroids))

@@ -207,6 +207,8 @@ def test_what_does_not_fit_is_refused(build, write_embeddings, tmp_path) -> None
         folder = write_embeddings(name, IDS, vectors, score="maxsim_sum", **options)
         with pytest.raises(VerificationError, match="has centroids of 10 dimensions by the model"):
             build("index", embeddings=folder, settings={"centroids": str(centroids)})
+    with pytest.raises(UsageError, match="what all parts have in common; leave --shard away"):
+        build("index", shard=(0, 2), settings={"only": "centroids"})
     few = write_embeddings("few", IDS[:900], PASSAGES[:900], score="maxsim_sum")
     with pytest.raises(UsageError, match="1,419 token vectors to index, which are searched without codes"):
         build("index", embeddings=few, settings={"only": "centroids"})
