@@ -133,8 +133,7 @@ def bound_passages(
         near[place], margins[place] = -np.inf, 0
         if start == stop:
             continue
-        if extents[first + place, 0] != extents[first + place, 0]:
-            measure(stored, first + place, work)
+        measure(stored, first + place, work)
         rows = residuals + start * stride, stride
         if not plain:
             rows = passage_rows(stored, start, stop - start, work)

@@ -323,7 +323,7 @@ def score_rows(at: Any, group: Any, rows: Any, codes: Any, count: Any) -> None:
 def measure(stored: Any, passage: Any, work: Any) -> None:
     """Write a passage's bounds of |v - c - r| and of |r| to ``stored.extents``, unless they are there."""
     found = stored.extents[passage]
-    if found[0] == found[0]:
+    if found[0] == found[0] and found[1] == found[1]:  # another thread may be between the two
         return
     first, stop = stored.borders[passage], stored.borders[passage + 1]
     each = stored.unpacked.shape[1] == 1
@@ -336,8 +336,7 @@ def measure(stored: Any, passage: Any, work: Any) -> None:
             level = np.int32(work.rows[0, d]) - zero
             total += level * level
         square = max(square, np.int64(total))
-    found[1] = np.sqrt(np.float64(square)) * stored.scales[1] * (1 + ROUNDING)
-    found[0] = error  # last: another thread may be reading
+    found[0], found[1] = error, np.sqrt(np.float64(square)) * stored.scales[1] * (1 + ROUNDING)
 
 
 @njit(nogil=True, cache=True)
