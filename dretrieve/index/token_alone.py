@@ -58,8 +58,8 @@ class Reconstructed(Passages):
         borders = self._codes.borders[start : stop + 1]
         values = self._codes.reconstructed(int(borders[0]), int(borders[-1]))
         if self._unit:
-            squares = np.cumsum(values.astype(np.float64) ** 2, axis=1)  # the same bits in every block
-            values = (values / np.maximum(np.sqrt(squares[:, -1:]), 1e-30)).astype(np.float32)
+            squares = np.square(values, dtype=np.float64).sum(axis=1, keepdims=True)
+            values = (values / np.maximum(np.sqrt(squares), 1e-30)).astype(np.float32)
         return Vectors(values, offsets_of(np.diff(borders)))
 
 

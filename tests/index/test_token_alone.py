@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from dretrieve.errors import UsageError, VerificationError
+from dretrieve.index.registry import open_vector_index
 from dretrieve.index.token_codes import open_codes
 from dretrieve.jobs import index as index_job
 from dretrieve.jobs import merge, search, validate
@@ -105,6 +106,11 @@ def test_vectors_of_length_1_are_reconstructed_so_below_8_bits(write_embeddings,
         vectors = Vectors(again.astype(np.float32), codes.borders)
         write_embeddings(name, IDS, vectors, dtype="float32", score="maxsim_mean")
         assert searched(tmp_path, index.name, f"{bits}.trec") == searched(tmp_path, name, f"{name}.trec")
+        passages = open_vector_index(index).passages
+        alone = [passages.gather(np.array([row])).values for row in range(99)]
+        assert np.array_equal(np.concatenate(alone), passages.block(0, 99).values), (
+            "of any block the same bits"
+        )
         # a vector's product with itself is 1
         off[bits] = [np.abs(np.einsum("td,td->t", values, of) - 1).mean() for of in (plain, again)]
     assert off[2][1] < 0.5 * off[2][0]
