@@ -110,7 +110,9 @@ def run(config: EvaluateConfig, progress: Progress = SILENT) -> EvaluateResult |
     notes: list[str] = []
     measures = _check(config, notes)
     inputs = open_inputs(config, progress)
-    stage = _stage(config, measures, inputs.fingerprints)
+    if config.predictions and inputs.patterns and not config.metrics:
+        measures = ["EM"]  # F1 compares words
+    stage = _stage(config, measures, inputs)
     if config.dry_run:
         where = f"write {config.output}" if config.output else "write no file"
         plan = f"read {', '.join(inputs.sources)}; measure {' '.join(measures)}; {where}"
@@ -154,6 +156,11 @@ class Inputs:
     qrels_file: Path | None = None
     queries: QuerySet | None = None
     corpus: TextStore | None = None
+
+    @property
+    def patterns(self) -> bool:
+        """Whether some questions' answers are regular expressions."""
+        return self.queries is not None and any(self.queries.answers_are_regex)
 
 
 def open_inputs(config: EvaluateConfig, progress: Progress) -> Inputs:
@@ -221,7 +228,7 @@ def _check(config: EvaluateConfig, notes: list[str]) -> list[str]:
     return [str(measure) for measure in parse_measures(config.metrics or DEFAULT_METRICS, notes)]
 
 
-def _stage(config: EvaluateConfig, measures: Sequence[str], inputs: dict[str, str]) -> Stage | None:
+def _stage(config: EvaluateConfig, measures: Sequence[str], inputs: Inputs) -> Stage | None:
     if config.output is None:
         return None
     options = {
@@ -234,8 +241,9 @@ def _stage(config: EvaluateConfig, measures: Sequence[str], inputs: dict[str, st
     }
     if config.run_format:
         options["run_format"] = forms_for(config.run_format, len(config.runs))
-    version = 2 if config.options.judged_only else VERSION  # 2: --depth cuts first, no query is lost
-    return Stage(config.output, "file", STAGE, version, options, inputs, config.force)
+    # 2: --depth cuts first, no query is lost; answers that are patterns are matched
+    version = 2 if config.options.judged_only or (config.predictions and inputs.patterns) else VERSION
+    return Stage(config.output, "file", STAGE, version, options, inputs.fingerprints, config.force)
 
 
 def run_names(paths: Sequence[Path]) -> list[str]:
@@ -277,9 +285,9 @@ def _scorer(
         return lambda name, file: score_relevance(name, file, qrels, wanted, config.options)
     queries = inputs.queries
     assert queries is not None
+    answers = prepare_answers(queries, notes)
     if config.predictions:
         return lambda name, file: score_predictions(name, read_predictions(file.path), queries, measures)
-    answers = prepare_answers(queries, notes)
     assert inputs.corpus is not None
     text_of = text_reader(inputs.corpus)
     cutoffs = parse_top_k(" ".join(measures))

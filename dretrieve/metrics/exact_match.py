@@ -3,6 +3,9 @@
 Both texts are lower-cased, stripped of ASCII punctuation and of the words a, an, the, and blanks are
 squeezed. EM is 1 when they are then equal; F1 is the harmonic mean of precision and recall over the words
 as a bag. The best value over a question's answers counts.
+
+Where the answers are regular expressions (CuratedTREC), EM is 1 when one of them matches from the beginning
+of the prediction on (DrQA's ``regex_match_score``; Chen et al., ACL 2017), and there is no F1.
 """
 
 from __future__ import annotations
@@ -11,6 +14,8 @@ import re
 import string
 from collections import Counter
 from collections.abc import Sequence
+
+from dretrieve.metrics.answers import compile_answer, normalized
 
 ARTICLES = re.compile(r"\b(a|an|the)\b")
 NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -25,6 +30,12 @@ def exact_match(prediction: str, answers: Sequence[str]) -> float:
     """Return 1 if the prediction equals one of ``answers`` after normalisation, else 0."""
     wanted = squad_normalized(prediction)
     return float(any(wanted == squad_normalized(answer) for answer in answers))
+
+
+def pattern_match(prediction: str, answers: Sequence[str]) -> float:
+    """Return 1 if one of these regular expressions matches from the prediction's beginning on, else 0."""
+    text, patterns = normalized(prediction.strip()), map(compile_answer, answers)
+    return float(any(pattern is not None and pattern.match(text) is not None for pattern in patterns))
 
 
 def f1(prediction: str, answers: Sequence[str]) -> float:

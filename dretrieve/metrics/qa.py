@@ -10,9 +10,10 @@ import numpy as np
 
 from dretrieve.errors import DataError, UsageError, quoted
 from dretrieve.metrics.answers import Answers
-from dretrieve.metrics.exact_match import exact_match, f1
+from dretrieve.metrics.exact_match import exact_match, f1, pattern_match
 from dretrieve.metrics.scores import Scores
 from dretrieve.metrics.top_k import first_answer_ranks, known_text, top_k
+from dretrieve.text.beir import Query
 from dretrieve.text.files import read_lines
 from dretrieve.text.json_files import parse_json, read_json
 from dretrieve.text.qrels import qrels_of
@@ -89,7 +90,8 @@ def prepare_answers(queries: QuerySet, notes: list[str]) -> list[Answers]:
     """
     if not any(queries.answers):
         raise DataError(
-            f"no query of {queries.source} has the key 'answers'; name a question set, or use --qrels"
+            f"no query of {queries.source} has the key 'answers'; name a question set, or judge runs by "
+            "--qrels"
         )
     ready = [
         Answers(answers, regex=is_regex)
@@ -174,6 +176,7 @@ def score_predictions(
 
     Raises:
         DataError: no question has a prediction.
+        UsageError: F1, and the answers of some questions are patterns.
     """
     ids = queries.ids()
     missing = sum(query_id not in predictions for query_id in ids)
@@ -181,15 +184,22 @@ def score_predictions(
         raise DataError(
             f"none of the {len(ids):,} questions has a prediction in {name}; name the split that was read"
         )
-    notes = [f"{missing:,} of {len(ids):,} questions have no prediction; they count as 0"] if missing else []
-    values = {
-        measure: np.asarray(
-            [
-                READER_MEASURES[measure](predictions[query_id], answers) if query_id in predictions else 0.0
-                for query_id, answers in zip(ids, queries.answers, strict=True)
-            ]
+    patterned = sum(queries.answers_are_regex)
+    if patterned and "F1" in measures:
+        raise UsageError(
+            f"F1 compares words, and the answers of {patterned:,} of {len(ids):,} questions are patterns; "
+            "give --metrics EM"
         )
-        for measure in measures
+    notes = [f"{missing:,} of {len(ids):,} questions have no prediction; they count as 0"] if missing else []
+
+    def value(measure: str, query: Query) -> float:
+        if query.id not in predictions:
+            return 0.0
+        of = pattern_match if query.answers_are_regex else READER_MEASURES[measure]
+        return of(predictions[query.id], query.answers)
+
+    values = {
+        measure: np.asarray([value(measure, query) for query in queries.queries]) for measure in measures
     }
     return Scores(name=name, query_ids=ids, values=values, notes=notes)
 

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -210,9 +211,26 @@ def test_passages_have_no_splits(tiny_collection, questions, first_run):
 
 
 def test_predictions_of_a_reader(questions, tmp_path):
-    (tmp_path / "p.json").write_text(json.dumps({"q-bees-2": "the Wax", "q-tides-2": "the old harbour"}))
-    result = run(EvaluateConfig(predictions=(tmp_path / "p.json",), answers=f"{questions}:test"))
-    assert result.scores[0].means() == pytest.approx({"EM": 1 / 6, "F1": (1 + 2 / 3) / 6})
+    """A pattern is matched, and has no F1: left out when no measure is named, else refused."""
+    said = {"q-bees-2": "the Wax", "q-tides-2": "the old harbour", "q-printing-2": "Book by book"}
+    (tmp_path / "p.json").write_text(json.dumps(said))
+    config = EvaluateConfig(
+        predictions=(tmp_path / "p.json",), answers=f"{questions}:test", output=tmp_path / "m.json"
+    )
+    assert run(config).scores[0].means() == pytest.approx({"EM": 2 / 6})
+    assert open_artefact(tmp_path / "m.json").version == 2
+    with pytest.raises(UsageError, match="answers of 1 of 6 questions are patterns; give --metrics EM"):
+        run(replace(config, metrics="EM F1", output=None))
+    path = questions / "queries.jsonl"
+    path.write_text("".join(line for line in path.read_text().splitlines(True) if "regex" not in line))
+    found = run(replace(config, output=None))
+    assert found.scores[0].means() == pytest.approx({"EM": 1 / 5, "F1": (1 + 2 / 3) / 5})
+
+
+def test_predictions_for_questions_without_answers_are_refused(tiny_collection, tmp_path):
+    (tmp_path / "p.json").write_text(json.dumps({"q-bees-2": "wax"}))
+    with pytest.raises(DataError, match="has the key 'answers'"):
+        run(EvaluateConfig(predictions=(tmp_path / "p.json",), answers=f"{tiny_collection}:test"))
 
 
 def test_dry_run_reads_no_run_and_writes_nothing(tiny_collection, first_run, tmp_path):

@@ -1,6 +1,6 @@
 import pytest
 
-from dretrieve.metrics.exact_match import exact_match, f1, squad_normalized
+from dretrieve.metrics.exact_match import exact_match, f1, pattern_match, squad_normalized
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,21 @@ def test_exact_match_takes_the_best_answer():
     assert exact_match("the Nile.", ["Rhine", "nile"]) == 1
     assert exact_match("Nile river", ["Nile"]) == 0
     assert exact_match("Nile", []) == 0
+
+
+@pytest.mark.parametrize(
+    ("prediction", "matches"),
+    [
+        ("1927", 1),
+        (" May 20, 1927", 1),
+        ("may 20 1927", 1),
+        ("on May 20, 1927", 0),
+        ("27", 0),
+    ],
+)
+def test_a_pattern_matches_from_the_beginning_on(prediction, matches):
+    """DrQA's rule; what does not compile matches nothing."""
+    assert pattern_match(prediction, ["(", r"(May 20,? )?1927"]) == matches
 
 
 def test_f1_by_hand():

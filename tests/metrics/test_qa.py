@@ -57,7 +57,7 @@ def test_a_run_of_other_questions_is_refused(questions):
 
 def test_questions_without_any_answers_are_refused(tmp_path):
     with pytest.raises(
-        DataError, match="no query of .* has the key 'answers'; name a question set, or use --qrels"
+        DataError, match="no query of .* has the key 'answers'; name a question set, or judge runs by --qrels"
     ):
         prepare_answers(QuerySet([Query("q", "?")], tmp_path / "q.jsonl"), [])
 
@@ -104,6 +104,19 @@ def test_predictions_are_scored_and_missing_ones_count_as_zero(questions):
     assert scores.notes == ["1 of 3 questions have no prediction; they count as 0"]
     with pytest.raises(DataError, match="none of the 3 questions has a prediction in p"):
         score_predictions("p", {"x": "y"}, questions, ["EM"])
+
+
+def test_answers_that_are_patterns_are_matched(tmp_path):
+    asked = [
+        Query("q1", "when?", ("Sept?(ember)?|Feb(ruary)?",), answers_are_regex=True),
+        Query("q2", "where?", (r"New\s?York",), answers_are_regex=True),
+        Query("q3", "who?", ("Lindbergh",)),
+    ]
+    questions, said = QuerySet(asked, tmp_path / "queries.jsonl"), {"q1": "february", "q2": "in New York"}
+    scores = score_predictions("p", said | {"q3": "the Lindbergh"}, questions, ["EM"])
+    assert scores.values["EM"].tolist() == [1, 0, 1]
+    with pytest.raises(UsageError, match="the answers of 2 of 3 questions are patterns; give --metrics EM"):
+        score_predictions("p", said, questions, ["EM", "F1"])
 
 
 @pytest.mark.parametrize(

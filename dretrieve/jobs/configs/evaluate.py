@@ -22,7 +22,7 @@ class EvaluateConfig(Careful, ReadingRuns, ReadingTopics, Verifying):
 
     Measures of judgements: AP, Bpref, ERR, GMAP, IPrec, Judged, nDCG, NumQ, NumRel, NumRelRet, NumRet, P, R,
     RBP, Rprec, RR, SetAP, SetF, SetP, SetR, Success, trec_eval's sets official, set and all_trec; of answers:
-    top1, top20 and so on; of predictions: EM, F1.
+    top1, top20 and so on; of predictions: EM, F1, and EM alone where the answers are patterns (CuratedTREC).
 
     Examples:
         dretrieve evaluate --run run.trec --qrels work/pydocs:test --metrics "nDCG@10 R@100"
