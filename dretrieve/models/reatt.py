@@ -133,6 +133,7 @@ class Reatt(EncoderMethod):
         """
         assert isinstance(config, ReattConfig)
         known, _ = read_card(find_model(backbone))
+        config = replace(config, passage_max_len=config.passage_max_len or config.max_len)
         config = completed(config, known, cls.name, OPEN)
         config = completed(config, known, cls.name, {"passage_max_len": config.max_len})
         if config.bi_layers < 0 and known.method == cls.name:
@@ -212,8 +213,8 @@ class Reatt(EncoderMethod):
         bare = sum(not of for of in answers)
         if bare:
             raise DataError(
-                f"{name}: {bare:,} of {len(answers):,} questions have no answers, from which reatt learns; "
-                "leave them out, or give target=passage to learn from judged passages"
+                f"{name}: {bare:,} of {len(answers):,} questions have no answers to learn from (a pattern is "
+                "none); leave them out, or give target=passage to learn from judged passages"
             )
         texts = [Record("", "", text) for of in answers for text in self._candidates(of)]
         cut = self._answers.tokenize(texts).truncated

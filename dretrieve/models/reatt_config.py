@@ -37,7 +37,9 @@ class ReattConfig(EncoderConfig):
     max_len: int = option(
         0, f"Length of a question with a passage; 0 as a reatt backbone, else {LENGTH}.", least=0
     )
-    passage_max_len: int = option(0, "Length of a passage alone; 0 as --max-len.", least=0)
+    passage_max_len: int = option(
+        0, "Length of a passage alone; 0 as --max-len, without that as a reatt backbone.", least=0
+    )
     query_template: str = option("", f"Form of a question; empty: '{TEMPLATES['query']}'.")
     passage_template: str = option("", f"Form of a passage; empty: '{TEMPLATES['passage']}'.")
     bi_layers: int = option(

@@ -218,6 +218,9 @@ def test_it_goes_on_with_its_own_head_and_lengths(chosen, config_of, tmp_path):
     method = Reatt.build(ReattConfig(alpha=0.0), str(chosen))  # of another temperature
     torch.testing.assert_close(method.head_shares(), before.head_shares())
     assert method.config.bi_layers == known.method_config["bi_layers"] == 2
+    assert method.card().passage.max_tokens == 512
+    shorter = Reatt.build(ReattConfig(max_len=256), str(chosen))
+    assert shorter.card().passage.max_tokens == 256, "a passage alone is as long as --max-len says"
     train(config_of(tmp_path / "on", {"max_steps": 1}, backbone=chosen, alpha=0.0))
     after = load_model(str(tmp_path / "on"))
     assert torch.equal(after.encoder.head_weights, method.head_weights), "a warm-up leaves them alone"
