@@ -150,6 +150,11 @@ class Encoder(nn.Module):
         if not known:
             self.backbone.to(device, dtype)
             self.experts.to(device, dtype)
+            # what transformers keeps in float32 when it loads the family in float16, whose range it leaves
+            kept = getattr(self.backbone, "_keep_in_fp32_modules", None) if dtype == torch.float16 else None
+            for name, part in self.backbone.named_modules():
+                if name.rpartition(".")[2] in (kept or ()):
+                    part.float()
 
     def release(self) -> None:
         """Forget the copy that `prepare` made (training goes on with the module's own weights)."""

@@ -69,6 +69,23 @@ def test_a_saved_folder_opens_with_transformers_and_generates_alike(folder, text
     assert torch.equal(*said)
 
 
+def test_float16_keeps_in_float32_what_leaves_its_range(folder, texts):
+    """The products of a feed-forward part, as transformers does when it loads a T5 in float16."""
+    ids, mask, _ = texts
+    t5 = T5(load_t5(folder)).eval()
+    with torch.inference_mode():
+        for layer in t5.layers:
+            weight = layer.layer[-1].DenseReluDense.wo.weight
+            weight.mul_(6e4 / weight.abs().max())
+        found = []
+        for dtype in (torch.float32, torch.float16):
+            t5.prepare(torch.device("cpu"), dtype)
+            states = t5.through(t5.embedded(ids), mask, 0, 3)
+            found.append(t5.projected(states, 3, "passage", range(t5.heads))[mask].float())
+        assert t5.engine.precision == "fp16"
+    assert torch.cosine_similarity(*found, dim=-1).min() > 0.999
+
+
 def test_layers_one_after_the_other_are_the_whole(folder, texts):
     """Cut anywhere; each layer has its own mask, and no mask of an earlier one stays in the bias."""
     ids, mask, _ = texts
