@@ -120,7 +120,11 @@ def untrained(name: str, method: str, device: torch.device | str, precision: str
     ready(built, torch.device(device), DTYPES[precision])
     folder = find_model(name)
     known, _ = read_card(folder)
-    sides = {side: replace(card.side(side), folder=known.side(side).folder) for side in SIDES}
+    sides = {
+        side: replace(card.side(side), folder=theirs.folder, files=theirs.files)
+        for side, theirs in ((side, known.side(side)) for side in SIDES)
+    }
+    card = replace(card, query=sides["query"], passage=sides["passage"])
     tokenizers = {side: open_tokenizer(folder, of, rows) for side, of in sides.items()}
     return LoadedModel(name, card, built, tokenizers, torch.device(device), precision)
 

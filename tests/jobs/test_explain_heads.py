@@ -101,6 +101,12 @@ def test_correlations_of_a_plain_t5(made, tmp_path):
     assert run(replace(config, output=tmp_path / "out")).state == "up to date"
 
 
+def test_two_plain_t5s_have_fingerprints_of_their_own(made, small_t5):
+    config, *_ = made
+    found = [run(replace(config, model=str(small_t5(kind)))) for kind in ("original", "v1.1")]
+    assert len({one.data["fingerprints"][side] for one in found for side in ("query", "passage")}) == 4
+
+
 def test_a_reatt_model_says_its_weights(made, tmp_path):
     config, *_ = made
     method = Reatt.build(ReattConfig(bi_layers=1), config.model)
