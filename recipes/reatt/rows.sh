@@ -211,7 +211,7 @@ row_in() {
             --metrics "top1 top5 top6 top10 top20 top100" --output "$of${seed:+.$seed}.json" --format tsv
     case $row in
     bm25 | dpr | colbert | full-fast) return ;;
-    full | once | twice) read_out "$model" "$runs/bm25.$set-test.trec" "$set" "$of.read-bm25.$seed.json" ;;
+    full | once | twice | reatt) read_out "$model" "$runs/bm25.$set-test.trec" "$set" "$of.read-bm25.$seed.json" ;;
     esac
     read_out "$model" "$run" "$set" "$of.read${seed:+.$seed}.json"
 }
