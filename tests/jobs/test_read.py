@@ -107,6 +107,19 @@ def test_answers_are_those_of_a_fusion_in_the_decoder_by_transformers(config, be
     assert counts == {"questions": len(found), "questions_lacking": 2, "questions_alone": 1}
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize(("precision", "near"), [("fp32", 1e-4), ("bf16", 0.05), ("fp16", 0.01)])
+def test_a_gpu_reads_as_the_cpu_does(config, model_of, precision, near):
+    config = replace(config, model=model_of(bi_layers=2))
+    other = replace(config, output=config.output.with_name("gpu.jsonl"), device="cuda", precision=precision)
+    run(config), run(other)
+    for exact, found in zip(lines_of(config.output), lines_of(other.output), strict=True):
+        shares = [[of["attention"] for of in line["passages"]] for line in (exact, found)]
+        assert shares[1] == pytest.approx(shares[0], abs=near)
+        if precision == "fp32":  # likely tokens lie close together
+            assert found["prediction"] == exact["prediction"]
+
+
 @pytest.mark.parametrize("bi_layers", [0, 2])
 def test_questions_are_read_as_training_reads_them(
     config, model_of, bi_layers, tiny_collection, tmp_path, monkeypatch

@@ -69,7 +69,7 @@ def options_of(cache_tokens=0, overhead=20):
     )
 
 
-def step(method, training_set=None, batch=4, options=None, cut_by=None, processes=None):
+def step(method, training_set=None, batch=4, options=None, cut_by=None, processes=None, device=CPU):
     """Return the prepared first batch and the value of its step; the gradient stands in the method."""
     training_set, options = training_set or close_set(), options or options_of()
     processes = processes or Processes()
@@ -77,7 +77,7 @@ def step(method, training_set=None, batch=4, options=None, cut_by=None, processe
     feed = Feed([training_set], batch, choosing, cut_by or options, processes, cut=cut_of(method))
     prepared = feed.make(0)
     method.zero_grad()
-    return prepared, Stepper(method, processes, options, CPU).run(prepared)
+    return prepared, Stepper(method, processes, options, device).run(prepared)
 
 
 def texts_of(prepared):
@@ -357,3 +357,20 @@ def test_bfloat16_and_recomputed_activations_give_the_same_step(build):
     assert float(again.loss) == pytest.approx(float(exact.loss), rel=1e-6)
     for name, of in gradients(method).items():
         torch.testing.assert_close(of, expected[name], atol=1e-6, rtol=1e-4, msg=name)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("precision", "near"), [("fp32", 1e-4), ("bf16", 0.05)])
+def test_a_gpu_takes_the_step_of_the_cpu(build, precision, near):
+    """Both losses, the target, and the gradient, in pieces of the gradient cache."""
+    method = build(head_temperature=0.5)
+    _, exact = step(method, batch=8, options=options_of(120))
+    expected = {name: of.clone() for name, of in gradients(method).items()}
+    cuda = torch.device("cuda")
+    options = replace(options_of(120), precision=precision)
+    _, found = step(method.to(cuda), batch=8, options=options, device=cuda)
+    assert float(found.loss) == pytest.approx(float(exact.loss), rel=near)
+    for name, of in exact.parts.items():
+        assert float(found.parts[name]) == pytest.approx(float(of), rel=near, abs=near), name
+    for name, of in gradients(method).items():
+        assert (of.cpu() - expected[name]).norm() <= 10 * near * expected[name].norm() + 1e-7, name
