@@ -1,9 +1,10 @@
 """`reatt` beside a fusion in the decoder by transformers alone: a step and reading; and its gradient cache.
 
 Run: ``python tests/bench/bench_reatt.py [--steps 4] [--only step|cache|reading]``.
-A T5 of 4 + 4 layers, 256 wide, in float32 on one thread; texts as `bench_train` has them. The other loop pads
-every pair to the longest of 8 questions. All times are CPU seconds, taken in turn, ours with B = 2; with
-B = 0, where both compute the same, losses and answers must agree. The rules:
+A T5 of 4 + 4 layers, 256 wide, in float32 on one thread. Texts: SQuAD's questions for training with answers,
+each with its own passage and others, where it stands, else invented words; the first line says which. The
+other loop pads every pair to the longest of 8 questions. All times are CPU seconds, taken in turn, ours with
+B = 2; with B = 0, where both compute the same, losses and answers must agree. The rules:
 
 - a step of 8 questions with 8 passages each, both losses, at least 1.5 times as fast; the other loop hears
   queries, keys, and what the decoder looks at, by hooks;
@@ -27,6 +28,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,8 @@ from dretrieve.models.model_folder import save_model
 from dretrieve.models.places import find_model
 from dretrieve.models.reatt import Reatt
 from dretrieve.models.reatt_config import ReattConfig
+from dretrieve.text.beir import Query
+from dretrieve.text.collection import Collection
 from dretrieve.tokens.tokenizer import SideTokenizer
 from dretrieve.training.batches import Choosing
 from dretrieve.training.pieces import CPU_OVERHEAD, Feed, Prepared, StepOptions
@@ -85,19 +89,37 @@ def write_backbone(folder: Path) -> Path:
     return folder
 
 
+def asked(number: int, close: int) -> tuple[list[Query], list[Record]]:
+    """Return questions with answers, and so many passages of each one behind the other.
+
+    SQuAD's own of its training split, the passage that answers first, where it stands; else invented words.
+    """
+    place = standing()
+    if place is None:
+        queries, passages = texts(number, None)[0], texts(number * close // 2, None)[1]
+        return [Query(of.id, of.text, (" ".join(of.text.split()[:2]),)) for of in queries], passages
+    collection, chance = Collection.open(f"{place}:train"), np.random.default_rng(1)
+    corpus, judged, every = collection.corpus(), collection.qrels().positives(), collection.queries().queries
+    chosen = [every[row] for row in chance.permutation(len(every))[:number].tolist()]
+    others = iter(chance.permutation(len(corpus)).tolist())
+    rows = [row for of in chosen for row in (corpus.row_of(judged[of.id][0]), *islice(others, close - 1))]
+    return chosen, [corpus.record(row) for row in rows]
+
+
 def training_set(method: Reatt, folder: Path, number: int, close: int) -> TrainingSet:
     """Return questions with so many passages of their own, and answers."""
-    passages = texts(number * close // 2, standing())[1]
-    queries = texts(number, standing())[0]
+    queries, passages = asked(number, close)
     cards = method.card()
-    asked = tokenise(queries, SideTokenizer.open(folder, cards.query))
+    records = [Record(of.id, "", of.text) for of in queries]
+    given = tokenise(records, SideTokenizer.open(folder, cards.query))
     told = tokenise(passages, SideTokenizer.open(folder, cards.passage))
-    answers = [(" ".join(of.text.split()[:2]),) for of in queries]
     return TrainingSet(
         name="bench",
         positives=Ragged.of([[]] * number),
         negatives=Ragged.of([[]] * number),
-        queries=type(asked)(asked.ids, asked.offsets, [of.id for of in queries], {"answers": answers}),
+        queries=replace(
+            given, text_ids=[of.id for of in queries], columns={"answers": [of.answers for of in queries]}
+        ),
         passages=told,
         close=Ragged.of([range(row * close, (row + 1) * close) for row in range(number)]),
     )
@@ -248,11 +270,13 @@ def memory(folder: Path, questions: int) -> tuple[float, float]:
     return (status("VmHWM") - before) / 1000, 2 * 4 * tokens * WIDTH / 1e6
 
 
-def asked(count: int) -> list[Asked]:
+def questions(count: int) -> list[Asked]:
     """Return questions with `DEPTH` passages of their own."""
-    passages = texts(count * DEPTH // 2, standing())[1]
-    queries = texts(count, standing())[0]
-    return [Asked(query, passages[row * DEPTH : (row + 1) * DEPTH]) for row, query in enumerate(queries)]
+    queries, passages = asked(count, DEPTH)
+    return [
+        Asked(Record(of.id, "", of.text), passages[row * DEPTH : (row + 1) * DEPTH])
+        for row, of in enumerate(queries)
+    ]
 
 
 def their_answers(folder: Path, method: Reatt, mine: Reader) -> Callable[[Sequence[Asked]], list[str]]:
@@ -291,8 +315,8 @@ def reading(folder: Path, count: int) -> bool:
         method = Reatt.build(ReattConfig(bi_layers=bi_layers, answer_max_len=ANSWER), str(folder))
         save_model(method, folder / f"model-{bi_layers}")
         models[bi_layers] = load_model(str(folder / f"model-{bi_layers}"), CPU, "fp32")
-    questions = asked(size * count)
-    parts = [questions[at : at + size] for at in range(0, len(questions), size)]
+    every = questions(size * count)
+    parts = [every[at : at + size] for at in range(0, len(every), size)]
     with reader(models[0]) as whole, reader(models[2]) as mine:
         theirs = their_answers(folder, method, mine)
         same = [of.text for of in whole.read(parts[0])] == theirs(parts[0])
