@@ -14,7 +14,7 @@
 settle() {
     models=$WORK/models runs=$WORK/runs metrics=$WORK/metrics wiki=$WORK/wiki lengths=() words_index=() numbers=() from=()
     start_learning=() warm_learning=()
-    main=facts sets=(main) adapted=(answers judgements neither) judged=() alphas=(1 2 4 16) batches=(4 8 32 64) iterations=2 more=0
+    sets=(main) adapted=(answers judgements neither) judged=() alphas=(1 2 4 16) batches=(4 8 32 64) iterations=2 more=0
     settle_profile
     whole_tables
     settle_parts
@@ -33,10 +33,10 @@ settle_smoke() {
 settle_mini() {
     choose_seeds 1 2 3
     if [[ $PROFILE == mini ]]; then
-        DATA=${DATA:-${DRETRIEVE_DATA:-$ROOT/../shared/data}} main=wiki judged=(dpr colbert) encoder=minilm
+        DATA=${DATA:-${DRETRIEVE_DATA:-$ROOT/../shared/data}} judged=(dpr colbert) encoder=minilm
         judged_learning=(--max-steps 2000 --batch-size 64 --learning-rate 3e-5 --train-group-size 1)
         depth=16 read=16 batch=16 shallow=2 deep=6 tau=0.001 start_steps=30000 warm_steps=2000 steps=2000 adapt_steps=1000
-        masked=20000 learning=(--learning-rate 2e-4) lengths=(--query-max-len 64 --max-len 256)
+        masked=20000 learning=(--learning-rate 2e-4) lengths=(--query-max-len 128 --max-len 256)
         [[ -n ${DRETRIEVE:-}${DRY_RUN:-} ]] || at_once=${BESIDE:-1}
         return
     fi
@@ -52,7 +52,7 @@ settle_mini() {
 # The authors' sizes; ablations are 16 questions and 2,000 steps an iteration, adaptation 4,000, of MS MARCO 12,000.
 settle_paper() {
     backbone=${BACKBONE:-google/t5-large-lm-adapt} encoder=google-bert/bert-base-uncased words_index=(--backend lucene) GPUS=${GPUS:-8}
-    main=nq adapted=(answers fiqa msmarco cqadupstack trec-covid scidocs scifact) judged=(dpr colbert) SHARDS=${SHARDS:-16}
+    adapted=(answers fiqa msmarco cqadupstack trec-covid scidocs scifact) judged=(dpr colbert) SHARDS=${SHARDS:-16}
     judged_learning=(--epochs 40 --batch-size $((128 / GPUS)) --learning-rate 2e-5 --warmup-steps 1237)
     iterations=4 depth=100 read=100 batch=16 large_batch=${BATCH:-64} shallow=6 deep=18 tau=0.001 BIOASQ=${BIOASQ:-bioasq}
     start_steps=1 warm_steps=3000 steps=2000 large_steps=8000 long_steps=16000 adapt_steps=4000 masked=100000
@@ -79,6 +79,7 @@ text() {
             --equal letters --output "$wiki"
         dretrieve prepare "spans:$wiki" --number 200000 --output "$WORK/spans"
         other "$WORK/t5" "$PYTHON" "$ROOT/recipes/reatt/world.py" "$WORK/t5" --texts "$wiki/corpus.jsonl"
+        local lengths=(--query-max-len 224 --max-len 256) # the question is a text of up to 128 words
         begin "$WORK/t5" "name=spans,path=$WORK/spans,split=train,depth=0"
         ;;
     paper)

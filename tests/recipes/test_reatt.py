@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from dretrieve.reports.expected_file import read_expected
+from dretrieve.text.masked import MOST_TEXT
 
 ROOT = Path(__file__).parents[2]
 TABLES = ("table3", "table1", "table4", "study")
@@ -262,3 +263,9 @@ def test_the_paper_trains_as_published(calls_of):
     assert "target=passage" in adapted["msmarco"].behind("--data")
     assert "masked/scifact" in adapted["scifact"].behind("--data")
     assert {Path(call.behind("--backbone")).name for call in adapted.values()} == {"reatt-dpr.main.1.1"}
+
+
+def test_minis_t5_reads_whole_texts_out_of_which_spans_were_dropped(calls_of):
+    start = trained(calls_of(ROOT / "recipes/reatt/study.sh", PROFILE="mini", DATA="data"), "start")
+    assert int(start.behind("--query-max-len")) >= 1.5 * MOST_TEXT, "a word is more than a token"
+    assert "/spans," in start.behind("--data")
