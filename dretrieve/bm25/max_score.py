@@ -17,9 +17,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from dretrieve.kernels.compiled import njit
 from dretrieve.kernels.heap import push, unheap
 
 WINDOW = 16384  # passages; their sums stay in the second-level cache

@@ -18,10 +18,10 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from dretrieve.kernels import simd
+from dretrieve.kernels.compiled import njit
 from dretrieve.kernels.dot import canonical, frozen, score_pairs_numpy, stored_bits
 from dretrieve.kernels.maxsim import Near, frozen_near, longest, token_dots
 

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from dretrieve.kernels import simd
+from dretrieve.kernels.compiled import njit
 from dretrieve.kernels.dot import stored_bits
 
 PANEL_ROWS = simd.TILE_ROWS

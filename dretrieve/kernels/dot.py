@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from dretrieve.kernels import simd
+from dretrieve.kernels.compiled import njit
 
 LANES = simd.LANES
 SMALLEST = 2.0**-100

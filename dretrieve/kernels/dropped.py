@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from dretrieve.kernels.compiled import njit
 from dretrieve.kernels.simd import whole_registers
 
 # C. Wellons, "Prospecting for Hash Functions" (2018): of functions of this form one with hardly any bias.

@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from dretrieve.kernels.compiled import njit
 from dretrieve.kernels.interning import id_start, same_bytes
 
 Scores = NDArray[np.floating[Any]]

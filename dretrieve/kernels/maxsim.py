@@ -13,10 +13,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from dretrieve.kernels import simd
+from dretrieve.kernels.compiled import njit
 from dretrieve.kernels.dot import canonical, finish, frozen, score_pairs_numpy, stored_bits
 
 Near = tuple[NDArray[np.float32], NDArray[np.float64]]

@@ -12,9 +12,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from dretrieve.kernels.compiled import njit
 from dretrieve.kernels.interning import FNV_OFFSET, FNV_PRIME, NEWLINE, folded
 
 SURE, UNSURE, BAD = 0, 1, 2

@@ -14,11 +14,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from dretrieve.kernels import simd
 from dretrieve.kernels.codes import PANEL_ROWS, ROUNDING, Codes, QueryCodes, margin
+from dretrieve.kernels.compiled import njit
 from dretrieve.kernels.dot import frozen
 from dretrieve.types import offsets_of
 

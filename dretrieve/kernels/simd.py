@@ -15,8 +15,10 @@ from typing import Any
 import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
-from numba import config, njit, types
+from numba import config, types
 from numba.extending import intrinsic
+
+from dretrieve.kernels.compiled import njit
 
 LANES = 8
 TILE_ROWS = 32

@@ -12,10 +12,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from dretrieve.kernels.compiled import njit
 from dretrieve.kernels.simd import F32, I32, whole_registers
 
 LOG2_E = np.float32(1.4426950408889634)

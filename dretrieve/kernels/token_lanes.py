@@ -18,9 +18,10 @@ from typing import Any
 import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
+from dretrieve.kernels.compiled import njit
 from dretrieve.kernels.simd import F32, I8, I16, I32, I64, LINE, Loop, has_byte_tile, load, prefetch, store
 
 WIDTHS = (8, 16, 32)

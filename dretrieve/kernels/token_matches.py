@@ -11,12 +11,12 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from dretrieve.kernels import simd
 from dretrieve.kernels.alignment import largest, softly
 from dretrieve.kernels.codes import ROUNDING
+from dretrieve.kernels.compiled import njit
 from dretrieve.kernels.dot import canonical
 from dretrieve.kernels.scan import kth_largest
 from dretrieve.kernels.token_lanes import MOST_LARGEST, lanes_above, soft_of_scores, top_of_scores

@@ -17,9 +17,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from dretrieve.kernels import simd
+from dretrieve.kernels.compiled import njit
 from dretrieve.kernels.dot import canonical
 from dretrieve.kernels.scan import kth_largest
 from dretrieve.kernels.token_lanes import MOST_LARGEST, codes_above, lanes_above, top_of_codes

@@ -13,10 +13,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from dretrieve.kernels.codes import ROUNDING
+from dretrieve.kernels.compiled import njit
 from dretrieve.kernels.dot import SMALLEST
 from dretrieve.kernels.token_lanes import add_centroids, fill_table, products, shrink_table
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from dretrieve.kernels import simd
+from dretrieve.kernels.compiled import njit
 from dretrieve.kernels.dot import SMALLEST, canonical
 from dretrieve.kernels.heap import push
 

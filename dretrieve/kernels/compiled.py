@@ -1,0 +1,58 @@
+"""numba's `njit`, with a cache that many processes, also of different machines, may fill at once.
+
+numba gives the versions of a function (other types, another processor) numbers, and writes the list of them
+into one file and each version into another. Of two processes that compile at once one may find the other's
+code under its number: of other types, or for another processor, and for ever. Here a version stands in a
+file of its own name, with the state of the source that it was made from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from hashlib import sha256
+from typing import Any, TypeVar
+
+import numba
+from numba.core.caching import FunctionCache, IndexDataCacheFile
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class _Versions(IndexDataCacheFile):
+    """The files of a function's compiled versions."""
+
+    def save(self, key: Any, data: Any) -> None:
+        """Write the version of that key."""
+        self._save_data(self._file(key), (self._source_stamp, data))
+
+    def load(self, key: Any) -> Any:
+        """Return the version of that key, None where there is none of the source as it is."""
+        with suppress(OSError):
+            stamp, data = self._load_data(self._file(key))
+            if stamp == self._source_stamp:
+                return data
+        return None
+
+    def _file(self, key: Any) -> str:
+        digest = sha256(repr((self._version, key)).encode()).hexdigest()
+        return self._data_name(int(digest[:12], 16))
+
+
+class _Cache(FunctionCache):
+    def __init__(self, function: Any) -> None:
+        super().__init__(function)
+        place, stamp = self.cache_path, self._impl.locator.get_source_stamp()
+        self._cache_file = _Versions(place, self._impl.filename_base, stamp)
+
+
+def njit(**options: Any) -> Callable[[Function], Function]:
+    """Return the decorator `numba.njit` of those options, ``cache=True`` among them."""
+
+    def compiled(function: Function) -> Function:
+        made: Any = numba.njit(**options)(function)
+        if hasattr(made, "py_func"):  # numba may be told to compile nothing
+            made._cache = _Cache(function)
+        return made
+
+    return compiled
