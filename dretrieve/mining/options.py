@@ -23,7 +23,9 @@ class MiningOptions:
     num_negatives: int = option(8, "At most so many a query.", least=1, aliases=("--n-sample",))
     depth: int = _filter(100, "Last rank looked at.", least=1, aliases=("--hits",))
     first_rank: int = _filter(1, "First rank looked at.", least=1)
-    margin: float | None = _filter(None, "Keep scores below the positive's by this.")
+    margin: float | None = _filter(
+        None, "Keep scores below the positive's by this; where the run lacks it, the last hit's counts."
+    )
     relative_margin: float | None = _filter(None, "Keep scores below the positive's by this share.")
     sampling: Literal["random", "top"] = option("random", "From all that stay, or the first of them.")
     seed: int = option(42, "Of the sampling, folded with the query's id.")
