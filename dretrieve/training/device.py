@@ -17,9 +17,10 @@ from dretrieve.store.seeds import fold
 from dretrieve.training.pieces import Precision
 from dretrieve.training.processes import Processes
 
-# glibc's mallopt(3), and the largest values that it takes by itself.
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-LARGEST_OWN = {M_TRIM_THRESHOLD: 1 << 26, M_MMAP_THRESHOLD: 1 << 25}
+# Of glibc's mallopt(3): nothing is given back, no block is mapped alone; and the most that it does by itself.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
+KEEPING = {M_TRIM_THRESHOLD: (1 << 31) - 1, M_MMAP_MAX: 0}
+LARGEST_OWN = {M_TRIM_THRESHOLD: 1 << 26, M_MMAP_THRESHOLD: 1 << 25, M_MMAP_MAX: 1 << 16}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ def keeping_memory(device: torch.device) -> Iterator[None]:
     if device.type != "cpu" or not hasattr(libc, "mallopt"):  # which musl and macOS do not have
         yield
         return
-    for option, value in {M_TRIM_THRESHOLD: (1 << 31) - 1, M_MMAP_THRESHOLD: 1 << 30}.items():
+    for option, value in KEEPING.items():
         libc.mallopt(option, value)
     try:
         yield

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -28,8 +26,6 @@ from dretrieve.training.trackers import Tracker
 from dretrieve.types import Progress
 
 SHOWN_IDS = 8
-# Of GNU's mallopt: from how many bytes on free memory is given back; how many blocks are mapped one by one.
-TRIM_THRESHOLD, MMAP_MAX = -1, -4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,17 +62,6 @@ class Clock:
     examples: int = 0
 
 
-def keep_memory() -> None:
-    """Keep what is freed for the next step, which asks for as much: new pages cost a tenth of it on a CPU.
-
-    For the rest of the process; where the C library is not GNU's, nothing happens.
-    """
-    with contextlib.suppress(OSError, AttributeError):
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(MMAP_MAX, 0)
-        mallopt(TRIM_THRESHOLD, 2**31 - 1)
-
-
 class Loop:
     """Trains a method through its phases, from wherever the newest checkpoint stands."""
 
@@ -101,8 +86,6 @@ class Loop:
             Interrupted: a signal came or the time is up; a checkpoint was written.
             DretrieveError: the loss is not finite.
         """
-        if self._around.device.type == "cpu":
-            keep_memory()
         found = self._around.checkpoints.newest()
         restored: dict[str, Tensor] = {}
         if found is not None:

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import math
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -207,21 +205,3 @@ def test_phases_of_other_lengths_and_rates_train_their_groups_and_resume_anywher
         again, resumed, _ = train(f"stopped {stop}")
         assert toys.changed(again.state_dict(), method.state_dict()) == set()
         assert resumed.curve == state.curve
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="what is freed is kept by GNU's allocator alone")
-def test_what_a_step_frees_the_next_one_gets():
-    """Without it each new block of 32 MiB is 8,192 new pages."""
-    program = """
-import resource, torch
-from dretrieve.training.loop import keep_memory
-torch.set_num_threads(1)
-keep_memory()
-for step in range(4):
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    blocks = [torch.ones(1 << 23) for _ in range(4)]
-    del blocks
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-"""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert int(done.stdout) < 1000
