@@ -19,7 +19,7 @@ from dretrieve.index.exact import ExactOptions
 from dretrieve.index.registry import open_vector_index
 from dretrieve.index.top_k import TopK
 from dretrieve.jobs.configs.ask import AskConfig
-from dretrieve.jobs.examples import recorded_collection, shortened
+from dretrieve.jobs.examples import recorded_collections, shortened
 from dretrieve.jobs.read import reading_card
 from dretrieve.models.loading import LoadedModel, load_model
 from dretrieve.models.registry import check_choices
@@ -149,20 +149,26 @@ def run(config: AskConfig, progress: Progress = SILENT) -> AskResult:
     )
 
 
-def _texts(config: AskConfig, passages: Passages, progress: Progress) -> TextStore:
-    spec = config.corpus or recorded_collection(passages.embeddings)
-    if spec is None:
+def _texts(config: AskConfig, passages: Passages, progress: Progress) -> list[TextStore]:
+    """Return the texts of every collection that was encoded, those added last first.
+
+    For what came in later may have the id of a passage that was deleted before.
+    """
+    embeddings = passages.embeddings
+    specs = config.corpus or recorded_collections(embeddings)
+    if not specs:
         raise PreconditionError(
-            f"the collection that {passages.embeddings.folder} names is not there; say where its passages' "
-            "texts are with --corpus DIR"
+            f"the collection that {embeddings.folder} names is not there; say where its passages' texts are "
+            "with --corpus DIR"
         )
-    texts = Collection.open(spec, "corpus").corpus(progress, full=config.verify)
-    if texts.sha256 not in passages.embeddings.collections:
-        raise VerificationError(
-            f"the texts of {spec} are not those that were encoded for {config.index}, or have changed since; "
-            "give theirs with --corpus DIR, or encode again"
-        )
-    return texts
+    found = [Collection.open(spec, "corpus").corpus(progress, full=config.verify) for spec in specs]
+    for spec, texts in zip(specs, found, strict=True):
+        if texts.sha256 not in embeddings.collections:
+            raise VerificationError(
+                f"the texts of {spec} are not those that were encoded for {config.index}, or have changed "
+                "since; give theirs with --corpus DIR, or encode again"
+            )
+    return sorted(found, key=lambda texts: -embeddings.collections.index(texts.sha256))
 
 
 def _searched(config: AskConfig, index: Any, vectors: Vectors, device: str) -> list[tuple[str, float]]:
@@ -173,13 +179,14 @@ def _searched(config: AskConfig, index: Any, vectors: Vectors, device: str) -> l
     return list(as_run([NAME], kept, passages).hits(0))
 
 
-def _record(texts: TextStore, name: str, config: AskConfig) -> Record:
-    row = texts.row_of(name)
-    if row is None:
-        raise VerificationError(
-            f"passage {name!r} of {config.index} is not in the texts; give its own --corpus"
-        )
-    return texts.record(row)
+def _record(stores: Sequence[TextStore], name: str, config: AskConfig) -> Record:
+    for texts in stores:
+        if (row := texts.row_of(name)) is not None:
+            return texts.record(row)
+    raise VerificationError(
+        f"passage {name!r} of {config.index} is in none of the texts; give every collection that was encoded "
+        "for it, each with --corpus DIR"
+    )
 
 
 def _words(

@@ -92,11 +92,18 @@ def passage_texts(embeddings: Embeddings) -> TextStore:
 
 
 def recorded_collection(embeddings: Embeddings) -> str | None:
-    """Return the collection as ``DIR`` or ``DIR:split`` as the embeddings name it, if it is still there."""
-    name, split = embeddings.extra.get("collection"), embeddings.extra.get("split")
-    if not isinstance(name, str) or not (embeddings.folder / name).exists():
-        return None
-    return f"{embeddings.folder / name}:{split}" if split else str(embeddings.folder / name)
+    """Return the first of `recorded_collections`."""
+    return next(iter(recorded_collections(embeddings)), None)
+
+
+def recorded_collections(embeddings: Embeddings) -> list[str]:
+    """Return the collections as ``DIR`` or ``DIR:split`` as the embeddings name them, if still there."""
+    found = []
+    for entry in embeddings.shards:
+        name, split = (entry.manifest.extra.get(key) for key in ("collection", "split"))
+        if isinstance(name, str) and (entry.folder / name).exists():
+            found.append(f"{entry.folder / name}:{split}" if split else str(entry.folder / name))
+    return list(dict.fromkeys(found))
 
 
 def query_texts(spec: str | None) -> dict[str, str]:

@@ -85,6 +85,30 @@ def test_a_word_has_what_its_tokens_have_together(config):
     assert [of.attention for of in cut] == [1, 2, 0, 0, 0, 0]
 
 
+def test_passages_that_came_into_the_index_later_are_read(config, tiny_collection, tmp_path):
+    """Where a deleted passage's id came again, it is its new text."""
+    lines = [json.loads(line) for line in (tiny_collection / "corpus.jsonl").read_text().splitlines()]
+    again, late = lines[0] | {"text": "honey for ever"}, lines[1] | {"_id": "late"}
+    later = tmp_path / "later"
+    later.mkdir()
+    (later / "corpus.jsonl").write_text("".join(json.dumps(of) + "\n" for of in (again, late)))
+    (tmp_path / "gone").write_text(f"{again['_id']}\n")
+    encode.run(
+        encode.EncodeConfig(model=config.model, corpus=str(later), output=tmp_path / "more", **CPU)
+    )
+    change = {"add": str(tmp_path / "more"), "delete": str(tmp_path / "gone")}
+    index.run(
+        index.IndexConfig(embeddings=tmp_path / "emb", type="token", output=config.index, settings=change)
+    )
+    every = replace(config, depth=31)
+    found = {of.id: of.text for of in run(every).passages}
+    assert (len(found), "late" in found) == (31, True)
+    assert found[again["_id"]].endswith("honey for ever")
+    assert run(replace(every, corpus=(str(later), str(tiny_collection)))) == run(every)
+    with pytest.raises(VerificationError, match="is in none of the texts; give every collection that was"):
+        run(replace(every, corpus=(str(later),)))
+
+
 def test_what_is_refused(config, small_t5, tiny_model, tiny_collection, tmp_path):
     message = "belong to the passage side .* encode both with the same model"
     for other in ({"model": saved(small_t5, tmp_path / "other", head=2)}, {"settings": {"head": 2}}):
@@ -103,9 +127,9 @@ def test_what_is_refused(config, small_t5, tiny_model, tiny_collection, tmp_path
     corpus = other / "corpus.jsonl"
     corpus.write_text(corpus.read_text().replace("honey", "money"))
     with pytest.raises(VerificationError, match="are not those that were encoded for .*--corpus DIR"):
-        run(replace(config, corpus=str(other)))
+        run(replace(config, corpus=(str(other),)))
     moved = tmp_path / "moved"
     shutil.move(tiny_collection, moved)
     with pytest.raises(PreconditionError, match="say where its passages' texts are with --corpus DIR"):
         run(config)
-    assert run(replace(config, corpus=str(moved))).passages
+    assert run(replace(config, corpus=(str(moved),))).passages

@@ -26,6 +26,8 @@ class AskConfig(Choosing, Computing, Verifying):
     index: Path = option(
         REQUIRED, "An index that it encoded, or embeddings as they are.", aliases=("--passage-reps",)
     )
-    corpus: str | None = option(None, "The passages' texts, if not where they were encoded.", metavar="DIR")
+    corpus: tuple[str, ...] = option(
+        (), "The passages' texts, if not where they were encoded; repeatable.", metavar="DIR"
+    )
     depth: int = option(10, "Passages that are read.", least=1, aliases=("--hits",))
     beams: int = option(1, "Answers that are followed at once; 1 takes the likeliest token.", least=1)
