@@ -85,7 +85,8 @@ class ConvertResult:
         place = quote(str(self.output))
         then = f"encode --model {place} --corpus DIR --output EMB"
         if self.card.method == PLAIN:
-            then = f"train reatt --backbone {place} --data DIR:train --output MODEL"
+            data = "path=DIR,split=train,run=RUN,depth=10"
+            then = f"train reatt --backbone {place} --data {data} --output MODEL"
         return "\n".join([*lines, *([f"  {told}"] if told else []), f"next: dretrieve {then}"])
 
 

@@ -199,7 +199,8 @@ def test_a_t5_of_pickles_becomes_a_backbone(small_t5, tmp_path):
     assert run(replace(config, dry_run=True)).text == f"would convert {theirs} to a T5"
     result = run(config)
     assert (result.state, result.card.method) == ("converted", "t5")
-    assert f"next: dretrieve train reatt --backbone {output}" in result.render()
+    then = f"next: dretrieve train reatt --backbone {output} --data path=DIR,split=train,run=RUN,depth=10 "
+    assert then in result.render()
     again = run(config)
     assert (again.state, again.parameters, again.card) == ("up to date", result.parameters, result.card)
     said = json.loads((theirs / "config.json").read_text())
