@@ -78,7 +78,7 @@ FLAG_RENAMES: dict[str, str] = {
     "--pq": "write --type ivfpq",
     "--collection": "write --corpus DIR",
     "--topk": 'write --metrics "top5 top20 top100" with --answers DIR:split',
-    "--regex": "whether answers are regular expressions is known from the collection",
+    "--regex": "the collection knows it; of a file prepare FILE --regex --output DIR says it",
 }
 
 COMMAND_RENAMES: dict[str, str] = {

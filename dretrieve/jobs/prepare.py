@@ -139,8 +139,11 @@ def run(config: PrepareConfig, progress: Progress = SILENT) -> PrepareResult | P
 
 
 def _refuse_files(config: PrepareConfig, why: str) -> None:
-    if any((config.corpus, config.queries, config.qrels, config.split, config.mirror, config.topic_field)):
-        raise UsageError(f"{why}: leave --corpus, --queries, --qrels, --split, --topic-field, --mirror out")
+    given = config.corpus, config.queries, config.qrels, config.split, config.mirror, config.topic_field
+    if any(given) or config.regex:
+        raise UsageError(
+            f"{why}: leave --corpus, --queries, --qrels, --split, --topic-field, --mirror, --regex out"
+        )
 
 
 def _pydocs(config: PrepareConfig) -> _Source:
@@ -211,6 +214,8 @@ def _remote(config: PrepareConfig, kind: str, name: str, progress: Progress) -> 
     options = {"source": config.source, **_reading(config)}
     if kind == "dpr" and name != "psgs_w100":
         options["ids"] = "row numbers"  # of its questions; once they were q000000, q000001 …
+    if source.answers_are_regex and name.startswith("biencoder-"):
+        options["answers"] = "patterns"  # of training rows; once they were words
     _sources(config, Path(config.source)).check_beside()
     standing = _refuse_standing(config, options)
     if config.dry_run:
@@ -220,7 +225,11 @@ def _remote(config: PrepareConfig, kind: str, name: str, progress: Progress) -> 
         progress.note(f"{config.source}: {source.licence}")
     with interruptible() as signals:
         sources = _sources(config, source.fetch(progress, signals))
-    sources = replace(sources, split=config.split or source.split, answers_are_regex=source.answers_are_regex)
+    sources = replace(
+        sources,
+        split=config.split or source.split,
+        answers_are_regex=config.regex or source.answers_are_regex,
+    )
     found = _of_files(config, sources, options)
     return replace(found, extra={"licence": source.licence}) if source.licence else found
 
@@ -245,13 +254,14 @@ def _sources(config: PrepareConfig, main: Path) -> Sources:
         qrels=parse_qrels_option(config.qrels),
         split=config.split,
         topic_field=config.topic_field,
+        answers_are_regex=config.regex,
     )
 
 
 def _reading(config: PrepareConfig) -> dict[str, Any]:
     """Return the options of how files are read; one that is younger is named only where it is given."""
     topic = {"topic_field": config.topic_field} if config.topic_field else {}
-    return {"split": config.split, **topic}
+    return {"split": config.split, **topic, **({"regex": True} if config.regex else {})}
 
 
 def _execute(config: PrepareConfig, source: _Source, progress: Progress) -> PrepareResult | Planned:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
@@ -110,7 +111,7 @@ class CollectionWriter(ExitStack):
         A row without a positive gives a query and passages but no example; a negative that is a positive of
         the same row is dropped. Both are counted.
         """
-        query = Query(row.query.id, row.query.text, row.query.answers, fields={"split": split})
+        query = replace(row.query, fields={"split": split})
         self.query(query)
         for record in (*row.positives, *row.negatives, *row.others):
             self.passage_once(record)

@@ -35,7 +35,7 @@ class Sources:
         judged: split name to queries that name their relevant passages.
         topic_field: what of a topic is its query's text.
         split: the split of training rows, and of queries that name none.
-        answers_are_regex: whether the answers are patterns, where their file cannot say it.
+        answers_are_regex: whether all answers are patterns, where their file does not say it.
     """
 
     main: Path
@@ -138,12 +138,20 @@ def write_sources(sources: Sources, writer: CollectionWriter, tick: Tick) -> Non
     """Write what the sources hold; ``tick`` is called for every record.
 
     Raises:
-        DataError: a broken line; a form that is no source of a collection.
+        DataError: a broken line; a form that is no source of a collection; no answers that may be patterns.
         UsageError: files that are missing for this form, or given twice.
     """
     form = form_of(sources)
     sources = _arranged(sources, form)
-    split = sources.split or "train"
+    split, patterned = sources.split or "train", 0
+
+    def as_said(query: Query) -> Query:
+        nonlocal patterned
+        if not (sources.answers_are_regex and query.answers):
+            return query
+        patterned += 1
+        return replace(query, answers_are_regex=True)
+
     # keys in the order in which they are met
     left, kept, lists = dict[str, None](), dict[str, None](), dict[str, None]()
     for record in read_corpus(sources.corpus, left) if sources.corpus else ():
@@ -152,11 +160,11 @@ def write_sources(sources: Sources, writer: CollectionWriter, tick: Tick) -> Non
     for query in _queries(sources, writer, lists):
         tick()
         kept.update(dict.fromkeys(query.fields))
-        writer.query(query)
+        writer.query(as_said(query))
     writer.notes += _notes(sources, left, kept, lists)
     for _, row in read_training(sources.main, form.name) if form.role == "training" else ():
         tick()
-        writer.training(row, split)
+        writer.training(replace(row, query=as_said(row.query)), split)
     for example in _examples(sources, form, writer):
         tick()
         if form.role == "examples":
@@ -166,6 +174,8 @@ def write_sources(sources: Sources, writer: CollectionWriter, tick: Tick) -> Non
         writer.example(example)
     for name, path in sources.qrels.items():
         writer.qrels(name, read_qrels(path))
+    if sources.answers_are_regex and not patterned:
+        raise DataError(f"--regex: no question of {sources.main} has answers; leave it out")
 
 
 def _queries(sources: Sources, writer: CollectionWriter, lists: dict[str, None]) -> Iterator[Query]:
@@ -182,7 +192,7 @@ def _queries(sources: Sources, writer: CollectionWriter, lists: dict[str, None])
     for query in read_queries(sources.queries, sources.topic_field) if sources.queries else ():
         if sources.split and "split" not in query.fields:
             query = replace(query, fields={**query.fields, "split": sources.split})
-        yield replace(query, answers_are_regex=bool(query.answers)) if sources.answers_are_regex else query
+        yield query
     for split, path in sources.judged.items():
         for query in read_queries(path, sources.topic_field):
             relevant = query.fields.get("rel_doc_ids")

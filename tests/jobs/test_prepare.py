@@ -51,6 +51,19 @@ def test_pydocs_takes_no_files(tmp_path: Path) -> None:
         prepared("pydocs", tmp_path / "a", split="dev")
 
 
+def test_answers_are_patterns_where_that_is_said(tiny_collection: Path, tmp_path: Path) -> None:
+    file, output = tmp_path / "curatedtrec-test.qa.csv", tmp_path / "out"
+    file.write_text("when\t['Sept?(ember)?']\n")
+    prepared(file, output, split="test", regex=True)
+    assert Collection.open(f"{output}:test").queries().answers_are_regex == [True]
+    with pytest.raises(PreconditionError, match="regex"):
+        prepared(file, output, split="test")
+    with pytest.raises(DataError, match=r"--regex: no question of .* has answers; leave it out"):
+        prepared(tiny_collection, tmp_path / "none", regex=True)
+    with pytest.raises(UsageError, match="--regex out"):
+        prepared("pydocs", tmp_path / "docs", regex=True)
+
+
 def test_a_collection_again(tiny_collection: Path, tmp_path: Path) -> None:
     made = prepared(tiny_collection, tmp_path / "copy")
     before, after = Collection(tiny_collection), Collection(tmp_path / "copy")

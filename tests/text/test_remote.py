@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
+import json
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -121,6 +123,12 @@ def test_curatedtrecs_answers_are_patterns(tmp_path: Path, cache: Path) -> None:
     place(cache, "dpr", "curatedtrec-test.qa.csv", b"when\t['Sept?(ember)?']\n")
     prepared("dpr:curatedtrec-test.qa", tmp_path / "out")
     assert Collection.open(f"{tmp_path / 'out'}:test").queries().answers_are_regex == [True]
+    row = {"question": "when", "answers": ["Sept?(ember)?"], "hard_negative_ctxs": [], "negative_ctxs": []}
+    row["positive_ctxs"] = [{"title": "t", "text": "in September", "passage_id": "1"}]
+    packed = gzip.compress(json.dumps([row]).encode())
+    place(cache, "dpr", "biencoder-curatedtrec-train.json.gz", packed)
+    prepared("dpr:biencoder-curatedtrec-train", tmp_path / "train")
+    assert Collection.open(f"{tmp_path / 'train'}:train").queries().answers_are_regex == [True]
 
 
 def test_an_unchecked_mirror_has_a_place_of_its_own(tmp_path: Path, cache: Path) -> None:

@@ -25,6 +25,7 @@ class PrepareConfig(Writing, ReadingTopics):
         dretrieve prepare collection.tsv --queries dev.tsv --qrels dev=qrels.dev.tsv --output work/marco
         dretrieve prepare nq-train.json.gz --split train --output work/nq
         dretrieve prepare entityquestions:test --output work/eq
+        dretrieve prepare curatedtrec-test.qa.csv --split test --regex --output work/trec
         dretrieve prepare mdb:political_science --output work/ps
         dretrieve prepare cloze:work/scifact --number 20000 --output work/scifact-cloze
         dretrieve prepare nq=work/nq eq=work/eq --equal letters --entities eq --output work/joined
@@ -46,6 +47,7 @@ class PrepareConfig(Writing, ReadingTopics):
     queries: Path | None = _input(None, "Queries, beside a source of passages or ids, or alone.")
     qrels: tuple[str, ...] = _input((), "Judgements; repeatable.", metavar="[SPLIT=]FILE")
     split: str | None = _input(None, "Split of training rows and of queries that name none.")
+    regex: bool = _input(False, "The answers are regular expressions (CuratedTREC's).")
     mirror: str | None = _input(
         None, "Fetch from this base address, or copy from this folder.", metavar="URL"
     )
