@@ -93,9 +93,7 @@ def test_passages_that_came_into_the_index_later_are_read(config, tiny_collectio
     later.mkdir()
     (later / "corpus.jsonl").write_text("".join(json.dumps(of) + "\n" for of in (again, late)))
     (tmp_path / "gone").write_text(f"{again['_id']}\n")
-    encode.run(
-        encode.EncodeConfig(model=config.model, corpus=str(later), output=tmp_path / "more", **CPU)
-    )
+    encode.run(encode.EncodeConfig(model=config.model, corpus=str(later), output=tmp_path / "more", **CPU))
     change = {"add": str(tmp_path / "more"), "delete": str(tmp_path / "gone")}
     index.run(
         index.IndexConfig(embeddings=tmp_path / "emb", type="token", output=config.index, settings=change)
