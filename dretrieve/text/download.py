@@ -19,7 +19,8 @@ import shutil
 import time
 import urllib.error
 import urllib.request
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
@@ -151,7 +152,7 @@ def fetch(download: Download, progress: Progress = SILENT, signals: Signals | No
     Raises:
         PreconditionError: no network, no such file on the server, no space.
         VerificationError: the bytes are not those published, twice.
-        Interrupted: a signal came; the part stays.
+        Interrupted: a signal came; the part stays if its version has a name.
     """
     signals = signals or Signals()
     if download.is_there():
@@ -230,7 +231,7 @@ def _continue(download: Download, progress: Progress, signals: Signals) -> Path:
         write_json(download.note, {"url": download.url, "version": version, "bytes": total})
         part = download.part(version or secrets.token_hex(8))  # of an unknown one nothing is shared
         progress.start(f"fetching {download.target.name}", total, "bytes", done)
-        with _opened(part, done) as file:
+        with _opened(part, done, kept=bool(version)) as file:
             while block := response.read(BLOCK):
                 with explained(part):
                     left = memoryview(block)
@@ -239,20 +240,30 @@ def _continue(download: Download, progress: Progress, signals: Signals) -> Path:
                 done += len(block)
                 progress.advance(len(block))
                 signals.check()
-        progress.finish()
-    if total is not None and done < total:
-        raise ConnectionError(f"the connection closed after {done:,} of {total:,} bytes")
+            progress.finish()
+            if total is not None and done < total:
+                raise ConnectionError(f"the connection closed after {done:,} of {total:,} bytes")
     return part
 
 
-def _opened(part: Path, place: int) -> IO[bytes]:
-    """Open a part to go on at that place; nothing of it is cut off, for others may write it too."""
+@contextmanager
+def _opened(part: Path, place: int, *, kept: bool) -> Iterator[IO[bytes]]:
+    """Yield a part, opened to go on at that place; nothing of it is cut off, for others may write it too.
+
+    One that is not kept goes when the block fails: nothing could go on with it.
+    """
     with explained(part):
         if not place:
             part.touch()
         file = open(part, "r+b", buffering=0)
         file.seek(place)
-    return file
+    try:
+        with file:
+            yield file
+    except BaseException:
+        if not kept:
+            part.unlink(missing_ok=True)
+        raise
 
 
 def _check_space(folder: Path, needed: int) -> None:

@@ -89,6 +89,14 @@ def test_a_part_of_unknown_origin_is_thrown_away(server: Server, tmp_path: Path)
     assert server.log == [None]
 
 
+def test_a_part_that_nothing_can_go_on_with_does_not_stay(server: Server, tmp_path: Path) -> None:
+    server.version, server.cut_after, server.cuts = None, 200_000, 9
+    with pytest.raises(PreconditionError, match="closed after 200,000 of 1,024,000 bytes"):
+        fetch(download(server, tmp_path))
+    assert server.log == [None] * 3
+    assert os.listdir(tmp_path) == ["file.bin.part.json"]
+
+
 def test_corrupt_bytes_are_fetched_again_once(server: Server, tmp_path: Path) -> None:
     server.corruptions = 1
     assert fetch(download(server, tmp_path, MD5)).read_bytes() == DATA
