@@ -236,9 +236,9 @@ def _settle(made: TextStore, folder: Path) -> TextStore:
             if not folder.exists():
                 raise
         with suppress(DretrieveError, OSError):
-            standing = TextStore.open(folder, full=True)
-            if standing.manifest == made.manifest and source_of(folder) == source_of(made.folder):
-                return standing
+            same = read_manifest(folder / "manifest.json") == made.manifest  # before gigabytes are hashed
+            if same and source_of(folder) == source_of(made.folder):
+                return TextStore.open(folder, full=True)
         aside = temporary_beside(folder)
         with suppress(FileNotFoundError):
             os.rename(folder, aside)
