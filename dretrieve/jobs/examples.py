@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dretrieve.errors import PreconditionError, visible
-from dretrieve.store.embeddings import Embeddings
+from dretrieve.store.embeddings import Embeddings, EmbeddingShard
 from dretrieve.store.text_store import TextStore
 from dretrieve.text.collection import Collection
 from dretrieve.types import Run
@@ -92,18 +92,21 @@ def passage_texts(embeddings: Embeddings) -> TextStore:
 
 
 def recorded_collection(embeddings: Embeddings) -> str | None:
-    """Return the first of `recorded_collections`."""
-    return next(iter(recorded_collections(embeddings)), None)
+    """Return the collection of the first shard as `recorded_collections` has it, None where it is gone."""
+    return _recorded(embeddings.shards[0])
 
 
 def recorded_collections(embeddings: Embeddings) -> list[str]:
     """Return the collections as ``DIR`` or ``DIR:split`` as the embeddings name them, if still there."""
-    found = []
-    for entry in embeddings.shards:
-        name, split = (entry.manifest.extra.get(key) for key in ("collection", "split"))
-        if isinstance(name, str) and (entry.folder / name).exists():
-            found.append(f"{entry.folder / name}:{split}" if split else str(entry.folder / name))
-    return list(dict.fromkeys(found))
+    found = (_recorded(entry) for entry in embeddings.shards)
+    return list(dict.fromkeys(spec for spec in found if spec is not None))
+
+
+def _recorded(entry: EmbeddingShard) -> str | None:
+    name, split = (entry.manifest.extra.get(key) for key in ("collection", "split"))
+    if not isinstance(name, str) or not (entry.folder / name).exists():
+        return None
+    return f"{entry.folder / name}:{split}" if split else str(entry.folder / name)
 
 
 def query_texts(spec: str | None) -> dict[str, str]:

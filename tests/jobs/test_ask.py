@@ -11,8 +11,10 @@ import pytest
 import torch
 
 from dretrieve.errors import PreconditionError, UsageError, VerificationError
+from dretrieve.index.registry import open_vector_index
 from dretrieve.jobs import encode, index, search
 from dretrieve.jobs.ask import AskConfig, run, words_of
+from dretrieve.jobs.examples import recorded_collection
 from dretrieve.jobs.read import ReadConfig
 from dretrieve.jobs.read import run as read
 from dretrieve.models.loading import load_model
@@ -105,6 +107,9 @@ def test_passages_that_came_into_the_index_later_are_read(config, tiny_collectio
     assert run(replace(every, corpus=(str(later), str(tiny_collection)))) == run(every)
     with pytest.raises(VerificationError, match="is in none of the texts; give every collection that was"):
         run(replace(every, corpus=(str(later),)))
+    shutil.move(tiny_collection, tmp_path / "moved")
+    embeddings = open_vector_index(config.index).passages.embeddings
+    assert recorded_collection(embeddings) is None, "what came later is not what most passages are of"
 
 
 def test_what_is_refused(config, small_t5, tiny_model, tiny_collection, tmp_path):
