@@ -40,7 +40,7 @@ def read_card(folder: Path, *, encoder: bool = True) -> tuple[ModelCard, str | N
             folder, lambda file: read_once("sha256", [file], partial(sha256_file, file)), encoder=encoder
         )
         return card, None
-    if state.get("stage") in MAKERS and not manifest.exists():
+    if state.get("stage") in MAKERS and "state" in state and not manifest.exists():
         raise PreconditionError(
             f"{folder} is what '{state['stage']}' has not finished ({state['state']}): it may hold half of a "
             f"model; run that command again, or remove {state_path(manifest)} if it holds another one"

@@ -328,3 +328,5 @@ def test_what_a_command_has_half_written_is_no_plain_model(bare):
     manifest.unlink()
     record_state("failed", manifest, "encode", "f")
     assert read_card(bare) == whole == read_plain(bare)
+    (bare / "state.json").write_text('{"stage": "train", "epoch": 3}')  # of another tool
+    assert read_card(bare) == whole
