@@ -27,8 +27,11 @@ class _Versions(IndexDataCacheFile):
         self._save_data(self._file(key), (self._source_stamp, data))
 
     def load(self, key: Any) -> Any:
-        """Return the version of that key, None where there is none of the source as it is."""
-        with suppress(OSError):
+        """Return the version of that key, None where none of the source as it is can be read.
+
+        Of an earlier source the classes may be gone; what a machine wrote as it went down may be empty.
+        """
+        with suppress(Exception):
             stamp, data = self._load_data(self._file(key))
             if stamp == self._source_stamp:
                 return data

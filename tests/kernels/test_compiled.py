@@ -62,6 +62,19 @@ def test_two_that_compile_at_once_keep_each_their_own(load, monkeypatch) -> None
     assert set(again.double.stats.cache_hits) == {(types.int64,), (types.float64,)}
 
 
+@pytest.mark.parametrize("written", [b"", b"\0" * 99, b"cdretrieve.kernels.compiled\nGone\n."])
+def test_code_that_cannot_be_read_is_compiled_again(load, written: bytes) -> None:
+    """Of a machine that went down, or of an earlier source whose classes are gone."""
+    first = load()
+    assert first.double(3) == 6
+    (file,) = Path(first.double.stats.cache_path).glob("loops.double-*.nbc")
+    file.write_bytes(written)
+    for counted in ("cache_misses", "cache_hits"):
+        again = load()
+        assert again.double(3) == 6
+        assert sum(getattr(again.double.stats, counted).values()) == 1
+
+
 def test_code_of_an_earlier_source_is_never_taken(load, tmp_path: Path, monkeypatch) -> None:
     """Also where a process was killed before it had written that of the present one."""
     assert load().double(3) == 6
