@@ -41,6 +41,7 @@ def plan_stage(config: ArrayConfig, progress: Any, words: list[str]) -> Any:
         working_folder=Path.cwd(),
         environment=python_path(),
         rows=job.rows_of(config.stage, values),
+        known=job.known_of(config.stage, values),
     )
     return job.run(resolved, progress)
 

@@ -3,7 +3,7 @@
 The plan folder holds ``plan.json`` (what is run, the resolved precision, the shard map; hashed),
 ``array.sh`` and ``then-0.sh`` … (the scripts, made from the plan and the resources asked for), ``logs/``
 and ``submissions.json`` (job numbers). Which shards are finished is read from the output's manifests alone:
-a task that died, was cancelled or never started looks the same.
+a task that died, was cancelled or never started looks the same, and so does one whose inputs changed since.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from glob import escape
 from pathlib import Path
@@ -19,11 +20,12 @@ from typing import Any
 from dretrieve.errors import PreconditionError, UsageError, VerificationError
 from dretrieve.jobs.configs.array import ArrayConfig
 from dretrieve.jobs.slurm import SHARD, Script, most_tasks, queued_tasks, submit, task_numbers
+from dretrieve.options import parse_settings
 from dretrieve.store.atomic import make_folder, write_bytes, write_json
-from dretrieve.store.manifest import manifest_path, read_verified
+from dretrieve.store.manifest import manifest_path, read_manifest, verify_files
 from dretrieve.store.shards import shard_rows, shard_stem
 from dretrieve.store.stage import Stage, replaces_stale
-from dretrieve.types import SILENT, Progress, Texts
+from dretrieve.types import SIDES, SILENT, Progress, Texts
 
 VERSION = 1
 PLAN, SUBMISSIONS = "plan.json", "submissions.json"
@@ -42,6 +44,7 @@ class Array(ArrayConfig):
         working_folder: where relative paths of ``words`` start.
         environment: variables that the tasks need (``PYTHONPATH`` of a checkout).
         rows: rows of the collection side that is cut, and its sha256; None where a run is cut instead.
+        known: options and inputs that the manifest of every shard has, by name (`known_of`).
     """
 
     words: tuple[str, ...]
@@ -50,6 +53,7 @@ class Array(ArrayConfig):
     working_folder: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     rows: tuple[int, str] | None = None
+    known: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -130,7 +134,7 @@ def run(config: Array, progress: Progress = SILENT) -> ArrayResult:
             hold.
         PreconditionError: the folder holds the plan of other options; the array was submitted before;
             ``requeue`` without a plan; no ``sbatch`` here.
-        VerificationError: a finished shard has changed bytes, or was made from other texts.
+        VerificationError: a finished shard has changed bytes, or was made of something else.
         DretrieveError: Slurm refused.
     """
     _check_count(config.shards, progress)
@@ -250,11 +254,12 @@ def read_submissions(folder: Path) -> list[dict[str, str]]:
 def shard_finished(config: Array, index: int) -> bool:
     """Return whether the shard's manifest stands, in the output folder or beside the output file, intact.
 
-    One of other texts does not count where stale results are made again (`dretrieve.store.stage`).
+    One that was made of something else does not count where stale results are made again
+    (`dretrieve.store.stage`).
 
     Raises:
         VerificationError: it stands, but a file that it lists is not the one that was written, or it was made
-            from other texts than those that this array cuts.
+            of something else than this array is.
     """
     output, count = config.output, config.shards
     own = shard_output(output, index, count)
@@ -263,17 +268,23 @@ def shard_finished(config: Array, index: int) -> bool:
     else:
         ending = f"*{shard_stem(index, count)}*manifest.json"
         places = [*output.glob(ending), *output.parent.glob(escape(output.name) + ending)]
-    wanted = config.rows[1] if config.rows is not None else None
+    wanted = {**config.known, **({} if config.rows is None else {"collection": config.rows[1]})}
     for path in places:
-        texts = read_verified(path).inputs.get("collection")
-        if texts is None or wanted is None or texts == wanted:
-            continue
-        if replaces_stale():
+        try:
+            manifest = read_manifest(path)
+        except PreconditionError:  # a task has just removed it, to make it again
             return False
-        raise VerificationError(
-            f"{path} is of other texts ({texts[:12]}) than this array ({wanted[:12]}); choose another "
-            "--output, or remove the shards that stand there"
-        )
+        recorded = {**manifest.options, **manifest.inputs}
+        for name, mine in wanted.items():
+            if (theirs := recorded.get(name, mine)) == mine:
+                continue
+            if replaces_stale():
+                return False
+            raise VerificationError(
+                f"{path} is of {name.replace('_', ' ')} {str(theirs)[:12]}, this array of {str(mine)[:12]}; "
+                "choose another --output, or remove the shards that stand there"
+            )
+        verify_files(path, manifest)
     return bool(places)
 
 
@@ -385,6 +396,46 @@ def rows_of(stage: str, values: Mapping[str, Any]) -> tuple[int, str] | None:
     else:
         texts = Collection.open(str(queries), "queries", values.get("topic_field")).queries()
     return len(texts), texts.sha256
+
+
+def known_of(stage: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options and inputs that the manifest of every shard will have, by name, where they are known.
+
+    They are not where an earlier job has yet to make the model or the vectors, nor of a model without a card.
+    No weights are read.
+
+    Args:
+        stage: the command; of others than ``encode``, ``index`` and ``search`` nothing is known.
+        values: its parameters by name.
+    """
+    from dretrieve.index.base import open_embeddings
+    from dretrieve.index.registry import kind_at, search_settings
+    from dretrieve.models.registry import check_choices
+    from dretrieve.store.card import ModelCard
+    from dretrieve.store.embeddings import Embeddings
+
+    known: dict[str, Any] = {}
+    settings = parse_settings(values.get("settings") or [])
+    with suppress(PreconditionError, VerificationError):
+        if stage == "encode":
+            known["dtype"] = values["dtype"]
+            card = ModelCard.load(Path(values["model"]))
+            choices = check_choices(card, settings)
+            used = {name: choices[name] for name in settings}
+            known |= {f"{side}_model": card.fingerprint(side, used) for side in SIDES}
+        if stage in ("encode", "index") and values["embeddings"]:
+            known["embeddings"] = Embeddings.open(Path(values["embeddings"])).fingerprint
+        if stage == "search" and kind_at(index := Path(values["index"])) != "bm25":
+            known["hits"] = values["hits"]
+            file, names = index / "manifest.json", search_settings(index)
+            given = open_embeddings(index, read_manifest(file)) if file.exists() else Embeddings.open(index)
+            known["passages"] = given.fingerprint
+            if values["query_embeddings"]:
+                known["queries"] = Embeddings.open(Path(values["query_embeddings"])).fingerprint
+            elif values["model"]:
+                used = {name: value for name, value in settings.items() if name not in names}
+                known["query_model"] = ModelCard.load(Path(values["model"])).fingerprint("query", used)
+    return known
 
 
 def resolved_precision(values: Mapping[str, Any], gpus: int | None) -> tuple[str, ...]:

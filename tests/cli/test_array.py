@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dretrieve.jobs.configs.base import Sharded, Writing
+from dretrieve.models.plain import read_plain
 from dretrieve.options import REQUIRED, option
 from dretrieve.types import Vectors, offsets_of
 from dretrieve_cli import array as command
@@ -138,3 +140,46 @@ def test_tasks_make_the_parts_of_a_token_index_that_merge_joins(cli_here, write_
     for path in (tmp_path / "whole").glob("*.*"):
         if path.name != "provenance.json":
             assert path.read_bytes() == (tmp_path / "joined" / path.name).read_bytes(), path.name
+
+
+def test_shards_of_a_model_that_was_trained_again_are_missing(
+    cli_here, tiny_model, tiny_collection, tmp_path, monkeypatch
+):
+    model, emb = tmp_path / "model", tmp_path / "emb"
+    shutil.copytree(tiny_model, model)
+    compute = ["--device", "cpu", "--precision", "fp32", "--output"]
+    encode = ["encode", "--model", model, "--corpus", tiny_collection, *compute, emb]
+    search = ["search", "--index", emb, "--model", model, "--queries", f"{tiny_collection}:test", *compute]
+    for words in (encode, [*search, tmp_path / "run.shard-0000{}-of-00002"]):
+        for index in range(2):
+            cli_here(*(str(word).format(index) for word in words), "--shard", f"{index}/2")
+    card = read_plain(model).card
+    parts = [*search, tmp_path / "run.{shard}"]
+
+    def missing(words, **sides):
+        replace(card, **sides).save(model)
+        return cli_here("array", *words, "--shards", 2, "--json").json()["missing"]
+
+    monkeypatch.setenv("DRETRIEVE_STALE", "replace")
+    assert missing(encode) == missing(parts) == []
+    query = replace(card.query, template="query: {text}")
+    assert missing(encode, query=query) == []
+    assert missing(parts, query=query) == [0, 1]
+    assert missing(encode, passage=replace(card.passage, max_tokens=7)) == [0, 1]
+    monkeypatch.delenv("DRETRIEVE_STALE")
+    assert "is of passage model" in cli_here("array", *encode, "--shards", 2, code=5).err
+
+
+def test_parts_of_a_search_in_vectors_that_were_made_again_are_missing(
+    cli_here, write_embeddings, tmp_path, monkeypatch
+):
+    ids, ones = [f"p{row}" for row in range(2500)], np.ones((2500, 2))
+    asked = write_embeddings("asked", ["q"], ones[:1], side="query")
+    words = ["search", "--index", write_embeddings("emb", ids, ones), "--query-embeddings", asked, "--output"]
+    for index in range(2):
+        cli_here(*words, tmp_path / f"run.shard-0000{index}-of-00002", "--shard", f"{index}/2")
+    array = ["array", *words, tmp_path / "run.{shard}", "--shards", 2, "--json"]
+    assert cli_here(*array).json()["missing"] == []
+    monkeypatch.setenv("DRETRIEVE_STALE", "replace")
+    write_embeddings("emb", ids, ones, model="trained again")
+    assert cli_here(*array).json()["missing"] == [0, 1]

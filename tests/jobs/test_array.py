@@ -19,8 +19,10 @@ from dretrieve.jobs import array
 from dretrieve.jobs.array import Array
 from dretrieve.jobs.configs.array import Resources
 from dretrieve.store.atomic import write_json
+from dretrieve.store.card import ModelCard, SideCard
+from dretrieve.store.embeddings import Embeddings
 from dretrieve.text.collection import Collection
-from dretrieve.types import Silent
+from dretrieve.types import Silent, VectorSpec
 
 ROWS = 4 * 1024 + 5
 TOY = Path(__file__).resolve().parent.parent / "slurm" / "toy_stage.py"
@@ -92,10 +94,43 @@ def test_shards_of_other_texts_are_refused_or_made_again(write_embeddings, tmp_p
     write_embeddings("out", [f"p{row}" for row in range(ROWS)], np.ones((ROWS, 2)), shards=4)
     assert array.run(config(tmp_path, rows=(ROWS, "passages of out"))).finished == [0, 1, 2, 3]
     other = config(tmp_path, rows=(ROWS, "f" * 64), replan=True)
-    with pytest.raises(VerificationError, match=r"00000-of-00004.* of other texts .* than this array \(ffff"):
+    with pytest.raises(VerificationError, match=r"00000-of-00004.* is of collection pass.*, this array of f"):
         array.run(other)
     monkeypatch.setenv("DRETRIEVE_STALE", "replace")
     assert array.run(other).missing == [0, 1, 2, 3]
+
+
+def test_shards_of_another_model_are_refused_or_made_again(write_embeddings, tmp_path, monkeypatch):
+    write_embeddings("out", [f"p{row}" for row in range(ROWS)], np.ones((ROWS, 2)), shards=4, model="first")
+    known = {"passage_model": "first", "query_model": "q", "dtype": "float16"}
+    assert array.run(config(tmp_path, rows=None, known=known)).finished == [0, 1, 2, 3]
+    trained_again = config(tmp_path, rows=None, known=known | {"passage_model": "second"})
+    with pytest.raises(VerificationError, match=r"00000-of-00004.* is of passage model first, .* of second;"):
+        array.run(trained_again)
+    monkeypatch.setenv("DRETRIEVE_STALE", "replace")
+    (tmp_path / "out" / "shard-00002-of-00004.ids.txt").unlink()  # by a task that removes it
+    assert array.run(trained_again).missing == [0, 1, 2, 3]
+
+
+def test_what_is_known_of_shards_before_they_are_made(write_embeddings, tmp_path):
+    model = tmp_path / "model"
+    asked = {"model": str(model), "dtype": "float16", "settings": None, "embeddings": None}
+    assert array.known_of("encode", asked) == {"dtype": "float16"}, "an earlier job trains it"
+    card = ModelCard(
+        method="shared", vectors=VectorSpec(2, "one", "dot"), query=SideCard(), passage=SideCard(max_tokens=9)
+    )
+    model.mkdir()
+    card.save(model)
+    sides = {f"{side}_model": card.fingerprint(side) for side in ("query", "passage")}
+    assert array.known_of("encode", asked) == {"dtype": "float16", **sides}
+
+    asked = {"index": tmp_path / "emb", "model": str(model), "query_embeddings": None, "hits": 5}
+    assert array.known_of("search", asked) == {}, "an earlier job encodes them"
+    passages = Embeddings.open(write_embeddings("emb", ["a", "b"], np.ones((2, 2)))).fingerprint
+    known = {"hits": 5, "passages": passages, "query_model": sides["query_model"]}
+    assert array.known_of("search", asked) == known
+    assert array.known_of("index", {"embeddings": tmp_path / "emb"}) == {"embeddings": passages}
+    assert array.known_of("mine-negatives", {}) == {}
 
 
 def test_dry_run_writes_nothing(tmp_path):
