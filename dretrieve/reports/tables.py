@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -225,31 +225,52 @@ def indented_json(value: Any, levels: int, indent: str = "") -> str:
     return f"{opening}\n{joined}\n{indent}{closing}"
 
 
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """A table for rich; turned, a line for each column, where only that leaves its numbers whole."""
+
+    table: Table
+
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+        from rich.table import Table as RichTable
+        from rich.text import Text
+
+        table, columns = self.table, range(len(self.table.columns))
+        lines = [[Text(visible(head)) for head in table.columns]]
+        longest = 0
+        for row, cells in enumerate(table.rows):
+            lines.append([])
+            for column in columns:
+                text = visible(table.text(row, column)) + table.marks.get((row, column), "")
+                lines[-1].append(Text(text, style="bold" if table.is_best(row, column) else ""))
+                if isinstance(cells[column], int | float):
+                    longest = max(longest, lines[-1][-1].cell_len)
+
+        def fits(drawn: Sequence[Sequence[Text]]) -> bool:  # rich folds what is longest first
+            widths = (max(text.cell_len for text in column) for column in zip(*drawn, strict=True))
+            return sum(min(width, longest) + 3 for width in widths) + 1 <= options.max_width
+
+        right = [table.is_number(column) for column in columns]
+        turned = [list(column) for column in zip(*lines, strict=True)]
+        if not fits(lines) and fits(turned):
+            lines, right = turned, [False, *(True for _ in table.rows)]
+        title = Text(visible(table.title)) if table.title else None
+        drawn = RichTable(title=title, title_justify="left")
+        for head, is_right in zip(lines[0], right, strict=True):
+            drawn.add_column(head, justify="right" if is_right else "left", overflow="fold")
+        for line in lines[1:]:
+            drawn.add_row(*line)
+        yield drawn
+
+
 def terminal(*tables: Table) -> Any:
     """Return a rich renderable of the tables, notes below each."""
     from rich.console import Group
-    from rich.table import Table as RichTable
     from rich.text import Text
 
     parts: list[Any] = []
     for table in tables:
-        title = Text(visible(table.title)) if table.title else None
-        drawn = RichTable(title=title, title_justify="left")
-        for column, head in enumerate(table.columns):
-            drawn.add_column(
-                Text(visible(head)), justify="right" if table.is_number(column) else "left", overflow="fold"
-            )
-        for row in range(len(table.rows)):
-            drawn.add_row(
-                *(
-                    Text(
-                        visible(table.text(row, column)) + table.marks.get((row, column), ""),
-                        style="bold" if table.is_best(row, column) else "",
-                    )
-                    for column in range(len(table.columns))
-                )
-            )
-        parts += [drawn, *(Text(f"  {visible(note)}") for note in table.notes)]
+        parts += [_Drawn(table), *(Text(f"  {visible(note)}") for note in table.notes)]
     return Group(*parts)
 
 

@@ -127,6 +127,20 @@ def test_terminal(table):
     assert "12,000" in drawn
 
 
+def test_a_table_whose_numbers_do_not_fit_has_a_line_for_each_column():
+    names = [f"measure_{number}" for number in range(24)]
+    runs = (("bm25", 0.125), ("dense", 0.25))
+    rows = [[f"work/runs/{run}-of-a-long-name.trec", *[value] * 24, 50] for run, value in runs]
+    drawn = {}
+    for width in (80, 400):
+        console = Console(file=io.StringIO(), width=width)
+        console.print(render([Table(columns=["run", *names, "queries"], rows=rows)], "terminal"))
+        lines = console.file.getvalue().splitlines()
+        drawn[width] = [line.split()[1::2] for line in lines if line.startswith("│")]
+    assert drawn[80] == [*([name, "0.1250", "0.2500"] for name in names), ["queries", "50", "50"]]
+    assert [line[1:] for line in drawn[400]] == [[*["0.1250"] * 24, "50"], [*["0.2500"] * 24, "50"]]
+
+
 def test_brackets_are_text_not_markup():
     console = Console(file=io.StringIO(), width=80)
     console.print(render([Table(columns=["run"], rows=[["[red]x[/red]"]])], "terminal"))
