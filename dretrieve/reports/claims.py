@@ -21,8 +21,8 @@ from dretrieve.reports.claims_answers import answer, p_value, ratio, sign
 from dretrieve.reports.claims_samples import (
     NoCommonSeedError,
     Sample,
-    combined,
     difference,
+    excess,
     rounds,
     seeds_of,
 )
@@ -131,7 +131,7 @@ def _samples(claim: Claim, expected: Expected, judged: Mapping[str, Judged]) -> 
     measure = claim.measure or cell.measure
     gain = difference(judged[claim.left], judged[claim.right], measure, scale)
     others = [difference(judged[one], judged[two], measure, scale) for one, two in claim.others]
-    return [gain, *(combined([gain, other], [1, -1]) for other in others)]
+    return [gain, *(excess(gain, other) for other in others)]
 
 
 def _bounded(claim: Claim, judged: Mapping[str, Judged]) -> Finding | _Question:

@@ -25,12 +25,14 @@ class Sample:
             that both sides were run with.
         trained: whether a side has seeds at all.
         paired: whether the values are differences of both sides on one set of queries.
+        queries: [N] their ids, where they are one set.
     """
 
     values: Floats
     layouts: Sequence[Mapping[int, Floats]] = ()
     trained: bool = False
     paired: bool = True
+    queries: Sequence[str] = ()
 
 
 class NoCommonSeedError(ValueError):
@@ -74,6 +76,7 @@ def difference(left: Judged, right: Judged, measure: str, scale: float) -> Sampl
         values=np.mean(list(layout.values()), axis=0),
         layouts=(layout,),
         trained=left.cell.is_trained or right.cell.is_trained,
+        queries=left_ids,
     )
 
 
@@ -132,6 +135,26 @@ def combined(samples: Sequence[Sample], weights: Sequence[float]) -> Sample:
         trained=any(sample.trained for sample in samples),
         paired=False,
     )
+
+
+def excess(gain: Sample, other: Sample) -> Sample:
+    """Return how much larger a gain is than another one, by query where both are of the same queries.
+
+    Of other queries, and where no seed is common, it is a difference of independent means (`combined`).
+    """
+    place = {query_id: number for number, query_id in enumerate(other.queries)}
+    if place and place.keys() == set(gain.queries):
+        ours, theirs = gain.layouts[0], other.layouts[0]
+        if not gain.trained:
+            ours = dict.fromkeys(theirs, gain.values)
+        elif not other.trained:
+            theirs = dict.fromkeys(ours, other.values)
+        order = [place[query_id] for query_id in gain.queries]
+        layout = {seed: ours[seed] - theirs[seed][order] for seed in ours if seed in theirs}
+        if layout:
+            values, trained = np.mean(list(layout.values()), axis=0), gain.trained or other.trained
+            return Sample(values=values, layouts=(layout,), trained=trained, queries=gain.queries)
+    return combined([gain, other], [1, -1])
 
 
 def rounds(left: Judged, right: Judged | None, bound: float) -> Sample | None:

@@ -16,13 +16,13 @@ from dretrieve.reports.tables import Cell, Table, number
 HEADS = ("claim", "difference", "95 % interval", "p", "detectable", "seeds needed", "outcome")
 ABOUT = (
     "Difference: over the seeds that both sides were run with, so it may differ from that of two cells "
-    "above. p: paired randomisation test over queries (t-test against a margin, of averages, of a gain "
-    "against another, of the ratio of times over rounds), Holm-corrected over all claims of this page, so "
-    "it may leave undecided what the interval of one claim alone would not. Detectable: the smallest "
-    "distance from what must be refuted (no difference, or the nearer margin) that so many queries show "
-    "in four of five experiments. Seeds needed: so many would show the distance seen as often, were seeds "
-    "and queries drawn anew; of one seed, so many queries by its models. All at the level of Holm's first "
-    "step, 0.05 over the number of tests."
+    "above. p: paired randomisation test over queries (t-test against a margin, of averages, of gains "
+    "over different queries, of the ratio of times over rounds), Holm-corrected over all claims of this "
+    "page, so it may leave undecided what the interval of one claim alone would not. Detectable: the "
+    "smallest distance from what must be refuted (no difference, or the nearer margin) that so many queries "
+    "show in four of five experiments. Seeds needed: so many would show the distance seen as often, were "
+    "seeds and queries drawn anew; of one seed, so many queries by its models. All at the level of Holm's "
+    "first step, 0.05 over the number of tests."
 )
 UNKNOWN, MORE_QUERIES = "unknown", "more queries"
 RATIO_DECIMALS = 3

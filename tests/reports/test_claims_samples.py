@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dretrieve.reports.claims_samples import NoCommonSeedError, combined, difference, rounds
+from dretrieve.reports.claims_samples import NoCommonSeedError, combined, difference, excess, rounds
 from dretrieve.reports.expected_file import read_expected
 from dretrieve.reports.metrics_file import Measured
 from dretrieve.reports.readings import Reading
@@ -105,6 +105,22 @@ def test_an_excess_has_welchs_standard_error(cell):
     assert found.values.std(ddof=1) / np.sqrt(8) == pytest.approx(error)
     assert (found.trained, found.paired, len(found.layouts)) == (True, False, 2)
     np.testing.assert_allclose(found.layouts[1][1], -other.layouts[0][1])
+
+
+def test_an_excess_over_the_same_queries_is_by_query(cell):
+    none = cell({1: [0, 0, 0], 2: [0, 0, 0], 3: [0, 0, 0]})
+    gain = difference(cell({1: [1, 0, 0], 2: [1, 1, 0]}), none, "R@1", 1.0)
+    turned = cell({2: [0, 0, 0], 3: [0, 0, 0]}, ids="cba")
+    other = difference(cell({2: [0, 1, 0], 3: [1, 1, 1]}, ids="cba"), turned, "R@1", 1.0)
+    found = excess(gain, other)
+    np.testing.assert_allclose(found.values, [1, 0, 0])
+    assert ([list(layout) for layout in found.layouts], found.trained, found.paired) == ([[2]], True, True)
+    plain = difference(cell({1: [1, 0, 0]}, file="a"), cell({1: [0, 0, 0]}, file="b"), "R@1", 1.0)
+    for one, two in ((gain, plain), (plain, gain)):
+        assert list(excess(one, two).layouts[0]) == [1, 2]
+    last = difference(cell({3: [1, 0, 0]}), none, "R@1", 1.0)
+    apart = difference(cell({1: [1, 0]}, ids="xy"), cell({1: [0, 0]}, ids="xy"), "R@1", 1.0)
+    assert not any(excess(gain, one).paired for one in (last, apart))
 
 
 def averaged(*sets):
