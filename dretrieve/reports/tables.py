@@ -248,7 +248,7 @@ class _Drawn:
 
         def fits(drawn: Sequence[Sequence[Text]]) -> bool:  # rich folds what is longest first
             widths = (max(text.cell_len for text in column) for column in zip(*drawn, strict=True))
-            return sum(min(width, longest) + 3 for width in widths) + 1 <= options.max_width
+            return bool(sum(min(width, longest) + 3 for width in widths) < options.max_width)
 
         right = [table.is_number(column) for column in columns]
         turned = [list(column) for column in zip(*lines, strict=True)]
