@@ -38,7 +38,6 @@ class IndexKind:
             signals)``, which fills from finished parts (folder and manifest, in the order of their rows); for
             kinds with changes ``change(output, embeddings, choices, look=)``, which plans one.
         source: what it is made from.
-        line: for the help.
         many: whether it takes a vector per token.
         in_parts: whether ``--shard I/N`` builds a part of it.
         changes: the settings that change a finished index.
@@ -46,26 +45,20 @@ class IndexKind:
 
     module: str
     source: Literal["embeddings", "corpus"]
-    line: str
     many: bool = False
     in_parts: bool = False
     changes: tuple[str, ...] = ()
 
 
 KINDS: dict[str, IndexKind] = {
-    "flat": IndexKind("dretrieve.index.flat", "embeddings", "exact; reads every passage in bytes"),
-    "hnsw": IndexKind("dretrieve.index.ann", "embeddings", "approximate, a graph of neighbours; fast, large"),
-    "ivf": IndexKind("dretrieve.index.ann", "embeddings", "approximate, cells; as large as the embeddings"),
-    "ivfpq": IndexKind("dretrieve.index.ann", "embeddings", "approximate, cells of short codes; small"),
+    "flat": IndexKind("dretrieve.index.flat", "embeddings"),
+    "hnsw": IndexKind("dretrieve.index.ann", "embeddings"),
+    "ivf": IndexKind("dretrieve.index.ann", "embeddings"),
+    "ivfpq": IndexKind("dretrieve.index.ann", "embeddings"),
     "token": IndexKind(
-        "dretrieve.index.token",
-        "embeddings",
-        "a vector per token; fast or exact",
-        many=True,
-        in_parts=True,
-        changes=("add", "delete"),
+        "dretrieve.index.token", "embeddings", many=True, in_parts=True, changes=("add", "delete")
     ),
-    "bm25": IndexKind("dretrieve.bm25.backends", "corpus", "exact BM25 over words, scores as Lucene's"),
+    "bm25": IndexKind("dretrieve.bm25.backends", "corpus"),
 }
 
 

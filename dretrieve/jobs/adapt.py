@@ -56,13 +56,11 @@ class AdaptResult:
         output: the file.
         state: ``written`` or ``up to date``.
         found: what stands in the file, but for single queries and folds.
-        seconds: spent searching.
     """
 
     output: Path
     state: str
     found: Mapping[str, Any] = field(default_factory=dict)
-    seconds: float = 0.0
 
     def as_json(self) -> dict[str, Any]:
         """Return everything as plain data."""
@@ -124,7 +122,7 @@ def run(config: AdaptConfig, progress: Progress = SILENT) -> AdaptResult | Plann
             counts = {"queries": len(ids), "folds": folds}
             stage.commit(counts, {"found": found}, {"search_seconds": round(seconds, 3)})
         discard_checkpoint(config.output)
-    return AdaptResult(output=config.output, state="written", found=found, seconds=seconds)
+    return AdaptResult(output=config.output, state="written", found=found)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -22,7 +22,6 @@ class TokensResult:
     side: Side
     card: SideCard
     shown: Shown
-    note: str | None
     fingerprint: str
 
     def as_json(self) -> dict[str, Any]:
@@ -74,6 +73,4 @@ def run(config: TokensConfig, progress: Progress = SILENT) -> TokensResult:
     side = card.side(config.side)
     record = Record("the text", config.title, config.text)
     shown = SideTokenizer.open(folder / side.folder, side).show(record)
-    return TokensResult(
-        side=config.side, card=side, shown=shown, note=note, fingerprint=card.fingerprint(config.side)
-    )
+    return TokensResult(side=config.side, card=side, shown=shown, fingerprint=card.fingerprint(config.side))

@@ -24,13 +24,11 @@ class Phase:
 
     Attributes:
         name: ``train`` for most methods; DDR has ``general`` or ``domains``.
-        text: one line that says what is learned.
         options: training options (`training.options`) whose defaults are others in this phase.
     """
 
     name: str
-    text: str = ""
     options: Mapping[str, str | int | float | bool] = dataclasses.field(default_factory=dict)
 
 
-ONE_PHASE = (Phase(name="train", text="all parameters"),)
+ONE_PHASE = (Phase(name="train"),)

@@ -59,8 +59,8 @@ GENERAL = "general.safetensors"
 MODULES = "modules"
 RATE = {"learning_rate": 7e-3}  # of prefixes, in the paper
 PHASES = {
-    "general": Phase(name="general", text="the general prefix", options=RATE),
-    "domains": Phase(name="domains", text="domains' prefixes and their router", options=RATE),
+    "general": Phase(name="general", options=RATE),
+    "domains": Phase(name="domains", options=RATE),
 }
 
 

@@ -21,19 +21,15 @@ class Measured:
 
     Attributes:
         name: of the run.
-        role: the input of the metrics' manifest that is this run (``run 1``).
         means: measure to value; ``macro:<measure>`` to the mean over groups, where there are groups.
         query_ids: [Q], in the file's order.
         values: measure to float64 [Q].
-        notes: what the evaluation said about the run.
     """
 
     name: str
-    role: str
     means: Mapping[str, float]
     query_ids: Sequence[str]
     values: Mapping[str, NDArray[np.float64]]
-    notes: Sequence[str] = ()
 
     def by_query(self, measure: str) -> dict[str, float]:
         """Return query to value."""
@@ -55,7 +51,7 @@ def read_metrics(path: Path) -> list[Measured]:
     """
     try:
         value = json.loads(path.read_bytes())
-        return [_measured(entry, number) for number, entry in enumerate(value["runs"], 1)]
+        return [_measured(entry) for entry in value["runs"]]
     except FileNotFoundError:
         raise PreconditionError(
             f"{path} does not exist; make it with `dretrieve evaluate … --output {quote(str(path))}`"
@@ -82,7 +78,7 @@ def one_run(path: Path, run: str = "") -> Measured:
     return found[0]
 
 
-def _measured(entry: Mapping[str, Any], number: int) -> Measured:
+def _measured(entry: Mapping[str, Any]) -> Measured:
     per_query = entry.get("per_query", {})
     ids = list(per_query)
     means = {str(name): float(value) for name, value in entry["mean"].items()}
@@ -90,9 +86,7 @@ def _measured(entry: Mapping[str, Any], number: int) -> Measured:
     measures = list(entry["mean"]) if ids else []
     return Measured(
         name=str(entry["name"]),
-        role=f"run {number}",
         means=means,
         query_ids=ids,
         values={name: np.array([per_query[one][name] for one in ids], dtype=np.float64) for name in measures},
-        notes=tuple(entry.get("notes", ())),
     )

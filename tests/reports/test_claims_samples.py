@@ -25,7 +25,6 @@ def cell(recipe):
         for seed, values in by_seed.items():
             measured = Measured(
                 name="run",
-                role="run 1",
                 means={},
                 query_ids=list(ids),
                 values={"R@1": np.array(values, float)},

@@ -12,7 +12,7 @@ from dretrieve.reports.metrics_file import Measured
 def system(title, measures):
     values = {name: np.array([0.0, 1.0, share]) for name, share in measures.items()}
     means = {name: float(column.mean()) for name, column in values.items()}
-    measured = Measured(name=title, role="run 1", means=means, query_ids=["a", "b", "c"], values=values)
+    measured = Measured(name=title, means=means, query_ids=["a", "b", "c"], values=values)
     return System(title=title, measured=measured)
 
 

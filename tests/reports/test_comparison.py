@@ -16,9 +16,7 @@ from dretrieve.reports.tables import latex, markdown
 def system(title, values, ids=None, measure="nDCG@10"):
     values = np.asarray(values, dtype=np.float64)
     ids = ids or [f"q{number}" for number in range(len(values))]
-    measured = Measured(
-        name=title, role="run 1", means={measure: values.mean()}, query_ids=ids, values={measure: values}
-    )
+    measured = Measured(name=title, means={measure: values.mean()}, query_ids=ids, values={measure: values})
     return System(title=title, measured=measured)
 
 
