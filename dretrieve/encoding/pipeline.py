@@ -70,8 +70,7 @@ def encode_chunks(
         advance: told the number of texts of every finished batch.
     """
     stop = stop or Never()
-    workers = allotted_threads() if model.device.type == "cpu" else 1
-    with _pools(workers, model.device) as (reader, pool):
+    with pools(model.device) as (reader, pool):
 
         def begin(read: Read) -> _UnderWay:
             records = read()
@@ -106,10 +105,11 @@ def result_of(future: Future[T], stop: StopCheck) -> T:
 
 
 @contextmanager
-def _pools(workers: int, device: torch.device) -> Iterator[tuple[ThreadPoolExecutor, ThreadPoolExecutor]]:
+def pools(device: torch.device) -> Iterator[tuple[ThreadPoolExecutor, ThreadPoolExecutor]]:
     """Give the tokenising thread and the computing threads; leaving the block drops what has not begun."""
-    before = torch.get_num_threads()
-    alone: Callable[[], None] = (lambda: torch.set_num_threads(1)) if device.type == "cpu" else (lambda: None)
+    on_cpu, before = device.type == "cpu", torch.get_num_threads()
+    workers = allotted_threads() if on_cpu else 1
+    alone: Callable[[], None] = (lambda: torch.set_num_threads(1)) if on_cpu else (lambda: None)
     reader = ThreadPoolExecutor(1, thread_name_prefix="tokenise")
     pool = ThreadPoolExecutor(workers, thread_name_prefix="encode", initializer=alone)
     try:

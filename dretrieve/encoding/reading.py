@@ -22,10 +22,9 @@ from transformers import GenerationConfig
 from transformers.modeling_outputs import BaseModelOutput
 
 from dretrieve.encoding.pieces import batches_of, token_batch
-from dretrieve.encoding.pipeline import Never, StopCheck, result_of
+from dretrieve.encoding.pipeline import Never, StopCheck, pools, result_of
 from dretrieve.models.loading import LoadedModel
 from dretrieve.models.reatt import Reatt
-from dretrieve.threads import allotted_threads
 from dretrieve.tokens.tokenizer import Tokenized
 from dretrieve.types import Record, offsets_of
 
@@ -210,15 +209,8 @@ class Reader:
 @contextmanager
 def reader(model: LoadedModel, beams: int = 1, stop: StopCheck | None = None) -> Iterator[Reader]:
     """Yield what reads with the model; leaving the block drops what has not begun."""
-    on_cpu, before = model.device.type == "cpu", torch.get_num_threads()
-    workers = allotted_threads() if on_cpu else 1
-    alone = (lambda: torch.set_num_threads(1)) if on_cpu else (lambda: None)
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="read", initializer=alone)
-    try:
+    with pools(model.device) as (_, pool):
         yield Reader(model, beams, pool, stop or Never())
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-        torch.set_num_threads(before)
 
 
 def _kept(ids: NDArray[np.int32], length: int) -> NDArray[np.int32]:
