@@ -18,9 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dretrieve.errors import UsageError, VerificationError
+from dretrieve.errors import UsageError
 from dretrieve.jobs.explain import Explanation
-from dretrieve.jobs.explain_texts import Reading, refuse_picture, token_batches
+from dretrieve.jobs.explain_texts import Part, Reading, hit_record, refuse_picture, token_batches
 from dretrieve.models.loading import LoadedModel
 from dretrieve.models.reatt import Reatt
 from dretrieve.reports.html import Figure, Section
@@ -28,7 +28,6 @@ from dretrieve.reports.plots import Axes, bars
 from dretrieve.reports.routing_page import rounded
 from dretrieve.reports.tables import Cell, Table
 from dretrieve.runs.read import read_run
-from dretrieve.store.text_store import TextStore
 from dretrieve.types import Progress, Record, Run, Side
 
 DEPTH, AT_ONCE = 100, 16  # hits of a query; queries whose passages are encoded together
@@ -66,7 +65,7 @@ def explain(model: LoadedModel, reading: Reading, progress: Progress) -> Explana
         progress.start(f"heads over {part.name}'s hits", len(found), "queries")
         for start in range(0, len(found), AT_ONCE):
             some = found[start : start + AT_ONCE]
-            scores += _scores(model, some, part.passages, reading)
+            scores += _scores(model, some, part, reading)
             labels += [of.relevant for of in some]
             progress.advance(len(some))
         progress.finish()
@@ -94,16 +93,11 @@ def _candidates(
 
 @torch.inference_mode()
 def _scores(
-    model: LoadedModel, asked: Sequence[Candidates], texts: TextStore, reading: Reading
+    model: LoadedModel, asked: Sequence[Candidates], part: Part, reading: Reading
 ) -> list[NDArray[np.float64]]:
     """Return r [hits, heads] of each query."""
     names = list(dict.fromkeys(name for of in asked for name in of.hits))
-    passages = []
-    for name in names:
-        row = texts.row_of(name)
-        if row is None:
-            raise VerificationError(f"--run {reading.run}: passage {name} is not in the corpus; give its own")
-        passages.append(texts.record(row))
+    passages = [hit_record(part, name, reading.run) for name in names]
     keys = dict(zip(names, _vectors(model, "passage", passages, reading), strict=True))
     questions = _vectors(model, "query", [of.query for of in asked], reading)
     return [

@@ -301,23 +301,29 @@ def _with_hits(path: Path, opened: Sequence[_Opened], chosen: Sequence[Drawn]) -
     places = {name: place for place, name in enumerate(run.query_ids)}
     found = []
     for drawn in chosen:
-        passages = next(of.passages for of in opened if of.name == drawn.part)
+        part = next(of for of in opened if of.name == drawn.part)
         if drawn.query.id not in places:
             raise UsageError(f"--run {path} has no query {drawn.query.id}; name one that it has with --query")
-        hits = []
-        for passage, _ in islice(run.hits(places[drawn.query.id]), MOST_DRAWN):
-            row = passages.row_of(passage)
-            if row is None:
-                raise VerificationError(
-                    f"--run {path}: passage {passage} is not in {drawn.part}; give its corpus"
-                )
-            hits.append(passages.record(row))
+        every = run.hits(places[drawn.query.id])
+        hits = [hit_record(part, name, path) for name, _ in islice(every, MOST_DRAWN)]
         if not hits:
             raise UsageError(
                 f"--run {path} has no hits for query {drawn.query.id}; name another with --query"
             )
         found.append(replace(drawn, hits=hits))
     return found
+
+
+def hit_record(part: Part | _Opened, name: str, run: Path | None) -> Record:
+    """Return the text of a run's passage.
+
+    Raises:
+        VerificationError: the collection lacks it.
+    """
+    row = part.passages.row_of(name)
+    if row is None:
+        raise VerificationError(f"--run {run}: passage {name} is not in {part.name}; give its corpus")
+    return part.passages.record(row)
 
 
 def _with_passages(names: Sequence[str], opened: Sequence[_Opened], chosen: Sequence[Drawn]) -> list[Drawn]:

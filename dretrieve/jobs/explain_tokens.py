@@ -18,9 +18,9 @@ import torch
 from numpy.typing import NDArray
 
 from dretrieve.encoding.pipeline import encode_records
-from dretrieve.errors import UsageError, VerificationError
+from dretrieve.errors import UsageError
 from dretrieve.jobs.explain import Explanation
-from dretrieve.jobs.explain_texts import Drawn, Part, Reading, refuse_picture, token_batches
+from dretrieve.jobs.explain_texts import Drawn, Part, Reading, hit_record, refuse_picture, token_batches
 from dretrieve.models.aligner import Aligner
 from dretrieve.models.loading import LoadedModel
 from dretrieve.models.salience import exact
@@ -210,7 +210,7 @@ def _retrieved(
     tokens = met = 0
     for start in range(0, len(most), AT_ONCE):
         some = most[start : start + AT_ONCE]
-        passages = _each(model, "passage", [_record(part, name, reading) for name, _ in some])
+        passages = _each(model, "passage", [hit_record(part, name, reading.run) for name, _ in some])
         for (_, rows), read in zip(some, passages, strict=True):
             tokens += len(read.values)
             met += int(np.count_nonzero(_reached(queries.take(np.array(rows)), read, alignment)))
@@ -231,13 +231,6 @@ def _askers(run: Run, records: Sequence[Record]) -> tuple[list[Record], dict[int
         for passage in run.passages[run.offsets[place] : run.offsets[place + 1]].tolist():
             askers.setdefault(passage, []).append(row)
     return asked, askers
-
-
-def _record(part: Part, name: str, reading: Reading) -> Record:
-    row = part.passages.row_of(name)
-    if row is None:
-        raise VerificationError(f"--run {reading.run}: passage {name} is not in {part.name}; give its corpus")
-    return part.passages.record(row)
 
 
 def _reached(queries: Vectors, read: Vectors, alignment: Alignment) -> NDArray[np.bool_]:
