@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,16 +113,13 @@ def run(config: AskConfig, progress: Progress = SILENT) -> AskResult:
         passage_model=card.fingerprint("passage", settings),
         fingerprint="",
         name=f"by {config.model}",
-        load=lambda: encode_records(model, "query", [asked], stored),
+        load=lambda: encode_records(model, "query", [asked], index.passages.embeddings.dtype),
     )
     check_model(queries, index.passages)
     texts = _texts(config, index.passages, progress)
     asked = Record(NAME, "", config.question)
     device = resolve_device(config.device)
     model = load_model(config.model, device, resolve_precision(config.precision, device), settings)
-    stored: Literal["float16", "float32"] = (
-        "float16" if index.passages.embeddings.dtype == "float16" else "float32"
-    )
     vectors = queries.load()
     check_queries(queries, vectors, index.passages)
     found = _searched(config, index, vectors, device)

@@ -212,10 +212,12 @@ def look_at_memory() -> Iterator[Finding]:
 
 def look_at_disk(folder: Path) -> Iterator[Finding]:
     """Return the free disk under the folder and whether the cache can be written."""
+    from dretrieve.text.cache import cache_folder
+
     free = shutil.disk_usage(folder).free / 2**30
     found, cure = f"{free:.1f} GiB free in {folder.resolve()}", "free space, or work in another folder"
     yield _judged("disk", found, free >= MINIMUM_DISK_GIB, "note", cure)
-    cache = Path(os.environ.get("DRETRIEVE_CACHE") or Path.home() / ".cache" / "dretrieve")
+    cache = cache_folder()
     existing = next(place for place in (cache, *cache.absolute().parents) if place.exists())
     good, cure = os.access(existing, os.W_OK), "set DRETRIEVE_CACHE to a folder that you may write"
     yield _judged("cache", str(cache) if good else f"{cache} cannot be written", good, "note", cure)

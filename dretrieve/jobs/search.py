@@ -421,7 +421,7 @@ def _encoded_queries(
     config: AskingConfig,
     name: str,
     choices: Mapping[str, Any],
-    dtype: str,
+    dtype: Literal["float16", "float32"],
     progress: Progress,
     signals: Signals,
 ) -> Queries:
@@ -449,7 +449,6 @@ def _encoded_queries(
     device = resolved_device(config.device)
     precision = resolve_precision(config.precision, device)
     models = {f"{side}_model": card.fingerprint(side, choices) for side in ("passage", "query")}
-    stored: Literal["float16", "float32"] = "float16" if dtype == "float16" else "float32"
 
     def load() -> Vectors:
         from dretrieve.encoding.pipeline import encode_records  # torch and the model's libraries only now
@@ -457,7 +456,7 @@ def _encoded_queries(
 
         progress.note(f"encoding {len(queries):,} queries with {name} in {precision} on {device}")
         model = load_model(name, device, precision, choices)
-        return encode_records(model, "query", queries.records(0, len(queries)), stored, signals)
+        return encode_records(model, "query", queries.records(0, len(queries)), dtype, signals)
 
     options, inputs = {"precision": precision, "dtype": dtype}, {"collection": queries.sha256, **models}
     return Queries(

@@ -161,7 +161,7 @@ class Embeddings:
     shards: tuple[EmbeddingShard, ...]
     vectors: VectorSpec
     side: Side
-    dtype: str
+    dtype: Literal["float16", "float32"]
     rows: int
 
     @classmethod
