@@ -11,6 +11,8 @@
 #
 # Everything stands in $WORK: models/ROW.SEED, vectors/ROW.SEED, runs/ROW.SEED.SET-SPLIT.trec,
 # metrics/ROW.SET-SPLIT.SEED.json, negatives/ROW.SEED.SET.jsonl; of rows that nothing trains without the seed.
+# shellcheck source=recipes/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 # each FUNCTION ROW...: FUNCTION ROW SEED for each of its seeds; as many at once as the profile lets.
 each() {
@@ -250,6 +252,9 @@ papers_own() {
             refuse "$name=${!name}: this recipe's paper profile takes the authors' own"
     done
 }
+
+# invent_world: the collections and the encoder of `smoke`.
+invent_world() { other "$WORK/world" "$PYTHON" "$ROOT/recipes/smoke.py" "$WORK/world"; }
 
 # settle_parts: one process and one part where nothing else is said. At the end of a paper's `settle`.
 settle_parts() {

@@ -15,14 +15,10 @@
 # searched in an index that keeps the share D, with the share Q of a question's tokens; `random` and `rarest` keep other
 # tokens of what entropy has encoded.
 HERE=$(dirname "${BASH_SOURCE[0]}")
-# shellcheck source=recipes/lib.sh
-source "$HERE/../lib.sh"
 # shellcheck source=recipes/rows.sh
 source "$HERE/../rows.sh"
 # shellcheck source=recipes/dpr/profiles.sh
 source "$HERE/../dpr/profiles.sh"
-# shellcheck source=recipes/dpr/text.sh
-source "$HERE/../dpr/text.sh"
 
 tests=(scifact nfcorpus arguana nq squad) dim=128 lengths=(--query-max-len 64 --passage-max-len 256)
 soft="da,k=1,eps=0.01 da,k=1,eps=0.02 da,k=1,eps=0.04 da,k=1,eps=0.06 da,k=1,eps=0.1" rules=(entropy relu hard)

@@ -10,14 +10,10 @@
 # In the small profiles colbert begins as tokens-untuned, without markers and without filling questions up with [MASK]:
 # 32 steps are too few to learn a projection, or what these mean. Everything is in $WORK as recipes/rows.sh says.
 HERE=$(dirname "${BASH_SOURCE[0]}")
-# shellcheck source=recipes/lib.sh
-source "$HERE/../lib.sh"
 # shellcheck source=recipes/rows.sh
 source "$HERE/../rows.sh"
 # shellcheck source=recipes/dpr/profiles.sh
 source "$HERE/../dpr/profiles.sh"
-# shellcheck source=recipes/dpr/text.sh
-source "$HERE/../dpr/text.sh"
 
 tests=(scifact nfcorpus arguana nq) indexed=(tokens-untuned colbert)
 hits=101 measures="nDCG@10 R@100 R@1" lengths=(--query-max-len 32 --passage-max-len 128)

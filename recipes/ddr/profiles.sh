@@ -90,7 +90,7 @@ settle_paper() {
 text() {
     step "Text and encoders"
     local set
-    [[ $PROFILE != smoke && ${BACKBONE:-} != tiny ]] || other "$WORK/world" "$PYTHON" "$ROOT/recipes/smoke.py" "$WORK/world"
+    [[ $PROFILE != smoke && ${BACKBONE:-} != tiny ]] || invent_world
     if [[ $PROFILE == paper ]]; then
         for set in "${general_sets[@]}" "${domain_sets[@]}"; do
             [[ $set != fever ]] || continue

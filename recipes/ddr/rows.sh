@@ -15,8 +15,6 @@
 # recipes/rows.sh says, but models on one general prefix share its passages' vectors (vectors/general.SEED.SET), and
 # the folders of models with domains name their rate.
 HERE=$(dirname "${BASH_SOURCE[0]}")
-# shellcheck source=recipes/lib.sh
-source "$HERE/../lib.sh"
 # shellcheck source=recipes/rows.sh
 source "$HERE/../rows.sh"
 # shellcheck source=recipes/ddr/profiles.sh

@@ -9,6 +9,8 @@
 #   paper      DPR's data, backbones, rates and schedule, on a cluster
 #
 # README.md explains the variables DATA, MIRROR, BACKBONE, BATCH, GPUS, SHARDS, QUEUE, BESIDE, POLL, ANSWERS, ONLY.
+# shellcheck source=recipes/dpr/text.sh
+source "$(dirname "${BASH_SOURCE[0]}")/text.sh"
 
 # settle: set the profile's variables. After `recipe`.
 settle() {

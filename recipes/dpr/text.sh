@@ -23,8 +23,6 @@ questions() {
     join_dev "$wiki"
 }
 
-invent_world() { other "$WORK/world" "$PYTHON" "$ROOT/recipes/smoke.py" "$WORK/world"; }
-
 # DPR's own files: 21,015,324 passages, each set's training file with its BM25 negatives, questions with answers.
 paper_text() {
     [[ ${BACKBONE:-} != tiny ]] || invent_world

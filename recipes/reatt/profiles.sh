@@ -85,7 +85,7 @@ text() {
     paper)
         if [[ ${BACKBONE:-} == tiny ]]; then
             other "$WORK/tiny" "$PYTHON" "$ROOT/recipes/reatt/world.py" "$WORK/tiny" --train 40 --dev 20 --test 20 --reading 30
-            other "$WORK/world" "$PYTHON" "$ROOT/recipes/smoke.py" "$WORK/world"
+            invent_world
         fi
         dretrieve prepare dpr:psgs_w100 "${from[@]}" --output "$wiki"
         dretrieve prepare dpr:biencoder-nq-train "${from[@]}" --output "$WORK/text/judged"

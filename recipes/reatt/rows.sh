@@ -16,8 +16,6 @@
 # Outside `paper`, reatt and reatt-nq are full. $WORK holds models/ROW.SET.SEED.ITERATION, and by a model's name and what was
 # searched vectors/, index/, runs/, read/; metrics/ROW.SET[.read].SEED.json.
 HERE=$(dirname "${BASH_SOURCE[0]}")
-# shellcheck source=recipes/lib.sh
-source "$HERE/../lib.sh"
 # shellcheck source=recipes/rows.sh
 source "$HERE/../rows.sh"
 # shellcheck source=recipes/reatt/profiles.sh

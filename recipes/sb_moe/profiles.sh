@@ -75,7 +75,7 @@ settle_paper() {
 # text: the collections, and in the small profiles the two encoders: a whole one, and every second of its layers.
 text() {
     step "Text and encoders"
-    [[ $PROFILE != smoke && ${BACKBONE:-} != tiny ]] || other "$WORK/world" "$PYTHON" "$ROOT/recipes/smoke.py" "$WORK/world"
+    [[ $PROFILE != smoke && ${BACKBONE:-} != tiny ]] || invent_world
     if [[ $PROFILE == paper ]]; then
         paper_text
         return

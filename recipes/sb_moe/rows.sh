@@ -14,8 +14,6 @@
 # vectors; behind a frozen encoder they go when their measures stand), runs/ and metrics/ENCODER.ROW.COLUMN.SEED; of
 # `untuned` without the seed.
 HERE=$(dirname "${BASH_SOURCE[0]}")
-# shellcheck source=recipes/lib.sh
-source "$HERE/../lib.sh"
 # shellcheck source=recipes/rows.sh
 source "$HERE/../rows.sh"
 # shellcheck source=recipes/sb_moe/profiles.sh

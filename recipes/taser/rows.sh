@@ -10,14 +10,10 @@
 #   single-X         trained on NQ alone                   X-nosquad  without SQuAD
 #   X-co             from coCondenser                      X-mined    the second round
 HERE=$(dirname "${BASH_SOURCE[0]}")
-# shellcheck source=recipes/lib.sh
-source "$HERE/../lib.sh"
 # shellcheck source=recipes/rows.sh
 source "$HERE/../rows.sh"
 # shellcheck source=recipes/dpr/profiles.sh
 source "$HERE/../dpr/profiles.sh"
-# shellcheck source=recipes/dpr/text.sh
-source "$HERE/../dpr/text.sh"
 
 # method_of ROW: set the array `method` to the words that train it.
 method_of() {
