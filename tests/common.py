@@ -1,10 +1,14 @@
-"""What tests of several packages need: files, runs, `prepare`, a listening progress, a broken training."""
+"""What tests of several packages need: files, runs, `prepare`, a listening progress, broken trainings."""
 
 from __future__ import annotations
 
 import json
+import random
 import signal
-from collections.abc import Callable, Mapping
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -100,3 +104,36 @@ def num_resumed(config_of: Callable[[Path], Any], folder: Path) -> int:
     for name in names:
         assert (unbroken / name).read_bytes() == (broken / name).read_bytes(), name
     return len(names)
+
+
+def killed_and_resumed(
+    words: Callable[[Path], list[object]], folder: Path, environment: Mapping[str, str], goals: Iterable[int]
+) -> tuple[Path, Path]:
+    """Train in processes of their own: unbroken, and killed past each of those steps; return both outputs."""
+    unbroken, broken = folder / "unbroken", folder / "broken"
+
+    def start(output: Path) -> subprocess.Popen[str]:
+        command, pipe = [sys.executable, "-m", "dretrieve_cli", *map(str, words(output))], subprocess.PIPE
+        return subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True)
+
+    def finished(process: subprocess.Popen[str]) -> str:
+        _, said = process.communicate(timeout=600)
+        assert process.returncode == 0, said
+        return said
+
+    finished(start(unbroken))
+    for goal in goals:
+        process, end = start(broken), time.monotonic() + 300
+        while steps_done(broken) < goal and process.poll() is None and time.monotonic() < end:
+            time.sleep(random.uniform(0.001, 0.02))
+        assert process.poll() is None, process.communicate()
+        process.kill()
+        process.communicate()
+    assert "resuming after step" in finished(start(broken))
+    return unbroken, broken
+
+
+def steps_done(output: Path) -> int:
+    """Return how far the newest checkpoint is."""
+    names = [path.name for path in (output / "checkpoints").glob("step-*")]
+    return max((int(name.rpartition("-")[2]) for name in names), default=0)

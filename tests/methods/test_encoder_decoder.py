@@ -5,9 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import random
-import subprocess
-import sys
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -21,6 +18,7 @@ from dretrieve.models.base import TokenBatch
 from dretrieve.models.loading import load_model
 from dretrieve.training.checkpoint import Checkpoints
 from dretrieve.training.options import TrainOptions
+from tests.common import killed_and_resumed
 
 
 @pytest.fixture
@@ -214,41 +212,19 @@ def test_a_phase_that_the_method_does_not_have(reader, config_of):
 
 @pytest.mark.slow
 def test_killed_in_both_phases_gives_the_unbroken_bits(installed, answered, tiny_t5, tmp_path):
-    def start(output):
-        words = [
+    def words(output):
+        return [
             "train", "reader", "--backbone", tiny_t5, "--data",
             f"name=tiny,path={answered},split=train,domain=garden", "--output", output, "--batch-size", 3,
             "--train-group-size", 3, "--max-steps", 40, "--phase",
             "name=warm-up,max_steps=30,learning_rate=2e-3,lr_scheduler_type=constant", "--lr", 5e-4,
             "--grad-cache", 60, "--save-steps", 2, "--logging-steps", 7, "--device", "cpu",
         ]  # fmt: skip
-        command = [sys.executable, "-m", "dretrieve_cli", *map(str, words)]
-        environment = installed | {"OMP_NUM_THREADS": "1"}
-        return subprocess.Popen(
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
 
-    def steps_done(output):
-        names = [path.name for path in (output / "checkpoints").glob("step-*")]
-        return max((int(name.rpartition("-")[2]) for name in names), default=0)
-
-    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
-    process = start(unbroken)
-    _, said = process.communicate(timeout=600)
-    assert process.returncode == 0, said
     draw = random.Random(5)
-    for goal in (draw.randint(8, 24), draw.randint(34, 56)):
-        process = start(broken)
-        end = time.monotonic() + 300
-        while steps_done(broken) < goal and process.poll() is None and time.monotonic() < end:
-            time.sleep(0.005)
-        assert process.poll() is None, process.communicate()
-        process.kill()
-        process.communicate()
-    process = start(broken)
-    _, said = process.communicate(timeout=600)
-    assert process.returncode == 0, said
-    assert "resuming after step" in said
+    goals = (draw.randint(8, 24), draw.randint(34, 56))
+    environment = installed | {"OMP_NUM_THREADS": "1"}
+    unbroken, broken = killed_and_resumed(words, tmp_path, environment, goals)
     for name in ("model.safetensors", "curves.json", "manifest.json"):
         assert (unbroken / name).read_bytes() == (broken / name).read_bytes(), name
     assert np.isfinite(

@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import random
 import shutil
-import subprocess
-import sys
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -33,7 +30,7 @@ from dretrieve.models.shared import Shared
 from dretrieve.models.shared_config import SharedConfig
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.types import Record
-from tests.common import training
+from tests.common import killed_and_resumed, training
 
 METHODS = ("late_interaction", "prefix")
 
@@ -206,33 +203,15 @@ def test_a_prefix_of_another_length_is_refused(trained):
 def test_killed_and_resumed_gives_the_unbroken_bits(installed, tiny_collection, tiny_model, tmp_path, method):
     """Each command is a process of its own, which finds the method by its line of the registry."""
 
-    def start(output):
+    def words(output):
         more = ",domain=garden" if method == "prefix" else ""
-        words = [
+        return [
             "train", method, "--backbone", tiny_model, "--data",
             f"name=tiny,path={tiny_collection},split=train{more}", "--output", output, "--batch-size", 3,
             "--max-steps", 60, "--lr", 5e-3, "--save-steps", 2, "--device", "cpu",
         ]  # fmt: skip
-        command = [sys.executable, "-m", "dretrieve_cli", *map(str, words)]
-        return subprocess.Popen(
-            command, env=installed, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
 
-    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
-    process = start(unbroken)
-    _, said = process.communicate(timeout=600)
-    assert process.returncode == 0, said
-    process = start(broken)
-    end = time.monotonic() + 300
-    while len(list((broken / "checkpoints").glob("step-*"))) < 3 and time.monotonic() < end:
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.005)
-    process.kill()
-    process.communicate()
-    process = start(broken)
-    _, said = process.communicate(timeout=600)
-    assert process.returncode == 0, said
-    assert "resuming after step" in said
+    unbroken, broken = killed_and_resumed(words, tmp_path, installed, [6])
     files = sorted(path.name for path in unbroken.glob("*.safetensors"))
     assert files == (
         ["method.safetensors"] if method != "prefix" else ["method.safetensors", "query.safetensors"]

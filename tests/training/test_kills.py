@@ -4,25 +4,10 @@ from __future__ import annotations
 
 import os
 import random
-import subprocess
-import sys
-import time
 
 import pytest
 
-
-def start(root, words):
-    environment = os.environ | {"PYTHONPATH": f"{root}:{root / 'cli'}", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "dretrieve_cli", *map(str, words)]
-    return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
-def steps_done(output):
-    """Return how far the newest checkpoint is."""
-    names = [path.name for path in (output / "checkpoints").glob("step-*")]
-    return max((int(name.rpartition("-")[2]) for name in names), default=0)
+from tests.common import killed_and_resumed, steps_done
 
 
 @pytest.mark.slow
@@ -35,24 +20,9 @@ def test_ten_kills_give_the_unbroken_bits(root, tiny_collection, tiny_model, tmp
             "--device", "cpu", "--precision", "fp32",
         ]  # fmt: skip
 
-    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
-    process = start(root, words(unbroken))
-    _, said = process.communicate(timeout=600)
-    assert process.returncode == 0, said
+    environment = os.environ | {"PYTHONPATH": f"{root}:{root / 'cli'}", "OMP_NUM_THREADS": "1"}
     draw = random.Random(11)
-    for kill in range(10):
-        process = start(root, words(broken))
-        goal = min(390, steps_done(broken) + draw.randint(1, 60))
-        end = time.monotonic() + 300
-        while steps_done(broken) < goal and process.poll() is None and time.monotonic() < end:
-            time.sleep(draw.uniform(0.001, 0.02))
-        assert process.poll() is None, f"finished before kill {kill}"
-        process.kill()
-        process.communicate()
-    process = start(root, words(broken))
-    _, said = process.communicate(timeout=600)
-    assert process.returncode == 0, said
-    assert "resuming after step" in said
+    goals = (min(390, steps_done(tmp_path / "broken") + draw.randint(1, 60)) for _ in range(10))
+    unbroken, broken = killed_and_resumed(words, tmp_path, environment, goals)
     for name in ("model.safetensors", "curves.json", "manifest.json"):
-        one, other = ((folder / name).read_bytes() for folder in (unbroken, broken))
-        assert one == other, name
+        assert (unbroken / name).read_bytes() == (broken / name).read_bytes(), name
