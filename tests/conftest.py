@@ -337,29 +337,13 @@ def dpr_file() -> Callable[[Path], Path]:
     def write(path: Path) -> Path:
         gold = {"title": "Dune", "text": "Dune is a novel", "passage_id": "1"}
         hard = {"title": "Arrakis", "text": "A planet", "passage_id": "2"}
-        rows = [
-            {
-                "question": "who",
-                "answers": ["F"],
-                "positive_ctxs": [gold],
-                "negative_ctxs": [],
-                "hard_negative_ctxs": [hard, gold],
-            },
-            {
-                "question": "what",
-                "answers": [],
-                "positive_ctxs": [hard],
-                "negative_ctxs": [gold],
-                "hard_negative_ctxs": [],
-            },
-            {
-                "question": "none",
-                "answers": [],
-                "positive_ctxs": [],
-                "negative_ctxs": [gold],
-                "hard_negative_ctxs": [],
-            },
-        ]
+        keys = ("question", "answers", "positive_ctxs", "negative_ctxs", "hard_negative_ctxs")
+        values = (
+            ("who", ["F"], [gold], [], [hard, gold]),
+            ("what", [], [hard], [gold], []),
+            ("none", [], [], [gold], []),
+        )
+        rows = [dict(zip(keys, row, strict=True)) for row in values]
         path.write_bytes(gzip.compress(json.dumps(rows).encode()))
         return path
 

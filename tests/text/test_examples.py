@@ -15,6 +15,7 @@ from tests.common import lines
 
 IDS = st.text(st.characters(exclude_categories=["Cs", "Zs", "Zl", "Zp", "Cc"]), min_size=1, max_size=6)
 SCORES = st.floats(allow_nan=False, allow_infinity=False)
+ROW = {"query_id": "7", "query_text": "who", "positive_document_ids": ["p1"]}
 
 
 @st.composite
@@ -37,12 +38,7 @@ def test_examples_round_trip(tmp_path: Path, given_examples: list[Example]) -> N
 
 
 def test_tevatrons_id_form_is_ours(tmp_path: Path) -> None:
-    value = {
-        "query_id": "7",
-        "query_text": "who",
-        "positive_document_ids": ["p1"],
-        "negative_document_ids": [9],
-    }
+    value = ROW | {"negative_document_ids": [9]}
     path = lines(tmp_path / "t.jsonl", value | {"query_image": None})
     assert list(read_examples(path)) == [Example("7", "who", ("p1",), ("9",))]
     assert json.loads(example_line(Example("7", "who", ("p1",), ("9",)))) == value | {
@@ -62,12 +58,7 @@ def test_tevatrons_id_form_is_ours(tmp_path: Path) -> None:
     ],
 )
 def test_broken_examples(tmp_path: Path, change: dict, message: str) -> None:
-    value = {
-        "query_id": "7",
-        "query_text": "who",
-        "positive_document_ids": ["p1"],
-        "negative_document_ids": [],
-    }
+    value = ROW | {"negative_document_ids": []}
     path = lines(tmp_path / "t.jsonl", value, value | change)
     with pytest.raises(DataError, match=f"line 2: .*{message}"):
         list(read_examples(path))
