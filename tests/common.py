@@ -106,6 +106,21 @@ def num_resumed(config_of: Callable[[Path], Any], folder: Path) -> int:
     return len(names)
 
 
+def indexing(work: Path, output: str = "index", embeddings: str = "emb", **options: Any) -> Any:
+    """Return the config of a token index over embeddings in that folder."""
+    from dretrieve.jobs.index import IndexConfig
+
+    return IndexConfig(type="token", embeddings=work / embeddings, output=work / output, **options)
+
+
+def searching(work: Path, output: str = "run.trec", index: str | Path = "index", **options: Any) -> Any:
+    """Return the config of a search with the ``queries`` in that folder, or with others among the options."""
+    from dretrieve.jobs.search import SearchConfig
+
+    given = {"index": work / index, "query_embeddings": work / "queries", "output": work / output}
+    return SearchConfig(**given | options)
+
+
 def killed_and_resumed(
     words: Callable[[Path], list[object]], folder: Path, environment: Mapping[str, str], goals: Iterable[int]
 ) -> tuple[Path, Path]:

@@ -19,6 +19,7 @@ from dretrieve.store import state
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.interrupt import Signals
 from dretrieve.types import Silent, Vectors, offsets_of
+from tests.common import indexing, searching
 
 DIM, ROWS, MORE = 6, 2000, 300
 DELETED = [0, 5, 6, 7, 1023, 1024, ROWS - 1]
@@ -52,10 +53,7 @@ def indexed(work: Path, embeddings: str = "old", output: str = "index", **settin
     given = {
         name: str(work / value) for name, value in settings.items() if name in ("add", "delete", "centroids")
     }
-    config = index_job.IndexConfig(
-        type="token", embeddings=work / embeddings, output=work / output, settings=settings | given
-    )
-    return index_job.run(config).state
+    return index_job.run(indexing(work, output, embeddings, settings=settings | given)).state
 
 
 def arrays(folder: Path) -> dict[str, bytes]:
@@ -63,17 +61,9 @@ def arrays(folder: Path) -> dict[str, bytes]:
 
 
 def hits(work: Path, index: str, mode: str = "exact") -> list[list[tuple[str, float]]]:
-    output = work / f"{index}.{mode}.trec"
-    search.run(
-        search.SearchConfig(
-            index=work / index,
-            query_embeddings=work / "queries",
-            hits=30,
-            output=output,
-            settings={"mode": mode},
-        )
-    )
-    run = read_run(output)
+    config = searching(work, f"{index}.{mode}.trec", index, hits=30, settings={"mode": mode})
+    search.run(config)
+    run = read_run(config.output)
     return [list(run.hits(query)) for query in range(len(run))]
 
 

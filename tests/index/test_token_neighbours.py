@@ -19,7 +19,7 @@ from dretrieve.runs.read import read_run
 from dretrieve.store.interrupt import Signals
 from dretrieve.store.manifest import read_manifest
 from dretrieve.types import Vectors, offsets_of
-from tests.common import Told
+from tests.common import Told, indexing, searching
 
 DIM, QUERIES = 12, 8
 QUERY_IDS = [f"q{row}" for row in range(QUERIES)]
@@ -77,11 +77,7 @@ def test_runs_are_those_by_hand(
     write_embeddings("emb", ids, passages, shards=shards, score="alignment")
     write_embeddings("queries", QUERY_IDS, asked, side="query", score="alignment")
     settings = {"keep": 0.6}
-    index_job.run(
-        index_job.IndexConfig(
-            type="token", embeddings=tmp_path / "emb", output=tmp_path / "index", settings=settings
-        )
-    )
+    index_job.run(indexing(tmp_path, settings=settings))
     assert (tmp_path / "index" / "codes.npy").exists() == coded
     looked = pruned(passages, 0.6)
     for number, given in enumerate(
@@ -93,13 +89,7 @@ def test_runs_are_those_by_hand(
         )
     ):
         told = Told()
-        config = search.SearchConfig(
-            index=tmp_path / "index",
-            query_embeddings=tmp_path / "queries",
-            hits=25,
-            output=tmp_path / f"{number}.trec",
-            settings=given,
-        )
+        config = searching(tmp_path, f"{number}.trec", hits=25, settings=given)
         search.run(config, told)
         run, reached, place = read_run(config.output), [], 0
         look = pruned(asked, 0.5) if "ask" in given else asked
@@ -129,21 +119,13 @@ def test_many_near_ties_are_all_compared(write_embeddings, tmp_path: Path) -> No
     write_embeddings(
         "queries", ["q"], Vectors(values[1:2], np.array([0, 1])), side="query", score="maxsim_sum"
     )
-    config = index_job.IndexConfig(type="token", embeddings=tmp_path / "emb", output=tmp_path / "index")
-    index_job.run(config)
-    output = tmp_path / "run.trec"
-    search.run(
-        search.SearchConfig(
-            index=tmp_path / "index",
-            query_embeddings=tmp_path / "queries",
-            hits=1000,
-            output=output,
-            settings={"neighbours": 50},
-        )
-    )
+    index_job.run(indexing(tmp_path))
+    config = searching(tmp_path, hits=1000, settings={"neighbours": 50})
+    search.run(config)
     # of every ten tokens six or seven are the vector itself
     first = np.flatnonzero(np.arange(6000) % 3 > 0)[:50] // 10
-    assert [row for row, _ in read_run(output).hits(0)] == [f"p{row:03d}" for row in sorted({*first})[::-1]]
+    found = read_run(config.output).hits(0)
+    assert [row for row, _ in found] == [f"p{row:03d}" for row in sorted({*first})[::-1]]
 
 
 def test_a_signal_is_heard_after_a_query(write_embeddings, tmp_path: Path, monkeypatch) -> None:
@@ -159,12 +141,7 @@ def test_a_signal_is_heard_after_a_query(write_embeddings, tmp_path: Path, monke
 
     monkeypatch.setattr(search, "interruptible", lambda: nullcontext(signals))
     monkeypatch.setattr(token_neighbours, "rescore", second)
-    config = search.SearchConfig(
-        index=tmp_path / "emb",
-        query_embeddings=tmp_path / "queries",
-        output=tmp_path / "run.trec",
-        settings={"neighbours": 3},
-    )
+    config = searching(tmp_path, index="emb", settings={"neighbours": 3})
     with pytest.raises(Interrupted, match="SIGTERM"):
         search.run(config)
     assert len(calls) == 2
@@ -180,15 +157,10 @@ def test_what_does_not_fit_is_refused(write_embeddings, tmp_path: Path) -> None:
         ({"neighbours": 5, "mode": "exact"}, "an exact search compares all passages"),
         ({"neighbours": 0}, "expected a whole number from 1"),
     ):
-        config = search.SearchConfig(
-            index=tmp_path / "emb",
-            query_embeddings=tmp_path / "queries",
-            output=tmp_path / "run.trec",
-            settings=settings,
-        )
+        config = searching(tmp_path, index="emb", settings=settings)
         with pytest.raises(UsageError, match=message):
             search.run(config)
-    index_job.run(index_job.IndexConfig(type="token", embeddings=tmp_path / "emb", output=tmp_path / "index"))
+    index_job.run(indexing(tmp_path))
     config = replace(config, index=tmp_path / "index", settings={"neighbours": 5}, shard=(0, 2))
     with pytest.raises(UsageError, match="approximate and searched whole; leave --shard away"):
         search.run(config)
@@ -209,19 +181,12 @@ def test_deleted_passages_are_no_neighbours_and_an_index_alone_looks_at_its_own_
     write_embeddings("queries", ["q"], asked, side="query", score="maxsim_sum")
 
     def first(index: Path) -> list[str]:
-        config = search.SearchConfig(
-            index=index,
-            query_embeddings=tmp_path / "queries",
-            hits=5,
-            output=tmp_path / "run.trec",
-            settings={"neighbours": 1},
-            force=True,
-        )
+        config = searching(tmp_path, index=index, hits=5, settings={"neighbours": 1}, force=True)
         search.run(config)
         return [passage for passage, _ in read_run(config.output).hits(0)]
 
     assert sorted(first(tmp_path / "emb")) == ["p004", "p005"], "each token's own is nearest"
-    build = index_job.IndexConfig(type="token", embeddings=tmp_path / "emb", output=tmp_path / "alone")
+    build = indexing(tmp_path, "alone")
     index_job.run(replace(build, settings={"alone": True}))
     assert sorted(first(tmp_path / "alone")) == ["p004", "p005"]
     index_job.run(replace(build, output=tmp_path / "index"))

@@ -21,6 +21,7 @@ from dretrieve.runs.read import read_run
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.manifest import read_manifest
 from dretrieve.types import Vectors, offsets_of
+from tests.common import indexing, searching
 
 ROWS, QUERIES, DIM = 250, 12, 12
 IDS = [f"p{row * 7919 % 1300}" for row in range(1300)]
@@ -82,26 +83,16 @@ def by_hand(
 
 
 def run_of(work: Path, index: str, **settings: object) -> Hits:
-    output = work / f"{index} {settings}.trec"
-    config = search.SearchConfig(
-        index=work / index, query_embeddings=work / "queries", hits=20, output=output, settings=settings
-    )
+    config = searching(work, f"{index} {settings}.trec", index, hits=20, settings=settings)
     search.run(config)
-    run = read_run(output)
+    run = read_run(config.output)
     return [list(run.hits(query)) for query in range(len(run))]
 
 
 @pytest.fixture
 def build(tmp_path: Path) -> Callable[..., Path]:
     def made(name: str, embeddings: str = "emb", shard: tuple[int, int] | None = None, **settings) -> Path:
-        config = index_job.IndexConfig(
-            type="token",
-            embeddings=tmp_path / embeddings,
-            output=tmp_path / name,
-            settings=settings,
-            shard=shard,
-        )
-        index_job.run(config)
+        index_job.run(indexing(tmp_path, name, embeddings, settings=settings, shard=shard))
         return tmp_path / name
 
     return made

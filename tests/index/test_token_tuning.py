@@ -24,6 +24,7 @@ from dretrieve.jobs import search
 from dretrieve.runs.read import read_run
 from dretrieve.store.interrupt import Signals
 from dretrieve.types import Silent, Vectors, offsets_of
+from tests.common import indexing, searching
 
 ROWS, DIM = 900, 16
 
@@ -61,10 +62,7 @@ def build(write_embeddings, tmp_path: Path) -> Callable[..., Path]:
     write_embeddings("asked", names, texts(80, 1), side="query", score="maxsim_sum")
 
     def made(name: str, **settings) -> Path:
-        config = index_job.IndexConfig(
-            type="token", embeddings=tmp_path / "emb", output=tmp_path / name, settings=settings
-        )
-        index_job.run(config)
+        index_job.run(indexing(tmp_path, name, settings=settings))
         return tmp_path / name
 
     return made
@@ -72,13 +70,8 @@ def build(write_embeddings, tmp_path: Path) -> Callable[..., Path]:
 
 def hits(work: Path, index: Path, progress=None, **settings) -> list[list[tuple[str, float]]]:
     k = settings.pop("k", 10)
-    config = search.SearchConfig(
-        index=index,
-        query_embeddings=work / "asked",
-        hits=k,
-        output=work / f"run {k} {settings}.trec",
-        settings=settings,
-    )
+    asked = {"query_embeddings": work / "asked", "hits": k, "settings": settings}
+    config = searching(work, f"run {k} {settings}.trec", index, **asked)
     search.run(config, **({} if progress is None else {"progress": progress}))
     run = read_run(config.output)
     return [list(run.hits(query)) for query in range(len(run))]
@@ -173,9 +166,7 @@ def test_an_index_is_tuned_for_several_alignments(write_embeddings, tmp_path: Pa
     write_embeddings("asked", names, asked, side="query", score="alignment")
     index = tmp_path / "index"
     settings = {"queries": str(tmp_path / "asked"), "target": 0.95}
-    index_job.run(
-        index_job.IndexConfig(type="token", embeddings=tmp_path / "emb", output=index, settings=settings)
-    )
+    index_job.run(indexing(tmp_path, settings=settings))
     every = json.loads((index / "fast.json").read_text())["alignments"]
     assert list(every) == ["top1", "top4", "p1.5", "da,k=1,eps=0.05"]
     for word in every:
@@ -221,10 +212,7 @@ def test_counts_grow_with_the_hits_wanted(build) -> None:
 
 def test_the_same_bytes_for_any_threads(build, tmp_path: Path) -> None:
     first = (build("index") / "fast.json").read_bytes()
-    config = index_job.IndexConfig(
-        type="token", embeddings=tmp_path / "emb", output=tmp_path / "other", threads=2
-    )
-    index_job.run(config)
+    index_job.run(indexing(tmp_path, "other", threads=2))
     assert (tmp_path / "other" / "fast.json").read_bytes() == first
     assert json.loads(first)["target"] == 0.99
 
