@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 Side = Literal["query", "passage"]
 SIDES: tuple[Side, Side] = ("query", "passage")
+UNITS: dict[Side, str] = {"query": "queries", "passage": "passages"}  # what their texts are called
 ScoreName = Literal["dot", "maxsim_sum", "maxsim_mean", "alignment", "bm25", "fused"]
 
 

@@ -37,9 +37,7 @@ from dretrieve.text.collection import Collection
 from dretrieve.text.files import is_stream
 from dretrieve.threads import allotted_threads
 from dretrieve.tokens.tokenizer import SideTokenizer
-from dretrieve.types import SILENT, Engine, Progress, Side, Texts
-
-UNITS: dict[Side, str] = {"passage": "passages", "query": "queries"}
+from dretrieve.types import SILENT, UNITS, Engine, Progress, Side, Texts
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

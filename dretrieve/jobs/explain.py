@@ -18,7 +18,6 @@ from dretrieve.models.places import find_model
 from dretrieve.models.registry import METHODS, check_choices, find, load, spelled
 from dretrieve.reports.html import Page, Section
 from dretrieve.reports.pages import shown, svg_file, write_page
-from dretrieve.reports.routing_page import NAMES
 from dretrieve.runs.read import run_fingerprint
 from dretrieve.store.atomic import make_folder, write_bytes, write_json
 from dretrieve.store.card import CARD, ModelCard
@@ -26,7 +25,7 @@ from dretrieve.store.interrupt import interruptible
 from dretrieve.store.manifest import manifest_path, read_manifest
 from dretrieve.store.stage import Made, Planned, Stage
 from dretrieve.store.state import recorded_state
-from dretrieve.types import SILENT, Progress
+from dretrieve.types import SILENT, UNITS, Progress
 
 STAGE, VERSION = "explain", 3
 MADE_BY = "dretrieve explain"
@@ -161,22 +160,22 @@ def _stage(
         **({"passage": list(config.passage)} if config.passage else {}),
         **({"hits": config.hits} if config.hits is not None else {}),
     }
-    inputs = {f"{side} model": card.fingerprint(side, settings) for side in NAMES}
+    inputs = {f"{side} model": card.fingerprint(side, settings) for side in UNITS}
     inputs |= {"run": run_fingerprint(config.run)} if config.run is not None else {}
     for number, part in enumerate(reading.parts, 1):
-        inputs |= {f"{NAMES[side]} {number}": sample.sha256 for side, sample in part.samples.items()}
+        inputs |= {f"{UNITS[side]} {number}": sample.sha256 for side, sample in part.samples.items()}
         inputs |= {f"judgements {number}": part.judgements} if part.judgements else {}
     return Stage(config.output, "folder", STAGE, VERSION, options, inputs, config.force)
 
 
 def _counts(reading: Reading) -> dict[str, int]:
     samples = [item for part in reading.parts for item in part.samples.items()]
-    return {NAMES[side]: sum(len(of.records) for one, of in samples if one == side) for side in NAMES}
+    return {UNITS[side]: sum(len(of.records) for one, of in samples if one == side) for side in UNITS}
 
 
 def _said(part: Part) -> str:
     return " and ".join(
-        f"{len(sample.records):,} of {sample.total:,} {NAMES[side]}" for side, sample in part.samples.items()
+        f"{len(sample.records):,} of {sample.total:,} {UNITS[side]}" for side, sample in part.samples.items()
     )
 
 
@@ -215,12 +214,12 @@ def _options(card: ModelCard) -> str:
 def _data(config: ExplainConfig, model: LoadedModel, reading: Reading, found: Explanation) -> dict[str, Any]:
     sampled = {
         part.name: {
-            NAMES[side]: {"texts": len(sample.records), "of": sample.total, "sha256": sample.sha256}
+            UNITS[side]: {"texts": len(sample.records), "of": sample.total, "sha256": sample.sha256}
             for side, sample in part.samples.items()
         }
         for part in reading.parts
     }
-    sides = [side for side in NAMES if any(side in part.samples for part in reading.parts)]
+    sides = [side for side in UNITS if any(side in part.samples for part in reading.parts)]
     return {
         "made_by": MADE_BY,
         "method": spelled(model.card.method),

@@ -23,10 +23,9 @@ from dretrieve.order import id_ranks, top_k
 from dretrieve.reports.experts import Agreement, Found, Given, Picture, agreement, warnings_of
 from dretrieve.reports.experts_page import experts_data, experts_sections
 from dretrieve.reports.projection import LEAST_FOR_TSNE, check_tsne, pca, tsne
-from dretrieve.reports.routing_page import NAMES
 from dretrieve.scoring.dot import dot_matrix
 from dretrieve.store.shards import CHUNK_ROWS
-from dretrieve.types import SIDES, Progress, Record, Side
+from dretrieve.types import SIDES, UNITS, Progress, Record, Side
 
 AT_ONCE = 64  # texts whose vectors by all experts are held at a time
 
@@ -84,7 +83,7 @@ class _Block:
         """Yield the texts through the block, chunk by chunk, in their order; sampled ones are compared."""
         if not records:
             return
-        self.progress.start(f"{NAMES[side]} through the experts", len(records), "texts")
+        self.progress.start(f"{UNITS[side]} through the experts", len(records), "texts")
         for start in range(0, len(records), CHUNK_ROWS):
             yield self._chunk(side, records[start : start + CHUNK_ROWS], sampled)
         self.progress.finish()
@@ -115,7 +114,7 @@ class _Block:
     def _compare(self, vectors: torch.Tensor, side: Side) -> None:
         """Add the cosines of the experts' outputs for vectors [B, d]."""
         block: Mixture = self.method.mixture(side)
-        name = "both" if self.method.config.block == "shared" else NAMES[side]
+        name = "both" if self.method.config.block == "shared" else UNITS[side]
         found = self.likeness.setdefault(name, np.zeros((block.num_experts,) * 2))
         self.texts[name] = self.texts.get(name, 0) + len(vectors)
         for some in vectors.float().split(AT_ONCE):
@@ -157,7 +156,7 @@ def explain(model: LoadedModel, reading: Reading, progress: Progress) -> Explana
         texts=block.texts,
         picture=picture,
     )
-    warnings = warnings_of(given, NAMES)
+    warnings = warnings_of(given)
     data, sections = experts_data(result), experts_sections(result)
     return Explanation(name="experts", data=data, sections=sections, warnings=warnings)
 

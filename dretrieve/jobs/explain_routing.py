@@ -7,8 +7,8 @@ from dretrieve.jobs.explain_texts import Reading, refuse_picture, token_batches
 from dretrieve.models.loading import LoadedModel
 from dretrieve.models.routing import Routed
 from dretrieve.reports.routing import RoutingCounts
-from dretrieve.reports.routing_page import NAMES, routing_data, routing_sections
-from dretrieve.types import Progress
+from dretrieve.reports.routing_page import routing_data, routing_sections
+from dretrieve.types import UNITS, Progress
 
 
 def explain(model: LoadedModel, reading: Reading, progress: Progress) -> Explanation | None:
@@ -23,7 +23,7 @@ def explain(model: LoadedModel, reading: Reading, progress: Progress) -> Explana
     tokenizer = model.tokenizers["passage"]
     for part in reading.parts:
         for side, sample in part.samples.items():
-            progress.start(f"routing {NAMES[side]}", len(sample.records), "texts")
+            progress.start(f"routing {UNITS[side]}", len(sample.records), "texts")
             for _, batch in token_batches(model, side, sample.records):
                 routes = model.encoder.routes(batch, side)
                 if routes is None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from dretrieve.types import Side
+from dretrieve.types import UNITS, Side
 
 ONE_HAS_ALL = 0.95  # of the weight of a side's texts: one expert does the work of all
 
@@ -120,14 +120,14 @@ def mean_off_diagonal(matrix: NDArray[np.float64]) -> float:
     return float((matrix.sum() - np.trace(matrix)) / (count * (count - 1)))
 
 
-def warnings_of(given: Sequence[Given], names: Mapping[Side, str]) -> list[str]:
+def warnings_of(given: Sequence[Given]) -> list[str]:
     """Return a line for each side of a collection of which one expert has more than `ONE_HAS_ALL`."""
     found = []
     for of in given:
         share = float(of.weight.max() / of.weight.sum())
         if share > ONE_HAS_ALL:
             found.append(
-                f"expert {int(of.weight.argmax())} has {100 * share:.1f} % of the {names[of.side]} of "
+                f"expert {int(of.weight.argmax())} has {100 * share:.1f} % of the {UNITS[of.side]} of "
                 f"{of.collection}: the block works as one; train with --balance-weight, or with a gate that "
                 "learns (--gate scaled, straight, soft)"
             )

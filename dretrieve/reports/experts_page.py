@@ -12,8 +12,9 @@ from dretrieve.reports.experts import Agreement, Found, Given, Picture, mean_off
 from dretrieve.reports.html import Figure, Section
 from dretrieve.reports.plots import neighbours
 from dretrieve.reports.routing import experts_in_use, overlap, shares
-from dretrieve.reports.routing_page import NAMES, rounded, shaded_cell
+from dretrieve.reports.routing_page import rounded, shaded_cell
 from dretrieve.reports.tables import Cell, Table
+from dretrieve.types import UNITS
 
 MOST_COMPARED = 12  # experts whose likeness is shown pair by pair
 LONGEST_QUERY = 160
@@ -93,7 +94,7 @@ def _overlaps(found: Found) -> dict[str, float]:
     sides: dict[str, list[NDArray[np.float64]]] = {}
     for of in found.given:
         sides.setdefault(of.collection, []).append(of.weight / of.weight.sum())
-    return {name: float(overlap(*of)) for name, of in sides.items() if len(of) == len(NAMES)}
+    return {name: float(overlap(*of)) for name, of in sides.items() if len(of) == len(UNITS)}
 
 
 def experts_sections(found: Found) -> list[Section]:
@@ -135,9 +136,9 @@ def _shares_in(found: Found, collection: str, title: str) -> Table:
     for of in found.given:
         if of.collection == collection:
             one = found.activated == 1
-            values[NAMES[of.side] if one else f"{NAMES[of.side]}: largest weight"] = shares(of.texts)
+            values[UNITS[of.side] if one else f"{UNITS[of.side]}: largest weight"] = shares(of.texts)
             if not one:
-                values[f"{NAMES[of.side]}: mean weight"] = of.weight / of.weight.sum()
+                values[f"{UNITS[of.side]}: mean weight"] = of.weight / of.weight.sum()
     rows: list[list[Cell]] = [
         [str(expert), *(shaded_cell(float(of[expert])) for of in values.values())]
         for expert in range(found.num_experts)

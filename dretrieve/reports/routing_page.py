@@ -13,20 +13,19 @@ from dretrieve.reports.html import Figure, Section
 from dretrieve.reports.plots import heat_map
 from dretrieve.reports.routing import PRIOR_TOKENS, RoutingCounts, experts_in_use, overlap, shares
 from dretrieve.reports.tables import Cell, Table
-from dretrieve.types import Side
+from dretrieve.types import UNITS
 
 SHOWN_TOKENS = 10
 # More experts than that stand below each other, not beside.
 MOST_BESIDE = 4
 SHADES = " ░▒▓█"
-NAMES: dict[Side, str] = {"query": "queries", "passage": "passages"}
 Pieces = Callable[[Sequence[int]], list[str]]
 
 
 def routing_data(counts: RoutingCounts, pieces: Pieces) -> dict[str, Any]:
     """Return everything as plain data; shares are [layer][expert]."""
     found = {
-        unit: {side: shares(of[side]) for side in NAMES if side in of}
+        unit: {side: shares(of[side]) for side in UNITS if side in of}
         for unit, of in (("tokens", counts.tokens), ("texts", counts.texts))
     }
     data: dict[str, Any] = {"layers": list(counts.layers), "num_experts": counts.num_experts}
@@ -35,7 +34,7 @@ def routing_data(counts: RoutingCounts, pieces: Pieces) -> dict[str, Any]:
             side: {"counts": of[side].tolist(), "shares": rounded(part)} for side, part in found[unit].items()
         }
     data["experts_in_use"] = {side: rounded(experts_in_use(of)) for side, of in found["tokens"].items()}
-    if len(found["tokens"]) == len(NAMES):
+    if len(found["tokens"]) == len(UNITS):
         data["overlap_of_sides"] = {unit: rounded(overlap(*of.values())) for unit, of in found.items()}
     data["attracted"] = [
         [
@@ -52,10 +51,10 @@ def routing_data(counts: RoutingCounts, pieces: Pieces) -> dict[str, Any]:
 
 def routing_sections(counts: RoutingCounts, pieces: Pieces) -> list[Section]:
     """Return the sections; a heat map stands as a table (every form) and as a figure (HTML)."""
-    sides = [side for side in NAMES if side in counts.tokens]
+    sides = [side for side in UNITS if side in counts.tokens]
     sections = []
     for unit, of in (("tokens", counts.tokens), ("texts", counts.texts)):
-        maps = {NAMES[side]: shares(of[side]) for side in sides}
+        maps = {UNITS[side]: shares(of[side]) for side in sides}
         title = f"Share of {unit} by expert, in percent"
         sections.append(
             Section(
@@ -71,7 +70,7 @@ def routing_sections(counts: RoutingCounts, pieces: Pieces) -> list[Section]:
                 ],
             )
         )
-    if len(sides) == len(NAMES):
+    if len(sides) == len(UNITS):
         sections.append(_agreement(counts))
     sections.append(_attracted(counts, pieces))
     return sections
@@ -119,8 +118,8 @@ def _figure(maps: Mapping[str, NDArray[np.float64]], counts: RoutingCounts, titl
 
 
 def _agreement(counts: RoutingCounts) -> Section:
-    tokens = {side: shares(counts.tokens[side]) for side in NAMES}
-    texts = {side: shares(counts.texts[side]) for side in NAMES}
+    tokens = {side: shares(counts.tokens[side]) for side in UNITS}
+    texts = {side: shares(counts.texts[side]) for side in UNITS}
     used = {side: experts_in_use(of) for side, of in tokens.items()}
     by_tokens, by_texts = overlap(*tokens.values()), overlap(*texts.values())
     rows: list[list[Cell]] = [
@@ -128,7 +127,7 @@ def _agreement(counts: RoutingCounts) -> Section:
             str(layer),
             float(by_tokens[place]),
             float(by_texts[place]),
-            *(float(used[side][place]) for side in NAMES),
+            *(float(used[side][place]) for side in UNITS),
         ]
         for place, layer in enumerate(counts.layers)
     ]
@@ -136,7 +135,7 @@ def _agreement(counts: RoutingCounts) -> Section:
         "layer",
         "overlap of tokens",
         "overlap of texts",
-        *(f"in use, {name}" for name in NAMES.values()),
+        *(f"in use, {name}" for name in UNITS.values()),
     ]
     notes = [
         "overlap: the smaller share of each expert, added up; 1: both sides use the experts alike, 0: each "

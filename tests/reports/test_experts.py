@@ -20,7 +20,7 @@ from dretrieve.reports.experts_page import MOST_COMPARED, experts_data, experts_
 from dretrieve.reports.html import Page
 from dretrieve.reports.pages import WRITERS, shown
 from dretrieve.reports.plots import MOST_GROUPS
-from dretrieve.reports.routing_page import NAMES
+from dretrieve.types import UNITS
 
 
 def given(collection, side, counts):
@@ -46,7 +46,7 @@ def found(experts=3, texts=30, **changes):
         "num_experts": experts,
         "gate": "noisy",
         "activated": 1,
-        "given": [given("tiny", side, counts[place]) for place, side in enumerate(NAMES)],
+        "given": [given("tiny", side, counts[place]) for place, side in enumerate(UNITS)],
         "agreements": {"tiny": Agreement(pairs=4, judged=5, agree=0.75, chance=0.5)},
         "likeness": {"both": cosines},
         "texts": {"both": 9},
@@ -75,7 +75,7 @@ def test_a_text_counts_for_its_largest_weight_and_by_its_weights():
 
 @pytest.mark.parametrize(("counts", "warned"), [([951, 49], True), ([950, 50], False)])
 def test_above_95_percent_on_one_expert_is_warned_of(counts, warned):
-    assert bool(warnings_of([given("tiny", "passage", counts)], NAMES)) is warned
+    assert bool(warnings_of([given("tiny", "passage", counts)])) is warned
 
 
 def test_several_collections_stand_beside_each_other():
