@@ -23,8 +23,8 @@ from dretrieve.jobs import index as index_job
 from dretrieve.jobs import search
 from dretrieve.runs.read import read_run
 from dretrieve.store.interrupt import Signals
-from dretrieve.types import Silent, Vectors, offsets_of
-from tests.common import indexing, searching
+from dretrieve.types import Vectors, offsets_of
+from tests.common import Told, indexing, searching
 
 ROWS, DIM = 900, 16
 
@@ -83,25 +83,17 @@ def overlaps(fast: list[list[tuple[str, float]]], exact: list[list[tuple[str, fl
     return np.array([len({row for row, _ in a} & {row for row, _ in b}) / len(b) for a, b in pairs])
 
 
-class Noted(Silent):
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.said.append(text)
-
-
 def test_a_query_without_tokens_finds_nothing_and_is_counted(build, write_embeddings, tmp_path: Path) -> None:
-    index, noted = build("index"), Noted()
+    index, noted = build("index"), Told()
     asked = Vectors.joined([texts(2, 1), Vectors(np.empty((0, DIM), np.float16), np.zeros(2, np.int64))])
     shutil.rmtree(tmp_path / "asked")
     write_embeddings("asked", ["a", "b", "none"], asked, side="query", score="maxsim_sum")
     assert [len(of) for of in hits(tmp_path, index, noted)] == [10, 10]
-    assert "1 of 3 queries have no tokens, and find nothing" in noted.said
+    assert "1 of 3 queries have no tokens, and find nothing" in noted.lines
 
 
 def test_a_fast_search_has_the_overlap_that_it_says(build, tmp_path: Path) -> None:
-    index, noted = build("index", queries=str(tmp_path / "asked"), target=0.95), Noted()
+    index, noted = build("index", queries=str(tmp_path / "asked"), target=0.95), Told()
     fast, exact = hits(tmp_path, index, noted), hits(tmp_path, index, mode="exact")
     shares, tuned = overlaps(fast, exact), Tuned.open(index)
     assert tuned.counts[10] is not None
@@ -109,8 +101,8 @@ def test_a_fast_search_has_the_overlap_that_it_says(build, tmp_path: Path) -> No
     assert shares.mean() >= 0.93
     hundred = overlaps(hits(tmp_path, index, k=100), hits(tmp_path, index, k=100, mode="exact"))
     assert abs(hundred[measured_rows(range(80), 64)].mean() - tuned.measured[100]) <= 0.01
-    assert f"overlap@10 {tuned.measured[10]:.3f}" in "".join(noted.said)
-    assert "measured on 32 given queries" in "".join(noted.said)
+    assert f"overlap@10 {tuned.measured[10]:.3f}" in "".join(noted.lines)
+    assert "measured on 32 given queries" in "".join(noted.lines)
     # what is found has its canonical score
     scores = [dict(all_) for all_ in exact]
     assert all(scores[q].get(row, score) == score for q, mine in enumerate(fast) for row, score in mine)
