@@ -106,6 +106,18 @@ def num_resumed(config_of: Callable[[Path], Any], folder: Path) -> int:
     return len(names)
 
 
+def token_batch(rows: Iterable[list[int]]) -> Any:
+    """Return those token numbers as a batch, padded with 0 on the right."""
+    import torch
+    from torch.nn.utils.rnn import pad_sequence
+
+    from dretrieve.models.base import TokenBatch
+
+    parts = [torch.tensor(row) for row in rows]
+    mask = [torch.ones(len(part), dtype=torch.bool) for part in parts]
+    return TokenBatch(pad_sequence(parts, batch_first=True), pad_sequence(mask, batch_first=True))
+
+
 def indexing(work: Path, output: str = "index", embeddings: str = "emb", **options: Any) -> Any:
     """Return the config of a token index over embeddings in that folder."""
     from dretrieve.jobs.index import IndexConfig

@@ -10,7 +10,6 @@ import torch
 
 from dretrieve.encoding.pipeline import encode_records
 from dretrieve.errors import PreconditionError, UsageError
-from dretrieve.models.base import TokenBatch
 from dretrieve.models.dpr import Dpr
 from dretrieve.models.dpr_config import DprConfig
 from dretrieve.models.loading import load_model
@@ -20,18 +19,10 @@ from dretrieve.models.shared import Shared
 from dretrieve.models.shared_config import SharedConfig
 from dretrieve.store.card import ModelCard
 from dretrieve.types import Record
+from tests.common import token_batch
 
 RECORDS = [Record("1", "bees", "the honey bee hive."), Record("2", "", "moon tide ocean gravity")]
 MEAN = {"pooling": "mean", "normalize": "yes"}
-
-
-def token_batch(rows, width):
-    ids = torch.zeros(len(rows), width, dtype=torch.int64)
-    mask = torch.zeros(len(rows), width, dtype=torch.bool)
-    for place, row in enumerate(rows):
-        ids[place, : len(row)] = torch.tensor(row)
-        mask[place, : len(row)] = True
-    return TokenBatch(ids, mask)
 
 
 @pytest.fixture
@@ -48,7 +39,7 @@ def untie(method):
 
 @torch.no_grad()
 def test_one_packed_forward_equals_two(shared):
-    query, passage = token_batch([[2, 10, 3], [2, 11, 12, 3]], 4), token_batch([[2, *range(20, 29), 3]], 11)
+    query, passage = token_batch([[2, 10, 3], [2, 11, 12, 3]]), token_batch([[2, *range(20, 29), 3]])
     packed = shared.encode_pair(query, passage)
     torch.testing.assert_close(
         packed[0].vectors, shared.encode_side(query, "query").vectors, atol=1e-6, rtol=0
@@ -61,7 +52,7 @@ def test_one_packed_forward_equals_two(shared):
 @torch.no_grad()
 def test_dpr_starts_as_shared_and_has_two_encoders(shared, tiny_model):
     dpr = Dpr.build(DprConfig(**MEAN), str(tiny_model)).eval()
-    batch = token_batch([[2, 10, 3]], 3)
+    batch = token_batch([[2, 10, 3]])
     expected = shared.encode_side(batch, "query").vectors
     for side in ("query", "passage"):
         torch.testing.assert_close(dpr.encode_side(batch, side).vectors, expected)
@@ -163,7 +154,7 @@ def test_adapters_train_alone_and_are_merged_when_saved(tiny_model, tmp_path):
             if "lora_B" in name:
                 parameter.fill_(0.05)
     method.eval()
-    batch = token_batch([[2, 10, 11, 3]], 4)
+    batch = token_batch([[2, 10, 11, 3]])
     expected = method.encode_side(batch, "query").vectors
     save_model(method, tmp_path / "model")
     model = load_model(str(tmp_path / "model"))

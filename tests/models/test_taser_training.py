@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from dretrieve.models.base import Targets, TokenBatch
+from dretrieve.models.base import Targets
 from dretrieve.models.loading import load_model
 from dretrieve.models.taser import Taser
 from dretrieve.models.taser_config import TaserConfig
@@ -25,7 +25,7 @@ from dretrieve.training.pieces import Feed, StepOptions
 from dretrieve.training.processes import Processes
 from dretrieve.training.sets import Ragged, TokenTable, TrainingSet
 from dretrieve.training.step import Stepper
-from tests.common import num_resumed, training
+from tests.common import num_resumed, token_batch, training
 
 LEARNED = [
     {"router": "seq"},
@@ -56,16 +56,7 @@ def texts(lengths, seed=0):
     return [random.integers(5, 60, length).tolist() for length in lengths]
 
 
-def batch_of(rows):
-    ids = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.int64)
-    mask = torch.zeros_like(ids, dtype=torch.bool)
-    for place, row in enumerate(rows):
-        ids[place, : len(row)] = torch.tensor(row)
-        mask[place, : len(row)] = True
-    return TokenBatch(ids, mask)
-
-
-QUERIES, PASSAGES = batch_of(texts([4, 3, 6])), batch_of(texts([9, 12, 5, 9], seed=1))
+QUERIES, PASSAGES = token_batch(texts([4, 3, 6])), token_batch(texts([9, 12, 5, 9], seed=1))
 TARGETS = Targets(torch.arange(3), torch.ones(3, 4, dtype=torch.bool))
 
 
