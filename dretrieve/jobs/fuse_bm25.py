@@ -24,7 +24,7 @@ from dretrieve.runs.read import RunFile, refuse_ranks, run_fingerprint, searched
 from dretrieve.runs.tune import DevSet, parse_alphas, tune_alpha
 from dretrieve.runs.write import compressed, compression, write_run
 from dretrieve.store.interrupt import interruptible
-from dretrieve.store.parts import finished_parts, join_parts, part_path
+from dretrieve.store.parts import finished_parts, join_parts, part_of
 from dretrieve.store.shards import shard_rows
 from dretrieve.store.stage import Planned, Stage, open_artefact
 from dretrieve.store.text_store import TextStore
@@ -189,10 +189,7 @@ def _stage(config: FuseBm25Config, files: RunFiles, tuning: Tuning | None) -> St
         options["measure"] = str(tuning.measure)
         for number, dev in enumerate(tuning.sets, 1):
             inputs |= dev.fingerprints(number)
-    if config.shard is not None:
-        options["shard"] = list(config.shard)
-    output = part_path(config.output, config.shard)
-    return Stage(output, "file", STAGE, VERSION, options, inputs, config.force)
+    return part_of(Stage(config.output, "file", STAGE, VERSION, options, inputs, config.force), config.shard)
 
 
 def _result(stage: Stage, state: str, counts: Mapping[str, int], extra: Mapping[str, Any]) -> FuseResult:

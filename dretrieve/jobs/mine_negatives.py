@@ -19,7 +19,7 @@ from dretrieve.mining.options import MiningOptions
 from dretrieve.runs.read import read_run, refuse_ranks, run_fingerprint
 from dretrieve.store.fingerprint import sha256_file
 from dretrieve.store.interrupt import interruptible
-from dretrieve.store.parts import finished_parts, join_parts, part_path
+from dretrieve.store.parts import finished_parts, join_parts, part_of
 from dretrieve.store.shards import shard_rows
 from dretrieve.store.stage import Planned, Stage
 from dretrieve.store.state import recorded_state
@@ -101,8 +101,6 @@ def _stage(config: MineNegativesConfig, collection: Collection, queries: QuerySe
     options["drop_answers"] = config.drop_answers
     if config.run_format != "auto":
         options["run_format"] = config.run_format
-    if config.shard is not None:
-        options["shard"] = list(config.shard)
     corpus = collection.corpus(full=config.verify)
     inputs = {
         "collection": collection.sha256,
@@ -112,8 +110,7 @@ def _stage(config: MineNegativesConfig, collection: Collection, queries: QuerySe
     }
     if config.drop_answers:
         inputs["answers"] = questions_fingerprint(queries)
-    output = part_path(config.output, config.shard)
-    return Stage(output, "file", STAGE, VERSION, options, inputs, config.force)
+    return part_of(Stage(config.output, "file", STAGE, VERSION, options, inputs, config.force), config.shard)
 
 
 def _described(collection: Collection, output: Path) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from dretrieve.store.card import ModelCard
 from dretrieve.store.fingerprint import canonical_json
 from dretrieve.store.interrupt import Signals, interruptible
 from dretrieve.store.journal import Journal
-from dretrieve.store.parts import finished_parts, join_parts, part_path
+from dretrieve.store.parts import finished_parts, join_parts, part_of
 from dretrieve.store.shards import Shard, shard_rows
 from dretrieve.store.stage import Planned, Stage
 from dretrieve.store.state import recorded_state
@@ -177,13 +177,10 @@ def _stage(config: ReadConfig, card: ModelCard, sources: _Sources) -> Stage:
     }
     if config.run_format != "auto":
         options["run_format"] = config.run_format
-    if config.shard is not None:
-        options["shard"] = list(config.shard)
     inputs = {f"{side}_model": card.fingerprint(side) for side in SIDES}
     inputs |= {"run": run_fingerprint(config.run, full=config.verify, corpus=sources.corpus.sha256)}
     inputs |= {"queries": sources.queries.sha256, "corpus": sources.corpus.sha256}
-    output = part_path(config.output, config.shard)
-    return Stage(output, "file", STAGE, VERSION, options, inputs, config.force)
+    return part_of(Stage(config.output, "file", STAGE, VERSION, options, inputs, config.force), config.shard)
 
 
 def _read(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
@@ -19,9 +20,12 @@ from dretrieve.store.stage import Stage, differences, open_artefact
 Part = tuple[Path, Manifest]
 
 
-def part_path(output: Path, shard: tuple[int, int] | None) -> Path:
-    """Return where part (index, count) of an output goes; the output itself for None."""
-    return output if shard is None else output.with_name(f"{output.name}.{shard_stem(*shard)}")
+def part_of(whole: Stage, shard: tuple[int, int] | None) -> Stage:
+    """Return the stage of that part (index, count) of a stage's output; the whole for None."""
+    if shard is None:
+        return whole
+    output = whole.output.with_name(f"{whole.output.name}.{shard_stem(*shard)}")
+    return replace(whole, output=output, options={**whole.options, "shard": list(shard)})
 
 
 def finished_parts(whole: Stage) -> list[Part]:

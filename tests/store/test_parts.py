@@ -6,13 +6,12 @@ import pytest
 
 from dretrieve.errors import PreconditionError, VerificationError
 from dretrieve.store.manifest import Manifest
-from dretrieve.store.parts import finished_parts, join_parts, part_path, tiling_parts, whole_of
+from dretrieve.store.parts import finished_parts, join_parts, part_of, tiling_parts, whole_of
 from dretrieve.store.stage import Stage
 
 
 def stage(output: Path, shard: tuple[int, int] | None = None, hits: int = 10) -> Stage:
-    options: dict[str, object] = {"hits": hits} | ({} if shard is None else {"shard": list(shard)})
-    return Stage(part_path(output, shard), "file", "search", 1, options, {"index": "i"})
+    return part_of(Stage(output, "file", "search", 1, {"hits": hits}, {"index": "i"}), shard)
 
 
 def make(output: Path, shard: tuple[int, int], hits: int = 10) -> None:
@@ -24,17 +23,17 @@ def make(output: Path, shard: tuple[int, int], hits: int = 10) -> None:
 
 def test_all_parts_in_order_make_the_whole(tmp_path: Path) -> None:
     output = tmp_path / "run"
-    assert part_path(output, (1, 3)).name == "run.shard-00001-of-00003"
+    assert stage(output, (1, 3)).output.name == "run.shard-00001-of-00003"
     for index in (2, 0):
         make(output, (index, 3))
     make(output, (1, 3), hits=7)
     make(output, (1, 2))
     assert finished_parts(stage(output)) == []
-    part_path(output, (1, 3)).unlink()
-    part_path(output, (1, 3)).with_name("run.shard-00001-of-00003.manifest.json").unlink()
+    stage(output, (1, 3)).output.unlink()
+    stage(output, (1, 3)).output.with_name("run.shard-00001-of-00003.manifest.json").unlink()
     make(output, (1, 3))
     parts = finished_parts(stage(output))
-    assert [path for path, _ in parts] == [part_path(output, (index, 3)) for index in range(3)]
+    assert [path for path, _ in parts] == [stage(output, (index, 3)).output for index in range(3)]
     with output.open("wb") as file:
         assert join_parts(file, parts) == {"lines": 6}
     assert output.read_bytes() == b"0;1;2;"
@@ -51,7 +50,7 @@ def test_a_part_of_an_older_version_is_none(tmp_path: Path) -> None:
 def test_a_changed_part_is_none(tmp_path: Path) -> None:
     make(tmp_path / "run", (0, 1))
     assert len(finished_parts(stage(tmp_path / "run"))) == 1
-    part_path(tmp_path / "run", (0, 1)).write_bytes(b"other")
+    stage(tmp_path / "run", (0, 1)).output.write_bytes(b"other")
     assert finished_parts(stage(tmp_path / "run")) == []
 
 
