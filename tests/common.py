@@ -29,6 +29,15 @@ def lines(path: Path, *rows: object) -> Path:
     return path
 
 
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    """Return each file of an output by its name there, but the provenance and the text store."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "provenance.json" and ".dretrieve" not in path.parts
+    }
+
+
 def run_of(hits: Mapping[str, Mapping[str, float]]) -> Run:
     """Return the run of ``{query: {passage: score}}``, scores in 32 bits."""
     passages: dict[str, int] = {}

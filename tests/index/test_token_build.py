@@ -19,6 +19,7 @@ from dretrieve.jobs import merge
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.interrupt import Signals
 from dretrieve.types import Silent, Vectors, offsets_of
+from tests.common import bytes_of
 
 ROWS, DIM = 3000, 10
 IDS = [f"p{row * 7919 % ROWS}" for row in range(ROWS)]
@@ -52,11 +53,6 @@ def build(embeddings: Path, tmp_path: Path) -> Callable[..., Path]:
         return tmp_path / name
 
     return made
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    names = ("provenance.json", ".verified")
-    return {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.startswith(names)}
 
 
 def reconstructed(codes: TokenCodes) -> np.ndarray:
@@ -93,15 +89,15 @@ def test_a_reconstruction_is_as_near_as_its_error_says(build, bits: int) -> None
 def test_the_bytes_do_not_depend_on_shards_threads_parts_or_interruptions(
     build, write_embeddings, monkeypatch, tmp_path
 ) -> None:
-    whole = contents(build("index"))
+    whole = bytes_of(build("index"))
     assert PASSAGES.offsets is not None
     empty = int((np.diff(PASSAGES.offsets) == 0).sum())
     assert json.loads(whole["manifest.json"])["counts"]["without_tokens"] == empty > 0
     monkeypatch.setattr(token_build, "CHUNK_TOKENS", 500)
     write_embeddings("emb3", IDS, PASSAGES, score="maxsim_sum", shards=3)
     for name, options in {"threads": {"threads": 3}, "chunks": {}}.items():
-        assert contents(build(name, **options)) == whole
-    other = contents(build("shards", embeddings=tmp_path / "emb3"))
+        assert bytes_of(build(name, **options)) == whole
+    other = bytes_of(build("shards", embeddings=tmp_path / "emb3"))
     assert {name: data for name, data in other.items() if name != "manifest.json"} == {
         name: data for name, data in whole.items() if name != "manifest.json"
     }
@@ -112,7 +108,7 @@ def test_the_bytes_do_not_depend_on_shards_threads_parts_or_interruptions(
         for part in range(7)  # of three chunks, so that some are empty
     ]
     merge.run(merge.MergeConfig(partials=parts[::-1], output=tmp_path / "merged"))
-    assert contents(tmp_path / "merged") == whole
+    assert bytes_of(tmp_path / "merged") == whole
 
     class Stopping(Signals):
         looks = 0
@@ -129,21 +125,21 @@ def test_the_bytes_do_not_depend_on_shards_threads_parts_or_interruptions(
         build_index(*planned, progress=Silent(), signals=Stopping())
     grown = tmp_path / "again" / token_build.PARTIAL / "journal.jsonl"
     assert 0 < len(grown.read_bytes().splitlines()) < 9
-    assert contents(build("again")) == whole
+    assert bytes_of(build("again")) == whole
 
 
 def test_an_index_in_the_place_of_another_has_nothing_of_it(build, write_embeddings, monkeypatch, tmp_path):
     salience = np.linspace(0, 1, len(PASSAGES.values), dtype=np.float16)
     salient = write_embeddings("salient", IDS, replace(PASSAGES, weights=salience), score="alignment")
-    wanted = contents(build("fresh", settings={"bits": 2}))
+    wanted = bytes_of(build("fresh", settings={"bits": 2}))
     build("index", embeddings=salient)
-    assert {"salience.npy", "lists.npy"} <= contents(tmp_path / "index").keys() - wanted.keys()
-    assert contents(build("index", settings={"bits": 2}, force=True)) == wanted
+    assert {"salience.npy", "lists.npy"} <= bytes_of(tmp_path / "index").keys() - wanted.keys()
+    assert bytes_of(build("index", settings={"bits": 2}, force=True)) == wanted
     (tmp_path / "index" / "manifest.json").write_text("{}")
-    assert contents(build("index", settings={"bits": 2}, force=True)) == wanted
+    assert bytes_of(build("index", settings={"bits": 2}, force=True)) == wanted
     # its own centroids are read before it is replaced
     own = {"centroids": str(tmp_path / "index")}
-    assert contents(build("index", settings=own, force=True)) == wanted
+    assert bytes_of(build("index", settings=own, force=True)) == wanted
     monkeypatch.setenv("DRETRIEVE_STALE", "replace")
     build("index", embeddings=salient)
     (tmp_path / "index" / "manifest.json").unlink()  # as a kill leaves it amid being replaced
@@ -212,7 +208,7 @@ def test_what_does_not_fit_is_refused(build, write_embeddings, tmp_path) -> None
     few = write_embeddings("few", IDS[:900], PASSAGES[:900], score="maxsim_sum")
     with pytest.raises(UsageError, match="1,419 token vectors to index, which are searched without codes"):
         build("index", embeddings=few, settings={"only": "centroids"})
-    assert sorted(contents(build("small", embeddings=few))) == ["id_rank.npy", "manifest.json"]
+    assert sorted(bytes_of(build("small", embeddings=few))) == ["id_rank.npy", "manifest.json"]
     flat = write_embeddings("flat", ["a"], np.ones((1, DIM)))
     with pytest.raises(UsageError, match="type flat is built whole"):
         build("index", embeddings=flat, type="flat", shard=(0, 2))

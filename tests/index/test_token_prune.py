@@ -21,7 +21,7 @@ from dretrieve.runs.read import read_run
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.manifest import read_manifest
 from dretrieve.types import Vectors, offsets_of
-from tests.common import indexing, searching
+from tests.common import bytes_of, indexing, searching
 
 ROWS, QUERIES, DIM = 250, 12, 12
 IDS = [f"p{row * 7919 % 1300}" for row in range(1300)]
@@ -148,11 +148,6 @@ def large(write_embeddings) -> Vectors:
     return passages
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    names = ("provenance.json", ".verified")
-    return {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.startswith(names)}
-
-
 def test_codes_are_of_the_kept_tokens_and_the_manifest_says_what_they_take(large, build, tmp_path) -> None:
     index = build("index", keep=0.6)
     codes, kept = open_codes(index), pruned(large, 0.6)
@@ -197,11 +192,11 @@ def test_parts_and_changes_give_the_bytes_and_hits_of_one_index(
     large, build, write_embeddings, tmp_path, rule
 ) -> None:
     keep = {"keep": 0.6, "keep_by": rule}
-    whole = contents(build("index", **keep))
+    whole = bytes_of(build("index", **keep))
     centroids = build("centroids", only="centroids", **keep)
     parts = [build(f"part{part}", shard=(part, 2), centroids=str(centroids), **keep) for part in range(2)]
     merge.run(merge.MergeConfig(partials=parts, output=tmp_path / "merged"))
-    assert contents(tmp_path / "merged") == whole
+    assert bytes_of(tmp_path / "merged") == whole
     other = build("other", shard=(1, 2), **(keep | {"keep": 0.7}))
     with pytest.raises(VerificationError, match="parts of different indexes"):
         merge.run(merge.MergeConfig(partials=[parts[0], other], output=tmp_path / "no"))

@@ -23,6 +23,7 @@ from dretrieve.store.card import ModelCard
 from dretrieve.store.stage import Stage
 from dretrieve.training.options import TrainOptions
 from dretrieve.types import VectorSpec
+from tests.common import bytes_of
 
 
 @pytest.fixture
@@ -40,14 +41,6 @@ def config(tiny_model, tmp_path):
         backbone=str(tiny_model),
         output=tmp_path / "model",
     )
-
-
-def bytes_of(folder):
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != "provenance.json"
-    }
 
 
 def test_a_checkpoint_becomes_a_model_once(config, tmp_path):

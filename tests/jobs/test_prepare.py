@@ -20,16 +20,7 @@ from dretrieve.jobs.prepare import PrepareConfig, run
 from dretrieve.store.manifest import commit, read_manifest
 from dretrieve.text.collection import Collection
 from dretrieve.text.join_options import JoinOptions
-from tests.common import lines, prepared
-
-
-def files_of(folder: Path) -> dict[str, bytes]:
-    """Return the hashed part of an output: everything but provenance and the text store."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != "provenance.json" and ".dretrieve" not in path.parts
-    }
+from tests.common import bytes_of, lines, prepared
 
 
 def test_pydocs(tmp_path: Path) -> None:
@@ -37,7 +28,7 @@ def test_pydocs(tmp_path: Path) -> None:
     assert first["state"] == "written"
     assert prepared("pydocs", tmp_path / "a")["state"] == "up to date"
     prepared("pydocs", tmp_path / "b")
-    assert files_of(tmp_path / "a") == files_of(tmp_path / "b")
+    assert bytes_of(tmp_path / "a") == bytes_of(tmp_path / "b")
     collection = Collection.open(f"{tmp_path / 'a'}:test")
     assert collection.corpus().sha256 == first["sha256"]
     assert {split: len(collection.queries(split)) for split in ("train", "dev", "test")} == first["splits"]
@@ -119,12 +110,12 @@ def test_what_does_not_fit(dpr_file: Callable[[Path], Path], tiny_collection: Pa
 
 def test_outputs_that_are_not_ours_are_left_alone(tiny_collection: Path, tmp_path: Path) -> None:
     corpus = lines(tmp_path / "c.tsv", "0\tbees\tBees")
-    before = files_of(tiny_collection)
+    before = bytes_of(tiny_collection)
     with pytest.raises(
         PreconditionError, match=r"holds corpus\.jsonl and was not made by prepare; choose another"
     ):
         prepared(corpus, tiny_collection)
-    assert files_of(tiny_collection) == before
+    assert bytes_of(tiny_collection) == before
 
 
 def test_another_source_needs_force_and_leaves_nothing_behind(tiny_collection: Path, tmp_path: Path) -> None:
@@ -134,7 +125,7 @@ def test_another_source_needs_force_and_leaves_nothing_behind(tiny_collection: P
     with pytest.raises(PreconditionError, match="holds the result of other options"):
         prepared(corpus, out)
     prepared(corpus, out, force=True)
-    assert sorted(files_of(out)) == ["corpus.jsonl", "manifest.json"]
+    assert sorted(bytes_of(out)) == ["corpus.jsonl", "manifest.json"]
     assert Collection(out).splits == []
 
 
@@ -177,7 +168,7 @@ def test_killed_and_started_again_gives_the_same_bytes(
     for left in (tmp_path / "broken").rglob(".*.tmp-*"):
         os.utime(left, (1, 1))  # as if the kill had been long ago
     cli("prepare", "c.jsonl", "--output", "broken")
-    assert files_of(tmp_path / "broken") == files_of(tmp_path / "whole")
+    assert bytes_of(tmp_path / "broken") == bytes_of(tmp_path / "whole")
 
 
 def test_collections_joined_over_one_corpus(tiny_collection: Path, tmp_path: Path) -> None:
@@ -192,7 +183,7 @@ def test_collections_joined_over_one_corpus(tiny_collection: Path, tmp_path: Pat
     assert len(made.corpus()) == len(Collection(tiny_collection).corpus()) + 1
     assert made.corpus().sha256 == first["sha256"]
     again = run(PrepareConfig(**where | {"output": tmp_path / "again"}))
-    assert files_of(tmp_path / "joined") == files_of(tmp_path / "again")
+    assert bytes_of(tmp_path / "joined") == bytes_of(tmp_path / "again")
     assert again.extra["sha256"] == first["sha256"]
     lines(more / "corpus.jsonl", {"_id": "m2", "title": "Bo", "text": "Born in Rome."})
     with pytest.raises(PreconditionError, match="input set more"):
@@ -271,13 +262,13 @@ def test_a_dry_run_refuses_what_the_run_refuses(tiny_collection: Path, tmp_path:
 def test_a_dry_run_knows_and_keeps_what_stands(tiny_collection: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     prepared(tiny_collection, out)
-    before = files_of(out)
+    before = bytes_of(out)
     assert prepared(tiny_collection, out, dry_run=True)["state"] == "up to date"
     for other in (lines(tmp_path / "c.tsv", "0\tbees\tBees"), "beir:scifact"):
         with pytest.raises(PreconditionError, match="holds the result of other options"):
             prepared(other, out, dry_run=True)
         assert prepared(other, out, dry_run=True, force=True)["state"] == "stale"
-    assert files_of(out) == before
+    assert bytes_of(out) == before
 
 
 @pytest.fixture

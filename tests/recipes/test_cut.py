@@ -18,6 +18,7 @@ from dretrieve.models.loading import load_model
 from dretrieve.models.places import find_model
 from dretrieve.store.card import SideCard
 from dretrieve.types import Record
+from tests.common import bytes_of
 
 CUT = Path(__file__).parents[2] / "recipes" / "cut.py"
 TEXTS = ["honey bee hive", "the moon and the tide of the sea", ""]
@@ -36,11 +37,7 @@ def test_a_cut_is_the_model_without_its_other_layers(model, layers, tiny_model, 
     folder = tiny_model if model == "tiny" else find_model(model)
     assert cut(folder, tmp_path / "once", layers).returncode == 0
     convert(ConvertConfig(source=folder, layers=layers, output=tmp_path / "twice"))
-    files = [
-        {path.relative_to(place): path.read_bytes() for path in place.rglob("*") if path.is_file()}
-        for place in (tmp_path / "once", tmp_path / "twice")
-    ]
-    assert [name for name in files[0] if files[0][name] != files[1][name]] == [Path("provenance.json")]
+    assert bytes_of(tmp_path / "once") == bytes_of(tmp_path / "twice")
 
     records = [Record(str(row), "", text) for row, text in enumerate(TEXTS)]
     whole, ours = (load_model(str(place)) for place in (folder, tmp_path / "once"))
