@@ -143,19 +143,26 @@ def replacing(path: Path, *, text: bool = False) -> Iterator[IO[Any]]:
     Raises:
         PreconditionError: the place cannot be written (full, read-only, not permitted).
     """
+    mode, options = ("w", {"encoding": "utf-8", "newline": "\n"}) if text else ("wb", {})
+    with _placed(path) as temporary:
+        with open(temporary, mode, **options) as file:  # type: ignore[call-overload]  # mode decides
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+
+
+@contextmanager
+def _placed(path: Path) -> Iterator[Path]:
+    """Yield a name beside ``path``; what the block writes there takes its place, or goes where it fails."""
     make_folder(path.parent)
     remove_leftovers(path.parent, [path.name])
     temporary = temporary_beside(path)
     try:
         with explained(path):
-            mode, options = ("w", {"encoding": "utf-8", "newline": "\n"}) if text else ("wb", {})
-            with open(temporary, mode, **options) as file:  # type: ignore[call-overload]  # mode decides
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
+            yield temporary
             os.replace(temporary, path)
             sync(path.parent)
-    finally:
+    finally:  # of two links to one file a rename leaves both
         with suppress(OSError):  # a read-only file system refuses even what is not there
             temporary.unlink(missing_ok=True)
 
@@ -188,20 +195,12 @@ def same_file(source: Path, path: Path) -> None:
     Raises:
         PreconditionError: the place cannot be written.
     """
-    make_folder(path.parent)
-    remove_leftovers(path.parent, [path.name])
-    temporary = temporary_beside(path)
-    try:
-        with explained(path):
-            try:
-                os.link(source.resolve(), temporary)
-            except OSError:
-                shutil.copyfile(source, temporary)
-                sync(temporary)
-            os.replace(temporary, path)
-            sync(path.parent)
-    finally:  # of two links to one file a rename leaves both
-        temporary.unlink(missing_ok=True)
+    with _placed(path) as temporary:
+        try:
+            os.link(source.resolve(), temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
+            sync(temporary)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
