@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dretrieve.errors import DataError, PreconditionError, UsageError, VerificationError
+from dretrieve.errors import DataError, PreconditionError, UsageError
 from dretrieve.index import ann
 from dretrieve.index.registry import open_vector_index
 from dretrieve.jobs import index as index_job
@@ -111,14 +111,6 @@ def test_options_of_a_search(work: Path) -> None:
     build(work, "hnsw")
     with pytest.raises(UsageError, match="type hnsw takes candidates, ef_search"):
         found(work, "index", "run.trec", settings={"probes": 3})
-
-
-def test_queries_of_an_unfitting_index_are_refused(work: Path, write_embeddings) -> None:
-    pytest.importorskip("faiss")
-    build(work, "ivf")
-    other = write_embeddings("other", ["q"], np.ones((1, DIM)), side="query", model="another")
-    with pytest.raises(VerificationError, match="encode both with the same model"):
-        found(work, "index", "run.trec", query_embeddings=other)
 
 
 def test_without_faiss_the_extra_is_named(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:

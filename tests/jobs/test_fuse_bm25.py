@@ -209,8 +209,6 @@ def test_an_alpha_is_not_taken_for_the_other_runs_scores(
         (["--tune", "0:1:0.5", "--qrels", "ONE:dev", "--alpha-from", "x"], 2, "leave one of them out"),
         (["--tune", "0:1:0.5", "--qrels", "ONE:test"], 2, "test"),
         (["--tune", "0:1:0.5", "--answers", "TWO-NO-ANSWERS:dev"], 4, "no query of"),
-        (["--missing", "mean"], 2, "--missing mean: expected min or zero"),
-        (["--alpha", "-1"], 2, "--alpha -1.0: expected a number from 0"),
         (["--run", "nowhere.trec"], 3, "does not exist"),
     ],
 )

@@ -102,13 +102,6 @@ def test_options_of_the_other_kind(tiny_collection, tmp_path):
         open_set(parse_data(f"path={tiny_collection},split=train,corpus=x"), 1, Silent())
 
 
-def test_a_collection_that_moved_is_named(tiny_collection, tmp_path):
-    path = tmp_path / "hard.jsonl"
-    path.write_text('{"query_id": "q", "query_text": "x", "positive_document_ids": ["bees-0"]}\n')
-    with pytest.raises(UsageError, match="does not say which collection"):
-        open_set(parse_data(str(path)), 1, Silent())
-
-
 def test_examples_that_are_not_there_are_missing_not_a_wrong_option(tmp_path):
     spec = parse_data(f"name=nq,path={tmp_path}/mined.jsonl,corpus={tmp_path}")
     with pytest.raises(PreconditionError, match=r"mined.jsonl does not exist; make it with `dretrieve mine"):
