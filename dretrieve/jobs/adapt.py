@@ -43,7 +43,6 @@ from dretrieve.types import SILENT, Progress, Qrels, Vectors
 __all__ = ["AdaptConfig", "AdaptResult", "run"]
 
 STAGE, VERSION = "adapt", 4
-WHOLE_LIST = 1000
 DRAWS = 10  # of folds, for the spread of their standard deviation
 QUERIES_AT_ONCE = 128  # by neighbours; then what was found is saved
 
@@ -235,7 +234,7 @@ def _values(work: _Work, ids: Sequence[str], progress: Progress, signals: Signal
 
 def _depth(work: _Work) -> int:
     """Return how many hits the measure looks at, and one more where the query itself may be one."""
-    return (work.measure.parameters.k or WHOLE_LIST) + work.config.drop_self
+    return work.measure.depth + work.config.drop_self
 
 
 def _searched(work: _Work, asked: Vectors, depth: int, progress: Progress, signals: Signals) -> list[TopK]:

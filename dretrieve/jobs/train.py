@@ -24,7 +24,7 @@ from dretrieve.models.places import find_model
 from dretrieve.models.registry import find
 from dretrieve.options import refuse_given
 from dretrieve.store.atomic import write_json
-from dretrieve.store.card import ModelCard, SideCard
+from dretrieve.store.card import CURVES, ModelCard, SideCard
 from dretrieve.store.fingerprint import canonical_json, sha256_bytes
 from dretrieve.store.interrupt import Signals, interruptible
 from dretrieve.store.stage import Planned, Stage, replaces_stale
@@ -52,7 +52,6 @@ from dretrieve.training.trackers import open_trackers
 from dretrieve.types import SIDES, SILENT, Progress, Record, Side
 
 STAGE, VERSION = "train", 1
-CURVES = "curves.json"
 CHECKED = 4  # queries, and as many passages, whose vectors are compared with those of the saved model
 
 

@@ -113,6 +113,11 @@ class Measure:
             after = f"@{self.parameters.k}"
         return f"{self.definition.name}{inside}{after}"
 
+    @property
+    def depth(self) -> int:
+        """How many hits of a search it looks at: k, or a thousand where it counts all."""
+        return self.parameters.k or 1000
+
     def values(self, judged: Judged) -> Values:
         """Return the measure of every query: float64 [Q]."""
         return self.definition(judged, self.parameters)

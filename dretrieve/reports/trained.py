@@ -19,9 +19,9 @@ from dataclasses import dataclass
 
 from dretrieve.errors import DataError, VerificationError
 from dretrieve.reports.plan import Artefact
+from dretrieve.store.card import CURVES
 from dretrieve.store.fingerprint import sha256_bytes
 
-CURVES = "curves.json"
 MARK = "UNDERTRAINED"
 NOISE = 0.002  # of the dev measure, of five hundred queries or more
 

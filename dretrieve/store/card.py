@@ -19,6 +19,7 @@ from dretrieve.store.fingerprint import canonical_json, sha256_bytes, sha256_fil
 from dretrieve.types import SIDES, Side, VectorSpec
 
 CARD = "card.json"
+CURVES = "curves.json"  # of the training, beside it
 FORMAT = 1
 Choice = str | int | float | bool
 # Every card of format 1 has these; what a later release added may be missing and is then at its default.

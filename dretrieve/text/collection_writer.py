@@ -14,7 +14,7 @@ from typing import IO
 from dretrieve.errors import DataError
 from dretrieve.store.stage import Stage
 from dretrieve.text.beir import QRELS_HEADER, Query, corpus_line, query_line
-from dretrieve.text.examples import Example, example_line
+from dretrieve.text.examples import EXAMPLES, Example, example_line
 from dretrieve.text.training_rows import TrainingRow
 from dretrieve.types import Qrels, Record
 
@@ -102,7 +102,7 @@ class CollectionWriter(ExitStack):
 
     def example(self, example: Example) -> None:
         """Write a training example by id."""
-        self._file("examples.jsonl").write(example_line(example))
+        self._file(EXAMPLES).write(example_line(example))
         self.counts["examples"] += 1
 
     def training(self, row: TrainingRow, split: str) -> None:

@@ -20,6 +20,7 @@ from dretrieve.text.fields import Fields, is_score, json_type
 from dretrieve.text.files import read_lines
 from dretrieve.text.json_files import parse_json, read_json_lines
 
+EXAMPLES = "examples.jsonl"  # of a collection
 KEYS = (
     "query_id",
     "query_text",

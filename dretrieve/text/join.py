@@ -22,6 +22,7 @@ from dretrieve.text.beir import Files, Query, find_file
 from dretrieve.text.collection import files_of
 from dretrieve.text.collection_writer import CollectionWriter
 from dretrieve.text.entities import asked_entities, folded
+from dretrieve.text.examples import EXAMPLES
 from dretrieve.text.join_options import JoinOptions
 from dretrieve.text.qrels import read_qrels
 from dretrieve.text.records import read_corpus, read_queries
@@ -30,7 +31,6 @@ from dretrieve.types import Record
 Tick = Callable[[], None]
 # Given a question, whether a text holds one of its answers.
 Holds = Callable[[Query], Callable[[str], bool]]
-EXAMPLES = "examples.jsonl"
 SET_NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 
 

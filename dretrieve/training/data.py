@@ -34,14 +34,13 @@ from dretrieve.store.text_store import TextStore
 from dretrieve.text.beir import Query, find_file
 from dretrieve.text.cache import read_once
 from dretrieve.text.collection import Collection
-from dretrieve.text.examples import Example, read_examples
+from dretrieve.text.examples import EXAMPLES, Example, read_examples
 from dretrieve.text.files import is_file, sha256_of
 from dretrieve.text.forms import detect
 from dretrieve.text.qrels import qrels_of
 from dretrieve.training.close import judged_texts, with_close
 from dretrieve.types import Progress, Side
 
-EXAMPLES = "examples.jsonl"
 STAGES = ("mine-negatives", "prepare", "convert")  # that write examples
 
 

@@ -30,8 +30,6 @@ from dretrieve.tokens.tokenizer import SideTokenizer
 from dretrieve.training.options import TrainOptions
 from dretrieve.types import Progress, Qrels, Record, Side, offsets_of
 
-WHOLE_LIST = 1000
-
 
 class Dev:
     """A dev set in memory; call it with a method to get the measure."""
@@ -57,13 +55,12 @@ class Dev:
             passages = encode_records(model, "passage", self.passages)
             queries = encode_records(model, "query", self.queries, "float32")
         ids = [[record.id for record in records] for records in (self.queries, self.passages)]
-        depth = self.measure.parameters.k or WHOLE_LIST
         run = search_in_memory(
             ids[0],
             queries,
             ids[1],
             passages,
-            depth,
+            self.measure.depth,
             score=method.spec.score,
             alignment=str(getattr(method.choices, "alignment", "")),
             threads=allotted_threads(),

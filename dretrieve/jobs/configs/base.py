@@ -11,7 +11,7 @@ from typing import Any
 from dretrieve.options import REQUIRED, check, option, parse_settings
 from dretrieve.store.shards import parse_shard
 
-COMMON, COMPUTE = "Common", "Compute"
+COMMON, COMPUTE, INPUT = "Common", "Compute", "Input"
 FORMS = ("auto", "trec", "msmarco", "tevatron", "colbert", "dpr", "pyserini-json", "ranx")  # of runs
 NAMED = f"{', '.join(FORMS[:-1])} or {FORMS[-1]}"
 MODEL = ("--model-name-or-path",)

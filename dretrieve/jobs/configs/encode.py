@@ -9,6 +9,7 @@ from typing import Literal
 from dretrieve.errors import UsageError
 from dretrieve.jobs.configs.base import (
     COMPUTE,
+    INPUT,
     MODEL,
     QUERIES,
     Choosing,
@@ -18,8 +19,6 @@ from dretrieve.jobs.configs.base import (
     Writing,
 )
 from dretrieve.options import REQUIRED, check, option
-
-INPUT = "Input"
 
 
 @dataclass(frozen=True, kw_only=True)

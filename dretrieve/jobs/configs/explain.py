@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dretrieve.errors import UsageError
-from dretrieve.jobs.configs.base import MODEL, QUERIES, Careful, Choosing, Computing, Verifying
+from dretrieve.jobs.configs.base import INPUT, MODEL, QUERIES, Careful, Choosing, Computing, Verifying
 from dretrieve.options import REQUIRED, option
 
-INPUT, PICTURE = "Input", "Picture"
+PICTURE = "Picture"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dretrieve.jobs.configs.base import (
+    INPUT,
     MODEL,
     QUERIES,
     Computing,
@@ -16,8 +17,6 @@ from dretrieve.jobs.configs.base import (
     Writing,
 )
 from dretrieve.options import REQUIRED, option
-
-INPUT = "Input"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from dretrieve.errors import UsageError
 from dretrieve.jobs.configs.base import (
+    INPUT,
     MODEL,
     QUERIES,
     Computing,
@@ -19,8 +20,6 @@ from dretrieve.jobs.configs.base import (
     choices,
 )
 from dretrieve.options import REQUIRED, check, option, refuse_given
-
-INPUT = "Input"
 
 
 @dataclass(frozen=True, kw_only=True)
