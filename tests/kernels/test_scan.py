@@ -94,6 +94,6 @@ def test_the_trial_decides_about_the_instruction() -> None:
 
 
 @given(values=st.lists(st.integers(-5, 5), min_size=1, max_size=60), data=st.data())
-def testkth_largest(values: list[int], data: st.DataObject) -> None:
+def test_kth_largest(values: list[int], data: st.DataObject) -> None:
     k = data.draw(st.integers(1, len(values)))
     assert kth_largest(np.array(values, dtype=np.float32), k) == sorted(values, reverse=True)[k - 1]

@@ -38,20 +38,8 @@ FAMILIES = [
     ("ElectraConfig", SMALL | {"embedding_size": 16}, "cls", "sdpa", False),
     ("T5Config", T5, "mean", "sdpa", False),
     ("GPT2Config", GPT2, "lasttoken", "sdpa", False),
-    (
-        "BloomConfig",
-        {"vocab_size": 150, "hidden_size": 32, "n_layer": 2, "n_head": 2},
-        "lasttoken",
-        "eager",
-        False,
-    ),
-    (
-        "DistilBertConfig",
-        {"vocab_size": 150, "dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64},
-        "max",
-        "sdpa",
-        False,
-    ),
+    ("BloomConfig", BLOOM, "lasttoken", "eager", False),
+    ("DistilBertConfig", DISTIL, "max", "sdpa", False),
     ("FNetConfig", {k: v for k, v in SMALL.items() if k != "num_attention_heads"}, "mean", "eager", True),
     ("ConvBertConfig", SMALL | {"embedding_size": 32, "head_ratio": 1}, "mean", "eager", True),
 ]
