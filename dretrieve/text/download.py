@@ -260,7 +260,7 @@ def _opened(part: Path, place: int, *, kept: bool) -> Iterator[IO[bytes]]:
     try:
         with file:
             yield file
-    except BaseException:
+    except BaseException:  # a signal, too
         if not kept:
             part.unlink(missing_ok=True)
         raise

@@ -128,7 +128,7 @@ def test_what_is_refused(made, tiny_collection, tmp_path):
         name for name, found in hits.items() if set(found) & set(collection.qrels().positives()[name])
     )
     (tmp_path / "run.trec").write_text(config.run.read_text() + f"{query} Q0 nowhere 99 -99 bm25\n")
-    with pytest.raises(VerificationError, match=r"run.trec: passage nowhere is not in the corpus"):
+    with pytest.raises(VerificationError, match=r"run.trec: passage nowhere is not in tiny"):
         run(config)
     with pytest.raises(UsageError, match="--query: reatt has no picture of texts"):
         run(replace(config, query=(query,)))
