@@ -1,7 +1,7 @@
 """What an index of token vectors costs: building, bytes beside quality, rescoring, starting, growing.
 
 Run: ``python tests/bench/bench_token_index.py [--work .bench/tokens] [--scale 2 10]``. The vectors are those
-of `bench_tokens.py`, in its folder, one thread; those of the growing index are generated.
+of `bench_tokens.py`, in its folder, one thread; those of the growing index are made from parts of them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from functools import cache
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,10 +52,12 @@ BUILT_TOKENS, BUILD_CPU_S = 490_000, 367 / 30
 """xtr-warp-rs 2.1 took 367 CPU s for as many real tokens on this kind of machine; a thirtieth is the gate."""
 LARGEST_MB, LARGEST_S = 2000.0, 600.0
 SCALE_GATE, EXACT_GATE = 0.4, 30.0
+# generated passages: tokens of each of their two parts, length of the noise beside a token's; questions
+PART, NOISE, ASKED = 64, 0.3, 100
 # bits: bytes a token at most, nDCG@10 below that of the exact search at most
 SIZES = {8: (150.0, 0.005), 4: (70.0, 0.005), 2: (36.0, 0.01)}
 JUDGED = 300
-RESCORED, QUESTION, LENGTH, TIMES_TORCH = 1000, 32, 180, 2.0
+RESCORED, QUESTION, LENGTH, DIM, TIMES_TORCH = 1000, 32, 180, 128, 2.0
 STARTED_S = 2.0
 
 
@@ -122,7 +124,11 @@ def rescored(work: Path, rounds: int) -> None:
     """Print what the canonical scores of 1,000 passages take beside torch's product."""
     import torch
 
-    passages, asked = (_texts(1, count, length) for count, length in ((RESCORED, LENGTH), (1, QUESTION)))
+    chance = np.random.default_rng(1)
+    passages, asked = (
+        _unit(chance.standard_normal((count * length, DIM), np.float32), count)
+        for count, length in ((RESCORED, LENGTH), (1, QUESTION))
+    )
     written(work / "few", "passage", RESCORED, lambda start, stop: passages[start:stop])
     build(work / "few", work / "few-index")
     search = open_index(work / "few-index").by_codes
@@ -169,24 +175,29 @@ def started(work: Path, name: str) -> None:
     say("search, without torch", "", held("torch" not in loaded))
 
 
-@cache
-def _middles() -> np.ndarray:
-    return np.random.default_rng(0).standard_normal((50_000, 128), dtype=np.float32)
+def joined_parts(real: Vectors, seed: int, count: int) -> Vectors:
+    """Return passages of two parts of other ones, which a little noise makes vectors of their own.
+
+    So they are as near to each other, and to real questions, as real ones are, however many are made.
+    """
+    chance, lengths, dim = np.random.default_rng(seed), np.diff(real.offsets), real.dim
+    rows = chance.choice(np.flatnonzero(lengths >= PART), (count, 2))
+    firsts = real.offsets[rows] + (chance.random(rows.shape) * (lengths[rows] - PART + 1)).astype(np.int64)
+    places = (firsts[..., None] + np.arange(PART)).ravel()
+    values = real.values[places] + NOISE * dim**-0.5 * chance.standard_normal((len(places), dim), np.float32)
+    return _unit(values, count)
 
 
-def _texts(seed: int, count: int, length: int) -> Vectors:
-    """Return texts of unit tokens; those of a text come from 400 neighbouring middles of 50,000."""
-    chance, middles = np.random.default_rng(seed), _middles()
-    near = chance.integers(0, len(middles) - 400, (count, 1)) + chance.integers(0, 400, (count, length))
-    values = middles[near.ravel()] + chance.standard_normal((near.size, middles.shape[1]), dtype=np.float32)
-    values /= np.linalg.norm(values, axis=1, keepdims=True)
-    offsets = np.arange(count + 1, dtype=np.int64) * length
-    return Vectors(values.astype(np.float16), offsets, tokens=np.zeros(len(values), np.int32))
+def _unit(values: np.ndarray, count: int) -> Vectors:
+    """Return so many texts of equally many tokens."""
+    unit = (values / np.linalg.norm(values, axis=1, keepdims=True)).astype(np.float16)
+    offsets = np.arange(count + 1, dtype=np.int64) * (len(unit) // count)
+    return Vectors(unit, offsets, tokens=np.zeros(len(unit), np.int32))
 
 
-def grown(folder: Path, name: str, rows: int) -> None:
+def grown(folder: Path, name: str, rows: int, real: Vectors) -> None:
     """Print what building an index of generated passages takes."""
-    written(folder, "passage", rows, lambda start, stop: _texts(start, stop - start, 128))
+    written(folder, "passage", rows, lambda start, stop: joined_parts(real, start, stop - start))
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     fixed = (
         "--embeddings",
@@ -206,14 +217,16 @@ def grown(folder: Path, name: str, rows: int) -> None:
     most(f"{name}, build by two threads", seconds, "s", LARGEST_S)
 
 
-def scaled(work: Path, sizes: Sequence[float], rounds: int) -> None:
+def scaled(work: Path, passages: Path, questions: Path, sizes: Sequence[float], rounds: int) -> None:
     """Print how building and speed grow with the tokens."""
     speeds: list[float] = []
-    halves = [_texts(seed, 50, 24) for seed in (1 << 30, 1 << 31)]
+    of, asked = (Embeddings.open(folder).all_vectors() for folder in (passages, questions))
+    real = replace(of, values=np.asarray(of.values))
+    halves = [asked.take(np.arange(half, min(len(asked), ASKED), 2)) for half in range(2)]
     few = halves[1][:PLAIN_QUERIES]
     for millions in sizes:
         folder, name = work / f"generated-{millions:g}", f"{millions:g} million tokens"
-        grown(folder, name, int(millions * 1e6 / 128))
+        grown(folder, name, int(millions * 1e6 / (2 * PART)), real)
         search = open_index(folder / "index").by_codes
         assert search is not None
         counts, share = choose(search, halves, TARGET, ExactOptions())[10]
@@ -248,7 +261,7 @@ def main() -> None:
     for name in given.judged:
         embed(given.work, given.data, name)
         sizes(given.work, given.data, name)
-    scaled(given.work, given.scale, given.rounds)
+    scaled(given.work, passages, given.work / f"questions-{given.collections[0]}", given.scale, given.rounds)
 
 
 if __name__ == "__main__":
