@@ -1,4 +1,7 @@
-"""NFCorpus in four shards, as commands and as a real Slurm array with a killed task: the same bytes."""
+"""NFCorpus in four shards, as commands and as a real Slurm array with a killed task: the same bytes.
+
+By one layer of MiniLM: how good its vectors are, `test_minilm_board` says of all six.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ import time
 
 import pytest
 
-PUBLISHED = 0.3159
 SHARDS = 4
 
 pytestmark = [pytest.mark.realdata, pytest.mark.slow]
@@ -32,7 +34,9 @@ def shard_bytes(folder) -> dict[str, bytes]:
 
 
 def test_one_process_four_commands_and_a_slurm_array_agree(slurm, data_dir, cli, tmp_path):
-    source = ["--model", "minilm", "--corpus", data_dir / "nfcorpus"]
+    model = tmp_path / "model"
+    cli("convert", "minilm", "--layers", "0", "--output", model)
+    source = ["--model", model, "--corpus", data_dir / "nfcorpus"]
     whole, commands, array = (tmp_path / name for name in ("whole", "commands", "array"))
     cli("encode", *source, "--output", whole)
     for index in range(SHARDS):
@@ -54,12 +58,7 @@ def test_one_process_four_commands_and_a_slurm_array_agree(slurm, data_dir, cli,
     runs = []
     for folder in (whole, array):
         run = tmp_path / f"{folder.name}.trec"
-        queries = ["--queries", f"{data_dir / 'nfcorpus'}:test", "--model", "minilm"]
+        queries = ["--queries", f"{data_dir / 'nfcorpus'}:test", "--model", model]
         cli("search", "--index", folder, *queries, "--hits", "100", "--output", run)
         runs.append(run)
     assert runs[0].read_bytes() == runs[1].read_bytes()
-    qrels = f"{data_dir / 'nfcorpus'}:test"
-    words = ["--run", runs[1], "--qrels", qrels, "--metrics", "nDCG@10"]
-    mean = cli("evaluate", *words, "--json").json()["runs"][0]["mean"]["nDCG@10"]
-    print(f"NFCorpus nDCG@10 {mean:.4f} (published {PUBLISHED})")
-    assert mean == pytest.approx(PUBLISHED, abs=0.003)

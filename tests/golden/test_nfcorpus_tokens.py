@@ -13,7 +13,7 @@ MEASURED = 0.352
 # settings of an index: bytes a token at most, nDCG@10 below the exact search's at most
 INDEXES = {"": (150, 0.005), "bits=4 alone=true": (70, 0.005), "bits=2 alone=true": (36, 0.01)}
 
-pytestmark = [pytest.mark.realdata, pytest.mark.slow]
+pytestmark = [pytest.mark.realdata, pytest.mark.slow, pytest.mark.long]
 
 
 def test_untrained_token_states_by_exact_maxsim_and_by_token_indexes(data_dir, cli, tmp_path):
