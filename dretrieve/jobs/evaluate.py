@@ -14,6 +14,7 @@ from dretrieve.metrics.options import RelevanceOptions
 from dretrieve.metrics.qa import (
     group_labels,
     groups_of,
+    measures_of,
     parse_reader_measures,
     prepare_answers,
     read_predictions,
@@ -110,8 +111,8 @@ def run(config: EvaluateConfig, progress: Progress = SILENT) -> EvaluateResult |
     notes: list[str] = []
     measures = _check(config, notes)
     inputs = open_inputs(config, progress)
-    if config.predictions and inputs.patterns and not config.metrics:
-        measures = ["EM"]  # F1 compares words
+    if config.predictions and inputs.queries is not None:
+        measures = measures_of(inputs.queries, config.metrics, progress)
     stage = _stage(config, measures, inputs)
     if config.dry_run:
         where = f"write {config.output}" if config.output else "write no file"

@@ -18,7 +18,7 @@ from dretrieve.text.files import read_lines
 from dretrieve.text.json_files import parse_json, read_json
 from dretrieve.text.qrels import qrels_of
 from dretrieve.text.queries import QuerySet
-from dretrieve.types import Qrels, Run
+from dretrieve.types import Progress, Qrels, Run
 
 READER_MEASURES: dict[str, Callable[[str, Sequence[str]], float]] = {"EM": exact_match, "F1": f1}
 PREDICTION_KEYS = tuple(
@@ -40,6 +40,22 @@ def parse_reader_measures(text: str) -> list[str]:
     if wrong:
         raise UsageError(f"{', '.join(wrong)} is no measure of predictions; the measures are EM, F1")
     return list(dict.fromkeys(by_lower[word.lower()] for word in words)) or list(READER_MEASURES)
+
+
+def measures_of(queries: QuerySet, text: str, progress: Progress) -> list[str]:
+    """Return the reader's measures named in ``text``; if it is empty those that all answers have.
+
+    Raises:
+        UsageError: F1 is named, and the answers of some questions are patterns.
+    """
+    measures, patterned = parse_reader_measures(text), sum(queries.answers_are_regex)
+    if not patterned or "F1" not in measures:
+        return measures
+    why = f"F1 compares words, and the answers of {patterned:,} of {len(queries):,} questions are patterns"
+    if text:
+        raise UsageError(f"{why}; give --metrics EM")
+    progress.note(f"{why}; EM alone is measured")
+    return ["EM"]
 
 
 def group_labels(queries: QuerySet, field: str) -> dict[str, str]:
@@ -176,19 +192,12 @@ def score_predictions(
 
     Raises:
         DataError: no question has a prediction.
-        UsageError: F1, and the answers of some questions are patterns.
     """
     ids = queries.ids()
     missing = sum(query_id not in predictions for query_id in ids)
     if missing == len(ids):
         raise DataError(
             f"none of the {len(ids):,} questions has a prediction in {name}; name the split that was read"
-        )
-    patterned = sum(queries.answers_are_regex)
-    if patterned and "F1" in measures:
-        raise UsageError(
-            f"F1 compares words, and the answers of {patterned:,} of {len(ids):,} questions are patterns; "
-            "give --metrics EM"
         )
     notes = [f"{missing:,} of {len(ids):,} questions have no prediction; they count as 0"] if missing else []
 

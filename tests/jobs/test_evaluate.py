@@ -11,6 +11,7 @@ from dretrieve.store.manifest import manifest_path, read_manifest
 from dretrieve.store.stage import Stage, open_artefact
 from dretrieve.text.collection import Collection
 from dretrieve.types import Silent
+from tests.common import Told
 
 
 @pytest.fixture
@@ -217,10 +218,12 @@ def test_predictions_of_a_reader(questions, tmp_path):
     config = EvaluateConfig(
         predictions=(tmp_path / "p.json",), answers=f"{questions}:test", output=tmp_path / "m.json"
     )
-    assert run(config).scores[0].means() == pytest.approx({"EM": 2 / 6})
+    assert run(config, told := Told()).scores[0].means() == pytest.approx({"EM": 2 / 6})
+    assert told.lines[0].endswith("of 1 of 6 questions are patterns; EM alone is measured")
     assert open_artefact(tmp_path / "m.json").version == 2
-    with pytest.raises(UsageError, match="answers of 1 of 6 questions are patterns; give --metrics EM"):
-        run(replace(config, metrics="EM F1", output=None))
+    for dry_run in (False, True):
+        with pytest.raises(UsageError, match="answers of 1 of 6 questions are patterns; give --metrics EM"):
+            run(replace(config, metrics="EM F1", output=None, dry_run=dry_run))
     path = questions / "queries.jsonl"
     path.write_text("".join(line for line in path.read_text().splitlines(True) if "regex" not in line))
     found = run(replace(config, output=None))

@@ -8,6 +8,7 @@ from dretrieve.metrics.qa import (
     group_labels,
     groups_of,
     judge_by_answers,
+    measures_of,
     parse_reader_measures,
     prepare_answers,
     read_predictions,
@@ -16,7 +17,7 @@ from dretrieve.metrics.qa import (
 )
 from dretrieve.text.beir import Query
 from dretrieve.text.queries import QuerySet
-from tests.common import run_of
+from tests.common import Told, run_of
 
 TEXTS = {"a": "the Nile", "b": "the Rhine"}
 
@@ -116,7 +117,11 @@ def test_answers_that_are_patterns_are_matched(tmp_path):
     scores = score_predictions("p", said | {"q3": "the Lindbergh"}, questions, ["EM"])
     assert scores.values["EM"].tolist() == [1, 0, 1]
     with pytest.raises(UsageError, match="the answers of 2 of 3 questions are patterns; give --metrics EM"):
-        score_predictions("p", said, questions, ["EM", "F1"])
+        measures_of(questions, "EM F1", told := Told())
+    assert measures_of(questions, "", told) == ["EM"]
+    assert told.lines == [
+        "F1 compares words, and the answers of 2 of 3 questions are patterns; EM alone is measured"
+    ]
 
 
 @pytest.mark.parametrize(
