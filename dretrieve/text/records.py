@@ -21,6 +21,7 @@ from dretrieve.text.fields import (
     ANSWERS,
     PASSAGE_IDS,
     PASSAGE_TEXTS,
+    POSITIVES,
     QUERY_IDS,
     QUERY_TEXTS,
     TITLES,
@@ -65,7 +66,9 @@ def read_corpus(path: Path, left: dict[str, None] | None = None) -> Iterator[Rec
     return _unique(path, "corpus", partial(_passages, left=left))
 
 
-def read_queries(path: Path, topic_field: str | None = None) -> Iterator[Query]:
+def read_queries(
+    path: Path, topic_field: str | None = None, pairs: dict[str, None] | None = None
+) -> Iterator[Query]:
     """Yield the queries of a file or folder in any known form, in order, with unique ids.
 
     Without ids they are counted from 0, as DPR and Pyserini do; topics of TREC must have them.
@@ -73,13 +76,16 @@ def read_queries(path: Path, topic_field: str | None = None) -> Iterator[Query]:
     Args:
         path: the file or folder.
         topic_field: what of a topic is searched: a field that it has, or several joined by ``+``.
+        pairs: takes the keys of answers that may be the passages of training rows.
 
     Raises:
         PreconditionError: nothing stands there.
         DataError: the file holds no queries; a record without text or without that field; an id for some
             only, or twice (found at the end).
     """
-    return _unique(path, "queries", partial(_questions, topic_field=topic_field))
+    return _unique(
+        path, "queries", partial(_questions, topic_field=topic_field, pairs={} if pairs is None else pairs)
+    )
 
 
 def is_row(path: Path, side: Side) -> bool:
@@ -183,7 +189,7 @@ def _passage_keys(
     return *found, is_contents, tuple(key for key in keys if key not in found)
 
 
-def _questions(path: Path, topic_field: str | None) -> Iterator[tuple[int, Query]]:
+def _questions(path: Path, topic_field: str | None, pairs: dict[str, None]) -> Iterator[tuple[int, Query]]:
     numbered = False
     for row, (line, value) in enumerate(_rows(path, "queries")):
         fields = Fields(path, line, value)
@@ -208,6 +214,8 @@ def _questions(path: Path, topic_field: str | None) -> Iterator[tuple[int, Query
                 f"the query id {quoted(query.id)} begins with #, which makes a comment of its lines in runs "
                 "and qrels; rename it"
             )
+        if answers_key and word_of(answers_key) in POSITIVES and query.answers == (value[answers_key],):
+            pairs[answers_key] = None
         yield line, query
 
 

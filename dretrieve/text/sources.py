@@ -21,6 +21,13 @@ from dretrieve.text.tables import Table
 from dretrieve.text.training_rows import read_training
 
 Tick = Callable[[], None]
+TOLD = (
+    "passages: left out",
+    "queries: kept as fields",
+    "queries: left out",
+    "queries: taken for answers, not for passages to train on (those are called 'positive'):",
+    "training rows: left out",
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -142,6 +149,7 @@ def write_sources(sources: Sources, writer: CollectionWriter, tick: Tick) -> Non
         UsageError: files that are missing for this form, or given twice.
     """
     form = form_of(sources)
+    is_guess = form.role == "queries" and not (sources.corpus or sources.queries)
     sources = _arranged(sources, form)
     split, patterned = sources.split or "train", 0
 
@@ -152,17 +160,16 @@ def write_sources(sources: Sources, writer: CollectionWriter, tick: Tick) -> Non
         patterned += 1
         return replace(query, answers_are_regex=True)
 
-    # keys in the order in which they are met
-    left, kept, lists = dict[str, None](), dict[str, None](), dict[str, None]()
+    told = {what: dict[str, None]() for what in TOLD}  # keys in the order in which they are met
+    left, kept, lists, pairs, unread = told.values()
     for record in read_corpus(sources.corpus, left) if sources.corpus else ():
         tick()
         writer.passage(record)
-    for query in _queries(sources, writer, lists):
+    for query in _queries(sources, writer, lists, pairs if is_guess else None):
         tick()
         kept.update(dict.fromkeys(query.fields))
         writer.query(as_said(query))
-    writer.notes += _notes(sources, left, kept, lists)
-    for _, row in read_training(sources.main, form.name) if form.role == "training" else ():
+    for _, row in read_training(sources.main, form.name, unread) if form.role == "training" else ():
         tick()
         writer.training(replace(row, query=as_said(row.query)), split)
     for example in _examples(sources, form, writer):
@@ -172,24 +179,29 @@ def write_sources(sources: Sources, writer: CollectionWriter, tick: Tick) -> Non
         for passage_id in example.positive_document_ids:
             writer.judge(split, example.query_id, passage_id)
         writer.example(example)
+        unread.update(dict.fromkeys(example.fields))
+    writer.notes += _notes(sources, told)
     for name, path in sources.qrels.items():
         writer.qrels(name, read_qrels(path))
     if sources.answers_are_regex and not patterned:
         raise DataError(f"--regex: no question of {sources.main} has answers; leave it out")
 
 
-def _queries(sources: Sources, writer: CollectionWriter, lists: dict[str, None]) -> Iterator[Query]:
+def _queries(
+    sources: Sources, writer: CollectionWriter, lists: dict[str, None], pairs: dict[str, None] | None
+) -> Iterator[Query]:
     """Yield the queries as they are to be written; judge the passages that queries themselves name.
 
     Args:
         sources: arranged.
         writer: takes the judgements.
         lists: takes the keys of such queries that are left out: ids of the user's passages, of BM25's hits.
+        pairs: as `read_queries`.
 
     Raises:
         DataError: a query of `Sources.judged` names none.
     """
-    for query in read_queries(sources.queries, sources.topic_field) if sources.queries else ():
+    for query in read_queries(sources.queries, sources.topic_field, pairs) if sources.queries else ():
         if sources.split and "split" not in query.fields:
             query = replace(query, fields={**query.fields, "split": sources.split})
         yield query
@@ -222,8 +234,8 @@ def _examples(sources: Sources, form: Form, writer: CollectionWriter) -> Iterato
         yield replace(example, query_text=text)
 
 
-def _notes(sources: Sources, left: Iterable[str], kept: Iterable[str], lists: Iterable[str]) -> list[str]:
-    """Return what a user should know of how the files were read."""
+def _notes(sources: Sources, told: Mapping[str, Iterable[str]]) -> list[str]:
+    """Return what a user should know of how the files were read; of `TOLD` which keys."""
     notes = []
     tables: tuple[tuple[Table, Path | None], ...] = (
         ("corpus", sources.corpus),
@@ -233,8 +245,7 @@ def _notes(sources: Sources, left: Iterable[str], kept: Iterable[str], lists: It
     for table, path in tables:
         if path is not None and (note := headerless(path, table)):
             notes.append(note)
-    told = (("passages: left out", left), ("queries: kept as fields", kept), ("queries: left out", lists))
-    for what, keys in told:
+    for what, keys in told.items():
         if listed := [quoted(key) for key in keys if key not in ("split", "metadata", "rel_doc_ids")]:
             more = f" and {len(listed) - 12} more" if len(listed) > 12 else ""
             notes.append(f"{what} {', '.join(listed[:12])}{more}")

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dretrieve.text.beir import Query
 from dretrieve.text.fields import ANCHORS, POSITIVES, Fields, is_score, word_of
@@ -47,19 +48,44 @@ class TrainingRow:
     others: tuple[Record, ...] = ()
 
 
-def read_training(path: Path, form: str) -> Iterator[tuple[int, TrainingRow]]:
+class _Looked(dict[str, Any]):
+    """A record that keeps which of its keys nobody looked up."""
+
+    def __init__(self, record: Mapping[str, Any]) -> None:
+        super().__init__(record)
+        self.left = dict.fromkeys(record)
+
+    def __getitem__(self, key: str) -> Any:
+        self.left.pop(key, None)
+        return super().__getitem__(key)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return self[key] if key in self else default
+
+
+def read_training(
+    path: Path, form: str, left: dict[str, None] | None = None
+) -> Iterator[tuple[int, TrainingRow]]:
     """Yield ``(line, row)``.
 
     Args:
         path: the file.
         form: its name in `dretrieve.text.forms.FORMS`.
+        left: takes the keys that are not read.
 
     Raises:
         DataError: a key that the form needs is missing or holds something else; names the line.
     """
-    rows = read_rows(path, "training") if form == TRIPLES else read_objects(path, split=False)
+    rows = map(_cells, read_rows(path, "training")) if form == TRIPLES else read_objects(path, split=False)
+    known = set[tuple[str, ...]]()  # as rows mostly have the keys of those before
     for number, (line, value) in enumerate(rows):
-        yield line, ROWS[form](Fields(path, line, value), str(number))
+        if left is None or (keys := tuple(value)) in known:
+            yield line, ROWS[form](Fields(path, line, value), str(number))
+            continue
+        looked = _Looked(value)
+        yield line, ROWS[form](Fields(path, line, looked), str(number))
+        known.add(keys)
+        left.update(looked.left)
 
 
 def content_id(title: str, text: str) -> str:
@@ -179,11 +205,11 @@ def _triplet_scores(fields: Fields, negatives: int) -> Scores:
     return tuple(map(float, values))
 
 
-def _triple_of_cells(fields: Fields, number: str) -> TrainingRow:
+def _cells(row: tuple[int, Mapping[str, str]]) -> tuple[int, dict[str, Any]]:
     """Return a row of a table: MS MARCO's query⇥positive⇥negative, or as its header says; blank is none."""
-    cells = {word_of(name): cell for name, cell in fields.record.items() if cell.strip()}
+    cells = {word_of(name): cell for name, cell in row[1].items() if cell.strip()}
     scores = {key: float(cells[key]) for key in SCORE_KEYS if NUMBER.fullmatch(cells.get(key, ""))}
-    return _triplet(Fields(fields.path, fields.line, cells | scores), number)
+    return row[0], cells | scores
 
 
 ROWS = {
@@ -191,5 +217,5 @@ ROWS = {
     "tevatron-training": _tevatron,
     "flag-embedding": _flag_embedding,
     "triplets": _triplet,
-    TRIPLES: _triple_of_cells,
+    TRIPLES: _triplet,
 }

@@ -97,6 +97,32 @@ def test_what_is_kept_and_left_is_said(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("row", "note"),
+    [
+        ({"query": "x", "pos": ["a"], "negs": ["b"], "prompt": "y"}, "left out 'negs', 'prompt'"),
+        ({"question": "x", "answer": "y", "positive_ctxs": []}, "left out 'answer'"),
+        ({"anchor": "x", "positive": "a", "neg_1": "b", "label": [2, 1], "query": "y"}, "left out 'query'"),
+        ("Query\tPositive\tmy note\nx y\ta\t \nx z\ta\tn", "left out 'my_note'"),
+        ({"query_id": "1", "query_text": "x", "positive_document_ids": ["a"], "kind": 2}, "left out 'kind'"),
+    ],
+)
+def test_what_no_training_row_is_read_for_is_said(tmp_path: Path, row: object, note: str) -> None:
+    corpus = lines(tmp_path / "c.jsonl", {"docid": "a", "text": "x"}) if "kind" in row else None
+    made = prepared(lines(tmp_path / "train", row), tmp_path / "out", corpus=corpus)
+    assert made["notes"] == [f"training rows: {note}"]
+
+
+def test_answers_that_may_be_passages_to_train_on_are_said_unless_the_options_tell(tmp_path: Path) -> None:
+    """Pairs of sentence-transformers are such rows."""
+    path = lines(tmp_path / "pairs.jsonl", {"query": "x", "answer": "a passage"})
+    note = "queries: taken for answers, not for passages to train on (those are called 'positive'): 'answer'"
+    assert prepared(path, tmp_path / "out")["notes"] == [note]
+    assert prepared(path, tmp_path / "told", queries=path)["notes"] == []
+    for number, row in enumerate(('{"query": "x", "answer": ["a"]}', "query\tanswer\nx\t['a', 'b']")):
+        assert prepared(lines(tmp_path / f"{number}", row), tmp_path / f"out{number}")["notes"] == []
+
+
 def test_a_local_archive(tmp_path: Path, cache: Path) -> None:
     for folder in ("nf/", ""):
         path = tmp_path / f"a{len(folder)}.zip"
