@@ -29,10 +29,13 @@ def build(name: str, purpose: str, words: list[str]) -> Any:
 def plan_stage(config: ArrayConfig, progress: Any, words: list[str]) -> Any:
     """Check the stage's words with its own parser, then run the job."""
     from dretrieve.jobs import array as job
+    from dretrieve_cli.plan import ask
 
     values = stage_values(config.stage, words, config.shards)
     for line in config.then:
         check_command(tuple(shlex.split(line)))
+    # a task's device is that of its machine, and no part of what it makes
+    here = [word for name in ("device", "devices") if values.get(name) for word in (f"--{name}", "cpu")]
     resolved = job.Array(
         **{of.name: getattr(config, of.name) for of in fields(config)},
         words=(*words, *job.resolved_precision(values, config.resources.gpus)),
@@ -41,7 +44,7 @@ def plan_stage(config: ArrayConfig, progress: Any, words: list[str]) -> Any:
         working_folder=Path.cwd(),
         environment=python_path(),
         rows=job.rows_of(config.stage, values),
-        known=job.known_of(config.stage, values),
+        ask=lambda task: ask([*task, *here]),
     )
     return job.run(resolved, progress)
 

@@ -27,14 +27,15 @@ from dretrieve_cli.app import main as dretrieve
 
 def ask(words: Sequence[str]) -> Answer:
     """Return what a command answers to ``--dry-run``; nothing is fetched for it."""
+    out, errors, before = io.StringIO(), io.StringIO(), dict(os.environ)
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when the hub's library is loaded
-    out, errors, before = io.StringIO(), io.StringIO(), os.environ.get(STALE, "")
     os.environ[STALE] = "replace"  # as in recipes: what other options made is stale, not refused
     try:
         with redirect_stdout(out), redirect_stderr(errors):
             code = dretrieve([*words, "--dry-run", "--json", "--quiet"])
-    finally:
-        os.environ[STALE] = before
+    finally:  # what it set is for none that is started later
+        os.environ.clear()
+        os.environ.update(before)
     if code:
         said = errors.getvalue().strip().rpartition("\n")[2]
         return Answer(state="refused", text=said.removeprefix("dretrieve: "), code=code)

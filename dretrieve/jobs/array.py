@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from glob import escape
 from pathlib import Path
@@ -20,12 +19,13 @@ from typing import Any
 from dretrieve.errors import PreconditionError, UsageError, VerificationError
 from dretrieve.jobs.configs.array import ArrayConfig
 from dretrieve.jobs.slurm import SHARD, Script, most_tasks, queued_tasks, submit, task_numbers
-from dretrieve.options import parse_settings
+from dretrieve.reports.plan import Answer, Ask
 from dretrieve.store.atomic import make_folder, write_bytes, write_json
 from dretrieve.store.manifest import manifest_path, read_manifest, verify_files
+from dretrieve.store.parts import whole_of
 from dretrieve.store.shards import shard_rows, shard_stem
 from dretrieve.store.stage import Stage, replaces_stale
-from dretrieve.types import SIDES, SILENT, Progress, Texts
+from dretrieve.types import SILENT, Progress, Texts
 
 VERSION = 1
 PLAN, SUBMISSIONS = "plan.json", "submissions.json"
@@ -44,7 +44,7 @@ class Array(ArrayConfig):
         working_folder: where relative paths of ``words`` start.
         environment: variables that the tasks need (``PYTHONPATH`` of a checkout).
         rows: rows of the collection side that is cut, and its sha256; None where a run is cut instead.
-        known: options and inputs that the manifest of every shard has, by name (`known_of`).
+        ask: asks a task whether its shard is up to date.
     """
 
     words: tuple[str, ...]
@@ -53,7 +53,7 @@ class Array(ArrayConfig):
     working_folder: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     rows: tuple[int, str] | None = None
-    known: Mapping[str, Any] = field(default_factory=dict)
+    ask: Ask = lambda words: Answer(state="up to date")
 
     @property
     def folder(self) -> Path:
@@ -145,7 +145,10 @@ def run(config: Array, progress: Progress = SILENT) -> ArrayResult:
     if not config.dry_run:
         write_plan(config)
     every = range(config.shards)
-    finished = [index for index in every if shard_finished(config, index)]
+    answers: dict[str, Answer] = {}
+    finished = [index for index in every if shard_finished(config, index, answers)]
+    if cannot := [answer.text for answer in answers.values() if answer.state == "refused"]:
+        progress.note(f"what is finished may be of other options, for no task can tell: {cannot[0]}")
     tasks = queued_tasks([entry["array"] for entry in submissions])
     waiting = {index: task for index, task in tasks.items() if index not in finished}
     queued, missing = sorted(waiting), sorted(set(every) - set(finished) - set(waiting))
@@ -251,15 +254,20 @@ def read_submissions(folder: Path) -> list[dict[str, str]]:
         return []
 
 
-def shard_finished(config: Array, index: int) -> bool:
+def shard_finished(config: Array, index: int, answers: dict[str, Answer]) -> bool:
     """Return whether the shard's manifest stands, in the output folder or beside the output file, intact.
 
-    One that was made of something else does not count where stale results are made again
-    (`dretrieve.store.stage`).
+    One that the task would make anew does not count where stale results are made again
+    (`dretrieve.store.stage`). One whose task cannot tell (an earlier job makes what it reads) does.
+
+    Args:
+        config: of the array.
+        index: of the shard.
+        answers: what tasks said, by what their shards are parts of; takes more.
 
     Raises:
-        VerificationError: it stands, but a file that it lists is not the one that was written, or it was made
-            of something else than this array is.
+        VerificationError: it stands, but a file that it lists is not the one that was written, or the task
+            would make something else.
     """
     output, count = config.output, config.shards
     own = shard_output(output, index, count)
@@ -268,24 +276,35 @@ def shard_finished(config: Array, index: int) -> bool:
     else:
         ending = f"*{shard_stem(index, count)}*manifest.json"
         places = [*output.glob(ending), *output.parent.glob(escape(output.name) + ending)]
-    wanted = {**config.known, **({} if config.rows is None else {"collection": config.rows[1]})}
     for path in places:
         try:
             manifest = read_manifest(path)
         except PreconditionError:  # a task has just removed it, to make it again
             return False
-        recorded = {**manifest.options, **manifest.inputs}
-        for name, mine in wanted.items():
-            if (theirs := recorded.get(name, mine)) == mine:
-                continue
-            if replaces_stale():
-                return False
+        whole = whole_of(manifest).fingerprint
+        answer = answers[whole] = answers.get(whole) or config.ask(task_words(config, index))
+        changed, texts = answer.changed, config.rows[1] if config.rows is not None else None
+        if answer.state == "refused" and texts not in (None, manifest.inputs.get("collection", texts)):
+            changed = ("input collection",)
+        if changed and not replaces_stale():
             raise VerificationError(
-                f"{path} is of {name.replace('_', ' ')} {str(theirs)[:12]}, this array of {str(mine)[:12]}; "
-                "choose another --output, or remove the shards that stand there"
+                f"{path} was made otherwise than this array would make it ({', '.join(changed)}); choose "
+                "another --output, or remove the shards that stand there"
             )
+        if changed:
+            return False
         verify_files(path, manifest)
+        # another process is at it, or what the task reads does not fit together
+        if answer.state in ("to do", "interrupted") or answer.code == VerificationError.exit_code:
+            return False
     return bool(places)
+
+
+def task_words(config: Array, index: int) -> list[str]:
+    """Return the words of a task as it is asked what it would make."""
+    words = (word for word in config.words if word != "--force")
+    filled = (word.replace(SHARD, shard_stem(index, config.shards)) for word in words)
+    return [config.stage, *filled, "--shard", f"{index}/{config.shards}"]
 
 
 def write_plan(config: Array) -> None:
@@ -396,46 +415,6 @@ def rows_of(stage: str, values: Mapping[str, Any]) -> tuple[int, str] | None:
     else:
         texts = Collection.open(str(queries), "queries", values.get("topic_field")).queries()
     return len(texts), texts.sha256
-
-
-def known_of(stage: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options and inputs that the manifest of every shard will have, by name, where they are known.
-
-    They are not where an earlier job has yet to make the model or the vectors, nor of a model without a card.
-    No weights are read.
-
-    Args:
-        stage: the command; of others than ``encode``, ``index`` and ``search`` nothing is known.
-        values: its parameters by name.
-    """
-    from dretrieve.index.base import open_embeddings
-    from dretrieve.index.registry import kind_at, search_settings
-    from dretrieve.models.registry import check_choices
-    from dretrieve.store.card import ModelCard
-    from dretrieve.store.embeddings import Embeddings
-
-    known: dict[str, Any] = {}
-    settings = parse_settings(values.get("settings") or [])
-    with suppress(PreconditionError, VerificationError):
-        if stage == "encode":
-            known["dtype"] = values["dtype"]
-            card = ModelCard.load(Path(values["model"]))
-            choices = check_choices(card, settings)
-            used = {name: choices[name] for name in settings}
-            known |= {f"{side}_model": card.fingerprint(side, used) for side in SIDES}
-        if stage in ("encode", "index") and values["embeddings"]:
-            known["embeddings"] = Embeddings.open(Path(values["embeddings"])).fingerprint
-        if stage == "search" and kind_at(index := Path(values["index"])) != "bm25":
-            known["hits"] = values["hits"]
-            file, names = index / "manifest.json", search_settings(index)
-            given = open_embeddings(index, read_manifest(file)) if file.exists() else Embeddings.open(index)
-            known["passages"] = given.fingerprint
-            if values["query_embeddings"]:
-                known["queries"] = Embeddings.open(Path(values["query_embeddings"])).fingerprint
-            elif values["model"]:
-                used = {name: value for name, value in settings.items() if name not in names}
-                known["query_model"] = ModelCard.load(Path(values["model"])).fingerprint("query", used)
-    return known
 
 
 def resolved_precision(values: Mapping[str, Any], gpus: int | None) -> tuple[str, ...]:

@@ -166,7 +166,7 @@ def test_shards_of_a_model_that_was_trained_again_are_missing(
     assert missing(parts, query=query) == [0, 1]
     assert missing(encode, passage=replace(card.passage, max_tokens=7)) == [0, 1]
     monkeypatch.delenv("DRETRIEVE_STALE")
-    assert "is of passage model" in cli_here("array", *encode, "--shards", 2, code=5).err
+    assert "would make it (input passage_model);" in cli_here("array", *encode, "--shards", 2, code=5).err
 
 
 def test_parts_of_a_search_in_vectors_that_were_made_again_are_missing(
@@ -182,3 +182,19 @@ def test_parts_of_a_search_in_vectors_that_were_made_again_are_missing(
     monkeypatch.setenv("DRETRIEVE_STALE", "replace")
     write_embeddings("emb", ids, ones, model="trained again")
     assert cli_here(*array).json()["missing"] == [0, 1]
+    assert cli_here(*array, "--hits", 5, "--replan").json()["missing"] == [0, 1]
+
+
+def test_parts_of_a_fusion_with_another_weight_are_missing(cli_here, tmp_path, monkeypatch):
+    for name in ("dense", "words"):
+        (tmp_path / name).write_text("q Q0 p 1 1.5 t\n")
+    words = ["fuse-bm25", "--run", tmp_path / "dense", "--bm25-run", tmp_path / "words"]
+    words += ["--output", tmp_path / "fused", "--alpha"]
+    for index in range(2):
+        cli_here(*words, 1, "--shard", f"{index}/2")
+    array = ["array", *words, "{}", "--shards", 2, "--replan", "--json"]
+    assert cli_here(*(str(word).format(1) for word in array)).json()["missing"] == []
+    other = [str(word).format(2) for word in array]
+    assert "part" in cli_here(*other, code=5).err
+    monkeypatch.setenv("DRETRIEVE_STALE", "replace")
+    assert cli_here(*other).json()["missing"] == [0, 1]

@@ -33,6 +33,15 @@ def test_commands_that_wait_name_the_last_that_they_wait_for(tiny_collection, tm
     assert not (tmp_path / "work").exists()
 
 
+def test_asking_leaves_the_environment_as_it_was(tmp_path, monkeypatch):
+    """Tasks that `array` submits afterwards would have it."""
+    for name in ("HF_HUB_OFFLINE", "OMP_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    before = dict(os.environ)
+    assert plan.ask(["search", "--index", "x", "--queries", "y", "--output", "z", "--threads", "7"]).code == 3
+    assert dict(os.environ) == before
+
+
 def test_what_is_missing_and_made_by_nobody_ends_with_its_code(tmp_path, capsys):
     call = ["call", "index", "--corpus", str(tmp_path / "absent"), "--type", "bm25", "--output", "x"]
     assert plan.main(recorded(tmp_path, call)) == 3

@@ -18,11 +18,10 @@ from dretrieve.errors import DretrieveError, PreconditionError, UsageError, Veri
 from dretrieve.jobs import array
 from dretrieve.jobs.array import Array
 from dretrieve.jobs.configs.array import Resources
+from dretrieve.reports.plan import Answer
 from dretrieve.store.atomic import write_json
-from dretrieve.store.card import ModelCard, SideCard
-from dretrieve.store.embeddings import Embeddings
 from dretrieve.text.collection import Collection
-from dretrieve.types import Silent, VectorSpec
+from tests.common import Told
 
 ROWS = 4 * 1024 + 5
 TOY = Path(__file__).resolve().parent.parent / "slurm" / "toy_stage.py"
@@ -91,46 +90,33 @@ def test_a_changed_shard_is_refused(tmp_path):
 
 
 def test_shards_of_other_texts_are_refused_or_made_again(write_embeddings, tmp_path, monkeypatch):
+    """Though no task can tell of what else they are, as long as its model is not there."""
     write_embeddings("out", [f"p{row}" for row in range(ROWS)], np.ones((ROWS, 2)), shards=4)
-    assert array.run(config(tmp_path, rows=(ROWS, "passages of out"))).finished == [0, 1, 2, 3]
-    other = config(tmp_path, rows=(ROWS, "f" * 64), replan=True)
-    with pytest.raises(VerificationError, match=r"00000-of-00004.* is of collection pass.*, this array of f"):
-        array.run(other)
+    settings = config(tmp_path, ask=lambda words: Answer(state="refused", text="no model"), replan=True)
+    told = Told()
+    own = replace(settings, rows=(ROWS, "passages of out"))
+    assert array.run(own, told).finished == [0, 1, 2, 3]
+    assert told.lines == ["what is finished may be of other options, for no task can tell: no model"]
+    with pytest.raises(VerificationError, match=r"00000-of-00004.* made otherwise .*\(input collection\);"):
+        array.run(settings)
     monkeypatch.setenv("DRETRIEVE_STALE", "replace")
-    assert array.run(other).missing == [0, 1, 2, 3]
+    assert array.run(settings).missing == [0, 1, 2, 3]
 
 
-def test_shards_of_another_model_are_refused_or_made_again(write_embeddings, tmp_path, monkeypatch):
-    write_embeddings("out", [f"p{row}" for row in range(ROWS)], np.ones((ROWS, 2)), shards=4, model="first")
-    known = {"passage_model": "first", "query_model": "q", "dtype": "float16"}
-    assert array.run(config(tmp_path, rows=None, known=known)).finished == [0, 1, 2, 3]
-    trained_again = config(tmp_path, rows=None, known=known | {"passage_model": "second"})
-    with pytest.raises(VerificationError, match=r"00000-of-00004.* is of passage model first, .* of second;"):
-        array.run(trained_again)
+def test_shards_of_other_options_are_refused_or_made_again(write_embeddings, tmp_path, monkeypatch):
+    """Those that differ in nothing but their rows are asked about once."""
+    write_embeddings("out", [f"p{row}" for row in range(ROWS)], np.ones((ROWS, 2)), shards=4)
+    asked, answer = [], Answer(state="up to date")
+    words = ("--output", "out", "--force", "--dtype", "float16")
+    settings = config(tmp_path, words=words, ask=lambda words: asked.append(words) or answer)
+    assert array.run(settings).finished == [0, 1, 2, 3]
+    assert asked == [["toy", "--output", "out", "--dtype", "float16", "--shard", "0/4"]]
+    answer = Answer(state="stale", changed=("dtype", "input passage_model"))
+    with pytest.raises(VerificationError, match=r"\(dtype, input passage_model\); choose another --output"):
+        array.run(settings)
     monkeypatch.setenv("DRETRIEVE_STALE", "replace")
     (tmp_path / "out" / "shard-00002-of-00004.ids.txt").unlink()  # by a task that removes it
-    assert array.run(trained_again).missing == [0, 1, 2, 3]
-
-
-def test_what_is_known_of_shards_before_they_are_made(write_embeddings, tmp_path):
-    model = tmp_path / "model"
-    asked = {"model": str(model), "dtype": "float16", "settings": None, "embeddings": None}
-    assert array.known_of("encode", asked) == {"dtype": "float16"}, "an earlier job trains it"
-    card = ModelCard(
-        method="shared", vectors=VectorSpec(2, "one", "dot"), query=SideCard(), passage=SideCard(max_tokens=9)
-    )
-    model.mkdir()
-    card.save(model)
-    sides = {f"{side}_model": card.fingerprint(side) for side in ("query", "passage")}
-    assert array.known_of("encode", asked) == {"dtype": "float16", **sides}
-
-    asked = {"index": tmp_path / "emb", "model": str(model), "query_embeddings": None, "hits": 5}
-    assert array.known_of("search", asked) == {}, "an earlier job encodes them"
-    passages = Embeddings.open(write_embeddings("emb", ["a", "b"], np.ones((2, 2)))).fingerprint
-    known = {"hits": 5, "passages": passages, "query_model": sides["query_model"]}
-    assert array.known_of("search", asked) == known
-    assert array.known_of("index", {"embeddings": tmp_path / "emb"}) == {"embeddings": passages}
-    assert array.known_of("mine-negatives", {}) == {}
+    assert array.run(settings).missing == [0, 1, 2, 3]
 
 
 def test_dry_run_writes_nothing(tmp_path):
@@ -331,15 +317,13 @@ def test_a_plan_of_other_options_names_the_options_of_array(tmp_path):
 
 
 def test_more_tasks_than_slurm_takes(tmp_path, monkeypatch):
-    told: list[str] = []
     monkeypatch.setattr(array, "most_tasks", lambda: 1001)
     with pytest.raises(UsageError, match="at most 1,001 tasks .* give --shards 1001 or fewer"):
         array.run(config(tmp_path, shards=1002, dry_run=True))
     assert len(array.run(config(tmp_path, shards=1001, dry_run=True)).missing) == 1001
     monkeypatch.setattr(array, "most_tasks", lambda: None)
-    progress = type("Told", (Silent,), {"note": lambda self, text: told.append(text)})()
-    array.run(config(tmp_path, shards=1002, dry_run=True), progress)
-    assert "1,001 tasks" in told[0]
+    array.run(config(tmp_path, shards=1002, dry_run=True), told := Told())
+    assert "1,001 tasks" in told.lines[0]
 
 
 def test_a_plan_folder_that_no_script_can_name(tmp_path):
