@@ -193,16 +193,15 @@ class _Work:
         self.shard = shard_rows(len(rows), *(parse_shard(config.shard) if config.shard else (0, 1)))
         if not config.shard and array_tasks():
             progress.note("this is a task of a job array, but without --shard array/N it encodes everything")
-        _, other = next(_other_shards(config.output, self.shard), (None, None))
+        own = _manifest(config.output / f"{self.shard.stem}.manifest.json")
+        self.own = None if config.force else own
         self.precision = (
-            _agreed_precision(config, self.devices[0], other)
-            if self.given is None
-            else self.given.precision(config.precision)
+            _agreed_precision(self) if self.given is None else self.given.precision(config.precision)
         )
-        self.plan = self._plan()
+        self.plan = self.plan_in(self.precision)
         _check_company(self)
 
-    def _plan(self) -> EmbeddingPlan:
+    def plan_in(self, precision: str) -> EmbeddingPlan:
         """Return what the output will hold; paths in it are relative to it."""
         card, side, folder = self.card, self.side, self.config.output
         inputs = {
@@ -225,7 +224,7 @@ class _Work:
             side=side,
             vectors=card.vectors,
             dtype=self.config.dtype,
-            options={"precision": self.precision},
+            options={"precision": precision},
             inputs=inputs,
             salience=bool(card.side(side).settings.get("salience")),
             extra=extra,
@@ -290,14 +289,21 @@ def _manifest(file: Path) -> Manifest | None:
     return None
 
 
-def _agreed_precision(config: EncodeConfig, device: str, other: Manifest | None) -> str:
+def _agreed_precision(work: _Work) -> str:
     """Return the precision; ``auto`` must come out as it did for the shards that stand there.
+
+    This one, where nothing else of it would be made anew, has the precision that it records.
 
     Raises:
         PreconditionError: it comes out otherwise.
     """
-    mine = resolve_precision(config.precision, device)
-    theirs = mine
+    config, device, own = work.config, work.devices[0], work.own
+    theirs = mine = resolve_precision(config.precision, device)
+    if config.precision == "auto" and own is not None:
+        recorded: str = own.options.get("precision", mine)
+        if work.plan_in(recorded).manifest(work.shard).fingerprint == own.fingerprint:
+            return recorded
+    _, other = next(_other_shards(config.output, work.shard), (None, None))
     if config.precision == "auto" and other is not None:
         theirs = other.options.get("precision", mine)
     if theirs == mine:
@@ -319,8 +325,7 @@ def _check_company(work: _Work) -> None:
         PreconditionError: says what differs.
     """
     folder, shard = work.config.output, work.shard
-    own = None if work.config.force else _manifest(folder / f"{shard.stem}.manifest.json")
-    recorded = (work.plan.extra or {}) if own is None else own.extra
+    recorded = (work.plan.extra or {}) if work.own is None else work.own.extra
     for file, other in _other_shards(folder, shard):
         cut, stale = _otherwise_cut(other, shard), _stale(other, work, recorded.get(ENGINE_ENTRY))
         if stale and replaces_stale():

@@ -258,6 +258,11 @@ def test_auto_precision_must_come_out_as_for_the_first_shard(tiny_model, large, 
         job.run(job.EncodeConfig(**auto, shard="1/2"))
     job.run(job.EncodeConfig(**auto, shard="1/2", precision="bf16"))
     assert Embeddings.open(output).rows == 4200
+    for dry_run in (True, False):  # as a report asks on another machine
+        done = job.run(job.EncodeConfig(**auto, shard="0/2", dry_run=dry_run))
+        assert done.as_json()["state"] == "up to date"
+    with pytest.raises(PreconditionError, match="auto means fp32 on this CPU"):
+        job.run(job.EncodeConfig(**auto, shard="0/2", force=True))
 
 
 def test_another_models_queries_carry_another_fingerprint(tiny_model, tiny_collection, tmp_path):
