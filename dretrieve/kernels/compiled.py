@@ -50,10 +50,13 @@ class _Cache(FunctionCache):
 
 
 def njit(**options: Any) -> Callable[[Function], Function]:
-    """Return the decorator `numba.njit` of those options, ``cache=True`` among them."""
+    """Return the decorator `numba.njit` of those options, ``cache=True`` among them, which is not for numba.
+
+    It would look for the place of its own cache, too, and try to write there.
+    """
 
     def compiled(function: Function) -> Function:
-        made: Any = numba.njit(**options)(function)
+        made: Any = numba.njit(**options | {"cache": False})(function)
         if hasattr(made, "py_func"):  # numba may be told to compile nothing
             made._cache = _Cache(function)
         return made

@@ -46,6 +46,19 @@ def test_what_one_process_has_compiled_another_takes(load) -> None:
     assert not sum(again.double.stats.cache_misses.values())
 
 
+def test_the_place_of_a_functions_code_is_looked_for_once(load, monkeypatch) -> None:
+    """Each time a file is made there, to see whether it can be."""
+    looked, look = [], compiled.FunctionCache.__init__
+
+    def count(self, function):
+        looked.append(function.__name__)
+        look(self, function)
+
+    monkeypatch.setattr(compiled.FunctionCache, "__init__", count)
+    load()
+    assert looked == ["double"]
+
+
 def test_two_that_compile_at_once_keep_each_their_own(load, monkeypatch) -> None:
     """The other one saves, for other types, while this one is about to."""
     save, one, other = compiled._Versions._save_data, load(), load()
