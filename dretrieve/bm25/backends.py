@@ -113,8 +113,7 @@ def build_words(
         from dretrieve.bm25.build import fill
     make_folder(stage.output)
     with explained(stage.output):
-        counts = fill(stage, texts, progress, signals or Signals())
-    return stage.commit(counts)
+        return fill(stage, texts, progress, signals or Signals())
 
 
 def open_words(folder: Path, settings: Mapping[str, Any] | None = None, *, full: bool = False) -> WordIndex:

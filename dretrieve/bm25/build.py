@@ -20,6 +20,7 @@ from dretrieve.errors import PreconditionError
 from dretrieve.order import id_ranks
 from dretrieve.store.atomic import scratch_file
 from dretrieve.store.interrupt import Signals
+from dretrieve.store.manifest import Manifest
 from dretrieve.store.npy import npy_header, write_array, write_values
 from dretrieve.store.stage import Stage
 from dretrieve.store.text_store import TextStore
@@ -61,8 +62,8 @@ def check_size(texts: Texts) -> None:
         )
 
 
-def fill(stage: Stage, texts: Texts, progress: Progress, signals: Signals) -> dict[str, int]:
-    """Write the index's files; return the counts of its manifest.
+def fill(stage: Stage, texts: Texts, progress: Progress, signals: Signals) -> Manifest:
+    """Write the index's files; return its manifest.
 
     Raises:
         Interrupted: a signal came; nothing is kept.
@@ -71,7 +72,8 @@ def fill(stage: Stage, texts: Texts, progress: Progress, signals: Signals) -> di
         progress.start("index", len(texts), "passages")
         postings, lengths, vocabulary = _counted(texts, terms, frequencies, progress, signals)
         progress.finish()
-        return _written(stage, texts, postings, lengths, vocabulary)
+        counts = _written(stage, texts, postings, lengths, vocabulary)
+    return stage.commit(counts)
 
 
 def _counted(

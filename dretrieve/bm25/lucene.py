@@ -25,16 +25,18 @@ from dretrieve.store.atomic import folder_beside, make_folder
 from dretrieve.store.interrupt import Signals
 from dretrieve.store.manifest import Manifest
 from dretrieve.store.stage import Stage
+from dretrieve.store.state import alone_in
 from dretrieve.types import Progress, Run, Texts, offsets_of
 
 _CHUNK = 4096
 
 
-def fill(stage: Stage, texts: Texts, progress: Progress, signals: Signals) -> dict[str, int]:
-    """Write a Lucene index of the passages; return the counts of its manifest.
+def fill(stage: Stage, texts: Texts, progress: Progress, signals: Signals) -> Manifest:
+    """Write a Lucene index of the passages; return its manifest.
 
     Raises:
-        PreconditionError: pyserini, pyjnius or a Java 21 is not installed.
+        PreconditionError: pyserini, pyjnius or a Java 21 is not installed; another process puts its index
+            there.
         DretrieveError: Anserini failed.
         Interrupted: a signal came.
     """
@@ -48,12 +50,14 @@ def fill(stage: Stage, texts: Texts, progress: Progress, signals: Signals) -> di
             autoclass("io.anserini.index.IndexCollection").main(arguments)
         except Exception as error:  # a Java exception; its class exists only while Java runs
             raise DretrieveError(f"Anserini could not index {output}: {error}") from error
-        if not stage.up_to_date(look=True):  # else another process was first, and its files have other names
+        with alone_in(output):
+            if stage.up_to_date(look=True):  # another process was first, and its files have other names
+                return stage.existing()
             shutil.rmtree(output / "lucene", ignore_errors=True)
             made.rename(output / "lucene")
-    for name in _files(output, "lucene"):
-        stage.add(name)
-    return {"passages": len(texts)}
+            for name in _files(output, "lucene"):
+                stage.add(name)
+            return stage.commit({"passages": len(texts)})
 
 
 class LuceneIndex:

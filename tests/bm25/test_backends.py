@@ -12,6 +12,8 @@ from dretrieve.bm25 import lucene
 from dretrieve.bm25.backends import build_words, open_words, plan_words
 from dretrieve.bm25.scores import Bm25Options
 from dretrieve.errors import PreconditionError, UsageError, VerificationError
+from dretrieve.store import state
+from dretrieve.store.manifest import Manifest
 from dretrieve.store.stage import Stage, open_artefact
 from dretrieve.store.text_store import TextStore
 from dretrieve.types import Record
@@ -81,27 +83,40 @@ def test_lucene_finds_the_same(tmp_path: Path, texts: TextStore, capfd: pytest.C
     assert capfd.readouterr().out == "", "Java's log must not stand among results"
 
 
-def test_two_processes_may_build_lucenes_index_at_once(tmp_path: Path, texts: TextStore, monkeypatch) -> None:
+@pytest.mark.parametrize("when", ["before the first is there", "while the first is committed"])
+def test_two_processes_may_build_lucenes_index_at_once(
+    tmp_path: Path, texts: TextStore, monkeypatch, when: str
+) -> None:
     """The first one's stays: no two builds have the same bytes."""
-    index, builds = tmp_path / "index", list[int]()
+    index, builds, commit = tmp_path / "index", list[int](), Stage.commit
+    early = when.startswith("before")
 
     def build() -> None:
         build_words(plan_words(texts, index, {"backend": "lucene"}), texts)
 
+    def late(self: Stage, *about: object) -> Manifest:
+        if len(builds) == 1 and not early:
+            with pytest.raises(PreconditionError, match="another process is at work"):
+                build()
+        return commit(self, *about)
+
     class Anserini:
         def main(self, words: list[str]) -> None:
             builds.append(number := len(builds))
-            if number == 0:
+            if number == 0 and early:
                 build()  # the other process
             read, written = (Path(words[words.index(name) + 1]) for name in ("-input", "-index"))
             written.mkdir()
             (written / f"_{number}.cfs").write_bytes((read / "passages.jsonl").read_bytes())
 
     monkeypatch.setattr(lucene, "java", lambda: lambda name: Anserini())
+    monkeypatch.setattr(Stage, "commit", late)
+    monkeypatch.setattr(state, "PATIENCE", 0.0)
     build()
     assert builds == [0, 1]
-    assert [*open_artefact(index, full=True).files] == ["lucene/_1.cfs"]
-    assert (index / "lucene" / "_1.cfs").read_text().count("\n") == len(texts)
+    first = f"lucene/_{int(early)}.cfs"
+    assert [*open_artefact(index, full=True).files] == [first]
+    assert (index / first).read_text().count("\n") == len(texts)
     assert sorted(os.listdir(index)) == ["lucene", "manifest.json", "provenance.json"]
 
 
