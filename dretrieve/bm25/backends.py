@@ -57,12 +57,7 @@ class WordIndex(Protocol):
     ) -> Run:
         """Return the k best passages of each query.
 
-        Args:
-            query_ids: one per query.
-            query_texts: words; one said twice counts twice.
-            k: at least 1.
-            threads: threads to spread the queries over; the result is the same for any number.
-            tag: the run's name.
+        A word that a query says twice counts twice; threads change nothing.
         """
         ...
 
@@ -70,11 +65,7 @@ class WordIndex(Protocol):
 def plan_words(texts: Texts, output: Path, settings: Mapping[str, Any], *, force: bool = False) -> Stage:
     """Return the stage of a BM25 index; nothing is written.
 
-    Args:
-        texts: the passages; title and text make one field, as in Anserini's flat indexes.
-        output: the folder.
-        settings: names and values of `Bm25Choices`, each optional.
-        force: replace an index of other options or another collection.
+    Title and text of a passage make one field, as in Anserini's flat indexes.
 
     Raises:
         UsageError: unknown or impossible settings.
@@ -95,12 +86,6 @@ def build_words(
 ) -> Manifest:
     """Write the index that `plan_words` planned and return its manifest.
 
-    Args:
-        stage: of `plan_words`.
-        texts: the same passages.
-        progress: is told the passages done.
-        signals: checked between chunks.
-
     Raises:
         PreconditionError: the backend is not installed, or the output holds something else.
         Interrupted: a signal came; nothing is kept.
@@ -117,12 +102,7 @@ def build_words(
 
 
 def open_words(folder: Path, settings: Mapping[str, Any] | None = None, *, full: bool = False) -> WordIndex:
-    """Return the index at ``folder``.
-
-    Args:
-        folder: what `build_words` wrote.
-        settings: other ``k1`` and ``b`` than it was built with.
-        full: hash every file again.
+    """Return the index at ``folder``; the settings may name other ``k1`` and ``b`` than it was built with.
 
     Raises:
         UsageError: unknown or impossible settings.

@@ -79,14 +79,7 @@ def fill(stage: Stage, texts: Texts, progress: Progress, signals: Signals) -> Ma
 def _counted(
     texts: Texts, terms: IO[bytes], frequencies: IO[bytes], progress: Progress, signals: Signals
 ) -> tuple[Postings, NDArray[np.int64], dict[str, int]]:
-    """Cut all passages into words and count them.
-
-    Args:
-        texts: the passages.
-        terms: an empty file, filled with the term number of each posting.
-        frequencies: an empty file, filled with how often it stands there.
-        progress: is told the passages done.
-        signals: checked after every 4,096 passages.
+    """Cut all passages into words and count them; the empty files get term and frequency of each posting.
 
     Returns:
         The postings by passage, mapped; words per passage; the number of each term.

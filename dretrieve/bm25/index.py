@@ -24,13 +24,7 @@ _IN_MEMORY = 2_000_000  # terms; above, they are found by bisection in the file
 
 
 class Bm25Index:
-    """An opened index.
-
-    Args:
-        folder: where it stands.
-        manifest: its manifest, verified.
-        options: k1 and b to search with.
-    """
+    """An opened index."""
 
     def __init__(self, folder: Path, manifest: Manifest, options: Bm25Options) -> None:
         self.manifest, self.options = manifest, options

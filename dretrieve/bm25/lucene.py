@@ -61,13 +61,7 @@ def fill(stage: Stage, texts: Texts, progress: Progress, signals: Signals) -> Ma
 
 
 class LuceneIndex:
-    """An opened Lucene index with the call of `WordIndex`.
-
-    Args:
-        folder: what `build_lucene` wrote.
-        manifest: its manifest, verified.
-        options: k1 and b to search with.
-    """
+    """An opened Lucene index with the call of `WordIndex`."""
 
     def __init__(self, folder: Path, manifest: Manifest, options: Bm25Options) -> None:
         self.folder, self.manifest, self.options = folder, manifest, options

@@ -35,11 +35,7 @@ def _stemmer() -> Any:
 
 @lru_cache(1 << 17)
 def stem(word: str) -> str:
-    """Return the stem of a lower-case word.
-
-    Args:
-        word: any text without spaces; only ASCII letters are ever changed.
-    """
+    """Return the stem of a lower-case word; only ASCII letters are ever changed."""
     if len(word) == 2 and word[0] > "\uffff" and word[1] == "s":  # Java counts such a letter as two
         return word[0]
     found: str = _stemmer().stem(word, to_lowercase=False)

@@ -34,12 +34,8 @@ def open_given(
 ) -> Embeddings:
     """Return embeddings that are to stand in the place of texts.
 
-    Args:
-        folder: of them.
-        word: who wants them, for messages.
-        side: that they must be of; None: of either.
-        texts: the hash of the texts that they must be of; None: of any.
-        full: re-hash every file.
+    They must be of that side and of the texts with that hash, where these are given; ``word`` says who wants
+    them.
 
     Raises:
         VerificationError: of the other side, of other texts, or many vectors a text.
@@ -59,11 +55,6 @@ def open_given(
 
 def check_made_by(given: Embeddings, card: ModelCard, word: str) -> None:
     """Refuse vectors that are not what the model's encoder gives for the texts.
-
-    Args:
-        given: the vectors.
-        card: of the model, or of one that is to be trained.
-        word: who wants them, for messages.
 
     Raises:
         UsageError: the encoder is trained; the model's options change what the backbone says of itself.
@@ -154,11 +145,7 @@ class GivenRows:
     ) -> Iterator[ChunkVectors]:
         """Yield what a model makes of each chunk, in order; one thread computes, so bytes need no others.
 
-        Args:
-            model: its name; its encoder is not read.
-            device: where to compute.
-            settings: inference choices over the card's defaults.
-            chunks: rows, start and end.
+        The model's encoder is not read.
         """
         block, threads = load_block(model, device, settings), torch.get_num_threads()
         torch.set_num_threads(1)

@@ -55,9 +55,7 @@ def resolve_devices(devices: str) -> list[str]:
 def resolve_precision(precision: str, device: str) -> str:
     """Return fp32, bf16 or fp16; ``auto`` is bf16 where the device multiplies it natively, else fp32.
 
-    Args:
-        precision: auto, fp32, bf16 or fp16.
-        device: ``auto``, ``cpu`` or ``cuda[:N]``; a GPU need not be in this machine (a plan for others).
+    A GPU need not be in this machine: the plan may be for others.
 
     Raises:
         UsageError: another word; fp16 on a CPU, which computes it a hundred times slower than bf16.
@@ -117,10 +115,6 @@ def numerics_key(device: str, engine: Engine) -> dict[str, str]:
 
     On a CPU a batch is computed by one thread, so the number of threads is not part of it. The version is of
     our own part: the packed engine, its kernels, how backbones are loaded, the cutting into batches.
-
-    Args:
-        device: ``cpu`` or ``cuda[:N]``.
-        engine: that ran.
     """
     import torch
     import transformers

@@ -62,12 +62,8 @@ def encode_chunks(
 ) -> Iterator[ChunkVectors]:
     """Yield the vectors of each chunk, in order.
 
-    Args:
-        model: ready to answer.
-        side: which encoder and template.
-        chunks: each gives its records when called, in the tokenising thread.
-        stop: asked several times a second; what it raises ends the work without waiting for the chunk.
-        advance: told the number of texts of every finished batch.
+    Each chunk is read in the tokenising thread. ``stop`` is asked several times a second; what it raises ends
+    the work without waiting for the chunk. ``advance`` is told the number of texts of every finished batch.
     """
     stop = stop or Never()
     with pools(model.device) as (reader, pool):

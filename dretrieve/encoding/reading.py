@@ -69,14 +69,7 @@ class _Texts:
 
 
 class Reader:
-    """Reads questions with a model; use it within `reader`.
-
-    Args:
-        model: a `reatt` model.
-        beams: of the search for an answer; 1 takes the likeliest token each time.
-        pool: computes.
-        stop: is asked while waiting.
-    """
+    """Reads questions with a model; use it within `reader`."""
 
     def __init__(self, model: LoadedModel, beams: int, pool: ThreadPoolExecutor, stop: StopCheck) -> None:
         method = model.encoder

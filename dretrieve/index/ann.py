@@ -155,11 +155,6 @@ class AnnIndex:
 def open_index(folder: Path, *, full: bool = False, settings: Mapping[str, Any] | None = None) -> AnnIndex:
     """Return the index at ``folder``.
 
-    Args:
-        folder: what `build` wrote.
-        full: hash every file again.
-        settings: ``ef_search`` or ``probes``, and ``candidates``.
-
     Raises:
         PreconditionError: it, its embeddings or faiss are missing.
         VerificationError: changed bytes, or other embeddings than it was built over.

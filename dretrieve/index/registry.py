@@ -108,11 +108,6 @@ def search_settings(path: Path) -> tuple[str, ...]:
 def open_vector_index(path: Path, *, full: bool = False, settings: Mapping[str, Any] | None = None) -> Any:
     """Return the `VectorIndex` at ``path``: an index over embeddings, or the embeddings themselves.
 
-    Args:
-        path: a folder.
-        full: hash every file again.
-        settings: the search options of an approximate index (``--set``).
-
     Raises:
         UsageError: an index of words.
     """
@@ -178,12 +173,6 @@ def plan_merge(
     folders: Sequence[Path], output: Path, *, full: bool = False, force: bool = False
 ) -> tuple[Stage, Passages, list[tuple[Path, Manifest]]]:
     """Return the stage of the index that parts add up to, what it is made of, the parts in order.
-
-    Args:
-        folders: made by ``index --shard I/N``, in any order.
-        output: of the whole.
-        full: hash every file again.
-        force: replace a result of other options.
 
     Raises:
         PreconditionError: a part is missing.

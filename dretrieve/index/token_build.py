@@ -90,13 +90,7 @@ def borders_of(passages: Passages) -> NDArray[np.int64]:
 
 
 def filled(passages: Passages, bits: int | None, shard: Shard | None = None) -> Filled:
-    """Return what a manifest says: tokens, passages without any (kept, never found), by which model.
-
-    Args:
-        passages: as the index sees them.
-        bits: of a dimension in the codes; None where there are none.
-        shard: of a part.
-    """
+    """Return what a manifest says: tokens, passages without any (kept, never found), by which model."""
     borders = borders_of(passages)
     if shard is not None:
         borders = borders[shard.start : shard.stop + 1]
@@ -128,16 +122,6 @@ def write_codes(
     kept: Kept | None = None,
 ) -> None:
     """Write the codes of all passages, or of a shard's, which are then one part.
-
-    Args:
-        stage: where.
-        passages: whose.
-        clusters: centroids and levels.
-        shard: which of the passages; None for all.
-        threads: change nothing but the time.
-        progress: counts tokens.
-        signals: looked at between chunks.
-        kept: the first passages' codes, made before.
 
     Raises:
         DataError: a vector holds NaN or infinity, or a salience that is negative or one of these.
@@ -237,13 +221,7 @@ def _finish(
 ) -> None:
     """Give what has grown its headers and names; of the whole, whose borders are given, make the rest.
 
-    Args:
-        stage: where.
-        sources: what has grown, in the order of rows.
-        clusters: centroids and levels.
-        tokens: how many there are.
-        salience: the type of its numbers; empty where there is none.
-        borders: of all passages.
+    ``salience`` is the type of its numbers, empty where there is none.
     """
     count, bits = len(clusters.centroids), clusters.bits
     with stage.write("codes.npy") as file:

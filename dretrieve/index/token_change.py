@@ -94,12 +94,8 @@ def plan_change(
 ) -> Change | None:
     """Return what is to be made; None where all of it was done before.
 
-    Args:
-        output: a finished index.
-        embeddings: that it was built over.
-        add: a folder of embeddings whose passages come in.
-        delete: a file of ids, one a line, whose passages go (before others come in).
-        look: change nothing, for a dry run.
+    When the passages of ``delete``, a file of ids, one a line, have gone, those of ``add``, a folder of
+    embeddings, come in; ``look`` changes nothing, for a dry run.
 
     Raises:
         PreconditionError: there is no finished index, or no file of ids.

@@ -132,12 +132,6 @@ def learn(
 ) -> Clusters:
     """Return the centroids and levels for these passages, a function of their vectors and ``bits`` alone.
 
-    Args:
-        passages: with at least one token.
-        bits: 1, 2, 4 or 8.
-        threads: change nothing but the time.
-        checked: called from time to time; may raise.
-
     Raises:
         DataError: a vector holds NaN or infinity.
     """

@@ -68,11 +68,8 @@ class NeighbourSearch:
     def search(self, asked: Vectors, queries: Vectors, kept: TopK, options: ExactOptions) -> TopK:
         """Fill ``kept`` with the best of the passages found; return it.
 
-        Args:
-            asked: the tokens that look for neighbours.
-            queries: the tokens that are scored.
-            kept: hits.
-            options: threads, device; ``reached`` is told how many passages each query found.
+        ``asked`` look for neighbours, ``queries`` are scored; ``reached`` of the options is told how many
+        passages each query found.
         """
 
         def scored(q: int, found: NDArray[np.int64]) -> None:

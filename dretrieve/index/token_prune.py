@@ -102,11 +102,7 @@ class Pruned(Passages):
         return found.astype(np.float32)
 
     def described(self, bits: int | None) -> dict[str, Any]:
-        """Return for the manifest what a passage takes with all of its tokens and with those kept.
-
-        Args:
-            bits: of a dimension in the codes; None counts the stored vectors.
-        """
+        """Return for the manifest what a passage takes with all of its tokens and with those kept."""
         token = self.dim * (4 if self.embeddings.dtype == "float32" else 2)
         salience = 4 if self.embeddings.dtype == "float32" else 2
         if bits is not None:  # centroid, residual; with 8 bits a bound of the error

@@ -92,12 +92,7 @@ def rescore(
 ) -> None:
     """Score some passages canonically and keep the best.
 
-    Args:
-        passages: whose tokens are compared.
-        score: what compares two texts.
-        query: one, with a token at least.
-        found: rising rows of passages that have a token.
-        kept: hits of this query.
+    The query has a token at least, and so has each passage found; their rows rise.
     """
     k = kept.scores.shape[1]
     for start in range(0, len(found), RESCORED_AT_ONCE):

@@ -108,12 +108,7 @@ class TokenSearch:
     ) -> TopK:
         """Fill ``kept`` with the best of the passages that `propose` finds; return it.
 
-        Args:
-            queries: the tokens that look for passages.
-            kept: hits.
-            counts: how widely to look.
-            options: threads.
-            compared: the tokens that are scored, where these are others.
+        ``compared`` are the tokens that are scored, where these are others than those that look for passages.
         """
         rows = self.passages.rows
         scored = queries if compared is None else compared
@@ -182,11 +177,8 @@ class TokenSearch:
     ) -> None:
         """Call ``visit(query, q, work)`` for each query that has vectors; a few at a time are widened.
 
-        Args:
-            queries: all of them.
-            visit: called by several threads, each with work of its own.
-            threads: at least 1.
-            after: called by this thread from time to time with the share of the queries visited; may raise.
+        Several threads visit, each with work of its own; this one calls ``after`` from time to time with the
+        share of the queries visited, which may raise.
         """
         assert queries.offsets is not None
         lengths = np.diff(queries.offsets)
@@ -285,13 +277,7 @@ def that_count(queries: Vectors) -> Vectors:
 
 
 def matches_of(codes: TokenCodes, score: TokenScore, whole: Passages) -> Matches:
-    """Return with how many of its tokens each passage takes part in a score.
-
-    Args:
-        codes: of the tokens that are there.
-        score: what compares two texts.
-        whole: the passages before tokens were left out.
-    """
+    """Return with how many of its tokens each passage, whole, takes part in a score."""
     present, weighted = np.diff(codes.borders), codes.salience is not None
     counts, k, epsilon = np.ones_like(present), 0, 0.0
     if score.alignment:

@@ -185,16 +185,7 @@ def write_tuned(
     threads: int,
     checked: Callable[[], None],
 ) -> None:
-    """Choose how widely to look, and write it into the index.
-
-    Args:
-        stage: of the index.
-        search: over its codes.
-        queries: from `queries_of`; None takes `pieces_of`.
-        target: the wanted share of the exact hits.
-        threads: change nothing but the time.
-        checked: called from time to time; may raise.
-    """
+    """Choose how widely to look, by the queries or, without, by `pieces_of`, and write it into the index."""
     asked = pieces_of(search.compared) if queries is None else queries
     if search.score.alignment:
         asked = _spread(asked, SAMPLED_ALIGNED)
@@ -247,13 +238,6 @@ def choose(
     """Return for each k of `LADDERS` the first step that reaches the target on one half of some queries.
 
     Beside it stands the share of the exact hits on the other half; (None, 1) where no step is enough.
-
-    Args:
-        search: over the codes.
-        halves: of the queries.
-        target: the wanted share of the exact hits.
-        options: threads.
-        exact: the exact hits of each half, where they are known.
     """
     found: Steps = {}
     exact = [_exact([search], half, options)[0] for half in halves] if exact is None else exact

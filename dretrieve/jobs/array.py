@@ -193,14 +193,8 @@ def submit_missing(
     """Submit the missing shards and what follows them.
 
     What follows waits for the new array and for the older tasks that still wait or run: not for their whole
-    array, which cannot end well any more when a task of it failed.
-
-    Args:
-        config: of the array.
-        scripts: the array's, then those of what follows.
-        missing: shards to submit.
-        queued: Slurm's names of the older tasks, by shard.
-        submitted: gets each job's number, by script name, as soon as Slurm gives it.
+    array, which cannot end well any more when a task of it failed. ``submitted`` gets each job's number, by
+    script name, as soon as Slurm gives it; ``queued`` are Slurm's names of older tasks.
 
     Raises:
         PreconditionError: ``--submit`` while tasks of an earlier submission are queued.
@@ -395,11 +389,6 @@ def rows_of(stage: str, values: Mapping[str, Any]) -> tuple[int, str] | None:
     """Return rows and sha256 of the texts that ``encode`` cuts; None for stages that cut something else.
 
     The text store is made here, once, if it is not there yet, so that no task has to.
-
-    Args:
-        stage: the command.
-        values: its parameters by name; ``corpus`` or ``queries`` names a collection, ``topic_field`` what of
-            its topics is searched, ``embeddings`` what was made of one.
     """
     from dretrieve.store.embeddings import Embeddings
     from dretrieve.text.collection import Collection
@@ -420,9 +409,7 @@ def rows_of(stage: str, values: Mapping[str, Any]) -> tuple[int, str] | None:
 def resolved_precision(values: Mapping[str, Any], gpus: int | None) -> tuple[str, ...]:
     """Return ``--precision X`` for a stage whose precision is ``auto``, so that no task decides for itself.
 
-    Args:
-        values: the stage's parameters by name.
-        gpus: GPUs per task: then the tasks' device is a GPU, whatever this machine has.
+    With GPUs per task the tasks' device is a GPU, whatever this machine has.
     """
     if values.get("precision") != "auto" or values.get("embeddings"):  # vectors have theirs
         return ()

@@ -197,10 +197,7 @@ def _words(
 def words_of(tokenizer: SideTokenizer, record: Record, shares: NDArray[np.float32]) -> list[Word]:
     """Return a text's words, what is no white space, each with what its tokens have together.
 
-    Args:
-        tokenizer: that cut the text.
-        record: the text.
-        shares: of its tokens; fewer than it has where it was cut, the last being its last.
+    Where the text was cut there are fewer shares than tokens, the last being its last token's.
     """
     text, places = tokenizer.places(record)
     if len(shares) < len(places):

@@ -43,14 +43,7 @@ def examples(
     passages: TextStore,
     queries: str | None,
 ) -> tuple[Example, ...]:
-    """Return questions spread evenly over the run, with their best passages.
-
-    Args:
-        run: what was found.
-        count: how many questions.
-        passages: their texts.
-        queries: ``DIR:split`` with the questions' texts, where it is known.
-    """
+    """Return questions spread evenly over the run, with their best passages."""
     texts = query_texts(queries)
     count = min(count, len(run))
     chosen = [row * len(run) // count for row in range(count)]

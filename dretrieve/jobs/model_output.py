@@ -39,11 +39,8 @@ def check_saved(
 ) -> None:
     """Read the model back from its folder and compare its vectors of some texts with the method's.
 
-    Args:
-        method: that was saved, on the CPU.
-        tokenizers: that it was trained with.
-        folder: where it stands; on a failure it loses its card, and with it the look of a finished model.
-        records: some texts; each is encoded as a query and as a passage.
+    Each record is encoded as a query and as a passage. On a failure the folder loses its card, and with it
+    the look of a finished model.
 
     Raises:
         VerificationError: what was read back is another model.

@@ -63,13 +63,6 @@ def recipe_report(
 ) -> ReportResult | Planned:
     """Judge everything that expected.yaml speaks of.
 
-    Args:
-        file: expected.yaml.
-        options: profile, folder, what to write.
-        ask: asks a command of the recipe whether what it makes is up to date.
-        full: hash every file of every number again.
-        dry_run: only say where would be looked.
-
     Raises:
         UsageError: no such profile.
         PreconditionError: the work folder was named and does not exist.

@@ -373,15 +373,7 @@ def open_queries(
     progress: Progress,
     signals: Signals,
 ) -> Queries:
-    """Return the queries that a config names, to be encoded as the passages were, or encoded before.
-
-    Args:
-        config: names them.
-        choices: inference choices of the model, from `settings_of`.
-        passages: of the index; queries of another model are refused.
-        progress: is told when they are encoded.
-        signals: checked between chunks.
-    """
+    """Return the queries that a config names, to be encoded as the passages were, or encoded before."""
     if config.query_embeddings is not None:
         queries = _given_queries(config.query_embeddings, full=config.verify)
     elif config.model is not None:
@@ -425,16 +417,7 @@ def _encoded_queries(
     progress: Progress,
     signals: Signals,
 ) -> Queries:
-    """Return the queries of a split, to be encoded here as `encode --queries` would.
-
-    Args:
-        config: names the split.
-        name: of the model.
-        choices: inference choices of the model.
-        dtype: of the passages; the queries take it.
-        progress: is told when they are encoded.
-        signals: checked between chunks.
-    """
+    """Return the queries of a split, to be encoded here as `encode --queries` would."""
     from dretrieve.encoding.numerics import resolve_precision
     from dretrieve.models.cards import read_card
     from dretrieve.models.places import find_model

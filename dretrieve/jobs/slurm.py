@@ -117,10 +117,7 @@ def most_tasks() -> int | None:
 def submit(script: Path, options: Sequence[str] = (), after: Sequence[str] = ()) -> str:
     """Submit the script and return the job's number.
 
-    Args:
-        script: the file.
-        options: ``sbatch`` options that win over those in the file.
-        after: jobs that must have ended well before; when one cannot, Slurm cancels this one.
+    ``options`` win over those in the file. When a job of ``after`` cannot end well, Slurm cancels this one.
 
     Raises:
         PreconditionError: there is no ``sbatch`` here.

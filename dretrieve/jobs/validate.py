@@ -338,13 +338,7 @@ def _why(mine: str, strangers: Sequence[str], theirs: str, known: TextStore | Se
 
 
 def explain_strangers(strangers: Sequence[str], known: Callable[[str], bool], examples: Sequence[str]) -> str:
-    """Return what would make the ids known, in one clause, or a clause that says that nothing simple does.
-
-    Args:
-        strangers: ids that are not known, at least one.
-        known: whether an id is known.
-        examples: some ids that are known, to see their look.
-    """
+    """Return what would make the ids known, in one clause, or a clause that says that nothing simple does."""
     sample = strangers[:SAMPLE]
     for change, clause in _changes(sample, examples):
         changed = [change(text_id) for text_id in sample]

@@ -48,12 +48,7 @@ def joined_tokens(text: str) -> str:
 
 
 class Answers:
-    """The answers of one question, made ready for many passages.
-
-    Args:
-        answers: any of them suffices.
-        regex: whether they are regular expressions.
-    """
+    """The answers of one question, made ready for many passages."""
 
     def __init__(self, answers: Sequence[str], *, regex: bool = False) -> None:
         self.num_empty = 0

@@ -130,11 +130,6 @@ class Measure:
 def request(definition: Definition, inside: Mapping[str, str], after: str | None) -> Measure:
     """Return the measure with the settings written in its name.
 
-    Args:
-        definition: which measure.
-        inside: what stood in parentheses.
-        after: what stood after ``@``, None if nothing.
-
     Raises:
         UsageError: an unknown parameter, or a value outside its range.
     """

@@ -102,9 +102,7 @@ def definition(name: str) -> Definition:
 def parse_measures(text: str | Sequence[str], notes: list[str] | None = None) -> list[Measure]:
     """Return the measures named in ``text``, parted by blanks or commas, each once, in their order.
 
-    Args:
-        text: names, also trec_eval's names of sets.
-        notes: is told what a set holds that is not measured here.
+    ``notes`` is told what a set holds that is not measured here.
 
     Raises:
         UsageError: names that are not measures (all of them at once, with the legal ones), or bad settings.

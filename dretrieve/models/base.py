@@ -308,10 +308,6 @@ class Method(nn.Module, ABC):
     def check_fields(self, name: str, fields: Mapping[str, Sequence[Any]]) -> str:
         """Return what is to be said of a set's `columns` before training; nothing by default.
 
-        Args:
-            name: of the set.
-            fields: a value for each of its queries, by column.
-
         Raises:
             UsageError: a value that the method cannot use.
         """
@@ -326,19 +322,11 @@ class Method(nn.Module, ABC):
         return self.encode_side(query, "query"), self.encode_side(passage, "passage")
 
     def begun(self, parts: Mapping[str, float]) -> Mapping[str, float | str]:
-        """Return what the curve keeps of a phase's first step, nothing by default; a ``warning`` is said.
-
-        Args:
-            parts: of its loss, as they are logged.
-        """
+        """Return what the curve keeps of a phase's first step, nothing by default; a ``warning`` is said."""
         return {}
 
     def summary(self, curve: Sequence[Mapping[str, Any]]) -> Mapping[str, float | None]:
-        """Return what the manifest says of a finished training besides its dev measure; nothing by default.
-
-        Args:
-            curve: its points.
-        """
+        """Return what the manifest says of a finished training besides its dev measure; else nothing."""
         return {}
 
     def phases(self) -> tuple[Phase, ...]:

@@ -20,9 +20,7 @@ MAKERS = ("train", "convert", "modules")  # stages whose outputs are models
 def read_card(folder: Path, *, encoder: bool = True) -> tuple[ModelCard, str | None]:
     """Return the folder's card and, for a plain folder, the line that says what was read from it.
 
-    Args:
-        folder: of the model.
-        encoder: a card's files are hashed, those of its encoders too, not only its method's parts.
+    With ``encoder`` all of a card's files are hashed, not only its method's parts.
 
     Raises:
         PreconditionError: no model here, or one that a command has not finished.

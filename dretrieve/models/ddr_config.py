@@ -106,12 +106,7 @@ class DdrConfig(BiEncoderConfig):
         return DdrChoices(routing=self.routing, domains=self.domains, top_k=self.top_k, router=self.router)
 
     def with_domains(self, names: Sequence[str], router: str) -> DdrConfig:
-        """Return the config of the model when these are its domains, without what they make illegal.
-
-        Args:
-            names: all that it has then.
-            router: what their rows of the router read.
-        """
+        """Return the config of the model when these are its domains, without what they make illegal."""
         if not names:
             free: dict[str, Any] = {of.name: of.default for of in fields(self) if of.name in OF_DOMAINS}
             return replace(self, train_domains="", **free)

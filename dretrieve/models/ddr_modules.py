@@ -129,12 +129,7 @@ class Modular:
         return {Path(file).stem: self.folder / file for file in files}
 
     def misfit(self, module: Module, router: str) -> str:
-        """Return why a domain's file is not of this model, in a few words; nothing where it is.
-
-        Args:
-            module: the domain.
-            router: what the model's router reads; empty where it has no domain yet.
-        """
+        """Return why a domain's file is not of this model, in a few words; nothing where it is."""
         mine = {
             "encoder": self.card.passage.files.get(WEIGHTS),
             "prefix_length": self.config.prefix_length,
@@ -162,12 +157,7 @@ class Modular:
         lay_in(places, module.tensors, module.file, CURE)
 
     def with_domains(self, files: Mapping[str, Path], router: str) -> ModelCard:
-        """Return the card of the model with these domains alone.
-
-        Args:
-            files: by domain.
-            router: what their rows of the router read.
-        """
+        """Return the card of the model with these domains alone."""
         config = self.config.with_domains(sorted(files), router)
         parts = {GENERAL: self.card.query.parts[GENERAL]}
         parts |= {module_file(name): sha256_file(files[name]) for name in sorted(files)}
@@ -179,13 +169,7 @@ class Modular:
         )
 
     def write(self, output: Path, card: ModelCard, files: Mapping[str, Path]) -> None:
-        """Write the model with other domains, the card last; its encoder is a hard link to this one's.
-
-        Args:
-            output: a folder.
-            card: see `with_domains`.
-            files: by domain.
-        """
+        """Write the model with other domains, the card last; its encoder is a hard link to this one's."""
         copied = {GENERAL: self.folder / GENERAL} | {module_file(name): of for name, of in files.items()}
         for path in sorted((self.folder / INNER).rglob("*")):
             name = str(path.relative_to(self.folder))

@@ -474,11 +474,7 @@ def settled(config: AnyConfig, cards: Mapping[Side, SideCard]) -> AnyConfig:
 def completed(config: AnyConfig, known: ModelCard, name: str, otherwise: Mapping[str, Any]) -> AnyConfig:
     """Return the config with what it leaves open (``auto``, 0, ``''``) as a backbone of that method has it.
 
-    Args:
-        config: as given.
-        known: the backbone's card.
-        name: of the method.
-        otherwise: the options that may be left open, with what they are where nothing says it.
+    ``otherwise`` names the options that may be left open, with what they are where nothing says it.
     """
     theirs = known.method_config if known.method == name else {}
     every = {of: (getattr(config, of), theirs.get(of, AUTO), value) for of, value in otherwise.items()}

@@ -18,15 +18,7 @@ ACTIVATIONS = ("Identity", "Tanh", "ReLU", "GELU", "SiLU", "Sigmoid", "Softplus"
 
 
 class Dense(nn.Module):
-    """A linear layer and an activation; ``residual`` adds what came in.
-
-    Args:
-        width: numbers that come in.
-        dim: numbers that go out.
-        bias: of the linear layer.
-        activation: a name of `ACTIVATIONS`.
-        residual: whether what came in is added, through a layer of its own where the sizes differ.
-    """
+    """A linear layer and an activation; ``residual`` adds what came in."""
 
     def __init__(self, width: int, dim: int, *, bias: bool, activation: str, residual: bool) -> None:
         super().__init__()
@@ -58,11 +50,6 @@ class LayerNorm(nn.Module):
 
 def load_head(place: Path, paths: Sequence[str], width: int) -> nn.Sequential:
     """Return the modules of those folders, which stand in the encoder's folder or beside it.
-
-    Args:
-        place: the encoder's folder.
-        paths: the modules' folders, in order.
-        width: numbers that the pooling gives.
 
     Raises:
         DataError: a module that cannot be read, or does not fit what comes before it.

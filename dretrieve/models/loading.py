@@ -81,12 +81,6 @@ def load_model(
 ) -> LoadedModel:
     """Return the model of that name, ready to answer.
 
-    Args:
-        name: a folder (ours or plain), ``minilm``, or a hub name.
-        device: where to compute.
-        precision: fp32, bf16 or fp16 (see `encoding.numerics.resolve_precision` for ``auto``).
-        settings: inference choices over the card's defaults.
-
     Raises:
         PreconditionError: no such model; weights that cannot be read.
         UsageError: an inference choice that the method does not have.
@@ -130,13 +124,7 @@ def untrained(name: str, method: str, device: torch.device | str, precision: str
 
 
 def load_block(name: str, device: str, settings: Mapping[str, Choice]) -> Method:
-    """Return a model for batches of vectors (`Method.takes_vectors`); its encoder is neither read nor hashed.
-
-    Args:
-        name: as for `load_model`.
-        device: where to compute.
-        settings: inference choices over the card's defaults.
-    """
+    """Return a model for batches of vectors (`Method.takes_vectors`); its encoder is not read."""
     folder = find_model(name)
     card, _ = read_card(folder, encoder=False)
     entry = find(card.method).method()
@@ -185,10 +173,7 @@ def _backbone_sides(folder: Path, card: ModelCard) -> dict[Side, Path]:
 def open_tokenizer(folder: Path, card: SideCard, rows: int | None = None) -> SideTokenizer:
     """Return the tokenizer of one side of a model folder.
 
-    Args:
-        folder: of the model.
-        card: of the side.
-        rows: how many tokens the model has embeddings for, to be compared with; None: nothing is compared.
+    ``rows`` is for how many tokens the model has embeddings; None compares nothing.
     """
     tokenizer = SideTokenizer.open(folder / card.folder, card)
     if rows is not None:

@@ -48,12 +48,8 @@ def save_encoder(
 ) -> None:
     """Write an encoder as a plain folder: weights (safetensors), configuration, tokenizer.
 
-    Args:
-        folder: made if missing.
-        module: a transformers encoder, or the encoder of an encoder-decoder.
-        tokenizer: a folder that holds the tokenizer.
-        cards: of the sides that this encoder serves; they differ in template and length at most.
-        unchanged: it is as it stands beside the tokenizer; then plain weights there are linked, not written.
+    ``cards`` are of the sides that it serves. An ``unchanged`` one is as it stands beside the tokenizer; then
+    plain weights there are linked, not written.
 
     Raises:
         PreconditionError: the tokenizer's folder holds none, or the place cannot be written.
@@ -75,14 +71,7 @@ def save_encoder(
 
 
 def save_modules(folder: Path, encoder: Any, module: Any, cards: Mapping[Side, SideCard]) -> None:
-    """Write beside an encoder's files what sentence-transformers reads: its modules, lengths and prompts.
-
-    Args:
-        folder: where `save_encoder` wrote.
-        encoder: the `PooledEncoder`.
-        module: what was written of it.
-        cards: of the sides that it serves.
-    """
+    """Write beside an encoder's files what sentence-transformers reads: its modules, lengths and prompts."""
     card = next(iter(cards.values()))
     kinds = [("", "Transformer"), ("1_Pooling", "Pooling")]
     kinds += save_head(folder, encoder.head, card.settings.get("head", ()))

@@ -13,14 +13,7 @@ from dretrieve.models.pooling import unit
 
 
 class TokenEncoder(Encoder):
-    """Token ids to token vectors, by a linear layer without bias that stays in float32.
-
-    Args:
-        backbone: see `Encoder`.
-        dim: numbers a token.
-        normalize: whether each vector gets Euclidean length 1.
-        more: of `Encoder`.
-    """
+    """Token ids to token vectors, by a linear layer without bias that stays in float32."""
 
     def __init__(self, backbone: nn.Module, dim: int, *, normalize: bool, **more: Any) -> None:
         super().__init__(backbone, **more)

@@ -42,11 +42,7 @@ TRIED_IDS, TRIED_LENGTHS, PADDING_SHIFT = (5, 40), (3, 11), 1e-3
 def check_weights(place: Path, model: Any, module: nn.Module, report: Mapping[str, Any]) -> None:
     """Refuse a model that is not what its files say.
 
-    Args:
-        place: its folder.
-        model: as transformers loaded it.
-        module: the part of it that gives the vectors.
-        report: transformers' ``output_loading_info``.
+    ``report`` is transformers' ``output_loading_info``.
 
     Raises:
         DataError: tensors of another shape, missing, left over, or not finite; names the first and how many.
@@ -92,11 +88,7 @@ def _refuse_whole_numbers(place: Path) -> None:
 def lay_in(places: Mapping[str, Tensor], tensors: Mapping[str, Tensor], where: object, cure: str) -> None:
     """Copy every tensor to its place: nothing missing, nothing left over.
 
-    Args:
-        places: by the names that the file has.
-        tensors: of the file.
-        where: the file.
-        cure: end of the sentences.
+    ``where`` is the file, ``cure`` the end of the sentences.
 
     Raises:
         DataError: missing, unexpected or wrongly shaped tensors, or numbers that are none (NaN, infinity);

@@ -29,13 +29,7 @@ Markers = Mapping[Side, str]
 
 
 def write_colbert(method: Colbert, form: str, folder: Path) -> None:
-    """Write the model in that form.
-
-    Args:
-        method: it.
-        form: ``pylate`` or ``stanford``.
-        folder: made if missing.
-    """
+    """Write the model in that form."""
     markers = _markers(method)
     write: Callable[[Colbert, Markers, Tensor, Path], None] = _pylate if form == "pylate" else _stanford
     projection = method.encoder.projection.weight.detach().cpu().contiguous()

@@ -46,10 +46,7 @@ def convert(checkpoint: ForeignCheckpoint, backbone: str) -> Dpr:
 def side_options(checkpoint: ForeignCheckpoint, backbone: str, inner: str = "") -> Mapping[str, Any]:
     """Return the options of `BiEncoderConfig` that say what DPR's code does with texts and states.
 
-    Args:
-        checkpoint: of DPR's code or of one that stands on it.
-        backbone: what it was trained from.
-        inner: the name of the transformers encoder inside each side's model, with its dot.
+    ``inner`` is the name of the transformers encoder inside each side's model, with its dot.
 
     Raises:
         DataError: no such checkpoint; another backbone's; a choice of the code that has no counterpart here.

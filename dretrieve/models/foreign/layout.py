@@ -21,11 +21,8 @@ def fill(
 ) -> None:
     """Copy every tensor of the checkpoint to its place.
 
-    Args:
-        module: whose whole state is replaced.
-        checkpoint: the tensors.
-        names: our name to theirs, one for each tensor of ``module``.
-        unused: their names that no vector depends on.
+    ``names`` lead from ours to theirs, one for each tensor of the module, whose whole state is replaced; no
+    vector depends on the ``unused``.
 
     Raises:
         DataError: missing, unexpected or wrongly shaped tensors, or numbers that are none (NaN, infinity);
@@ -48,11 +45,6 @@ def refuse_missing(checkpoint: ForeignCheckpoint, names: Iterable[str]) -> None:
 
 def check_sizes(checkpoint: ForeignCheckpoint, prefix: str, backbone: str) -> None:
     """Refuse a backbone of other sizes before it is loaded.
-
-    Args:
-        checkpoint: with embeddings.
-        prefix: of an encoder's names in it.
-        backbone: name or folder.
 
     Raises:
         DataError: vocabulary, positions, width or number of layers differ.
