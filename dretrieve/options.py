@@ -93,10 +93,7 @@ def flag_of(field: dataclasses.Field[Any]) -> str:
 def refuse_given(config: Any, names: Iterable[str], why: str) -> None:
     """Refuse options that mean nothing beside another choice of the config: they must be at their defaults.
 
-    Args:
-        config: of options.
-        names: of the fields.
-        why: what the sentence says behind the flag.
+    ``why`` is what the sentence says behind the flag.
 
     Raises:
         UsageError: names the first that was given.
@@ -166,10 +163,7 @@ def limits(known: Option) -> str:
 def read_settings(kind: type[Kind], given: Mapping[str, Any], owner: str) -> Kind:
     """Return what ``--set name=value`` chose, over the defaults of the owner's dataclass of choices.
 
-    Args:
-        kind: the dataclass; its fields are int, float, bool or str, each perhaps None.
-        given: name to value, as YAML reads it.
-        owner: who takes them, for the message.
+    The dataclass's fields are int, float, bool or str, each perhaps None; values are as YAML reads them.
 
     Raises:
         UsageError: a name that the owner does not have, a value of another type or out of bounds; says
@@ -215,11 +209,7 @@ def parse_settings(words: list[str]) -> dict[str, Any]:
 def read_pairs(kind: type, word: str, flag: str, names: Iterable[str]) -> dict[str, Any]:
     """Return the values of a word ``NAME=VALUE,…``, each as its field of the dataclass takes it.
 
-    Args:
-        kind: the dataclass.
-        word: what was given.
-        flag: of the option, for messages.
-        names: those that may stand in the word; one that is no field takes any text.
+    ``names`` may stand in the word; one that is no field takes any text.
 
     Raises:
         UsageError: another name, one twice, a value that its field does not allow.

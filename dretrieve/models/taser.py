@@ -215,9 +215,7 @@ class Taser(BiEncoder):
 def routed_layers(config: TaserConfig, count: int) -> tuple[int, ...]:
     """Return the numbers, from 0, of the layers with experts: those with (i + 1) mod ``every`` = 0.
 
-    Args:
-        config: ``every`` 3 gives the layers 2, 5, 8, 11 of twelve: two shared blocks, then a specialised one.
-        count: of the backbone's layers.
+    So ``every`` 3 gives the layers 2, 5, 8, 11 of twelve: two shared blocks, then a specialised one.
 
     Raises:
         UsageError: no layer has such a number.

@@ -45,10 +45,7 @@ class _Question:
 def find_all(expected: Expected, judged: Mapping[str, Judged], profile: str) -> dict[str, Finding]:
     """Return claim name to what our numbers say.
 
-    Args:
-        expected: with the claims.
-        judged: every cell.
-        profile: only its claims are shown and corrected together.
+    Only the profile's claims are shown and corrected together.
     """
     shown = [claim for claim in expected.claims.values() if claim.shown_at(profile)]
     asked = {claim.name: _asked(claim, expected, judged) for claim in shown}

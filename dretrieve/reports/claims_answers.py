@@ -94,11 +94,8 @@ def p_value(claim: Claim, sample: Sample) -> float:
 def answer(claim: Claim, samples: Sequence[Sample], ps: Sequence[float], tests: int) -> Finding:
     """Return the claim's finding.
 
-    Args:
-        claim: the sentence.
-        samples: one; of ``most`` the gain, then its excess over each other gain.
-        ps: corrected, one for each sample.
-        tests: how many were corrected together.
+    There is one sample; of ``most`` the gain, then its excess over each other gain. ``ps`` are corrected, one
+    for each.
     """
     if claim.relation in BOUNDED:
         return _of_times(claim, samples[0], ps[0])

@@ -21,11 +21,7 @@ POWER = 0.8
 
 
 def factor(tests: int) -> float:
-    """Return how many standard errors a distance must have to be shown.
-
-    Args:
-        tests: how many Holm's rule corrects together.
-    """
+    """Return how many standard errors a distance needs to be shown where Holm's rule corrects those tests."""
     normal = NormalDist()
     return normal.inv_cdf(1 - LEVEL / (2 * tests)) + normal.inv_cdf(POWER)
 

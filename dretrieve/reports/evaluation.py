@@ -18,14 +18,7 @@ def evaluation_tables(
     per_query: bool = False,
     notes: Sequence[str] = (),
 ) -> list[Table]:
-    """Return the tables to print: one of means, then groups, comparisons and queries where there are any.
-
-    Args:
-        scores: of every run.
-        comparisons: the tests between them.
-        per_query: with a table of every query.
-        notes: of the evaluation; each run's own are in its scores.
-    """
+    """Return the tables to print: one of means, then groups, comparisons and queries where there are any."""
     tables = [means_table(scores, comparisons, notes)]
     if scores and scores[0].groups:
         tables.append(groups_table(scores))

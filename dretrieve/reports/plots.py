@@ -136,9 +136,7 @@ def lines(curves: Sequence[Line], axes: Axes) -> str:
 def panels(curves: Sequence[Line], axes: Axes) -> str:
     """Return many curves: at most `MOST_IN_A_PANEL` in a panel with its legend, all over the same axes.
 
-    Args:
-        curves: in the order of their table; an interval is drawn as a band.
-        axes: the words, the same for every panel; the title is only spoken.
+    The axes are the same for every panel; their title is only spoken. An interval is drawn as a band.
     """
     size = math.ceil(len(curves) / math.ceil(len(curves) / MOST_IN_A_PANEL))
     parts = [curves[start : start + size] for start in range(0, len(curves), size)]
@@ -244,11 +242,7 @@ def heat_map(
 ) -> str:
     """Return the map as SVG: white is 0, black is 1.
 
-    Args:
-        panels: title to shares [rows, columns], drawn from left to right.
-        rows: names from top to bottom.
-        columns: names from left to right.
-        about: what the shares are, for the text that is spoken.
+    The panels hold [rows, columns]; ``about`` is what the shares are, for the text that is spoken.
     """
     from matplotlib.patches import Rectangle
 
@@ -336,13 +330,7 @@ def neighbours(
 
 
 def paper_and_ours(names: Sequence[str], panels: Mapping[str, Sequence[PaperPoint]], unit: str) -> str:
-    """Return the plot as SVG: an open circle for the paper, a filled one for us, joined by a line.
-
-    Args:
-        names: rows from top to bottom.
-        panels: column to its points.
-        unit: of the x axes.
-    """
+    """Return the plot as SVG: an open circle for the paper, a filled one for us, joined by a line."""
     width = min(9.0, 2.2 + 1.55 * len(panels))
     with drawing(width, 0.75 + 0.27 * len(names), columns=len(panels)) as (figure, plots):
         for plot, (title, points) in zip(plots, panels.items(), strict=True):

@@ -19,9 +19,6 @@ def pca(vectors: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]
     A component points to where its largest coefficient (of equal ones the first) is above 0. What has no
     second direction is 0 there.
 
-    Args:
-        vectors: [N, D], N at least 1.
-
     Returns:
         points [N, 2] about the mean; shares [2], between 0 and 1, zeros where all vectors are equal.
     """

@@ -84,10 +84,7 @@ def read_cell(cell: Cell, place: Place) -> list[Reading]:
 def averaged(cell: Cell, profile: Profile, read: Mapping[str, Sequence[Reading]]) -> list[Reading]:
     """Return a reading of an average for every seed that all its cells have been run with.
 
-    Args:
-        cell: the average.
-        profile: with its seeds.
-        read: cell name to readings; what no seed makes stands beside every seed.
+    What no seed makes stands beside every seed.
     """
     found = []
     for seed in profile.seeds if cell.is_trained else profile.seeds[:1]:

@@ -66,14 +66,7 @@ def picture(expected: Expected, judged: Mapping[str, Judged]) -> Figure | None:
 def readme_block(
     expected: Expected, profile: Profile, judged: Mapping[str, Judged], outcomes: Mapping[str, str]
 ) -> str:
-    """Return the claims, those that hold first, a picture, what the profile measured, the paper's scale.
-
-    Args:
-        expected: the paper's side.
-        profile: the size.
-        judged: every cell.
-        outcomes: claim name to what our numbers say, as `outcome_text` has it.
-    """
+    """Return the claims, those that hold first, a picture, what the profile measured, the paper's scale."""
     parts = [f"Profile `{profile.name}`" + (f": {profile.title}." if profile.title else ".")]
     if outcomes:
         words, claims = get_args(Outcome), list(expected.claims)

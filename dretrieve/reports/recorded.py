@@ -23,13 +23,8 @@ def with_measured(
 ) -> Ours:
     """Return all recorded values, those just measured in place of older ones; the others stay.
 
-    Args:
-        expected: what was recorded before.
-        profile: under which the new values go.
-        judged: cells; one without a value (not run, or not up to date) is left alone.
-        hardware: where the embeddings behind it do not say.
-        commit: of this checkout.
-        date: of today.
+    A cell without a value (not run, or not up to date) is left alone. ``hardware`` stands where the
+    embeddings behind it do not say.
     """
     ours = {name: dict(cells) for name, cells in expected.ours.items()}
     mine = ours.setdefault(profile, {})

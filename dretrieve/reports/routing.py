@@ -31,13 +31,7 @@ class Attracted:
 
 
 class RoutingCounts:
-    """Counts over batches; adding them in another order or in other batches changes nothing.
-
-    Args:
-        layers: numbers of the layers with experts, from 0.
-        num_experts: in each of them.
-        vocabulary: how many tokens there are.
-    """
+    """Counts over batches; adding them in another order or in other batches changes nothing."""
 
     def __init__(self, layers: Sequence[int], num_experts: int, vocabulary: int) -> None:
         shape = (len(layers), num_experts)

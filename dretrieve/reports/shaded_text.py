@@ -38,10 +38,6 @@ def shaded_texts(texts: Sequence[ShadedText], about: str) -> str:
 
     A frame's number stands at its corner, so that frames are told apart without colour. A token has the id
     ``token-TEXT-PLACE``, a frame ``frame-TEXT-PLACE-NUMBER``, all counted from 0.
-
-    Args:
-        texts: each with a token at least.
-        about: what is drawn, for the text that is spoken.
     """
     placed = [_placed(text.tokens) for text in texts]
     heights = [1 + max(line for line, _ in places) + 1 for places in placed]  # its name, its lines

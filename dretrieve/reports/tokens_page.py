@@ -247,12 +247,8 @@ def tokens_sections(
 ) -> list[Section]:
     """Return the sections: judged pairs by kind of query token, what is true of all, then the shown pairs.
 
-    Args:
-        score: its name.
-        judged: of each collection.
-        shown: the pairs.
-        retrieved: which tokens any query retrieves; None where no run was given.
-        sums: solver to Σ λ / k (`models.salience.Salience.solver_sums`); nothing where no λ is solved for.
+    ``sums`` lead from solver to Σ λ / k (`models.salience.Salience.solver_sums`); nothing where no λ is
+    solved for.
     """
     return [
         *([Section(title="Query tokens by kind", tables=[_kinds(judged)])] if judged else []),

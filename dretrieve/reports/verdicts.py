@@ -83,12 +83,7 @@ def judge(
 ) -> Judged:
     """Return the verdict on one cell.
 
-    Args:
-        cell: what was expected.
-        table: whose unit the numbers are in.
-        readings: for each seed.
-        profile: decides whether the target is the paper's value or the recorded one.
-        recorded: what we measured before at this profile.
+    The profile decides whether the target is the paper's value or the recorded one.
     """
     if cell.kind == "cited":
         return Judged(cell=cell, verdict="CITED", notes=(f"cited: {cell.source}",) if cell.source else ())

@@ -86,10 +86,8 @@ def build_run(
 ) -> Run:
     """Return the run: grouped by query, sorted; plain numpy, the twin of the compiled path of large files.
 
-    Args:
-        hits: the columns.
-        ranks: whether ``scores`` are ranks (then `score_of_ranks` gives the scores).
-        repeated: makes the error for a hit whose passage came before for its query.
+    With ``ranks`` the scores are ranks (then `score_of_ranks` gives the scores); ``repeated`` makes the error
+    for a hit whose passage came before for its query.
 
     Raises:
         DataError: a passage stands twice for a query.

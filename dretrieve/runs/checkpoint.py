@@ -46,14 +46,7 @@ class Checkpoint:
 
     @classmethod
     def of(cls, output: Path, stage: str, passages: Passages, queries: Vectors) -> Self:
-        """Return that of the search whose result goes to ``output``.
-
-        Args:
-            output: a file.
-            stage: fingerprint of what is made.
-            passages: that are searched; with other vectors it is another search.
-            queries: that are asked; likewise.
-        """
+        """Return that of the search whose result goes to ``output``."""
         parts = [part for part in (queries.values, queries.offsets, queries.weights) if part is not None]
         asked = [sha256_bytes(np.ascontiguousarray(part).tobytes()) for part in parts]
         return cls(checkpoint_path(output), " ".join((stage, contents(passages.embeddings), *asked)))

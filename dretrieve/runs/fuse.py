@@ -77,11 +77,7 @@ def align(dense: Run, bm25: Run) -> Pair:
 def fuse(pair: Pair, options: FuseOptions, *, span: tuple[int, int] | None = None, threads: int = 1) -> Run:
     """Return the fused run.
 
-    Args:
-        pair: the runs, from `align`.
-        options: the rule.
-        span: first and last (exclusive) query; all by default.
-        threads: threads to spread the queries over; the result is the same for any number.
+    The result is the same for any number of threads.
 
     Raises:
         UsageError: a weighted score is too large for 64 bits.

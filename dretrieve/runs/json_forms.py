@@ -44,10 +44,8 @@ DIALECTS = ("dpr", "contriever", "pyserini-json", "ranx")
 def read_json_run(path: Path, form: str = "auto") -> Run:
     """Return the run of a JSON file in any dialect of this module.
 
-    Args:
-        path: the file.
-        form: ``auto``, or the one that must stand there: ``dpr`` (Contriever's lines too), ``pyserini-json``,
-            ``ranx`` (by query id and passage id).
+    ``form`` is ``auto``, or the one that must stand there: ``dpr`` (Contriever's lines too),
+    ``pyserini-json``, ``ranx`` (by query id and passage id).
 
     Raises:
         DataError: not one of the dialects or not the one named, a hit without id or finite score, a query or
@@ -244,13 +242,8 @@ def write_json_run(
 ) -> None:
     """Write the run in one of the JSON forms: those of DPR and its readers with texts, ranx's without.
 
-    Args:
-        target: where to.
-        run: sorted.
-        questions: by query id; their texts and answers are written.
-        passage: gives a passage's record by id, None when the collection lacks it.
-        dialect: a name of `DIALECTS`.
-        holds_answer: says whether a hit answers a query; without it the key is left out.
+    ``passage`` gives a record by id, None when the collection lacks it. ``holds_answer`` says whether a hit
+    answers a query; without it the key is left out.
 
     Raises:
         UsageError: no such dialect.

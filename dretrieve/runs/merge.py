@@ -17,11 +17,8 @@ from dretrieve.types import Run
 def merge_runs(runs: Iterable[Run], k: int) -> Run:
     """Return for each query the k best hits of all runs, by the rule of ties.
 
-    The runs hold different passages, so no hit comes twice. Two runs at a time are in memory.
-
-    Args:
-        runs: with the same queries in the same order; a run without any hits may have none.
-        k: hits per query.
+    The runs hold different passages, so no hit comes twice. Two runs at a time are in memory. The runs have
+    the same queries in the same order; one without any hits may have none.
 
     Raises:
         VerificationError: the runs answer different queries, or a passage stands in two of them.

@@ -29,10 +29,8 @@ WAY_OUT = "if its ids mean the same there, a copy of the run without its manifes
 def read_run(path: Path, form: str = "auto") -> Run:
     """Return the run at ``path``; a file without hits is a run without queries.
 
-    Args:
-        path: plain or compressed.
-        form: a name of `RUN_FORMATS`. ``auto`` tells lines by their columns and JSON by its shape; three
-            columns hold scores when one is no whole number, ranks when they rise from 1 in every query.
+    ``auto`` tells lines by their columns and JSON by its shape; three columns hold scores when one is no
+    whole number, ranks when they rise from 1 in every query.
 
     Raises:
         UsageError: no such form.
@@ -72,11 +70,8 @@ class RunFile:
 def run_fingerprint(path: Path, *, full: bool = False, corpus: str | Sequence[str] | None = None) -> str:
     """Return the fingerprint of a run of ours (verified), or the SHA-256 of a file made elsewhere.
 
-    Args:
-        path: of the run.
-        full: hash its bytes again, whatever their time says.
-        corpus: hash of the passages that it is used with, or of several collections of which one will do;
-            None asks nothing.
+    ``corpus`` is the hash of the passages that it is used with, or of several collections of which one will
+    do; None asks nothing.
 
     Raises:
         PreconditionError: it is missing, or one part of a sharded stage: its numbers would be too low.

@@ -131,15 +131,8 @@ def search_in_memory(
 ) -> Run:
     """Return the exact run over vectors in memory: what an index over the same vectors would find.
 
-    Args:
-        query_ids: one per query.
-        queries: finite; taken as float32.
-        passage_ids: one per passage.
-        passages: of the queries' kind; taken as stored.
-        k: hits per query.
-        score: ``dot``, or a name of `dretrieve.scoring.token_scores` for vectors per token.
-        alignment: see `token_score`.
-        threads: at least 1.
+    The queries are finite and taken as float32, the passages as stored. ``score`` is ``dot``, or a name of
+    `dretrieve.scoring.token_scores` for vectors per token.
     """
     ranks, rows, options = id_ranks(passage_ids), (0, len(passages)), ExactOptions(threads=threads)
     kept = TopK.empty(len(queries), min(k, len(passages)))

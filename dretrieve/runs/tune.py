@@ -120,14 +120,6 @@ def tune_alpha(
 ) -> Curve:
     """Return the measure of every alpha on every set.
 
-    Args:
-        sets: at least one.
-        options: the fusion, but for its alpha.
-        alphas: at least one, ascending.
-        measure: what the sets' ``worth`` is called.
-        threads: for each fusion.
-        progress: is told the fusions done.
-
     Raises:
         DataError: no query of a set's runs is judged.
     """

@@ -45,13 +45,8 @@ def write_run(
     A score has the digits of `score_texts`; a Tevatron run of whole scores alone gets ``.0``, so that none is
     taken for a rank. TREC columns are parted by blanks, or by tabs where an id or the tag holds a blank; the
     tag of a run made of ranks says so, and is read back. A ``.gz`` holds no time and no name, so that equal
-    runs give equal files.
-
-    Args:
-        target: a path (written atomically) or a binary file.
-        run: sorted, as every `Run` is.
-        form: a name of `WRITTEN_FORMS`.
-        name: the name that a binary file will have; ``.gz`` and ``.zst`` are compressed.
+    runs give equal files. A path is written atomically; of a binary file ``name`` says whether it is
+    compressed (``.gz``, ``.zst``).
 
     Raises:
         UsageError: no such form.

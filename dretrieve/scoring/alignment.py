@@ -163,13 +163,7 @@ def aligned_grid(
 ) -> NDArray[np.float32]:
     """Return [A, H], the scores by several alignments, bit for bit as by each alone, from one pass.
 
-    Args:
-        passages: see `aligned_pairs`, as the other arguments.
-        queries: see there.
-        offsets: see there.
-        rows: see there.
-        products: see there; soft alignments ask for every canonical dot.
-        alignments: which tokens are compared; one at least.
+    The arguments are those of `aligned_pairs`; soft alignments ask for every canonical dot.
     """
     borders, query_borders = borders_of(passages), borders_of(queries)
     soft, columns, widths = _columns(alignments, passages.lengths[rows], np.diff(borders)[rows])
@@ -196,12 +190,7 @@ def aligned_near(
     """Return [Q, N] scores by float32 products, and [Q] how far they may be from `aligned_pairs`.
 
     Where salience weighs the tokens and rounding could change which are aligned, the canonical score stands.
-
-    Args:
-        passages: see `aligned_pairs`.
-        queries: see there.
-        products: theirs; None: every canonical score is asked.
-        alignment: which tokens are compared.
+    Without products every canonical score is asked.
     """
     return next(near_grid(passages, queries, products, alignments=[alignment]))
 

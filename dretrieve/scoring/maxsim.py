@@ -92,11 +92,7 @@ def maxsim_near(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return [Q, N] scores by float32 products, and [Q] how far they may be from `maxsim_pairs`.
 
-    Args:
-        passages: N texts, each with at least one vector.
-        queries: Q texts, each with at least one vector.
-        products: theirs; None: every canonical score is asked.
-        mean: as there.
+    Without products every canonical score is asked.
     """
     borders, query_borders = borders_of(passages), borders_of(queries)
 

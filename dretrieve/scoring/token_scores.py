@@ -91,11 +91,6 @@ def grid_of(alignments: Sequence[Alignment]) -> TokenGrid:
 def token_score(name: str, *, weighted: bool, alignment: str = "") -> TokenScore:
     """Return the score of that name.
 
-    Args:
-        name: of a card or of embeddings.
-        weighted: whether the tokens have weights.
-        alignment: which tokens are compared (`scoring.alignment`); empty: as the score does by itself.
-
     Raises:
         VerificationError: there is none of that name, or it would not look at the weights.
         UsageError: an alignment for a score that has none, or one of another grammar.

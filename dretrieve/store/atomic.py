@@ -94,9 +94,7 @@ def temporary_beside(path: Path) -> Path:
 def folder_beside(place: Path, about: Path | None = None) -> Iterator[Path]:
     """Yield an empty folder beside ``place``, to be renamed to it; what is left of it goes at the end.
 
-    Args:
-        place: what it is to become.
-        about: what is written, for the message; by default ``place``.
+    ``about`` is what is written, for the message.
 
     Raises:
         PreconditionError: the disk refused a write of the block.

@@ -217,11 +217,6 @@ def _places(side: SideCard) -> list[str]:
 def from_json(kind: Any, value: object, name: str = "") -> Any:
     """Return a value of JSON as the type says: dataclasses with all their keys, tuples, tables, plain values.
 
-    Args:
-        kind: a dataclass or a type hint.
-        value: as `json` read it.
-        name: where it stands, for the message.
-
     Raises:
         ValueError: "has the unknown entry …", "lacks …", "has … expected …".
     """

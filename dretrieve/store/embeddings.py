@@ -168,10 +168,6 @@ class Embeddings:
     def open(cls, folder: Path, *, full: bool = False) -> Embeddings:
         """Return the embeddings after checking that the shards belong together and tile all rows.
 
-        Args:
-            folder: written by ``encode``.
-            full: re-hash every file instead of those whose size or time changed.
-
         Raises:
             PreconditionError: the folder or a shard is missing.
             VerificationError: shards overlap, differ in model, collection or options, or were changed.

@@ -19,11 +19,7 @@ NEWLINE = 10
 
 
 class IdTable(Sequence[str]):
-    """A read-only sequence of ids over the UTF-8 lines of a buffer.
-
-    Args:
-        data: [bytes] uint8, each id followed by a newline.
-    """
+    """A read-only sequence of ids over the UTF-8 lines of a buffer, each ended by a newline."""
 
     def __init__(self, data: NDArray[np.uint8]) -> None:
         self._data = data

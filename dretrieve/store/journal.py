@@ -31,10 +31,7 @@ COPY_BYTES = 1 << 24
 class Journal:
     """Append-only files under ``folder`` that survive a kill at any moment.
 
-    Args:
-        folder: where the files grow; removed by `discard`.
-        names: the files.
-        plan: what the chunks are a function of; a journal of another plan is thrown away.
+    Its chunks are a function of the plan: a journal of another plan is thrown away.
     """
 
     def __init__(self, folder: Path, names: tuple[str, ...], plan: Mapping[str, Any]) -> None:

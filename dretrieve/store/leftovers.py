@@ -51,10 +51,8 @@ def is_gone(process: str) -> bool:
 def remove_leftovers(folder: Path, names: Collection[str] = (), *, deep: bool = False) -> None:
     """Remove what killed writers left in ``folder``; never raises.
 
-    Args:
-        folder: where they wrote; it need not exist.
-        names: the files that they were to become; empty for all.
-        deep: look into the folders below too.
+    The folder need not exist; ``names`` are the files that they were to become, empty for all; ``deep`` looks
+    into the folders below too.
     """
     pattern = f"**/.*{TEMPORARY_MARK}*" if deep else f".*{TEMPORARY_MARK}*"
     with suppress(OSError):

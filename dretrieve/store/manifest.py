@@ -78,12 +78,8 @@ def commit(
 ) -> Manifest:
     """Write the manifest with the sizes and checksums of its files, read back from the disk; return it.
 
-    Args:
-        path: of the manifest, in the folder of the files.
-        manifest: all but its files.
-        names: of the files.
-        details: what may differ between equal runs (times, speeds); with them goes a provenance, which says
-            who, where, when, with what, and the file times that make later checks quick. None for none.
+    ``details`` are what may differ between equal runs (times, speeds); with them goes a provenance, which
+    says who, where, when, with what, and the file times that make later checks quick. None for none.
     """
     states = {name: (path.parent / name).stat() for name in names}
     files = {
@@ -147,10 +143,6 @@ def read_manifest(path: Path) -> Manifest:
 def read_verified(path: Path, *, full: bool = False) -> Manifest:
     """Return the manifest at ``path`` whose files are those that were written.
 
-    Args:
-        path: of the manifest.
-        full: hash all files, whatever their times say.
-
     Raises:
         PreconditionError: there is none, or a file is missing.
         DataError: it is no manifest of ours.
@@ -174,12 +166,6 @@ def verify_files(
     Size always; the checksum when ``full``, or when a file's time is not the one in the provenance. Of a file
     that was let go (`is_spent`) nothing is checked.
     A single file that was renamed with its manifest is checked under its present name.
-
-    Args:
-        path: of the manifest.
-        manifest: which lists the files.
-        full: hash them all.
-        only: look at these alone, where the manifest lists them.
     """
     try:
         times = json.loads(provenance_path(path).read_bytes()).get("files", {})

@@ -28,14 +28,7 @@ from dretrieve.types import Vectors, offsets_of
 
 
 class ShardWriter:
-    """Writes one shard; a killed writer's successor continues at the first chunk that is not durable.
-
-    Args:
-        folder: of the embeddings.
-        shard: which rows.
-        plan: what they are.
-        force: throw an existing shard of other options away instead of refusing.
-    """
+    """Writes one shard; a killed writer's successor continues at the first chunk that is not durable."""
 
     def __init__(self, folder: Path, shard: Shard, plan: EmbeddingPlan, *, force: bool = False) -> None:
         self.folder, self.shard, self.plan = folder, shard, plan

@@ -125,11 +125,6 @@ def array_tasks() -> dict[str, int]:
 def check_tiling(shards: Iterable[Shard], total: int, where: str) -> list[Shard]:
     """Return the shards in row order after checking that they cover every row exactly once.
 
-    Args:
-        shards: in any order.
-        total: rows of the whole.
-        where: the folder, for the message.
-
     Raises:
         PreconditionError: rows are missing (the sentence names the shards to run).
         VerificationError: shards overlap, or were cut from different totals or counts.

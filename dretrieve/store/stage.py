@@ -60,11 +60,7 @@ def is_stream(path: Path) -> bool:
 def is_current(file: Path, wanted: Manifest, what: str, *, force: bool = False) -> bool:
     """Return whether a finished output is the wanted one and intact; if not, it may be replaced.
 
-    Args:
-        file: its manifest.
-        wanted: the manifest of what the command would make.
-        what: "DIR holds …", for the message.
-        force: replace it whatever it is.
+    ``what`` begins the message: "DIR holds …".
 
     Raises:
         PreconditionError: it is the result of other options, and nothing says to replace it.
@@ -269,9 +265,8 @@ class Stage:
     def up_to_date(self, *, look: bool = False) -> bool:
         """Return whether the output stands finished with this very fingerprint and intact files.
 
-        Args:
-            look: change nothing, for a dry run; else a result that is to be replaced loses its manifest, and
-                what killed calls left goes.
+        With ``look``, for a dry run, nothing is changed; else a result that is to be replaced loses its
+        manifest, and what killed calls left goes.
 
         Raises:
             PreconditionError: it stands finished with other options or inputs (and neither ``force`` nor
@@ -380,10 +375,8 @@ class Stage:
     ) -> Manifest:
         """Write provenance, then the manifest: from now on the output counts as finished.
 
-        Args:
-            counts: whole numbers for the manifest.
-            extra: whatever the next stage must know; hashed with the files, so keep it deterministic.
-            details: times, speeds, anything that may differ between equal runs; goes to the provenance.
+        ``extra`` is whatever the next stage must know; hashed with the files, so keep it deterministic.
+        ``details``, times, speeds, anything that may differ between equal runs, go to the provenance.
         """
         manifest = replace(self.wanted, counts=counts or {}, extra=extra or {})
         seconds = round(time.monotonic() - self._started, 3)

@@ -57,12 +57,7 @@ def records_sha256(records: Iterable[Record]) -> str:
 
 
 class TextStore:
-    """Passages by row or by id; implements `dretrieve.types.Texts`.
-
-    Args:
-        folder: a finished text store.
-        manifest: its manifest, already read.
-    """
+    """Passages by row or by id; implements `dretrieve.types.Texts`."""
 
     hashed = 1 << 24  # up to so many bytes are hashed whenever a store is opened: at most 40 ms
     small = 1 << 17  # up to so many ids are looked up in a table in memory: about 15 MB, made in 50 ms
@@ -80,10 +75,6 @@ class TextStore:
     @classmethod
     def open(cls, folder: Path, *, full: bool = False) -> TextStore:
         """Return the store at ``folder``.
-
-        Args:
-            folder: a finished text store.
-            full: hash its files, whatever their size.
 
         Raises:
             PreconditionError: there is none.
@@ -106,11 +97,7 @@ class TextStore:
 
         It is built beside its place and renamed, so several processes may build the same one at once: the
         first wins and the others use it. A store of other records or of another source is replaced.
-
-        Args:
-            folder: where the store will stand.
-            records: in row order; ids must be unique.
-            source: what the records came from (name, size, time, sha256), kept in the provenance.
+        ``source``, what the records came from (name, size, time, sha256), is kept in the provenance.
 
         Raises:
             DataError: an id occurs twice.

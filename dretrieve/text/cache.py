@@ -33,10 +33,7 @@ def reading_once() -> Iterator[None]:
 def read_once(name: str, files: Iterable[Path], read: Callable[[], Read]) -> Read:
     """Return what ``read`` returns; inside `reading_once`, of unchanged files, what it returned before.
 
-    Args:
-        name: what is read of them.
-        files: all that are read, by whose sizes and times a change shows.
-        read: reads them.
+    By the files' sizes and times a change shows.
     """
     readings = _readings.get()
     if readings is None:
@@ -55,13 +52,7 @@ def cache_folder() -> Path:
 
 
 def download_folder(kind: str, base: str, *, unchecked: bool) -> Path:
-    """Return where downloads of a kind stand; one that is not checked never stands where a checked one would.
-
-    Args:
-        kind: ``dpr``, ``beir`` and so on.
-        base: the address that they come from.
-        unchecked: whether they need not be those whose checksums are published.
-    """
+    """Return where downloads of a kind stand; unchecked ones never stand where checked ones would."""
     if not unchecked:
         return cache_folder() / "downloads" / kind
     return cache_folder() / "unchecked" / sha256(base.encode()).hexdigest()[:12] / kind
@@ -72,10 +63,7 @@ def remember(files: Mapping[Path, str], *, said: bool = True) -> None:
 
     Their makers left no checksums, so those of the first use are kept in the cache, by folder. A file with
     the size and time of before must have its bytes; one that was written since counts as new, and is said.
-
-    Args:
-        files: file to its SHA-256 of now.
-        said: warn of files that were written since.
+    With ``said`` a warning names files that were written since.
 
     Raises:
         VerificationError: bytes changed though nobody wrote the file.

@@ -63,9 +63,7 @@ def parse_spec(spec: str | Path) -> tuple[Path, str | None]:
 def files_of(path: Path, side: Side | None = None) -> Files:
     """Return the files of the collection that a folder or a single file is.
 
-    Args:
-        path: the folder or file.
-        side: what a single file holds, where the user said it; else its content is asked.
+    ``side`` is what a single file holds, where the user said it; else its content is asked.
 
     Raises:
         DataError: it is no collection, corpus or query file.
@@ -114,11 +112,6 @@ class Collection:
     def open(cls, spec: str | Path, side: Side | None = None, topic_field: str | None = None) -> Collection:
         """Return the collection named by ``DIR[:split]``.
 
-        Args:
-            spec: the folder, or a single file.
-            side: what a single file holds, where the option that names it says so.
-            topic_field: what of TREC's topics is searched.
-
         Raises:
             PreconditionError: it does not exist.
             DataError: it is no collection.
@@ -161,11 +154,8 @@ class Collection:
         It stands in the collection's own folder when that may be written, else in the cache
         (``DRETRIEVE_CACHE``, by default ``~/.cache/dretrieve``), and is built again when the file changes, or
         when the store is found damaged. That the passages are no longer those that `prepare` wrote is said.
-
-        Args:
-            progress: is told what is read.
-            hashed: hash the store's files, whatever their size and time.
-            full: that, and read the corpus again and compare.
+        With ``hashed`` the store's files are hashed, whatever their size and time; ``full`` also reads the
+        corpus again and compares.
 
         Raises:
             PreconditionError: no passages here.
@@ -187,9 +177,6 @@ class Collection:
 
     def verify(self, *, full: bool = False) -> None:
         """Refuse a text store that is damaged, instead of making it again as `corpus` does.
-
-        Args:
-            full: hash all of it, and compare it with the corpus.
 
         Raises:
             VerificationError: names the file, and says which of them to make again.

@@ -119,11 +119,8 @@ class _Ids:
 class Joiner:
     """Writes several collections as one.
 
-    Args:
-        writer: of the new collection.
-        options: how.
-        holds: tells whether a passage holds an answer; asked for entity sets only.
-        tick: called for every record.
+    ``holds`` tells whether a passage holds an answer, and is asked for entity sets only; ``tick`` is called
+    for every record.
     """
 
     def __init__(self, writer: CollectionWriter, options: JoinOptions, holds: Holds, tick: Tick) -> None:

@@ -206,9 +206,7 @@ def _pieces(path: Path) -> Iterator[tuple[int, bytes]]:
 def read_objects(path: Path, *, split: bool = True) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield ``(line, object)`` of JSON lines, an array, one object, or one object of objects by id.
 
-    Args:
-        path: the file.
-        split: give each of the objects by id for itself, with its ``id``.
+    ``split`` gives each of the objects by id for itself, with its ``id``.
     """
     head = first_line(path).strip()
     if head == "[":

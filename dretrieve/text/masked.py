@@ -63,13 +63,6 @@ def write_masked(
 
     What was masked is counted by kind; a note says that there was less to mask than ``number``.
 
-    Args:
-        kind: ``cloze`` or ``spans``.
-        texts: the passages.
-        number: how many questions.
-        writer: of the collection.
-        tick: is called for every passage and every question.
-
     Raises:
         DataError: there is nothing to mask at all.
     """

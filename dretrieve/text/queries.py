@@ -12,13 +12,7 @@ from dretrieve.types import Record
 
 
 class QuerySet:
-    """Queries in file order; implements `dretrieve.types.Texts`.
-
-    Args:
-        queries: with unique ids.
-        source: where they came from, for messages.
-        split: its name, None for all queries of the file.
-    """
+    """Queries in file order; implements `dretrieve.types.Texts`."""
 
     def __init__(self, queries: Iterable[Query], source: Path, split: str | None = None) -> None:
         self.queries = list(queries)

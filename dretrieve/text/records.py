@@ -53,10 +53,7 @@ def read_corpus(path: Path, left: dict[str, None] | None = None) -> Iterator[Rec
     """Yield the passages of a file or folder in any known form, in order, with unique ids.
 
     Anserini's ``contents`` are title and text, parted at the first newline, where no title stands beside.
-
-    Args:
-        path: the file or folder.
-        left: takes the keys of the records that a passage does not keep.
+    ``left`` takes the keys of the records that a passage does not keep.
 
     Raises:
         PreconditionError: nothing stands there.
@@ -72,11 +69,8 @@ def read_queries(
     """Yield the queries of a file or folder in any known form, in order, with unique ids.
 
     Without ids they are counted from 0, as DPR and Pyserini do; topics of TREC must have them.
-
-    Args:
-        path: the file or folder.
-        topic_field: what of a topic is searched: a field that it has, or several joined by ``+``.
-        pairs: takes the keys of answers that may be the passages of training rows.
+    ``topic_field`` is what of a topic is searched: a field that it has, or several joined by ``+``. ``pairs``
+    takes the keys of answers that may be the passages of training rows.
 
     Raises:
         PreconditionError: nothing stands there.

@@ -192,11 +192,8 @@ def _queries(
 ) -> Iterator[Query]:
     """Yield the queries as they are to be written; judge the passages that queries themselves name.
 
-    Args:
-        sources: arranged.
-        writer: takes the judgements.
-        lists: takes the keys of such queries that are left out: ids of the user's passages, of BM25's hits.
-        pairs: as `read_queries`.
+    ``lists`` takes the keys of such queries that are left out: ids of the user's passages, of BM25's hits;
+    ``pairs`` is that of `read_queries`.
 
     Raises:
         DataError: a query of `Sources.judged` names none.

@@ -66,12 +66,7 @@ class _Looked(dict[str, Any]):
 def read_training(
     path: Path, form: str, left: dict[str, None] | None = None
 ) -> Iterator[tuple[int, TrainingRow]]:
-    """Yield ``(line, row)``.
-
-    Args:
-        path: the file.
-        form: its name in `dretrieve.text.forms.FORMS`.
-        left: takes the keys that are not read.
+    """Yield ``(line, row)``; ``left`` takes the keys that are not read.
 
     Raises:
         DataError: a key that the form needs is missing or holds something else; names the line.

@@ -59,13 +59,6 @@ class Checkpoint:
 class Checkpoints:
     """The checkpoints of one training.
 
-    Args:
-        folder: where they stand; made when the first is written.
-        options: of the training, byte-changing ones only.
-        inputs: role to fingerprint.
-        keep: how many stay.
-        note: takes one line for the user.
-
     Attributes:
         card: gives the model's as it is now, which is written into every checkpoint; None writes none.
     """

@@ -26,13 +26,7 @@ def with_close(
 ) -> list[Example]:
     """Return the examples that have a close passage, each with ``depth`` of them, best first, or all it has.
 
-    Args:
-        examples: of the set.
-        run: where their passages are found; None: they are the judged ones.
-        depth: how many; 0 gives none to every example.
-        corpus: the passages.
-        name: of the set.
-        progress: told how many have none and how many fewer than ``depth``.
+    Without a run they are the judged ones; ``depth`` 0 gives none to every example.
 
     Raises:
         DataError: an empty run, one of other questions, one of another collection.

@@ -155,14 +155,6 @@ def open_set(
 ) -> ExampleSet:
     """Return the set of that specification.
 
-    Args:
-        spec: where it is.
-        seed: of the sample.
-        progress: for notes.
-        taught: whether a teacher's scores are learned from.
-        columns: the queries' fields that the method reads.
-        full: whether every file that a manifest names is hashed again.
-
     Raises:
         DataError: no example has a positive; some have no scores of a teacher where they are asked for.
         VerificationError: examples of another collection than the one given; a run over other passages.

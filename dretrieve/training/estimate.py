@@ -87,12 +87,7 @@ def estimate(
 ) -> Cost:
     """Return the expected cost of a training; trains the method a few steps, which is then of no use.
 
-    Args:
-        method: newly built, on its device, without gradient checkpointing.
-        sets: whole, by id.
-        tokenizers: of both sides.
-        options: of the command.
-        place: where it would run.
+    The method is newly built, on its device, without gradient checkpointing; the sets are whole, by id.
 
     Raises:
         UsageError: a phase without data.

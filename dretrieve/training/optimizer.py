@@ -23,10 +23,7 @@ def learn_only(module: nn.Module, groups: Sequence[ParameterGroup]) -> None:
 class Optimizer:
     """One phase's optimizer: `apply` after the gradient stands on the parameters.
 
-    Args:
-        groups: what learns; matrices decay, biases and norms (fewer than two dimensions) never.
-        options: of the phase.
-        steps: of the phase.
+    Matrices decay, biases and norms (fewer than two dimensions) never.
     """
 
     def __init__(self, groups: Sequence[ParameterGroup], options: TrainOptions, steps: int) -> None:

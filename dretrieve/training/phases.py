@@ -39,12 +39,7 @@ def plan_phases(
 ) -> list[PhasePlan]:
     """Return what each phase of the method does.
 
-    Args:
-        method: on its device.
-        sets: phase's name to its sets; "" holds those of every phase.
-        tokenizers: for padding.
-        options: of the command.
-        place: where it runs.
+    ``sets`` lead from a phase's name to its sets; "" holds those of every phase.
 
     Raises:
         UsageError: a phase without data, data or options for a phase that the method does not have.

@@ -255,14 +255,6 @@ def inverse(order: Rows) -> Tensor:
 class Feed:
     """A phase's batches by number.
 
-    Args:
-        sets: the phase's sets, in order.
-        batch: queries per step over all processes.
-        choosing: how passages are chosen; its seed also orders the examples.
-        options: of the step.
-        processes: who takes part.
-        cut: what a piece holds.
-
     Raises:
         UsageError: a query with its close passages is longer than a piece of the gradient cache.
     """

@@ -46,14 +46,7 @@ class StepValue:
 
 
 class Stepper:
-    """Adds a batch's gradient to a method's parameters.
-
-    Args:
-        method: in training mode, on its device.
-        processes: who takes part.
-        options: how.
-        device: where the method is.
-    """
+    """Adds a batch's gradient to a method's parameters."""
 
     def __init__(
         self, method: Method, processes: Processes, options: StepOptions, device: torch.device
@@ -86,10 +79,8 @@ class Stepper:
     ) -> Loss:
         """Add the gradient of ``loss + Σ terms`` to the parameters; return both together, detached.
 
-        Args:
-            step: of the phase, for the dropout.
-            pieces: forwards over parts of the batch, each called once (twice with the gradient cache).
-            loss: of the detached cached tensors of all pieces, in order.
+        A piece is a forward over a part of the batch, called once (twice with the gradient cache); the loss
+        is of the detached cached tensors of all, in order.
         """
         outcomes = [self._forward(step, index, piece) for index, piece in enumerate(pieces)]
         leaves = [
@@ -241,11 +232,6 @@ def join(parts: Sequence[Encoded], layout: Layout, processes: Processes) -> Enco
     """Return all rows of a side, of all pieces and processes, in batch order.
 
     Only this process's rows carry gradient.
-
-    Args:
-        parts: this process's pieces of the side, at least one.
-        layout: of the side.
-        processes: who takes part.
     """
     device = parts[0].vectors.device
     local, batch = layout.local.to(device), layout.batch.to(device)

@@ -25,10 +25,7 @@ class Tracker:
 def open_trackers(names: Sequence[str], folder: Path, training: str) -> list[Tracker]:
     """Return the trackers of those names; ``none`` is no tracker.
 
-    Args:
-        names: of `TRACKERS`.
-        folder: the training's output.
-        training: its fingerprint: a resumed one goes on with its run, another one in such a folder does not.
+    ``training`` is its fingerprint: a resumed one goes on with its run, another in that folder does not.
 
     Raises:
         UsageError: an unknown name.

@@ -55,12 +55,7 @@ def convert(checkpoint: ForeignCheckpoint, backbone: str) -> Taser:
 
 
 def _theirs(name: str, layers: tuple[int, ...]) -> str:
-    """Return the authors' name of our tensor: of an expert's another, of the rest the same.
-
-    Args:
-        name: without `OURS` of the backbone, or of an expert.
-        layers: those with experts.
-    """
+    """Return the authors' name of our tensor: of an expert's another, of the rest the same."""
     beside = re.fullmatch(r"encoder\.experts\.(\d+)\.(\d+)\.(intermediate|output)\.(.*)", name)
     if beside:
         number, expert, part, rest = beside[1], int(beside[2]) + 1, beside[3], beside[4]
