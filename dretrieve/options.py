@@ -24,17 +24,10 @@ class Option:
     """What is known of one option beside its name, type and default (which are the field's).
 
     Attributes:
-        text: one line of help.
         legal: the only values; empty when any of the type is one (a ``Literal`` type says it too).
-        least: the smallest number.
-        most: the largest number.
         above: every number is larger.
         below: every number is smaller.
-        panel: the group that it stands in.
         flag: its first spelling, if it is not the field's name with dashes.
-        aliases: further spellings.
-        metavar: what the help writes for the value.
-        hidden: the help leaves it out.
         argument: it is given by its position.
         repeated: it may be given several times (as every tuple may that has no ``parse``).
         parse: from the word of the command line, or the list of words of a repeated option, to the value.

@@ -25,14 +25,7 @@ from dretrieve.types import Record, Side
 
 @dataclass(frozen=True, slots=True)
 class ModelRequest:
-    """What a process needs to load the model.
-
-    Attributes:
-        name: folder, packaged or hub name.
-        precision: fp32, bf16 or fp16.
-        side: whose texts are encoded.
-        settings: inference choices over the card's defaults.
-    """
+    """What a process needs to load the model."""
 
     name: str
     precision: str

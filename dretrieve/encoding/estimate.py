@@ -23,10 +23,8 @@ class Estimate:
     """The cost of a shard.
 
     Attributes:
-        rows: texts.
         tokens: expected, from a sample.
         truncated: expected texts longer than the limit.
-        seconds: expected, at the speed of the sample.
         disk_bytes: of the finished shard; as much again while it is written.
         memory_bytes: the process's peak while the sample ran; it does not grow with the collection.
     """

@@ -100,9 +100,6 @@ class AnnIndex:
     """An opened approximate index.
 
     Attributes:
-        passages: the stored vectors and ids.
-        faiss_index: faiss's own.
-        manifest: of the folder.
         settings: of the search: ``ef_search`` or ``probes``, and ``candidates`` per wanted hit.
     """
 

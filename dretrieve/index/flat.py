@@ -37,7 +37,6 @@ class FlatIndex:
     """Exact search over embeddings, with the bytes of an index folder or without.
 
     Attributes:
-        passages: what is searched.
         codes: per shard that has rows its `Codes`, mapped; empty when the embeddings are searched directly.
     """
 

@@ -122,15 +122,12 @@ class TokenIndex:
     """Search over token embeddings.
 
     Attributes:
-        passages: what is searched.
-        score: what compares two texts.
         codes: of the passages' tokens; None over bare embeddings, of few tokens, with ``fast=false``.
         removed: hash of the rows that were deleted since; empty where none were.
         alone: fingerprint of an index that stands alone, whose scores are its own; else empty.
         tuned: how widely a fast search looks; None where the search is exact.
         fingerprint: of the index, where the hits depend on it: where it is fast.
         keep: which of each passage's tokens the index holds; None: all.
-        choices: of the search.
     """
 
     passages: Passages

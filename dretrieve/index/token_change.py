@@ -40,7 +40,6 @@ class Change:
     """A changed index that is to be made.
 
     Attributes:
-        output: the index.
         stage: of the changed index, in a folder inside.
         passages: those that it will have.
         kept: which of the passages that it has stay, [rows] bool.

@@ -54,10 +54,8 @@ class NeighbourSearch:
     """A search by neighbours.
 
     Attributes:
-        neighbours: how passages are found.
         looked: with the tokens that neighbours are looked for among.
         compared: the same passages with the tokens that a score compares.
-        score: what compares two texts.
     """
 
     neighbours: Neighbours

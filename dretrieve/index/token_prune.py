@@ -55,7 +55,6 @@ class Pruned(Passages):
 
     Attributes:
         whole: the same passages with all their tokens, which have a salience where it is asked for.
-        keep: which tokens.
     """
 
     def __init__(self, whole: Passages, keep: Keep) -> None:

@@ -49,9 +49,7 @@ class TokenSearch:
     """What a search needs of an index of token vectors.
 
     Attributes:
-        codes: of the passages.
         passages: with the tokens that have codes.
-        score: what compares two texts.
         whole: the same passages with all their tokens, where those are compared.
     """
 

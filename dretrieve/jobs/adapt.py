@@ -52,8 +52,6 @@ class AdaptResult:
     """What was chosen.
 
     Attributes:
-        output: the file.
-        state: ``written`` or ``up to date``.
         found: what stands in the file, but for single queries and folds.
     """
 

@@ -77,9 +77,6 @@ class ArrayResult:
     """The state of the array.
 
     Attributes:
-        config: what was asked.
-        script: the array's script.
-        text: its contents.
         finished: shards whose manifests stand.
         queued: shards that Slurm holds.
         missing: shards that are neither.

@@ -45,12 +45,8 @@ class Artefact:
     """What stands at a path.
 
     Attributes:
-        path: its place.
         split: of a collection, where the user named one.
         run_format: the form of a run, ``auto`` to tell.
-        full: hash every file.
-        progress: is told what is read.
-        manifest: where it has one.
     """
 
     path: Path
@@ -118,10 +114,8 @@ class Kind:
     """A kind of artefact.
 
     Attributes:
-        name: in a few words.
         facts: what there is to count and to name, in the order of showing.
         role: what `validate` takes it for, "" for what it does not take.
-        open: returns the whole thing, verified.
         broken: its name where its facts cannot be told.
     """
 

@@ -48,10 +48,7 @@ class Read:
     """A passage that was read.
 
     Attributes:
-        id: its id.
-        score: of the search.
         attention: its share of what the answer looks at, its pair's question tokens with it.
-        text: as it was encoded.
         words: those that are marked, in the text's order.
     """
 

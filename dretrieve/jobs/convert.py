@@ -53,14 +53,7 @@ SAMPLE, BATCH = 512, 16
 
 @dataclass(frozen=True, slots=True)
 class ConvertResult:
-    """What stands in the output now.
-
-    Attributes:
-        output: the folder.
-        state: ``converted`` or ``up to date``.
-        card: of the model.
-        parameters: how many numbers it has.
-    """
+    """What stands in the output now."""
 
     output: Path
     state: str

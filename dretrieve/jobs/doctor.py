@@ -63,11 +63,8 @@ class Finding:
     """One line of the report.
 
     Attributes:
-        name: what was looked at.
         state: ``ok``; ``missing`` (required, exit code 3); ``absent`` (optional); ``note`` (worth knowing).
-        found: what is there.
         cure: the command or step that helps, where there is one.
-        purpose: what needs it.
     """
 
     name: str

@@ -45,14 +45,8 @@ class EncodeResult:
     """What stands in the output now.
 
     Attributes:
-        output: the embeddings' folder.
         state: ``encoded`` or ``up to date``.
-        side: query or passage.
-        shard: which rows of how many.
-        dim: numbers per vector.
         counts: rows, and of texts tokens, truncated, empty.
-        fingerprint: of the shard.
-        numerics: device, precision, engine.
         seconds: spent computing; 0 when up to date.
         computed: rows computed by this call (less than all after a resume).
     """

@@ -146,8 +146,6 @@ class Inputs:
 
     Attributes:
         fingerprints: role (``run 1``, ``qrels``, ``answers``, ``corpus`` …) to fingerprint.
-        sources: what is read, for the plan.
-        qrels_file: the judgements' file.
         queries: the questions, where answers or groups are wanted.
         corpus: the passages, where answers are looked for in them.
     """

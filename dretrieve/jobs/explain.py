@@ -38,9 +38,6 @@ class Explanation:
     """What a method says of itself.
 
     Attributes:
-        name: of its kind.
-        data: plain, for JSON.
-        sections: for people.
         warnings: a line each, of what nobody would want.
         found: numbers for the manifest, where recipes and their reports look.
     """

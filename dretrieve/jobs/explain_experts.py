@@ -61,9 +61,6 @@ class _Block:
     """The block of a model, and what its texts have shown.
 
     Attributes:
-        model: it.
-        reading: what is read.
-        progress: is told.
         likeness: name of a block to Σ over texts of the cosines [N, N] of its experts' outputs.
         texts: how many those are.
     """

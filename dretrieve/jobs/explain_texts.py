@@ -30,13 +30,7 @@ MOST_DRAWN = 1000  # passages of the query that is drawn
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """Texts of one side.
-
-    Attributes:
-        records: in the order of the collection.
-        total: how many texts the side has.
-        sha256: of the side's texts.
-    """
+    """Texts of one side."""
 
     records: Sequence[Record]
     total: int
@@ -48,14 +42,12 @@ class Part:
     """What is read of one collection.
 
     Attributes:
-        name: of the collection.
         samples: of its sides, queries first.
         pairs: ids of a query of the sample and of a passage that is relevant to it.
         judged: how many such pairs there are; those above were drawn from them.
         beside: passages that the sample lacks: those of the pairs, those relevant to the query to draw.
         unpaired: why pairs are missing; empty where none is.
         judgements: the hash of the file they come from; empty where there is none.
-        passages: all of the collection.
         positives: query id to the ids of its relevant passages.
     """
 
@@ -76,10 +68,8 @@ class Drawn:
 
     Attributes:
         part: the name of its collection.
-        query: its text.
         relevant: ids of the passages that are relevant to it.
         hits: its passages of a run, best first, `MOST_DRAWN` at most; empty where none is given.
-        passages: those that are named.
     """
 
     part: str
@@ -94,14 +84,11 @@ class Reading:
     """Everything that an explanation is made of, but the model.
 
     Attributes:
-        parts: one a collection.
         chosen: the queries to draw, of most methods one; none where no queries are read.
         asked: the options given that only a picture heeds.
         tsne: whether the picture is made by t-SNE too.
         hits: how many of the run's are shown; None where nothing is said.
-        seed: of what is drawn at random.
         check: called between two batches; raises where a signal came.
-        run: that was given; None for none.
     """
 
     parts: Sequence[Part]

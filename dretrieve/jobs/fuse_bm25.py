@@ -42,10 +42,7 @@ class FuseResult:
     """What stands in the output now.
 
     Attributes:
-        output: the run.
-        state: ``written``, ``up to date`` or ``planned``.
         alpha: the weight used; None for ranks.
-        counts: queries and hits.
         curve: what tuning tried, as `Curve.as_json` gives it.
     """
 
@@ -273,11 +270,8 @@ class DevFiles:
 
     Attributes:
         name: the last part of what was given: ``squad:dev``.
-        runs: its two runs.
         qrels: its judgements' file, or None: then it has questions with answers.
-        queries: the questions.
         answers: theirs, made ready.
-        corpus: the passages searched.
     """
 
     name: str

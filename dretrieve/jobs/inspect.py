@@ -23,9 +23,6 @@ class InspectResult:
     """What it is.
 
     Attributes:
-        path: what was looked at.
-        kind: in a few words.
-        facts: name to value, in the order of showing.
         origin: stage, options, inputs, time; empty for what dretrieve did not make.
         problems: what keeps it from being used.
     """

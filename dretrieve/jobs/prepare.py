@@ -84,12 +84,8 @@ class _Source:
     """What a collection is made from.
 
     Attributes:
-        options: of the stage.
-        inputs: of the stage.
         write: writes the collection; its second argument is called for every record.
         plan: what would be done, for people.
-        version: of the stage.
-        extra: for the manifest.
     """
 
     options: dict[str, Any]

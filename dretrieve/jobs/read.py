@@ -46,14 +46,7 @@ LINES, COUNTS = "answers.jsonl", "counts.jsonl"  # of the journal: one line a qu
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReadResult:
-    """What stands in the output now.
-
-    Attributes:
-        output: the file.
-        state: ``written`` or ``up to date``.
-        counts: questions, passages that were read, passages cut, questions with fewer than were asked for.
-        queries: as given.
-    """
+    """What stands in the output now."""
 
     output: Path
     state: str

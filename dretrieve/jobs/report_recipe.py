@@ -31,11 +31,7 @@ class ReportResult:
     """The page, the same as data, and what was written.
 
     Attributes:
-        page: in sections.
-        data: for ``--json``.
-        written: files.
         failed: whether a cell failed its check: the command then ends with exit code 5.
-        form: how the page is printed.
     """
 
     page: Page

@@ -48,11 +48,6 @@ class SearchResult:
     """What stands in the output now.
 
     Attributes:
-        output: the run.
-        state: ``written`` or ``up to date``.
-        counts: queries, passages, hits.
-        seconds: spent searching.
-        examples: the questions to show.
         is_part: whether the run holds the hits of one shard only.
     """
 
@@ -95,13 +90,9 @@ class _Search:
 
     Attributes:
         stage: of the run; says whether it stands already.
-        queries: how many.
-        passages: how many.
-        plan: what would be done.
         find: searches; returns the run, the seconds spent searching, and what the manifest says of it.
         questions: ``DIR:split`` with the queries' texts, where it is known.
         texts: opens the passages' texts.
-        extra: for the manifest.
     """
 
     stage: Stage

@@ -23,16 +23,10 @@ class Script:
     """One batch script.
 
     Attributes:
-        name: the job's name.
-        command: the words to run.
-        folder: where it runs.
         log: Slurm's file name pattern for the output.
-        environment: variables that it sets.
-        resources: what it asks for.
         array: task numbers (``0-3``) of a job array, or None for a single job.
         shards: number of shards of an array; ``{shard}`` in a word of its command becomes
             ``shard-00003-of-00016``.
-        note: a comment for whoever reads it.
     """
 
     name: str

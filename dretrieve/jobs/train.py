@@ -95,10 +95,7 @@ class Opened:
     """What every process of a training opens.
 
     Attributes:
-        config: what is asked for.
         sets: by id, in the order of the command line.
-        dev: chooses the weights, if given.
-        place: where it runs.
         stage: the output, named by everything that its bytes depend on.
     """
 

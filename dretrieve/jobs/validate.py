@@ -42,9 +42,6 @@ class Finding:
 
     Attributes:
         state: ``problem`` is what makes results wrong or impossible; ``note`` is worth knowing.
-        about: which of the given things.
-        text: what was found, and for a problem what to do.
-        code: the exit code that it asks for.
     """
 
     state: State

@@ -60,7 +60,6 @@ class Definition:
         cutoff: what stands after ``@``: nothing, an optional or required k, or a recall level.
         parameters: which of ``rel``, ``p``, ``max`` and ``dcg`` it takes.
         aggregate: how the values of queries become one (see `aggregated`).
-        compute: values of all queries, float64 [Q].
     """
 
     name: str

@@ -16,7 +16,6 @@ class Scores:
     """What one run is worth.
 
     Attributes:
-        name: of the run, as the table shows it.
         query_ids: [Q] the queries measured.
         values: measure to float64 [Q].
         aggregates: how a measure's values become one number, where it is not their mean.

@@ -26,19 +26,10 @@ class Comparison:
     """A run against the baseline in one measure.
 
     Attributes:
-        measure: its name.
-        baseline: name of the first run.
-        run: name of the other.
         difference: mean of run minus baseline.
         low: lower end of the 95 % confidence interval of the difference (Student's t).
-        high: upper end.
-        t_test: two-sided p of the paired t-test.
-        randomization: two-sided p of the randomisation test.
-        t_test_holm: corrected for all comparisons made together.
-        randomization_holm: likewise.
-        wins: queries where the run is better.
-        losses: queries where it is worse.
-        ties: the others.
+        t_test, randomization: two-sided p.
+        t_test_holm, randomization_holm: corrected for all comparisons made together.
     """
 
     measure: str

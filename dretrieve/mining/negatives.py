@@ -49,8 +49,6 @@ class Miner:
     """Mines query by query.
 
     Attributes:
-        options: which hits become negatives.
-        passage: id to record.
         holds_answer: whether a passage answers a query (by its id); None does not ask.
     """
 

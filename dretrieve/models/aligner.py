@@ -63,10 +63,7 @@ class Aligner(EncoderMethod):
     """One encoder with a vector, and perhaps a salience, for each token.
 
     Attributes:
-        encoder: gives the vectors.
         query_salience: with ``--salience``, of queries.
-        passage_salience: of passages.
-        choices: `AlignerChoices`.
     """
 
     name = "aligner"

@@ -180,12 +180,9 @@ class Step(Protocol):
     """What a training step of a method's own is given.
 
     Attributes:
-        phase: its name.
         number: of the step in that phase, from 0.
-        seed: of that phase.
         num_queries: of the whole batch, over all processes.
         groups: this process's part of the batch, on the method's device, each within the token budget.
-        targets: of the whole batch.
     """
 
     phase: str
@@ -236,7 +233,6 @@ class ParameterGroup:
     """Parameters that share a learning rate.
 
     Attributes:
-        name: for the log.
         parameters: trainable ones only; a parameter stands in one group at most.
         learning_rate: absolute; None takes the command line's.
         scale: multiplies the rate (layer-wise decay).

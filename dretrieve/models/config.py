@@ -23,7 +23,6 @@ class Phase:
     """One part of training, run to its end before the next begins.
 
     Attributes:
-        name: ``train`` for most methods; DDR has ``general`` or ``domains``.
         options: training options (`training.options`) whose defaults are others in this phase.
     """
 

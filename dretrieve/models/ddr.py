@@ -74,8 +74,6 @@ class Ddr(BiEncoder):
 
     Attributes:
         general: [layers, 2, length, width], keys before values.
-        domains: by name.
-        choices: `DdrChoices`.
     """
 
     name = "ddr"

@@ -38,8 +38,6 @@ class Module:
     """A domain's file.
 
     Attributes:
-        file: where it stands.
-        domain: its name.
         card: what it says of itself (`Ddr.about`).
         tensors: its prefix and its row of the router, by name.
     """
@@ -93,13 +91,7 @@ def _check_listed(file: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Modular:
-    """A finished ddr model in its folder.
-
-    Attributes:
-        folder: of the model.
-        card: its files are those that it lists.
-        config: of the card.
-    """
+    """A finished ddr model in its folder."""
 
     folder: Path
     card: ModelCard

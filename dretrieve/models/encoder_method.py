@@ -56,7 +56,6 @@ class Backbone:
     """What a method is built on.
 
     Attributes:
-        name: as given, for the card.
         cards: of both sides, with what the method's options change.
         modules: each side's encoder; one object where both sides share it.
         places: the folders that they were read from.
@@ -85,17 +84,10 @@ class EncoderMethod(Method):
 
     Attributes:
         shares: one encoder reads both sides.
-        kind: vectors a text.
-        score: what compares two texts.
         keeps_head: the method does what sentence-transformers' modules behind the pooling say.
         may_drop: methods whose folders it takes as backbone, leaving out what they have beside it.
         inside: what it has acts inside its encoder, so that vectors that it is given are its own.
         part_sides: beginning of a parameter's name to the sides whose vectors depend on it; both for others.
-        encoder: of both sides, where they share it.
-        cards: of both sides.
-        tokenizers: folder of each side's tokenizer.
-        backbone_name: as given, for the card.
-        backbone_sides: see `Backbone.sides`.
     """
 
     shares: ClassVar[bool] = True

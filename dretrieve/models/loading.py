@@ -33,12 +33,6 @@ class LoadedModel:
     """A model ready to answer.
 
     Attributes:
-        name: as the user gave it.
-        card: what decides its vectors.
-        encoder: in evaluation mode.
-        tokenizers: by side.
-        device: where it computes.
-        precision: ``fp32``, ``bf16`` or ``fp16``.
         choices: inference choices other than the card's defaults (``--set``).
         note: what was read from a plain folder; None for a model with a card.
     """

@@ -28,7 +28,6 @@ class Entry:
     Attributes:
         place: its class (imports torch).
         config_place: its config dataclass, in a module without torch; empty: the class's ``config_class``.
-        text: one line of help.
         example: what stands behind ``dretrieve train METHOD`` in the help.
         explanation: a function of `jobs.explain.Explain`'s form; empty where there is nothing to explain.
     """

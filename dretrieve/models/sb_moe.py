@@ -42,7 +42,6 @@ class SbMoe(BiEncoder):
         encoder: gives x.
         block: gives y, for both sides or, with ``--block sides``, for queries.
         passage_block: of passages, with ``--block sides``.
-        choices: `SbMoeChoices`.
     """
 
     name = "sb_moe"

@@ -87,7 +87,6 @@ class Taser(BiEncoder):
     """One encoder with experts.
 
     Attributes:
-        encoder: with the experts beside the layers' own feed-forward parts, which are experts 0.
         router: the gates; None for Det-R and for one expert.
         layers: numbers of the layers with experts, from 0; empty for one expert.
     """

@@ -42,13 +42,10 @@ class Finding:
     """What our numbers say about a claim; differences are in the table's unit.
 
     Attributes:
-        claim: the sentence.
-        outcome: the word.
         difference: left minus right (of ``most``: of the excesses over other gains that give the outcome the
             smallest, or the gain itself where that alone gives it); for ``at-most`` and ``at-least`` the
             number or the ratio itself, of times in rounds the geometric mean of the rounds' ratios.
         low: lower end of its 95 % interval.
-        high: upper end.
         p: two-sided, Holm-corrected over the report's claims; None where nothing was tested.
         detectable: smallest distance from what must be refuted that so many queries show with power .8; None
             where no query differs, and for times and counts.

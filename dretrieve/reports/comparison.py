@@ -32,8 +32,6 @@ class Comparison:
     """Rows over the same queries in the same measures.
 
     Attributes:
-        systems: in the order of the table.
-        measures: columns.
         better: measure to pairs (row, row that it is significantly above).
         intervals: measure to [rows, 2], the 95 % interval of each mean.
         left_out: measures whose number is no mean over queries: counts, geometric means.

@@ -35,11 +35,8 @@ class Found:
     """What the queries read.
 
     Attributes:
-        domains: [N] names.
-        routing: its name.
         read: the domains that a query may read.
         top_k: how many of them it keeps, of the routing topk.
-        router: what it reads.
         given: of each collection's queries.
         queries: those that are shown one by one.
     """

@@ -22,8 +22,6 @@ class Profile:
     """One size at which a recipe is run.
 
     Attributes:
-        name: what ``PROFILE`` says.
-        title: one line for people.
         seeds: those that fill ``{seed}`` in file names; a cell is the mean over those that were run.
         target: what a verdict compares with: the value that we recorded, or the paper's.
     """
@@ -39,9 +37,7 @@ class Column:
     """One column of a table.
 
     Attributes:
-        name: its key.
         title: its head; the whole of a column may stand for it.
-        measure: as ``evaluate --metrics`` names it.
         file: of its numbers, where not the table's.
         average: other columns of the table, whose mean it is.
     """
@@ -59,21 +55,15 @@ class Cell:
     """One number of a table: the paper's, and where ours is found.
 
     Attributes:
-        table: the table's key.
-        row: the row's key.
-        column: the column's key.
         kind: ``exact`` (deterministic), ``stochastic`` (trained), ``cited`` (someone else's system, never
             ours), ``unknown`` (the paper's number cannot be recovered; no target is invented).
         printed: the paper's number in the table's unit; None where it prints none.
         corrected: the right number where the paper erred.
-        why: what is wrong with the printed one.
-        source: page, table, footnote.
         tolerance: how far a measured value may lie from the paper's, in the table's unit.
         kind_tolerance: how far it may lie from a value that we recorded: the file's own for this kind, in the
             table's unit. What a table, row or cell says is about how the paper prints its numbers.
         file: the metrics file (or, with ``key``, the artefact), relative to the work folder; may hold
             ``{table} {row} {column} {seed} {profile}``.
-        measure: which measure of the metrics file.
         key: instead of a measure: dotted place in the artefact's manifest (``counts.parameters``); may hold
             ``{row}`` and ``{column}``.
         average: instead of file and measure: the cells of its row whose mean it is.
@@ -146,14 +136,10 @@ class Claim:
     """One of the paper's sentences as a comparison of cells.
 
     Attributes:
-        name: its key.
-        says: the sentence.
-        source: where the paper says it.
         relation: ``above`` (left significantly above right); ``not-below`` (left not more than ``margin``
             below right); ``equal`` (difference within ``margin``); ``most`` (left minus right is above 0 and
             larger than each difference in ``others``); ``at-most`` and ``at-least`` (the number left, or left
             divided by right, against ``bound``).
-        left: ``table.row.column``.
         right: the cell it is compared with; empty for a bound on one number.
         measure: compared per query; empty takes the left cell's.
         margin: in the table's unit.
@@ -204,12 +190,7 @@ class Expected:
     """A whole expected.yaml.
 
     Attributes:
-        paper: short name.
-        title: of the paper.
-        reference: how it is cited.
         profiles: by name, the default first.
-        tables: by key, in the file's order.
-        claims: by key.
         ours: profile to cell name to what we recorded.
         outcomes: profile to claim name to what our numbers said about it, as the page has it.
     """

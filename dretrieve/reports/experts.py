@@ -18,8 +18,6 @@ class Given:
     """The texts of one side of a collection, and the experts that they were given to.
 
     Attributes:
-        collection: its name.
-        side: of the texts.
         texts: [N] int64, how many have their largest weight for an expert (of equal ones the first).
         weight: [N], the sum over the texts of w / Σ w.
     """
@@ -45,7 +43,6 @@ class Agreement:
         agree: the share of pairs with one expert.
         chance: what it would be if the queries' and the passages' experts were drawn independently, each as
             often as they are in these pairs (as in Cohen's kappa).
-        unpaired: why pairs are missing.
     """
 
     pairs: int = 0
@@ -60,9 +57,7 @@ class Picture:
     """A query (row 0) and its best passages, best first, in two dimensions.
 
     Attributes:
-        collection: its name.
         ids: [P + 1] of the texts.
-        text: the query's.
         experts: [P + 1] the expert of each text; None where all have the same weights.
         relevant: rows of passages that are relevant to the query.
         among: of which passages they are the best, in words.
@@ -85,14 +80,11 @@ class Found:
     """All of a block.
 
     Attributes:
-        num_experts: N.
-        gate: its name.
         activated: how many experts are kept for a text; 0 all.
         given: of each side of each collection; empty where the gate looks at no text.
         agreements: by collection; empty there too, and without queries.
         likeness: name of a block (one, or one a side) to [N, N], the mean cosine of two experts' outputs.
         texts: over how many texts, by the same names.
-        picture: None without queries.
     """
 
     num_experts: int

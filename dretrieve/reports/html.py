@@ -42,11 +42,7 @@ class Page:
     """A whole report, in whatever form it is shown.
 
     Attributes:
-        title: the heading.
-        lead: lines below it.
         tally: verdict to how often it was given.
-        sections: in order.
-        footer: the last line.
     """
 
     title: str

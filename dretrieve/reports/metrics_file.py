@@ -20,7 +20,6 @@ class Measured:
     """One run of a metrics file.
 
     Attributes:
-        name: of the run.
         means: measure to value; ``macro:<measure>`` to the mean over groups, where there are groups.
         query_ids: [Q], in the file's order.
         values: measure to float64 [Q].

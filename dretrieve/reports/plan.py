@@ -36,7 +36,6 @@ class Answer:
         state: as `dretrieve.store.stage.Planned` has it; ``refused`` where it ended with an error.
         changed: in what a stale output differs.
         text: the refusal, or what would be done.
-        code: the exit code.
     """
 
     state: str
@@ -54,8 +53,6 @@ class Command:
 
     Attributes:
         words: without ``dretrieve``, or of another program.
-        is_ours: whether it is one of dretrieve's.
-        outputs: what it makes.
         needs: numbers of the earlier commands whose outputs its words name.
     """
 
@@ -88,8 +85,6 @@ class Plan:
 
     Attributes:
         work: below which files are named in messages.
-        ask: asks one command.
-        full: hash every file again.
     """
 
     work: Path = Path()

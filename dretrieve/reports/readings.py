@@ -24,14 +24,10 @@ class Reading:
     """One cell for one seed.
 
     Attributes:
-        seed: which.
-        file: where it was looked for.
         value: as measured (a fraction for a measure), the median of repeats; None where it may not fill the
             cell.
         repeats: all numbers of a manifest's list, one for each round; empty where there is only one.
         measured: the run, for per-query values; None for a number of a manifest.
-        problems: why it may not fill the cell.
-        hardware: what the vectors were made on.
         undertrained: sentences about trainings behind it that were over too early.
         near: the artefacts from the file to the models and their trainings.
         members: of an average, what it is the mean of.
@@ -54,8 +50,6 @@ class Place:
     """Where a recipe ran.
 
     Attributes:
-        work: its work folder.
-        profile: at which size.
         behind: says of a file what stands behind it (`dretrieve.reports.plan.Plan.behind`).
     """
 

@@ -18,7 +18,6 @@ class Attracted:
     """A token that an expert reads more often than other tokens.
 
     Attributes:
-        token: its number in the vocabulary.
         log_odds: see `RoutingCounts.attracted`.
         count: how often this expert read it.
         total: how often any did.

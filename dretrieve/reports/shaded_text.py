@@ -20,7 +20,6 @@ class ShadedText:
 
     Attributes:
         name: stands before it.
-        tokens: in their order.
         shades: 0 white to 1, one each.
         lines: below each token, as thick; 0 none.
         frames: token to the numbers of its frames, from 0; below the number of `HUES`.

@@ -46,11 +46,8 @@ class Table:
     """Rows under columns.
 
     Attributes:
-        columns: the heads.
         rows: one cell for each column; a float is shown with `decimals`, None as nothing.
-        title: above the table.
         notes: one line each, below the table.
-        decimals: of floats.
         best: columns whose largest value is set in bold where the form can.
         right: columns of numbers that are written as text (with a sign, with a unit).
         marks: (row, column) to a mark set behind the cell, such as a dagger for significance.

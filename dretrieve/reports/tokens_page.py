@@ -35,9 +35,6 @@ class Met:
     """A query and a passage, token by token.
 
     Attributes:
-        collection: its name.
-        query: its record.
-        passage: its record.
         rank: in the run that it comes from; 0 where it comes from none.
         score: as a search gives it.
         asked: [n] the query's tokens.
@@ -136,9 +133,7 @@ class Retrieved:
     """What queries took of the tokens of the passages that most of them have among their hits.
 
     Attributes:
-        queries: how many.
         depth: hits of a query at most.
-        passages: how many.
         tokens: that these hold.
         met: of these, aligned with a token of a query that has the passage among its hits.
     """

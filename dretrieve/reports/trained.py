@@ -31,7 +31,6 @@ class DevCurve:
     """The looks of one training at dev.
 
     Attributes:
-        name: of the model, below the work folder.
         metric: what was measured, higher is better.
         steps: [looks], the first is 0 where the untrained start was measured.
         values: [looks].

@@ -27,16 +27,10 @@ class Judged:
     """One cell with its verdict; numbers are in the table's unit.
 
     Attributes:
-        cell: what was expected.
-        verdict: the word.
-        readings: one for each seed that was run.
         value: mean over the seeds; None where there is none or its chain does not fit.
         spread: standard deviation between seeds, 0 for one.
         target: what the value was held against.
-        tolerance: how far it may lie from there.
-        seeds: those that were run.
         marks: further words beside the verdict: UNDERTRAINED (see `reports.trained`).
-        notes: why, in sentences.
         recorded: where the value comes from, if not from a work folder.
     """
 

@@ -43,7 +43,6 @@ class HitColumns:
         queries: [H] int32 rows of ``query_ids``.
         passages: [H] int32 rows of ``passage_ids``.
         scores: [H] float64, finite.
-        tag: the run's name.
     """
 
     query_ids: Sequence[str]

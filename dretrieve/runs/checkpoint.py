@@ -34,9 +34,7 @@ class Checkpoint:
     """Saves the hits at most every ``seconds``, and finds them again.
 
     Attributes:
-        path: from `checkpoint_path`.
         fingerprint: of the search; the state of another search is ignored.
-        seconds: between two saves.
     """
 
     path: Path

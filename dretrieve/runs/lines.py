@@ -91,11 +91,8 @@ class Sniffed:
     """What the beginning of a run's file tells.
 
     Attributes:
-        first: its first block.
         form: of its lines; None for JSON and for a file without lines.
         ranks: whether the score column holds ranks; None if that shows only in the whole file.
-        tag: the run's name.
-        is_json: whether it is JSON.
         is_large: whether compiled loops pay.
     """
 

@@ -65,8 +65,6 @@ class Scanner:
     """Scans the blocks of one file.
 
     Attributes:
-        path: plain or compressed.
-        form: of its lines.
         wanted: ids to look for among the passages.
     """
 

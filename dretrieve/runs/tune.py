@@ -24,7 +24,6 @@ class DevSet:
     """One dev set.
 
     Attributes:
-        name: what it is called.
         pair: its two runs.
         query_ids: its judged queries.
         worth: measures a fused run on them; larger is better.
@@ -41,8 +40,6 @@ class Curve:
     """What was tried.
 
     Attributes:
-        measure: its name.
-        sets: the dev sets' names.
         alphas: [A] in ascending order.
         values: [A][S] the measure of each alpha on each set.
     """

@@ -138,7 +138,6 @@ class _Lines:
         run: the hits, their ids in an `IdTable`.
         columns: what a line holds, from ``query`` to ``score`` or ``tag``.
         blank: stands between columns.
-        tag: the last column, where there is one.
         point: follows a score without a decimal point.
     """
 

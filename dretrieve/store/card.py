@@ -69,10 +69,7 @@ class ModelCard:
     """A model: its method and configuration, its two sides, its vectors, its defaults of inference.
 
     Attributes:
-        method: the registry's name.
         method_config: the method's options, as its config dataclass gives them.
-        query: the query side.
-        passage: the passage side.
         vectors: dim, one or many, score.
         inference: choice to default value; a choice belongs to the sides named in ``inference_sides``.
         inference_sides: choice to the sides whose vectors it changes.

@@ -30,11 +30,7 @@ class Manifest:
     """The hashed description of an artefact.
 
     Attributes:
-        stage: who made it (``encode``, ``search`` …).
         version: the stage's version, raised when the same options would give other bytes.
-        options: those that can change bytes.
-        inputs: role to fingerprint.
-        counts: rows, tokens, dropped lines … as whole numbers.
         files: name to ``{"bytes": …, "sha256": …}``, relative to the manifest's folder.
         extra: whatever else the next stage must know (dim, dtype, sides, shard, relative paths).
     """

@@ -120,9 +120,7 @@ class Planned:
         stage: who would make it; empty where nothing would be written.
         fingerprint: that the output would have.
         state: of what stands there: ``stale`` is finished with other options or inputs and would be replaced.
-        outputs: what would be made.
         changed: options and inputs (``input NAME``) in which a stale output differs.
-        text: what would be done, for people.
         details: further entries for ``--json``.
     """
 
@@ -161,9 +159,7 @@ class Made:
     """What a command that made something answers.
 
     Attributes:
-        output: the file or folder.
         state: ``up to date``, or what was done.
-        counts: whole numbers by name.
         told: what else a line for people says.
         details: further entries for ``--json``.
     """
@@ -218,12 +214,7 @@ class Stage:
     """One output of one stage, a folder (manifest inside) or a single file (manifest beside).
 
     Attributes:
-        output: the folder or the file.
-        kind: which of the two.
-        name: the stage.
         version: raised when equal options would give other bytes than before.
-        options: what can change bytes.
-        inputs: role to fingerprint.
         force: replace a result of other options instead of refusing.
     """
 

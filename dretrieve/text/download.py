@@ -48,7 +48,6 @@ class Download:
     """One file to fetch.
 
     Attributes:
-        url: http, https, or file for a mirror on this machine.
         target: where it goes; a file that stands there and has the right checksum is taken as it is.
         md5: the accepted checksums (several published releases); empty when none is published.
     """

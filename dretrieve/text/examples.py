@@ -36,10 +36,6 @@ class Example:
     """One query with passages to be near and far.
 
     Attributes:
-        query_id: of the query.
-        query_text: of the query.
-        positive_document_ids: passages to be near.
-        negative_document_ids: hard negatives.
         positive_scores: a teacher's, one for each positive; None without a teacher.
         negative_scores: one for each negative, a teacher's or (without ``positive_scores``) the run's.
         close: what a run found for the query, best first (training sets it); None where judgements teach.

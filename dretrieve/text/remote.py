@@ -91,9 +91,6 @@ class RemoteFile:
     """A published file, and what is made of it before it is read.
 
     Attributes:
-        name: for messages.
-        download: where it is and where it goes.
-        licence: under what terms the data stand.
         split: of its queries, where it has one only.
         answers_are_regex: whether its answers are patterns and not words.
         unpack: returns the file or folder to read; None for a file that is read as it is.

@@ -35,10 +35,8 @@ class Sources:
     """The files that together become one collection.
 
     Attributes:
-        main: the file or folder named first.
         corpus: passages, when ``main`` holds queries, examples by id or triples of ids.
         queries: queries, when ``main`` holds passages or triples of ids.
-        qrels: split name to judgements.
         judged: split name to queries that name their relevant passages.
         topic_field: what of a topic is its query's text.
         split: the split of training rows, and of queries that name none.

@@ -34,7 +34,6 @@ class TrainingRow:
     Attributes:
         query: its id is the row's number where the form has none.
         positives: at least one is needed to train; readers yield rows without too, the caller counts them.
-        negatives: those to train with.
         positive_scores: a teacher's, one for each positive.
         negative_scores: likewise.
         others: passages of the row that are neither; they come along (DPR's dev files are pools of them).

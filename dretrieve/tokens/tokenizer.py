@@ -76,8 +76,6 @@ class Shown:
 
     Attributes:
         text: after the template (``title ‖ text`` for a pair).
-        pieces: the tokens.
-        ids: their numbers.
         dropped: pieces of the text cut off by the side's length.
     """
 

@@ -97,11 +97,8 @@ class ExampleSet:
     """A set by id, before its texts are tokenised.
 
     Attributes:
-        spec: where it came from.
         examples: those with a positive (or a close passage), in file order.
-        corpus: the passages.
         fingerprint: of the examples and their passages.
-        source: the file that messages name.
         taught: whether every example has a teacher's scores, to learn from.
         columns: the examples' fields that the method reads.
         query_texts: the hash of all queries of the split; None of examples.

@@ -70,7 +70,6 @@ class Prepared:
     """A batch ready for the model.
 
     Attributes:
-        batch: as composed.
         pieces: this process's texts: (queries or None, passages or None), like lengths together.
         layouts: how each side's rows come back into batch order.
         groups: this process's queries with their own passages, in the place of ``pieces``.

@@ -122,7 +122,6 @@ class TrainingSet:
     """One set in rows: queries with positives and hard negatives, or close passages; all texts tokenised.
 
     Attributes:
-        name: for messages and the plan.
         positives: rows of ``passages`` per example, at least one; with ``close``, those that are close.
         negatives: rows of ``passages`` per example, possibly none; never one of its positives.
         queries: one row per example.
@@ -186,7 +185,6 @@ class TokenCache:
     """Where the tokens of sets stand, and what they depend on beside the texts.
 
     Attributes:
-        folder: of the tables.
         key: of tokenizers, templates, lengths.
         processes: the first writes, all map.
     """

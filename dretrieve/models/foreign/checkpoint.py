@@ -50,8 +50,6 @@ class ForeignCheckpoint:
     """What was read.
 
     Attributes:
-        path: the file.
-        tensors: by the names of the tool that wrote them.
         settings: what the checkpoint says about its encoder (lengths, pooling …); {} where it says nothing.
     """
 
