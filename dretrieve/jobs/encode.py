@@ -106,11 +106,7 @@ def _machine(numerics: Mapping[str, str]) -> str:
 
 
 def _refuse_open(name: str, card: ModelCard, settings: Mapping[str, Choice]) -> None:
-    """Refuse a model that did not settle a choice (its source's ``open``, by the reason), unless it is given.
-
-    Raises:
-        PreconditionError: names the choice and says how to make it.
-    """
+    """Refuse a model that left a choice open (its source's ``open``, by the reason), unless it is given."""
     for choice, reason in card.source.get("open", {}).items():
         if choice not in settings:
             raise PreconditionError(f"{name}: {reason}; train it further, or choose: --set {choice}=…")
@@ -287,9 +283,6 @@ def _agreed_precision(work: _Work) -> str:
     """Return the precision; ``auto`` must come out as it did for the shards that stand there.
 
     This one, where nothing else of it would be made anew, has the precision that it records.
-
-    Raises:
-        PreconditionError: it comes out otherwise.
     """
     config, device, own = work.config, work.devices[0], work.own
     theirs = mine = resolve_precision(config.precision, device)
@@ -314,9 +307,6 @@ def _check_company(work: _Work) -> None:
     In a recipe's own folder (`dretrieve.store.stage`) a run removes them as stale, but for those only cut
     otherwise. A shard that stands finished was computed by the version that it records, unless
     ``--force`` computes it again.
-
-    Raises:
-        PreconditionError: says what differs.
     """
     folder, shard = work.config.output, work.shard
     recorded = (work.plan.extra or {}) if work.own is None else work.own.extra

@@ -239,11 +239,7 @@ def _plan(config: ExplainConfig, reading: Reading) -> str:
 
 
 def _check_run(run: Path, config: ExplainConfig, card: ModelCard, settings: Mapping[str, Any]) -> None:
-    """Refuse a run whose queries another model encoded, as far as its manifest says.
-
-    Raises:
-        VerificationError: it is another model's.
-    """
+    """Refuse a run whose queries another model encoded, as far as its manifest says."""
     manifest, mine = manifest_path(run), card.fingerprint("query", settings)
     theirs = read_manifest(manifest).inputs.get("query_model", mine) if manifest.exists() else mine
     if theirs != mine:
@@ -254,11 +250,7 @@ def _check_run(run: Path, config: ExplainConfig, card: ModelCard, settings: Mapp
 
 
 def _check_output(config: ExplainConfig) -> None:
-    """Refuse, before anything is computed, what `_write` must not touch, forced or not.
-
-    Raises:
-        PreconditionError: a file, another artefact, or files that ``explain`` did not write stand there.
-    """
+    """Refuse, before anything is computed, what `_write` must not touch, forced or not."""
     if config.output is None:
         return
     if config.output.is_file():

@@ -245,11 +245,7 @@ def _part(
 def _chosen(
     config: ExplainConfig, opened: Sequence[_Opened], sampled: Sequence[Mapping[Side, Sample]]
 ) -> list[Drawn]:
-    """Return the queries that are asked for, else the first that has a relevant passage, or the first.
-
-    Raises:
-        UsageError: no collection has a query that is asked for; one is asked for twice.
-    """
+    """Return the queries that are asked for, else the first that has a relevant passage, or the first."""
     if config.query:
         if twice := [name for name in config.query if config.query.count(name) > 1]:
             raise UsageError(f"--query {twice[0]} stands twice; give each query once")
@@ -276,12 +272,7 @@ def _with_relevant(of: _Opened, query: Record) -> Drawn:
 
 
 def _with_hits(path: Path, opened: Sequence[_Opened], chosen: Sequence[Drawn]) -> list[Drawn]:
-    """Return the queries with their hits of a run.
-
-    Raises:
-        UsageError: no query, or one that the run lacks.
-        VerificationError: passages that are not in the corpus.
-    """
+    """Return the queries with their hits of a run."""
     if not chosen:
         raise UsageError(f"--run {path}: no query is read; give --queries DIR:split")
     run = read_run(path)
@@ -314,11 +305,7 @@ def hit_record(part: Part | _Opened, name: str, run: Path | None) -> Record:
 
 
 def _with_passages(names: Sequence[str], opened: Sequence[_Opened], chosen: Sequence[Drawn]) -> list[Drawn]:
-    """Return each of the queries with the passages that are named.
-
-    Raises:
-        UsageError: no query; a passage that a query's collection lacks.
-    """
+    """Return each of the queries with the passages that are named."""
     if not chosen:
         raise UsageError(f"--passage {names[0]}: no query is read; give --queries DIR:split")
     found = []

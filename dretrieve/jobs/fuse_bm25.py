@@ -142,11 +142,7 @@ def _check(config: FuseBm25Config) -> list[float]:
 
 
 def _alpha_of(path: Path, rule: FuseOptions, progress: Progress) -> float:
-    """Return the alpha that a fused run was made with; says where that fusion was another one.
-
-    Raises:
-        PreconditionError: it has none, or one that weighs the other run.
-    """
+    """Return the alpha that a fused run was made with; says where that fusion was another one."""
     made = open_artefact(path, (STAGE,))
     alpha = made.extra.get("alpha")
     if alpha is None:

@@ -282,11 +282,7 @@ def _execute(config: PrepareConfig, source: _Source, progress: Progress) -> Prep
 
 
 def _refuse_standing(config: PrepareConfig, options: dict[str, Any]) -> Stage:
-    """Return the stage with the inputs of what stands there, before anything is fetched.
-
-    Raises:
-        PreconditionError: the output would be refused whatever the fetched files hold.
-    """
+    """Return the stage with the inputs of what stands there, before anything is fetched."""
     stage = Stage(config.output, "folder", STAGE, VERSION, options, {}, config.force)
     stage.refuse_strangers()
     if stage.manifest_file.exists():

@@ -120,11 +120,7 @@ def _found(config: ReportConfig) -> tuple[list[System], dict[Path, Manifest]]:
 
 
 def _refuse_mixed(made: Mapping[Path, Manifest]) -> None:
-    """Refuse metrics that were not measured in one way against the same judgements.
-
-    Raises:
-        VerificationError: names two files and what differs.
-    """
+    """Refuse metrics that were not measured in one way against the same judgements."""
     (first, known), *others = made.items()
     for file, manifest in others:
         wrong = [what for name, what in JUDGED.items() if manifest.inputs.get(name) != known.inputs.get(name)]

@@ -274,11 +274,7 @@ def settings_of(config: AskingConfig, settings: Mapping[str, Any]) -> tuple[dict
 
 
 def _open_index(config: SearchConfig, settings: dict[str, Any]) -> VectorIndex:
-    """Return the index, searched by the settings; an alignment may be a file of ``adapt``.
-
-    Raises:
-        VerificationError: that file was made for another model.
-    """
+    """Return the index, searched by the settings; an alignment may be a file of ``adapt``."""
     file, chosen_for = str(settings.get("alignment", "")), None
     if file.endswith(ENDING):
         alignment, chosen_for = read_adapted(Path(file))

@@ -276,11 +276,7 @@ def _save(
     state: Progressed,
     progress: Progress,
 ) -> None:
-    """Write the model, read it back, write the curve, and last the manifest.
-
-    Raises:
-        VerificationError: what was read back is not what was trained.
-    """
+    """Write the model, read it back, write the curve, and last the manifest."""
     stage, config = opened.stage, opened.config
     method.to("cpu")
     card = save_model(method, config.output, {"training": stage.fingerprint, "steps": state.total})
@@ -350,11 +346,7 @@ def _planned(opened: Opened) -> Planned:
 
 
 def _open(config: TrainConfig, processes: Processes, device: torch.device, progress: Progress) -> Opened:
-    """Open the sets and the dev set, and name the training by what its result depends on.
-
-    Raises:
-        UsageError: no data, or two sets of one name.
-    """
+    """Open the sets and the dev set, and name the training by what its result depends on."""
     options, backbone = config.options, Path(config.backbone)
     if backbone.is_dir() and backbone.resolve().is_relative_to(config.output.resolve()):
         raise UsageError(
@@ -404,11 +396,7 @@ def _open(config: TrainConfig, processes: Processes, device: torch.device, progr
 
 
 def _check_read(config: TrainConfig, method: type[Method], specs: Sequence[DataSpec]) -> None:
-    """Refuse close passages for a method that learns from judged ones, and options of these beside them.
-
-    Raises:
-        UsageError: names the method, or the option.
-    """
+    """Refuse close passages for a method that learns from judged ones, and options of these beside them."""
     name, options = config.method, config.options
     if method.reads_close and options.distil_weight:
         raise UsageError(f"--distil-weight: {name} has a target of its own, and no teacher; leave it out")

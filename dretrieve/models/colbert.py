@@ -138,11 +138,7 @@ class Colbert(EncoderMethod):
 
 
 def _marker(config: ColbertConfig, known: ModelCard, folder: Path, side: Side) -> str:
-    """Return a side's marker: as given, as a colbert backbone has it, else the usual one where there is one.
-
-    Raises:
-        UsageError: the vocabulary lacks it.
-    """
+    """Return a side's marker: as given, as a colbert backbone has it, else the usual one, if any."""
     said = getattr(config, f"{side}_marker")
     if said == AUTO and known.method == Colbert.name:
         said = known.method_config[f"{side}_marker"]

@@ -203,11 +203,7 @@ class EncoderMethod(Method):
 
     @classmethod
     def _side_card(cls, config: EncoderConfig, backbone: ModelCard, side: Side) -> SideCard:
-        """Return a side's card: the options given, else what the backbone's card says.
-
-        Raises:
-            PreconditionError: the backbone gives many vectors a text and no ``--pooling`` is given.
-        """
+        """Return a side's card: the options given, else what the backbone's card says."""
         known = backbone.side(side)
         pooling, normalize = getattr(config, "pooling", AUTO), getattr(config, "normalize", AUTO)
         if cls.kind == "many":
@@ -332,12 +328,7 @@ class EncoderMethod(Method):
         return found
 
     def _fill(self, folder: Path, card: ModelCard, parts: Mapping[str, Tensor]) -> None:
-        """Take these parts.
-
-        Raises:
-            PreconditionError: the model's structure is another.
-            DataError: other parts than the method has.
-        """
+        """Take these parts."""
         for side in SIDES:
             mine = self.structure(self.config, side)
             theirs = {name: card.side(side).settings.get(name) for name in mine}

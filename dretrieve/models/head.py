@@ -73,11 +73,7 @@ def load_head(place: Path, paths: Sequence[str], width: int) -> nn.Sequential:
 
 
 def _empty(folder: Path) -> Dense | LayerNorm:
-    """Return the module that a folder's configuration describes.
-
-    Raises:
-        DataError: it describes something else.
-    """
+    """Return the module that a folder's configuration describes."""
     config = read_json(folder / "config.json")
     if "dimension" in config:
         return LayerNorm(int(config["dimension"]))

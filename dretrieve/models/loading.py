@@ -128,12 +128,7 @@ def load_block(name: str, device: str, settings: Mapping[str, Choice]) -> Method
 
 
 def _at_checkpoint(folder: Path, card: ModelCard) -> Method:
-    """Return the method as it was at a training's checkpoint: built on its backbone, with those weights.
-
-    Raises:
-        PreconditionError: the backbone is not there; weights that are not the method's.
-        VerificationError: another backbone than the one that was trained.
-    """
+    """Return the method as it was at a training's checkpoint: built on its backbone, with those weights."""
     _backbone_sides(folder, card)
     config = find(card.method).config()(**card.method_config)
     with torch.random.fork_rng(devices=[]):

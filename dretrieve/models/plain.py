@@ -167,11 +167,7 @@ def side_files(place: Path, head: Sequence[str] = ()) -> tuple[str, ...]:
 
 
 def _head_files(place: Path, path: str) -> tuple[str, ...]:
-    """Return the files of one module behind the pooling, relative to the side's folder.
-
-    Raises:
-        PreconditionError: its weights are pickles or missing.
-    """
+    """Return the files of one module behind the pooling, relative to the side's folder."""
     names = [f"{path}/config.json", f"{path}/model.safetensors"]
     for name in names:
         if not (place / name).exists():
@@ -443,11 +439,7 @@ def _pooling(file: Path, config: dict[str, Any]) -> str:
 
 
 def _lengths(place: Path, bert: dict[str, Any]) -> tuple[int, int]:
-    """Return the longest query and passage.
-
-    Raises:
-        DataError: the folder says no length, or an impossible one.
-    """
+    """Return the longest query and passage."""
     given = named_length(bert)
     length = _longest(place, _model_config(place)) if given is None else given
     if length is None:

@@ -88,11 +88,7 @@ class _Keys:
 
 
 def _keys_of_a_hit(path: Path, head: str) -> _Keys | None:
-    """Return the keys if the file's first record is a hit.
-
-    Raises:
-        DataError: it names its query, passage or score twice.
-    """
+    """Return the keys if the file's first record is a hit."""
     line, value = next(read_json_array(path), (1, None)) if head == "[" else (1, _record(head))
     if not isinstance(value, dict) or any(isinstance(value.get(key), list) for key in LIST_KEYS):
         return None

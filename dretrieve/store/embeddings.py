@@ -295,11 +295,7 @@ class Embeddings:
 
 
 def _check_engine(folder: Path, shards: Sequence[EmbeddingShard]) -> None:
-    """Refuse shards of two versions of the engine; of those without a record nothing is known.
-
-    Raises:
-        VerificationError: names a shard of each.
-    """
+    """Refuse shards of two versions of the engine; of those without a record nothing is known."""
     first: dict[int, str] = {}
     for entry in shards:
         version = entry.manifest.extra.get(ENGINE_ENTRY)

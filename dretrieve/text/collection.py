@@ -281,11 +281,7 @@ class Collection:
         return None
 
     def _check_listed(self, file: Path) -> None:
-        """Say that a file is not the one that `prepare` wrote; of other makers' files look for damage only.
-
-        Raises:
-            VerificationError: other bytes than at its first use here, at the same size and time.
-        """
+        """Say that a file is not the one that `prepare` wrote; of others' files look for damage only."""
         listed = self._prepared()
         if listed is None:
             remember({file: sha256_of(file)}, said=False)

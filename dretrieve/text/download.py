@@ -190,11 +190,7 @@ def fetch(download: Download, progress: Progress = SILENT, signals: Signals | No
 
 
 def _give_up_or_say(download: Download, error: Exception, failures: int) -> object:
-    """Return why a connection failed.
-
-    Raises:
-        PreconditionError: it would fail again, or has failed too often.
-    """
+    """Return why a connection failed."""
     reason: object = getattr(error, "reason", None) or error
     is_final = getattr(error, "code", None) in FINAL_CODES
     if is_final:

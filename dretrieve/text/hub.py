@@ -178,11 +178,7 @@ def _as_judgement(where: str, row: Mapping[str, Any]) -> str:
 
 
 def _configuration(path: str, asked: str | None, names: list[str], progress: Progress) -> str:
-    """Return the configuration that is read: the one named, the default one, or the only one.
-
-    Raises:
-        UsageError: there is none of that name, or several and none is named.
-    """
+    """Return the configuration that is read: the one named, the default one, or the only one."""
     listed = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
     chosen = asked or ("default" if "default" in names else names[0])
     untold = not asked and len(names) > 1

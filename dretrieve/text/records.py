@@ -133,11 +133,7 @@ def _placed(path: Path, side: Side, read: Reader[Item]) -> Iterator[tuple[Path, 
 
 
 def _files_of(path: Path, side: Side) -> list[Path]:
-    """Return the files of that side: of a BEIR folder its own, of another folder all JSON files.
-
-    Raises:
-        PreconditionError: nothing stands there, or the folder lacks that side.
-    """
+    """Return the files of that side: of a BEIR folder its own, of another folder all JSON files."""
     if not exists(path):
         raise PreconditionError(f"{path} does not exist; correct the path")
     folder = Files.in_folder(path)

@@ -272,12 +272,7 @@ def _arranged(sources: Sources, form: Form) -> Sources:
 
 
 def _side(sources: Sources, form: Form) -> Side | None:
-    """Return what the main file holds, if it holds texts: as the options say, else as its content shows.
-
-    Raises:
-        UsageError: both sides are given beside it.
-        DataError: nothing tells which side it is.
-    """
+    """Return what the main file holds, if it holds texts: as the options say, else as its content shows."""
     main, given = sources.main, {"corpus": sources.corpus, "queries": sources.queries}
     other: dict[Side, Side] = {"corpus": "queries", "queries": "corpus"}
     named = [side for side in other if given[side] == main]

@@ -51,11 +51,7 @@ def with_close(
 
 
 def _hits(path: Path, depth: int) -> Mapping[str, tuple[str, ...]]:
-    """Return the best passages of each query of a run.
-
-    Raises:
-        DataError: it is empty.
-    """
+    """Return the best passages of each query of a run."""
     run = read_run(path)
     if not len(run.passages):
         raise DataError(f"{path} holds no hits; search first, then train on what was found")

@@ -198,11 +198,7 @@ def open_set(
 
 
 def _usable(found: ExampleSet, word: str, progress: Progress) -> list[Example]:
-    """Return the examples that can teach: with close passages or none, all; else those with a positive.
-
-    Raises:
-        DataError: there are none.
-    """
+    """Return the examples that can teach: with close passages or none, all; else those with a positive."""
     spec = found.spec
     judged = spec.target == "passage" or (not spec.reads)
     usable = [of for of in found.examples if of.positive_document_ids or not judged]
@@ -217,11 +213,7 @@ def _usable(found: ExampleSet, word: str, progress: Progress) -> list[Example]:
 
 
 def _brought(spec: DataSpec, found: ExampleSet, word: str) -> dict[Side, Embeddings]:
-    """Return the vectors that the set brings.
-
-    Raises:
-        UsageError: of queries that are in no collection.
-    """
+    """Return the vectors that the set brings."""
     places: dict[Side, str] = {"query": spec.query_vectors, "passage": spec.passage_vectors}
     texts: dict[Side, str | None] = {"query": found.query_texts, "passage": found.corpus.sha256}
     for side, place in places.items():
@@ -238,11 +230,7 @@ def _brought(spec: DataSpec, found: ExampleSet, word: str) -> dict[Side, Embeddi
 
 
 def _with_fields(example: Example, spec: DataSpec, source: Path) -> Example:
-    """Return the example with the fields that ``--data`` gives to the whole set.
-
-    Raises:
-        UsageError: it has one of them itself.
-    """
+    """Return the example with the fields that ``--data`` gives to the whole set."""
     both = next((name for name in spec.columns if name in example.fields), None)
     if both is not None:
         raise UsageError(
@@ -253,11 +241,7 @@ def _with_fields(example: Example, spec: DataSpec, source: Path) -> Example:
 
 
 def _check_taught(examples: Sequence[Example], source: Path) -> None:
-    """Refuse examples without a teacher's scores.
-
-    Raises:
-        DataError: names the first by its line.
-    """
+    """Refuse examples without a teacher's scores."""
     bare = next((example for example in examples if not example.taught), None)
     if bare is None:
         return

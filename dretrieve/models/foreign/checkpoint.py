@@ -91,11 +91,7 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _check_sums(path: Path) -> None:
-    """Hold the parts of a torch file against the checksums (CRC) of its zip, at which torch does not look.
-
-    Raises:
-        DataError: names the part that was changed, or says that the zip is damaged.
-    """
+    """Hold the parts of a torch file against the checksums (CRC) of its zip, at which torch does not look."""
     if not zipfile.is_zipfile(path):
         return  # a torch file of before 1.6, one stream without checksums
     try:

@@ -93,11 +93,7 @@ def _add(method: Ddr, file: Path) -> None:
 
 
 def _filled(places: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """Return prefixes [L, 2, P, D] of embeddings [P, 2·L·D].
-
-    Raises:
-        DataError: another file than these tensors make; numbers that are none.
-    """
+    """Return prefixes [L, 2, P, D] of embeddings [P, 2·L·D]."""
     flat = {name: of.new_empty(of.shape[2], of[:, :, 0].numel()) for name, of in places.items()}
     lay_in(flat, tensors, path, CURE)
     found = {}

@@ -67,11 +67,7 @@ def _theirs(name: str, layers: tuple[int, ...]) -> str:
 
 
 def _every(checkpoint: ForeignCheckpoint) -> int:
-    """Return the distance of the layers with experts.
-
-    Raises:
-        DataError: no experts, or such as `taser` does not have.
-    """
+    """Return the distance of the layers with experts."""
     path = checkpoint.path
     for word, what in (("expert_gate", "gates"), ("moe_query", "experts in the attention")):
         first = next((name for name in checkpoint.tensors if f".{word}." in name), None)
