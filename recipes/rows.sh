@@ -225,7 +225,7 @@ side_by_side() {
     one_python
 }
 
-# settle_profile [WORD...]: what a profile sets, by the paper's settle_smoke, settle_mini and settle_paper.
+# settle_profile [WORD...]: places, and what a profile sets, by the paper's settle_smoke, settle_mini and settle_paper.
 settle_profile() {
     local name
     check_words BATCH BESIDE GPUS SHARDS POLL
@@ -235,8 +235,16 @@ settle_profile() {
         [[ $PROFILE == paper || -z ${!name:-} ]] ||
             refuse "$name=${!name}: only PROFILE=paper asks for that, not $PROFILE"
     done
+    wiki=$WORK/wiki runs=$WORK/runs models=$WORK/models negatives=$WORK/negatives metrics=$WORK/metrics
+    numbers=() words_index=() from=()
+    [[ -z ${MIRROR:-} ]] || from=(--mirror "$MIRROR")
+    [[ -z ${MIRROR:-} || ${BACKBONE:-} != tiny ]] || from+=(--unchecked) # a miniature's files are not the published ones
     case $PROFILE in
-    mini*) settle_mini "$@" ;;
+    mini*)
+        DATA=${DATA:-${DRETRIEVE_DATA:-$ROOT/../shared/data}}
+        [[ $PROFILE != mini || -n ${DRETRIEVE:-}${DRY_RUN:-} ]] || at_once=${BESIDE:-1}
+        settle_mini "$@"
+        ;;
     *) "settle_$PROFILE" "$@" ;;
     esac
 }

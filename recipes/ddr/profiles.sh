@@ -13,7 +13,6 @@
 
 # settle: set the profile's variables. After `recipe`.
 settle() {
-    models=$WORK/models runs=$WORK/runs metrics=$WORK/metrics negatives=$WORK/negatives
     # The released mapping knows none of these collections but SciFact and ArguAna, whose domains are its own.
     declare -gA domains=([nq]=wikipedia+qa [medquad]=medical+qa [nfcorpus]=medical+science [cranfield]=science
         [scifact]=science+fact-verification [arguana]=fact-verification [pubmedqa]=medical+science+qa)
@@ -21,7 +20,7 @@ settle() {
     general_sets=(squad nq medquad) domain_sets=(nq medquad nfcorpus scifact) last=medical
     tests=(arguana cranfield pubmedqa nfcorpus scifact medquad) dev_sets=(nfcorpus medquad nq) left_out=(nfcorpus scifact)
     plain=(general dr untuned) judged=(bm25 untuned dr general) routed=(prior top2 uniform soft everything)
-    lengths=(8 16 32 64 128) rates=(7e-3 2e-3) low=5e-5 depth=20 numbers=() from=() words_index=()
+    lengths=(8 16 32 64 128) rates=(7e-3 2e-3) low=5e-5 depth=20
     whole=$WORK/encoders/whole said=(--pooling mean --normalize yes --query-max-len 32 --passage-max-len 128)
     learning=(--batch-size 32 --train-group-size 2) general_learning=() domain_learning=()
     settle_profile
@@ -39,12 +38,11 @@ settle_smoke() {
 }
 
 settle_mini() {
-    DATA=${DATA:-${DRETRIEVE_DATA:-$ROOT/../shared/data}} backbone=minilm
+    backbone=minilm
     choose_seeds 1 2 3
     if [[ $PROFILE == mini ]]; then
         length=128 learning+=(--max-steps 2000) plain+=("${plain[@]/#/cut-}") routed+=("${routed[@]/#/cut-}")
         judged=(bm25 "${plain[@]}")
-        [[ -n ${DRETRIEVE:-}${DRY_RUN:-} ]] || at_once=${BESIDE:-1}
     else
         # A large set has as many questions as steps for them; SciFact's 809 come more often.
         length=32 lengths=() questions=([squad]=2560 [nq]=2560 [medquad]=2560) share=([scifact]=",weight=3")
@@ -78,10 +76,9 @@ settle_paper() {
     mapfile -t domain_sets < <(printf '%s\n' "${!domains[@]}" | sort)
     domains+=([trec-covid]=science+qa [nfcorpus]=science+qa [scidocs]=science+summarization
         [scifact]=science+fact-verification [climate-fever]=fact-verification [dbpedia-entity]=wikipedia)
-    [[ -z ${MIRROR:-} ]] || from=(--mirror "$MIRROR")
     if [[ ${BACKBONE:-} == tiny ]]; then # a miniature of this profile: a random backbone, a hundred rows of every file
         backbone=$WORK/world/deep lengths=(8 16)
-        from+=(--unchecked) general_learning=(--max-steps 2) domain_learning=(--max-steps 2)
+        general_learning=(--max-steps 2) domain_learning=(--max-steps 2)
     fi
     choose_seeds 1
 }

@@ -14,15 +14,12 @@ source "$(dirname "${BASH_SOURCE[0]}")/text.sh"
 
 # settle: set the profile's variables. After `recipe`.
 settle() {
-    wiki=$WORK/wiki runs=$WORK/runs models=$WORK/models negatives=$WORK/negatives metrics=$WORK/metrics
     local tiny=
     [[ ${BACKBONE:-} != tiny ]] || tiny=yes
     declare -gA share=() # of a set, behind its --data
-    sets=(nq squad) mined_sets=(nq) dev_sets=(nq squad) coco="" single="" decays=(1) numbers=() words_index=()
+    sets=(nq squad) mined_sets=(nq) dev_sets=(nq squad) coco="" single="" decays=(1)
     first_depth=100 # hits of BM25 in which the first round's negatives are looked for
-    from=() drop=(--drop-answers)
-    [[ -z ${MIRROR:-} ]] || from=(--mirror "$MIRROR")
-    [[ -z ${MIRROR:-} || -z $tiny ]] || from+=(--unchecked) # a miniature's files are not the published ones
+    drop=(--drop-answers)
     [[ ${ANSWERS:-drop} == drop ]] || drop=()
     [[ ${ANSWERS:-drop} =~ ^(drop|keep)$ ]] || refuse "ANSWERS=$ANSWERS is not known; give drop or keep"
     settle_profile "$tiny"
@@ -40,7 +37,7 @@ settle_smoke() {
 }
 
 settle_mini() {
-    DATA=${DATA:-${DRETRIEVE_DATA:-$ROOT/../shared/data}} backbone=minilm
+    backbone=minilm
     # MiniLM's cosines lie below 1, BM25's scores below 60; R@20 saturates on so few passages.
     alphas=0.000:0.060:0.002 tuned_by=top1
     dev=(--dev-queries 500 --dev-pool 1000) rates=(3e-5)
@@ -48,7 +45,6 @@ settle_mini() {
     if [[ $PROFILE == mini ]]; then
         share=([squad]=",sample=20000") elsewhere=(scifact nfcorpus arguana medquad)
         learning=(--epochs 2 --batch-size 128) dev+=(--eval-steps 50)
-        [[ -n ${DRETRIEVE:-}${DRY_RUN:-} ]] || at_once=${BESIDE:-1}
     else
         # Few steps, so the higher of the paper's rates.
         share=([nq]=",sample=512" [squad]=",sample=512") elsewhere=(scifact nfcorpus) first_depth=20

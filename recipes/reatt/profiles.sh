@@ -12,8 +12,7 @@
 
 # settle: set the profile's variables. After `recipe`.
 settle() {
-    models=$WORK/models runs=$WORK/runs metrics=$WORK/metrics wiki=$WORK/wiki lengths=() words_index=() numbers=() from=()
-    start_learning=() warm_learning=()
+    lengths=() start_learning=() warm_learning=()
     sets=(main) adapted=(answers judgements neither) judged=() alphas=(1 2 4 16) batches=(4 8 32 64) iterations=2 more=0
     settle_profile
     whole_tables
@@ -34,11 +33,10 @@ settle_smoke() {
 settle_mini() {
     choose_seeds 1 2 3
     if [[ $PROFILE == mini ]]; then
-        DATA=${DATA:-${DRETRIEVE_DATA:-$ROOT/../shared/data}} judged=(dpr colbert) encoder=minilm
+        judged=(dpr colbert) encoder=minilm
         judged_learning=(--max-steps 2000 --batch-size 64 --learning-rate 3e-5 --train-group-size 1)
         depth=16 read=16 batch=16 shallow=2 deep=6 tau=0.001 start_steps=30000 warm_steps=2000 steps=2000 adapt_steps=1000
         masked=20000 learning=(--learning-rate 2e-4) lengths=(--query-max-len 128 --max-len 256)
-        [[ -n ${DRETRIEVE:-}${DRY_RUN:-} ]] || at_once=${BESIDE:-1}
         return
     fi
     # A T5 of this size learns to choose between passages at 3e-4, hardly at 1e-3; to retrieve, at 1e-3 in half the steps. Rows
@@ -59,9 +57,8 @@ settle_paper() {
     start_steps=1 warm_steps=3000 steps=2000 large_steps=8000 long_steps=16000 adapt_steps=4000 masked=100000
     learning=(--learning-rate 5e-5 --grad-cache 65536) lengths=(--query-max-len 128 --max-len 512)
     start_learning=(--learning-rate 1e-12) # of a published T5 nothing may change
-    [[ -z ${MIRROR:-} ]] || from=(--mirror "$MIRROR")
     if [[ ${BACKBONE:-} == tiny ]]; then # a miniature of this profile: the world's T5, a hundred rows of every file
-        backbone=$WORK/tiny/t5 encoder=$WORK/world/deep words_index=() from+=(--unchecked) depth=4 read=4 GPUS=1
+        backbone=$WORK/tiny/t5 encoder=$WORK/world/deep words_index=() depth=4 read=4 GPUS=1
         iterations=2 batch=4 large_batch=4 shallow=1 deep=3 warm_steps=2 steps=2 large_steps=2 long_steps=2 adapt_steps=2
         masked=20 judged_learning=(--max-steps 2 --batch-size 4) learning=(--learning-rate 1e-3)
     fi

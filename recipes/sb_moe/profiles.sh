@@ -12,8 +12,7 @@
 
 # settle: set the profile's variables. After `recipe`.
 settle() {
-    vectors=$WORK/vectors models=$WORK/models made=$WORK/made runs=$WORK/runs metrics=$WORK/metrics
-    encoders=(larger small) frozen="" numbers=() more=+k2+k3
+    vectors=$WORK/vectors made=$WORK/made encoders=(larger small) frozen="" more=+k2+k3
     sets=(medquad nq scifact nfcorpus) dev_sets=(medquad nq nfcorpus) samples=(squad-all squad-20000 squad-5000)
     elsewhere=(medquad scifact nfcorpus) source=squad-all joint_set=scifact
     declare -gA lengths hub sample=([squad-5000]=",sample=5000" [squad-20000]=",sample=20000") dims=([larger]=384 [small]=384)
@@ -37,13 +36,11 @@ settle_smoke() {
 }
 
 settle_mini() {
-    DATA=${DATA:-${DRETRIEVE_DATA:-$ROOT/../shared/data}} backbone=minilm
+    backbone=minilm
     said=(--query-max-len 128 --passage-max-len 128) learning+=(--temperature .05)
     lengths=([larger]="--max-steps 2000" [small]="--max-steps 2000")
     choose_seeds 1 2 3
-    if [[ $PROFILE == mini ]]; then
-        [[ -n ${DRETRIEVE:-}${DRY_RUN:-} ]] || at_once=${BESIDE:-1}
-    else
+    if [[ $PROFILE == mini-cpu ]]; then
         frozen=yes more="" lengths=([larger]="--max-steps 400" [small]="--max-steps 400")
         numbers=(--precision "$(native_precision)") learning+=(--save-steps 0 --logging-steps 100)
         side_by_side
@@ -62,11 +59,10 @@ settle_paper() {
     lengths=([tinybert]="--epochs 30 --temperature 1" [contriever]="--epochs 20 --temperature .05"
         [bert-small]="--epochs 20 --temperature 1" [bert-base]="--epochs 20 --temperature 1")
     dims=([tinybert]=312 [bert-small]=512 [bert-base]=768 [contriever]=768)
-    [[ -z ${MIRROR:-} ]] || from=(--mirror "$MIRROR")
     if [[ ${BACKBONE:-} == tiny ]]; then # a miniature of this profile: a random backbone, a hundred rows of every file
         local encoder
         for encoder in "${encoders[@]}"; do hub[$encoder]=$WORK/world/deep lengths[$encoder]="--max-steps 2"; done
-        from+=(--unchecked) longest=64
+        longest=64
     fi
     learning+=(--pooling mean --normalize no --query-max-len "$longest" --passage-max-len "$longest")
     choose_seeds 1
