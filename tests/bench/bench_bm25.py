@@ -15,8 +15,7 @@ import shutil
 import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 os.environ.setdefault("NUMBA_NUM_THREADS", "1")
@@ -25,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import bm25s
 import numpy as np
 import Stemmer
+from bench_tokens import measured, overlap
 
 from dretrieve.bm25.backends import build_words, open_words, plan_words
 from dretrieve.types import Record
@@ -67,13 +67,6 @@ def make_texts(passages: int, queries: int) -> tuple[list[str], list[str]]:
     return texts, [" ".join(forms[row]) for row in asked]
 
 
-def timed(work: Callable[[], object]) -> tuple[float, object]:
-    """Return the CPU seconds of one call, and its result."""
-    start = time.process_time()
-    result = work()
-    return time.process_time() - start, result
-
-
 def theirs(texts: list[str]) -> bm25s.BM25:
     """Index with bm25s as its manual shows, Lucene's formula."""
     tokens = bm25s.tokenize(texts, stopwords="en", stemmer=Stemmer.Stemmer("porter"), show_progress=False)
@@ -86,13 +79,6 @@ def their_search(index: bm25s.BM25, queries: list[str]) -> np.ndarray:
     """Search with bm25s: cut the queries, retrieve."""
     tokens = bm25s.tokenize(queries, stopwords="en", stemmer=Stemmer.Stemmer("porter"), show_progress=False)
     return index.retrieve(tokens, k=K, show_progress=False, n_threads=1).documents
-
-
-def overlap(left: np.ndarray, right: list[set[int]]) -> float:
-    """Return the mean share of hits that both have."""
-    return float(
-        np.mean([len(set(row.tolist()) & other) / K for row, other in zip(left, right, strict=True)])
-    )
 
 
 def main() -> None:
@@ -109,24 +95,25 @@ def main() -> None:
     seconds: dict[str, list[float]] = {"index": [], "search": [], "their index": [], "their search": []}
     for turn in range(arguments.rounds + 1):
         shutil.rmtree(folder, ignore_errors=True)
-        ours_index, _ = timed(lambda: build_words(plan_words(memory, folder, {}), memory))
-        their_index, peer = timed(lambda: theirs(texts))
+        ours_index = measured(lambda: build_words(plan_words(memory, folder, {}), memory))
+        their_index = measured(lambda: theirs(texts))
         index = open_words(folder)
-        ours_search, run = timed(lambda index=index: index.search(names, queries, K))
-        their_time, found = timed(lambda peer=peer: their_search(peer, queries))
+        ours = measured(lambda index=index: index.search(names, queries, K))
+        peer = measured(lambda index=their_index.hits: their_search(index, queries))
         if turn:  # the first round compiles
-            for name, value in zip(seconds, (ours_index, ours_search, their_index, their_time), strict=True):
-                seconds[name].append(value)
+            for name, one in zip(seconds, (ours_index, ours, their_index, peer), strict=True):
+                seconds[name].append(one.cpu)
     shutil.rmtree(folder)
     middle = {name: statistics.median(values) for name, values in seconds.items()}
-    hits = [set(run.passages[run.offsets[q] : run.offsets[q + 1]].tolist()) for q in range(len(queries))]
+    run = ours.hits
+    hits = [run.passages[run.offsets[q] : run.offsets[q + 1]].tolist() for q in range(len(queries))]
     print(
         f"{len(texts):,} passages, {len(queries):,} queries, k {K}, CPU seconds, median of {arguments.rounds}"
     )
     for name, count in (("index", len(texts)), ("search", len(queries))):
         own, peer_rate = count / middle[name], count / middle[f"their {name}"]
         print(f"{name:7} ours {own:10,.0f}/s   bm25s {peer_rate:10,.0f}/s   ratio {own / peer_rate:.2f}")
-    print(f"overlap of the top {K}: {overlap(found, hits):.3f}")
+    print(f"overlap of the top {K}: {overlap(peer.hits.tolist(), hits):.3f}")
     if any(middle[name] > middle[f"their {name}"] for name in ("index", "search")):
         sys.exit(1)
 

@@ -35,6 +35,7 @@ from dretrieve.models.loading import fresh, ready
 from dretrieve.models.model_folder import save_model
 from dretrieve.models.prefix import Domain, Prefixes, RoutedPrefixes, new_prefix
 from dretrieve.models.shared_config import SharedConfig
+from dretrieve.training.optimizer import learn_only
 
 BATCH, QUERY, PASSAGE = 32, 32, 128
 TRAINED = ("shared", "general 32", "domains 128", "domains 32")
@@ -67,11 +68,7 @@ def method_of(name: str) -> Method:
             save_model(method, Path(folder) / "general")
             config = DdrConfig(train_domains="medical+news+qa+science", routing="soft")
             method = fresh("ddr", config, f"{folder}/general", 1)
-    groups = method.parameter_groups(method.phases()[0])
-    method.requires_grad_(False)
-    for group in groups:
-        for parameter in group.parameters:
-            parameter.requires_grad_(True)
+    learn_only(method, method.parameter_groups(method.phases()[0]))
     return method.train()
 
 

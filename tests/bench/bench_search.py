@@ -11,29 +11,22 @@ rounding) stands beside it.
 from __future__ import annotations
 
 import argparse
-import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from bench_tokens import Hits, measured, overlap, timed, written
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-
-from dretrieve.index import flat  # noqa: E402
-from dretrieve.index.exact import ExactOptions  # noqa: E402
-from dretrieve.index.registry import build_index, plan_index  # noqa: E402
-from dretrieve.index.top_k import TopK  # noqa: E402
-from dretrieve.store.embeddings import EmbeddingPlan, Embeddings  # noqa: E402
-from dretrieve.store.interrupt import Signals  # noqa: E402
-from dretrieve.store.shard_writer import ShardWriter  # noqa: E402
-from dretrieve.store.shards import shard_rows  # noqa: E402
-from dretrieve.types import Silent, Vectors, VectorSpec  # noqa: E402
+from dretrieve.index import flat
+from dretrieve.index.exact import ExactOptions
+from dretrieve.index.registry import build_index, plan_index
+from dretrieve.index.top_k import TopK
+from dretrieve.store.embeddings import Embeddings
+from dretrieve.store.interrupt import Signals
+from dretrieve.types import Silent, Vectors
 
 CLUSTERS = 2000
 
@@ -46,59 +39,11 @@ def clustered(chance: np.random.Generator, centres: np.ndarray, count: int) -> n
     return vectors.astype(np.float16)
 
 
-def write_embeddings(folder: Path, rows: int, dim: int, centres: np.ndarray) -> Embeddings:
-    """Write passages as `encode` does."""
-    plan = EmbeddingPlan(
-        side="passage",
-        vectors=VectorSpec(dim, "one", "dot"),
-        dtype="float16",
-        options={},
-        inputs={"collection": "generated", "passage_model": "generated"},
-    )
-    chance = np.random.default_rng(1)
-    shard = shard_rows(rows, 0, 1)
-    writer = ShardWriter(folder, shard, plan)
-    for start, stop in shard.chunks():
-        writer.write(
-            [f"p{row}" for row in range(start, stop)], Vectors(clustered(chance, centres, stop - start))
-        )
-    writer.commit({})
-    return Embeddings.open(folder)
-
-
-def timed(work: Callable[[], object]) -> tuple[float, object]:
-    """Return seconds and the result."""
-    started = time.perf_counter()
-    result = work()
-    return time.perf_counter() - started, result
-
-
-def ours(index: flat.FlatIndex, queries: np.ndarray, k: int, threads: int) -> np.ndarray:
+def ours(index: flat.FlatIndex, queries: np.ndarray, k: int, threads: int) -> Hits:
     """Return the k best rows of every query, best first."""
     kept = TopK.empty(len(queries), k)
     index.search(Vectors(queries), kept, (0, index.passages.rows), ExactOptions(threads=threads))
-    return np.stack([rows for rows, _ in kept.best_first(index.passages.ranks)])
-
-
-def found_by_faiss(peer: Any, queries: np.ndarray, k: int) -> np.ndarray:
-    """Return the same by faiss."""
-    return np.asarray(peer.search(queries, k)[1])
-
-
-def compare(ways: dict[str, Callable[[], np.ndarray]], rounds: int) -> dict[str, tuple[float, np.ndarray]]:
-    """Return the median seconds and the rows of each way, timed turn by turn after one warm-up."""
-    rows = {name: work() for name, work in ways.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(rounds):
-        for name, work in ways.items():
-            seconds[name].append(timed(work)[0])
-    return {name: (statistics.median(seconds[name]), rows[name]) for name in ways}
-
-
-def overlap(found: np.ndarray, other: np.ndarray) -> float:
-    """Return the mean share of hits in common."""
-    common = [len(set(a) & set(b)) / len(a) for a, b in zip(found.tolist(), other.tolist(), strict=True)]
-    return statistics.fmean(common)
+    return [rows.tolist() for rows, _ in kept.best_first(index.passages.ranks)]
 
 
 def main() -> None:
@@ -117,14 +62,16 @@ def main() -> None:
     centres = np.random.default_rng(0).standard_normal((CLUSTERS, given.dim), dtype=np.float32)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        embeddings = write_embeddings(place / "embeddings", given.rows, given.dim, centres)
-        built, _ = timed(
-            lambda: build_index(
-                *plan_index("flat", embeddings, place / "index", {}, progress=Silent()),
-                progress=Silent(),
-                signals=Signals(),
-            )
-        )
+
+        def block(start: int, stop: int) -> Vectors:
+            return Vectors(clustered(np.random.default_rng(start + 1), centres, stop - start))
+
+        written(place / "embeddings", "passage", given.rows, block)
+        embeddings = Embeddings.open(place / "embeddings")
+        planned = plan_index("flat", embeddings, place / "index", {}, progress=Silent())
+        began = time.perf_counter()
+        build_index(*planned, progress=Silent(), signals=Signals())
+        built = time.perf_counter() - began
         indexed, bare = flat.open_index(place / "index"), flat.over_embeddings(embeddings)
         peer = faiss.IndexFlatIP(given.dim)
         stored = embeddings.all_vectors().values
@@ -136,17 +83,17 @@ def main() -> None:
         for batch in given.batches:
             queries = clustered(np.random.default_rng(2), centres, batch).astype(np.float32)
             for k in given.hits:
-                ways: dict[str, Callable[[], np.ndarray]] = {
-                    "faiss FlatIP": partial(found_by_faiss, peer, queries, k),
+                ways: dict[str, Callable[[], Hits]] = {
+                    "faiss FlatIP": lambda asked=queries, k=k: peer.search(asked, k)[1].tolist(),
                     "embeddings": partial(ours, bare, queries, k, given.threads),
                     "flat index": partial(ours, indexed, queries, k, given.threads),
                 }
-                results = compare(ways, given.rounds)
-                base, truth = results["faiss FlatIP"]
-                for name, (seconds, rows) in results.items():
+                results = timed({name: partial(measured, way) for name, way in ways.items()}, given.rounds)
+                base = results["faiss FlatIP"]
+                for name, one in results.items():
                     print(
-                        f"{batch:>6} {k:>5}  {name:<14} {batch / seconds:>10.1f} {base / seconds:>8.2f} "
-                        f"{overlap(rows, truth):>8.5f}"
+                        f"{batch:>6} {k:>5}  {name:<14} {batch / one.wall:>10.1f} "
+                        f"{base.wall / one.wall:>8.2f} {overlap(one.hits, base.hits):>8.5f}"
                     )
 
 

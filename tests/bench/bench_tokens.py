@@ -106,9 +106,10 @@ def joined(work: Path, names: Sequence[str]) -> Path:
 def written(folder: Path, side: Side, rows: int, block: Callable[[int, int], Vectors]) -> None:
     """Write the vectors of texts, which ``block(start, stop)`` returns, as `encode` does; once."""
     models = {"passage_model": "generated"} | ({"query_model": "generated"} if side == "query" else {})
+    first = block(0, 1)
     plan = EmbeddingPlan(
         side=side,
-        vectors=VectorSpec(block(0, 1).dim, "many", "maxsim_sum"),
+        vectors=VectorSpec(first.dim, *(("many", "maxsim_sum") if first.many else ("one", "dot"))),
         dtype="float16",
         options={},
         inputs={"collection": "generated", **models},
