@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import subprocess
@@ -18,6 +19,7 @@ import pytest
 
 from dretrieve.errors import Interrupted
 from dretrieve.runs.build import HitColumns, build_run
+from dretrieve.runs.read import read_run
 from dretrieve.types import Run, Silent
 
 
@@ -36,6 +38,14 @@ def bytes_of(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != "provenance.json" and ".dretrieve" not in path.parts
     }
+
+
+def flip(path: Path, place: float = 0.5, *, dated: bool = False) -> None:
+    """Flip a bit at that share of the file, or in that byte; its time stays, or is a later one."""
+    status, data = path.stat(), bytearray(path.read_bytes())
+    data[int(len(data) * place) if 0 < place < 1 else int(place)] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + (10**9 if dated else 0)))
 
 
 def run_of(hits: Mapping[str, Mapping[str, float]]) -> Run:
@@ -140,6 +150,14 @@ def searching(work: Path, output: str = "run.trec", index: str | Path = "index",
 
     given = {"index": work / index, "query_embeddings": work / "queries", "output": work / output}
     return SearchConfig(**given | options)
+
+
+def searched(config: Any, *progress: Any) -> list[list[tuple[str, float]]]:
+    """Search; return the hits of each query of the run."""
+    from dretrieve.jobs.search import run
+
+    run(config, *progress)
+    return list(hits_of(read_run(config.output)).values())
 
 
 def killed_and_resumed(

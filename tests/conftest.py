@@ -79,7 +79,6 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def root() -> Path:
-    """The repository's folder."""
     return ROOT
 
 
@@ -135,7 +134,6 @@ def tiny_passages() -> list[dict[str, str]]:
 
 
 def write_lines(path: Path, rows: list[dict[str, str]]) -> None:
-    """Write one JSON object a line."""
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
@@ -275,7 +273,6 @@ class Outcome:
     err: str
 
     def json(self) -> dict:
-        """Return stdout as JSON."""
         return json.loads(self.out)
 
 

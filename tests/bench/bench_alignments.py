@@ -187,7 +187,6 @@ def adapt(given: argparse.Namespace) -> bool:
 
 
 def main() -> None:
-    """Measure and print; exit 1 when a rule is broken."""
     parts = {"salience": salience, "search": search, "pruned": pruned, "adapt": adapt}
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=ROOT / ".bench" / "alignments")

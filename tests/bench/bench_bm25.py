@@ -82,7 +82,6 @@ def their_search(index: bm25s.BM25, queries: list[str]) -> np.ndarray:
 
 
 def main() -> None:
-    """Measure and print; exit 1 when a rule is broken."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--passages", type=int, default=100_000)
     parser.add_argument("--queries", type=int, default=2_000)

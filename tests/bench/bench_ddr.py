@@ -155,7 +155,6 @@ def encoding(rounds: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure and print; exit 1 when a rule is broken."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", choices=TRAINED, help="measure one method's memory (used by this script)")

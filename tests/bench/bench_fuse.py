@@ -60,17 +60,14 @@ def make_columns(queries: int, hits: int, passages: int, seed: int) -> dict[str,
 
 
 def our_run(columns: dict[str, Any]) -> Run:
-    """Return our run of the columns."""
     return build_run(HitColumns(**columns, tag="bench"))
 
 
 def their_run(path: Path) -> ranx.Run:
-    """Read the run with ranx."""
     return ranx.Run.from_file(str(path), kind="trec")
 
 
 def their_fusion(first: ranx.Run, second: ranx.Run, rule: str) -> ranx.Run:
-    """Fuse with ranx."""
     if rule == "rrf":
         return ranx.fuse(runs=[first, second], method="rrf", params={"k": 60}, norm=None)
     return ranx.fuse(runs=[first, second], method="wsum", params={"weights": (1.0, ALPHA)}, norm=None)

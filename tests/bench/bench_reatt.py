@@ -328,7 +328,6 @@ def reading(folder: Path, count: int) -> bool:
 
 
 def main() -> None:
-    """Measure and print; exit 1 when a rule is broken."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--only", choices=("step", "cache", "reading"))

@@ -117,7 +117,6 @@ def on_vectors(folder: Path) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Measure and print; exit 1 when a rule is broken."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=9)
     torch.set_num_threads(1)

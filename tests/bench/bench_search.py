@@ -47,7 +47,6 @@ def ours(index: flat.FlatIndex, queries: np.ndarray, k: int, threads: int) -> Hi
 
 
 def main() -> None:
-    """Print one table."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--dim", type=int, default=384)

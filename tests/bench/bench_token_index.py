@@ -242,7 +242,6 @@ def scaled(work: Path, passages: Path, questions: Path, sizes: Sequence[float], 
 
 
 def main() -> None:
-    """Print every row."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=WORK)
     parser.add_argument("--data", type=Path, default=DATA)

@@ -320,7 +320,6 @@ def others(given: argparse.Namespace, index: TokenIndex, sets: dict[str, Vectors
 
 
 def main() -> None:
-    """Print every row."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=WORK)
     parser.add_argument("--data", type=Path, default=DATA)

@@ -20,7 +20,7 @@ from dretrieve.errors import Interrupted, PreconditionError, UsageError, Verific
 from dretrieve.store.interrupt import Signals
 from dretrieve.store.manifest import Manifest
 from dretrieve.types import Record
-from tests.common import bytes_of
+from tests.common import bytes_of, flip
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "data" / "lucene_bm25_scores.json").read_text())
 
@@ -260,9 +260,7 @@ def test_a_larger_collection_is_sent_to_lucene(tmp_path: Path, monkeypatch: pyte
 def test_flipped_bytes_are_refused(tmp_path: Path) -> None:
     made(tmp_path / "index", ["bee", "tide"])
     file = tmp_path / "index" / "pairs.npy"
-    data = bytearray(file.read_bytes())
-    data[-1] ^= 1
-    file.write_bytes(bytes(data))
+    flip(file, -1, dated=True)
     with pytest.raises(VerificationError, match=r"pairs\.npy"):
         open_words(tmp_path / "index")
 

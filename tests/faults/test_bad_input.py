@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from dretrieve.types import Vectors
+from tests.common import flip
 
 Cli = Callable[..., object]
 PRECONDITION, DATA, VERIFICATION, USAGE = 3, 4, 5, 2
@@ -210,9 +211,7 @@ def test_vectors_per_token_that_do_not_fit(
     gone = [*built, emb, "--set", f"delete={tmp_path / 'ids.txt'}", "--output", index]
     refused(DATA, r"names 1 ids that the index does not have \(strange\)", *gone)
     asked = write_embeddings("asked", ["q"], many[:1], side="query", score="maxsim_sum")
-    codes = bytearray((index / "codes.npy").read_bytes())
-    codes[-1] ^= 1
-    (index / "codes.npy").write_bytes(codes)
+    flip(index / "codes.npy", -1, dated=True)
     found = ["search", "--index", index, "--query-embeddings", asked, "--output", tmp_path / "run.trec"]
     refused(VERIFICATION, "codes.npy", *found)
 

@@ -22,19 +22,11 @@ from dretrieve.store.text_store import TextStore
 from dretrieve.text.collection import Collection
 from dretrieve.training.options import TrainOptions
 from dretrieve.types import Vectors, VectorSpec
+from tests.common import flip
 
 # Who, where, when: hashed by nobody, and no result depends on it.
 RECORDS = ("provenance.json",)
 TEXTS = [f"passage {number} about harbour lights, mills and ferns" for number in range(12)]
-
-
-def flip(path: Path, place: float = 0.5) -> None:
-    """Flip one bit; size and time stay."""
-    status = path.stat()
-    data = bytearray(path.read_bytes())
-    data[min(int(len(data) * place), len(data) - 1)] ^= 1
-    path.write_bytes(data)
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def problems(*words: object, full: bool = True) -> list[str]:

@@ -27,7 +27,7 @@ from dretrieve.scoring.dot import dot_matrix
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.interrupt import Signals
 from dretrieve.types import Silent, Vectors
-from tests.common import bytes_of
+from tests.common import bytes_of, flip
 
 ROWS, DIM = 5000, 20
 
@@ -130,9 +130,7 @@ def test_embeddings_encoded_anew_are_refused(write_embeddings, vectors, ids, tmp
 def test_flipped_byte_is_found(write_embeddings, vectors, ids, tmp_path) -> None:
     build(write_embeddings("emb", ids, vectors), tmp_path / "index")
     codes = tmp_path / "index" / "shard-00000-of-00001.codes.npy"
-    data = bytearray(codes.read_bytes())
-    data[5000] ^= 1
-    codes.write_bytes(bytes(data))
+    flip(codes, 5000, dated=True)
     with pytest.raises(VerificationError, match="does not have the checksum"):
         flat.open_index(tmp_path / "index")
 

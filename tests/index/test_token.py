@@ -15,12 +15,12 @@ from dretrieve.index.top_k import TopK
 from dretrieve.jobs import index as index_job
 from dretrieve.jobs import merge, search
 from dretrieve.order import id_ranks, top_k
-from dretrieve.runs.read import read_run
 from dretrieve.scoring.alignment import aligned_pairs, parse_alignment
 from dretrieve.scoring.token_scores import TOKEN_SCORES
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.manifest import read_manifest
 from dretrieve.types import Vectors, offsets_of
+from tests import common
 from tests.common import Told
 
 ROWS, DIM, QUERIES = 5000, 12, 40
@@ -88,10 +88,7 @@ def test_hits_are_those_by_hand_whatever_the_shards_blocks_and_threads(
 
 
 def run_of(work: Path, output: str, **options) -> list[list[tuple[str, float]]]:
-    given = {"index": work / "index", "query_embeddings": work / "queries", "hits": 25, **options}
-    search.run(search.SearchConfig(output=work / output, **given))
-    run = read_run(work / output)
-    return [list(run.hits(query)) for query in range(len(run))]
+    return common.searched(common.searching(work, output, **{"hits": 25} | options))
 
 
 def test_an_index_its_embeddings_and_merged_shards_give_the_same_run(work: Path) -> None:

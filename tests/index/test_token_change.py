@@ -13,13 +13,12 @@ from dretrieve.index.registry import change_index, open_vector_index
 from dretrieve.index.token import TokenIndex
 from dretrieve.index.token_codes import open_codes
 from dretrieve.jobs import index as index_job
-from dretrieve.jobs import search, validate
-from dretrieve.runs.read import read_run
+from dretrieve.jobs import validate
 from dretrieve.store import state
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.interrupt import Signals
 from dretrieve.types import Silent, Vectors, offsets_of
-from tests.common import indexing, searching
+from tests.common import indexing, searched, searching
 
 DIM, ROWS, MORE = 6, 2000, 300
 DELETED = [0, 5, 6, 7, 1023, 1024, ROWS - 1]
@@ -62,9 +61,7 @@ def arrays(folder: Path) -> dict[str, bytes]:
 
 def hits(work: Path, index: str, mode: str = "exact") -> list[list[tuple[str, float]]]:
     config = searching(work, f"{index}.{mode}.trec", index, hits=30, settings={"mode": mode})
-    search.run(config)
-    run = read_run(config.output)
-    return [list(run.hits(query)) for query in range(len(run))]
+    return searched(config)
 
 
 def fresh(work: Path, write_embeddings, **settings) -> Path:

@@ -16,12 +16,11 @@ from dretrieve.index.base import Passages
 from dretrieve.index.token_codes import open_codes
 from dretrieve.index.token_prune import Keep, Pruned, drawn, pruned
 from dretrieve.jobs import index as index_job
-from dretrieve.jobs import merge, search
-from dretrieve.runs.read import read_run
+from dretrieve.jobs import merge
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.manifest import read_manifest
 from dretrieve.types import Vectors, offsets_of
-from tests.common import bytes_of, indexing, searching
+from tests.common import bytes_of, indexing, searched, searching
 
 ROWS, QUERIES, DIM = 250, 12, 12
 IDS = [f"p{row * 7919 % 1300}" for row in range(1300)]
@@ -84,9 +83,7 @@ def by_hand(
 
 def run_of(work: Path, index: str, **settings: object) -> Hits:
     config = searching(work, f"{index} {settings}.trec", index, hits=20, settings=settings)
-    search.run(config)
-    run = read_run(config.output)
-    return [list(run.hits(query)) for query in range(len(run))]
+    return searched(config)
 
 
 @pytest.fixture

@@ -21,10 +21,9 @@ from dretrieve.index.token import open_index
 from dretrieve.index.token_tuning import LADDERS, SOFT_LADDERS, Tuned
 from dretrieve.jobs import index as index_job
 from dretrieve.jobs import search
-from dretrieve.runs.read import read_run
 from dretrieve.store.interrupt import Signals
 from dretrieve.types import Vectors, offsets_of
-from tests.common import Told, indexing, searching
+from tests.common import Told, indexing, searched, searching
 
 ROWS, DIM = 900, 16
 
@@ -72,9 +71,7 @@ def hits(work: Path, index: Path, progress=None, **settings) -> list[list[tuple[
     k = settings.pop("k", 10)
     asked = {"query_embeddings": work / "asked", "hits": k, "settings": settings}
     config = searching(work, f"run {k} {settings}.trec", index, **asked)
-    search.run(config, **({} if progress is None else {"progress": progress}))
-    run = read_run(config.output)
-    return [list(run.hits(query)) for query in range(len(run))]
+    return searched(config, *filter(None, [progress]))
 
 
 def overlaps(fast: list[list[tuple[str, float]]], exact: list[list[tuple[str, float]]]) -> np.ndarray:

@@ -11,6 +11,7 @@ from dretrieve.errors import UsageError, VerificationError
 from dretrieve.jobs import encode, merge, search
 from dretrieve.models.cards import read_card
 from dretrieve.store.manifest import manifest_path, read_manifest
+from tests.common import flip
 
 
 @pytest.fixture
@@ -56,9 +57,7 @@ def test_another_model_is_refused_before_anything_is_encoded(
     other = encoded / "other-model"
     shutil.copytree(tiny_model, other)
     weights = next(other.glob("*.safetensors"))
-    data = bytearray(weights.read_bytes())
-    data[-1] ^= 1
-    weights.write_bytes(bytes(data))
+    flip(weights, -1, dated=True)
     monkeypatch.setattr("dretrieve.models.loading.load_model", lambda *rest: pytest.fail("encoded"))
     with pytest.raises(VerificationError, match="encode both with the same model"):
         search.run(config(encoded, "run.trec", queries=f"{tiny_collection}:test", model=str(other)))

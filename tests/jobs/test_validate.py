@@ -23,7 +23,7 @@ from dretrieve.store.shards import shard_rows
 from dretrieve.store.stage import Stage
 from dretrieve.text.collection import Collection
 from dretrieve.types import Side, Vectors, VectorSpec
-from tests.common import lines
+from tests.common import flip, lines
 
 TOPICS = ("bees", "tides", "bread", "chess", "volcano", "printing")
 RIGHT = [(f"q-{topic}-2", f"{topic}-2") for topic in TOPICS]
@@ -110,9 +110,7 @@ def test_broken_lines_and_missing_files(tiny_collection: Path, tmp_path: Path) -
 def test_flipped_bytes(tmp_path: Path) -> None:
     passages = embed(tmp_path / "passages", "passage", "0" * 64, 30)
     (file,) = passages.glob("*.vectors.npy")
-    data = bytearray(file.read_bytes())
-    data[-1] ^= 1
-    file.write_bytes(data)
+    flip(file, -1, dated=True)
     found = check(passages, full=True)
     assert found.exit_code == 5
     assert "does not have the checksum" in problems(found)[0]

@@ -18,7 +18,7 @@ from dretrieve.models.base import TokenBatch
 from dretrieve.models.loading import load_model
 from dretrieve.training.checkpoint import Checkpoints
 from dretrieve.training.options import TrainOptions
-from tests.common import killed_and_resumed
+from tests.common import flip, killed_and_resumed
 
 
 @pytest.fixture
@@ -195,9 +195,7 @@ def test_another_backbone_in_its_place_is_refused(reader, config_of, tiny_t5, tm
     config = config_of({"frozen": True}, {"keep_checkpoints": True}, backbone=str(moved))
     train(config)
     name = moved / "model.safetensors"
-    data = bytearray(name.read_bytes())
-    data[-5] ^= 1
-    name.write_bytes(data)
+    flip(name, -5, dated=True)
     with pytest.raises(VerificationError, match="put the backbone back, or train again"):
         load_model(str(config.output / "checkpoints/step-00000008"))
 

@@ -29,7 +29,6 @@ SPLITS = ("train", "dev", "test")
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a JSONL file."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
@@ -133,7 +132,6 @@ def write_entity_questions(path: Path, queries: list[dict[str, Any]]) -> None:
 
 
 def write_gz(path: Path, text: str) -> None:
-    """Write compressed text."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(gzip.compress(text.encode(), mtime=0))
 

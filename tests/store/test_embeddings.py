@@ -12,6 +12,7 @@ from dretrieve.store.embeddings import VERSIONS, EmbeddingPlan, Embeddings
 from dretrieve.store.shard_writer import ShardWriter
 from dretrieve.store.shards import shard_rows
 from dretrieve.types import Vectors, VectorSpec
+from tests.common import flip
 
 ROWS = 4000
 VECTORS = np.arange(1, ROWS * 4 + 1, dtype=np.float32).reshape(ROWS, 4)
@@ -117,9 +118,7 @@ def test_truncation_is_refused(tmp_path: Path, name: str) -> None:
 def test_a_flipped_bit_is_refused(tmp_path: Path) -> None:
     write(tmp_path, 1)
     path = tmp_path / "shard-00000-of-00001.vectors.npy"
-    raw = bytearray(path.read_bytes())
-    raw[5000] ^= 1
-    path.write_bytes(raw)
+    flip(path, 5000, dated=True)
     with pytest.raises(VerificationError, match="bytes were changed"):
         Embeddings.open(tmp_path)
 

@@ -12,6 +12,7 @@ from dretrieve.store.fingerprint import sha256_file
 from dretrieve.text import collection as of_collections
 from dretrieve.text.cache import cache_folder, read_once, reading_once, remember
 from dretrieve.text.collection import Collection
+from tests.common import flip
 
 
 def test_the_variable_wins_over_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -21,16 +22,6 @@ def test_the_variable_wins_over_the_home_folder(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache_folder() == tmp_path / ".cache" / "dretrieve"
     assert not (tmp_path / ".cache").exists()
-
-
-def flip(path: Path, *, time: bool) -> None:
-    """Flip a bit; the file keeps its time, or gets a later one."""
-    status = path.stat()
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-    later = status.st_mtime_ns + (10**9 if time else 0)
-    os.utime(path, ns=(status.st_atime_ns, later))
 
 
 def use(path: Path) -> None:
@@ -43,7 +34,7 @@ def test_bytes_that_nobody_wrote_are_refused_until_the_record_goes(tmp_path: Pat
     path.write_bytes(b"weights of a model")
     use(path)
     use(path)
-    flip(path, time=False)
+    flip(path)
     for _ in range(2):
         with pytest.raises(VerificationError, match="remove .*json") as told:
             use(path)
@@ -55,11 +46,11 @@ def test_a_file_that_was_written_since_is_said_once(tmp_path: Path) -> None:
     path = tmp_path / "weights"
     path.write_bytes(b"weights of a model")
     use(path)
-    flip(path, time=True)
+    flip(path, dated=True)
     with pytest.warns(SpokenWarning, match="is not the file that was used here before"):
         use(path)
     use(path)
-    flip(path, time=True)
+    flip(path, dated=True)
     remember({path: sha256_file(path)}, said=False)
     os.utime(path)  # touched, the same bytes
     use(path)
@@ -75,7 +66,7 @@ def test_a_reading_is_shared_inside_and_as_long_as_the_file_does_not_change(tmp_
     assert [ask(), ask()] == [1, 2]
     with reading_once():
         assert [ask(), ask(), ask("other"), ask()] == [3, 3, 4, 3]
-        flip(path, time=True)
+        flip(path, dated=True)
         assert [ask(), ask()] == [5, 5]
     assert ask() == 6
 
@@ -118,6 +109,6 @@ def test_a_record_that_cannot_be_read_is_made_again(tmp_path: Path, record: str)
     (kept,) = [file for file in (cache_folder() / "first-use").iterdir() if str(tmp_path) in file.read_text()]
     kept.write_text(record)
     use(path)
-    flip(path, time=False)
+    flip(path)
     with pytest.raises(VerificationError):
         use(path)

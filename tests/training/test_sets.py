@@ -5,6 +5,7 @@ import pytest
 
 from dretrieve.training.sets import open_table, save_table, tokenise
 from dretrieve.types import Record
+from tests.common import flip
 
 RECORDS = [Record(str(row), "", "x" * row) for row in (3, 1, 5)]
 
@@ -41,9 +42,7 @@ def test_half_a_table_is_none(tmp_path):
 def test_a_flipped_bit_in_a_table_is_none(tmp_path, name):
     save_table(tokenise(RECORDS, tokens), tmp_path / "t")
     path = tmp_path / f"t.{name}"
-    data = bytearray(path.read_bytes())
-    data[-9] ^= 1
-    path.write_bytes(data)
+    flip(path, -9, dated=True)
     assert open_table(tmp_path / "t") is None
 
 

@@ -11,6 +11,7 @@ import torch
 
 from dretrieve.errors import DataError, PreconditionError, VerificationError
 from dretrieve.models.foreign.checkpoint import read_checkpoint
+from tests.common import flip
 
 WEIGHTS = {"question_model.a": torch.arange(6.0).view(2, 3)}
 
@@ -124,9 +125,7 @@ def test_a_flipped_bit_in_a_zip_is_never_other_weights(tmp_path, part):
 def test_the_damaged_part_of_a_zip_is_named(tmp_path):
     path = tmp_path / "weights.pt"
     torch.save({"model_dict": {"a": torch.arange(4096.0)}}, path)
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
+    flip(path)
     with pytest.raises(DataError, match="its part weights/data/0 does not have the checksum"):
         read_checkpoint(path)
 
@@ -141,10 +140,6 @@ def test_a_checkpoint_without_checksums_is_held_against_its_first_use(tmp_path, 
     else:
         save_file(weights, path)
     read_checkpoint(path)
-    status = path.stat()
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    flip(path)
     with pytest.raises(VerificationError, match=f"{name} has other bytes than at its first use"):
         read_checkpoint(path)
