@@ -55,7 +55,7 @@ class WordIndex(Protocol):
         threads: int = 1,
         tag: str = "bm25",
     ) -> Run:
-        """Return the k best passages of each query.
+        """Return the k best passages of each query, k at least 1.
 
         A word that a query says twice counts twice; threads change nothing.
         """

@@ -132,6 +132,8 @@ def learn(
 ) -> Clusters:
     """Return the centroids and levels for these passages, a function of their vectors and ``bits`` alone.
 
+    The passages have a token at least; ``bits`` is 1, 2, 4 or 8.
+
     Raises:
         DataError: a vector holds NaN or infinity.
     """

@@ -59,6 +59,7 @@ class Definition:
         name: ir_measures' spelling.
         cutoff: what stands after ``@``: nothing, an optional or required k, or a recall level.
         parameters: which of ``rel``, ``p``, ``max`` and ``dcg`` it takes.
+        compute: values of all queries, float64 [Q].
         aggregate: how the values of queries become one (see `aggregated`).
     """
 

@@ -70,6 +70,7 @@ class Fused:
 
     Attributes:
         states: [Q, T, D] of `T5.finished`.
+        mask: [Q, T] bool.
         pairs: [Q, T] int64, the pair that a state belongs to.
     """
 

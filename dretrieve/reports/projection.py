@@ -14,13 +14,13 @@ LEAST_FOR_TSNE = 5
 
 
 def pca(vectors: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the vectors' first two principal components, and their shares of the variance.
+    """Return the first two principal components of vectors [N, D], N at least 1, and their shares.
 
     A component points to where its largest coefficient (of equal ones the first) is above 0. What has no
     second direction is 0 there.
 
     Returns:
-        points [N, 2] about the mean; shares [2], between 0 and 1, zeros where all vectors are equal.
+        points [N, 2] about the mean; shares of the variance [2], between 0 and 1, zeros where all are equal.
     """
     centred = np.asarray(vectors, dtype=np.float64)
     centred = centred - centred.mean(axis=0)

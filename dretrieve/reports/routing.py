@@ -30,7 +30,10 @@ class Attracted:
 
 
 class RoutingCounts:
-    """Counts over batches; adding them in another order or in other batches changes nothing."""
+    """Counts over batches; adding them in another order or in other batches changes nothing.
+
+    Layers are numbers of those with experts, from 0.
+    """
 
     def __init__(self, layers: Sequence[int], num_experts: int, vocabulary: int) -> None:
         shape = (len(layers), num_experts)

@@ -115,7 +115,7 @@ def tune_alpha(
     threads: int = 1,
     progress: Progress = SILENT,
 ) -> Curve:
-    """Return the measure of every alpha on every set.
+    """Return the measure of every alpha on every set; the alphas rise, and there is one of each at least.
 
     Raises:
         DataError: no query of a set's runs is judged.

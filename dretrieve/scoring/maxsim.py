@@ -92,7 +92,7 @@ def maxsim_near(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return [Q, N] scores by float32 products, and [Q] how far they may be from `maxsim_pairs`.
 
-    Without products every canonical score is asked.
+    Each text has a vector at least. Without products every canonical score is asked.
     """
     borders, query_borders = borders_of(passages), borders_of(queries)
 
