@@ -55,8 +55,8 @@ def fill(stage: Stage, texts: Texts, progress: Progress, signals: Signals) -> Ma
                 return stage.existing()
             shutil.rmtree(output / "lucene", ignore_errors=True)
             made.rename(output / "lucene")
-            for name in _files(output, "lucene"):
-                stage.add(name)
+            for path in sorted(filter(Path.is_file, (output / "lucene").glob("*"))):
+                stage.add(str(path.relative_to(output)))
             return stage.commit({"passages": len(texts)})
 
 
@@ -175,7 +175,3 @@ def _write_source(texts: Texts, path: Path, progress: Progress, signals: Signals
             progress.advance(len(records))
             signals.check()
     progress.finish()
-
-
-def _files(folder: Path, below: str) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in (folder / below).glob("*") if path.is_file())

@@ -109,7 +109,8 @@ class Reader:
         places = {key: place for place, key in enumerate(dict.fromkeys(key for of in told for key in of))}
         passages = [_kept(whole[name], length) for name, length in places]
         read = {"query": self._states(questions), "passage": self._states(passages)}
-        groups = _groups(questions, [[len(passages[places[key]]) for key in of] for of in told], self._budget)
+        lengths = [[len(passages[places[key]]) for key in of] for of in told]
+        groups = _groups(questions, lengths, FUSED[self._model.device.type])
         rows = [[places[key] for key in of] for of in told]
         cut = [sum(name in short or length < len(whole[name]) for name, length in of) for of in told]
         futures = [
@@ -117,10 +118,6 @@ class Reader:
             for group in groups
         ]
         return [answer for future in futures for answer in result_of(future, self._stop)]
-
-    @property
-    def _budget(self) -> int:
-        return FUSED[self._model.device.type]
 
     def _states(self, rows: Sequence[NDArray[np.int32]]) -> _Texts:
         """Return the states of texts by themselves."""
@@ -153,7 +150,7 @@ class Reader:
         cut: Sequence[int],
     ) -> list[Answer]:
         """Return the answers of some questions."""
-        device, backbone = self._model.device, self._backbone
+        device, backbone = self._model.device, self._method.encoder.backbone
         own = list(dict.fromkeys(row for question in group for row in rows[question]))
         place = {row: at for at, row in enumerate(own)}
         pairs = [(at, row) for at, question in enumerate(group) for row in rows[question] or (-1,)]
@@ -193,10 +190,6 @@ class Reader:
             text = tokenizer.text(written[at].tolist())
             answers.append(Answer(text, chances[at], shares, tokens, cut[question]))
         return answers
-
-    @property
-    def _backbone(self) -> Any:
-        return self._method.encoder.backbone
 
 
 @contextmanager

@@ -136,7 +136,8 @@ class _Search:
             proposer = EveryRow() if self.options.device == "cpu" else proposer
         loaded = proposer.load(block.vectors, block.codes, self._spread)
         if count >= 12 * threads or threads == 1:
-            step = min(self._queries_at_once(), -(-count // threads // 12) * 12)
+            most = QUERIES_AT_ONCE if self.options.device == "cpu" else ACCELERATOR_QUERIES
+            step = min(most, -(-count // threads // 12) * 12)
 
             def visit_queries(start: int, stop: int) -> None:
                 queries = slice(start, stop)
@@ -152,9 +153,6 @@ class _Search:
 
         for start, stop, found in self._spread(find, rows, step):
             self._add(Block(block.first + start, block.vectors[start:stop]), queries, found)
-
-    def _queries_at_once(self) -> int:
-        return QUERIES_AT_ONCE if self.options.device == "cpu" else ACCELERATOR_QUERIES
 
     @property
     def _k(self) -> int:

@@ -58,14 +58,9 @@ class EvaluateResult:
     comparisons: Sequence[Comparison] = ()
     notes: Sequence[str] = ()
 
-    @property
-    def all_notes(self) -> list[str]:
-        """What a reader of the numbers must know, of the evaluation and of each run."""
-        return notes_of(self.scores, self.notes)
-
     def beside(self, json: bool) -> list[str]:
         """Return the notes that are not part of what is printed: on a terminal they stand below the table."""
-        return self.all_notes if json or self.config.form != "terminal" else []
+        return notes_of(self.scores, self.notes) if json or self.config.form != "terminal" else []
 
     def as_json(self, per_query: bool | None = None) -> dict[str, Any]:
         """Return everything as plain data; each query's values if ``per_query`` (default: as configured)."""

@@ -84,11 +84,6 @@ class Loop:
         self.builder.position_at_end(self.after)
 
 
-def _element(kind: Any) -> tuple[Any, int]:
-    """Return the number type that an array of that numba type holds, and its bytes."""
-    return (ir.HalfType(), 2) if kind == types.uint16 else (ir.FloatType(), 4)
-
-
 @intrinsic
 def double_lanes(typing: Any, vectors: Any, addresses: Any, query: Any, steps: Any, out: Any) -> Any:
     """Sum the products of some vectors with one query in eight float64 lanes each.
@@ -100,7 +95,8 @@ def double_lanes(typing: Any, vectors: Any, addresses: Any, query: Any, steps: A
         return None
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        element, width = _element(signature.args[0].dtype)
+        is_half = signature.args[0].dtype == types.uint16
+        element, width = (ir.HalfType(), 2) if is_half else (ir.FloatType(), 4)
         source, count = ir.VectorType(element, LANES), signature.args[1].count
         pointer = ir.PointerType(I8)
         bases = [builder.inttoptr(builder.extract_value(arguments[1], i), pointer) for i in range(count)]

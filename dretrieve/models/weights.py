@@ -134,7 +134,7 @@ def refuse_broken(tensors: Mapping[str, Tensor], where: object) -> None:
     Raises:
         DataError: names the first tensor with NaN or infinity, and how many there are.
     """
-    broken = [name for name, of in tensors.items() if not _finite(of)]
+    broken = [name for name, of in tensors.items() if not (of.sum().isfinite() or of.isfinite().all())]
     if broken:
         raise DataError(
             f"{where} holds NaN or infinity in {counted(broken)}, the first is {broken[0]}; the training "
@@ -149,10 +149,6 @@ def counted(names: Sequence[object], unit: str = "tensor") -> str:
 
 def _shape(shape: Sequence[int]) -> str:
     return " x ".join(map(str, shape)) or "a number"
-
-
-def _finite(tensor: Tensor) -> bool:
-    return bool(tensor.sum().isfinite()) or bool(tensor.isfinite().all())
 
 
 def _needed(model: nn.Module, module: nn.Module, missing: Sequence[str]) -> list[str]:

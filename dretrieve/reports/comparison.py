@@ -71,7 +71,12 @@ def compare_systems(systems: Sequence[System]) -> Comparison:
         raise DataError(
             "the metrics files have no measure in common; evaluate all runs with the same --metrics"
         )
-    measures = [name for name in common if all(_is_mean(one.measured, name) for one in systems)]
+    every = [of.measured for of in systems]
+    measures = [
+        name
+        for name in common  # of which the number of all queries is the mean of theirs
+        if all(math.isclose(one.means[name], one.values[name].mean(), rel_tol=1e-9) for one in every)
+    ]
     left_out = [name for name in common if name not in measures]
     if not measures:
         raise DataError(
@@ -84,11 +89,6 @@ def compare_systems(systems: Sequence[System]) -> Comparison:
     return Comparison(
         systems=systems, measures=measures, better=better, intervals=intervals, left_out=left_out
     )
-
-
-def _is_mean(one: Measured, measure: str) -> bool:
-    """Return whether the number of all queries is the mean of theirs."""
-    return math.isclose(one.means[measure], one.values[measure].mean(), rel_tol=1e-9)
 
 
 def label(row: int) -> str:

@@ -99,7 +99,8 @@ class Plan:
     def enter(self, kind: str, words: Sequence[str]) -> Command:
         """Add and return a recorded command: ``call``, or ``other``, whose first word is its output."""
         is_ours = kind == "call"
-        outputs = outputs_of(words) if is_ours else [words[0]]
+        outputs = [after for word, after in pairwise(words) if word in ("--output", "-o")]
+        outputs = outputs if is_ours else [words[0]]
         own = set(outputs)
         named = [self.named(piece) for word in words for piece in pieces_of(word) if piece not in own]
         needs = frozenset().union(*named)
@@ -255,11 +256,6 @@ def _asked(words: Sequence[str]) -> Answer:
     if done.returncode:
         return Answer(state="refused", text=done.stderr.strip().rpartition("\n")[2], code=done.returncode)
     return answer_of(json.loads(done.stdout))
-
-
-def outputs_of(words: Sequence[str]) -> list[str]:
-    """Return what one of dretrieve's commands makes: the word after --output."""
-    return [after for word, after in pairwise(words) if word in ("--output", "-o")]
 
 
 def pieces_of(word: str) -> list[str]:

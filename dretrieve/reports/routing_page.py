@@ -156,7 +156,8 @@ def _attracted(counts: RoutingCounts, pieces: Pieces) -> Section:
             shown = lists[start : start + MOST_BESIDE]
             columns = [f"expert {start + number}" for number in range(len(shown))]
             told = [
-                [_token(*entry) for entry in found] or [_empty(counts, group[0], start + number)]
+                [f"{piece}  {of.log_odds:+.2f}  {of.count:,} of {of.total:,}" for of, piece in found]
+                or [_empty(counts, group[0], start + number)]
                 for number, found in enumerate(shown)
             ]
             rows = [list(row) for row in zip_longest(*told, fillvalue="")]
@@ -171,10 +172,6 @@ def _attracted(counts: RoutingCounts, pieces: Pieces) -> Section:
 def _named(counts: RoutingCounts, place: int, expert: int, pieces: Pieces) -> list[tuple[Any, str]]:
     found = counts.attracted(place, expert, SHOWN_TOKENS)
     return list(zip(found, pieces([of.token for of in found]), strict=True))
-
-
-def _token(of: Any, piece: str) -> str:
-    return f"{piece}  {of.log_odds:+.2f}  {of.count:,} of {of.total:,}"
 
 
 def _empty(counts: RoutingCounts, place: int, expert: int) -> str:

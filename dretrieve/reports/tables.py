@@ -158,7 +158,8 @@ def _bold(text: str, is_bold: bool, mark: str) -> str:
 def latex(table: Table) -> str:
     """Return a ``tabular`` with booktabs rules."""
     columns = "".join("r" if table.is_number(column) else "l" for column in range(len(table.columns)))
-    lines = [f"\\begin{{tabular}}{{{columns}}}", "\\toprule", _latex_row(table.columns), "\\midrule"]
+    heads = " & ".join(map(latex_text, table.columns)) + r" \\"
+    lines = [f"\\begin{{tabular}}{{{columns}}}", "\\toprule", heads, "\\midrule"]
     for row in range(len(table.rows)):
         cells = []
         for column in range(len(table.columns)):
@@ -170,10 +171,6 @@ def latex(table: Table) -> str:
     notes = [f"% {one_line(note)}" for note in table.notes]
     title = [f"% {one_line(table.title)}"] if table.title else []
     return "\n".join([*title, *lines, "\\bottomrule", "\\end{tabular}", *notes])
-
-
-def _latex_row(cells: Sequence[str]) -> str:
-    return " & ".join(latex_text(cell) for cell in cells) + r" \\"
 
 
 def latex_text(text: str) -> str:

@@ -297,7 +297,8 @@ def _starred(met: Met) -> list[str]:
     said = []
     for name, tokens, salience in zip(("Query", "Passage"), (met.asked, met.read), met.salience, strict=True):
         each = zip(tokens, _shades(salience), top_shares(salience), strict=True)
-        words = [f"{SHADES[_step(shade)]}{token}{SHARES.get(top, '')}" for token, shade, top in each]
+        steps = len(SHADES) - 1
+        words = [f"{SHADES[int(np.ceil(of * steps))]}{token}{SHARES.get(top, '')}" for token, of, top in each]
         said.append(f"{name}: {' '.join(words)}")
     marks = ", ".join(f"{mark} the {percent} %" for percent, mark in reversed(SHARES.items()))
     return [*said, f"Before a token its salience, a full block the text's highest; {marks} most salient."]
@@ -308,10 +309,6 @@ def _shades(salience: NDArray[np.floating[Any]]) -> list[float]:
     wide = salience.astype(np.float64)
     found: list[float] = (wide / (wide.max() or 1.0)).tolist()
     return found
-
-
-def _step(shade: float) -> int:
-    return int(np.ceil(shade * (len(SHADES) - 1)))
 
 
 def _shaded(met: Met, number: int) -> Figure:
@@ -433,7 +430,7 @@ def _table(met: Met) -> Table:
         names = [met.read[place] for place in dict.fromkeys(places[of].tolist())]
         shares = [f"{float(best[of].sum()):.3f}", _percent(float(parts[of].sum()), total)]
         blank = [""] if tops else []
-        first, second = _several(names)
+        first, second = [f"{len(names)} tokens", shortened(" ".join(names))] if names[1:] else [names[0], ""]
         rows.append([f"{len(of)} × {token}", *blank, *shares, first, *blank, second])
     own, others = (["salience"], ["its salience"]) if tops else ([], [])
     columns = ["query token", *own, "product", "of the score", "passage token", *others, "where it stands"]
@@ -444,10 +441,6 @@ def _table(met: Met) -> Table:
         right=frozenset({1, 2, 3, 5} if tops else {1, 2}),
         marks=marks,
     )
-
-
-def _several(names: Sequence[str]) -> list[str]:
-    return [names[0], ""] if len(names) == 1 else [f"{len(names)} tokens", shortened(" ".join(names))]
 
 
 def _around(read: Sequence[str], place: int) -> str:

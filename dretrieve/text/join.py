@@ -140,7 +140,8 @@ class Joiner:
         self._titled = {entity: [] for found in asked.values() for entity in found}
         for name, found in files.items():
             if found.corpus is not None:
-                self._write_corpus(name, found.corpus, judged_passages(found))
+                judged = {of for path in found.qrels.values() for of in read_qrels(path).passage_ids}
+                self._write_corpus(name, found.corpus, judged)
         for name, found in files.items():
             if name in asked:
                 self._write_about_titles(name, asked[name])
@@ -231,11 +232,6 @@ def content_key(record: Record, equal: str) -> bytes:
         letters = tuple("".join(filter(str.isalnum, part.casefold())) for part in parts)
         parts = letters if any(letters) else parts
     return blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=16).digest()
-
-
-def judged_passages(files: Files) -> set[str]:
-    """Return the ids of the passages that a collection's judgements name."""
-    return {passage_id for path in files.qrels.values() for passage_id in read_qrels(path).passage_ids}
 
 
 def _queries_of(files: Files, name: str) -> Iterator[Query]:

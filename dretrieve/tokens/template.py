@@ -37,7 +37,8 @@ class Template:
         Raises:
             DataError: it never names ``{text}``.
         """
-        parts = _cut(card.template)
+        pieces = re.split(r"(\{\{(?:title|text)\}\}|\{title\}|\{text\})", card.template)
+        parts = tuple(filter(None, pieces))
         if "{text}" not in parts:
             raise DataError(f"the model card's template {card.template!r} has no {{text}}; correct it")
         straight = bool(card.settings.get("straight_quotes"))
@@ -57,10 +58,6 @@ class Template:
 def literal(text: str) -> str:
     """Return the template of a text that stands there as it is: its ``{text}`` is written ``{{text}}``."""
     return re.sub(r"\{(title|text)\}", r"{{\1}}", text)
-
-
-def _cut(template: str) -> tuple[str, ...]:
-    return tuple(part for part in re.split(r"(\{\{(?:title|text)\}\}|\{title\}|\{text\})", template) if part)
 
 
 def _untitled(parts: tuple[str, ...]) -> tuple[str, ...]:
