@@ -53,7 +53,7 @@ BUILT_TOKENS, BUILD_CPU_S = 490_000, 367 / 30
 LARGEST_MB, LARGEST_S = 2000.0, 600.0
 SCALE_GATE, EXACT_GATE = 0.4, 30.0
 # generated passages: tokens of each of their two parts, length of the noise beside a token's; questions
-PART, NOISE, ASKED = 64, 0.3, 100
+PART, NOISE, ASKED = 64, 0.3, 300
 # bits: bytes a token at most, nDCG@10 below that of the exact search at most
 SIZES = {8: (150.0, 0.005), 4: (70.0, 0.005), 2: (36.0, 0.01)}
 JUDGED = 300
@@ -229,7 +229,7 @@ def scaled(work: Path, passages: Path, questions: Path, sizes: Sequence[float], 
         grown(folder, name, int(millions * 1e6 / (2 * PART)), real)
         search = open_index(folder / "index").by_codes
         assert search is not None
-        counts, share = choose(search, halves, TARGET, ExactOptions())[10]
+        counts, share = choose(search, halves, TARGET, ExactOptions(threads=2))[10]
         ways = {"fast": lambda s=search, c=counts: measured(lambda: ours(s, halves[1], 10, c))}
         speeds.append(len(halves[1]) / timed(ways, rounds)["fast"].cpu)
         exact = measured(lambda s=search: ours(s, few, 10)).cpu / len(few)
