@@ -150,7 +150,8 @@ class Reader:
         cut: Sequence[int],
     ) -> list[Answer]:
         """Return the answers of some questions."""
-        device, backbone = self._model.device, self._method.encoder.backbone
+        device = self._model.device
+        backbone: Any = self._method.encoder.backbone
         own = list(dict.fromkeys(row for question in group for row in rows[question]))
         place = {row: at for at, row in enumerate(own)}
         pairs = [(at, row) for at, question in enumerate(group) for row in rows[question] or (-1,)]
