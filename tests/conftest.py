@@ -53,7 +53,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_runtest_setup() -> None:
-    """Begin no test after ``$DRETRIEVE_TESTS_UNTIL``, in seconds since 1970."""
+    """Begin no test after ``$DRETRIEVE_TESTS_UNTIL``, in seconds since 1970: `.ci/run` has an hour in all."""
     if time.time() > float(os.environ.get("DRETRIEVE_TESTS_UNTIL", "inf")):
         pytest.skip("not begun: the time given to these tests was over")
 
