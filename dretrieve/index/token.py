@@ -31,12 +31,12 @@ from dretrieve.index.token_clusters import Clusters, learn, num_tokens
 from dretrieve.index.token_codes import TokenCodes, open_codes
 from dretrieve.index.token_neighbours import Neighbours, NeighbourSearch
 from dretrieve.index.token_prune import RANDOM, RAREST, SALIENCE, Keep, Pruned, pruned, seen_by
-from dretrieve.index.token_scan import search_tokens
-from dretrieve.index.token_search import TokenSearch
+from dretrieve.index.token_scan import search_grid, search_tokens
+from dretrieve.index.token_search import TokenSearch, fast_grid
 from dretrieve.index.token_tuning import FILE, Tuned, queries_of, write_tuned
 from dretrieve.index.top_k import TopK
 from dretrieve.options import option, read_settings
-from dretrieve.scoring.alignment import DEFAULT, GRAMMAR, Alignment, parse_alignment
+from dretrieve.scoring.alignment import DEFAULT, GRAMMAR, parse_alignment
 from dretrieve.scoring.token_scores import TokenScore, grid_of, token_score
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.interrupt import Signals
@@ -161,13 +161,10 @@ class TokenIndex:
 
     def by(self, alignment: str, folder: Path) -> TokenIndex:
         """Return the same index, which stands in that folder, searched by another alignment."""
-        embeddings = self.passages.embeddings
-        score = token_score(embeddings.score, weighted=embeddings.salience, alignment=alignment)
+        score = _score_of(self.passages.embeddings, alignment)
         tuned = None if self.tuned is None else _tuned(folder, alignment, self.passages)
         found = replace(self, score=score, tuned=tuned)
-        vars(found)["seen"] = self.seen
-        if self.by_codes is not None:
-            vars(found)["by_codes"] = self.by_codes.by(score)
+        vars(found).update(seen=self.seen, by_codes=self.by_codes and self.by_codes.by(score))
         return found
 
     @cached_property
@@ -196,14 +193,6 @@ class TokenIndex:
             return by_codes.sure(compared, kept, rows, options)
         return by_codes.fast(asked, kept, counts, options, None if compared is asked else compared)
 
-    def search_grid(
-        self, queries: Vectors, kept: Sequence[TopK], alignments: Sequence[Alignment], options: ExactOptions
-    ) -> None:
-        """Add to ``kept`` the best by each alignment of what the neighbours of the queries' tokens find."""
-        asked, compared, passages = self._compared(queries)
-        search = self._by_neighbours(passages)
-        search.search_grid(asked, compared, kept, grid_of(alignments), options)
-
     def _compared(self, queries: Vectors) -> tuple[Vectors, Vectors, Passages]:
         """Return the query tokens that look, those that are compared, and the passages with theirs."""
         share = self.choices.ask
@@ -226,6 +215,26 @@ class TokenIndex:
         )
 
 
+def search_each(
+    ways: Sequence[TokenIndex],
+    queries: Vectors,
+    kept: Sequence[TopK],
+    rows: tuple[int, int],
+    options: ExactOptions,
+) -> None:
+    """Add to ``kept`` what each of several alignments' searches of one index (`TokenIndex.by`) finds."""
+    first, grid = ways[0], grid_of([parse_alignment(by.score.alignment) for by in ways])
+    asked, compared, passages = first._compared(queries)
+    if first.choices.near:
+        first._by_neighbours(passages).search_grid(asked, compared, kept, grid, options)
+    elif first.exact:
+        search_grid(passages.block, grid, compared, kept, passages.ranks, rows, options)
+    else:
+        k = kept[0].scores.shape[1]
+        fast = [(by.by_codes, by.tuned.for_hits(k)) for by in ways if by.by_codes and by.tuned]
+        fast_grid(fast, asked, compared, kept, options)
+
+
 def over_embeddings(
     embeddings: Embeddings, settings: Mapping[str, Any] | None = None, *, index: Path | None = None
 ) -> TokenIndex:
@@ -242,15 +251,14 @@ def over_embeddings(
     score = _score_of(embeddings, choices.alignment)
     if index is None or manifest is None:
         return TokenIndex(Passages(embeddings, many=True), score, choices=choices)
-    codes, fingerprint = open_codes(index) if "bits" in manifest.options else None, manifest.fingerprint
-    if codes is not None and "alone" in manifest.options:
-        alone = Reconstructed(embeddings, index / RANKS, codes, unit="unit" in manifest.options)
-        tuned = _tuned(index, score.alignment, alone) if fast else None
-        return TokenIndex(alone, score, codes, "", fingerprint, tuned, fingerprint, None, choices)
+    options, fingerprint = manifest.options, manifest.fingerprint
+    codes, alone = open_codes(index) if "bits" in options else None, ""
     passages = Passages(embeddings, index / RANKS, many=True, without=removed_rows(index, manifest))
+    if codes is not None and "alone" in options:
+        passages, alone = Reconstructed(embeddings, index / RANKS, codes, unit="unit" in options), fingerprint
     tuned = _tuned(index, score.alignment, passages) if fast else None
-    removed, keep = manifest.options.get("removed", ""), Keep.of(manifest.options)
-    return TokenIndex(passages, score, codes, removed, "", tuned, fingerprint, keep, choices)
+    removed, keep = options.get("removed", ""), Keep.of(options)
+    return TokenIndex(passages, score, codes, removed, alone, tuned, fingerprint, keep, choices)
 
 
 def _tuned(folder: Path, alignment: str, passages: Passages) -> Tuned:
@@ -347,8 +355,6 @@ def described(kind: str, choices: TokenChoices, passages: Passages, progress: Pr
         found |= _given(Path(choices.centroids), choices, passages)
     if choices.alone and found["bits"] < 8 and have_unit_length(passages):
         found["unit"] = True  # by 8 bits little is lost, and an exact search goes by bounds of what is stored
-    if choices.only:
-        return found
     if choices.target or choices.queries:
         found["target"] = choices.target or TARGET
     if choices.queries:
@@ -407,7 +413,6 @@ def _given(folder: Path, choices: TokenChoices, passages: Passages) -> dict[str,
             f"--set bits={choices.bits}: the centroids in {folder} were made for "
             f"{manifest.options['bits']} bits; leave bits away, or make centroids for them"
         )
-    found = {"bits": manifest.options["bits"]}
     whence, keep = manifest.options.get("centroids"), Keep.of(manifest.options)
     others = dict(manifest.inputs) != described_inputs(passages.embeddings) or keep != choices.pruned
     if whence is None and others:
@@ -415,7 +420,7 @@ def _given(folder: Path, choices: TokenChoices, passages: Passages) -> dict[str,
             f" {name}={value}" for name, value in (keep.options if keep else {}).items()
         )
     # centroids of the very same vectors are those that would be made anyway
-    return found | ({} if whence is None else {"centroids": whence})
+    return {"bits": manifest.options["bits"]} | ({} if whence is None else {"centroids": whence})
 
 
 def fill(

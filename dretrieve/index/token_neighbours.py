@@ -85,7 +85,7 @@ class NeighbourSearch:
 
         def scored(q: int, found: NDArray[np.int64]) -> None:
             mine = [of.part(slice(q, q + 1)) for of in kept]
-            rescore_grid(self.compared, grid, queries[q : q + 1], found, mine)
+            rescore_grid(self.compared, grid, queries[q : q + 1], [found] * len(mine), mine)
 
         self._search(asked, scored, kept[0], options)
         for of in kept:

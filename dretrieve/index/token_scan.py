@@ -110,13 +110,18 @@ def rescore_grid(
     passages: Passages,
     grid: TokenGrid,
     query: Vectors,
-    found: NDArray[np.integer[Any]],
+    found: Sequence[NDArray[np.integer[Any]]],
     kept: Sequence[TopK],
 ) -> None:
-    """Score some passages by each score of a grid, reading their tokens once, and keep each one's best."""
-    for start in range(0, len(found), RESCORED_AT_ONCE):
-        rows = found[start : start + RESCORED_AT_ONCE].astype(np.int64)
-        _offer(grid, (rows, passages.gather(rows)), query, kept, passages.ranks)
+    """Score what was found for each score of a grid, reading a passage's tokens once; see `rescore`."""
+    every = np.unique(np.concatenate(found)).astype(np.int64)
+    for start in range(0, len(every), RESCORED_AT_ONCE):
+        rows = every[start : start + RESCORED_AT_ONCE]
+        offsets, places = np.array([0, len(rows)]), np.arange(len(rows), dtype=np.int32)
+        scores = grid.pairs(passages.gather(rows), query, offsets, places, None)  # a look would cost more
+        for own, mine, by in zip(kept, found, scores, strict=True):
+            some = np.isin(rows, mine, assume_unique=True)
+            own.offer(0, rows[some], by[some], passages.ranks)
 
 
 def _groups(queries: Vectors) -> list[slice]:
@@ -145,18 +150,6 @@ def _visit(
 ) -> None:
     """Add the best of one block, of which the first row is given, to the hits of a few queries."""
     first, passages = block
-    _offer(grid, (np.arange(first, first + len(passages)), passages), queries, kept, ranks)
-
-
-def _offer(
-    grid: TokenGrid,
-    block: tuple[NDArray[np.int64], Vectors],
-    queries: Vectors,
-    kept: Sequence[TopK],
-    ranks: NDArray[np.int64],
-) -> None:
-    """Add the best of some passages, whose rows are given, to the hits of a few queries."""
-    numbers, passages = block
     k = kept[0].scores.shape[1]
     asked, present = _with_vectors(queries), _with_vectors(passages)
     if not (len(asked) and len(present) and k):
@@ -175,7 +168,7 @@ def _offer(
         mine = mask[together]
         for place in np.flatnonzero(mask.any(axis=1)).tolist():
             hits = np.flatnonzero(mine[offsets[place] : offsets[place + 1]]) + offsets[place]
-            own.offer(int(asked[place]), numbers[present[found[hits]]], scores[hits], ranks)
+            own.offer(int(asked[place]), first + present[found[hits]], scores[hits], ranks)
 
 
 def _with_vectors(texts: Vectors) -> NDArray[np.int64]:

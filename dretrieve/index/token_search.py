@@ -7,7 +7,7 @@ all passages are scored in bytes, and those that the bound does not rule out can
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -21,7 +21,7 @@ from dretrieve.index.exact import ExactOptions
 from dretrieve.index.token_alone import Reconstructed
 from dretrieve.index.token_codes import TokenCodes
 from dretrieve.index.token_prune import Pruned
-from dretrieve.index.token_scan import rescore, search_tokens
+from dretrieve.index.token_scan import rescore, rescore_grid, search_tokens
 from dretrieve.index.top_k import TopK
 from dretrieve.kernels.codes import QueryCodes, pack_queries
 from dretrieve.kernels.dot import frozen, stored_bits
@@ -32,7 +32,7 @@ from dretrieve.kernels.token_tables import TABLE_ROWS, Query, Stored, Work, fill
 from dretrieve.scoring.alignment import parse_alignment, score_of_sums
 from dretrieve.scoring.dot import widened
 from dretrieve.scoring.maxsim import maxsim_of_sums
-from dretrieve.scoring.token_scores import TokenScore
+from dretrieve.scoring.token_scores import TokenScore, grid_of
 from dretrieve.types import Vectors, offsets_of
 
 LARGEST_SCORE, SMALLEST_SCALE = 1e30, 1e-15
@@ -69,10 +69,16 @@ class TokenSearch:
         return stored_of(self.codes)
 
     @cached_property
+    def weights(self) -> NDArray[np.float32]:
+        """[T] how much each stored token counts; empty where all count the same."""
+        salience = self.codes.salience
+        return np.empty(0, np.float32) if salience is None else np.asarray(salience, np.float32)
+
+    @cached_property
     def matches(self) -> Matches:
         """With how many of its tokens each passage takes part in the score."""
         whole = self.passages.whole if isinstance(self.passages, Pruned) else self.passages
-        return matches_of(self.codes, self.score, whole)
+        return matches_of(self.codes, self.score, whole, self.weights)
 
     @property
     def bounded(self) -> bool:
@@ -84,7 +90,8 @@ class TokenSearch:
     def by(self, score: TokenScore) -> TokenSearch:
         """Return the search by another score over the same codes."""
         found = replace(self, score=score)
-        vars(found)["stored"] = self.stored  # with what was measured of the passages
+        # with what was measured of the passages
+        vars(found).update(stored=self.stored, weights=self.weights)
         return found
 
     def fits(self, queries: Vectors) -> bool:
@@ -113,7 +120,8 @@ class TokenSearch:
         by_codes = compared is None and self.whole is None and self.matches.k == 0
 
         def visit(query: Query, q: int, work: Work) -> None:
-            found = work.found[: propose(self.stored, query, self.matches, counts, work)].copy()
+            fill_tables(self.stored, query, work)
+            found = self._proposed(query, counts, work)
             if by_codes:
                 self._keep(query, q, found, kept, work)
             else:
@@ -199,6 +207,10 @@ class TokenSearch:
             for stop in pool.map(visit_some, starts):  # what it raises, or `after`, cancels the rest
                 after(min(1.0, stop / len(present)))
 
+    def _proposed(self, query: Query, counts: Counts, work: Work) -> NDArray[np.int32]:
+        """Return the passages to score canonically, rising, for a query whose tables are filled."""
+        return work.found[: propose(self.stored, query, self.matches, counts, work)].copy()
+
     def _keep(self, query: Query, q: int, found: NDArray[np.int32], kept: TopK, work: Work) -> None:
         """Score some passages canonically, whose query's tables are filled, and keep the best."""
         if isinstance(self.passages, Reconstructed):  # no vectors are stored
@@ -234,6 +246,48 @@ class TokenSearch:
             values = passages.vectors(number)
             low, high = np.searchsorted(found, [first, first + len(values)])
             yield slice(low, high), values.values, borders[found[low:high]] - borders[first]
+
+
+def fast_grid(
+    ways: Sequence[tuple[TokenSearch, Counts | None]],
+    queries: Vectors,
+    compared: Vectors,
+    kept: Sequence[TopK],
+    options: ExactOptions,
+) -> None:
+    """Fill ``kept`` as searches by several alignments over the same codes do, one by one.
+
+    Each has candidates of its own. A query's tables are made once for all, and the tokens of a passage that
+    several find are read once.
+
+    Args:
+        ways: a search, and how widely it looks; None: exactly.
+        queries: the tokens that look for passages.
+        compared: the tokens that are scored.
+        kept: hits by each of them.
+        options: threads.
+    """
+    first, rows = ways[0][0], ways[0][0].passages.rows
+    fits, fast = first.fits(queries), []
+    for (by, counts), own in zip(ways, kept, strict=True):
+        if counts is None or not fits:
+            by.sure(compared, own, (0, rows), options)
+        else:
+            fast.append((by, counts, own))
+    grid = grid_of([parse_alignment(by.score.alignment) for by, *_ in fast])
+
+    def visit(query: Query, q: int, work: Work) -> None:
+        fill_tables(first.stored, query, work)
+        found = [by._proposed(query, counts, work) for by, counts, _ in fast]
+        mine = [own.part(slice(q, q + 1)) for *_, own in fast]
+        rescore_grid(first.compared, grid, compared[q : q + 1], found, mine)
+
+    if fast:
+        first.over_queries(
+            queries, visit, options.threads, lambda share: options.after_block(int(share * rows), kept[0])
+        )
+    for *_, own in fast:
+        own.check_finite()
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,8 +328,10 @@ def that_count(queries: Vectors) -> Vectors:
     return Vectors(queries.values[some], borders, queries.weights[some])
 
 
-def matches_of(codes: TokenCodes, score: TokenScore, whole: Passages) -> Matches:
-    """Return with how many of its tokens each passage, whole, takes part in a score."""
+def matches_of(
+    codes: TokenCodes, score: TokenScore, whole: Passages, weights: NDArray[np.float32]
+) -> Matches:
+    """Return with how many of its tokens each passage, whole, takes part in a score; see `TokenSearch`."""
     present, weighted = np.diff(codes.borders), codes.salience is not None
     counts, k, epsilon = np.ones_like(present), 0, 0.0
     if score.alignment:
@@ -284,7 +340,6 @@ def matches_of(codes: TokenCodes, score: TokenScore, whole: Passages) -> Matches
         counts = np.minimum(SOFT_MATCHES * of.k, present) if k else of.counts(whole.lengths())
         counts = np.maximum(np.minimum(counts, present), 1)
     most = int(counts.max(initial=1))
-    weights = np.empty(0, np.float32) if codes.salience is None else np.asarray(codes.salience, np.float32)
     maxsim = score.mean is not None
     return Matches(frozen(counts.astype(np.int32)), most, k, epsilon, frozen(weights), weighted, maxsim)
 

@@ -16,8 +16,7 @@ from dretrieve.errors import DataError, UsageError
 from dretrieve.index.base import Passages
 from dretrieve.index.exact import ExactOptions
 from dretrieve.index.registry import kind_at, open_vector_index
-from dretrieve.index.token import TokenIndex
-from dretrieve.index.token_scan import search_grid
+from dretrieve.index.token import TokenIndex, search_each
 from dretrieve.index.top_k import TopK
 from dretrieve.jobs.configs.adapt import AdaptConfig
 from dretrieve.jobs.inputs import find_qrels
@@ -31,7 +30,6 @@ from dretrieve.runs.adapt import Adapted, adapted, best_of
 from dretrieve.runs.checkpoint import Checkpoint, discard_checkpoint
 from dretrieve.runs.search import Queries, as_run, check_queries
 from dretrieve.scoring.alignment import Alignment, doubts, parse_grid
-from dretrieve.scoring.token_scores import grid_of
 from dretrieve.store.atomic import make_folder
 from dretrieve.store.interrupt import Signals, interruptible
 from dretrieve.store.stage import Planned, Stage
@@ -44,7 +42,7 @@ __all__ = ["AdaptConfig", "AdaptResult", "run"]
 
 STAGE, VERSION = "adapt", 4
 DRAWS = 10  # of folds, for the spread of their standard deviation
-QUERIES_AT_ONCE = 128  # by neighbours; then what was found is saved
+QUERIES_AT_ONCE = 128  # where a search is not exact; then what was found is saved
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -238,24 +236,19 @@ def _depth(work: _Work) -> int:
 def _searched(work: _Work, asked: Vectors, depth: int, progress: Progress, signals: Signals) -> list[TopK]:
     """Return the hits by each alignment, saving what was found from time to time."""
     index, passages, count, size = work.index, work.index.passages, len(work.grid), len(asked)
-    checkpoint = Checkpoint.of(work.config.output, work.stage.fingerprint, passages, asked)
+    ways = [index.by(str(of), work.config.index) for of in work.grid]
+    whole, unit = (passages.rows, "passages") if index.exact else (size, "queries")
+    checkpoint = Checkpoint.of(work.config.output, f"{work.stage.fingerprint} {unit}", passages, asked)
     # the heaps of all alignments below each other, so that they are saved as those of one search
     every, reached = checkpoint.load(TopK.empty(count * size, depth), 0)
     kept = [every.part(slice(start, start + size)) for start in range(0, count * size, size)]
-    near = index.choices.near is not None
-    # else not all passages are compared by all tokens
-    together = index.exact and "rescore" not in index.search_options
-    whole, unit = (size, "queries") if near else (count, "alignments")
-    if together:
-        whole, unit = passages.rows, "passages"
     progress.start("search", whole, unit, reached)
 
     def after(done: int, _: TopK | None = None) -> None:
         nonlocal reached
         progress.advance(done - reached)
         reached = done
-        alone = not (together or near)  # a whole search has gone by
-        checkpoint.save(every, done, now=alone or signals.received is not None)
+        checkpoint.save(every, done, now=signals.received is not None)
         signals.check()
 
     if said := index.search_options.get("said"):
@@ -266,23 +259,17 @@ def _searched(work: _Work, asked: Vectors, depth: int, progress: Progress, signa
         after_block=lambda row, _: signals.check(),
         reached=lambda found: signals.check(),
     )
-    if together:
-        saving, rows = ExactOptions(threads=options.threads, after_block=after), (reached, passages.rows)
-        search_grid(passages.block, grid_of(work.grid), asked, kept, passages.ranks, rows, saving)
-    elif near:
-        for start in range(reached, size, QUERIES_AT_ONCE):
-            some = slice(start, min(start + QUERIES_AT_ONCE, size))
-            # heaps of their own, so that what is saved never holds a part of the hits
-            found = [TopK.empty(some.stop - start, depth) for _ in work.grid]
-            index.search_grid(asked[some], found, work.grid, options)
-            for own, hits in zip(kept, found, strict=True):
-                own.part(some).take(hits)
-            after(some.stop)
-    else:
-        for number in range(reached, count):
-            by = index.by(str(work.grid[number]), work.config.index)
-            kept[number].take(by.search(asked, TopK.empty(size, depth), (0, passages.rows), options))
-            after(number + 1)
+    if index.exact:
+        saving = ExactOptions(threads=options.threads, after_block=after)
+        search_each(ways, asked, kept, (reached, whole), saving)
+    for start in range(reached, size, QUERIES_AT_ONCE) if not index.exact else ():
+        some = slice(start, min(start + QUERIES_AT_ONCE, size))
+        # heaps of their own, so that what is saved never holds a part of the hits
+        found = [TopK.empty(some.stop - start, depth) for _ in ways]
+        search_each(ways, asked[some], found, (0, passages.rows), options)
+        for own, hits in zip(kept, found, strict=True):
+            own.part(some).take(hits)
+        after(some.stop)
     progress.finish()
     return kept
 

@@ -25,7 +25,6 @@ from dretrieve.kernels.scan import kth_largest
 from dretrieve.kernels.token_lanes import MOST_LARGEST, codes_above, lanes_above, top_of_codes
 from dretrieve.kernels.token_matches import add_matches, fetch, set_floors
 from dretrieve.kernels.token_tables import (
-    fill_tables,
     lanes_in,
     measure,
     passage_rows,
@@ -62,9 +61,8 @@ class Counts(NamedTuple):
 def propose(stored: Any, query: Any, matches: Any, counts: Any, work: Any) -> Any:
     """Write the passages to score canonically, rising, to ``work.found``; return how many.
 
-    It fills the tables, which `sums_of_best` reads.
+    The query's tables are filled.
     """
-    fill_tables(stored, query, work)
     at, borders, order = places_of(stored, query, work), stored.borders, work.order
     passages = len(borders) - 1
     if counts.probes > 0:

@@ -13,7 +13,7 @@ from dretrieve.index.base import Passages
 from dretrieve.index.exact import ExactOptions
 from dretrieve.index.token_codes import TokenCodes
 from dretrieve.index.token_scan import search_tokens
-from dretrieve.index.token_search import Counts, TokenSearch
+from dretrieve.index.token_search import Counts, TokenSearch, fast_grid
 from dretrieve.index.top_k import TopK
 from dretrieve.kernels.residuals import lists_of
 from dretrieve.runs.write import write_run
@@ -228,6 +228,34 @@ def test_any_alignment_is_the_plain_search_where_all_is_looked_at(longest: int) 
                 for counts in (Counts(probes, 50, 50, 50, 3.0), Counts(probes, 50, 50, 49, 300.0)):
                     kept = by.fast(asked, TopK.empty(len(asked), K), counts, ExactOptions(threads=2))
                     assert hits(kept, by.passages) == plain, (seed, word, counts)
+
+
+@pytest.mark.parametrize("exactly", [0, 3])
+def test_a_grid_finds_what_each_of_its_alignments_finds_alone(monkeypatch, exactly: int) -> None:
+    """Of the few passages that are looked at, the query's tables being filled once."""
+    filled, fill = [], token_search.fill_tables
+    monkeypatch.setattr(token_search, "fill_tables", lambda *given: (filled.append(1), fill(*given)))
+    options, missed = ExactOptions(threads=2), 0
+    for seed in range(18):
+        asked, index = aligned_world(seed, 30)
+        weighted = index.codes.salience is not None
+        each = [index.by(token_score("alignment", weighted=weighted, alignment=word)) for word in ALIGNMENTS]
+        counts: list[Counts | None] = [Counts(0, 60, 30, 8 + number, 1.0) for number in range(len(each))]
+        counts[:exactly] = [None] * exactly
+        alone = [
+            by.sure(asked, TopK.empty(len(asked), K), (0, 50), options)
+            if of is None
+            else by.fast(asked, TopK.empty(len(asked), K), of, options)
+            for by, of in zip(each, counts, strict=True)
+        ]
+        filled.clear()
+        kept = [TopK.empty(len(asked), K) for _ in each]
+        fast_grid(list(zip(each, counts, strict=True)), asked, asked, kept, options)
+        assert exactly or len(filled) == np.count_nonzero(np.diff(asked.offsets))
+        for by, mine, theirs in zip(each, kept, alone, strict=True):
+            assert hits(mine, by.passages) == hits(theirs, by.passages), (seed, by.score.alignment)
+            missed += hits(mine, by.passages) != hits(expected(asked, by, (0, 50)), by.passages)
+    assert missed > 18, "so that candidates matter"
 
 
 def test_bounds_are_used_for_what_they_hold_for() -> None:

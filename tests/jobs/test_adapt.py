@@ -316,65 +316,41 @@ def test_by_an_index_each_alignment_finds_what_search_finds(config, indexed, way
     assert adapt.run(given).state == "up to date"
 
 
+@pytest.mark.parametrize("way", ["fast", "neighbours", "asked"])
 @pytest.mark.parametrize("at", [1, 2, 4])
-def test_killed_between_alignments_it_goes_on_behind_those_done(
-    config, indexed, monkeypatch, at: int
+def test_not_exact_it_goes_on_behind_the_queries_done(
+    config, indexed, monkeypatch, way: str, at: int
 ) -> None:
-    given = indexed("kept", *WAYS["kept"])
+    """Each query is asked once for the whole grid."""
+    monkeypatch.setattr(adapt, "QUERIES_AT_ONCE", 5)
+    given = indexed(way, *WAYS[way])
     whole = given.output.with_name("whole.json")
     adapt.run(replace(given, output=whole))
     monkeypatch.setattr(checkpoint, "time", SimpleNamespace(monotonic=count(1e9, 1e4).__next__))
-    killed(given, token.TokenIndex, "search", at)
-    before, searched = token.TokenIndex.search, []
+    killed(given, adapt, "search_each", at)
+    before, asked = adapt.search_each, []
 
-    def noted(self, *rest):
-        searched.append(self.score.alignment)
-        return before(self, *rest)
+    def noted(ways, queries, *rest):
+        asked.append(len(queries))
+        before(ways, queries, *rest)
 
-    monkeypatch.setattr(token.TokenIndex, "search", noted)
+    monkeypatch.setattr(adapt, "search_each", noted)
     adapt.run(given)
-    assert searched == WORDS[at - 1 :]
+    assert asked == [5, 5, 5, 3][at - 1 :]
     assert given.output.read_bytes() == whole.read_bytes()
 
 
-def test_a_signal_amid_an_alignment_keeps_those_done(config, indexed, monkeypatch) -> None:
+@pytest.mark.parametrize("at", [1, 3])
+def test_over_the_tokens_kept_it_goes_on_behind_the_passages_done(config, indexed, visited, at: int) -> None:
     given = indexed("kept", *WAYS["kept"])
-    before, searched, received = token.TokenIndex.search, [], []
-
-    def noted(self, queries, kept, rows, options):
-        searched.append(self.score.alignment)
-        if len(searched) == 3:
-            received[0].set(15)  # heard when the first of its blocks is done
-        return before(self, queries, kept, rows, options)
-
-    monkeypatch.setattr(token.TokenIndex, "search", noted)
-    monkeypatch.setattr(
-        Signals, "__init__", lambda self: (setattr(self, "received", None), received.append(self))[0]
-    )
-    with pytest.raises(Interrupted, match="SIGTERM"):
-        adapt.run(given)
-    adapt.run(given)
-    assert searched == [*WORDS[:3], *WORDS[2:]]
-
-
-@pytest.mark.parametrize("at", [1, 2, 4])
-def test_by_neighbours_it_goes_on_behind_the_queries_done(config, indexed, monkeypatch, at: int) -> None:
-    """Neighbours do not depend on the alignment: each query is asked once for the whole grid."""
-    monkeypatch.setattr(adapt, "QUERIES_AT_ONCE", 5)
-    given = indexed("near", *WAYS["neighbours"])
     whole = given.output.with_name("whole.json")
     adapt.run(replace(given, output=whole))
-    monkeypatch.setattr(checkpoint, "time", SimpleNamespace(monotonic=count(1e9, 1e4).__next__))
-    killed(given, token.TokenIndex, "search_grid", at)
-    before, asked = token.TokenIndex.search_grid, []
-
-    def noted(self, queries, *rest):
-        asked.append(len(queries))
-        before(self, queries, *rest)
-
-    monkeypatch.setattr(token.TokenIndex, "search_grid", noted)
+    blocks, visited[:] = list(visited), []
+    assert len(blocks) >= 3
+    killed(given, token_scan, "_visit", at)
+    visited.clear()
     adapt.run(given)
-    assert asked == [5, 5, 5, 3][at - 1 :]
+    assert visited == blocks[at - 1 :], "in one pass for the whole grid"
     assert given.output.read_bytes() == whole.read_bytes()
 
 

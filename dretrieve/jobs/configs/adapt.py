@@ -22,8 +22,8 @@ class AdaptConfig(AskingConfig):
     it (of equal ones the one with the fewest tokens), which is measured on all queries outside it: so much
     are so few examples worth. The file holds what is best for all labelled queries; search --set
     alignment=FILE searches by it. Each alignment finds what search would find by it with the same --index,
-    --set and as many --hits as the measure looks at: over embeddings, or an index without codes, one pass
-    compares all passages, or those that neighbours name, by the whole grid; else each is searched by in turn.
+    --set and as many --hits as the measure looks at. One pass serves the whole grid: over all passages where
+    the search is exact, as over embeddings, else over those that neighbours, or fast searches by each, find.
     Of several --examples the run `adapted16` of the file is by folds of 16, where 16 is not the first.
 
     Examples:
