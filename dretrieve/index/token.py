@@ -156,7 +156,8 @@ class TokenIndex:
         if near := self.choices.near:
             found |= {**keep, "neighbours": near.tokens, "candidates": near.candidates}
         elif self.tuned is not None:
-            found |= {"index": self.fingerprint, "said": self.tuned.said, "widths": WIDTHS_VERSION}
+            whole = ", with all tokens" * bool(found.get("ask") or found.get("rescore"))  # as it was measured
+            found |= {"index": self.fingerprint, "said": self.tuned.said + whole, "widths": WIDTHS_VERSION}
         return {name: value for name, value in found.items() if value}
 
     def by(self, alignment: str, folder: Path) -> TokenIndex:

@@ -26,6 +26,7 @@ BLOCK_ROWS = 1 << 14
 # A thread holds one table of dots, query tokens by passage tokens: 64 MiB of float32.
 QUERY_TOKENS, PASSAGE_TOKENS = 1 << 10, 1 << 14
 RESCORED_AT_ONCE = 1 << 8
+LOOKED = 32  # tokens of a query: of no more all canonical products of a grid are cheaper than a look
 PRODUCTS_PER_BLOCK = 1e11  # a few seconds on one slow core, so that a signal is heard in time
 
 
@@ -115,13 +116,12 @@ def rescore_grid(
 ) -> None:
     """Score what was found for each score of a grid, reading a passage's tokens once; see `rescore`."""
     every = np.unique(np.concatenate(found)).astype(np.int64)
+    found_for = np.stack([np.isin(every, of, assume_unique=True) for of in found])
+    look = len(query.values) > LOOKED
     for start in range(0, len(every), RESCORED_AT_ONCE):
-        rows = every[start : start + RESCORED_AT_ONCE]
-        offsets, places = np.array([0, len(rows)]), np.arange(len(rows), dtype=np.int32)
-        scores = grid.pairs(passages.gather(rows), query, offsets, places, None)  # a look would cost more
-        for own, mine, by in zip(kept, found, scores, strict=True):
-            some = np.isin(rows, mine, assume_unique=True)
-            own.offer(0, rows[some], by[some], passages.ranks)
+        some = slice(start, start + RESCORED_AT_ONCE)
+        block = every[some], passages.gather(every[some])
+        _offer(grid, block, query, kept, passages.ranks, found_for[:, some], look=look)
 
 
 def _groups(queries: Vectors) -> list[slice]:
@@ -150,17 +150,45 @@ def _visit(
 ) -> None:
     """Add the best of one block, of which the first row is given, to the hits of a few queries."""
     first, passages = block
+    numbers = np.arange(first, first + len(passages))
+    _offer(grid, (numbers, passages), queries, kept, ranks, np.ones((len(kept), len(passages)), np.bool_))
+
+
+def _offer(
+    grid: TokenGrid,
+    block: tuple[NDArray[np.int64], Vectors],
+    queries: Vectors,
+    kept: Sequence[TopK],
+    ranks: NDArray[np.int64],
+    found_for: NDArray[np.bool_],
+    *,
+    look: bool = True,
+) -> None:
+    """Add the best of some passages to the hits of a few queries.
+
+    Args:
+        grid: scores.
+        block: the passages' rows, and they.
+        queries: few.
+        kept: their hits by each score.
+        ranks: id rank of each passage.
+        found_for: [S, N] by which scores each may be a hit.
+        look: whether products in float32 first rule some out.
+    """
+    numbers, passages = block
     k = kept[0].scores.shape[1]
     asked, present = _with_vectors(queries), _with_vectors(passages)
     if not (len(asked) and len(present) and k):
         return
     queries = queries if len(asked) == len(queries) else queries.take(asked)
     passages = passages if len(present) == len(passages) else passages.take(present)
-    products = products_of(passages, queries)
+    products = products_of(passages, queries) if look else None
     wanted = np.zeros((len(kept), len(queries), len(passages)), dtype=np.bool_)
-    for mask, own, (near, margins) in zip(wanted, kept, grid.near(passages, queries, products), strict=True):
-        offsets, found = within_margin(near, margins, own.floors()[asked], k)
-        mask[np.repeat(np.arange(len(queries)), np.diff(offsets)), found] = True
+    for number, (near, margins) in enumerate(grid.near(passages, queries, products)):
+        near[:, ~found_for[number, present]] = -np.inf
+        offsets, found = within_margin(near, margins, kept[number].floors()[asked], k)
+        wanted[number, np.repeat(np.arange(len(queries)), np.diff(offsets)), found] = True
+    wanted &= found_for[:, None, present]
     together = wanted.any(axis=0)  # canonical dots are made once, whichever score asks for them
     offsets, found = offsets_of(np.count_nonzero(together, axis=1)), np.nonzero(together)[1].astype(np.int32)
     every = grid.pairs(passages, queries, offsets, found, products)
@@ -168,7 +196,7 @@ def _visit(
         mine = mask[together]
         for place in np.flatnonzero(mask.any(axis=1)).tolist():
             hits = np.flatnonzero(mine[offsets[place] : offsets[place + 1]]) + offsets[place]
-            own.offer(int(asked[place]), first + present[found[hits]], scores[hits], ranks)
+            own.offer(int(asked[place]), numbers[present[found[hits]]], scores[hits], ranks)
 
 
 def _with_vectors(texts: Vectors) -> NDArray[np.int64]:

@@ -251,8 +251,9 @@ def _searched(work: _Work, asked: Vectors, depth: int, progress: Progress, signa
         checkpoint.save(every, done, now=signals.received is not None)
         signals.check()
 
-    if said := index.search_options.get("said"):
-        progress.note(said)
+    least = min(ways, key=lambda by: min(by.tuned.measured.values()) if by.tuned else 1.0)
+    if said := least.search_options.get("said"):
+        progress.note(f"{least.score.alignment}, the least sure of the grid: {said}")
     options = ExactOptions(
         threads=work.config.threads,
         device=resolved_device(work.config.device),

@@ -230,9 +230,10 @@ def test_any_alignment_is_the_plain_search_where_all_is_looked_at(longest: int) 
                     assert hits(kept, by.passages) == plain, (seed, word, counts)
 
 
-@pytest.mark.parametrize("exactly", [0, 3])
-def test_a_grid_finds_what_each_of_its_alignments_finds_alone(monkeypatch, exactly: int) -> None:
+@pytest.mark.parametrize(("exactly", "looked"), [(0, 32), (3, 32), (0, 0)])
+def test_a_grid_finds_what_each_of_its_alignments_finds_alone(monkeypatch, exactly: int, looked: int) -> None:
     """Of the few passages that are looked at, the query's tables being filled once."""
+    monkeypatch.setattr(token_scan, "LOOKED", looked)
     filled, fill = [], token_search.fill_tables
     monkeypatch.setattr(token_search, "fill_tables", lambda *given: (filled.append(1), fill(*given)))
     options, missed = ExactOptions(threads=2), 0

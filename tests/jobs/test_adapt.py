@@ -354,6 +354,15 @@ def test_over_the_tokens_kept_it_goes_on_behind_the_passages_done(config, indexe
     assert given.output.read_bytes() == whole.read_bytes()
 
 
+def test_how_near_to_exact_a_fast_search_is_is_said_of_the_grid(indexed) -> None:
+    """Before, of the alignment that the vectors were encoded for; and of all tokens where few ask."""
+    given, told = indexed("asked", *WAYS["asked"]), Told()
+    adapt.run(replace(given, grid="k=3 p=20"), told)
+    (said,) = (line for line in told.lines if "fast search" in line)
+    assert said.startswith("top3, the least sure of the grid: fast search; beside exact search: overlap@10 ")
+    assert said.endswith(" pieces of passages by top1, top4, p1.5, with all tokens")
+
+
 def test_a_percentage_that_is_top1_here_is_searched_by_as_top1(indexed) -> None:
     folder = indexed("fast", {}, {}).index
     top1, same, other = (
