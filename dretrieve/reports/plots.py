@@ -114,7 +114,8 @@ def drawing(width: float, height: float, columns: int = 1) -> Iterator[tuple[Any
 def svg_text(figure: Any, about: str) -> str:
     """Return the SVG element without prologue, scaled to its container, with a text for screen readers."""
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    # `savefig` would draw it twice, once to lay it out; so it is laid out while it is drawn.
+    figure.canvas.print_svg(buffer, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
