@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from dretrieve.errors import UsageError, quoted
@@ -102,9 +103,8 @@ class NoChoices:
     """Of an owner that leaves nothing open to ``--set``."""
 
 
-def types_of(kind: type) -> dict[str, Any]:
-    """Return the type of every field of the dataclass."""
-    return get_type_hints(kind)
+# The type of every field of a dataclass, which is asked of each record of a file.
+types_of: Callable[[type], Mapping[str, Any]] = cache(get_type_hints)
 
 
 def legal_values(hint: Any, known: Option) -> tuple[object, ...]:

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin
 
 from dretrieve.errors import DataError, PreconditionError
-from dretrieve.options import NUMBERS
+from dretrieve.options import NUMBERS, types_of
 
 
 class WrongError(ValueError):
@@ -91,7 +91,7 @@ def read(hint: Any, value: Any, place: str = "") -> Any:
 def _record(kind: Any, value: Any, place: str) -> Any:
     if hasattr(kind, "SHORT") and not isinstance(value, Mapping):
         value = {kind.SHORT: value}
-    hints = get_type_hints(kind)
+    hints = types_of(kind)
     known = {field.metadata.get("key", field.name): field for field in fields(kind) if field.name != "name"}
     found = {"name": place.rpartition(".")[2]} if "name" in hints else {}
     given = mapping(value, place, list(known))
