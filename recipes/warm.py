@@ -10,6 +10,7 @@ profiles `smoke` and `mini-cpu` have it, for 200 commands with four seconds of i
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import os
@@ -92,7 +93,10 @@ def connected(path: str) -> socket.socket:
 
 def serve(path: str) -> None:
     """Load everything, then fork for every call until nobody calls any more."""
+    gc.disable()  # it would look through half a million objects again and again, here and then in each copy
     load_everything()
+    gc.freeze()
+    gc.enable()
     with suppress(FileNotFoundError):
         os.unlink(path)
     with socket.socket(socket.AF_UNIX) as door:
@@ -157,7 +161,10 @@ def answer(link: socket.socket) -> None:
 
 
 def load_everything() -> None:
-    """Import what commands import, and numba's types; nothing may compute here: no thread survives a fork."""
+    """Import what commands import, make their parsers and numba's types; nothing may compute here.
+
+    No thread survives a fork.
+    """
     import pkgutil
     from importlib import import_module
 
@@ -165,16 +172,18 @@ def load_everything() -> None:
 
     import dretrieve
     import dretrieve_cli
-    from dretrieve_cli.app import open_streams
+    from dretrieve_cli.app import COMMANDS, open_streams, parser_of
 
     open_streams()  # a copy cannot: its streams are pipes by then, and were not when Python opened them
-    names = ["transformers.models.bert.modeling_bert", "matplotlib.figure", "typer._adapters"]
+    names = ["transformers.models.bert.modeling_bert", "matplotlib.figure", "scipy.stats", "typer._adapters"]
     for package in (dretrieve, dretrieve_cli):
         found = pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
         names += [module.name for module in found if not module.name.endswith("__main__")]
     for name in names:
         with suppress(ImportError):  # an extra that is not installed
             import_module(name)
+    for name in COMMANDS:
+        parser_of(name, [])
     cpu_target.typing_context.refresh()
     cpu_target.target_context.refresh()
 
