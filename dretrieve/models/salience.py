@@ -46,34 +46,29 @@ class _Exact(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, scores: Tensor, k: Tensor, epsilon: float) -> Tensor:
         """Return λ; terms e_i = exp((s_i - s_k) / ε) in float64, s_k the k-th largest score."""
-        real = scores != -torch.inf
-        whole = real.sum(dim=1) <= k
-        ordered = scores.sort(dim=1, descending=True).values
-        base = ordered.gather(1, (k - 1).clamp(min=0, max=scores.shape[1] - 1).unsqueeze(1)).double()
-        base = base.masked_fill(whole.unsqueeze(1), 0.0)  # their λ is set below
-
-        def terms(some: Tensor) -> Tensor:
-            # λ of the k-th is at least 1 / m, so that a larger term than m, cut or not, belongs to a 1
-            return ((some.double() - base) / epsilon).clamp(max=LARGEST_TERM).exp()
-
-        sorted_terms = terms(ordered)
-        behind = sorted_terms.flip(1).cumsum(1).flip(1)
-        left = k.unsqueeze(1) - torch.arange(scores.shape[1], device=scores.device)
-        settled = (left * sorted_terms <= behind) & (sorted_terms <= scores.shape[1])
+        real, size = scores != -torch.inf, scores.shape[1]
+        whole = (real.sum(dim=1) <= k).unsqueeze(1)
+        ordered, places = scores.sort(dim=1, descending=True)
+        base = ordered.gather(1, (k - 1).clamp(min=0, max=size - 1).unsqueeze(1)).double()
+        base = base.masked_fill(whole, 0.0)  # their λ is set below
+        # λ of the k-th is at least 1 / m, so that a larger term than m, cut or not, belongs to a 1
+        terms = ((ordered.double() - base) / epsilon).clamp(max=LARGEST_TERM).exp()
+        behind = terms.flip(1).cumsum(1).flip(1)
+        left = k.double().unsqueeze(1) - torch.arange(size, dtype=torch.float64, device=scores.device)
+        settled = (left * terms <= behind) & (terms <= size)
         t = settled.to(torch.uint8).argmax(dim=1, keepdim=True)
         share = left.gather(1, t) / behind.gather(1, t)
-        shares = share * terms(scores)
-        active = (shares < 1) & ~whole.unsqueeze(1)
-        found = torch.where(whole.unsqueeze(1), real.double(), shares.clamp(max=1.0))
-        context.save_for_backward(found, active)
+        shares = torch.empty_like(terms).scatter_(1, places, (share * terms).clamp(max=1.0))
+        found = torch.where(whole, real.double(), shares)
+        context.save_for_backward(found)
         context.epsilon = epsilon
         return found.to(scores.dtype)
 
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         """Return the gradient of the scores: ∂λ_i/∂s_j = λ_i (δ_ij - λ_j / Σ λ) / ε, over those below 1."""
-        found, active = context.saved_tensors
-        moving = found * active
+        (found,) = context.saved_tensors
+        moving = found * (found < 1)
         given = gradients[0].double()
         mean = (moving * given).sum(dim=1, keepdim=True) / moving.sum(dim=1, keepdim=True).clamp(min=1e-300)
         return (moving * (given - mean) / context.epsilon).to(gradients[0].dtype), None, None
