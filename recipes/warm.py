@@ -92,14 +92,21 @@ def connected(path: str) -> socket.socket:
 
 
 def serve(path: str) -> None:
-    """Load everything, then fork for every call until nobody calls any more."""
-    gc.disable()  # it would look through half a million objects again and again, here and then in each copy
-    load_everything()
-    gc.freeze()
-    gc.enable()
-    with suppress(FileNotFoundError):
-        os.unlink(path)
-    with socket.socket(socket.AF_UNIX) as door:
+    """Load everything, then fork for every call until nobody calls any more; there is one such process."""
+    import fcntl
+
+    # Closed before the door: who finds that shut may start the next one.
+    with socket.socket(socket.AF_UNIX) as door, open(f"{path}.lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        gc.disable()  # it would look through half a million objects again and again, here and in each copy
+        load_everything()
+        gc.freeze()
+        gc.enable()
+        with suppress(FileNotFoundError):
+            os.unlink(path)
         door.bind(path)
         door.listen(64)
         door.settimeout(IDLE_SECONDS)
@@ -114,6 +121,8 @@ def serve(path: str) -> None:
             with link:
                 if os.fork() == 0:
                     try:
+                        door.close()
+                        lock.close()
                         answer(link)
                     finally:
                         os._exit(1)
@@ -183,7 +192,7 @@ def load_everything() -> None:
         with suppress(ImportError):  # an extra that is not installed
             import_module(name)
     for name in COMMANDS:
-        parser_of(name, [])
+        parser_of(name, []).make_context(name, [], resilient_parsing=True)  # which readies each option
     cpu_target.typing_context.refresh()
     cpu_target.target_context.refresh()
 

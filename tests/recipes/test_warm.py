@@ -82,6 +82,12 @@ def test_a_copy_ends_with_its_caller(tmp_path, environment, number):
     assert after.stdout.startswith("dretrieve ")
 
 
+def test_callers_at_once_start_one_process(tmp_path, environment):
+    callers = [subprocess.Popen([*WARM, "--version"], env=environment) for _ in range(3)]
+    assert [caller.wait(SECONDS) for caller in callers] == [0, 0, 0]
+    assert len(at_work(tmp_path).keys() - copies(tmp_path)) == 1
+
+
 @pytest.mark.parametrize("goes_on", [True, False])
 def test_a_command_goes_to_the_next_where_one_ends_before_it_has_begun(monkeypatch, goes_on):
     sys.path.insert(0, str(ROOT / "recipes"))
