@@ -87,6 +87,7 @@ class Reader:
             return_dict_in_generate=True,
             output_scores=True,
         )
+        backbone.generation_config = self._generation  # generate takes what we leave open from there
 
     def read(self, asked: Sequence[Asked]) -> list[Answer]:
         """Return the answer of each question; one without passages is read alone, then with its ``</s>``."""

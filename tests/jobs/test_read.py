@@ -71,6 +71,16 @@ def lines_of(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+def test_how_the_backbone_once_generated_is_not_asked(config, tmp_path):
+    run(config)
+    said = tmp_path / config.model / "backbone" / "generation_config.json"
+    other = {"num_beams": 4, "min_length": 5, "no_repeat_ngram_size": 1, "repetition_penalty": 3.0}
+    said.write_text(json.dumps(json.loads(said.read_text()) | other))
+    again = replace(config, output=tmp_path / "again.jsonl")
+    run(again)
+    assert lines_of(again.output) == lines_of(config.output)
+
+
 @pytest.mark.parametrize("beams", [1, 3])
 def test_answers_are_those_of_a_fusion_in_the_decoder_by_transformers(config, beams):
     """B = 0: each pair through the whole encoder, their states side by side, generate."""
