@@ -178,7 +178,9 @@ class Reader:
         beams = out.beam_indices if self._generation.num_beams > 1 else None
         each = backbone.compute_transition_scores(out.sequences, out.scores, beams, normalize_logits=True)
         written = out.sequences[:, 1:]
-        chances = each.masked_fill(written == self._config.pad_token_id, 0.0).double().sum(dim=1).tolist()
+        ends = (written == self._config.eos_token_id).long()
+        behind = ends.cumsum(dim=1) > ends  # padding; a model that has learned little also writes some
+        chances = each.masked_fill(behind, 0.0).double().sum(dim=1).tolist()
         tokenizer, answers = self._model.tokenizers["passage"], []
         for at, question in enumerate(group):
             tokens, begin = [], 0
