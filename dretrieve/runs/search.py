@@ -54,9 +54,11 @@ def check_model(queries: Queries, passages: Passages) -> None:
     """
     folder, stored = passages.embeddings.folder, passages.embeddings.passage_fingerprint
     if queries.passage_model != stored:
+        made = passages.embeddings.extra.get("inference") or {}  # one model's two heads are two sides too
+        chosen = "".join(f" and --set {name}={value}" for name, value in made.items())
         raise VerificationError(
             f"the queries {queries.name} belong to the passage side {queries.passage_model[:12]} of a model, "
-            f"the passages in {folder} were encoded by {stored[:12]}; encode both with the same model"
+            f"the passages in {folder} were encoded by {stored[:12]}; encode both with the same model{chosen}"
         )
 
 

@@ -113,7 +113,7 @@ def test_passages_that_came_into_the_index_later_are_read(config, tiny_collectio
 
 
 def test_what_is_refused(config, small_t5, tiny_model, tiny_collection, tmp_path):
-    message = "belong to the passage side .* encode both with the same model"
+    message = r"belong to the passage side .* encode both with the same model and --set head=\d$"
     for other in ({"model": saved(small_t5, tmp_path / "other", head=2)}, {"settings": {"head": 2}}):
         with pytest.raises(VerificationError, match=message):
             run(replace(config, **other))
