@@ -38,7 +38,7 @@ from dretrieve.text.collection import Collection
 from dretrieve.text.queries import QuerySet
 from dretrieve.types import SIDES, SILENT, Progress, Run
 
-STAGE, VERSION = "read", 3  # 3: passages that the tokenizer has cut count as cut
+STAGE, VERSION = "read", 4  # 4: a padding before the end counts; a backbone's generation_config.json does not
 # Questions that share their passages' states, are read together, and are kept when the rest is interrupted.
 CHUNK = 32
 LINES, COUNTS = "answers.jsonl", "counts.jsonl"  # of the journal: one line a question, one a chunk
