@@ -13,7 +13,7 @@ from pathlib import Path
 from dretrieve.errors import DataError
 from dretrieve.store.atomic import make_folder, replacing
 from dretrieve.store.fingerprint import sha256_file
-from dretrieve.text.beir import COLLECTION, QUERY_FOLDERS
+from dretrieve.text.beir import COLLECTION, QRELS, QUERY_FOLDERS
 from dretrieve.text.cache import cache_folder
 from dretrieve.text.compression import Damaged
 from dretrieve.text.files import is_stream
@@ -21,7 +21,8 @@ from dretrieve.types import Progress
 
 # What is unpacked: BEIR's files and those of the Multi-Domain Benchmark, whatever stands beside them.
 KNOWN = re.compile(
-    rf"(corpus|queries)\.jsonl|qrels/[^/]*\.tsv|{COLLECTION}|({'|'.join(QUERY_FOLDERS)})/queries\.jsonl"
+    rf"(corpus|queries)\.jsonl|qrels/(?=[^/]*$){QRELS.pattern}|{COLLECTION}|"
+    rf"({'|'.join(QUERY_FOLDERS)})/queries\.jsonl"
 )
 MOST_UNPACKED, MOST_SWELLING, LEAST_BOMB = 1 << 36, 200, 1 << 28  # bytes of an archive's members
 

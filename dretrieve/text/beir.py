@@ -19,6 +19,8 @@ SUFFIXES = ("", ".gz", ".zst", ".bz2", ".xz")
 JSON_ENDINGS = tuple(form + suffix for form in (".jsonl", ".json", ".ndjson") for suffix in SUFFIXES)
 NO_DATA = re.compile(r"_|readme|licen[cs]e|.*\.md$", re.IGNORECASE)  # Spark's _SUCCESS; what is for people
 QRELS_HEADER = "query-id\tcorpus-id\tscore"
+QRELS_ENDINGS = (".tsv", ".jsonl", ".json", ".txt", ".csv")  # MTEB has .jsonl; the first counts
+QRELS = re.compile(r"([^.].*)(" + "|".join(map(re.escape, QRELS_ENDINGS)) + r")(\.(gz|zst|bz2|xz))?")
 # The Multi-Domain Benchmark (Bassani et al., CIKM 2022): its passages, and split by folder of queries.
 COLLECTION, QUERY_FOLDERS = "collection.jsonl", {"train": "train", "val": "dev", "test": "test"}
 
@@ -74,16 +76,12 @@ class Files:
         Raises:
             DataError: one of them stands there in two forms.
         """
-        qrels: dict[str, Path] = {}
-        for path in sorted((folder / "qrels").iterdir()) if (folder / "qrels").is_dir() else ():
-            name, tsv, suffix = path.name.rpartition(".tsv")
-            if tsv and suffix in SUFFIXES and path.is_file():
-                if name in qrels:
-                    raise DataError(
-                        f"{path.parent} holds {qrels[name].name} and {path.name}; keep one of them"
-                    )
-                qrels[name] = path
-        qrels = dict(sorted(qrels.items()))
+        inside, qrels = folder / "qrels", dict[str, Path]()
+        found = (QRELS.fullmatch(path.name) for path in inside.iterdir()) if inside.is_dir() else ()
+        for split in sorted({match[1] for match in found if match and not NO_DATA.match(match[0])}):
+            forms = (find_file(inside, split + ending) for ending in QRELS_ENDINGS)
+            if (path := next(filter(None, forms), None)) is not None:
+                qrels[split] = path
         return cls(find_file(folder, "corpus.jsonl"), find_file(folder, "queries.jsonl"), qrels)
 
     @property

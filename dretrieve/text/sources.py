@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dretrieve.errors import DataError, PreconditionError, UsageError, quoted
 from dretrieve.store.fingerprint import canonical_json, sha256_bytes, sha256_file
-from dretrieve.text.beir import Files, Query, collection_files
+from dretrieve.text.beir import NO_DATA, QRELS, Files, Query, collection_files
 from dretrieve.text.collection_writer import CollectionWriter
 from dretrieve.text.examples import Example, read_examples, read_triples
 from dretrieve.text.fields import Side
@@ -240,11 +240,24 @@ def _notes(sources: Sources, told: Mapping[str, Iterable[str]]) -> list[str]:
     for table, path in tables:
         if path is not None and (note := headerless(path, table)):
             notes.append(note)
+    if unread := _unread(sources):
+        notes.append(f"not read of the folder: {', '.join(map(quoted, unread[:12]))}")
     for what, keys in told.items():
         if listed := [quoted(key) for key in keys if key not in ("split", "metadata", "rel_doc_ids")]:
             more = f" and {len(listed) - 12} more" if len(listed) > 12 else ""
             notes.append(f"{what} {', '.join(listed[:12])}{more}")
     return notes
+
+
+def _unread(sources: Sources) -> list[str]:
+    """Return the files of text that stand in a collection's folder beside those that are read."""
+    if not Files.published(sources.main).all:
+        return []
+    given = (sources.corpus, sources.queries, *sources.qrels.values(), *sources.judged.values())
+    read = {path.resolve() for path in given if path is not None}
+    files = (path for path in sorted(sources.main.iterdir()) if path.is_file() and path.resolve() not in read)
+    text = (path.name for path in files if QRELS.fullmatch(path.name) and not NO_DATA.match(path.name))
+    return [name for name in text if not name.endswith(("manifest.json", "provenance.json", "state.json"))]
 
 
 def _arranged(sources: Sources, form: Form) -> Sources:

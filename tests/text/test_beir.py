@@ -57,6 +57,19 @@ def test_two_forms_of_one_file_are_refused(tmp_path: Path) -> None:
         beir.find_file(tmp_path, "corpus.jsonl")
 
 
+@pytest.mark.parametrize("name", ["test.jsonl", "test.json", "test.txt.gz", "test.csv"])
+def test_judgements_of_a_folder_may_have_other_endings(tmp_path: Path, name: str) -> None:
+    lines(tmp_path / "qrels" / name, {"query-id": "q", "corpus-id": "d", "score": 1})
+    lines(tmp_path / "qrels/README.txt", "for people")
+    lines(tmp_path / "qrels/._test.tsv", "of a Mac")
+    assert beir.Files.in_folder(tmp_path).qrels == {"test": tmp_path / "qrels" / name}
+    lines(tmp_path / "qrels/test.tsv", "q 0 d 1")
+    assert beir.Files.in_folder(tmp_path).qrels == {"test": tmp_path / "qrels/test.tsv"}
+    lines(tmp_path / "qrels/test.tsv.gz", "q 0 d 1")
+    with pytest.raises(DataError, match=r"qrels holds test\.tsv and test\.tsv\.gz; keep one"):
+        beir.Files.in_folder(tmp_path)
+
+
 def test_a_folder_is_read_whole_or_refused(tmp_path: Path) -> None:
     folder = tmp_path / "parts"
     for number, name in enumerate(("a.jsonl", "b.ndjson", "deep/c.json")):

@@ -31,6 +31,20 @@ def test_ms_marco_files(tmp_path: Path) -> None:
     assert collection.unknown_passages(collection.qrels()) == ["77"]
 
 
+def test_files_of_a_folder_that_are_not_read_are_said(tmp_path: Path) -> None:
+    folder = tmp_path / "mteb"
+    lines(folder / "corpus.jsonl", {"_id": "d", "text": "x"})
+    lines(folder / "queries.jsonl", {"_id": "q", "text": "x"})
+    judged = {"query-id": "q", "corpus-id": "d", "score": 1}
+    for name in ("qrels/test.jsonl", "dev.jsonl", "old.tsv.gz", "README.txt", "r.trec", "a.manifest.json"):
+        lines(folder / name, judged)
+    made = prepared(folder, tmp_path / "out", qrels=(f"dev={folder / 'dev.jsonl'}",))
+    assert (made["splits"], made["notes"]) == (
+        {"dev": 1, "test": 1},
+        ["not read of the folder: 'old.tsv.gz'"],
+    )
+
+
 def test_training_rows_with_texts(dpr_file: Callable[[Path], Path], tmp_path: Path) -> None:
     made = prepared(dpr_file(tmp_path / "train.json.gz"), tmp_path / "out")
     assert made["splits"] == {"train": 2}
