@@ -28,7 +28,7 @@ from dretrieve.runs.build import HitColumns, build_run
 from dretrieve.runs.lines import parse_score
 from dretrieve.runs.write import score_texts
 from dretrieve.text.beir import Query
-from dretrieve.text.columns import hit_places
+from dretrieve.text.columns import hit_places, refuse_table
 from dretrieve.text.fields import json_type
 from dretrieve.text.files import first_line
 from dretrieve.text.json_files import check_encodable, read_json, read_json_array, read_json_lines
@@ -140,6 +140,7 @@ def _entries(path: Path, form: str, head: str) -> Iterator[tuple[int, str, Hits]
         return
     for line, whole in read_json_lines(path) if _parsed(head) is not None else _whole(path):
         _refuse_mteb(whole, path, line)
+        refuse_table(whole, path, line)
         for query_id, value in whole.items():
             by_passage = isinstance(value, dict) and not any(key in value for key in LIST_KEYS)
             deeper = by_passage and any(isinstance(inner, dict | list) for inner in value.values())

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import islice
+from pathlib import Path
+from typing import Any
 
+from dretrieve.errors import DataError, quoted
 from dretrieve.text.fields import PASSAGE_COLUMNS, QUERY_COLUMNS, RANKS, RUN_COLUMNS, SCORES, word_of
 
 QUERY_WORDS = {"query", "topic"}  # an id or a text
@@ -42,6 +45,22 @@ def hit_places(names: Iterable[str]) -> tuple[tuple[list[int], list[int], list[i
         for known in (QUERY_COLUMNS - QUERY_WORDS, PASSAGE_COLUMNS, SCORES, RANKS, QUERY_WORDS)
     )
     return (queries or texts, passages, scores or ranks), not scores
+
+
+def refuse_table(value: Mapping[str, Any], path: Path, line: int) -> None:
+    """Refuse a table of hits or judgements as pandas writes it, whose outer keys are columns or rows, no ids.
+
+    Raises:
+        DataError: it is one.
+    """
+    for names in (value, next(iter(value.values()), None)):
+        if isinstance(names, Mapping) and len(names) < 20 and all(hit_places(names)[0][:2]):
+            raise DataError.at(
+                path,
+                line,
+                f"a table by its columns or its rows' numbers ({quoted(', '.join(names))}), no object by "
+                "query id; write its rows alone, one a line (pandas: orient='records', lines=True)",
+            )
 
 
 def found(line: bytes) -> str:

@@ -203,10 +203,16 @@ def _pieces(path: Path) -> Iterator[tuple[int, bytes]]:
         yield line, rest
 
 
-def read_objects(path: Path, *, split: bool = True) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_objects(
+    path: Path, *, split: bool = True, ids: tuple[str, ...] = QUERY_IDS
+) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield ``(line, object)`` of JSON lines, an array, one object, or one object of objects by id.
 
-    ``split`` gives each of the objects by id for itself, with its ``id``.
+    ``split`` gives each of the objects by id for itself, with its ``id``; ``ids`` are the keys by which it
+    may say it once more.
+
+    Raises:
+        DataError: as the readers of each; one of the objects by id says another id (pandas' rows by number).
     """
     head = first_line(path).strip()
     if head == "[":
@@ -226,7 +232,15 @@ def read_objects(path: Path, *, split: bool = True) -> Iterator[tuple[int, dict[
         yield 1, value
         return
     for name, inner in value.items():
-        yield 1, {"id": name, **{key: inner[key] for key in inner if word_of(key) not in QUERY_IDS}}
+        own = {key: text_id for key, text_id in inner.items() if word_of(key) in ids}
+        if name not in map(str, own.values()) and not {"number", "num"}.issuperset(map(word_of, own)):
+            raise DataError.at(
+                path,
+                1,
+                f"the object {quoted(name)} says another id, {quoted(own)}; give it one, or write the "
+                "objects alone, one a line (pandas: orient='records', lines=True)",
+            )
+        yield 1, {"id": name, **{key: inner[key] for key in inner if key not in own}}
 
 
 def by_id(value: Mapping[str, Any]) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from dretrieve.errors import DataError, quoted
-from dretrieve.text.columns import found, split_line
+from dretrieve.text.columns import found, refuse_table, split_line
 from dretrieve.text.fields import GRADES, PASSAGE_COLUMNS, QUERY_COLUMNS, Fields, word_of
 from dretrieve.text.files import read_lines
 from dretrieve.text.json_files import parse_object, read_json, read_json_lines, read_objects
@@ -157,6 +157,7 @@ def _read_json(path: Path, head: str) -> Qrels:
                 'JSON qrels are one object {"query": {"passage": grade, …}, …}, or objects of 3 or 4 keys '
                 f"with a query, a passage and a grade; found the keys {seen or 'none'}",
             )
+        refuse_table(value, path, line)
         for query, judged in value.items():
             if query in judgements:
                 raise DataError.at(path, line, f"the query {quoted(query)} stands twice; join the two")

@@ -148,7 +148,7 @@ def _files_of(path: Path, side: Side) -> list[Path]:
 def _rows(path: Path, side: Side) -> Iterator[tuple[int, Mapping[str, Any]]]:
     head = first_line(path)
     if head.lstrip()[0] in "{[":
-        return read_objects(path)
+        return read_objects(path, ids=PASSAGE_IDS if side == "corpus" else QUERY_IDS)
     if is_markup(head):
         return read_documents(path) if side == "corpus" else read_topics(path)
     return read_rows(path, side)

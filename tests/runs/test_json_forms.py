@@ -170,6 +170,20 @@ def test_broken_json_runs(tmp_path, text, message):
     assert message in str(caught.value)
 
 
+PANDAS = [  # to_json of a table by columns, and by rows' numbers
+    {"qid": {"0": 1, "1": 1}, "docid": {"0": 5, "1": 7}, "score": {"0": 2.5, "1": 1.5}},
+    {"0": {"qid": 1, "docid": 5, "score": 2.5}, "1": {"qid": 1, "docid": 7, "score": 1.5}},
+]
+
+
+@pytest.mark.parametrize("table", PANDAS)
+@pytest.mark.parametrize("indent", [None, 1])
+def test_a_table_of_pandas_is_no_object_by_query_id(tmp_path, table, indent):
+    """Before, its columns or its rows were queries, ``qid`` and ``docid`` passages, without a word."""
+    with pytest.raises(DataError, match=r"a table by its columns or .*'qid, docid, score'.*orient='records'"):
+        read(tmp_path, json.dumps(table, indent=indent))
+
+
 @pytest.fixture
 def run(tmp_path):
     return read(tmp_path, json.dumps({"q1": {"a": 2.5, "b": 1.5}, "q2": {"b": 3}}))

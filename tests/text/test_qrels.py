@@ -171,3 +171,12 @@ def test_json_one_object_a_line(tmp_path):
 def test_keys_of_json_rows_may_stand_in_any_order(tmp_path):
     text = '{"qid": "q", "docno": "a", "label": 1}\n{"label": 2, "docno": "b", "qid": "r"}\n'
     assert read(tmp_path, text) == {"q": {"a": 1}, "r": {"b": 2}}
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_a_table_of_pandas_is_no_object_by_query_id(tmp_path, indent):
+    row = {"query-id": 1, "corpus-id": 5, "score": 1}
+    with pytest.raises(DataError, match=r"a table by its columns or .*'query-id, corpus-id, score'"):
+        read(tmp_path, json.dumps({"0": row, "1": {**row, "corpus-id": 7}}, indent=indent))
+    with pytest.raises(DataError, match=r"a table by its columns or|'query-id' is an object"):
+        read(tmp_path, json.dumps({key: {"0": value} for key, value in row.items()}, indent=indent))

@@ -118,6 +118,18 @@ def test_a_key_that_stands_twice_in_a_record_is_refused(tmp_path: Path, form: st
             list(read(tmp_path / "t"))
 
 
+def test_an_object_by_id_that_says_another_id_is_refused(tmp_path: Path) -> None:
+    """As pandas writes a table by its rows' numbers; before, the ids were 0, 1 … without a word."""
+    for ours, read in (("docid", read_corpus), ("_id", read_corpus), ("qid", read_queries)):
+        path = lines(tmp_path / "t.json", {"0": {ours: "a", "text": "x"}, "1": {ours: "b", "text": "y"}})
+        with pytest.raises(DataError, match=rf"the object '0' says another id, .*'{ours}': 'a'.*records"):
+            list(read(path))
+        path = lines(tmp_path / "t.json", {"7": {ours: 7, "text": "x"}, "b": {ours: "b", "text": "y"}})
+        assert [record.id for record in read(path)] == ["7", "b"]
+    path = lines(tmp_path / "t.json", {"31_1": {"number": 1, "title": "x", "docid": "d"}})
+    assert list(read_queries(path)) == [Query("31_1", "x", fields={"docid": "d"})]
+
+
 def test_pyserini_contents_without_newline_are_all_text(tmp_path: Path) -> None:
     path = lines(
         tmp_path / "c.jsonl", {"id": "1", "contents": "only text"}, {"id": "2", "contents": "T\nx\ny"}
