@@ -8,8 +8,10 @@ the columns are parted by tabs, quotes are text, and the number of columns says 
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from io import StringIO
 from itertools import chain, pairwise
 from pathlib import Path
@@ -47,6 +49,7 @@ UNQUOTED = (
     "take them away, or write a header (id⇥text) above, below which cells may be quoted as in CSV; without "
     "one quotes are text"
 )
+SEVERAL = re.compile(r"""[ "]*(\[|[({]\s*['"])""")  # a list, or Python's tuple, set or dict
 SIDE_BY_SIDE = re.compile(r"""['"]\s*['"]""")
 LONGEST_CELL = 1 << 27  # characters between two quotes; beyond it one of them is missing
 
@@ -210,22 +213,28 @@ def unquote(cell: str) -> str:
 
 
 def parse_answers(cell: str) -> tuple[str, ...] | None:
-    """Return the answers of a Python list literal, None for any other text; nothing is evaluated.
+    """Return the answers of a list in JSON or as a Python literal, None for any other text.
 
-    Whole numbers beside strings are answers as they are written; numbers alone may be an interval.
+    JSON comes first: its escapes (a slash, an emoji in two halves) are not Python's. Whole numbers beside
+    strings are answers as they are written; numbers alone may be an interval.
     """
     if "[" not in cell:
         return None
     for text in (cell, unquote(cell), cell.replace('""', '"')):
-        try:
-            value = ast.literal_eval(text.strip())
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            continue
+        value = _literal(text.strip())
         if not isinstance(value, list) or {*map(type, value)} not in ({str, int}, {str}, set()):
             continue
         if all(str(item) in text for item in value if type(item) is int):
             joined = SIDE_BY_SIDE.search(text) and _are_joined(text.strip())
-            return None if joined else tuple(map(str, value))
+            broken = any("\ud800" <= character <= "\udfff" for item in value for character in str(item))
+            return None if joined or broken else tuple(map(str, value))
+    return None
+
+
+def _literal(text: str) -> object:
+    for read in (json.loads, ast.literal_eval):
+        with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+            return read(text)
     return None
 
 
@@ -239,8 +248,8 @@ def answers_of(fields: Fields, key: str) -> tuple[str, ...]:
     value = fields.record[key]
     if isinstance(value, str):
         found = parse_answers(value)
-        if found is None and value.lstrip(' "').startswith("["):
-            raise fields.refuse(f"the answers are no Python list of strings: {quoted(value[:60])}")
+        if found is None and SEVERAL.match(value):
+            raise fields.refuse(f"the answers are no list of strings: {quoted(value[:60])}")
         return (value,) if found is None else found
     if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
         inner = [_answer_in(Fields(fields.path, fields.line, item), key) for item in value]
