@@ -18,6 +18,7 @@ from dretrieve.errors import DataError, VerificationError
 from dretrieve.index.base import open_embeddings
 from dretrieve.metrics.qa import read_predictions
 from dretrieve.models.registry import spelled
+from dretrieve.runs.lines import RUN_FORMATS
 from dretrieve.runs.read import read_run
 from dretrieve.store.card import CARD, ModelCard
 from dretrieve.store.embeddings import Embeddings
@@ -61,7 +62,8 @@ class Artefact:
         """The form of its run: as the user says, as the stage of ours that wrote it says, or ``auto``."""
         ours = self.manifest is not None and self.manifest.stage in RUN_STAGES
         if self.run_format == "auto" and ours and self.manifest:
-            return str(self.manifest.options.get("form", "trec")).split(".")[0]
+            form = str(self.manifest.options.get("form", "trec")).split(".")[0]
+            return form if form in RUN_FORMATS else "dpr"  # Contriever's is DPR's, a question a line
         return self.run_format
 
     @cached_property

@@ -6,8 +6,10 @@ import json
 import pytest
 
 from dretrieve.errors import DataError, UsageError
+from dretrieve.jobs import inspect
 from dretrieve.jobs.configs import base
 from dretrieve.jobs.configs.convert_run import FORMS
+from dretrieve.jobs.configs.inspect import InspectConfig
 from dretrieve.jobs.convert_run import ConvertRunConfig, run
 from dretrieve.runs.json_forms import DIALECTS
 from dretrieve.runs.lines import RUN_FORMATS
@@ -54,6 +56,8 @@ def test_there_and_back(trec, questions, tmp_path, form):
     assert (result.state, result.counts) == ("converted", {"queries": 2, "hits": 3})
     named = {"contriever": "dpr"}.get(form, form)
     assert hits(tmp_path / "there.gz", named) == hits(tmp_path / "there.gz") == hits(trec)
+    seen = inspect.run(InspectConfig(path=str(tmp_path / "there.gz")))
+    assert (seen.problems, seen.kind, seen.facts["hits"]) == ((), "run", 3)
     convert(tmp_path / "there.gz", tmp_path / "back.trec", "trec")
     assert hits(tmp_path / "back.trec") == hits(trec)
     assert convert(trec, tmp_path / "there.gz", form, queries=questions).state == "up to date"
