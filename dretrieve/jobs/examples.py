@@ -42,9 +42,10 @@ def examples(
     count: int,
     passages: TextStore,
     queries: str | None,
+    topic_field: str | None,
 ) -> tuple[Example, ...]:
     """Return questions spread evenly over the run, with their best passages."""
-    texts = query_texts(queries)
+    texts = query_texts(queries, topic_field)
     count = min(count, len(run))
     chosen = [row * len(run) // count for row in range(count)]
     return tuple(_example(run, row, texts, passages) for row in chosen)
@@ -102,11 +103,11 @@ def _recorded(entry: EmbeddingShard) -> str | None:
     return f"{entry.folder / name}:{split}" if split else str(entry.folder / name)
 
 
-def query_texts(spec: str | None) -> dict[str, str]:
+def query_texts(spec: str | None, topic_field: str | None) -> dict[str, str]:
     """Return query id to text; empty when no collection is known."""
     if spec is None:
         return {}
-    collection = Collection.open(spec, "queries")
+    collection = Collection.open(spec, "queries", topic_field)
     queries = collection.queries(collection.split)
     return {query.id: query.text for query in queries.queries}
 

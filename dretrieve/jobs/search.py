@@ -18,6 +18,7 @@ from dretrieve.index.registry import kind_at, open_vector_index, search_settings
 from dretrieve.index.top_k import TopK
 from dretrieve.jobs.configs.search import AskingConfig, SearchConfig
 from dretrieve.jobs.examples import Example, examples, passage_texts, recorded_collection, render_examples
+from dretrieve.jobs.inputs import open_corpus
 from dretrieve.models.places import PACKAGED
 from dretrieve.runs.adapt import ENDING, read_adapted
 from dretrieve.runs.checkpoint import Checkpoint, discard_checkpoint
@@ -120,6 +121,7 @@ def run(config: SearchConfig, progress: Progress = SILENT) -> SearchResult | Pla
         stage, counts = search.stage, {"queries": search.queries, "passages": search.passages}
         if config.dry_run:
             return stage.planned(search.plan, counts)
+        texts = search.texts() if config.show else None  # what is not there is said before a long search
         state, seconds, found = "up to date", 0.0, None
         if stage.up_to_date():
             counts = dict(stage.existing().counts)
@@ -135,10 +137,8 @@ def run(config: SearchConfig, progress: Progress = SILENT) -> SearchResult | Pla
                 stage.commit(counts, {**search.extra, **more}, speed | {"device": config.device})
         discard_checkpoint(config.output)
         shown: tuple[Example, ...] = ()
-        if found is not None and config.show:
-            given = config.corpus
-            texts = Collection.open(given, "corpus").corpus() if given else search.texts()
-            shown = examples(found, config.show, texts, search.questions)
+        if found is not None and texts is not None:
+            shown = examples(found, config.show, texts, search.questions, config.topic_field)
         return SearchResult(
             output=config.output,
             state=state,
@@ -169,7 +169,8 @@ def _over_words(config: SearchConfig, progress: Progress, signals: Signals) -> _
     if config.shard is not None:
         raise UsageError("a BM25 index is searched whole; leave --shard away")
     index = open_words(config.index, config.settings, full=config.verify)
-    collection = Collection.open(config.queries, "queries", config.topic_field)
+    queries_of = config.queries
+    collection = Collection.open(queries_of, "queries", config.topic_field)
     queries = collection.queries(collection.split)
 
     def find() -> tuple[Run, float, dict[str, Any]]:
@@ -184,6 +185,15 @@ def _over_words(config: SearchConfig, progress: Progress, signals: Signals) -> _
         progress.finish()
         return joined(parts), time.monotonic() - started, {}
 
+    def texts() -> TextStore:
+        store = open_corpus(config.corpus, queries_of, progress)
+        if store.sha256 != index.manifest.inputs["corpus"]:
+            raise VerificationError(
+                f"--show: {config.corpus or queries_of} has other passages than those that were indexed; "
+                "name these by --corpus DIR"
+            )
+        return store
+
     options = {"k1": index.options.k1, "b": index.options.b}
     inputs = {"index": index.manifest.fingerprint, "queries": queries.sha256}
     return _Search(
@@ -193,7 +203,7 @@ def _over_words(config: SearchConfig, progress: Progress, signals: Signals) -> _
         plan=f"would search {len(index):,} passages with {len(queries):,} queries; output {config.output}",
         find=find,
         questions=config.queries,
-        texts=collection.corpus,
+        texts=texts,
         extra={"corpus": index.manifest.inputs["corpus"]},
     )
 
@@ -247,7 +257,11 @@ def _over_vectors(config: SearchConfig, progress: Progress, signals: Signals) ->
         f"({config.threads} threads); memory for the hits {hits * 12 / 1e6:,.0f} MB; output {config.output}",
         find=find,
         questions=queries.texts,
-        texts=lambda: passage_texts(passages.embeddings),
+        texts=lambda: (
+            Collection.open(config.corpus, "corpus").corpus()
+            if config.corpus
+            else passage_texts(passages.embeddings)
+        ),
         # rows that were deleted since are in the collection, and in no run
         extra={
             **queries.extra,

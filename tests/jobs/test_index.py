@@ -12,6 +12,7 @@ from dretrieve.errors import PreconditionError, UsageError, VerificationError
 from dretrieve.jobs import search
 from dretrieve.jobs.index import IndexConfig, run
 from dretrieve.runs.read import read_run
+from tests.common import lines
 
 
 @pytest.fixture
@@ -42,6 +43,29 @@ def test_bm25_is_built_and_searched_with_words(tiny_collection: Path, tmp_path: 
     shown = search.run(replace(config, show=2)).examples
     assert [hit.title for hit in shown[0].hits][:1] == ["bees 2"]
     assert shown[0].text == "pollen queen"
+
+
+def test_bm25_shows_the_passages_that_were_indexed_or_says_so_before_it_searches(
+    tiny_collection: Path, tmp_path: Path
+) -> None:
+    run(IndexConfig(type="bm25", corpus=str(tiny_collection), output=tmp_path / "bm25"))
+    topics = lines(tmp_path / "topics", "<top><num> Number: 1\n<desc> Description:\npollen queen\n</top>")
+    lines(tmp_path / "other/corpus.jsonl", {"_id": "bees-2", "text": "another text"})
+    config = search.SearchConfig(
+        index=tmp_path / "bm25",
+        queries=str(topics),
+        topic_field="description",
+        hits=5,
+        show=1,
+        output=tmp_path / "run.trec",
+    )
+    with pytest.raises(UsageError, match="topics has no passages; name those that were searched: --corpus"):
+        search.run(config)
+    with pytest.raises(VerificationError, match="other has other passages than those that were indexed"):
+        search.run(replace(config, corpus=str(tmp_path / "other")))
+    assert not (tmp_path / "run.trec").exists()
+    shown = search.run(replace(config, corpus=str(tiny_collection))).examples
+    assert (shown[0].text, shown[0].hits[0].title) == ("pollen queen", "bees 2")
 
 
 def test_bm25_takes_other_weights_and_refuses_what_is_not_its_own(
