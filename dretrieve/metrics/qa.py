@@ -25,7 +25,7 @@ PREDICTION_KEYS = tuple(
     "prediction prediction_text pred predicted_answer generated_answer generated_text generation output "
     "model_output response completion answer text".split()
 )
-ID_KEYS = ("query_id", "_id", "id", "question_id")
+ID_KEYS = ("query_id", "_id", "id", "question_id", "qid")
 
 
 def parse_reader_measures(text: str) -> list[str]:

@@ -35,7 +35,7 @@ from dretrieve.text.json_files import check_encodable, read_json, read_json_arra
 from dretrieve.types import Record, Run
 
 QUERY_KEYS = ("query_id", "_id", "id", "question_id", "qid")
-HIT_KEYS = ("id", "docid", "corpus_id", "passage_id", "doc_id")
+HIT_KEYS = ("id", "docid", "corpus_id", "passage_id", "doc_id", "pid", "docno", "psg_id", "document_id")
 LIST_KEYS = ("ctxs", "contexts", "results")
 Hits = list[tuple[str, object]]
 DIALECTS = ("dpr", "contriever", "pyserini-json", "ranx")

@@ -12,7 +12,7 @@ from dretrieve.errors import DataError, quoted
 
 Side = Literal["corpus", "queries"]
 # What a field is called, role by role: in JSON, in headers of TSV and CSV, in TREC's markup. Of several that
-# a record has, the first counts; letters' case, ``-`` and blanks for ``_`` do not.
+# a record has, the first counts; letters' case, ``-``, blanks or nothing for ``_`` do not.
 PASSAGE_IDS = tuple("_id pid passage_id psg_id docid doc_id docno document_id corpus_id id".split())
 QUERY_IDS = tuple("_id qid query_id queryid question_id topic_id number num id".split())
 TITLES = tuple("title headline head ttl hl ti wikipedia_title".split())
@@ -27,7 +27,7 @@ ANCHORS = ("anchor", "query", "question", "sentence1")
 POSITIVES = ("positive", "pos", "answer", "sentence2")
 GRADES = tuple("score rel rels relevance label grade judgment judgement rating qrel relevancy".split())
 # The cells of a header of judgements or of a run, where ``id`` alone does not say whose it is.
-QUERY_COLUMNS = frozenset({*QUERY_IDS, "query", "topic", "topicid"}) - {"_id", "id"}
+QUERY_COLUMNS = frozenset({*QUERY_IDS, "query", "topic"}) - {"_id", "id"}
 PASSAGE_COLUMNS = frozenset({*PASSAGE_IDS, "doc", "document", "passage"}) - {"_id", "id"}
 RANKS, SCORES = ("rank", "ranking"), ("score", "scores", "sim", "similarity")
 RUN_COLUMNS = {*QUERY_COLUMNS, *PASSAGE_COLUMNS, *RANKS, *SCORES}.union(
@@ -45,11 +45,14 @@ TOPIC_FIELDS = {
     "narr": ("narr", "narrative"),
     "question": ("question", "description", "desc"),
 }
+WORDS = {*RUN_COLUMNS, *ONLY_QUERIES, *ONLY_PASSAGES, *TITLES, *GRADES, "_id", "id", "text"}
+JOINED = {word.replace("_", ""): word for word in sorted(WORDS)}  # docId, q_id
 
 
 def word_of(key: str) -> str:
     """Return a key or a header's cell as it stands in the tables of this module."""
-    return key.strip().strip('"').lower().replace("-", "_").replace(" ", "_")
+    word = key.strip().strip('"').lower().replace("-", "_").replace(" ", "_")
+    return word if word in WORDS else JOINED.get(word.replace("_", ""), word)
 
 
 def named(keys: Collection[str], words: tuple[str, ...]) -> str | None:

@@ -82,6 +82,14 @@ def read_queries(
     )
 
 
+def perhaps_ids(path: Path, topic_field: str | None) -> list[str]:
+    """Return the keys that may be the ids of queries that are counted from 0, for lack of a known one."""
+    _, value = next(_rows(_files_of(path, "queries")[0], "queries"), (1, {}))
+    own, _, _, others = _query_keys(tuple(value), topic_field)
+    ends = ("id", "number", "index", "topic")
+    return [key for key in others if own is None and word_of(key).endswith(ends)]
+
+
 def is_row(path: Path, side: Side) -> bool:
     """Return whether the first record of a file can be read as one of that side."""
     with suppress(DataError):

@@ -16,7 +16,7 @@ from dretrieve.text.fields import Side
 from dretrieve.text.files import exists, first_line, is_file, sha256_of
 from dretrieve.text.forms import FORMS, Form, detect, headerless
 from dretrieve.text.qrels import read_qrels
-from dretrieve.text.records import is_row, read_corpus, read_queries
+from dretrieve.text.records import is_row, perhaps_ids, read_corpus, read_queries
 from dretrieve.text.tables import Table
 from dretrieve.text.training_rows import read_training
 
@@ -240,6 +240,8 @@ def _notes(sources: Sources, told: Mapping[str, Iterable[str]]) -> list[str]:
     for table, path in tables:
         if path is not None and (note := headerless(path, table)):
             notes.append(note)
+    if sources.queries and (keys := perhaps_ids(sources.queries, sources.topic_field)):
+        notes.append(f"queries: counted from 0; rename {quoted(keys[0])} to query_id if it holds their ids")
     if unread := _unread(sources):
         notes.append(f"not read of the folder: {', '.join(map(quoted, unread[:12]))}")
     for what, keys in told.items():

@@ -131,6 +131,7 @@ def test_answers_that_are_patterns_are_matched(tmp_path):
         json.dumps({"q1": "Nile", "q2": "a\tb"}, indent=1),
         '{"query_id": "q1", "prediction": "Nile"}\n{"id": "q2", "text": "a\\tb"}\n',
         '{"id": "q1", "text": "longest?", "pred": "Nile"}\n{"id": "q2", "text": "?", "answer": "a\\tb"}\n',
+        '{"qid": "q1", "prediction": "Nile"}\n{"qid": "q2", "pred": "a\\tb"}\n',
         "q1\tNile\n\nq2\ta\tb\n",
     ],
 )
@@ -150,7 +151,7 @@ def test_forms_of_predictions(tmp_path, text):
         ('{"q1": 5}', "the prediction for 'q1' is not a string"),
         (
             '{"id": "q1"}\n',
-            "line 1: a prediction needs one of query_id, _id, id, question_id and one of prediction",
+            "line 1: a prediction needs one of query_id, _id, id, question_id, qid and one of prediction",
         ),
         ('{"id": "q1", "text": "x"}\nnonsense\n', "line 2: not valid JSON"),
         (

@@ -124,7 +124,7 @@ def test_scores_are_doubles(tmp_path):
         ('[{"question": "?"}]', "no list of hits: expected one of the keys ctxs, contexts, results"),
         (
             '[{"ctxs": [{"id": "a"}]}]',
-            "hit 1 needs an id (id, docid, corpus_id, passage_id, doc_id) and a score",
+            "needs an id (id, docid, corpus_id, passage_id, doc_id, pid, docno, psg_id, document_id)",
         ),
         ('[{"ctxs": [{"score": "1"}]}]', "hit 1 needs an id"),
         ('[{"ctxs": [{"id": "a", "score": "nan"}]}]', "the score is 'nan'; scores must be finite"),

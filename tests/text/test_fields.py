@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from dretrieve.errors import DataError
+from dretrieve.text.fields import word_of
 from dretrieve.text.records import read_corpus
 from tests.common import lines
 
@@ -42,3 +43,18 @@ def test_integer_ids_become_their_decimal_string(tmp_path: Path) -> None:
         tmp_path / "corpus.jsonl", {"_id": 12, "title": None, "text": "x"}, {"_id": "012", "text": "y"}
     )
     assert [record.id for record in read_corpus(path)] == ["12", "012"]
+
+
+def test_words_are_spelled_in_any_way() -> None:
+    spelled = {
+        "passage_id": ("passageId", "Passage-ID", '"passage id"', "PASSAGEID"),
+        "question_id": ("questionId", "QuestionID"),
+        "qid": ("q_id", "qId", "Q-ID"),
+        "docno": ("DocNo", "doc_no"),
+        "topic_id": ("topicId", "topicid"),
+        "id": ("ID", " Id"),
+        "_id": ("_id", "_ID"),
+        "my_note": ("my note", "My-Note"),
+    }
+    for word, keys in spelled.items():
+        assert {*map(word_of, keys)} == {word}

@@ -45,6 +45,19 @@ def test_files_of_a_folder_that_are_not_read_are_said(tmp_path: Path) -> None:
     )
 
 
+def test_queries_that_are_counted_beside_what_may_be_their_ids_are_said(tmp_path: Path) -> None:
+    corpus = lines(tmp_path / "c.jsonl", {"_id": "d", "text": "x"})
+    queries = lines(tmp_path / "q.jsonl", {"example_id": "a7", "question": "who"})
+    made = prepared(corpus, tmp_path / "out", queries=queries)
+    said = "queries: counted from 0; rename 'example_id' to query_id if it holds their ids"
+    assert made["notes"] == [said, "queries: kept as fields 'example_id'"]
+    queries = lines(tmp_path / "q.jsonl", {"q_id": "a7", "questionText": "who", "guid": "b"})
+    assert prepared(corpus, tmp_path / "known", queries=queries)["notes"] == [
+        "queries: kept as fields 'guid'"
+    ]
+    assert Collection.open(tmp_path / "known").queries().ids() == ["a7"]
+
+
 def test_training_rows_with_texts(dpr_file: Callable[[Path], Path], tmp_path: Path) -> None:
     made = prepared(dpr_file(tmp_path / "train.json.gz"), tmp_path / "out")
     assert made["splits"] == {"train": 2}
