@@ -15,8 +15,8 @@ from dretrieve.store.atomic import make_folder, replacing
 from dretrieve.store.fingerprint import sha256_file
 from dretrieve.text.beir import COLLECTION, QRELS, QUERY_FOLDERS
 from dretrieve.text.cache import cache_folder
-from dretrieve.text.compression import Damaged
-from dretrieve.text.files import is_stream
+from dretrieve.text.compression import OFFICE, Damaged
+from dretrieve.text.files import is_stream, open_stored
 from dretrieve.types import Progress
 
 # What is unpacked: BEIR's files and those of the Multi-Domain Benchmark, whatever stands beside them.
@@ -105,6 +105,9 @@ def unzipped(path: Path, progress: Progress) -> Path:
         return path
     with open_archive(path) as bundle:
         found = _collections(bundle)
+    with open_stored(path) as file:
+        if not found and OFFICE.match(file.peek(1)):
+            return path  # whose reader says what it is
     if len(found) != 1:
         raise DataError(
             f"{path} holds {', '.join(found) or f'no corpus.jsonl or {COLLECTION} beside its queries'}; "

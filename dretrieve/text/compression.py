@@ -21,7 +21,12 @@ COMPRESSED = (
 )
 CONVERT, UNPACK = "convert it to UTF-8 text, e.g. with iconv", "unpack it and name the file in it"
 NO_ID = rb"(?![\t \w])"  # what follows does not make a word or a cell of it
+OFFICE = re.compile(
+    rb"PK\x03\x04[\x00-\xff]{26}(?:\[Content_Types\]\.xml|_rels/|docProps/|xl/|word/|mimetypeapplication/vnd\.)"
+    rb"|\xd0\xcf\x11\xe0"
+)
 FOREIGN = (
+    ("a spreadsheet or a document of an office program", OFFICE, "save its table as CSV in UTF-8"),
     ("a zip archive", re.compile(rb"PK(?:\x03\x04|\x05\x06|\x07\x08)"), UNPACK),
     ("a 7z archive", re.compile(rb"7z\xbc\xaf\x27\x1c"), UNPACK),
     ("a rar archive", re.compile(rb"Rar!\x1a\x07"), UNPACK),

@@ -180,6 +180,9 @@ def zip_of(name: str, data: bytes) -> bytes:
     ("data", "words"),
     [
         (zip_of("corpus.jsonl", b"{}\n"), "is a zip archive.*unpack it"),
+        (zip_of("xl/workbook.xml", b"<x>"), "is a spreadsheet or .*save its table as CSV in UTF-8"),
+        (zip_of("[Content_Types].xml", b"<x>"), "is a spreadsheet or a document of an office program"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1" + bytes(100), "is a spreadsheet or .*save its table as CSV"),
         (tar_of("corpus.jsonl", b"{}\n"), "is a tar archive.*unpack it"),
         (gzip.compress(tar_of("collection.tsv", b"0\ttext\n")), "holds, compressed, a tar archive.*unpack"),
         (gzip.compress(gzip.compress(b"q1 0 d1 1\n", mtime=0), mtime=0), "is compressed twice"),

@@ -58,6 +58,13 @@ def test_queries_that_are_counted_beside_what_may_be_their_ids_are_said(tmp_path
     assert Collection.open(tmp_path / "known").queries().ids() == ["a7"]
 
 
+def test_a_spreadsheet_is_no_archive_to_unpack(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "passages.xlsx", "w") as bundle:
+        bundle.writestr("[Content_Types].xml", "<x>")
+    with pytest.raises(DataError, match="passages.xlsx is a spreadsheet .*save its table as CSV in UTF-8"):
+        prepared(tmp_path / "passages.xlsx", tmp_path / "out")
+
+
 def test_training_rows_with_texts(dpr_file: Callable[[Path], Path], tmp_path: Path) -> None:
     made = prepared(dpr_file(tmp_path / "train.json.gz"), tmp_path / "out")
     assert made["splits"] == {"train": 2}
