@@ -240,8 +240,8 @@ def _notes(sources: Sources, told: Mapping[str, Iterable[str]]) -> list[str]:
     for table, path in tables:
         if path is not None and (note := headerless(path, table)):
             notes.append(note)
-    if sources.queries and (keys := perhaps_ids(sources.queries, sources.topic_field)):
-        notes.append(f"queries: counted from 0; rename {quoted(keys[0])} to query_id if it holds their ids")
+    if sources.queries and (ids := perhaps_ids(sources.queries, sources.topic_field)):
+        notes.append(f"queries: counted from 0; rename {quoted(ids[0])} to query_id if it holds their ids")
     if unread := _unread(sources):
         notes.append(f"not read of the folder: {', '.join(map(quoted, unread[:12]))}")
     for what, keys in told.items():
