@@ -49,7 +49,8 @@ UNQUOTED = (
     "take them away, or write a header (id⇥text) above, below which cells may be quoted as in CSV; without "
     "one quotes are text"
 )
-SEVERAL = re.compile(r"""[ "]*(\[|[({]\s*['"])""")  # a list, or Python's tuple, set or dict
+# a list, or Python's tuple, set or dict: of strings, whole
+SEVERAL = re.compile(r"""[ "]*(\[|[({]\s*['"].*['"\])}]\s*,?\s*[)}][ "]*$)""", re.DOTALL)
 SIDE_BY_SIDE = re.compile(r"""['"]\s*['"]""")
 LONGEST_CELL = 1 << 27  # characters between two quotes; beyond it one of them is missing
 
