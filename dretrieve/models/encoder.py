@@ -148,7 +148,12 @@ class Encoder(nn.Module):
         experts: dict[str, Any] = dict(self.experts.items())
         self._packed = packed.PackedEncoder(self.backbone, device, dtype, experts) if known else None
         if not known:
+            # rounded, the angles of late positions are others; transformers never rounds them
+            angles = {name: of for name, of in self.backbone.named_buffers() if name.endswith("inv_freq")}
             self.backbone.to(device, dtype)
+            for name, of in self.backbone.named_buffers():
+                if name in angles:
+                    of.data = angles[name].to(device)
             self.experts.to(device, dtype)
             # what transformers keeps in float32 when it loads the family in float16, whose range it leaves
             kept = getattr(self.backbone, "_keep_in_fp32_modules", None) if dtype == torch.float16 else None

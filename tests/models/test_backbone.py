@@ -106,6 +106,17 @@ def test_a_text_has_the_vector_that_it_has_alone(family, name, numbers, pooling,
     assert model.encoder.encoder._unpadded == unpadded
 
 
+def test_in_half_precision_the_angles_of_positions_stay_those_of_transformers(family):
+    numbers = SMALL | {"num_key_value_heads": 2, "head_dim": 16, "max_position_embeddings": 1000}
+    folder, theirs = family("Qwen3Config", numbers)
+    encoder = load_model(str(folder), precision="bf16").encoder.encoder
+    half = type(theirs).from_pretrained(folder, dtype=torch.bfloat16, use_safetensors=True)
+    ids = torch.arange(900)[None] % 150
+    with torch.no_grad():
+        found, wanted = encoder._last(ids, ids >= 0), half(ids).last_hidden_state
+    assert torch.equal(found, wanted)
+
+
 def test_a_family_that_cannot_read_short_texts_is_refused(family):
     folder, _ = family("CanineConfig", SMALL | {"num_hash_buckets": 64})
     with pytest.raises(PreconditionError, match="a canine model cannot read a text of 3 tokens .* give"):
