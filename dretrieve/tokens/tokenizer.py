@@ -342,7 +342,7 @@ def _pad_id(folder: Path, backend: Tokenizer | None) -> int:
     """Return the padding token's id (0 where there is none: padding is masked anyway)."""
     try:
         config = json.loads((folder / "config.json").read_bytes())
-        if isinstance(config.get("pad_token_id"), int):
+        if isinstance(config.get("pad_token_id"), int) and config["pad_token_id"] >= 0:  # -1: it has none
             return int(config["pad_token_id"])
     except (OSError, ValueError):
         pass

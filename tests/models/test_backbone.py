@@ -283,6 +283,15 @@ def test_a_git_lfs_pointer_is_told_as_one(family, name):
         load_model(str(folder))
 
 
+def test_a_padding_token_that_is_no_number_of_a_token(family):
+    numbers = SMALL | {"num_key_value_heads": 2, "pad_token_id": None}
+    folder, _ = family("LlamaConfig", numbers)
+    wanted = vectors(folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"pad_token_id": -1}))  # Llama's first ones
+    np.testing.assert_array_equal(vectors(folder), wanted)
+
+
 def test_tokens_beyond_the_embeddings_are_told(family):
     folder, _ = family("MPNetConfig", SMALL | {"vocab_size": 149})
     with pytest.raises(DataError, match=r"token 149 \(.*\), but the model has embeddings for 149 tokens"):
