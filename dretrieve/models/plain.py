@@ -20,7 +20,7 @@ from dretrieve.store.card import ModelCard, SideCard
 from dretrieve.store.fingerprint import canonical_json, sha256_bytes, sha256_file
 from dretrieve.text.cache import remember
 from dretrieve.tokens.template import literal
-from dretrieve.tokens.tokenizer import CONFIG_FILE, FAST_FILE, OTHER_FILES, overrides
+from dretrieve.tokens.tokenizer import CONFIG_FILE, FAST_FILE, OTHER_FILES, SAYING_FILES, overrides
 from dretrieve.types import SIDES, VectorSpec
 
 # sentence-transformers' names of the poolings, by ours; its older ones.
@@ -157,10 +157,10 @@ def side_files(place: Path, head: Sequence[str] = ()) -> tuple[str, ...]:
         )
     others = ("config.json", "model.safetensors.index.json", ADAPTER)
     named = [*(name for name in others if (place / name).exists()), *weights]
-    if (place / FAST_FILE).exists():
-        named += [FAST_FILE, *([CONFIG_FILE] if overrides(place) else [])]
-    else:
-        named += [name for name in OTHER_FILES if (place / name).exists()]
+    fast = (place / FAST_FILE).exists()
+    tokens = (FAST_FILE,) if fast else OTHER_FILES
+    tokens += SAYING_FILES if not fast or overrides(place) else ()
+    named += [name for name in tokens if (place / name).exists()]
     for name in named:
         _refuse_pointer(place / name)
     return (*named, *(name for path in head for name in _head_files(place, path)))

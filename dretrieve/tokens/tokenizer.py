@@ -27,6 +27,8 @@ OTHER_FILES = (
     "sentencepiece.bpe.model",
     "tokenizer.model",
 )
+# What transformers reads beside those, and beside a fast tokenizer whose configuration wins.
+SAYING_FILES = (CONFIG_FILE, "special_tokens_map.json", "added_tokens.json")
 # Entries of tokenizer_config.json that change a fast tokenizer's tokens.
 OVERRIDING = (
     "do_lower_case",

@@ -222,6 +222,17 @@ def test_the_fingerprint_follows_weights_and_tokenizer_not_the_place(bare, tiny_
     assert read_plain(bare).card.fingerprint("passage") != first.fingerprint("passage")
 
 
+def test_the_fingerprint_follows_the_configuration_of_a_tokenizer_without_fast_form(bare):
+    words = json.loads((bare / "tokenizer.json").read_text())["model"]["vocab"]
+    (bare / "vocab.txt").write_text("\n".join(sorted(words, key=words.__getitem__)))
+    (bare / "tokenizer.json").unlink()
+    found = [read_plain(bare).card.fingerprint("passage")]
+    edit(bare / "tokenizer_config.json", do_lower_case=False)
+    found.append(read_plain(bare).card.fingerprint("passage"))
+    write(bare / "added_tokens.json", {"honey bee": 150})
+    assert len({*found, read_plain(bare).card.fingerprint("passage")}) == 3
+
+
 def test_pickled_weights_are_not_read(bare):
     (bare / "model.safetensors").rename(bare / "pytorch_model.bin")
     with pytest.raises(PreconditionError, match="save_pretrained"):
