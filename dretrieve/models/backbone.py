@@ -177,7 +177,7 @@ def _adapted(place: Path) -> nn.Module:
         merged: nn.Module = model.merge_and_unload()
     except NotImplementedError:  # peft's answer for layers without a way to merge
         raise _unmerged(place, config) from None
-    return merged.eval()
+    return merged.eval().requires_grad_(True)  # peft has frozen the base
 
 
 def _adapter_config(place: Path) -> Any:

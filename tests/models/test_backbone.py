@@ -213,6 +213,7 @@ def test_adapters_are_merged_into_the_base_that_they_name(family):
         expected = model.eval()(input_ids=ids).last_hidden_state.mean(1)[0]
     text = " ".join(load_model(str(base)).tokenizers["passage"].pieces([20, 21]))
     np.testing.assert_allclose(vectors(folder, [text])[0], expected.numpy(), rtol=1e-3, atol=1e-4)
+    assert all(of.requires_grad for of in load_module(folder).parameters()), "a training moves all of it"
     tensors = load_file(folder / "adapter_model.safetensors")
     tensors.popitem()
     save_file(tensors, folder / "adapter_model.safetensors")
