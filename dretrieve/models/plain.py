@@ -8,6 +8,7 @@ one reading, the last token; for any other, `UNSAID` in the card's source says t
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -107,7 +108,7 @@ def read_plain(folder: Path) -> PlainModel:
     place = folder / settings.place
     config = _model_config(place)
     extra: dict[str, Any] = {"lowercase": True} if settings.lowercase else {}
-    if read_json(place / CONFIG_FILE).get("truncation_side") == "left":
+    if _cuts_left(place):
         extra["truncation_side"] = "left"
     if settings.head:
         extra["head"] = list(settings.head)
@@ -257,6 +258,15 @@ def _model_config(place: Path) -> dict[str, Any]:
     """Return config.json, of adapters that of their base."""
     own = read_json(place / "config.json")
     return own if own or not (place / ADAPTER).exists() else read_json(adapter_base(place) / "config.json")
+
+
+def _cuts_left(place: Path) -> bool:
+    """Return whether the tokenizer cuts a longer text's beginning off: tokenizer.json says it last."""
+    said, file = read_json(place / CONFIG_FILE).get("truncation_side"), place / FAST_FILE
+    if said or not file.exists():
+        return bool(said == "left")
+    with open(file, encoding="utf-8", errors="replace") as text:
+        return bool(re.search(r'"truncation":\s*\{[^}]*"direction":\s*"Left"', text.read(1000)))
 
 
 def _dim(config: dict[str, Any], place: Path, head: Sequence[str]) -> int:

@@ -263,12 +263,13 @@ def overrides(folder: Path) -> bool:
     Raises:
         PreconditionError: one of them cannot be read.
     """
+    file = folder / CONFIG_FILE
     try:
-        config = json.loads((folder / CONFIG_FILE).read_bytes())
-    except FileNotFoundError:
-        return False
-    except (OSError, ValueError) as error:
-        raise PreconditionError(f"{folder / CONFIG_FILE} cannot be read: {error}") from error
+        config = json.loads(file.read_bytes()) if file.exists() else {}
+        if config.get("split_special_tokens") or _adds(folder, config):
+            return True
+    except (OSError, ValueError, TypeError, AttributeError, LookupError) as error:
+        raise PreconditionError(f"{file} cannot be read: {error}") from error
     asked = {name: config[name] for name in OVERRIDING if config.get(name) is not None}
     if not asked:
         return False
@@ -286,6 +287,24 @@ def overrides(folder: Path) -> bool:
     elif isinstance(cut, pre_tokenizers.Metaspace):
         given["add_prefix_space"] = cut.prepend_scheme != "never"
     return any(name not in given or given[name] != value for name, value in asked.items())
+
+
+def _adds(folder: Path, config: dict[str, Any]) -> bool:
+    """Return whether the files beside tokenizer.json add tokens to those that it adds."""
+    named = [*config.get("added_tokens_decoder", {}).values()]
+    if not named:  # older versions wrote files of their own
+        files = [folder / name for name in SAYING_FILES[1:]]
+        special, added = (json.loads(file.read_bytes()) if file.exists() else {} for file in files)
+        config, named = special | config, [*added]
+    for entry in ("additional_special_tokens", "extra_special_tokens"):
+        more = config.get(entry) or ()
+        named += more.values() if isinstance(more, dict) else more
+    if not named:
+        return False
+    text = (folder / FAST_FILE).read_text(encoding="utf-8")  # megabytes of vocabulary stand behind the list
+    place = text.find("[", text.find('"added_tokens"'))
+    own = {of["content"] for of in json.JSONDecoder().raw_decode(text, place)[0]}
+    return not {of["content"] if isinstance(of, dict) else of for of in named} <= own
 
 
 def _converted(folder: Path) -> Tokenizer:

@@ -208,6 +208,14 @@ def test_lengths_come_from_tokenizer_and_positions(bare):
     assert read_plain(bare).card.query.max_tokens == 512
 
 
+@pytest.mark.parametrize(("said", "expected"), [({}, "left"), ({"truncation_side": "right"}, None)])
+def test_where_a_text_is_cut_tokenizer_json_says_last(bare, said, expected):
+    cut = {"direction": "Left", "max_length": 9, "strategy": "LongestFirst", "stride": 0}
+    edit(bare / "tokenizer.json", truncation=cut)
+    edit(bare / "tokenizer_config.json", **said)
+    assert read_plain(bare).card.query.settings.get("truncation_side") == expected
+
+
 def test_padding_stands_right_whatever_the_tokenizer_says(bare):
     edit(bare / "tokenizer_config.json", padding_side="left")
     assert read_plain(bare).card.passage.padding_side == "right"

@@ -81,6 +81,30 @@ def test_a_text_without_any_token_gets_one(tiny_model, tmp_path):
     assert tokens.row(1).tolist() == list(bare([Record("b", "", "")])[0]) == [bare.pad_id]
 
 
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("tokenizer_config.json", {"added_tokens_decoder": {"150": {"content": "moon ti"}}}),
+        ("tokenizer_config.json", {"additional_special_tokens": ["moon ti"]}),
+        ("tokenizer_config.json", {"split_special_tokens": True}),
+        ("special_tokens_map.json", {"additional_special_tokens": ["moon ti"]}),
+        ("added_tokens.json", {"moon ti": 150}),
+    ],
+)
+def test_tokens_that_stand_beside_tokenizer_json_are_those_of_transformers(tiny_model, tmp_path, file, said):
+    from transformers import AutoTokenizer
+
+    for name in ("tokenizer.json", "tokenizer_config.json", "config.json"):
+        shutil.copy(tiny_model / name, tmp_path)
+    before = json.loads((tmp_path / file).read_text()) if (tmp_path / file).exists() else {}
+    (tmp_path / file).write_text(json.dumps(before | said))
+    text = "bees [SEP] moon tide"
+    found = SideTokenizer.open(tmp_path, SideCard()).tokenize([Record("a", "", text)]).row(0).tolist()
+    assert found == AutoTokenizer.from_pretrained(tmp_path)(text)["input_ids"]
+    plain = SideTokenizer.open(tiny_model, SideCard()).tokenize([Record("a", "", text)]).row(0).tolist()
+    assert found != plain
+
+
 def test_tokens_have_their_strings(tokenizer):
     ids = tokenizer.tokenize([Record("a", "", "moon tide")]).row(0).tolist()
     assert tokenizer.pieces(ids) == ["[CLS]", "moon", "tide", "[SEP]"]
