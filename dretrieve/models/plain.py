@@ -299,9 +299,10 @@ def _hugging_face(folder: Path) -> _Settings:
     family = str(config.get("model_type", ""))
     name = f"{folder.resolve().name} {config.get('_name_or_path', '')}".lower()
     if family == "dpr":
+        half = "ctx" if "DPRContextEncoder" in (config.get("architectures") or ()) else "question"
         raise PreconditionError(
             f"{folder} holds one half of a DPR model (model_type dpr); save its inner BERT with "
-            "model.question_encoder.bert_model.save_pretrained(DIR), or train both with `dretrieve train dpr`"
+            f"model.{half}_encoder.bert_model.save_pretrained(DIR), or train both with `dretrieve train dpr`"
         )
     if _is_causal(family, config):
         pooling, why, unsaid = "last", "of a causal model only the last token has read the text", ""

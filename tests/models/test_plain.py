@@ -247,9 +247,12 @@ def test_pickled_weights_are_not_read(bare):
         read_plain(bare)
 
 
-def test_half_a_dpr_model_is_told_how_to_become_whole(bare):
-    edit(bare / "config.json", model_type="dpr")
-    with pytest.raises(PreconditionError, match="one half of a DPR model"):
+@pytest.mark.parametrize(("kind", "half"), [("Question", "question"), ("Context", "ctx")])
+def test_half_a_dpr_model_is_told_how_to_become_whole(bare, kind, half):
+    edit(bare / "config.json", model_type="dpr", architectures=[f"DPR{kind}Encoder"])
+    with pytest.raises(
+        PreconditionError, match=rf"one half of a DPR model .* model\.{half}_encoder\.bert_model"
+    ):
         read_plain(bare)
 
 
