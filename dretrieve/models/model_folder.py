@@ -23,21 +23,11 @@ from dretrieve.models.plain import ADAPTER, LEGACY_POOLINGS, side_files
 from dretrieve.store.atomic import filling, make_folder, same_file, write_json
 from dretrieve.store.card import ModelCard, SideCard
 from dretrieve.store.fingerprint import sha256_file
+from dretrieve.tokens.tokenizer import FAST_FILE, OTHER_FILES, SAYING_FILES
 from dretrieve.types import Side
 
 CONFIG = "config.json"
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.txt",
-    "vocab.json",
-    "merges.txt",
-    "sentencepiece.bpe.model",
-    "spiece.model",
-    "tokenizer.model",
-)
+TOKENIZER_FILES = (FAST_FILE, *SAYING_FILES, *OTHER_FILES)
 # An encoder of an encoder-decoder: what its tensors are called in the whole, and the tensor that both share.
 ENCODER_PART, SHARED = "encoder.", "shared.weight"
 TASKS: dict[Side, str] = {"query": "query", "passage": "document"}  # sentence-transformers' names

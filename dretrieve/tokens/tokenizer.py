@@ -25,6 +25,8 @@ OTHER_FILES = (
     "merges.txt",
     "spiece.model",
     "sentencepiece.bpe.model",
+    "sentencepiece.model",
+    "spm.model",
     "tokenizer.model",
 )
 # What transformers reads beside those, and beside a fast tokenizer whose configuration wins.

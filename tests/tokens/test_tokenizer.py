@@ -105,6 +105,38 @@ def test_tokens_that_stand_beside_tokenizer_json_are_those_of_transformers(tiny_
     assert found != plain
 
 
+@pytest.mark.parametrize(
+    ("kind", "file"),
+    [
+        ("DebertaV2", "spm.model"),
+        ("RemBert", "sentencepiece.model"),
+        ("XLMRoberta", "sentencepiece.bpe.model"),
+    ],
+)
+def test_a_sentencepiece_model_alone_is_a_tokenizer(tmp_path, kind, file):
+    pytest.importorskip("google.protobuf", reason="protobuf, with which transformers reads these files")
+    import io
+
+    import sentencepiece
+    from transformers import AutoTokenizer
+
+    model, special = io.BytesIO(), ["[CLS]", "[SEP]", "[MASK]"]
+    texts = ["the honey bee", "moon tide ocean", "rook and bishop and knight"]
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(texts),
+        model_writer=model,
+        vocab_size=40,
+        hard_vocab_limit=False,
+        user_defined_symbols=special,
+        minloglevel=2,
+    )
+    (tmp_path / file).write_bytes(model.getvalue())
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": f"{kind}Tokenizer"}))
+    found = SideTokenizer.open(tmp_path, SideCard()).tokenize([Record("a", "", "honey moon")]).row(0).tolist()
+    assert found == AutoTokenizer.from_pretrained(tmp_path)("honey moon")["input_ids"]
+    assert len(set(found)) > 4
+
+
 def test_tokens_have_their_strings(tokenizer):
     ids = tokenizer.tokenize([Record("a", "", "moon tide")]).row(0).tolist()
     assert tokenizer.pieces(ids) == ["[CLS]", "moon", "tide", "[SEP]"]
