@@ -29,6 +29,7 @@ from dretrieve.models.plain import read_json as _json
 from dretrieve.models.weights import check_weights, counted, refuse_broken
 
 WEIGHTS = "model.safetensors"
+ADAPTED = "base_model.model."  # what peft's names begin with
 
 
 @contextmanager
@@ -161,8 +162,15 @@ def _adapted(place: Path) -> nn.Module:
     module: Any = load_module(adapter_base(place))
     with _explained_reading(place), warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        config.task_type = (
+            None  # of the model with a head that it was trained in; its names have one part more
+        )
         model = get_peft_model(module, config)
-        tensors = load_file(place / ADAPTER_WEIGHTS)
+        head = f"{ADAPTED}{module.base_model_prefix}."
+        tensors = {
+            ADAPTED + name.removeprefix(head) if name.startswith(head) else name: of
+            for name, of in load_file(place / ADAPTER_WEIGHTS).items()
+        }
         result: Any = set_peft_model_state_dict(model, tensors)
         prefix = getattr(model.base_model, "prefix", "lora_")
     lacking = [name for name in result.missing_keys if prefix in name]

@@ -224,6 +224,28 @@ def test_adapters_are_merged_into_the_base_that_they_name(family):
         load_module(folder)
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_adapters_trained_in_a_model_that_generates_are_those_of_its_encoder(tmp_path):
+    import transformers
+    from peft import LoraConfig, get_peft_model
+
+    numbers = SMALL | {"num_key_value_heads": 2, "head_dim": 16}
+    whole = drawn(transformers.Qwen3Config(**numbers), transformers.Qwen3ForCausalLM)
+    whole.save_pretrained(tmp_path / "base")
+    model = get_peft_model(whole, LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM")).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(0, 0.5)
+    model.peft_config["default"].base_model_name_or_path = str(tmp_path / "base")
+    model.save_pretrained(tmp_path / "adapters")
+    ids = torch.tensor([[2, 20, 21, 3]])
+    with torch.no_grad():
+        wanted = model(input_ids=ids, output_hidden_states=True).hidden_states[-1]
+        found = load_module(tmp_path / "adapters")(ids).last_hidden_state
+    torch.testing.assert_close(found, wanted)
+
+
 @pytest.mark.parametrize("kind", ["PromptTuning", "PromptEncoder", "PrefixTuning"])
 def test_learnt_prompts_are_refused(tmp_path, kind):
     import peft
