@@ -159,7 +159,7 @@ def side_files(place: Path, head: Sequence[str] = ()) -> tuple[str, ...]:
     others = ("config.json", "model.safetensors.index.json", ADAPTER)
     named = [*(name for name in others if (place / name).exists()), *weights]
     fast = (place / FAST_FILE).exists()
-    tokens = (FAST_FILE,) if fast else OTHER_FILES
+    tokens = [FAST_FILE] if fast else [*OTHER_FILES]
     tokens += SAYING_FILES if not fast or overrides(place) else ()
     named += [name for name in tokens if (place / name).exists()]
     for name in named:
