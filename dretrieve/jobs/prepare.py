@@ -37,9 +37,9 @@ from dretrieve.text.sources import (
 from dretrieve.types import SILENT, Progress
 
 STAGE = "prepare"
-VERSION = 1
-# Of joined collections. 2: what a set judges but does not hold is nothing of another set's.
-JOIN_VERSION = 2
+# 2: what a set judges but does not hold is nothing of another set's. 3: q_id, questionId … are ids, cells of
+# answers are JSON first.
+VERSION = 3
 MASKED_VERSION = 1  # of questions made by masking: the rules are in `dretrieve.text.masked`
 
 
@@ -185,7 +185,6 @@ def _joined(config: PrepareConfig) -> _Source:
         inputs={f"set {name}": content_sha256(path) for name, path in sets.items()},
         write=lambda writer, tick: Joiner(writer, config.join, holds, tick).write(sets),
         plan=f"join {', '.join(map(str, sets.values()))} in {config.output}",
-        version=JOIN_VERSION,
     )
 
 

@@ -30,8 +30,8 @@ from dretrieve.models.hooks import Hooks, KeysValues, Layout, split_heads
 from dretrieve.models.packed_linear import PackedLinear, Workspace
 
 # Raised when a change here, in the kernels, in how backbones are loaded or in the cutting into batches gives
-# the same texts other bits. 5: attention divides by the sum of powers last.
-ENGINE_VERSION = 5
+# the same texts other bits. 6: rotary angles stay in float32.
+ENGINE_VERSION = 6
 # How the position of the first token is numbered, by transformers' model type.
 FAMILIES = {"bert": 0, "roberta": 1, "xlm-roberta": 1}
 BY_LENGTH = "sdpa by length"
