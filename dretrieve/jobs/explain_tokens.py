@@ -133,10 +133,9 @@ def _vectors(model: LoadedModel, pairs: Sequence[Pair]) -> Iterator[tuple[Vector
 
 def _each(model: LoadedModel, side: Side, records: Sequence[Record]) -> list[Vectors]:
     """Return the vectors of each text; one that stands twice is encoded once."""
-    every = {record.id: record for record in records}
-    rows = {name: row for row, name in enumerate(every)}
-    vectors = encode_records(model, side, list(every.values()))
-    return [vectors[rows[record.id] : rows[record.id] + 1] for record in records]
+    rows = {record: row for row, record in enumerate(dict.fromkeys(records))}  # two sets may share an id
+    vectors = encode_records(model, side, list(rows))
+    return [vectors[rows[record] : rows[record] + 1] for record in records]
 
 
 def _special(model: LoadedModel, side: Side, vectors: Vectors) -> NDArray[np.bool_]:

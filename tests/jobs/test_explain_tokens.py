@@ -272,6 +272,20 @@ def test_several_queries_are_shown_one_after_the_other(config):
         run(replace(config, query=(QUERY, QUERY)))
 
 
+def test_passages_of_two_collections_with_one_id_are_told_apart(config, kept_collection, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(kept_collection, other)
+    (other / "corpus.jsonl").write_text((other / "corpus.jsonl").read_text().replace("the ", "a "))
+    asked = {"corpus": str(kept_collection), "queries": f"{kept_collection}:test", "query": QUERY}
+    more = {"corpus": str(other), "queries": f"{other}:dev", "query": "q-bees-1"}
+    alone = [
+        found(replace(config, passage=("bees-0",), **{name: (value,) for name, value in of.items()}))["pairs"]
+        for of in (asked, more)
+    ]
+    both = {name: (asked[name], more[name]) for name in asked}
+    assert found(replace(config, passage=("bees-0",), **both))["pairs"] == [*alone[0], *alone[1]]
+
+
 def test_the_page_of_saliences_has_a_figure_more(config, aligners, tmp_path):
     given = replace(config, model=str(aligners / "entropy"), output=tmp_path / "out")
     result = run(given)
