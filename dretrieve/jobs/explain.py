@@ -99,9 +99,10 @@ def run(config: ExplainConfig, progress: Progress = SILENT) -> ExplainResult | M
     with interruptible() as signals:
         reading = read(config, progress, signals.check, draws=method != HEADS)
         if config.run is not None:
-            drawn = {query.part for query in reading.chosen}
-            known = [part.passages.sha256 for part in reading.parts if not drawn or part.name in drawn]
-            run_fingerprint(config.run, corpus=known)
+            asked = {query.part for query in reading.chosen if method != HEADS}
+            for part in reading.parts:  # the ids of one collection may be those of another
+                if not asked or part.name in asked:
+                    run_fingerprint(config.run, corpus=part.passages.sha256)
         stage = _stage(config, card, settings, reading)
         if config.dry_run:
             plan = _plan(config, reading)

@@ -8,7 +8,6 @@ needs no numba. The rank column is ignored (BEIR writes 0 everywhere, others lea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -67,11 +66,10 @@ class RunFile:
         return read_run(self.path, self.form)
 
 
-def run_fingerprint(path: Path, *, full: bool = False, corpus: str | Sequence[str] | None = None) -> str:
+def run_fingerprint(path: Path, *, full: bool = False, corpus: str | None = None) -> str:
     """Return the fingerprint of a run of ours (verified), or the SHA-256 of a file made elsewhere.
 
-    ``corpus`` is the hash of the passages that it is used with, or of several collections of which one will
-    do; None asks nothing.
+    ``corpus`` is the hash of the passages that it is used with; None asks nothing.
 
     Raises:
         PreconditionError: it is missing, or one part of a sharded stage: its numbers would be too low.
@@ -91,8 +89,7 @@ def run_fingerprint(path: Path, *, full: bool = False, corpus: str | Sequence[st
                 else "run the same command without --shard"
             )
             raise PreconditionError(f"{path} is only one part of a sharded {manifest.stage}; {cure}")
-        given = [corpus] if isinstance(corpus, str) else corpus
-        if given is not None and manifest.extra.get("corpus") not in (None, *given):
+        if corpus is not None and manifest.extra.get("corpus") not in (None, corpus):
             raise VerificationError(
                 f"{path} was found in other passages than those that are given, or they have changed since; "
                 f"give the collection that was searched, or search again ({WAY_OUT})"

@@ -237,13 +237,15 @@ def test_of_several_collections_a_run_is_held_against_that_of_its_queries(
     (other / "corpus.jsonl").write_text((other / "corpus.jsonl").read_text().replace("the ", "a "))
     common = {"model": model, "precision": "fp32", "device": "cpu"}
     encode.run(encode.EncodeConfig(**common, corpus=str(other), output=tmp_path / "emb"))
-    queries, output = f"{other}:test", tmp_path / "run.trec"
-    search.run(search.SearchConfig(**common, index=tmp_path / "emb", queries=queries, output=output, hits=2))
-    both = {"corpus": (*config.corpus, str(other)), "queries": (f"{kept_collection}:dev", queries)}
+    queries, output, hits = str(other), tmp_path / "run.trec", {"hits": 2}
+    search.run(search.SearchConfig(**common, index=tmp_path / "emb", queries=queries, output=output, **hits))
+    both = {"corpus": (*config.corpus, str(other)), "queries": (f"{kept_collection}:dev", f"{other}:test")}
     assert found(replace(config, **both, run=output))["pairs"][0]["collection"] == "other"
     both["queries"] = (f"{kept_collection}:test", f"{other}:dev")
     with pytest.raises(VerificationError, match="was found in other passages than those that are given"):
         run(replace(config, **both, run=output))
+    with pytest.raises(VerificationError, match="was found in other passages than those that are given"):
+        run(replace(config, **both, run=output, query=("q-bees-1", QUERY)))
 
 
 def test_only_the_most_retrieved_passages_are_counted(config, monkeypatch, tmp_path):
