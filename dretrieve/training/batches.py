@@ -158,7 +158,8 @@ def compose(training_set: TrainingSet, draw: Draw, choosing: Choosing) -> Batch:
     ids = training_set.queries.text_ids or range(len(training_set))
     judged = defaultdict[str | int, set[int]](set)
     for row in map(int, draw.rows):  # a query may have a line for each of its positives
-        judged[ids[row]].update(training_set.positives.row(row).tolist())
+        for line in training_set.lines.get(str(ids[row]), (row,)):
+            judged[ids[row]].update(training_set.positives.row(line).tolist())
     for query, row in enumerate(map(int, draw.rows)):
         others = [column[known] for known in judged[ids[row]] if known in column]
         allowed[query, others] = False

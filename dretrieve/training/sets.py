@@ -130,6 +130,7 @@ class TrainingSet:
         close: rows of ``passages`` per example, best first, possibly none; None where judgements teach.
         teacher: a teacher's score of each of ``positives`` and of each of ``negatives``, flat as their
             values; None where none teaches.
+        lines: the examples of each query that has several.
     """
 
     name: str
@@ -140,6 +141,7 @@ class TrainingSet:
     weight: float = 1.0
     close: Ragged | None = None
     teacher: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
+    lines: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.positives.offsets) - 1
@@ -241,7 +243,16 @@ def in_rows(
         weight=spec.weight,
         close=Ragged.of([at[name] for name in of.close or ()] for of in listed) if spec.reads else None,
         teacher=_teacher(examples) if examples.taught else None,
+        lines=several_lines(ids["query"]),
     )
+
+
+def several_lines(query_ids: Sequence[str]) -> dict[str, list[int]]:
+    """Return the rows of each id that stands several times."""
+    rows: dict[str, list[int]] = {}
+    for row, name in enumerate(query_ids):
+        rows.setdefault(name, []).append(row)
+    return {name: of for name, of in rows.items() if len(of) > 1}
 
 
 def _teacher(examples: ExampleSet) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

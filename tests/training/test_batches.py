@@ -10,7 +10,7 @@ from hypothesis import strategies as some
 
 from dretrieve.errors import DataError
 from dretrieve.training.batches import Choosing, Draw, Plan, SetShare, compose
-from dretrieve.training.sets import Ragged, TokenTable, TrainingSet
+from dretrieve.training.sets import Ragged, TokenTable, TrainingSet, several_lines
 
 NO_TOKENS = TokenTable(np.empty(0, np.int32), np.zeros(1, np.int64))
 FIRST = Choosing(negatives=1, positives="first", seed=0)
@@ -70,6 +70,16 @@ def test_lines_of_one_query_share_their_positives():
     made = compose(lines, draw_of([0, 1, 2]), FIRST)
     assert made.passage_rows.tolist() == [5, 6, 7]
     assert made.allowed.tolist() == [[True, False, True], [False, True, True], [True, True, True]]
+
+
+def test_a_positive_of_a_line_that_is_not_drawn_is_no_negative():
+    """Nor where the query's other line has it as a hard negative."""
+    ids = ["q0", "q0", "q1"]
+    of = set_of([[5], [6], [7]], [[6], [], [6]])
+    of = replace(of, queries=replace(of.queries, text_ids=ids), lines=several_lines(ids))
+    made = compose(of, draw_of([0, 2]), FIRST)
+    assert made.passage_rows.tolist() == [5, 7, 6]
+    assert made.allowed.tolist() == [[True, True, False], [True, True, True]]
 
 
 def test_a_hard_negative_that_is_a_positive_is_left_out_too():
