@@ -387,8 +387,10 @@ def _from_examples(spec: DataSpec, progress: Progress, columns: Sequence[str], *
             f"({described['sha256'][:12]}), {place} is another one ({corpus.sha256[:12]}); give the "
             "collection of the examples, or mine again"
         )
-    fingerprint = f"{corpus.sha256}:{sha256_of(path)}"
     examples = read_once("examples", [path], lambda: list(read_examples(path)))
+    fingerprint = f"{corpus.sha256}:{sha256_of(path)}"
+    if len({of.query_id for of in examples}) < len(examples):
+        fingerprint += ":lines"  # of a query share their positives, which they did not always
     if columns and collection.files.queries is not None:  # mined examples do not repeat what queries say
         known = {query.id: _fields_of(query) for query in collection.queries().queries}
         examples = [replace(of, fields={**known.get(of.query_id, {}), **of.fields}) for of in examples]

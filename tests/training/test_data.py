@@ -108,6 +108,19 @@ def test_examples_that_are_not_there_are_missing_not_a_wrong_option(tmp_path):
         open_set(spec, 1, Silent())
 
 
+def test_examples_with_several_lines_of_a_query_are_known_as_such(tiny_collection, tmp_path):
+    """What was trained when each line had its own positives alone is trained again."""
+    path, line = (
+        tmp_path / "own.jsonl",
+        '{"query_id": "q", "query_text": "x", "positive_document_ids": ["%s"]}\n',
+    )
+    spec, found = parse_data(f"path={path},corpus={tiny_collection}"), []
+    for passages in (["bees-0"], ["bees-0", "bees-1"]):
+        path.write_text("".join(line % passage for passage in passages))
+        found.append(open_set(spec, 1, Silent()).fingerprint.endswith(":lines"))
+    assert found == [False, True]
+
+
 def write_examples_of(collection, *changes):
     """Write examples of the topics' first queries into the collection, two hard negatives each."""
     lines = []
