@@ -162,9 +162,8 @@ def _adapted(place: Path) -> nn.Module:
     module: Any = load_module(adapter_base(place))
     with _explained_reading(place), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        config.task_type = (
-            None  # of the model with a head that it was trained in; its names have one part more
-        )
+        # Of the model with a head that it was trained in, whose names have one part more.
+        config.task_type = None
         model = get_peft_model(module, config)
         head = f"{ADAPTED}{module.base_model_prefix}."
         tensors = {
