@@ -25,9 +25,9 @@ from dretrieve.store.interrupt import interruptible
 from dretrieve.store.manifest import manifest_path, read_manifest
 from dretrieve.store.stage import Made, Planned, Stage
 from dretrieve.store.state import recorded_state
-from dretrieve.types import SILENT, UNITS, Progress
+from dretrieve.types import SIDES, SILENT, UNITS, Progress
 
-STAGE, VERSION = "explain", 3
+STAGE, VERSION = "explain", 4
 MADE_BY = "dretrieve explain"
 HEADS = "reatt"  # the method whose heads are compared
 JSON_FILE, PAGE_FILE = "explain.json", "explain.html"
@@ -157,6 +157,12 @@ def _stage(
         **({"query": list(config.query)} if config.query else {}),
         **({"passage": list(config.passage)} if config.passage else {}),
         **({"hits": config.hits} if config.hits is not None else {}),
+        # what says how vectors are compared is in no model's fingerprint
+        **{
+            name: of
+            for name, of in card.chosen(settings).items()
+            if not card.inference_sides.get(name, SIDES)
+        },
     }
     inputs = {f"{side} model": card.fingerprint(side, settings) for side in UNITS}
     inputs |= {"run": run_fingerprint(config.run)} if config.run is not None else {}

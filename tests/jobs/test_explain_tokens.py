@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from dretrieve.encoding.pipeline import encode_records
-from dretrieve.errors import UsageError, VerificationError
+from dretrieve.errors import PreconditionError, UsageError, VerificationError
 from dretrieve.jobs import encode, search
 from dretrieve.jobs.explain import ExplainConfig, run
 from dretrieve.models.aligner import Aligner
@@ -189,6 +189,14 @@ def test_alignments_and_saliences_are_those_of_the_stored_vectors(config, aligne
     assert len({of["salience"] for of in pair["tokens"]}) > 1
     salient = sorted(np.flatnonzero(u_q).tolist(), key=lambda i: -u_q[i])
     assert [of["place"] for of in pair["most_salient"]] == salient[:3]
+
+
+def test_a_page_of_another_alignment_is_not_up_to_date(config, aligners, tmp_path):
+    given = replace(config, model=str(aligners / "none"), output=tmp_path / "page")
+    run(given)
+    assert run(replace(given, settings={"alignment": "top1"})).state == "up to date"
+    with pytest.raises(PreconditionError, match=r"alignment.*top1.*top3"):
+        run(replace(given, settings={"alignment": "top3"}))
 
 
 @pytest.mark.parametrize("salience", ["none", "entropy"])
