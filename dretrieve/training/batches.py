@@ -13,7 +13,6 @@ of all processes, are negatives of every query but for its own positives.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -155,14 +154,8 @@ def compose(training_set: TrainingSet, draw: Draw, choosing: Choosing) -> Batch:
         for positive, hard in zip(positives, negatives, strict=True)
     ]
     allowed = np.ones((len(draw.rows), len(distinct)), dtype=bool)
-    ids = training_set.queries.text_ids or range(len(training_set))
-    judged = defaultdict[str | int, set[int]](set)
-    for row in map(int, draw.rows):  # a query may have a line for each of its positives
-        for line in training_set.lines.get(str(ids[row]), (row,)):
-            judged[ids[row]].update(training_set.positives.row(line).tolist())
     for query, row in enumerate(map(int, draw.rows)):
-        others = [column[known] for known in judged[ids[row]] if known in column]
-        allowed[query, others] = False
+        allowed[query, [column[of] for of in _judged(training_set, row) if of in column]] = False
         allowed[query, own[query][0]] = True
     teacher = None
     if training_set.teacher is not None:
@@ -184,11 +177,18 @@ def _of_close(training_set: TrainingSet, close: Ragged, draw: Draw) -> Batch:
     targets = np.full(len(draw.rows), -1, dtype=np.int64)
     allowed = np.ones((len(draw.rows), len(distinct)), dtype=bool)
     for query, row in enumerate(map(int, draw.rows)):
-        judged = set(training_set.positives.row(row).tolist())
+        judged = _judged(training_set, row)
         known = [column[of] for of in wanted[query].tolist() if of in judged]
         targets[query] = next(iter(known), -1)
         allowed[query, known[1:]] = False
     return Batch(draw.step, training_set, draw.rows, passage_rows, targets, own, allowed)
+
+
+def _judged(training_set: TrainingSet, row: int) -> set[int]:
+    """Return the passages that are positive of the example's query, which may have a line for each."""
+    ids = training_set.queries.text_ids
+    lines = training_set.lines.get(ids[row], (row,)) if ids else (row,)
+    return {of for line in lines for of in training_set.positives.row(line).tolist()}
 
 
 def _chosen(

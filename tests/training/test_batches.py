@@ -63,23 +63,32 @@ def test_each_passage_stands_once_and_own_other_positives_are_left_out():
     ]
 
 
+def lines_of(positives, negatives):
+    """Return a set whose first two examples are of one query."""
+    ids, of = ["q0", "q0", "q1"], set_of(positives, negatives)
+    return replace(of, queries=replace(of.queries, text_ids=ids), lines=several_lines(ids))
+
+
 def test_lines_of_one_query_share_their_positives():
     """Files of triples have a line for each positive: neither is a negative of the other line."""
-    lines = set_of([[5], [6], [7]], [[], [], []])
-    lines = replace(lines, queries=replace(lines.queries, text_ids=["q0", "q0", "q1"]))
-    made = compose(lines, draw_of([0, 1, 2]), FIRST)
+    made = compose(lines_of([[5], [6], [7]], [[], [], []]), draw_of([0, 1, 2]), FIRST)
     assert made.passage_rows.tolist() == [5, 6, 7]
     assert made.allowed.tolist() == [[True, False, True], [False, True, True], [True, True, True]]
 
 
 def test_a_positive_of_a_line_that_is_not_drawn_is_no_negative():
     """Nor where the query's other line has it as a hard negative."""
-    ids = ["q0", "q0", "q1"]
-    of = set_of([[5], [6], [7]], [[6], [], [6]])
-    of = replace(of, queries=replace(of.queries, text_ids=ids), lines=several_lines(ids))
-    made = compose(of, draw_of([0, 2]), FIRST)
+    made = compose(lines_of([[5], [6], [7]], [[6], [], [6]]), draw_of([0, 2]), FIRST)
     assert made.passage_rows.tolist() == [5, 7, 6]
     assert made.allowed.tolist() == [[True, True, False], [True, True, True]]
+
+
+def test_close_passages_are_judged_by_all_lines_of_their_query():
+    of = replace(lines_of([[5], [6], [7]], [[], [], []]), close=Ragged.of([[6, 5, 7], [6], [5]]))
+    made = compose(of, draw_of([0, 2]), FIRST)
+    assert made.passage_rows.tolist() == [6, 5, 7]
+    assert made.positives.tolist() == [0, -1]
+    assert made.allowed.tolist() == [[True, False, True], [True, True, True]]
 
 
 def test_a_hard_negative_that_is_a_positive_is_left_out_too():
