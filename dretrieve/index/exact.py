@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dretrieve.errors import DataError
-from dretrieve.index.propose import EveryRow, Proposer, proposer_for
+from dretrieve.index.propose import ByteProposer, EveryRow, Proposer, proposer_for
 from dretrieve.index.top_k import Asked, Found, TopK
 from dretrieve.kernels.codes import PANEL_ROWS, Codes, first_not_finite
 from dretrieve.kernels.dot import frozen
@@ -131,9 +131,10 @@ class _Search:
         """Add the best of one block."""
         self._check(block)
         count, rows, threads = len(self.kept.sizes), len(block.vectors), self.options.threads
-        proposer = self.proposer
-        if block.codes is None and count <= FEW_QUERIES and self.options.proposer is None:
-            proposer = EveryRow() if self.options.device == "cpu" else proposer
+        proposer, chosen = self.proposer, self.options.proposer is None and self.options.device == "cpu"
+        packed = block.codes is not None and isinstance(proposer, ByteProposer)
+        if chosen and count <= FEW_QUERIES and not packed:
+            proposer = EveryRow()
         loaded = proposer.load(block.vectors, block.codes, self._spread)
         if count >= 12 * threads or threads == 1:
             most = QUERIES_AT_ONCE if self.options.device == "cpu" else ACCELERATOR_QUERIES

@@ -51,7 +51,7 @@ class Proposer(Protocol):
 
 
 class ByteProposer:
-    """Scans bytes: the fastest on processors with AVX-512 VNNI."""
+    """Scans bytes: the fastest on processors with AVX-512 VNNI or AVX2."""
 
     def __init__(self, queries: NDArray[np.float64]) -> None:
         self._queries = packed.pack_queries(queries)

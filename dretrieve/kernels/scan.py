@@ -37,9 +37,9 @@ class _Panels(NamedTuple):
 
 
 class _Asked(NamedTuple):
-    """Queries: the arrays of `QueryCodes`, the scales inverted."""
+    """Queries: the arrays of `QueryCodes`, codes as tiles take them, the scales inverted."""
 
-    codes: NDArray[np.int8]
+    codes: NDArray[Any]
     starts: NDArray[np.int32]
     inverses: NDArray[np.float64]
     errors: NDArray[np.float64]
@@ -92,7 +92,8 @@ def scan(
     """
     num_queries, num_rows = len(queries.codes), int(np.count_nonzero(~np.isnan(codes.scales)))
     stored = (frozen(codes.codes), frozen(codes.scales), frozen(codes.errors), frozen(codes.lengths))
-    asked = _Asked(queries.codes, queries.starts, 1 / queries.scales, queries.errors, queries.lengths)
+    tiled = simd.tile_queries(queries.codes)
+    asked = _Asked(tiled, queries.starts, 1 / queries.scales, queries.errors, queries.lengths)
     found = _Found(
         rows=np.empty((num_queries, capacity), dtype=np.int32),
         scores=np.empty((num_queries, capacity), dtype=np.float32),
@@ -170,7 +171,7 @@ def _scan_piece(
     passages: Any, start: Any, stop: Any, asked: Any, q: Any, size: Any, tile: Any, found: Any
 ) -> None:
     """Multiply the panels ``start`` to ``stop`` by ``size`` queries from q on; collect what passes."""
-    width, steps = asked.codes.shape[1], passages.codes.shape[1]
+    width, steps = asked.codes.strides[0], passages.codes.shape[1]
     codes, query_starts = asked.codes[q].ctypes.data, asked.starts[q:].ctypes.data
     panels, panel_bytes = passages.codes.ctypes.data, passages.codes.strides[0]
     scales, scale_bytes = passages.scales.ctypes.data, passages.scales.strides[0]

@@ -2,13 +2,14 @@
 
 Numba leaves both loops scalar or half as fast when they are written in Python, so they are given here in
 the compiler's own intermediate language. `double_lanes` works on every processor that LLVM knows;
-`byte_tile` needs AVX-512 VNNI, which `has_byte_tile` finds out by running it.
+`byte_tile` is for AVX-512 VNNI and for AVX2 (`byte_unit`), and `has_byte_tile` finds out by running it.
 
 Addresses are plain integers (``array.ctypes.data``); the callers keep the arrays alive.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 from llvmlite import ir
 from numba import config, types
 from numba.extending import intrinsic
+from numpy.typing import NDArray
 
 from dretrieve.kernels.compiled import njit
 
@@ -26,9 +28,6 @@ LINE = 64  # bytes of a cache line, which is what `prefetch` asks for
 I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 F32 = ir.FloatType()
 LANES_F64 = ir.VectorType(ir.DoubleType(), LANES)
-BYTES_64 = ir.VectorType(I8, 64)
-INTS_16 = ir.VectorType(I32, 16)
-FLOATS_16 = ir.VectorType(ir.FloatType(), 16)
 
 
 def _at(builder: Any, base: Any, byte_offset: Any, kind: Any) -> Any:
@@ -51,11 +50,32 @@ def store(builder: Any, value: Any, base: Any, byte_offset: Any, align: int) -> 
     builder.store(value, _at(builder, base, byte_offset, value.type)).align = align
 
 
-def _splat(builder: Any, value: Any) -> Any:
-    """Return a vector of sixteen copies of a 32-bit value."""
-    empty = ir.Constant(ir.VectorType(value.type, 16), ir.Undefined)
+def spread(builder: Any, value: Any, width: int) -> Any:
+    """Return a vector of copies of one number."""
+    empty = ir.Constant(ir.VectorType(value.type, width), ir.Undefined)
     first = builder.insert_element(empty, value, I32(0))
-    return builder.shuffle_vector(first, empty, ir.Constant(INTS_16, [0] * 16))
+    return builder.shuffle_vector(first, empty, ir.Constant(ir.VectorType(I32, width), [0] * width))
+
+
+def same(kind: Any, number: float) -> Any:
+    """Return a constant vector of one number."""
+    return ir.Constant(kind, [number] * kind.count)
+
+
+def pairs_summed(builder: Any, first: Any, second: Any) -> Any:
+    """Return [n] sums of two products, of vectors of 2 n numbers of 16 bits: one PMADDWD on x86."""
+    count = first.type.count // 2
+    wide, places = ir.VectorType(I32, 2 * count), ir.VectorType(I32, count)
+    products = builder.mul(builder.sext(first, wide), builder.sext(second, wide))
+    even, odd = (ir.Constant(places, list(range(start, 2 * count, 2))) for start in (0, 1))
+    halves = (builder.shuffle_vector(products, ir.Constant(wide, ir.Undefined), of) for of in (even, odd))
+    return builder.add(*halves)
+
+
+def unsigned_halves(builder: Any, bytes_: Any) -> tuple[Any, Any]:
+    """Return the even and the odd bytes of a vector of 16-bit numbers, each as 16-bit numbers."""
+    kind = bytes_.type
+    return builder.and_(bytes_, same(kind, 255)), builder.lshr(bytes_, same(kind, 8))
 
 
 class Loop:
@@ -168,51 +188,85 @@ def prefetch(typing: Any, address: Any) -> Any:
     return types.void(types.uintp), generate
 
 
-def _byte_tile(num_queries: int) -> Any:
-    new_form = llvm.llvm_version_info[0] >= 22
-    operand = BYTES_64 if new_form else INTS_16
-    product = ir.FunctionType(INTS_16, [INTS_16, operand, operand])
+Sums = dict[tuple[int, int], Any]
+"""By query and vector of rows."""
+
+
+def _multiply_vnni(builder: Any, at: Sequence[Any], stride: Any, steps: Any, sums: Sums) -> Sums:
+    """Add the products of bytes, four of a row at once, by queries as they are packed."""
+    codes, queries = at
+    words = next(iter(sums.values())).type
+    operand = ir.VectorType(I8, 64) if llvm.llvm_version_info[0] >= 22 else words
+    product = ir.FunctionType(words, [words, operand, operand])
     name = "llvm.x86.avx512.vpdpbusd.512"
-    halves = TILE_ROWS // 16
+    function = builder.module.globals.get(name) or ir.Function(builder.module, product, name)
+    loop = Loop(builder, steps, list(sums.values()))
+    offset = builder.mul(loop.index, I64(4 * TILE_ROWS))
+    rows = [load(builder, codes, builder.add(offset, I64(64 * part)), operand, 1) for part in (0, 1)]
+    following = {}
+    for (query, part), total in zip(sums, loop.values, strict=True):
+        place = builder.add(builder.mul(loop.index, I64(4)), builder.mul(stride, I64(query)))
+        four = builder.bitcast(spread(builder, load(builder, queries, place, I32, 1), 16), operand)
+        following[query, part] = builder.call(function, [total, rows[part], four])
+    loop.close(list(following.values()))
+    return following
 
-    def multiply(builder: Any, codes: Any, queries: Any, stride: Any, steps: Any, sums: list[Any]) -> Any:
-        function = builder.module.globals.get(name) or ir.Function(builder.module, product, name)
-        loop = Loop(builder, steps, sums)
-        offset = builder.mul(loop.index, I64(64 * halves))
-        rows = [
-            load(builder, codes, builder.add(offset, I64(64 * half)), operand, 1) for half in range(halves)
-        ]
-        following = []
-        for query in range(num_queries):
-            place = builder.add(builder.mul(loop.index, I64(4)), builder.mul(stride, I64(query)))
-            four = builder.bitcast(_splat(builder, load(builder, queries, place, I32, 1)), operand)
-            following += [
-                builder.call(function, [loop.values[query * halves + half], rows[half], four])
-                for half in range(halves)
-            ]
-        loop.close(following)
-        return following
 
+def _multiply_pairs(builder: Any, at: Sequence[Any], stride: Any, steps: Any, sums: Sums) -> Sums:
+    """Do the same in 16 bits, by queries of `tile_queries`; the sums are as many as registers hold."""
+    codes, queries = at
+    loop = Loop(builder, steps, list(sums.values()))
+    offset, shorts = builder.mul(loop.index, I64(4 * TILE_ROWS)), ir.VectorType(I16, 16)
+    rows = {
+        part: unsigned_halves(builder, load(builder, codes, builder.add(offset, I64(32 * part)), shorts, 1))
+        for part in sorted({part for _, part in sums})
+    }
+    following = {}
+    for (query, part), total in zip(sums, loop.values, strict=True):
+        place = builder.add(builder.mul(loop.index, I64(8)), builder.mul(stride, I64(query)))
+        for odd, row in enumerate(rows[part]):
+            pair = load(builder, queries, builder.add(place, I64(4 * odd)), I32, 1)
+            pair = builder.bitcast(spread(builder, pair, 8), shorts)
+            total = builder.add(total, pairs_summed(builder, row, pair))
+        following[query, part] = total
+    loop.close(list(following.values()))
+    return following
+
+
+def _byte_tile(num_queries: int, unit: str | None = None) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         codes, queries, starts, scales, floors, out, masks = (
             builder.inttoptr(builder.extract_value(arguments[0], place), ir.PointerType(I8))
             for place in range(7)
         )
         stride, steps = arguments[1:]
-        sums = []
+        vnni = (byte_unit() if unit is None else unit) == "vnni"
+        width = 16 if vnni else 8
+        parts = range(TILE_ROWS // width)
+        sums: Sums = {}
         for query in range(num_queries):
-            sums += [_splat(builder, load(builder, starts, 4 * query, I32, 4))] * halves
-        sums = multiply(builder, codes, queries, stride, steps, sums)
-        factors = [load(builder, scales, 64 * half, FLOATS_16, 4) for half in range(halves)]
+            start = spread(builder, load(builder, starts, 4 * query, I32, 4), width)
+            sums |= {(query, part): start for part in parts}
+        if vnni:
+            sums = _multiply_vnni(builder, (codes, queries), stride, steps, sums)
+        else:  # sixteen registers: four queries by two vectors of rows, or one by four
+            for first in range(0, num_queries, 4):
+                for some in (parts,) if num_queries == 1 else (parts[:2], parts[2:]):
+                    wanted = [
+                        (query, part) for query in range(first, min(first + 4, num_queries)) for part in some
+                    ]
+                    own = {of: sums[of] for of in wanted}
+                    sums |= _multiply_pairs(builder, (codes, queries), stride, steps, own)
+        numbers = ir.VectorType(F32, width)
+        factors = [load(builder, scales, 4 * width * part, numbers, 4) for part in parts]
         found = I32(0)
         for query in range(num_queries):
-            floor, mask = _splat(builder, load(builder, floors, 4 * query, ir.FloatType(), 4)), I32(0)
-            for half in range(halves):
-                total = sums[query * halves + half]
-                store(builder, total, out, 64 * (query * halves + half), 4)
-                score = builder.fmul(builder.sitofp(total, FLOATS_16), factors[half])
-                bits = builder.bitcast(builder.fcmp_ordered(">=", score, floor), I16)
-                mask = builder.or_(mask, builder.shl(builder.zext(bits, I32), I32(16 * half)))
+            floor, mask = spread(builder, load(builder, floors, 4 * query, F32, 4), width), I32(0)
+            for part in parts:
+                store(builder, sums[query, part], out, 4 * (TILE_ROWS * query + width * part), 4)
+                score = builder.fmul(builder.sitofp(sums[query, part], numbers), factors[part])
+                bits = builder.bitcast(builder.fcmp_ordered(">=", score, floor), ir.IntType(width))
+                mask = builder.or_(mask, builder.shl(builder.zext(bits, I32), I32(width * part)))
             store(builder, mask, masks, 4 * query, 4)
             found = builder.or_(found, mask)
         return found
@@ -225,9 +279,9 @@ def _byte_tile(num_queries: int) -> Any:
 
 
 # Sums of byte products of one panel of 32 rows and n queries. Takes, as a tuple, the addresses of the
-# panel's codes ([steps, 32, 4] uint8), the queries' codes ([n, stride] int8), the sums to start from ([n]
-# int32), the rows' scales ([32] float32), the floors ([n] float32), the sums ([n, 32] int32, out), the masks
-# ([n] uint32, out: bit r says sum * scale >= floor for row r); then stride and steps. Returns the masks' or.
+# panel's codes ([steps, 32, 4] uint8), the queries (`tile_queries`), the sums to start from ([n] int32), the
+# rows' scales ([32] float32), the floors ([n] float32), the sums ([n, 32] int32, out), the masks ([n] uint32,
+# out: bit r says sum * scale >= floor for row r); then a query's bytes and the steps. Returns the masks' or.
 byte_tile_12 = _byte_tile(12)
 byte_tile_4 = _byte_tile(4)
 byte_tile_1 = _byte_tile(1)
@@ -241,17 +295,36 @@ def has_half_lanes() -> bool:
 
 
 @cache
+def byte_unit() -> str:
+    """Return what multiplies bytes here: ``vnni`` (of AVX-512), ``avx2``, or nothing of either."""
+    named = getattr(config, "CPU_FEATURES", None)  # numba may compile for another processor
+    host = llvm.get_host_cpu_features()
+    units = {"vnni": "avx512vnni", "avx2": "avx2"}
+    has = (name for name, of in units.items() if (f"+{of}" in named if named else host.get(of, False)))
+    return next(has, "")
+
+
+def tile_queries(codes: NDArray[np.int8], unit: str | None = None) -> NDArray[Any]:
+    """Return packed queries [Q, 4 * steps] as `byte_tile_12` takes them.
+
+    Without VNNI in 16 bits, the first and third of four numbers before the second and fourth.
+    """
+    if (byte_unit() if unit is None else unit) == "vnni":
+        return codes
+    fours = codes.reshape(len(codes), -1, 4)[:, :, [0, 2, 1, 3]]
+    return np.ascontiguousarray(fours, dtype=np.int16).reshape(codes.shape)
+
+
+@cache
 def has_byte_tile() -> bool:
     """Return whether this processor and compiler run `byte_tile_12` rightly: asked once, by a trial."""
-    named = getattr(config, "CPU_FEATURES", None)  # numba may compile for another processor
-    has = "+avx512vnni" in named if named else llvm.get_host_cpu_features().get("avx512vnni", False)
-    if not has:
+    if not byte_unit():
         return False
     codes = (np.arange(2 * TILE_ROWS * 4, dtype=np.int64) * 37 % 256).astype(np.uint8)
     query = np.array([[127, -127, 3, -4, 5, -60, 7, 8]], dtype=np.int8)
     sums, masks = np.zeros((1, TILE_ROWS), dtype=np.int32), np.zeros(1, dtype=np.uint32)
     try:
-        _trial(codes, query, np.ones(TILE_ROWS, dtype=np.float32), sums, masks)
+        _trial(codes, tile_queries(query), np.ones(TILE_ROWS, dtype=np.float32), sums, masks)
     except Exception:  # whatever a foreign compiler says, the answer is no
         return False
     rows = codes.reshape(2, TILE_ROWS, 4).transpose(1, 0, 2).reshape(TILE_ROWS, 8)
@@ -270,4 +343,4 @@ def _trial(codes: Any, query: Any, scales: Any, sums: Any, masks: Any) -> None:
         np.uintp(sums.ctypes.data),
         np.uintp(masks.ctypes.data),
     )
-    byte_tile_1(at, 8, 2)
+    byte_tile_1(at, query.strides[0], 2)

@@ -22,7 +22,24 @@ from numba import types
 from numba.extending import intrinsic
 
 from dretrieve.kernels.compiled import njit
-from dretrieve.kernels.simd import F32, I8, I16, I32, I64, LINE, Loop, has_byte_tile, load, prefetch, store
+from dretrieve.kernels.simd import (
+    F32,
+    I8,
+    I16,
+    I32,
+    I64,
+    LINE,
+    Loop,
+    byte_unit,
+    has_byte_tile,
+    load,
+    pairs_summed,
+    prefetch,
+    same,
+    spread,
+    store,
+    unsigned_halves,
+)
 
 WIDTHS = (8, 16, 32)
 AHEAD = 1 << 12  # how many bytes before its turn a row is asked for
@@ -64,17 +81,6 @@ def _by_width(body: Callable[..., Any]) -> Callable[..., Any]:
     return generate
 
 
-def _spread(builder: Any, value: Any, width: int) -> Any:
-    """Return a vector of copies of one number."""
-    empty = ir.Constant(ir.VectorType(value.type, width), ir.Undefined)
-    first = builder.insert_element(empty, value, I32(0))
-    return builder.shuffle_vector(first, empty, ir.Constant(ir.VectorType(I32, width), [0] * width))
-
-
-def _same(kind: Any, number: float) -> Any:
-    return ir.Constant(kind, [number] * kind.count)
-
-
 def _larger(builder: Any, value: Any, other: Any) -> Any:
     return builder.select(builder.fcmp_ordered(">", value, other), value, other)
 
@@ -86,49 +92,49 @@ def _multiply_vnni(builder: Any, totals: list[Any], row: Any, lanes: list[Any]) 
     kind = ir.FunctionType(totals[0].type, [totals[0].type, operand, operand])
     name = f"llvm.x86.avx512.vpdpbusd.{32 * width}"
     function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
-    four = builder.bitcast(_spread(builder, row, width), operand)
+    four = builder.bitcast(spread(builder, row, width), operand)
     pairs = zip(totals, lanes, strict=True)
     return [builder.call(function, [total, four, builder.bitcast(lane, operand)]) for total, lane in pairs]
 
 
 def _multiply_plain(builder: Any, totals: list[Any], row: Any, lanes: list[Any]) -> list[Any]:
-    """Do the same by products of 16 bits, which hold 255 * -128."""
-    words, halves = totals[0].type, ir.VectorType(I16, 2 * totals[0].type.count)
-    eight, sixteen, low_byte = _same(halves, 8), _same(words, 16), _same(halves, 255)
-    four, added = builder.bitcast(_spread(builder, row, words.count), halves), []
+    """Do the same by numbers of 16 bits."""
+    halves = ir.VectorType(I16, 2 * totals[0].type.count)
+    eight, added = same(halves, 8), []
+    codes = unsigned_halves(builder, builder.bitcast(spread(builder, row, totals[0].type.count), halves))
     for total, lane in zip(totals, lanes, strict=True):
         signed = builder.bitcast(lane, halves)
-        even = builder.ashr(builder.shl(signed, eight), eight)
-        for codes, mine in (
-            (even, builder.and_(four, low_byte)),
-            (builder.ashr(signed, eight), builder.lshr(four, eight)),
-        ):
-            product = builder.bitcast(builder.mul(codes, mine), words)
-            low = builder.ashr(builder.shl(product, sixteen), sixteen)
-            total = builder.add(total, builder.add(low, builder.ashr(product, sixteen)))
+        mine = builder.ashr(builder.shl(signed, eight), eight), builder.ashr(signed, eight)
+        for one, other in zip(codes, mine, strict=True):
+            total = builder.add(total, pairs_summed(builder, one, other))
         added.append(total)
     return added
 
 
 def _products_of(rows: int, vnni: bool | None = None) -> Any:
-    """Make the intrinsic for so many rows; without ``vnni`` it is used where the processor has it."""
+    """Make the intrinsic for so many rows; ``vnni`` None uses it where the processor has it."""
 
     def body(builder: Any, width: int, arguments: list[Any]) -> None:
         base, stride, steps, lanes, starts, out = arguments
-        multiply = _multiply_vnni if (has_byte_tile() if vnni is None else vnni) else _multiply_plain
+        has = byte_unit() == "vnni" and has_byte_tile() if vnni is None else vnni
+        multiply = _multiply_vnni if has else _multiply_plain
         words = ir.VectorType(I32, min(width, 16))
         places = range(0, width, words.count)
-        loop = Loop(builder, steps, [load(builder, starts, 4 * place, words, 4) for place in places] * rows)
-        offset = builder.mul(loop.index, I64(4 * width))
-        codes = [load(builder, lanes, builder.add(offset, I64(4 * place)), words, 1) for place in places]
-        sums: list[Any] = []
-        for row in range(rows):
-            place = builder.add(builder.mul(stride, I64(row)), builder.mul(loop.index, I64(4)))
-            totals = loop.values[row * len(codes) : (row + 1) * len(codes)]
-            sums += multiply(builder, totals, load(builder, base, place, I32, 1), codes)
-        loop.close(sums)
-        for place, total in enumerate(sums):
-            store(builder, total, out, 4 * words.count * place, 4)
+        together = rows if has else max(1, 64 // width)  # of more sums some leave the sixteen registers
+        for first in range(0, rows, together):
+            some = range(first, min(first + together, rows))
+            begun = [load(builder, starts, 4 * place, words, 4) for place in places]
+            loop = Loop(builder, steps, begun * len(some))
+            offset = builder.mul(loop.index, I64(4 * width))
+            codes = [load(builder, lanes, builder.add(offset, I64(4 * place)), words, 1) for place in places]
+            sums: list[Any] = []
+            for row in some:
+                place = builder.add(builder.mul(stride, I64(row)), builder.mul(loop.index, I64(4)))
+                totals = loop.values[len(sums) : len(sums) + len(codes)]
+                sums += multiply(builder, totals, load(builder, base, place, I32, 1), codes)
+            loop.close(sums)
+            for place, total in enumerate(sums, start=first * len(codes)):
+                store(builder, total, out, 4 * words.count * place, 4)
 
     @intrinsic
     def made(
@@ -196,7 +202,7 @@ def _first_of(builder: Any, largest: list[Any], wanted: Any) -> tuple[list[Any],
     firsts, last = [largest[0]], largest[0]
     for place, value in enumerate(largest[1:], start=1):
         inside = builder.icmp_signed(">", wanted, I64(place))
-        firsts.append(builder.select(inside, value, _same(value.type, 0)))
+        firsts.append(builder.select(inside, value, same(value.type, 0)))
         last = builder.select(inside, value, last)
     return firsts, last
 
@@ -205,7 +211,7 @@ def _top_of_codes(most: int) -> Any:
     def body(builder: Any, width: int, arguments: list[Any]) -> Any:
         wanted, codes, count, table, out = arguments
         kind, words = ir.VectorType(I8, width), ir.VectorType(I32, width)
-        loop = Loop(builder, count, [_same(kind, 0)] * most)
+        loop = Loop(builder, count, [same(kind, 0)] * most)
         row = _of_code(builder, codes, loop.index, table, kind)
         placed = _in_order(builder, row, loop.values, lambda a, b: builder.icmp_unsigned(">", a, b))
         loop.close(placed)
@@ -230,7 +236,7 @@ def _top_of_scores(most: int) -> Any:
     def body(builder: Any, width: int, arguments: list[Any]) -> None:
         wanted, scores, count, out = arguments
         kind = ir.VectorType(F32, width)
-        loop = Loop(builder, count, [_same(kind, -np.inf)] * most)
+        loop = Loop(builder, count, [same(kind, -np.inf)] * most)
         row = load(builder, scores, builder.mul(loop.index, I64(4 * width)), kind, 4)
         placed = _in_order(builder, row, loop.values, lambda a, b: builder.fcmp_ordered(">", a, b))
         loop.close(placed)
@@ -291,15 +297,15 @@ def _soft_body(builder: Any, width: int, arguments: list[Any]) -> None:
     scores, count, best = arguments
     kind, words = ir.VectorType(F32, width), ir.VectorType(I32, width)
     largest, scale = (load(builder, best, place, kind, 4) for place in (0, 4 * width))
-    loop = Loop(builder, count, [_same(kind, 0.0)] * 2)
+    loop = Loop(builder, count, [same(kind, 0.0)] * 2)
     row = load(builder, scores, builder.mul(loop.index, I64(4 * width)), kind, 4)
-    power = _larger(builder, builder.fmul(builder.fsub(row, largest), scale), _same(kind, -126.0))
+    power = _larger(builder, builder.fmul(builder.fsub(row, largest), scale), same(kind, -126.0))
     whole = builder.fptosi(power, words)  # towards zero: what is left is above -1
     rest = builder.fsub(power, builder.sitofp(whole, kind))
-    term = _same(kind, POWERS[0])
+    term = same(kind, POWERS[0])
     for factor in POWERS[1:]:
-        term = builder.fadd(builder.fmul(term, rest), _same(kind, factor))
-    exponent = builder.shl(builder.add(whole, _same(words, 127)), _same(words, 23))
+        term = builder.fadd(builder.fmul(term, rest), same(kind, factor))
+    exponent = builder.shl(builder.add(whole, same(words, 127)), same(words, 23))
     term = builder.fmul(term, builder.bitcast(exponent, kind))
     carried = builder.fadd(loop.values[0], builder.fmul(term, row)), builder.fadd(loop.values[1], term)
     loop.close([*carried])
@@ -424,8 +430,8 @@ def _shrink_body(builder: Any, width: int, arguments: list[Any]) -> None:
     loop = Loop(builder, count, [])
     place = builder.mul(loop.index, I64(2 * width))
     row = builder.sitofp(load(builder, table, place, ir.VectorType(I16, width), 2 * width), kind)
-    number = _larger(builder, builder.fadd(builder.fmul(row, gain), shift), _same(kind, 0.0))
-    most = _same(kind, 255.0)
+    number = _larger(builder, builder.fadd(builder.fmul(row, gain), shift), same(kind, 0.0))
+    most = same(kind, 255.0)
     number = builder.select(builder.fcmp_ordered("<", number, most), number, most)
     entry = builder.trunc(builder.fptosi(number, words), small)
     store(builder, entry, out, builder.mul(loop.index, I64(width)), width)

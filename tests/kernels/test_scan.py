@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numba import njit
 
 from dretrieve.kernels import codes as packed
 from dretrieve.kernels import simd
 from dretrieve.kernels.dot import score_pairs
 from dretrieve.kernels.scan import kth_largest, scan, scan_numpy
 
-needs_vnni = pytest.mark.skipif(not simd.has_byte_tile(), reason="this processor lacks AVX-512 VNNI")
+needs_tile = pytest.mark.skipif(not simd.has_byte_tile(), reason="this processor has no AVX2")
 
 
 def case(seed: int, count: int, queries: int, dim: int, ties: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -38,7 +39,7 @@ def check(found: tuple[np.ndarray, np.ndarray], passages: np.ndarray, queries: n
         assert set(needed.tolist()) <= set(mine)
 
 
-@needs_vnni
+@needs_tile
 @given(
     seed=st.integers(0, 2**32 - 1),
     count=st.integers(1, 400),
@@ -59,7 +60,7 @@ def test_candidates_hold_all_of_the_best(
     assert floors.tolist() == np.where(np.arange(queries) % 2, -np.inf, 1.0).tolist()
 
 
-@needs_vnni
+@needs_tile
 def test_candidates_are_few_when_scores_spread() -> None:
     passages, asked = case(1, 20_000, 25, 64, ties=False)
     passages[:, 0] *= np.linspace(1, 30, 20_000).astype(np.float16)
@@ -70,7 +71,7 @@ def test_candidates_are_few_when_scores_spread() -> None:
     assert np.diff(offsets).mean() < 500
 
 
-@needs_vnni
+@needs_tile
 def test_ties_beyond_the_room_are_all_found() -> None:
     passages, asked = np.ones((300, 8), dtype=np.float16), np.ones((1, 8))
     codes = packed.pack_passages(passages)
@@ -79,7 +80,7 @@ def test_ties_beyond_the_room_are_all_found() -> None:
     assert rows.tolist() == list(range(300))
 
 
-@needs_vnni
+@needs_tile
 def test_an_unreachable_floor_leaves_nothing() -> None:
     passages, asked = case(4, 500, 13, 16, ties=False)
     offsets, rows = scan(packed.pack_passages(passages), packed.pack_queries(asked), np.full(13, 1e6), 5, 64)
@@ -88,9 +89,50 @@ def test_an_unreachable_floor_leaves_nothing() -> None:
 
 
 def test_the_trial_decides_about_the_instruction() -> None:
-    assert isinstance(simd.has_byte_tile(), bool)
-    if not simd.llvm.get_host_cpu_features().get("avx512vnni", False):
+    features = simd.llvm.get_host_cpu_features()
+    assert simd.byte_unit() in ("vnni", "avx2", "")
+    assert simd.has_byte_tile() == bool(simd.byte_unit())
+    if not features.get("avx2", False):
         assert not simd.has_byte_tile()
+
+
+def tile_of(count: int):
+    """Return the tile of so many queries without VNNI, which every processor can run."""
+    tile = simd._byte_tile(count, "avx2")
+
+    @njit
+    def run(codes, queries, starts, scales, floors, sums, masks):
+        at = (
+            np.uintp(codes.ctypes.data),
+            np.uintp(queries.ctypes.data),
+            np.uintp(starts.ctypes.data),
+            np.uintp(scales.ctypes.data),
+            np.uintp(floors.ctypes.data),
+            np.uintp(sums.ctypes.data),
+            np.uintp(masks.ctypes.data),
+        )
+        return tile(at, queries.strides[0], len(codes))
+
+    return run
+
+
+@pytest.mark.parametrize("count", [1, 4, 12])
+@pytest.mark.parametrize("steps", [1, 5])
+def test_a_tile_in_sixteen_bits_is_that_of_whole_numbers(count: int, steps: int) -> None:
+    chance = np.random.default_rng(count)
+    codes = chance.choice([0, 1, 128, 254, 255], (steps, simd.TILE_ROWS, 4)).astype(np.uint8)
+    queries = chance.choice([-127, -3, 0, 127], (count, 4 * steps)).astype(np.int8)
+    codes[:, 0], queries[0] = 255, -127
+    starts = chance.integers(-9, 9, count, dtype=np.int32)
+    scales, floors = chance.random(simd.TILE_ROWS, np.float32), chance.normal(0, 1e4, count)
+    sums, masks = np.zeros((count, simd.TILE_ROWS), np.int32), np.zeros(count, np.uint32)
+    tiled = simd.tile_queries(queries, "avx2")
+    found = tile_of(count)(codes, tiled, starts, scales, floors.astype(np.float32), sums, masks)
+    rows = codes.transpose(1, 0, 2).reshape(simd.TILE_ROWS, -1).astype(np.int32)
+    assert np.array_equal(sums, queries.astype(np.int32) @ rows.T + starts[:, None])
+    above = sums.astype(np.float32) * scales >= floors.astype(np.float32)[:, None]
+    assert masks.tolist() == (above @ (1 << np.arange(simd.TILE_ROWS))).tolist()
+    assert found == np.bitwise_or.reduce(masks)
 
 
 @given(values=st.lists(st.integers(-5, 5), min_size=1, max_size=60), data=st.data())

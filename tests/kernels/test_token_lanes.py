@@ -8,6 +8,7 @@ from numba import njit
 
 from dretrieve.kernels import token_lanes
 from dretrieve.kernels.token_lanes import (
+    TILE,
     WIDTHS,
     add_centroids,
     codes_above,
@@ -20,14 +21,17 @@ from dretrieve.kernels.token_lanes import (
     top_of_scores,
 )
 
-_plain_row = token_lanes._products_of(1, vnni=False)
+_plain_row, _plain_tile = (token_lanes._products_of(rows, vnni=False) for rows in (1, TILE))
 
 
 @njit
 def plain(width, rows, stride, count, steps, lanes, starts, out):
     for row in range(count):
         source, place = np.uintp(rows + row * stride), np.uintp(out + 4 * width * row)
-        _plain_row(width, source, stride, steps, lanes, starts, place)
+        if row + TILE <= count:
+            _plain_tile(width, source, stride, steps, lanes, starts, place)
+        else:
+            _plain_row(width, source, stride, steps, lanes, starts, place)
 
 
 @njit
