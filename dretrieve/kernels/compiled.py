@@ -3,14 +3,17 @@
 numba gives the versions of a function (other types, another processor) numbers, and writes the list of them
 into one file and each version into another. Of two processes that compile at once one may find the other's
 code under its number: of other types, or for another processor, and for ever. Here a version stands in a
-file of its own name, with the state of the source that it was made from.
+file of its own name, with the state of the sources that it was made from: all of its folder and of this one,
+for the compiled code of a function holds that of the functions that it calls, which numba does not look at.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from hashlib import sha256
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
@@ -45,8 +48,16 @@ class _Versions(IndexDataCacheFile):
 class _Cache(FunctionCache):
     def __init__(self, function: Any) -> None:
         super().__init__(function)
-        place, stamp = self.cache_path, self._impl.locator.get_source_stamp()
-        self._cache_file = _Versions(place, self._impl.filename_base, stamp)
+        folders = dict.fromkeys([Path(function.__code__.co_filename).parent, Path(__file__).parent])
+        stamp = (self._impl.locator.get_source_stamp(), *map(_state, folders))
+        self._cache_file = _Versions(self.cache_path, self._impl.filename_base, stamp)
+
+
+@cache
+def _state(folder: Path) -> tuple[tuple[str, float, int], ...]:
+    """Return names, times and sizes of a folder's sources."""
+    files = ((path.name, path.stat()) for path in sorted(folder.glob("*.py")))
+    return tuple((name, of.st_mtime, of.st_size) for name, of in files)
 
 
 def njit(**options: Any) -> Callable[[Function], Function]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -102,3 +103,18 @@ def test_code_of_an_earlier_source_is_never_taken(load, tmp_path: Path, monkeypa
         load().double(3)
     monkeypatch.undo()
     assert load().double(3) == 9
+
+
+def test_code_of_an_earlier_source_of_a_called_function_is_never_taken(
+    load, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    called, caller = tmp_path / "called_loops.py", SOURCE.replace("value + value", "times(value)")
+    (tmp_path / "loops.py").write_text(f"from called_loops import times\n{caller}")
+    for factor in (2, 3):
+        called.write_text(SOURCE.replace("double", "times").replace("value + value", f"{factor} * value"))
+        os.utime(called, (factor, factor))
+        sys.modules.pop("called_loops", None)
+        compiled._state.cache_clear()
+        assert load().double(5) == 5 * factor
+    assert not sum(load().double.stats.cache_misses.values())
