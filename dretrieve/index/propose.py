@@ -1,8 +1,8 @@
 """Candidates: which passages of a block may belong to a query's k best, found fast and never too few.
 
-Three ways, equal in what the search returns: bytes (`dretrieve.kernels.scan`, where the processor has the
-instruction), a float32 matrix product (everywhere), a matrix product on an accelerator. Each knows how far
-its score may be from the canonical one and keeps everything within that margin.
+Three ways, equal in what the search returns: bytes (`dretrieve.kernels.scan`, where the processor multiplies
+them), a float32 matrix product (everywhere), a matrix product on an accelerator. Each knows how far its score
+may be from the canonical one and keeps everything within that margin.
 """
 
 from __future__ import annotations

@@ -157,8 +157,7 @@ def _stage(
         **({"query": list(config.query)} if config.query else {}),
         **({"passage": list(config.passage)} if config.passage else {}),
         **({"hits": config.hits} if config.hits is not None else {}),
-        # what says how vectors are compared is in no model's fingerprint
-        **{
+        "compared": {  # in no model's fingerprint, for no vector depends on it
             name: of
             for name, of in card.chosen(settings).items()
             if not card.inference_sides.get(name, SIDES)

@@ -49,15 +49,15 @@ class _Cache(FunctionCache):
     def __init__(self, function: Any) -> None:
         super().__init__(function)
         folders = dict.fromkeys([Path(function.__code__.co_filename).parent, Path(__file__).parent])
-        stamp = (self._impl.locator.get_source_stamp(), *map(_state, folders))
+        stamp = (self._impl.locator.get_source_stamp(), *map(_sources, folders))
         self._cache_file = _Versions(self.cache_path, self._impl.filename_base, stamp)
 
 
 @cache
-def _state(folder: Path) -> tuple[tuple[str, float, int], ...]:
-    """Return names, times and sizes of a folder's sources."""
-    files = ((path.name, path.stat()) for path in sorted(folder.glob("*.py")))
-    return tuple((name, of.st_mtime, of.st_size) for name, of in files)
+def _sources(folder: Path) -> str:
+    """Return the hash of a folder's sources."""
+    files = (path for path in sorted(folder.glob("[!.]*.py")) if path.is_file())
+    return sha256(b"".join(sha256(path.read_bytes()).digest() for path in files)).hexdigest()
 
 
 def njit(**options: Any) -> Callable[[Function], Function]:

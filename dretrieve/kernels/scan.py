@@ -5,7 +5,7 @@ the k best, and is dropped without its stored vector having been read. The calle
 
 The loop multiplies a tile of 32 rows (a panel, four numbers of each row beside each other) by 12 queries at
 once and gets a bit for each row that may reach the query's floor. Faster than the matrix of all byte scores
-(`scan_numpy`): a quarter of the bytes of float32, 24 sums that never leave the registers, and nothing is
+(`scan_numpy`): a quarter of the bytes of float32, sums that never leave the registers, and nothing is
 written down but the few rows whose bit is set. Floors rise as hits are found, so later panels pass quickly.
 """
 

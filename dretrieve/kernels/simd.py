@@ -300,7 +300,11 @@ def byte_unit() -> str:
     named = getattr(config, "CPU_FEATURES", None)  # numba may compile for another processor
     host = llvm.get_host_cpu_features()
     units = {"vnni": "avx512vnni", "avx2": "avx2"}
-    has = (name for name, of in units.items() if (f"+{of}" in named if named else host.get(of, False)))
+    has = (
+        name
+        for name, of in units.items()
+        if (host.get(of, False) if named is None else f"+{of}" in named.split(","))
+    )
     return next(has, "")
 
 
@@ -311,13 +315,13 @@ def tile_queries(codes: NDArray[np.int8], unit: str | None = None) -> NDArray[An
     """
     if (byte_unit() if unit is None else unit) == "vnni":
         return codes
-    fours = codes.reshape(len(codes), -1, 4)[:, :, [0, 2, 1, 3]]
+    fours = codes.reshape(len(codes), codes.shape[1] // 4, 4)[:, :, [0, 2, 1, 3]]
     return np.ascontiguousarray(fours, dtype=np.int16).reshape(codes.shape)
 
 
 @cache
 def has_byte_tile() -> bool:
-    """Return whether this processor and compiler run `byte_tile_12` rightly: asked once, by a trial."""
+    """Return whether this processor and compiler run `byte_tile_1` rightly: asked once, by a trial."""
     if not byte_unit():
         return False
     codes = (np.arange(2 * TILE_ROWS * 4, dtype=np.int64) * 37 % 256).astype(np.uint8)

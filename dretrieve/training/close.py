@@ -33,7 +33,7 @@ def with_close(
     """
     if depth == 0:
         return [replace(of, close=()) for of in examples]
-    found = {of.query_id: of.positive_document_ids for of in examples} if run is None else _hits(run, depth)
+    found = _judged(examples) if run is None else _hits(run, depth)
     close = [replace(of, close=tuple(found.get(of.query_id, ())[:depth])) for of in examples]
     usable = [of for of in close if of.close]
     if not usable:
@@ -48,6 +48,14 @@ def with_close(
     if few:
         progress.note(f"{name}: {few:,} of {len(usable):,} queries have fewer than {depth} passages")
     return usable
+
+
+def _judged(examples: Sequence[Example]) -> Mapping[str, tuple[str, ...]]:
+    """Return the positives of each query, which may have a line for each."""
+    found: dict[str, dict[str, None]] = {}
+    for of in examples:
+        found.setdefault(of.query_id, {}).update(dict.fromkeys(of.positive_document_ids))
+    return {query: tuple(names) for query, names in found.items()}
 
 
 def _hits(path: Path, depth: int) -> Mapping[str, tuple[str, ...]]:

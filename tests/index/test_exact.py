@@ -14,6 +14,7 @@ from dretrieve.index.exact import Block, ExactOptions, check_finite, search_exac
 from dretrieve.index.propose import ByteProposer, EveryRow, MatrixProposer, TorchProposer
 from dretrieve.index.top_k import TopK
 from dretrieve.kernels import simd
+from dretrieve.kernels.codes import pack_passages
 from dretrieve.order import top_k
 from dretrieve.scoring.dot import dot_matrix
 
@@ -113,7 +114,11 @@ def test_no_passages_and_no_queries_are_legal() -> None:
     none = np.empty(0, dtype=np.int64)
     assert search_exact(source, np.ones((2, 4)), TopK.empty(2, 0), none, (0, 0)).sizes.tolist() == [0, 0]
     some = blocks_of(np.ones((3, 4), dtype=np.float16))
-    assert len(search_exact(some, np.ones((0, 4)), TopK.empty(0, 2), np.arange(3), (0, 3)).sizes) == 0
+    coded = Block(0, np.ones((3, 4), np.float16), pack_passages(np.ones((3, 4), np.float16)))
+    for source in (some, lambda *rows: coded):
+        options = ExactOptions(threads=2)
+        found = search_exact(source, np.ones((0, 4)), TopK.empty(0, 2), np.arange(3), (0, 3), options)
+        assert len(found.sizes) == 0
 
 
 @pytest.mark.parametrize("queries", [1, 30])

@@ -89,10 +89,8 @@ def test_an_unreachable_floor_leaves_nothing() -> None:
 
 
 def test_the_trial_decides_about_the_instruction() -> None:
-    features = simd.llvm.get_host_cpu_features()
     assert simd.byte_unit() in ("vnni", "avx2", "")
-    assert simd.has_byte_tile() == bool(simd.byte_unit())
-    if not features.get("avx2", False):
+    if not simd.byte_unit():
         assert not simd.has_byte_tile()
 
 

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 from dretrieve.errors import DataError, UsageError
+from dretrieve.text.collection import Collection
+from dretrieve.text.examples import Example
 from dretrieve.training.batches import Choosing, Plan, SetShare, compose
+from dretrieve.training.close import with_close
 from dretrieve.training.data import open_set, parse_data
 from dretrieve.training.processes import Processes
 from dretrieve.training.sets import TokenCache, in_rows
@@ -87,6 +90,13 @@ def test_without_a_run_the_judged_passages_are_close_or_none(tiny_collection):
     assert [of.close for of in none.examples] == [()] * 6
     assert none.passage_rows() == {}
     assert one.fingerprint != none.fingerprint
+
+
+def test_without_a_run_close_passages_are_those_of_all_lines_of_a_query(tiny_collection):
+    lines = [Example("q", "?", (name,)) for name in ("bees-0", "bees-1", "bees-0")]
+    corpus = Collection.open(str(tiny_collection), "corpus").corpus()
+    for of in with_close(lines, None, 3, corpus, "tiny", Silent()):
+        assert of.close == ("bees-0", "bees-1")
 
 
 def test_the_run_is_in_the_fingerprint(tiny_collection, run):
