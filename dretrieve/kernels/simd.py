@@ -298,14 +298,9 @@ def has_half_lanes() -> bool:
 def byte_unit() -> str:
     """Return what multiplies bytes here: ``vnni`` (of AVX-512), ``avx2``, or nothing of either."""
     named = getattr(config, "CPU_FEATURES", None)  # numba may compile for another processor
-    host = llvm.get_host_cpu_features()
-    units = {"vnni": "avx512vnni", "avx2": "avx2"}
-    has = (
-        name
-        for name, of in units.items()
-        if (host.get(of, False) if named is None else f"+{of}" in named.split(","))
-    )
-    return next(has, "")
+    every = llvm.get_host_cpu_features() if named is None else dict.fromkeys(named.split(","), True)
+    has = {name.removeprefix("+") for name, given in every.items() if given}
+    return "vnni" if "avx512vnni" in has else "avx2" if "avx2" in has else ""
 
 
 def tile_queries(codes: NDArray[np.int8], unit: str | None = None) -> NDArray[Any]:
