@@ -171,7 +171,7 @@ def _scan_piece(
     passages: Any, start: Any, stop: Any, asked: Any, q: Any, size: Any, tile: Any, found: Any
 ) -> None:
     """Multiply the panels ``start`` to ``stop`` by ``size`` queries from q on; collect what passes."""
-    width, steps = asked.codes.strides[0], passages.codes.shape[1]
+    stride, steps = asked.codes.strides[0], passages.codes.shape[1]
     codes, query_starts = asked.codes[q].ctypes.data, asked.starts[q:].ctypes.data
     panels, panel_bytes = passages.codes.ctypes.data, passages.codes.strides[0]
     scales, scale_bytes = passages.scales.ctypes.data, passages.scales.strides[0]
@@ -190,11 +190,11 @@ def _scan_piece(
             np.uintp(tile.masks.ctypes.data),
         )
         if size == 12:
-            any_found = simd.byte_tile_12(at, width, steps)
+            any_found = simd.byte_tile_12(at, stride, steps)
         elif size == 4:
-            any_found = simd.byte_tile_4(at, width, steps)
+            any_found = simd.byte_tile_4(at, stride, steps)
         else:
-            any_found = simd.byte_tile_1(at, width, steps)
+            any_found = simd.byte_tile_1(at, stride, steps)
         if any_found != 0:
             _collect(passages, panel, asked, q, size, tile, found)
 

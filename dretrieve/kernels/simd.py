@@ -333,13 +333,18 @@ def has_byte_tile() -> bool:
 @njit(nogil=True, cache=True)
 def _trial(codes: Any, query: Any, scales: Any, sums: Any, masks: Any) -> None:
     starts, floors = np.full(1, 7, dtype=np.int32), np.zeros(1, dtype=np.float32)
-    at = (
+    byte_tile_1(tile_at(codes, query, starts, scales, floors, sums, masks), query.strides[0], 2)
+
+
+@njit(nogil=True, cache=True)
+def tile_at(codes: Any, queries: Any, starts: Any, scales: Any, floors: Any, sums: Any, masks: Any) -> Any:
+    """Return the addresses that `byte_tile_12` takes, of whole arrays."""
+    return (
         np.uintp(codes.ctypes.data),
-        np.uintp(query.ctypes.data),
+        np.uintp(queries.ctypes.data),
         np.uintp(starts.ctypes.data),
         np.uintp(scales.ctypes.data),
         np.uintp(floors.ctypes.data),
         np.uintp(sums.ctypes.data),
         np.uintp(masks.ctypes.data),
     )
-    byte_tile_1(at, query.strides[0], 2)

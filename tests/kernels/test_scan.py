@@ -100,15 +100,7 @@ def tile_of(count: int):
 
     @njit
     def run(codes, queries, starts, scales, floors, sums, masks):
-        at = (
-            np.uintp(codes.ctypes.data),
-            np.uintp(queries.ctypes.data),
-            np.uintp(starts.ctypes.data),
-            np.uintp(scales.ctypes.data),
-            np.uintp(floors.ctypes.data),
-            np.uintp(sums.ctypes.data),
-            np.uintp(masks.ctypes.data),
-        )
+        at = simd.tile_at(codes, queries, starts, scales, floors, sums, masks)
         return tile(at, queries.strides[0], len(codes))
 
     return run
