@@ -16,6 +16,7 @@ score``) is a header; it says what the columns hold. Scores are doubles, as in t
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -27,7 +28,7 @@ from dretrieve.text.fields import QUERY_COLUMNS
 from dretrieve.text.files import BYTE_ORDER_MARK, LONGEST_LINE, is_array, open_bytes, too_long
 
 BLOCK = 1 << 22
-SMALL = 1 << 21  # bytes; below it, importing numba would take longer than parsing
+SMALL, SMALL_WITH_NUMBA = 1 << 21, 1 << 16  # bytes; below them, importing numba or calling it would not pay
 NUMBER = re.compile(rb"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 WHOLE = re.compile(rb"\+?\d+")
 
@@ -122,7 +123,8 @@ def sniff(path: Path, form: str = "auto") -> Sniffed:
     if form == "auto" and known.columns == 3 and not titles:
         ranks = None if WHOLE.fullmatch(cells[2]) or parse_score(cells[2], path, number) == 1 else False
     tag = cells[5].decode() if known.name == "trec" and len(cells) > 5 and not titles else "dretrieve"
-    large = len(first) >= SMALL or number > first.count(b"\n") or next(blocks, None) is not None
+    small = min(SMALL, SMALL_WITH_NUMBA) if "numba" in sys.modules else SMALL
+    large = len(first) >= small or number > first.count(b"\n") or next(blocks, None) is not None
     return Sniffed(first, known, ranks, tag, is_large=large)
 
 
