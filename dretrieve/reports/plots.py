@@ -334,17 +334,16 @@ def paper_and_ours(names: Sequence[str], panels: Mapping[str, Sequence[PaperPoin
     """Return the plot as SVG: an open circle for the paper, a filled one for us, joined by a line."""
     width = min(9.0, 2.2 + 1.55 * len(panels))
     with drawing(width, 0.75 + 0.27 * len(names), columns=len(panels)) as (figure, plots):
+        rows = {name: len(names) - 1 - place for place, name in enumerate(names)}
         for plot, (title, points) in zip(plots, panels.items(), strict=True):
-            for point in points:
-                place = len(names) - 1 - names.index(point.name)
-                if point.paper is not None and point.ours is not None:
-                    plot.plot([point.paper, point.ours], [place, place], color=INK, linewidth=1.1, zorder=2)
-                if point.paper is not None:
-                    plot.plot(
-                        point.paper, place, "o", color=INK, markersize=5.5, markerfacecolor="white", zorder=3
-                    )
-                if point.ours is not None:
-                    plot.plot(point.ours, place, "o", markersize=4.5, color=INK, zorder=4)
+            paper = {rows[point.name]: point.paper for point in points if point.paper is not None}
+            ours = {rows[point.name]: point.ours for point in points if point.ours is not None}
+            both = [row for row in paper if row in ours]
+            ends = ([at[row] for row in both] for at in (paper, ours))
+            plot.hlines(both, *ends, color=INK, linewidth=1.1, zorder=2)
+            face = {"color": INK, "markersize": 5.5, "markerfacecolor": "white"}
+            plot.plot(list(paper.values()), list(paper), "o", **face, zorder=3)
+            plot.plot(list(ours.values()), list(ours), "o", color=INK, markersize=4.5, zorder=4)
             plot.set_title(title)
             plot.set_ylim(-0.6, len(names) - 0.4)
             plot.set_yticks(range(len(names)), list(reversed(names)))
