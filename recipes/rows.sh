@@ -14,17 +14,22 @@
 # shellcheck source=recipes/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-# each FUNCTION ROW...: FUNCTION ROW SEED for each of its seeds; as many at once as the profile lets.
+# each "FUNCTION [WORD...]" ROW...: FUNCTION [WORD...] ROW SEED for each of its seeds; as many at once as the profile lets.
+# begun: the same, and what comes next does not wait for it, but for the next `each` or `together`.
 each() {
-    local row seed
+    begun "$@"
+    together
+}
+begun() {
+    local row seed what
+    read -ra what <<<"$1"
     for row in "${@:2}"; do
         if [[ $row == bm25 || $row == *untuned ]]; then
-            beside "$1" "$row" ""
+            beside "${what[@]}" "$row" ""
         else
-            for seed in $(seeds_of "${row%-bm25}"); do beside "$1" "$row" "$seed"; done
+            for seed in $(seeds_of "${row%-bm25}"); do beside "${what[@]}" "$row" "$seed"; done
         fi
     done
-    together
 }
 
 # bm25_runs SET-SPLIT...: BM25's runs of those questions.

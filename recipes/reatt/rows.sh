@@ -125,10 +125,10 @@ learn_by() {
     learn reatt --batch-size "$(($1 / GPUS))" "${learning[@]}" "${@:2}" --max-minutes "$(minutes_left)"
 }
 
-# trained ROW SET SEED: its model. warmed SET NAME SEED: the warm-up that rows share.
+# trained SET ROW SEED: its model. warmed SET NAME SEED: the warm-up that rows share.
 trained() {
-    local row set=$2 seed=$3 round at run=$runs/bm25.$2-train.trec fast=""
-    row=$(like "$1")
+    local row set=$1 seed=$3 round at run=$runs/bm25.$1-train.trec fast=""
+    row=$(like "$2")
     [[ $PROFILE != paper ]] || fast=fast # 79,000 questions
     case $row in
     untuned) return ;;
@@ -138,7 +138,7 @@ trained() {
         ;;
     reatt-dpr | fid) found "$models/dpr.$seed" "$set" train ;;
     esac
-    method_of "$1"
+    method_of "$2"
     local words=("${method[@]}") last=$rounds length=$long many=$of_step
     at=$models/$warm.$set.$seed
     for ((round = 1; round <= last; round++)); do
@@ -148,7 +148,6 @@ trained() {
         at=$models/$row.$set.$seed.$round
     done
 }
-trained_main() { trained "$1" main "$2"; }
 read_by() {
     local place
     place=$(asked "$1" "$2")
@@ -176,7 +175,7 @@ judged_trained() {
         --max-minutes "$(minutes_left)"
 }
 
-# grounds SET WARM-UP...: BM25's passages, the warm-ups with the seeds of the rows that stand on them.
+# grounds SET WARM-UP...: BM25's passages; begins the warm-ups with the seeds of the rows that stand on them.
 grounds() {
     local seed name
     step "BM25's passages, and the warm-up"
@@ -184,17 +183,14 @@ grounds() {
     for name in "${@:2}"; do
         for seed in $(seeds_of "$(row_of "$name")"); do beside warmed "$1" "$name" "$seed"; done
     done
-    together
 }
 row_of() { if [[ $1 == warm ]]; then echo full; elif [[ $1 == warm-large ]]; then echo reatt; else echo "${1#warm-}"; fi; }
 
-# row_main ROW SEED: trained, measured: R@k, EM. row_names likewise in the part where entities have two names.
-row_main() { row_in main "$1" "$2"; }
-row_names() { row_in names "$1" "$2"; }
+# row_in SET ROW SEED: trained, measured: R@k, EM.
 row_in() {
     local set=$1 row=$2 seed=$3 model run=$runs/bm25.$1-test.trec of=$metrics/$2.$1
     if [[ $row != bm25 ]]; then
-        trained "$row" "$set" "$seed"
+        trained "$set" "$row" "$seed"
         model=$(model_of "$row" "$set" "$seed")
     fi
     case $row in
@@ -226,10 +222,10 @@ read_out() {
 row_adapted() {
     local set asks=("${adapted[@]}")
     [[ $1 != t5-e2e && $1 != untuned ]] || asks=(answers)
-    for set in "${asks[@]}"; do adapted_to "$1" "$2" "$set"; done
+    for set in "${asks[@]}"; do adapted_to "$set" "$1" "$2"; done
 }
 adapted_to() {
-    local row=$1 seed=$2 set=$3 model run=$runs/bm25.$3-test.trec of=$metrics/$1.$3
+    local set=$1 row=$2 seed=$3 model run=$runs/bm25.$1-test.trec of=$metrics/$2.$1
     if [[ $row != bm25 ]]; then
         model=$(model_of "$row" main "$seed")
         if [[ $row == adapted || $row == t5-e2e ]]; then
@@ -269,4 +265,5 @@ grounds_elsewhere() {
             words_found "$set" train test
         fi
     done
+    together
 }

@@ -13,6 +13,6 @@ text
 grounds main
 
 step "Its heads"
-each row_main bm25 untuned
+each "row_in main" bm25 untuned
 
 report

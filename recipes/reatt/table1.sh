@@ -13,9 +13,10 @@ text
 grounds main "$([[ $PROFILE == paper ]] && echo warm-large || echo warm)" warm-reader
 
 step "BM25, and what learns from judged passages"
-each row_main bm25 dpr colbert
+each "row_in main" bm25 dpr colbert
 
 step "ReAtt on BM25's and on DPR's passages, and fusion in the decoder"
-each row_main reatt reatt-dpr reader fid
+[[ $PROFILE != smoke ]] || begun "trained main" qa # Table 3's; a core would be idle
+each "row_in main" reatt reatt-dpr reader fid
 
 report

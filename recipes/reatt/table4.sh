@@ -14,12 +14,14 @@ grounds main "$([[ $PROFILE == paper ]] && echo warm-large || echo warm)"
 grounds_elsewhere
 
 step "What it begins with"
-each trained_main "${judged[@]}" reatt-nq
+each "trained main" "${judged[@]}" reatt-nq
 
 step "Not adapted"
 each row_adapted bm25 "${judged[@]}" untuned reatt-nq
 
 step "Adapted"
-each row_adapted t5-e2e adapted
+begun "adapted_to answers" t5-e2e
+for set in "${adapted[@]}"; do begun "adapted_to $set" adapted; done
+together
 
 report

@@ -155,7 +155,8 @@ recipe reatt "one seed" mini-cpu
 settle
 text
 grounds main warm
-each row_main bm25 untuned full qa alone
+each "row_in main" bm25 untuned
+each "row_in main" full qa alone
 finish
 """
 
