@@ -60,6 +60,7 @@ SETTINGS_FILES = (
 )
 QUERY_PROMPTS = ("query", "search_query")
 PASSAGE_PROMPTS = ("document", "passage", "corpus", "search_document")
+INDEX = "model.safetensors.index.json"  # of weights in several files
 ADAPTER, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 UNSAID = "unsaid"  # in a card's source: what the folder does not say
 UNNAMED = "it names no similarity: dot is taken (sentence-transformers: cosine)"
@@ -156,7 +157,7 @@ def side_files(place: Path, head: Sequence[str] = ()) -> tuple[str, ...]:
             f"{place} holds {kind}; load pickles that you trust with transformers and write them again with "
             "model.save_pretrained(DIR), which makes safetensors"
         )
-    others = ("config.json", "model.safetensors.index.json", ADAPTER)
+    others = ("config.json", INDEX, ADAPTER)
     named = [*(name for name in others if (place / name).exists()), *weights]
     fast = (place / FAST_FILE).exists()
     tokens = [FAST_FILE] if fast else [*OTHER_FILES]
@@ -164,10 +165,10 @@ def side_files(place: Path, head: Sequence[str] = ()) -> tuple[str, ...]:
     named += [name for name in tokens if (place / name).exists()]
     for name in named:
         _refuse_pointer(place / name)
-    return (*named, *(name for path in head for name in _head_files(place, path)))
+    return (*named, *(name for path in head for name in head_files(place, path)))
 
 
-def _head_files(place: Path, path: str) -> tuple[str, ...]:
+def head_files(place: Path, path: str) -> tuple[str, ...]:
     """Return the files of one module behind the pooling, relative to the side's folder."""
     names = [f"{path}/config.json", f"{path}/model.safetensors"]
     for name in names:
@@ -276,12 +277,14 @@ def _dim(config: dict[str, Any], place: Path, head: Sequence[str]) -> int:
     return int(found[-1]) if found else hidden_size(config, place)
 
 
+def told_prompts(prompts: Sequence[str], unused: Sequence[str]) -> list[str]:
+    """Return what a note says of the prompts of queries and passages and of the names of unused ones."""
+    told = [f'{side} prompt "{prompt}"' for side, prompt in zip(SIDES, prompts, strict=True) if prompt]
+    return told + [f"prompts not used: {', '.join(unused)}"] * bool(unused)
+
+
 def _note(settings: _Settings) -> str:
-    prompts = [
-        f'{side} prompt "{prompt}"' for side, prompt in zip(SIDES, settings.prompts, strict=True) if prompt
-    ]
-    if settings.unused:
-        prompts.append(f"prompts not used: {', '.join(settings.unused)}")
+    prompts = told_prompts(settings.prompts, settings.unused)
     query, passage = settings.max_tokens
     parts = [
         f"{settings.pooling} pooling",
@@ -349,7 +352,7 @@ def _sentence_transformer(folder: Path) -> _Settings:
             f"{folder / 'config_sentence_transformers.json'} cuts vectors (truncate_dim "
             f"{top['truncate_dim']}), which is not done here; without that line whole vectors are used"
         )
-    prompts, unused = _prompts(folder, top)
+    prompts, unused = prompts_of(folder, top)
     if any(prompts) and pooling.get("include_prompt") is False:
         raise DataError(f"{folder} leaves its prompts out of the pooling, which is not done here")
     head, unit = _head(modules[2:], place)
@@ -420,7 +423,7 @@ def _similarity(folder: Path, top: dict[str, Any]) -> str | None:
     return name
 
 
-def _prompts(folder: Path, top: dict[str, Any]) -> tuple[tuple[str, str], tuple[str, ...]]:
+def prompts_of(folder: Path, top: dict[str, Any]) -> tuple[tuple[str, str], tuple[str, ...]]:
     """Return the prompts of queries and passages (one said to be empty is) and the names of unused ones."""
     known = {str(name): str(text or "") for name, text in (top.get("prompts") or {}).items()}
     default = top.get("default_prompt_name")

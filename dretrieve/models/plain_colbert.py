@@ -15,12 +15,21 @@ from typing import Any
 
 from dretrieve.errors import DataError, quoted
 from dretrieve.models.colbert_config import MARKERS, NONE, QUERY_LENGTH, ColbertConfig
-from dretrieve.models.plain import PlainModel, read_json, side_files, transformer_settings
+from dretrieve.models.plain import (
+    INDEX,
+    PlainModel,
+    head_files,
+    prompts_of,
+    read_json,
+    side_files,
+    told_prompts,
+    transformer_settings,
+)
 from dretrieve.models.plain_transformer import refuse_handed
 from dretrieve.store.card import ModelCard, SideCard
 from dretrieve.store.fingerprint import sha256_file
 from dretrieve.tokens.template import literal
-from dretrieve.tokens.tokenizer import token_numbers
+from dretrieve.tokens.tokenizer import opens_texts, token_numbers
 from dretrieve.types import SIDES, Side, VectorSpec
 
 METADATA, SETTINGS = "artifact.metadata", "config_sentence_transformers.json"
@@ -49,21 +58,27 @@ def read_colbert(folder: Path) -> PlainModel | None:
 
     Raises:
         DataError: a projection with a bias or an activation, several of them, words to skip that are not all
-            punctuation, a marker that the tokenizer lacks.
+            punctuation, a marker that the tokenizer lacks or that would stand inside a text.
     """
-    top = read_json(folder / SETTINGS)
+    top = _entries(folder / SETTINGS)
+    prompts: tuple[str, str] = ("", "")
+    unused: tuple[str, ...] = ()
     if top.get("model_type") == "ColBERT":
         known, keys = top, PYLATE
         said, file = _of_pylate(folder, top)
+        prompts, unused = prompts_of(folder, top)
     elif "HF_ColBERT" in (read_json(folder / "config.json").get("architectures") or ()):
-        known, keys = read_json(folder / METADATA), STANFORD
-        said, file = _of_stanford(known), "model.safetensors"
+        known, keys = _entries(folder / METADATA), STANFORD
+        said = _of_stanford(known)
+        file = read_json(folder / INDEX).get("weight_map", {}).get("linear.weight", "model.safetensors")
     else:
         return None
     numbers = token_numbers(folder)
     said |= {f"{side}_marker": _marker(said, side, numbers, folder) for side in SIDES}
     config = ColbertConfig(**said)
-    cards = {side: _side(folder, config, side, file) for side in SIDES}
+    cards = {
+        side: _side(folder, config, side, file, prompt) for side, prompt in zip(SIDES, prompts, strict=True)
+    }
     card = ModelCard(
         method="colbert",
         vectors=VectorSpec(dim=config.dim, kind="many", score="maxsim_sum"),
@@ -72,10 +87,15 @@ def read_colbert(folder: Path) -> PlainModel | None:
         method_config=asdict(config),
         source={"form": file},
     )
-    told = ", ".join(f"{name} {value}" for name, value in said.items())
+    told = ", ".join([*(f"{name} {value}" for name, value in said.items()), *told_prompts(prompts, unused)])
     usual = [name for name, key in keys.items() if known.get(key) is None]
     unsaid = f"; not said there, the tool's own default: {', '.join(usual)}" if usual else ""
     return PlainModel(card, f"settings from its own files: {told}{unsaid}")
+
+
+def _entries(file: Path) -> dict[str, Any]:
+    """Return what the file says; to both tools null is nothing said."""
+    return {name: value for name, value in read_json(file).items() if value is not None}
 
 
 def _of_pylate(folder: Path, top: dict[str, Any]) -> tuple[dict[str, Any], str]:
@@ -105,6 +125,7 @@ def _of_pylate(folder: Path, top: dict[str, Any]) -> tuple[dict[str, Any], str]:
         "skip_punctuation": "yes" if skipped else "no",
         "dim": dense.get("out_features", 0),
     }
+    head_files(folder, modules[1])
     return said, f"{modules[1]}/model.safetensors"
 
 
@@ -137,20 +158,26 @@ def _marker(said: dict[str, Any], side: Side, numbers: dict[str, int], folder: P
             f"{folder} puts {quoted(wanted)} before each {side}, and its tokenizer has no such token; fetch "
             "the tokenizer that it was trained with"
         )
+    if found and not opens_texts(folder):
+        raise DataError(
+            f"{folder} puts {quoted(wanted)} behind the first token of each {side}, and its tokenizer puts "
+            "none of its own ([CLS]) there: a marker inside a text is not done here"
+        )
     return found or NONE
 
 
-def _side(folder: Path, config: ColbertConfig, side: Side, file: str) -> SideCard:
+def _side(folder: Path, config: ColbertConfig, side: Side, file: str, prompt: str) -> SideCard:
     bert = transformer_settings(folder)
     settings = config.structure(side) | ({"lowercase": True} if bert.get("do_lower_case") else {})
     texts = "{text}" if side == "query" else "{title} {text}"
+    files = side_files(folder)
     card = SideCard(
         folder=".",
         pooling="tokens",
         normalize=True,
-        template=literal(settings["marker"] or "") + texts,
+        template=literal((settings["marker"] or "") + prompt) + texts,
         max_tokens=getattr(config, f"{side}_max_len"),
         settings=settings,
         parts={file: sha256_file(folder / file)},
     )
-    return card.with_hashes(folder, side_files(folder))
+    return card.with_hashes(folder, files)

@@ -341,9 +341,21 @@ def token_numbers(folder: Path) -> dict[str, int]:
     Raises:
         PreconditionError: there is none that has a fast form.
     """
+    return _backend(folder).get_vocab(with_added_tokens=True)
+
+
+def opens_texts(folder: Path) -> bool:
+    """Return whether a model folder's tokenizer puts a token of its own before a text ([CLS]).
+
+    Raises:
+        PreconditionError: there is none that has a fast form.
+    """
+    return _backend(folder).encode("a").special_tokens_mask[:1] == [1]
+
+
+def _backend(folder: Path) -> Tokenizer:
     file = folder / FAST_FILE
-    backend = _read(file) if file.exists() else _converted(folder)
-    return backend.get_vocab(with_added_tokens=True)
+    return _read(file) if file.exists() else _converted(folder)
 
 
 def given_types(folder: Path) -> dict[int, int] | None:

@@ -13,7 +13,7 @@ import torch
 from tokenizers import Tokenizer
 
 from dretrieve.encoding.pipeline import encode_records
-from dretrieve.errors import DataError, UsageError
+from dretrieve.errors import DataError, PreconditionError, UsageError
 from dretrieve.jobs.convert import ConvertConfig
 from dretrieve.jobs.convert import run as convert
 from dretrieve.models import maxsim as module
@@ -279,6 +279,8 @@ def foreign(kind, deep_model, folder, **settings):
         ("pylate", {}),
         ("pylate", {"do_query_expansion": False, "skiplist_words": []}),
         ("pylate", {"attend_to_expansion_tokens": True}),
+        ("pylate", {"do_query_expansion": None, "skiplist_words": None}),
+        ("pylate", {"prompts": {"query": "who makes ", "document": "bridge: "}}),
     ],
 )
 def test_a_folder_of_another_tool_gives_sentence_transformers_vectors(deep_model, tmp_path, kind, settings):
@@ -364,6 +366,57 @@ def test_what_another_tools_folder_does_not_say_is_said(
     card, note = read_card(folder)
     assert card.passage.max_tokens == length
     assert note.endswith(f"; not said there, the tool's own default: {unsaid}")
+
+
+@pytest.mark.parametrize(
+    ("kind", "file"), [("stanford", "artifact.metadata"), ("pylate", "config_sentence_transformers.json")]
+)
+def test_null_says_nothing(deep_model, tmp_path, kind, file):
+    folder = foreign(kind, deep_model, tmp_path / kind)
+    known = json.loads((folder / file).read_text())
+    model_type = {"model_type": known.pop("model_type", None)}
+    (folder / file).write_text(json.dumps(model_type))
+    expected = read_card(folder)
+    (folder / file).write_text(json.dumps(dict.fromkeys(known) | model_type))
+    assert read_card(folder) == expected
+
+
+def test_prompts_of_pylates_folder_are_told(deep_model, tmp_path):
+    settings = {"prompts": {"query": "ask: ", "other": "say: "}, "default_prompt_name": "query"}
+    card, note = read_card(foreign("pylate", deep_model, tmp_path / "pylate", **settings))
+    assert (card.query.template, card.passage.template) == ("[Q] ask: {text}", "[D] ask: {title} {text}")
+    assert note.endswith('query prompt "ask: ", passage prompt "ask: ", prompts not used: other')
+
+
+def test_stanfords_weights_may_stand_in_several_files(deep_model, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    folder = foreign("stanford", deep_model, tmp_path / "stanford")
+    whole = encode(load_model(str(folder)).encoder, folder, "query").vectors
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    places = {name: f"model-0000{1 + (name == 'linear.weight')}-of-00002.safetensors" for name in tensors}
+    for file in set(places.values()):
+        part = {name: of for name, of in tensors.items() if places[name] == file}
+        save_file(part, folder / file, metadata={"format": "pt"})
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
+    assert torch.equal(encode(load_model(str(folder)).encoder, folder, "query").vectors, whole)
+
+
+def test_a_projection_as_a_pickle_is_told_how_to_become_safetensors(deep_model, tmp_path):
+    folder = foreign("pylate", deep_model, tmp_path / "pylate")
+    (folder / "1_Dense" / "model.safetensors").rename(folder / "1_Dense" / "pytorch_model.bin")
+    with pytest.raises(PreconditionError, match="save the model again with sentence-transformers"):
+        read_card(folder)
+
+
+def test_a_marker_that_would_stand_inside_a_text_is_refused(deep_model, tmp_path):
+    """PyLate puts it behind the first token, which is the text's own where a tokenizer has no [CLS]."""
+    folder = foreign("pylate", deep_model, tmp_path / "pylate", do_query_expansion=False)
+    tokenizer = json.loads((folder / "tokenizer.json").read_text()) | {"post_processor": None}
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    with pytest.raises(DataError, match="behind the first token of each query"):
+        read_card(folder)
 
 
 def test_a_folder_without_stanfords_metadata_has_defaults_and_says_so(deep_model, tmp_path):
