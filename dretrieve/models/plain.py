@@ -299,6 +299,7 @@ def _note(settings: _Settings) -> str:
 
 def _hugging_face(folder: Path) -> _Settings:
     config = _model_config(folder)
+    _refuse_layer(folder)
     family = str(config.get("model_type", ""))
     name = f"{folder.resolve().name} {config.get('_name_or_path', '')}".lower()
     if family == "dpr":
@@ -321,6 +322,17 @@ def _hugging_face(folder: Path) -> _Settings:
         source=f"config.json (it names no pooling; {why})",
         unsaid=unsaid,
     )
+
+
+def _refuse_layer(folder: Path) -> None:
+    """Refuse a folder whose vectors another tool sends through a linear layer in a file of its own."""
+    pooler = (folder / "pooler_config.json").exists()  # pooler.pt beside it, which the hub is not asked for
+    if pooler or read_json(folder / "openmatch_config.json").get("linear_head"):
+        raise DataError(
+            f"{folder} holds a linear layer behind the pooling, as {'Tevatron' if pooler else 'OpenMatch'} "
+            "saves it, which is not read here; save the model as a SentenceTransformer of Transformer, "
+            "Pooling and Dense"
+        )
 
 
 def _is_causal(family: str, config: dict[str, Any]) -> bool:

@@ -256,6 +256,22 @@ def test_half_a_dpr_model_is_told_how_to_become_whole(bare, kind, half):
         read_plain(bare)
 
 
+@pytest.mark.parametrize(
+    ("tool", "file", "said"),
+    [
+        ("Tevatron", "pooler_config.json", {"input_dim": 32, "output_dim": 8, "tied": True}),
+        ("OpenMatch", "openmatch_config.json", {"pooling": "first", "linear_head": True}),
+    ],
+)
+def test_a_layer_that_another_tool_keeps_beside_is_refused(bare, tool, file, said):
+    write(bare / file, said)
+    with pytest.raises(DataError, match=f"a linear layer behind the pooling, as {tool} saves it"):
+        read_plain(bare)
+    write(bare / "openmatch_config.json", {"pooling": "first", "linear_head": False})
+    (bare / "pooler_config.json").unlink(missing_ok=True)
+    assert read_plain(bare).card.vectors.dim == 32
+
+
 def test_a_folder_that_is_no_model_and_broken_json(bare, tmp_path):
     with pytest.raises(PreconditionError, match="is no model"):
         read_plain(tmp_path)
