@@ -353,9 +353,19 @@ def opens_texts(folder: Path) -> bool:
     return _backend(folder).encode("a").special_tokens_mask[:1] == [1]
 
 
+def lowers(folder: Path) -> bool | None:
+    """Return whether a BERT's tokenizer writes texts in lower case; None for one of another kind.
+
+    Raises:
+        PreconditionError: there is none that has a fast form.
+    """
+    found = _backend(folder).normalizer
+    return found.lowercase if isinstance(found, normalizers.BertNormalizer) else None
+
+
 def _backend(folder: Path) -> Tokenizer:
     file = folder / FAST_FILE
-    return _read(file) if file.exists() else _converted(folder)
+    return _read(file) if file.exists() and not overrides(folder) else _converted(folder)
 
 
 def given_types(folder: Path) -> dict[int, int] | None:

@@ -14,10 +14,13 @@ from typing import Any
 
 from dretrieve.errors import DataError
 from dretrieve.models.bi_encoder import BiEncoder
+from dretrieve.models.cards import read_card
 from dretrieve.models.dpr import Dpr
 from dretrieve.models.dpr_config import DprConfig
 from dretrieve.models.foreign.checkpoint import ForeignCheckpoint
 from dretrieve.models.foreign.layout import check_sizes, fill
+from dretrieve.models.places import find_model
+from dretrieve.tokens.tokenizer import lowers
 
 QUESTION, CONTEXT = "question_model.", "ctx_model."
 USUAL_TOKENS = 256  # the default of the code, for a checkpoint that does not say
@@ -66,6 +69,7 @@ def side_options(checkpoint: ForeignCheckpoint, backbone: str, inner: str = "") 
     without = [name for name in refused if settings.get(name)] + ["a projection (encode_proj)"] * projected
     if without:
         raise DataError(f"{checkpoint.path} was trained with {without[0]}, which has no counterpart here")
+    _check_case(checkpoint, backbone)
     positions = len(tensors[f"{start}embeddings.position_embeddings.weight"])
     length = int(settings.get("sequence_length", min(USUAL_TOKENS, positions)))
     titled = bool(settings.get("use_title", True))
@@ -79,6 +83,17 @@ def side_options(checkpoint: ForeignCheckpoint, backbone: str, inner: str = "") 
         "passage_template": "{title} {text}" if titled else "{text}",
         "pair": "yes" if titled else "no",
     }
+
+
+def _check_case(checkpoint: ForeignCheckpoint, backbone: str) -> None:
+    """Refuse a backbone whose tokenizer treats capitals otherwise: theirs is told (do_lower_case)."""
+    folder, said = find_model(backbone), checkpoint.settings.get("do_lower_case")
+    does = lowers(folder / read_card(folder)[0].query.folder)
+    if None not in (said, does) and bool(said) != does:
+        raise DataError(
+            f"{checkpoint.path} says do_lower_case {said}, and the tokenizer of {folder} does otherwise; "
+            f'write "do_lower_case": {str(bool(said)).lower()} into its tokenizer_config.json'
+        )
 
 
 def ask_as_dpr(method: BiEncoder) -> None:

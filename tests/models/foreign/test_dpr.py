@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -50,6 +54,23 @@ def test_vectors_are_those_of_the_authors_forward(tiny_model, two_berts, dpr_ten
         reference(bert, [title], [text]) if title else reference(bert, [text]) for title, text in PASSAGES
     ]
     torch.testing.assert_close(ours, torch.cat(theirs), atol=1e-5, rtol=0)
+
+
+def test_a_backbone_that_treats_capitals_otherwise_is_refused(tiny_model, dpr_tensors, tmp_path):
+    backbone = Path(shutil.copytree(tiny_model, tmp_path / "cased"))
+    told = json.loads((backbone / "tokenizer.json").read_text())
+    told["normalizer"]["lowercase"] = False
+    (backbone / "tokenizer.json").write_text(json.dumps(told))
+    checkpoint = ForeignCheckpoint(tmp_path, dpr_tensors, PARAMS)
+    with pytest.raises(DataError, match=r'says do_lower_case True, .* write "do_lower_case": true into'):
+        convert(checkpoint, str(backbone))
+    config = json.loads((backbone / "tokenizer_config.json").read_text())
+    config |= {"do_lower_case": True, "tokenizer_class": "BertTokenizer"}
+    (backbone / "tokenizer_config.json").write_text(json.dumps(config))
+    method = convert(checkpoint, str(backbone))
+    save_model(method, tmp_path / "model")
+    tokenizer = load_model(str(tmp_path / "model")).tokenizers["query"]
+    assert tokenizer([Record("1", "", "QUEEN")]) == tokenizer([Record("1", "", "queen")])
 
 
 def test_every_tensor_arrives(tiny_model, two_berts, dpr_tensors, tmp_path):
