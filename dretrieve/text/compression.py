@@ -43,6 +43,7 @@ FOREIGN = (
     ),
     ("an Avro file", re.compile(rb"Obj\x01"), "write it as JSON lines"),
     ("an array of numpy", re.compile(rb"\x93NUMPY"), "name the file of text"),
+    ("an index of faiss", re.compile(rb"I[A-Za-z0-9]{3}[\x00-\xff]{2}\x00\x00"), "name the file of text"),
     ("an HDF5 file", re.compile(rb"\x89HDF\r\n"), "name the file of text"),
     ("a database of SQLite", re.compile(rb"SQLite format 3\x00"), "write its table as JSON lines"),
     ("a PDF", re.compile(rb"%PDF-"), "write its text as JSON lines"),

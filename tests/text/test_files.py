@@ -186,6 +186,7 @@ def zip_of(name: str, data: bytes) -> bytes:
         (tar_of("corpus.jsonl", b"{}\n"), "is a tar archive.*unpack it"),
         (gzip.compress(tar_of("collection.tsv", b"0\ttext\n")), "holds, compressed, a tar archive.*unpack"),
         (gzip.compress(gzip.compress(b"q1 0 d1 1\n", mtime=0), mtime=0), "is compressed twice"),
+        (b"IxFI\x00\x03\x00\x00\x80\x00", "is an index of faiss.*name the file of text"),
         (pickle.dumps({"q1": {"d1": 1}}), "is a pickle.*write it as JSON"),
         (b"PAR1" + bytes(100), "is a Parquet file.*prepare hf:FILE.parquet, or write it"),
         (b"PAR1\x15\x04\x15" + bytes(100), "is a Parquet file"),
