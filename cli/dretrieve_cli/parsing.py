@@ -25,6 +25,8 @@ SHARD_PAIRS = (
     ("--shard-id", "--shard-num"),
     ("--shard-id", "--num-shards"),
 )
+# Of an option given twice the last counts. Of these the other would be missed: some commands take several.
+INPUTS = set("answers bm25_run corpus data embeddings index qrels queries query_embeddings run".split())
 LEFT_COLUMN = 30
 
 
@@ -36,6 +38,7 @@ class Command(TyperCommand):
         names = {name for param in self.params for name in (*param.opts, *param.secondary_opts)}
         names |= {"--help", "-h"}
         words = join_shard_pairs(spell_with_dashes(args, names), names)
+        refuse_second_inputs(words, self.params)
         files = values_of("--config", words) if "--config" in names else []
         defaults: dict[str, Any] = {}
         for file in files:
@@ -138,6 +141,23 @@ def values_of(flag: str, words: list[str]) -> list[str]:
         elif word.startswith(flag + "="):
             values.append(word.partition("=")[2])
     return values
+
+
+def refuse_second_inputs(words: list[str], params: Iterable[Any]) -> None:
+    """Refuse two values of an input of which the command takes one.
+
+    Raises:
+        typer.BadParameter: names both.
+    """
+    for param in params:
+        if param.name not in INPUTS or param.multiple:
+            continue
+        given = list(dict.fromkeys(value for name in param.opts for value in values_of(name, words)))
+        if len(given) > 1:
+            cure = "; dretrieve prepare A B --output DIR joins collections" if param.name == "corpus" else ""
+            raise typer.BadParameter(
+                f"{param.opts[0]} takes one value, not {quoted(given[0])} and {quoted(given[1])}{cure}"
+            )
 
 
 def join_shard_pairs(words: list[str], names: set[str]) -> list[str]:

@@ -132,6 +132,8 @@ def test_a_configuration_file_that_does_not_exist(run, tmp_path):
         (["--indx", "a"], "there is no option --indx; did you mean --index?"),
         (["--save_ranking_to", "a"], "there is no option --save-ranking-to: write --output RUN"),
         (["--batch-size", "8"], "batches are cut by tokens"),
+        (["--query_max_len", "32"], "there is no option --query-max-len: train and convert take it"),
+        (["--index", "a", "--index=b"], "--index takes one value, not 'a' and 'b'"),
         (["--zzz"], "there is no option --zzz (dretrieve sample --help lists the options)"),
         (["--output", "b"], "Missing option '--index'"),
         (["--index", "a", "--output", "b", "--hits", "0"], "--hits 0: expected a whole number from 1"),
