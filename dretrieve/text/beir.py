@@ -118,7 +118,9 @@ def collection_files(path: Path) -> list[Path]:
     found = [file for file in files if file.name.endswith(JSON_ENDINGS)]
     endings = ".json, .jsonl or .ndjson"
     if not found:
-        raise PreconditionError(f"{path} holds no {endings} file; a JsonCollection is a folder of such files")
+        raise PreconditionError(
+            f"{path} holds no {endings} file; give a folder of such, or name a file of another form itself"
+        )
     others = (file for file in files if not (file.name.endswith(JSON_ENDINGS) or NO_DATA.match(file.name)))
     if other := next(others, None):
         raise DataError(

@@ -157,7 +157,9 @@ def test_of_an_unknown_form_the_keys_are_named(tmp_path: Path) -> None:
     with pytest.raises(PreconditionError, match="does not exist"):
         detect(tmp_path / "nothing")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(PreconditionError, match=r"holds no \.json, \.jsonl or \.ndjson file"):
+    with pytest.raises(
+        PreconditionError, match=r"holds no \.json, \.jsonl or \.ndjson file; .* name a file of"
+    ):
         detect(tmp_path / "folder")
 
 
