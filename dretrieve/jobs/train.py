@@ -44,7 +44,7 @@ from dretrieve.training.device import (
 )
 from dretrieve.training.estimate import estimate
 from dretrieve.training.loop import Loop, Rhythm, Surroundings
-from dretrieve.training.options import TrainOptions
+from dretrieve.training.options import RATE, TrainOptions
 from dretrieve.training.phases import PhasePlan, plan_phases
 from dretrieve.training.processes import Processes, join_processes, leave_processes
 from dretrieve.training.sets import TokenCache, TrainingSet, in_rows
@@ -264,7 +264,7 @@ def _announce(plans: list[PhasePlan], opened: Opened, progress: Progress) -> Non
         progress.note(
             f"{name}{queries:,} queries; {plan.steps:,} steps of {asked:,} queries "
             f"({place.processes.count} x {asked // place.processes.count}); the first batch holds "
-            f"{passages:,} passages{negatives}; learning rate {plan.options.learning_rate:g}; "
+            f"{passages:,} passages{negatives}; learning rate {plan.options.rate:g}; "
             f"{place.device.type}, {place.precision}"
         )
 
@@ -388,6 +388,8 @@ def _open(config: TrainConfig, processes: Processes, device: torch.device, progr
             for of in sets
         ],
     }
+    if kind.own_rate and options.learning_rate == RATE:
+        recorded["rate_given"] = True  # recorded too where none is given, and the method trains with its own
     inputs = {f"set {of.spec.name}": of.fingerprint for of in sets}
     inputs |= {f"backbone {side}": known.fingerprint(side) for side in SIDES}
     inputs |= {"dev": dev.fingerprint} if dev is not None else {}

@@ -79,6 +79,7 @@ class Ddr(BiEncoder):
     name = "ddr"
     config_class = DdrConfig
     columns: ClassVar[tuple[str, ...]] = ("domains",)
+    own_rate: ClassVar[bool] = True
     inside: ClassVar[bool] = True
     config: DdrConfig
     encoder: PooledEncoder

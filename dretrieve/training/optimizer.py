@@ -32,7 +32,7 @@ class Optimizer:
         described: list[dict[str, Any]] = []
         for group in groups:
             decay = options.weight_decay if group.weight_decay is None else group.weight_decay
-            rate = options.learning_rate if group.learning_rate is None else group.learning_rate
+            rate = options.rate if group.learning_rate is None else group.learning_rate
             for matrices in (True, False):
                 chosen = [parameter for parameter in group.parameters if (parameter.dim() > 1) == matrices]
                 if chosen:
@@ -46,7 +46,7 @@ class Optimizer:
                     self.parameters += chosen
         self._adam = torch.optim.AdamW(
             described,
-            lr=options.learning_rate,
+            lr=options.rate,
             betas=(options.adam_beta1, options.adam_beta2),
             eps=options.adam_epsilon,
             fused=True,
@@ -71,7 +71,7 @@ class Optimizer:
         if norm == norm and norm != float("inf"):
             self._adam.step()
         self._adam.zero_grad(set_to_none=True)
-        return norm, self._options.learning_rate * factor
+        return norm, self._options.rate * factor
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the state as ``<parameter's number>.<name>`` to tensor."""

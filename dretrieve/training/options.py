@@ -24,6 +24,7 @@ OF_PHASE = (
     "per_device_train_batch_size",
     "train_group_size",
 )
+RATE = 2e-5  # where neither the command line nor the method says one
 _data = partial(option, panel="Data")
 _learning = partial(option, panel="Learning")
 _rhythm = partial(option, panel="Rhythm")
@@ -46,7 +47,9 @@ class TrainOptions:
     )
     num_train_epochs: float = _learning(3.0, "Passes over the data.", above=0, aliases=("--epochs",))
     max_steps: int = _learning(0, "Steps, instead of passes.", least=0)
-    learning_rate: float = _learning(2e-5, "The highest rate.", above=0, aliases=("--lr",))
+    learning_rate: float | None = _learning(
+        None, "The highest rate; without it 2e-5, of ddr's prefixes 7e-3.", above=0, aliases=("--lr",)
+    )
     lr_scheduler_type: str = _learning(
         "linear", "Course of the rate behind its rise.", legal=("linear", "cosine", "constant")
     )
@@ -122,6 +125,11 @@ class TrainOptions:
         self._check_teacher()
         self.of_phases()
 
+    @property
+    def rate(self) -> float:
+        """The highest learning rate; of a phase's options its own."""
+        return RATE if self.learning_rate is None else self.learning_rate
+
     def of_phases(self) -> dict[str, dict[str, Any]]:
         """Return the options of ``--phase`` by the phase's name.
 
@@ -183,4 +191,5 @@ class TrainOptions:
             for item, known in options(self)
             if not known.free and item.name not in left_out
         }
+        recorded["learning_rate"] = self.rate
         return recorded | ({"phases": self.of_phases()} if self.phase else {})

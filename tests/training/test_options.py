@@ -20,7 +20,8 @@ def test_a_method_with_one_phase_trains_with_the_options_as_they_are():
 
 def test_the_command_wins_over_all_phases_and_these_over_the_methods_defaults():
     assert TrainOptions().within(GENERAL).learning_rate == 7e-3
-    assert TrainOptions().within(Phase(name="domain")).learning_rate == 2e-5
+    assert TrainOptions().within(Phase(name="domain")).rate == 2e-5
+    assert TrainOptions(learning_rate=2e-5).within(GENERAL).rate == 2e-5
     assert TrainOptions(learning_rate=1e-3).within(GENERAL).learning_rate == 1e-3
     word = "name=general,learning_rate=5e-4,lr-scheduler-type=constant,per_device_train_batch_size=4"
     options = TrainOptions(learning_rate=1e-3, phase=(word,))
