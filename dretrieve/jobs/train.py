@@ -389,7 +389,7 @@ def _open(config: TrainConfig, processes: Processes, device: torch.device, progr
         ],
     }
     if kind.own_rate and options.learning_rate == RATE:
-        recorded["learning_rate_given"] = True  # recorded too where none is given, and the method trains with its own
+        recorded["learning_rate_given"] = True  # else the record is the same as with the method's own rate
     inputs = {f"set {of.spec.name}": of.fingerprint for of in sets}
     inputs |= {f"backbone {side}": known.fingerprint(side) for side in SIDES}
     inputs |= {"dev": dev.fingerprint} if dev is not None else {}

@@ -269,6 +269,12 @@ def test_the_training_of_the_general_prefix_leaves_the_encoder(deep_model, train
     assert all(torch.equal(ours[name], of) for name, of in plain.items())
 
 
+def test_a_rate_is_given_though_it_is_the_other_methods_default(deep_model, kept_collection, trained):
+    data, options = (f"{kept_collection}:train",), {"learning_rate": 2e-5}
+    with pytest.raises(PreconditionError, match="other options .learning_rate_given"):
+        run(config_of(deep_model, data, trained, options=options, prefix_length=5))
+
+
 @pytest.fixture
 def two_sets(kept_collection):
     """Data whose queries read two domains, or a third."""
