@@ -75,7 +75,7 @@ def _asked(claim: Claim, expected: Expected, judged: Mapping[str, Judged]) -> Fi
         return blocked
     try:
         if claim.relation in BOUNDED:
-            return _bounded(claim, judged)
+            return _bounded(claim, expected, judged)
         samples = _samples(rest, expected, judged)
     except NoCommonSeedError as error:
         return Finding(claim=claim, outcome="UNDECIDED", notes=(str(error),))
@@ -123,20 +123,21 @@ def _of_seeds(samples: Sequence[Sample], cells: Iterable[Judged]) -> Iterator[st
 
 
 def _samples(claim: Claim, expected: Expected, judged: Mapping[str, Judged]) -> list[Sample]:
-    cell, scale = expected.cell(claim.left), expected.tables[claim.left.split(".")[0]].scale
-    assert cell is not None
-    measure = claim.measure or cell.measure
+    measure, scale = claim.measure or judged[claim.left].cell.measure, _scale(claim.left, expected)
     gain = difference(judged[claim.left], judged[claim.right], measure, scale)
     others = [difference(judged[one], judged[two], measure, scale) for one, two in claim.others]
     return [gain, *(excess(gain, other) for other in others)]
 
 
-def _bounded(claim: Claim, judged: Mapping[str, Judged]) -> Finding | _Question:
+def _bounded(claim: Claim, expected: Expected, judged: Mapping[str, Judged]) -> Finding | _Question:
     """Return what must be tested of times in rounds, or decide single numbers: a count has no error."""
     left, right = judged[claim.left], judged[claim.right] if claim.right else None
-    sample = rounds(left, right, claim.bound)
+    sample = rounds(left, right, claim.bound if right else claim.bound / _scale(claim.left, expected))
     if sample is None:
-        return _counted(claim, left, right)
+        divisor = 1.0
+        if right is not None and right.value is not None:  # in the unit of the left one's table
+            divisor = right.value * _scale(claim.left, expected) / _scale(claim.right, expected)
+        return _counted(claim, left, divisor)
     if len(sample.values) >= FEWEST_ROUNDS:
         return _Question(claim=claim, samples=[sample])
     number = ratio(claim, float(sample.values.mean()))
@@ -144,8 +145,7 @@ def _bounded(claim: Claim, judged: Mapping[str, Judged]) -> Finding | _Question:
     return Finding(claim=claim, outcome="UNDECIDED", difference=number, notes=(note,))
 
 
-def _counted(claim: Claim, left: Judged, right: Judged | None) -> Finding:
-    divisor = right.value if right is not None else 1.0
+def _counted(claim: Claim, left: Judged, divisor: float) -> Finding:
     assert left.value is not None
     if not divisor:
         return Finding(claim=claim, outcome="FAIL", notes=(f"{claim.right} is 0: there is no ratio",))
@@ -155,3 +155,8 @@ def _counted(claim: Claim, left: Judged, right: Judged | None) -> Finding:
     return Finding(
         claim=claim, outcome="HOLDS" if holds else "DOES NOT HOLD", difference=number, notes=(note,)
     )
+
+
+def _scale(cell: str, expected: Expected) -> float:
+    """Return what a measured number is multiplied with to be in the unit of the cell's table."""
+    return expected.tables[cell.partition(".")[0]].scale

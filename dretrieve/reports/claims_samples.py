@@ -38,6 +38,12 @@ class Sample:
 class NoCommonSeedError(ValueError):
     """Both sides were trained, and never with the same seed."""
 
+    def __init__(self, left: Judged, right: Judged) -> None:
+        super().__init__(
+            f"{left.cell.name} was run with the seeds {seeds_text(left)}, {right.cell.name} with "
+            f"{seeds_text(right)}: none is common"
+        )
+
 
 def difference(left: Judged, right: Judged, measure: str, scale: float) -> Sample:
     """Return left minus right by query, seed by seed: a seed draws both sides' training questions alike.
@@ -68,10 +74,7 @@ def difference(left: Judged, right: Judged, measure: str, scale: float) -> Sampl
     ours, theirs = scale * ours, scale * theirs[:, [place[query_id] for query_id in left_ids]]
     layout = _layout((left, ours), (right, theirs))
     if not layout:
-        raise NoCommonSeedError(
-            f"{left.cell.name} was run with the seeds {seeds_text(left)}, {right.cell.name} with "
-            f"{seeds_text(right)}: none is common"
-        )
+        raise NoCommonSeedError(left, right)
     return Sample(
         values=np.mean(list(layout.values()), axis=0),
         layouts=(layout,),
@@ -103,8 +106,12 @@ def _by_seed(one: Judged, values: Floats) -> dict[int, Floats]:
 
 
 def seeds_of(one: Judged) -> list[int]:
-    """Return the seeds of which the cell has values by query."""
-    return [reading.seed for reading in one.readings if reading.measured is not None or reading.members]
+    """Return the seeds of which the cell has values by query or by round."""
+    return [
+        reading.seed
+        for reading in one.readings
+        if reading.measured is not None or reading.members or reading.repeats
+    ]
 
 
 def seeds_text(one: Judged) -> str:
@@ -166,8 +173,11 @@ def rounds(left: Judged, right: Judged | None, bound: float) -> Sample | None:
         bound: of the ratio.
 
     Raises:
+        NoCommonSeedError: as `difference`; of two trained sides the rounds of common seeds are compared.
         ValueError: the rounds of both sides are not pairs, or something is not above 0.
     """
+    if right is not None and all(one.cell.is_trained and len(_repeats(one)) for one in (left, right)):
+        left, right = _of_common_seeds(left, right)
     ours = _repeats(left)
     theirs = np.ones(len(ours)) if right is None else _repeats(right)
     if not len(ours) and not len(theirs):
@@ -180,6 +190,17 @@ def rounds(left: Judged, right: Judged | None, bound: float) -> Sample | None:
     if bound <= 0 or min(ours.min(), theirs.min()) <= 0:
         raise ValueError("a ratio of times needs times and a bound above 0")
     return Sample(values=np.log(ours / theirs) - np.log(bound))
+
+
+def _of_common_seeds(left: Judged, right: Judged) -> tuple[Judged, Judged]:
+    """Return both sides without the readings of seeds that the other lacks."""
+    ours, theirs = seeds_of(left), seeds_of(right)
+    if not set(ours) & set(theirs):
+        raise NoCommonSeedError(left, right)
+    return (
+        replace(left, readings=[one for one in left.readings if one.seed in theirs]),
+        replace(right, readings=[one for one in right.readings if one.seed in ours]),
+    )
 
 
 def _repeats(one: Judged) -> Floats:

@@ -264,6 +264,38 @@ def test_times_are_corrected_with_the_other_claims(recipe, work):
     assert together["shared-above-dpr"].p > together["faster"].p
 
 
+def test_rounds_of_a_share_are_held_against_the_bound_in_the_tables_unit(recipe, work):
+    """Of 3 % a bound of 1 is not kept, whether it was measured once or in rounds; a ratio has no unit."""
+    work.edit(recipe, "claims:\n", SPEED.replace(", right: speed.dpr.time, bound: 0.74", ", bound: 1"))
+    work.edit(recipe, "unit: number", "unit: percent")
+    stage = Stage(work.folder / "speed.json", "file", "bench")
+    with stage.write(text=True) as file:
+        file.write("shares")
+    stage.commit(extra={"seconds": {"dpr": 0.03, "det": [0.029, 0.03, 0.031]}})
+    found = work.found(recipe)[3]["faster"]
+    assert (found.outcome, found.difference) == ("DOES NOT HOLD", pytest.approx(3.0, rel=0.01))
+    work.edit(recipe, "left: speed.det.time", "left: speed.dpr.time")
+    assert work.found(recipe)[3]["faster"].outcome == "DOES NOT HOLD"
+
+
+def test_a_ratio_of_tables_in_other_units_is_of_what_was_measured(recipe, work):
+    table = """  fractions:
+    title: Small
+    measure: Success@20
+    file: "metrics/{row}.json"
+    columns: {nq: NQ}
+    ours: [dpr]
+claims:
+"""
+    work.edit(recipe, "claims:\n", table)
+    work.edit(recipe, "relation: above", "relation: at-least\n    bound: 0.9")
+    work.edit(recipe, "right: t1.dpr.nq", "right: fractions.dpr.nq")
+    work.system("dpr", "dpr", values(0.8))
+    work.system("shared", "shared", values(0.4))
+    found = finding(recipe, work)
+    assert (found.outcome, found.difference) == ("DOES NOT HOLD", pytest.approx(0.5))
+
+
 def test_too_few_rounds_decide_nothing(recipe, work):
     found = timed(recipe, work, [1.0, 1.1], [0.5, 0.55])
     assert (found.outcome, found.p, found.difference) == ("UNDECIDED", None, pytest.approx(0.5))

@@ -177,3 +177,18 @@ def test_rounds_must_be_pairs_of_positive_numbers(cell):
     for left, bound in ((timed(cell, 0.0), 0.5), (timed(cell, 1.0), 0.0)):
         with pytest.raises(ValueError, match="needs times and a bound above 0"):
             rounds(left, timed(cell, 1.0), bound)
+
+
+def test_rounds_are_paired_by_seed(cell):
+    """A machine that was slow for seed 3 says nothing of the side that was not run with it."""
+
+    def side(**seconds):
+        readings = [
+            replace(timed(cell, *one).readings[0], seed=int(name[1:])) for name, one in seconds.items()
+        ]
+        return replace(cell({}), readings=readings)
+
+    left, right = side(s1=(1.0, 1.0), s2=(2.0, 3.0)), side(s2=(4.0, 9.0), s3=(8.0, 8.0))
+    np.testing.assert_allclose(rounds(left, right, 1.0).values, np.log([1 / 2, 1 / 3]))
+    with pytest.raises(NoCommonSeedError, match="with the seeds 1, t1.dpr.nq with 3: none is common"):
+        rounds(side(s1=(1.0, 1.0)), side(s3=(8.0, 8.0)), 1.0)
