@@ -15,6 +15,7 @@ Unit = Literal["percent", "fraction", "number"]
 Target = Literal["ours", "paper"]
 Relation = Literal["above", "not-below", "equal", "most", "at-most", "at-least"]
 BOUNDED: tuple[Relation, ...] = ("at-most", "at-least")
+RECORDED_DECIMALS = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

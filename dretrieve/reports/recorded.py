@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from dretrieve.errors import DataError
-from dretrieve.reports.expected import Expected, Recorded
+from dretrieve.reports.expected import RECORDED_DECIMALS, Expected, Recorded
 from dretrieve.reports.verdicts import Judged
 from dretrieve.store.atomic import replacing
 
 MARKER = "# --- measured by us; written by `dretrieve report --record`, never by hand ---"
-DECIMALS = 6
 Ours = dict[str, dict[str, Recorded]]
 Outcomes = dict[str, dict[str, str]]
 
@@ -33,8 +32,8 @@ def with_measured(
             continue
         made_on = next((reading.hardware for reading in one.readings if reading.hardware), "")
         mine[name] = Recorded(
-            value=round(one.value, DECIMALS),
-            spread=round(one.spread, DECIMALS),
+            value=round(one.value, RECORDED_DECIMALS),
+            spread=round(one.spread, RECORDED_DECIMALS),
             seeds=one.seeds,
             hardware=hardware or made_on or "CPU",
             commit=commit,
@@ -91,10 +90,10 @@ def _entry(recorded: Recorded) -> str:
 
 
 def _number(value: float) -> str:
-    """Return the number as `DECIMALS` have it, never with an exponent: YAML takes 1e-06 for text."""
+    """Return the number as `RECORDED_DECIMALS` have it, never with an exponent: YAML takes 1e-06 for text."""
     if value == int(value):
         return str(int(value))
-    return f"{value:.{DECIMALS}f}".rstrip("0")
+    return f"{value:.{RECORDED_DECIMALS}f}".rstrip("0")
 
 
 def _quoted(text: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from dretrieve.reports.expected import Cell, Expected, PaperTable, Profile, Recorded
+from dretrieve.reports.expected import RECORDED_DECIMALS, Cell, Expected, PaperTable, Profile, Recorded
 from dretrieve.reports.readings import Place, Reading, averaged, read_cell
 from dretrieve.reports.trained import MARK
 
@@ -125,7 +125,8 @@ def _judged(
     tolerance = _tolerance(cell, table, profile, recorded)
     word: Verdict = "NO TARGET"
     if target is not None:
-        word = _word(value - target, tolerance, is_count=bool(cell.key))
+        ours = value if profile.target == "paper" else round(value, RECORDED_DECIMALS)  # as target is
+        word = _word(ours - target, tolerance, is_count=bool(cell.key))
     return Judged(cell=cell, verdict=word, value=value, spread=spread, target=target, tolerance=tolerance)
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from dretrieve.reports.expected_file import read_expected
 from dretrieve.reports.verdicts import recorded_all, tally
+from dretrieve.store.stage import Stage
 
 
 def half(share: float, queries: int = 100) -> list[float]:
@@ -148,6 +149,22 @@ def test_a_recorded_count_must_be_met_exactly_whatever_the_paper_rounds_to(recip
     assert work.found(recipe, "paper")[2]["t1.dpr.nq"].verdict == "OK"
     one = work.found(recipe, "mini")[2]["t1.dpr.nq"]
     assert (one.value, one.tolerance, one.verdict) == (24931584, 0.0, verdict)
+
+
+@pytest.mark.parametrize(("recorded", "verdict"), [(33.333333, "OK"), (33.333334, "FAIL")])
+def test_what_was_recorded_is_met_by_the_number_that_it_was_rounded_from(recipe, work, recorded, verdict):
+    work.edit(
+        recipe,
+        "cells: {nq: 50.0}",
+        "kind: exact\n        file: size\n        key: extra.bytes\n        cells: {nq: ours}",
+    )
+    work.edit(recipe, "unit: percent", "unit: number")
+    recorded_as(recipe, work, recorded)
+    stage = Stage(work.folder / "size", "file", "bench")
+    with stage.write(text=True) as file:
+        file.write("bytes")
+    stage.commit(extra={"bytes": 100 / 3})
+    assert work.found(recipe, "mini")[2]["t1.dpr.nq"].verdict == verdict
 
 
 @pytest.mark.parametrize(
