@@ -46,6 +46,14 @@ def test_randomisation_is_seeded_and_never_zero():
     assert randomization_test(np.zeros(5)) == 1
 
 
+def test_far_apart_runs_differ_however_many_tests_are_corrected_together():
+    """Of 9,999 flips none is as far, so p is 2 / 10,000; the exact p of 100 equal signs is 2 / 2^100."""
+    p = randomization_test(np.random.default_rng(1).uniform(0.1, 0.5, 100))
+    assert 2 / 2**100 < p < 1e-12
+    assert min(holm([p] * 1000)) < 0.05
+    assert 0 < randomization_test(np.full(2000, 0.1)) < 1e-300
+
+
 def test_no_difference_is_rarely_significant(monkeypatch):
     monkeypatch.setattr("dretrieve.metrics.significance.RESAMPLES", 999)
     rng = np.random.default_rng(5)
