@@ -126,7 +126,8 @@ def _judged(
     word: Verdict = "NO TARGET"
     if target is not None:
         ours = value if profile.target == "paper" else round(value, RECORDED_DECIMALS)  # as target is
-        word = _word(ours - target, tolerance, is_count=bool(cell.key))
+        is_count = any(one.key for one in (cell, *cell.average))
+        word = _word(ours - target, tolerance, is_count=is_count)
     return Judged(cell=cell, verdict=word, value=value, spread=spread, target=target, tolerance=tolerance)
 
 

@@ -92,6 +92,18 @@ def test_an_average_is_over_the_seeds_of_all_its_columns(recipe, work):
     assert one.notes == ("2 of 3 seeds were run (1, 3)",)
 
 
+def test_an_average_of_counts_has_no_better_side(recipe, work):
+    """With a larger model, or a slower one, nothing is better."""
+    work.edit(recipe, "measure: Success@20", "key: counts.parameters")
+    work.edit(recipe, "metrics/{row}.json", "models/{row}.{seed}")
+    work.edit(recipe, "nq: {title: NQ}", "nq: NQ\n      tq: TQ\n      mean: {average: [nq, tq]}")
+    work.edit(recipe, "cells: {nq: 50.0}", "cells: [90, 80, 85]")
+    work.edit(recipe, "unit: percent", "unit: number")
+    work.model("dpr.1", "dpr")
+    one = work.found(recipe)[2]["t1.dpr.mean"]
+    assert (one.value, one.verdict) == (110.0, "FAIL")
+
+
 def test_the_printed_average_is_the_target(recipe, work):
     one = with_mean(recipe, {1: (0.50, 0.30)}, work, mean="39.0")
     assert (one.target, one.difference) == (39.0, pytest.approx(1.0))
