@@ -93,10 +93,8 @@ def randomization_test(differences: NDArray[np.float64], seed: int = 0) -> float
         rng=np.random.default_rng(seed),
     )
     scaled = differences / np.abs(differences).max()
-    squared = float(scaled.sum()) ** 2 / float(
-        (scaled**2).sum()
-    )  # distance in standard errors under the null
-    return float(min(result.pvalue, 2 * math.exp(-min(squared / 2, MOST_EXPONENT)), 1.0))
+    distance = float(abs(scaled.sum()) / np.linalg.norm(scaled))  # in standard errors, if nothing differs
+    return float(min(result.pvalue, 2 * math.exp(-min(distance**2 / 2, MOST_EXPONENT)), 1.0))
 
 
 def compare(runs: Sequence[tuple[str, Mapping[str, NDArray[np.float64]]]], seed: int = 0) -> list[Comparison]:
