@@ -63,7 +63,8 @@ def read_colbert(folder: Path) -> PlainModel | None:
     top = _entries(folder / SETTINGS)
     prompts: tuple[str, str] = ("", "")
     unused: tuple[str, ...] = ()
-    if top.get("model_type") == "ColBERT":
+    older = "query_prefix" in top  # PyLate names no model_type over sentence-transformers of before 5
+    if top.get("model_type", "ColBERT" if older else "") == "ColBERT":
         known, keys = top, PYLATE
         said, file = _of_pylate(folder, top)
         prompts, unused = prompts_of(folder, top)

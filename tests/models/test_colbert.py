@@ -381,6 +381,15 @@ def test_null_says_nothing(deep_model, tmp_path, kind, file):
     assert read_card(folder) == expected
 
 
+def test_an_older_pylate_names_no_model_type(deep_model, tmp_path):
+    expected = read_card(foreign("pylate", deep_model, tmp_path / "new"))
+    folder = foreign("pylate", deep_model, tmp_path / "old")
+    known = json.loads((folder / "config_sentence_transformers.json").read_text())
+    del known["model_type"]
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(known))
+    assert read_card(folder) == expected
+
+
 def test_prompts_of_pylates_folder_are_told(deep_model, tmp_path):
     settings = {"prompts": {"query": "ask: ", "other": "say: "}, "default_prompt_name": "query"}
     card, note = read_card(foreign("pylate", deep_model, tmp_path / "pylate", **settings))
