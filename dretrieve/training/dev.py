@@ -39,9 +39,8 @@ class Dev:
     ) -> None:
         self.measure, self.queries, self.passages = measure, queries, passages
         self._qrels = qrels
-        grades = f"{list(qrels.query_ids)}{qrels.passages.tolist()}{qrels.grades.tolist()}"
         texts = records_sha256(queries) + records_sha256(passages)
-        self.fingerprint = sha256_bytes(f"{measure}|{texts}|{grades}".encode())
+        self.fingerprint = sha256_bytes(f"{measure}|{texts}|{list(qrels.rows())}".encode())
 
     def value(self, method: Method, tokenizers: Mapping[Side, SideTokenizer], device: torch.device) -> float:
         """Return the measure's mean over the dev queries.

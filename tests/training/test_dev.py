@@ -67,6 +67,17 @@ def test_the_pool_holds_all_positives_and_others_by_seed(tiny_collection):
     assert open_dev(options(tiny_collection, dev_pool=10, seed=2), Silent()).fingerprint != dev.fingerprint
 
 
+def test_other_judgements_of_the_same_texts_are_another_dev_set(tiny_collection):
+    before = open_dev(options(tiny_collection), Silent()).fingerprint
+    qrels = tiny_collection / "qrels" / "dev.tsv"
+    head, *lines = [line.split("\t") for line in qrels.read_text().splitlines()]
+    passages = [line[1] for line in lines]
+    turned = [[one, passage, grade] for (one, _, grade), passage in zip(lines, passages[::-1], strict=True)]
+    assert turned != lines
+    qrels.write_text("".join("\t".join(line) + "\n" for line in [head, *turned]))
+    assert open_dev(options(tiny_collection), Silent()).fingerprint != before
+
+
 def test_fewer_queries(tiny_collection):
     assert len(open_dev(options(tiny_collection, dev_queries=4), Silent()).queries) == 4
 
