@@ -160,6 +160,8 @@ class TrainOptions:
         for layer in (phase.options, given, self.of_phases().get(phase.name, {})):
             if any(name in layer for name in LENGTH):  # steps or passes, whichever was said last
                 chosen = {name: value for name, value in chosen.items() if name not in LENGTH}
+            if "warmup_ratio" in layer:
+                chosen.pop("warmup_steps", None)  # an outer layer's, which would win over the ratio
             chosen |= layer
         return replace(self, **{**defaults, **chosen, "phase": ()})
 

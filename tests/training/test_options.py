@@ -46,6 +46,13 @@ def test_steps_and_passes_take_each_others_place():
     assert TrainOptions(num_train_epochs=1.0).within(GENERAL).max_steps == 0
 
 
+def test_a_phases_part_of_the_rise_wins_over_the_steps_of_all():
+    options = TrainOptions(warmup_steps=100, phase=("name=joint,warmup_ratio=0.5",))
+    joint = options.within(Phase(name="joint"))
+    assert (joint.warmup_steps, joint.warmup_ratio) == (0, 0.5)
+    assert options.within(Phase(name="other")).warmup_steps == 100
+
+
 @pytest.mark.parametrize(
     ("word", "message"),
     [
