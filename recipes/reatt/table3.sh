@@ -5,8 +5,7 @@
 #
 # Needs    smoke, mini-cpu: nothing, 5 GB of disk; mini: the collections in $DATA, a GPU; paper: a cluster, 1 TB for
 #          the vectors; where the hub has the T5's weights pickled alone, BACKBONE=its folder, which is converted
-# Takes    all tables together: smoke 128 s on 2 cores; mini-cpu 64 min on 2 cores, beside some small other
-#          work, and by arithmetic 9 more with the seeds 2 and 3 of #7 and #12
+# Takes    all tables together: smoke 134 s on 2 cores without AVX-512; mini-cpu 102 min there, beside other work
 # Call     PROFILE=smoke bash recipes/reatt/table3.sh
 # shellcheck source=recipes/reatt/rows.sh
 source "$(dirname "${BASH_SOURCE[0]}")/rows.sh"

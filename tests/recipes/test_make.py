@@ -72,8 +72,10 @@ def test_bench_runs_them_all_and_names_those_that_failed(make, tmp_path):
 def test_one_table_then_the_report(make, calls_of, collections, tmp_path):
     """What is run is what the plan of a dry run says, each command once."""
     work, given = str(tmp_path / "work"), {"PROFILE": "mini", "SEEDS": "1", "DATA": str(collections)}
+    page = tmp_path / "x.md"
+    page.write_text("<!-- report taser -->\n<!-- /report taser -->\n")
     done, calls = make(
-        "reproduce-taser-table1", "README=x.md", *(f"{name}={value}" for name, value in given.items())
+        "reproduce-taser-table1", f"README={page}", *(f"{name}={value}" for name, value in given.items())
     )
     assert done.returncode == 0, done.stderr
     assert "taser (mini)" in done.stderr
@@ -88,7 +90,7 @@ def test_one_table_then_the_report(make, calls_of, collections, tmp_path):
             "--output",
             f"{work}/report",
         ),
-        *("--readme", "x.md"),
+        *("--readme", str(page)),
     ]
     planned = calls_of(ROOT / "recipes/taser/table1.sh", **given, WORK=work, SHARDS="1")
     assert calls[:-1] == [list(call) for call in dict.fromkeys(map(tuple, planned[:-1]))]

@@ -159,6 +159,7 @@ MISTAKES = {
     "RECIPE=sb_moe/costs PROFILE=mini BATCH=8": "BATCH=8: only PROFILE=paper asks for that, not mini",
     "RECIPE=ddr/costs BACKBONE=minilm": "BACKBONE=minilm: this recipe's paper profile takes the authors' own",
     "RECIPE=sb_moe/costs BATCH=8": "BATCH=8: this recipe's paper profile takes the authors' own",
+    "README=x.md": "README=x.md lacks the line <!-- report taser -->; recipes/taser/README.md has it",
     "PROFILE=mini SEEDS=\t": "SEEDS='\t' names no seed; give some of 1 2 3",
 }
 
