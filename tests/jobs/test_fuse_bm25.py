@@ -209,7 +209,7 @@ def test_an_alpha_is_not_taken_for_the_other_runs_scores(
         (["--tune", "0:1:0.5", "--qrels", "ONE:dev", "--alpha-from", "x"], 2, "leave one of them out"),
         (["--tune", "0:1:0.5", "--qrels", "ONE:test"], 2, "test"),
         (["--tune", "0:1:0.5", "--answers", "TWO-NO-ANSWERS:dev"], 4, "no query of"),
-        (["--run", "nowhere.trec"], 3, "does not exist"),
+        (["--run", "another.trec"], 2, "--run takes one value"),
     ],
 )
 def test_mistakes_get_a_sentence(
@@ -225,6 +225,11 @@ def test_mistakes_get_a_sentence(
         words = [word.replace(name, str(folder), 1) if word.startswith(name) else word for word in words]
     done = fuse(cli_here, dev["dense-one"], dev["bm25-one"], tmp_path / "out.trec", *words, code=code)
     assert message in done.err
+
+
+def test_a_run_that_is_not_there(cli_here: Callable, dev: dict[str, Path], tmp_path: Path) -> None:
+    done = fuse(cli_here, tmp_path / "nowhere.trec", dev["bm25-one"], tmp_path / "out.trec", code=3)
+    assert "nowhere.trec does not exist" in done.err
     assert len(done.err.splitlines()) == 1
     assert not (tmp_path / "out.trec").exists()
 
