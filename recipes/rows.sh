@@ -235,7 +235,7 @@ settle_profile() {
     local name
     check_words BATCH BESIDE GPUS SHARDS POLL
     [[ ${ONLY:-bm25} == bm25 ]] || refuse "ONLY=$ONLY is not known; ONLY=bm25 makes everything that needs no model"
-    [[ -z ${README:-} ]] || grep -qsF "<!-- report $recipe_name -->" "$README" ||
+    [[ -z ${README:-} || -n ${PLAN:-} ]] || grep -qsF "<!-- report $recipe_name -->" "$README" ||
         refuse "README=$README lacks the line <!-- report $recipe_name -->; recipes/$recipe_name/README.md has it"
     [[ ${QUEUE:-slurm} == slurm ]] || refuse "QUEUE=$QUEUE is not known; QUEUE=slurm makes job arrays"
     for name in BACKBONE BATCH MIRROR; do

@@ -28,7 +28,7 @@ from dretrieve.text.fields import QUERY_COLUMNS
 from dretrieve.text.files import BYTE_ORDER_MARK, LONGEST_LINE, is_array, open_bytes, too_long
 
 BLOCK = 1 << 22
-SMALL, SMALL_WITH_NUMBA = 1 << 21, 1 << 16  # bytes; below them, importing numba or calling it would not pay
+SMALL = 1 << 21  # bytes; below it, importing numba would take longer than parsing
 NUMBER = re.compile(rb"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 WHOLE = re.compile(rb"\+?\d+")
 
@@ -123,7 +123,7 @@ def sniff(path: Path, form: str = "auto") -> Sniffed:
     if form == "auto" and known.columns == 3 and not titles:
         ranks = None if WHOLE.fullmatch(cells[2]) or parse_score(cells[2], path, number) == 1 else False
     tag = cells[5].decode() if known.name == "trec" and len(cells) > 5 and not titles else "dretrieve"
-    small = min(SMALL, SMALL_WITH_NUMBA) if "numba" in sys.modules else SMALL
+    small = SMALL >> 5 if "numba" in sys.modules else SMALL
     large = len(first) >= small or number > first.count(b"\n") or next(blocks, None) is not None
     return Sniffed(first, known, ranks, tag, is_large=large)
 

@@ -46,7 +46,7 @@ class PrepareConfig(Writing, ReadingTopics):
     corpus: Path | None = _input(None, "Passages, beside a source of queries or ids, or alone.")
     queries: Path | None = _input(None, "Queries, beside a source of passages or ids, or alone.")
     qrels: tuple[str, ...] = _input(
-        (), "Judgements, without SPLIT of test; repeatable.", metavar="[SPLIT=]FILE"
+        (), "Judgements; repeatable; a file without SPLIT is of test.", metavar="[SPLIT=]FILE"
     )
     split: str | None = _input(None, "Split of training rows and of queries that name none.")
     regex: bool = _input(False, "The answers are regular expressions (CuratedTREC's).")
