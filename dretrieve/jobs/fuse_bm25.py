@@ -20,7 +20,7 @@ from dretrieve.options import refuse_given
 from dretrieve.runs.fuse import Pair, align, fuse
 from dretrieve.runs.lines import forms_for
 from dretrieve.runs.options import FuseOptions
-from dretrieve.runs.read import RunFile, refuse_ranks, run_fingerprint, searched
+from dretrieve.runs.read import RunFile, of_vectors, refuse_ranks, run_fingerprint, searched
 from dretrieve.runs.tune import DevSet, parse_alphas, tune_alpha
 from dretrieve.runs.write import compressed, compression, write_run
 from dretrieve.store.interrupt import interruptible
@@ -227,7 +227,13 @@ class RunFiles:
 
     @classmethod
     def of(cls, dense: Path, bm25: Path, forms: Sequence[str], *, full: bool = False) -> RunFiles:
-        """Return them with their forms, none, one for both, or one for each."""
+        """Return them with their forms, none, one for both, or one for each.
+
+        Raises:
+            UsageError: BM25's run stands where the dense one is asked for, and the other way round.
+        """
+        if of_vectors(bm25) and of_vectors(dense) is False:
+            raise UsageError(f"{dense} is BM25's run and {bm25} a model's; give them the other way round")
         dense_form, bm25_form = forms_for(forms, 2)
         return cls(RunFile(dense, dense_form), RunFile(bm25, bm25_form), full)
 

@@ -16,7 +16,7 @@ import numpy as np
 from dretrieve.errors import DataError, PreconditionError, VerificationError
 from dretrieve.runs.build import Column, HitColumns, build_run, holds_ranks
 from dretrieve.runs.lines import RANKS_TAG, WHOLE, Sniffed, parse_line, repeated_hit, sniff
-from dretrieve.store.manifest import manifest_path
+from dretrieve.store.manifest import Manifest, manifest_path
 from dretrieve.store.stage import open_artefact
 from dretrieve.text.files import is_stream, sha256_of
 from dretrieve.types import Run
@@ -115,10 +115,18 @@ def searched(*paths: Path) -> dict[str, str]:
 
 
 def _corpus_of(path: Path) -> str | None:
-    if is_stream(path) or not manifest_path(path).exists():
-        return None
-    said: str | None = open_artefact(path).extra.get("corpus")
-    return said
+    made = _made(path)
+    return made.extra.get("corpus") if made else None
+
+
+def of_vectors(path: Path) -> bool | None:
+    """Return whether vectors were searched (False: BM25); None where no search of ours says so."""
+    made = _made(path)
+    return "passages" in made.inputs if made and made.stage == "search" else None
+
+
+def _made(path: Path) -> Manifest | None:
+    return None if is_stream(path) or not manifest_path(path).exists() else open_artefact(path)
 
 
 def refuse_ranks(run: Run, path: Path, why: str, cure: str) -> Run:

@@ -81,3 +81,17 @@ def test_a_run_is_used_with_the_passages_that_were_searched(cli_here, tiny_colle
     cli_here(*fuse, again)
     one, _, *made = (read_manifest(manifest_path(path)).extra["corpus"] for path in (*runs, again, both))
     assert made == [one, one]
+
+
+def test_fusion_tells_bm25s_run_from_a_dense_one(work: Path, tiny_collection, cli_here) -> None:
+    dense, bm25 = work / "dense.trec", work / "bm25.trec"
+    queries = ["--query-embeddings", work / "queries"]
+    cli_here("search", "--index", work / "emb", *queries, "--hits", 3, "--output", dense)
+    cli_here("index", "--corpus", tiny_collection, "--type", "bm25", "--output", work / "words")
+    cli_here("search", "--index", work / "words", "--queries", f"{tiny_collection}:test", "--output", bm25)
+    fuse = ["fuse-bm25", "--alpha", 1, "--output", work / "both.trec"]
+    err = cli_here(*fuse, "--run", bm25, "--bm25-run", dense, code=2).err
+    assert f"{bm25} is BM25's run and {dense} a model's; give them the other way round" in err
+    sets = ["--qrels", f"{tiny_collection}:test", "--dev-run", bm25, "--dev-bm25-run", dense]
+    tune = ["fuse-bm25", "--tune", "0:1:1", "--output", work / "both.trec", *sets]
+    assert "the other way round" in cli_here(*tune, "--run", dense, "--bm25-run", dense, code=2).err
