@@ -46,7 +46,13 @@ def refuse_settings(place: Path, settings: dict[str, Any]) -> None:
                 f"{place}: sentence-transformers' {name} is {quoted(str(value))}, which is not done here"
             )
     refuse_handed(place, settings)
-    text = (settings.get("modality_config") or {"text": {}}).get("text")
+    inputs = settings.get("modality_config") or {"text": {}}
+    if "message" in inputs:
+        raise DataError(
+            f"{place}: sentence-transformers puts each text into the tokenizer's chat template, for "
+            "modality_config names message; that is not done here: train it with text there alone"
+        )
+    text = inputs.get("text")
     output = text.get("method_output_name", "last_hidden_state") if isinstance(text, dict) else "no text"
     if output not in ("last_hidden_state", "encoder_last_hidden_state"):
         raise DataError(

@@ -327,6 +327,17 @@ def test_what_is_handed_on_and_not_done_here_is_refused(bare, name, value, sente
         read_plain(bare)
 
 
+def test_a_chat_template_around_each_text_is_refused(bare):
+    as_sentence_transformer(bare)
+    states = {"method": "forward", "method_output_name": "last_hidden_state"}
+    file = bare / "sentence_bert_config.json"
+    edit(file, modality_config={"text": states}, module_output_name="token_embeddings")
+    read_plain(bare)
+    edit(file, modality_config={"text": states, "message": states | {"format": "flat"}})
+    with pytest.raises(DataError, match="chat template"):
+        read_plain(bare)
+
+
 def test_prompts_of_neither_side_are_named(bare):
     as_sentence_transformer(bare, prompts={"web_search_query": "find: ", "document": "", "sts": ""})
     plain = read_plain(bare)
