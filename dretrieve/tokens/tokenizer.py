@@ -40,6 +40,9 @@ OVERRIDING = (
     "add_bos_token",
     "add_eos_token",
 )
+# Classes that take tokenizer.json as it is; others make a BERT's normalizer anew, these entries unless told.
+AS_IT_IS = ("PreTrainedTokenizerFast", "TokenizersBackend")
+UNTOLD = {"do_lower_case": True, "strip_accents": None, "tokenize_chinese_chars": True}
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +276,8 @@ def overrides(folder: Path) -> bool:
     except (OSError, ValueError, TypeError, AttributeError, LookupError) as error:
         raise PreconditionError(f"{file} cannot be read: {error}") from error
     asked = {name: config[name] for name in OVERRIDING if config.get(name) is not None}
-    if not asked:
+    anew = config.get("tokenizer_class") not in AS_IT_IS
+    if not asked and not (anew and b'"BertNormalizer"' in (folder / FAST_FILE).read_bytes()):
         return False
     backend = _read(folder / FAST_FILE)
     normalizer, cut = backend.normalizer, backend.pre_tokenizer
@@ -284,6 +288,7 @@ def overrides(folder: Path) -> bool:
             "strip_accents": normalizer.strip_accents,
             "tokenize_chinese_chars": normalizer.handle_chinese_chars,
         }
+        asked = (UNTOLD if anew else {}) | asked
     if isinstance(cut, pre_tokenizers.ByteLevel):
         given["add_prefix_space"] = cut.add_prefix_space
     elif isinstance(cut, pre_tokenizers.Metaspace):

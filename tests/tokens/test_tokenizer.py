@@ -105,6 +105,24 @@ def test_tokens_that_stand_beside_tokenizer_json_are_those_of_transformers(tiny_
     assert found != plain
 
 
+@pytest.mark.parametrize("kind", ["BertTokenizer", None, "TokenizersBackend"])
+@pytest.mark.parametrize("entry", ["lowercase", "strip_accents", "handle_chinese_chars"])
+def test_what_a_berts_configuration_leaves_open_is_as_transformers_has_it(tiny_model, tmp_path, entry, kind):
+    from tokenizers import Tokenizer, normalizers
+    from transformers import AutoTokenizer
+
+    shutil.copy(tiny_model / "config.json", tmp_path)
+    backend = Tokenizer.from_file(str(tiny_model / "tokenizer.json"))
+    backend.normalizer = normalizers.BertNormalizer(**{entry: False})
+    backend.save(str(tmp_path / "tokenizer.json"))
+    if kind:
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": kind}))
+    text = "Bees móon 潮汐 tide"
+    found = SideTokenizer.open(tmp_path, SideCard()).tokenize([Record("a", "", text)]).row(0).tolist()
+    assert found == AutoTokenizer.from_pretrained(tmp_path)(text)["input_ids"]
+    assert (found == backend.encode(text).ids) == (kind == "TokenizersBackend")
+
+
 @pytest.mark.parametrize(
     ("kind", "file"),
     [
