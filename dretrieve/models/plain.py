@@ -336,7 +336,12 @@ def _refuse_layer(folder: Path) -> None:
 
 
 def _is_causal(family: str, config: dict[str, Any]) -> bool:
-    """Return whether the family reads from left to right: transformers knows no other head for it."""
+    """Return whether the family reads from left to right: transformers knows no other head for it.
+
+    A configuration may turn that off (EmbeddingGemma's).
+    """
+    if config.get("is_causal") is False or config.get("use_bidirectional_attention") in (True, "all"):
+        return False
     if any("ForCausalLM" in str(name) for name in config.get("architectures") or ()):
         return True
     from transformers.models.auto import modeling_auto

@@ -10,7 +10,7 @@ import pytest
 
 from dretrieve.errors import DataError, PreconditionError
 from dretrieve.models.cards import read_card
-from dretrieve.models.plain import read_plain
+from dretrieve.models.plain import UNSAID, read_plain
 from dretrieve.store.state import record_state
 
 
@@ -197,6 +197,20 @@ def test_a_bare_folder_takes_its_familys_custom_and_says_so(bare, family, name, 
     assert plain.card.query.pooling == expected
     assert not plain.card.query.normalize
     assert "names no pooling" in plain.note
+
+
+@pytest.mark.parametrize(
+    ("entry", "unsaid"),
+    [
+        ({"is_causal": False}, True),
+        ({"use_bidirectional_attention": True}, True),
+        ({"use_bidirectional_attention": "all"}, True),
+        ({"use_bidirectional_attention": "vision"}, False),
+    ],
+)
+def test_a_causal_family_that_reads_both_ways_has_several_readings(bare, entry, unsaid):
+    edit(bare / "config.json", model_type="gemma3_text", architectures=["Gemma3ForCausalLM"], **entry)
+    assert (UNSAID in read_plain(bare).card.source) == unsaid
 
 
 def test_lengths_come_from_tokenizer_and_positions(bare):
