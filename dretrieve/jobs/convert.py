@@ -32,7 +32,7 @@ from dretrieve.models.foreign.checkpoint import read_checkpoint
 from dretrieve.models.foreign.colbert import check_sayable, write_colbert
 from dretrieve.models.foreign.forms import find
 from dretrieve.models.foreign.t5 import FILES, WholeT5, weight_files
-from dretrieve.models.model_folder import save_model
+from dretrieve.models.model_folder import beyond_sentence_transformers, save_model
 from dretrieve.models.places import find_model
 from dretrieve.models.plain import UNSAID
 from dretrieve.store.card import ModelCard
@@ -122,7 +122,10 @@ def run(config: ConvertConfig, progress: Progress = SILENT) -> ConvertResult | P
         for name in model_files(config.output):
             stage.add(name)
         stage.commit(counts={"parameters": parameters}, details={"checkpoint": str(config.source)})
-    return ConvertResult(config.output, "converted", _card(config.output), parameters)
+    card = _card(config.output)
+    for line in beyond_sentence_transformers(card, config.output):
+        progress.note(line)
+    return ConvertResult(config.output, "converted", card, parameters)
 
 
 def _standing(stage: Stage) -> ConvertResult:

@@ -23,7 +23,7 @@ from dretrieve.store.card import ModelCard
 from dretrieve.store.stage import Stage
 from dretrieve.training.options import TrainOptions
 from dretrieve.types import VectorSpec
-from tests.common import bytes_of
+from tests.common import Told, bytes_of
 
 
 @pytest.fixture
@@ -181,6 +181,13 @@ def test_prompts_alone_are_said_of_a_folder_that_says_its_pooling(tiny_model, tm
         run(replace(config, said={}))
     with pytest.raises(UsageError, match="is the source itself; choose another folder"):
         replace(config, output=tiny_model, force=True)
+
+
+def test_what_sentence_transformers_will_not_do_with_the_folder_is_said(tiny_model, tmp_path):
+    said, told = {"query_template": "{text} [SEP]"}, Told()
+    run(ConvertConfig(source=tiny_model, said=said, output=tmp_path / "ended"), told)
+    line = "SentenceTransformer does not know the template '{text} [SEP]': give it every query in that form"
+    assert told.lines[1:] == [line]
 
 
 def test_a_t5_of_pickles_becomes_a_backbone(small_t5, tmp_path):
