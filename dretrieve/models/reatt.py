@@ -14,9 +14,10 @@ head, w the heads' weights (`Reatt.head_weights`), τ ``--head-temperature``.
   passages, those of the other questions, whose target is 0.
 
 Where we differ, or the paper is silent: w begins at 0 (all heads alike). A passage counts once in a batch,
-however many questions bring it. L_QA is the mean over an answer's tokens, averaged over questions, so that no
-term depends on how a batch is cut. States up to layer B are computed once a question, not once a pair: it is
-the same but for the dropout. A head whose P_h is 0 in float32 is not computed: nothing depends on it.
+however many questions bring it, as it stands behind the one that leaves it most room. L_QA is the mean over
+an answer's tokens, averaged over questions, so that no term depends on how a batch is cut. States up to layer
+B are computed once a question, not once a pair: it is the same but for the dropout. A head whose P_h is 0 in
+float32 is not computed: nothing depends on it.
 """
 
 from __future__ import annotations
@@ -361,10 +362,10 @@ class Reatt(EncoderMethod):
         """Return the mean KL over the batch's questions, and what is logged."""
         rows, askers, columns = places
         shares, query_tokens, query_lengths, passage_tokens, passage_lengths = leaves
-        order = columns.argsort(stable=True)
-        first = order[
-            columns[order].diff(prepend=columns.new_tensor([-1])) > 0
-        ]  # of a passage that stands twice
+        order = passage_lengths.argsort(descending=True, stable=True)
+        order = order[columns[order].argsort(stable=True)]
+        # of a passage that stands twice the one that is cut least, wherever its piece stands
+        first = order[columns[order].diff(prepend=columns.new_tensor([-1])) > 0]
         query = Encoded(*padded(query_tokens, query_lengths, rows.argsort()))
         counting = self.head_shares()[list(heads)]
         relevance = weighed_maxsim(query, passage_tokens, passage_lengths, first, counting)

@@ -315,6 +315,24 @@ def test_the_loss_does_not_depend_on_the_pieces(build):
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
+def test_a_passage_that_two_questions_cut_is_the_longer_one_in_any_order_of_the_pieces(build):
+    method, options = build(head_temperature=0.5, max_len=10, query_max_len=5), options_of(60)
+    prepared, value = step(method, batch=8, options=options)
+    lengths = {}
+    for group in prepared.groups:
+        told = method.pairs_of(group.queries, group.passages, group.owners)[1].mask.sum(dim=1)
+        for name, length in zip(group.passage_rows.tolist(), told.tolist(), strict=True):
+            lengths.setdefault(name, set()).add(length)
+    assert any(len(of) > 1 for of in lengths.values())
+    found = {name: of.clone() for name, of in gradients(method).items()}
+    method.zero_grad()
+    turned = replace(prepared, groups=prepared.groups[::-1])
+    other = Stepper(method, Processes(), options, CPU).run(turned)
+    torch.testing.assert_close(value.loss, other.loss)
+    for name, of in gradients(method).items():
+        torch.testing.assert_close(found[name], of, atol=1e-5, rtol=1e-4, msg=name)
+
+
 def test_questions_alone_are_read_too(build, small_t5):
     """depth=0: the question with its ``</s>``, as a plain T5."""
     none = replace(close_set(), close=Ragged.of([[]] * 8), passages=table([], "p"))
