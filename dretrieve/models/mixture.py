@@ -6,12 +6,13 @@ over d/2 to N logits g(x). While training, the paper adds noise, z = g(x) + e * 
 for each text and expert, and keeps the largest of softmax(z); in use there is no noise, and the K largest
 of softmax(g(x)) are kept (K = 1 is the paper's TOP-1, 0 keeps all, its ALL). Kept values stay as they are.
 
-Because m is divided by its length, with one kept expert its weight cancels: no gradient reaches the gate of
-``noisy``, and its choice changes only as the encoder does. Hence the other gates, which the paper does not
-have: ``soft`` keeps all in training too; ``scaled`` is ``noisy`` with the kept probability multiplied behind
-the division, y = x + (sum_i w_i) m / |m|; ``straight`` draws one expert with Gumbel noise and gives its
-one-hot the gradient of the soft probabilities (`models.routing.straight_through`). Controls: ``random`` keeps
-K experts drawn evenly, in training and in use; ``uniform`` takes the plain mean.
+Because m is divided by its length, with one kept expert its weight cancels: what reaches the gate of
+``noisy`` as a gradient is rounding alone. It teaches nothing, but AdamW's steps are as long for small
+gradients as for large ones, so that the gate wanders. Hence the other gates, which the paper does not have:
+``soft`` keeps all in training too; ``scaled`` is ``noisy`` with the kept probability multiplied behind the
+division, y = x + (sum_i w_i) m / |m|; ``straight`` draws one expert with Gumbel noise and gives its one-hot
+the gradient of the soft probabilities (`models.routing.straight_through`). Controls: ``random`` keeps K
+experts drawn evenly, in training and in use; ``uniform`` takes the plain mean.
 
 In the released code the noise layer is in no parameter group and never learns; so it is here.
 """
@@ -169,7 +170,7 @@ def balance(mixed: Mixed) -> Tensor:
     """Return N * sum_i f_i p_i [B]: 1 where all experts are used alike, N where one is used alone.
 
     Fedus et al., "Switch Transformers" (2021), eq. 4: f_i is the share of these texts that expert i has the
-    largest weight for, p_i its probability. The share is of the piece of a step that was computed together.
+    largest weight for, p_i its probability. The share is of one side's texts in a piece of a step.
     """
     assert mixed.probabilities is not None, "a gate with a network"
     count = mixed.weights.shape[1]
