@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -32,46 +32,27 @@ from dretrieve.runs.search import Queries, as_run, check_queries
 from dretrieve.scoring.alignment import Alignment, doubts, parse_grid
 from dretrieve.store.atomic import make_folder
 from dretrieve.store.interrupt import Signals, interruptible
-from dretrieve.store.stage import Planned, Stage
+from dretrieve.store.stage import Made, Planned, Stage
 from dretrieve.store.state import recorded_state
 from dretrieve.text.files import sha256_of
 from dretrieve.text.qrels import read_qrels
 from dretrieve.types import SILENT, Progress, Qrels, Vectors
 
-__all__ = ["AdaptConfig", "AdaptResult", "run"]
+__all__ = ["AdaptConfig", "run"]
 
 STAGE, VERSION = "adapt", 4
 DRAWS = 10  # of folds, for the spread of their standard deviation
 QUERIES_AT_ONCE = 128  # where a search is not exact; then what was found is saved
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AdaptResult:
-    """What was chosen.
-
-    Attributes:
-        found: what stands in the file, but for single queries and folds.
-    """
-
-    output: Path
-    state: str
-    found: Mapping[str, Any] = field(default_factory=dict)
-
-    def as_json(self) -> dict[str, Any]:
-        """Return everything as plain data."""
-        return {"output": str(self.output), "state": self.state, **self.found}
-
-    def render(self) -> str:
-        """Return a few lines for people."""
-        found = self.found
-        lines = [f"{self.output}: {self.state}; alignment {found['alignment']}"]
-        lines += [_said(found["metric"], of) for of in found["folds"].values() if of["mean"] is not None]
-        grid = ", ".join(f"{name} {value:.4f}" for name, value in found["grid"].items())
-        lines.append(f"over all {found['num_queries']:,} labelled queries: {grid}")
-        lines.append(
-            f"next: dretrieve search … --hits {found['hits']} --set alignment={quote(str(self.output))}"
-        )
-        return "\n".join(lines)
+def _made(output: Path, state: str, found: Mapping[str, Any]) -> Made:
+    """Return the answer: ``found`` is what stands in the file, but for single queries and folds."""
+    lines = [f"alignment {found['alignment']}"]
+    lines += [_said(found["metric"], of) for of in found["folds"].values() if of["mean"] is not None]
+    grid = ", ".join(f"{name} {value:.4f}" for name, value in found["grid"].items())
+    lines.append(f"over all {found['num_queries']:,} labelled queries: {grid}")
+    lines.append(f"next: dretrieve search … --hits {found['hits']} --set alignment={quote(str(output))}")
+    return Made(output, state, {}, "\n".join(lines), found)
 
 
 def _said(metric: str, of: Mapping[str, Any]) -> str:
@@ -83,7 +64,7 @@ def _said(metric: str, of: Mapping[str, Any]) -> str:
     return f"{metric} {of['mean']:.4f} ± {of['std']:.4f} outside {folds}"
 
 
-def run(config: AdaptConfig, progress: Progress = SILENT) -> AdaptResult | Planned:
+def run(config: AdaptConfig, progress: Progress = SILENT) -> Made | Planned:
     """Search by every alignment of the grid, choose, measure, and write the file.
 
     Raises:
@@ -102,8 +83,7 @@ def run(config: AdaptConfig, progress: Progress = SILENT) -> AdaptResult | Plann
             return stage.planned(plan, {"queries": count, "passages": rows})
         if stage.up_to_date():
             discard_checkpoint(config.output)
-            found = stage.existing().extra["found"]
-            return AdaptResult(output=config.output, state="up to date", found=found)
+            return _made(config.output, "up to date", stage.existing().extra["found"])
         ids = _labelled(work, progress)
         make_folder(stage.folder)
         with recorded_state(stage.manifest_file, STAGE, stage.fingerprint):
@@ -117,7 +97,7 @@ def run(config: AdaptConfig, progress: Progress = SILENT) -> AdaptResult | Plann
             counts = {"queries": len(ids), "folds": folds}
             stage.commit(counts, {"found": found}, {"search_seconds": round(seconds, 3)})
         discard_checkpoint(config.output)
-    return AdaptResult(output=config.output, state="written", found=found)
+    return _made(config.output, "written", found)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

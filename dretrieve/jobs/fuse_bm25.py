@@ -26,7 +26,7 @@ from dretrieve.runs.write import compressed, compression, write_run
 from dretrieve.store.interrupt import interruptible
 from dretrieve.store.parts import finished_parts, join_parts, part_of
 from dretrieve.store.shards import shard_rows
-from dretrieve.store.stage import Planned, Stage, open_artefact
+from dretrieve.store.stage import Made, Planned, Stage, open_artefact
 from dretrieve.store.text_store import TextStore
 from dretrieve.text.collection import Collection
 from dretrieve.text.files import sha256_of
@@ -37,44 +37,7 @@ from dretrieve.types import SILENT, Progress, Qrels, Run
 STAGE, VERSION = "fuse-bm25", 1
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FuseResult:
-    """What stands in the output now.
-
-    Attributes:
-        alpha: the weight used; None for ranks.
-        curve: what tuning tried, as `Curve.as_json` gives it.
-    """
-
-    output: Path
-    state: str
-    alpha: float | None
-    counts: Mapping[str, int]
-    curve: Mapping[str, Any] | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """Return everything as plain data."""
-        return {
-            "output": str(self.output),
-            "state": self.state,
-            "alpha": self.alpha,
-            "counts": dict(self.counts),
-            "tuned": dict(self.curve) if self.curve is not None else None,
-        }
-
-    def render(self) -> str:
-        """Return some lines for people."""
-        counts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in self.counts.items())
-        weight = "" if self.alpha is None else f"; alpha {self.alpha:g}"
-        lines = [f"{self.output}: {self.state}; {counts}{weight}"]
-        if self.curve is not None:
-            lines.append(f"alpha    mean {self.curve['measure']} over {', '.join(self.curve['sets'])}")
-            for alpha, mean in zip(self.curve["alphas"], self.curve["means"], strict=True):
-                lines.append(f"{alpha:<8g} {mean:.4f}{' *' if alpha == self.curve['best'] else ''}")
-        return "\n".join(lines)
-
-
-def run(config: FuseBm25Config, progress: Progress = SILENT) -> FuseResult | Planned:
+def run(config: FuseBm25Config, progress: Progress = SILENT) -> Made | Planned:
     """Fuse; an output of the same options and inputs is up to date.
 
     Raises:
@@ -96,7 +59,7 @@ def run(config: FuseBm25Config, progress: Progress = SILENT) -> FuseResult | Pla
         return stage.planned(f"would fuse {config.run} with {config.bm25_run} into {stage.output}{tried}")
     if stage.up_to_date():
         known = stage.existing()
-        return _result(stage, "up to date", known.counts, known.extra)
+        return _made(stage, "up to date", known.counts, known.extra)
     with interruptible() as signals:
         extra: dict[str, Any] = {}
         counts: Mapping[str, int]
@@ -112,7 +75,7 @@ def run(config: FuseBm25Config, progress: Progress = SILENT) -> FuseResult | Pla
             counts = _fuse(replace(config, options=options), files, stage, progress)
         signals.check()
         stage.commit(counts=counts, extra=extra | told)
-    return _result(stage, "written", counts, extra)
+    return _made(stage, "written", counts, extra)
 
 
 def _check(config: FuseBm25Config) -> list[float]:
@@ -185,9 +148,17 @@ def _stage(config: FuseBm25Config, files: RunFiles, tuning: Tuning | None) -> St
     return part_of(Stage(config.output, "file", STAGE, VERSION, options, inputs, config.force), config.shard)
 
 
-def _result(stage: Stage, state: str, counts: Mapping[str, int], extra: Mapping[str, Any]) -> FuseResult:
+def _made(stage: Stage, state: str, counts: Mapping[str, int], extra: Mapping[str, Any]) -> Made:
+    """Return the answer: with the weight, none for ranks, and what tuning tried, as `Curve.as_json` gives it."""
     alpha, curve = extra.get("alpha"), extra.get("tuned")
-    return FuseResult(output=stage.output, state=state, alpha=alpha, counts=dict(counts), curve=curve)
+    told = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items())
+    lines = [told if alpha is None else f"{told}; alpha {alpha:g}"]
+    if curve is not None:
+        lines.append(f"alpha    mean {curve['measure']} over {', '.join(curve['sets'])}")
+        for tried, mean in zip(curve["alphas"], curve["means"], strict=True):
+            lines.append(f"{tried:<8g} {mean:.4f}{' *' if tried == curve['best'] else ''}")
+    details = {"alpha": alpha, "counts": dict(counts), "tuned": curve}
+    return Made(stage.output, state, {}, "\n".join(lines), details)
 
 
 def _fuse(config: FuseBm25Config, files: RunFiles, stage: Stage, progress: Progress) -> dict[str, int]:

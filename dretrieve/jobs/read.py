@@ -31,7 +31,7 @@ from dretrieve.store.interrupt import Signals, interruptible
 from dretrieve.store.journal import Journal
 from dretrieve.store.parts import finished_parts, join_parts, part_of
 from dretrieve.store.shards import Shard, shard_rows
-from dretrieve.store.stage import Planned, Stage
+from dretrieve.store.stage import Made, Planned, Stage
 from dretrieve.store.state import recorded_state
 from dretrieve.store.text_store import TextStore
 from dretrieve.text.collection import Collection
@@ -44,27 +44,6 @@ CHUNK = 32
 LINES, COUNTS = "answers.jsonl", "counts.jsonl"  # of the journal: one line a question, one a chunk
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ReadResult:
-    """What stands in the output now."""
-
-    output: Path
-    state: str
-    counts: Mapping[str, int]
-    queries: str
-
-    def as_json(self) -> dict[str, Any]:
-        """Return everything as plain data."""
-        return {"output": str(self.output), "state": self.state, "counts": dict(self.counts)}
-
-    def render(self) -> str:
-        """Return a line for people, with the next command."""
-        some = {name: count for name, count in self.counts.items() if count}
-        told = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in some.items())
-        then = f"dretrieve evaluate --predictions {quote(str(self.output))} --answers {quote(self.queries)}"
-        return f"{self.output}: {self.state}; {told}\nnext: {then}"
-
-
 @dataclass(frozen=True, slots=True)
 class _Sources:
     """What is read."""
@@ -74,7 +53,7 @@ class _Sources:
     hits: Mapping[str, Sequence[str]]
 
 
-def run(config: ReadConfig, progress: Progress = SILENT) -> ReadResult | Planned:
+def run(config: ReadConfig, progress: Progress = SILENT) -> Made | Planned:
     """Read the shard's questions, go on, or say that the answers stand already.
 
     Raises:
@@ -93,9 +72,7 @@ def run(config: ReadConfig, progress: Progress = SILENT) -> ReadResult | Planned
         return stage.planned(told)
     if stage.up_to_date():
         shutil.rmtree(_partial(stage), ignore_errors=True)  # of a call that was killed at its end
-        return ReadResult(
-            output=stage.output, state="up to date", counts=stage.existing().counts, queries=config.queries
-        )
+        return _made(config, stage, "up to date", stage.existing().counts)
     with interruptible() as signals, recorded_state(stage.manifest_file, STAGE, stage.fingerprint):
         if parts := finished_parts(stage):
             with stage.write() as file:
@@ -110,7 +87,14 @@ def run(config: ReadConfig, progress: Progress = SILENT) -> ReadResult | Planned
                 progress.note(f"{counts[f'questions_{name}']:,} of {counts['questions']:,} questions {what}")
         stage.commit(counts=counts)
         shutil.rmtree(_partial(stage), ignore_errors=True)
-    return ReadResult(output=stage.output, state="written", counts=dict(counts), queries=config.queries)
+    return _made(config, stage, "written", counts)
+
+
+def _made(config: ReadConfig, stage: Stage, state: str, counts: Mapping[str, int]) -> Made:
+    """Return the answer, with the next command."""
+    told = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items() if count)
+    then = f"dretrieve evaluate --predictions {quote(str(stage.output))} --answers {quote(config.queries)}"
+    return Made(stage.output, state, {}, f"{told}\nnext: {then}", {"counts": dict(counts)})
 
 
 def reading_card(model: str) -> ModelCard:

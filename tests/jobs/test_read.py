@@ -113,7 +113,9 @@ def test_answers_are_those_of_a_fusion_in_the_decoder_by_transformers(config, be
         shares = [float(part.sum()) for part in np.split(looks, borders)]
         expected = shares if passages else []
         assert [of["attention"] for of in line["passages"]] == pytest.approx(expected, abs=1e-5)
-    counts = {name: result.counts[name] for name in ("questions", "questions_lacking", "questions_alone")}
+    counts = {
+        name: result.details["counts"][name] for name in ("questions", "questions_lacking", "questions_alone")
+    }
     assert counts == {"questions": len(found), "questions_lacking": 2, "questions_alone": 1}
 
 
@@ -173,13 +175,13 @@ def test_questions_are_read_as_training_reads_them(
 
 
 def test_cut_passages_are_counted_and_their_last_token_stays(config, model_of):
-    whole = run(replace(config, model=model_of(bi_layers=2))).counts
+    whole = run(replace(config, model=model_of(bi_layers=2))).details["counts"]
     assert whole["passages_cut"] == 0
     short = model_of(bi_layers=2, max_len=14, query_max_len=6)
-    cut = run(replace(config, model=short, output=config.output.with_name("cut.jsonl"))).counts
+    cut = run(replace(config, model=short, output=config.output.with_name("cut.jsonl"))).details["counts"]
     assert 0 < cut["passages_cut"] <= cut["passages"]
     itself = model_of(bi_layers=2, passage_max_len=8)  # cut before a question is known
-    cut = run(replace(config, model=itself, output=config.output.with_name("itself.jsonl"))).counts
+    cut = run(replace(config, model=itself, output=config.output.with_name("itself.jsonl"))).details["counts"]
     assert 0 < cut["passages_cut"] <= cut["passages"]
 
 
@@ -198,7 +200,7 @@ def test_shards_together_are_one_file(config, count):
         run(replace(other, shard=(index, count)))
     joined = run(other)
     assert other.output.read_bytes() == expected
-    assert joined.counts == whole.counts
+    assert joined.details == whole.details
     assert run(other).state == "up to date"
 
 
