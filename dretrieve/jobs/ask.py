@@ -175,8 +175,8 @@ def _searched(config: AskConfig, index: Any, vectors: Vectors, device: str) -> l
 
 def _record(stores: Sequence[TextStore], name: str, config: AskConfig) -> Record:
     for texts in stores:
-        if (row := texts.row_of(name)) is not None:
-            return texts.record(row)
+        if (record := texts.find(name)) is not None:
+            return record
     raise VerificationError(
         f"passage {name!r} of {config.index} is in none of the texts; give every collection that was encoded "
         "for it, each with --corpus DIR"

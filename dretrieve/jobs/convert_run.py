@@ -74,19 +74,11 @@ def _write(
             text,
             found,
             questions,
-            _passages(corpus),
+            corpus.find if corpus is not None else lambda passage_id: None,
             dialect=config.output_format,
             holds_answer=_holds_answer(queries) if corpus is not None else None,
         )
         text.detach()
-
-
-def _passages(corpus: TextStore | None) -> Callable[[str], Record | None]:
-    def passage(passage_id: str) -> Record | None:
-        row = corpus.row_of(passage_id) if corpus is not None else None
-        return corpus.record(row) if corpus is not None and row is not None else None
-
-    return passage
 
 
 def _holds_answer(queries: QuerySet | None) -> Callable[[str, Record], bool] | None:

@@ -57,8 +57,7 @@ def _example(run: Run, query: int, texts: Mapping[str, str], passages: TextStore
     for rank, (passage_id, score) in enumerate(run.hits(query), 1):
         if rank > PASSAGES:
             break
-        row = passages.row_of(passage_id)
-        record = passages.record(row) if row is not None else None
+        record = passages.find(passage_id)
         title, text = (record.title, record.text) if record is not None else ("", "(not in this collection)")
         hits.append(Hit(rank, score, passage_id, title, shortened(text)))
     return Example(query_id, texts.get(query_id, "(text not at hand; give --queries)"), tuple(hits))

@@ -298,10 +298,10 @@ def hit_record(part: Part | _Opened, name: str, run: Path | None) -> Record:
     Raises:
         VerificationError: the collection lacks it.
     """
-    row = part.passages.row_of(name)
-    if row is None:
+    record = part.passages.find(name)
+    if record is None:
         raise VerificationError(f"--run {run}: passage {name} is not in {part.name}; give its corpus")
-    return part.passages.record(row)
+    return record
 
 
 def _with_passages(names: Sequence[str], opened: Sequence[_Opened], chosen: Sequence[Drawn]) -> list[Drawn]:

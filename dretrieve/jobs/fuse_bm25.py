@@ -149,7 +149,7 @@ def _stage(config: FuseBm25Config, files: RunFiles, tuning: Tuning | None) -> St
 
 
 def _made(stage: Stage, state: str, counts: Mapping[str, int], extra: Mapping[str, Any]) -> Made:
-    """Return the answer: with the weight, none for ranks, and what tuning tried, as `Curve.as_json` gives it."""
+    """Return the answer: the weight (none for ranks), and what tuning tried, as `Curve.as_json` gives it."""
     alpha, curve = extra.get("alpha"), extra.get("tuned")
     told = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items())
     lines = [told if alpha is None else f"{told}; alpha {alpha:g}"]

@@ -50,7 +50,7 @@ def text_reader(corpus: TextStore) -> Callable[[str], str | None]:
 
     @lru_cache(maxsize=65_536)  # hits of several runs, or of many questions, are often the same
     def text_of(passage_id: str) -> str | None:
-        row = corpus.row_of(passage_id)
-        return None if row is None else corpus.record(row).text
+        record = corpus.find(passage_id)
+        return None if record is None else record.text
 
     return text_of

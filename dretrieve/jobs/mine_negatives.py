@@ -148,13 +148,13 @@ def _passages(collection: Collection, config: MineNegativesConfig) -> Callable[[
     store = collection.corpus()
 
     def passage(passage_id: str) -> Record:
-        row = store.row_of(passage_id)
-        if row is None:
+        record = store.find(passage_id)
+        if record is None:
             raise DataError(
                 f"passage {passage_id!r} of {config.run} or of the judgements is not in {collection.path}; "
                 "the run belongs to another collection: search this one, or name the run's own"
             )
-        return store.record(row)
+        return record
 
     return passage
 

@@ -50,7 +50,7 @@ class _Sources:
 
     queries: QuerySet
     corpus: TextStore
-    hits: Mapping[str, Sequence[str]]
+    hits: Mapping[str, Sequence[int]]  # rows of the corpus
 
 
 def run(config: ReadConfig, progress: Progress = SILENT) -> Made | Planned:
@@ -129,12 +129,12 @@ def _open(config: ReadConfig, progress: Progress) -> _Sources:
             f"with --hits {config.depth}, or read fewer"
         )
     names = dict.fromkeys(name for of in hits.values() for name in of)
-    lost = next((name for name in names if corpus.row_of(name) is None), None)
-    if lost is not None:
+    rows = {name: row for name in names if (row := corpus.row_of(name)) is not None}
+    if lost := [name for name in names if name not in rows]:
         raise VerificationError(
-            f"--run {config.run}: passage {lost!r} is not in the corpus; give the one that was searched"
+            f"--run {config.run}: passage {lost[0]!r} is not in the corpus; give the one that was searched"
         )
-    return _Sources(queries, corpus, hits)
+    return _Sources(queries, corpus, {query: [rows[name] for name in of] for query, of in hits.items()})
 
 
 def _hits(run: Run, queries: QuerySet, depth: int) -> dict[str, list[str]]:
@@ -174,10 +174,7 @@ def _read(
         with reader(model, config.beams, signals) as answers:
             for start, stop in chunks[done:]:
                 asked = [
-                    Asked(
-                        of,
-                        [sources.corpus.record(_row(sources, name)) for name in sources.hits.get(of.id, ())],
-                    )
+                    Asked(of, [sources.corpus.record(row) for row in sources.hits.get(of.id, ())])
                     for of in sources.queries.records(start, stop)
                 ]
                 found = answers.read(asked)
@@ -200,12 +197,6 @@ def _read(
 
 def _partial(stage: Stage) -> Path:
     return stage.output.with_name(f".{stage.output.name}.partial")
-
-
-def _row(sources: _Sources, name: str) -> int:
-    row = sources.corpus.row_of(name)
-    assert row is not None, "a run of another collection was refused"
-    return row
 
 
 def _line(asked: Asked, answer: Answer) -> str:

@@ -307,8 +307,7 @@ def _some_texts(opened: Opened) -> list[Record]:
     chosen = opened.sets[0].examples[:CHECKED]
     queries = [Record(of.query_id, "", of.query_text) for of in chosen]
     names = [name for of in chosen for name in (of.close or of.positive_document_ids)[:1]]
-    rows = [opened.sets[0].corpus.row_of(name) for name in names]
-    return queries + [opened.sets[0].corpus.record(row) for row in rows if row is not None]
+    return queries + [of for of in map(opened.sets[0].corpus.find, names) if of is not None]
 
 
 def _finished(stage: Stage) -> TrainResult:

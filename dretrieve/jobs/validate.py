@@ -206,9 +206,8 @@ def queries_that_are_passages(collection: Collection) -> int:
         return 0
     store, count = collection.corpus(), 0
     for query in collection.queries().queries:
-        row = store.row_of(query.id)
-        if row is not None:
-            passage, words = " ".join(store.record(row).text.split()), " ".join(query.text.split())
+        if (record := store.find(query.id)) is not None:
+            passage, words = " ".join(record.text.split()), " ".join(query.text.split())
             count += bool(passage and words) and (passage in words or words in passage)
     return count
 

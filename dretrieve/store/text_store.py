@@ -163,6 +163,11 @@ class TextStore:
         row = int(self._order[place]) if place < len(self) else None
         return row if row is not None and self._ids[row] == passage_id else None
 
+    def find(self, passage_id: str) -> Record | None:
+        """Return the record of that id, or None when the collection has no such passage."""
+        row = self.row_of(passage_id)
+        return None if row is None else self.record(row)
+
     @cached_property
     def _rows(self) -> dict[str, int]:
         return {passage_id: row for row, passage_id in enumerate(self._ids)}
