@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from typing import IO
 
 from dretrieve.jobs.configs.convert_run import NEEDS_PASSAGES, NEEDS_QUERIES, ConvertRunConfig
-from dretrieve.jobs.inputs import open_corpus, questions_fingerprint
-from dretrieve.metrics.answers import Answers
+from dretrieve.jobs.inputs import answer_test, open_corpus, questions_fingerprint
 from dretrieve.runs.json_forms import write_json_run
 from dretrieve.runs.read import read_run, run_fingerprint, searched
 from dretrieve.runs.write import WRITTEN_FORMS, compressed, write_run
@@ -16,7 +14,7 @@ from dretrieve.store.stage import Made, Planned, Stage
 from dretrieve.store.text_store import TextStore
 from dretrieve.text.collection import Collection
 from dretrieve.text.queries import QuerySet
-from dretrieve.types import SILENT, Progress, Record, Run
+from dretrieve.types import SILENT, Progress, Run
 
 STAGE, VERSION = "convert-run", 1
 
@@ -68,6 +66,9 @@ def _write(
         write_run(file, found, form=config.output_format, name=config.output.name)
         return
     questions = {query.id: query for query in queries.queries} if queries is not None else {}
+    holds_answer = None
+    if corpus is not None and queries is not None and any(queries.answers):
+        holds_answer = answer_test(queries)
     with compressed(file, config.output.name) as inner:
         text = io.TextIOWrapper(inner, encoding="utf-8", newline="\n", write_through=True)
         write_json_run(
@@ -76,14 +77,6 @@ def _write(
             questions,
             corpus.find if corpus is not None else lambda passage_id: None,
             dialect=config.output_format,
-            holds_answer=_holds_answer(queries) if corpus is not None else None,
+            holds_answer=holds_answer,
         )
         text.detach()
-
-
-def _holds_answer(queries: QuerySet | None) -> Callable[[str, Record], bool] | None:
-    """Return DPR's rule for the questions' answers, None without any."""
-    if queries is None or not any(queries.answers):
-        return None
-    ready = {query.id: Answers(query.answers, regex=query.answers_are_regex) for query in queries.queries}
-    return lambda query_id, record: ready[query_id].found_in(record.text)

@@ -8,12 +8,13 @@ from functools import lru_cache
 from pathlib import Path
 
 from dretrieve.errors import UsageError
+from dretrieve.metrics.answers import Answers
 from dretrieve.store.fingerprint import canonical_json
 from dretrieve.store.text_store import TextStore
 from dretrieve.text.collection import Collection, parse_spec
 from dretrieve.text.files import is_file
 from dretrieve.text.queries import QuerySet
-from dretrieve.types import Progress
+from dretrieve.types import Progress, Record
 
 
 def find_qrels(spec: str) -> Path:
@@ -54,3 +55,15 @@ def text_reader(corpus: TextStore) -> Callable[[str], str | None]:
         return None if record is None else record.text
 
     return text_of
+
+
+def answer_test(queries: QuerySet) -> Callable[[str, Record], bool]:
+    """Return DPR's rule: whether a passage holds an answer to the question of that id, one of the set."""
+
+    @lru_cache(maxsize=4)  # the hits of one question come one after the other
+    def answers(query_id: str) -> Answers:
+        row = queries.row_of(query_id)
+        assert row is not None, "only questions of the set are asked about"
+        return Answers(queries[row].answers, regex=queries[row].answers_are_regex)
+
+    return lambda query_id, record: answers(query_id).found_in(record.text)

@@ -6,14 +6,12 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from dretrieve.errors import DataError, UsageError
 from dretrieve.jobs.configs.mine_negatives import MineNegativesConfig
-from dretrieve.jobs.inputs import questions_fingerprint
-from dretrieve.metrics.answers import Answers
+from dretrieve.jobs.inputs import answer_test, questions_fingerprint
 from dretrieve.mining.negatives import FILTERS, Examples, Miner
 from dretrieve.mining.options import MiningOptions
 from dretrieve.runs.read import read_run, refuse_ranks, run_fingerprint
@@ -129,7 +127,8 @@ def _mine(
     """Write the examples of the shard's queries; return the counts."""
     queries = collection.queries()
     shard = shard_rows(len(queries), *(config.shard or (0, 1)))
-    miner = Miner(config.mining, _passages(collection, config), _answers(config, queries))
+    has_answer = answer_test(queries) if config.drop_answers else None
+    miner = Miner(config.mining, _passages(collection, config), has_answer)
     found = read_run(config.run, config.run_format)
     if config.mining.margin is not None or config.mining.relative_margin is not None:
         refuse_ranks(found, config.run, "a margin compares scores", "leave the margin out")
@@ -174,17 +173,3 @@ def _all_dropped(counts: Mapping[str, int]) -> DataError:
         f"no negative is left for any of {counts['examples']:,} queries: dropped "
         f"{reasons}; search deeper, widen --depth, or lower --margin"
     )
-
-
-def _answers(config: MineNegativesConfig, queries: QuerySet) -> Callable[[str, Record], bool] | None:
-    """Return the test that drops passages with an answer, or None."""
-    if not config.drop_answers:
-        return None
-
-    @lru_cache(maxsize=4)  # the hits of one query come one after the other
-    def answers(query_id: str) -> Answers:
-        row = queries.row_of(query_id)
-        assert row is not None, "only queries of the split are mined"
-        return Answers(queries[row].answers, regex=queries[row].answers_are_regex)
-
-    return lambda query_id, record: answers(query_id).found_in(record.text)
