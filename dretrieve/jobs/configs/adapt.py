@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dretrieve.errors import UsageError
-from dretrieve.jobs.configs.base import choices
+from dretrieve.jobs.configs.base import choices, given
 from dretrieve.jobs.configs.search import AskingConfig
 from dretrieve.options import REQUIRED, option
 
@@ -31,7 +31,7 @@ class AdaptConfig(AskingConfig):
         dretrieve adapt --index EMB --query-embeddings QEMB --qrels arguana:test --grid "k=1,4" -o adapt.json
     """
 
-    qrels: str = option(REQUIRED, "Judgements, or a qrels file.", panel="Input", metavar="DIR[:SPLIT]")
+    qrels: str = given(REQUIRED, "Judgements, or a qrels file.", metavar="DIR[:SPLIT]")
     examples: tuple[int, ...] = option((8,), "Labelled queries of a fold; repeatable.", least=1)
     grid: str = option(GRID, "Alignments to choose from: tokens (k), percent (p), da,k=1,eps=0.05.")
     metric: str = option("nDCG@10", "By which the best is chosen.")

@@ -5,15 +5,18 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dretrieve.options import REQUIRED, check, option, parse_settings
 from dretrieve.store.shards import parse_shard
 
-COMMON, COMPUTE, INPUT = "Common", "Compute", "Input"
+COMMON, COMPUTE = "Common", "Compute"
 FORMS = ("auto", "trec", "msmarco", "tevatron", "colbert", "dpr", "pyserini-json", "ranx")  # of runs
 NAMED = f"{', '.join(FORMS[:-1])} or {FORMS[-1]}"
+given = partial(option, panel="Input")
+form_of_run = partial(option, metavar="FORM", legal=FORMS)
 MODEL = ("--model-name-or-path",)
 QUERIES = ("--topics",)
 
@@ -113,10 +116,8 @@ class Sharded(Config):
 class ReadingTopics(Config):
     """Of jobs that read queries, which TREC's topics may be."""
 
-    topic_field: str | None = option(
-        None,
-        "Of TREC's topics: title (as is), description, narrative, or title+description.",
-        panel="Input",
+    topic_field: str | None = given(
+        None, "Of TREC's topics: title (as is), description, narrative, or title+description."
     )
 
 
@@ -124,13 +125,11 @@ class ReadingTopics(Config):
 class ReadingRun(Config):
     """Of jobs that read one form of runs."""
 
-    run_format: str = option("auto", f"What the run is: {NAMED}.", metavar="FORM", legal=FORMS)
+    run_format: str = form_of_run("auto", f"What the run is: {NAMED}.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReadingRuns(Config):
     """Of jobs that read several runs, each perhaps in a form of its own."""
 
-    run_format: tuple[str, ...] = option(
-        (), f"What the runs are, once or for each: {NAMED}.", metavar="FORM", legal=FORMS
-    )
+    run_format: tuple[str, ...] = form_of_run((), f"What the runs are, once or for each: {NAMED}.")

@@ -9,7 +9,6 @@ from typing import Literal
 from dretrieve.errors import UsageError
 from dretrieve.jobs.configs.base import (
     COMPUTE,
-    INPUT,
     MODEL,
     QUERIES,
     Choosing,
@@ -17,6 +16,7 @@ from dretrieve.jobs.configs.base import (
     ReadingTopics,
     Verifying,
     Writing,
+    given,
 )
 from dretrieve.options import REQUIRED, check, option
 
@@ -32,20 +32,13 @@ class EncodeConfig(Writing, ReadingTopics, Computing, Choosing, Verifying):
         dretrieve encode --model sb-moe --embeddings work/emb --output work/emb-sb-moe
     """
 
-    model: str = option(
-        REQUIRED,
-        "A model's folder, a hub name, or minilm.",
-        panel=INPUT,
-        aliases=("-m", *MODEL, "--encoder"),
+    model: str = given(
+        REQUIRED, "A model's folder, a hub name, or minilm.", aliases=("-m", *MODEL, "--encoder")
     )
-    corpus: str | None = option(None, "Encode its passages.", panel=INPUT, metavar="DIR")
-    queries: str | None = option(
-        None, "Encode its queries.", panel=INPUT, metavar="DIR[:split]", aliases=QUERIES
-    )
-    embeddings: Path | None = option(
-        None,
-        "What the backbone gave for them, in the texts' place; of a model whose encoder is frozen.",
-        panel=INPUT,
+    corpus: str | None = given(None, "Encode its passages.", metavar="DIR")
+    queries: str | None = given(None, "Encode its queries.", metavar="DIR[:split]", aliases=QUERIES)
+    embeddings: Path | None = given(
+        None, "What the backbone gave for them, in the texts' place; of a model whose encoder is frozen."
     )
     shard: str | None = option(
         None,

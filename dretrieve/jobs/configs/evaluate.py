@@ -7,11 +7,10 @@ from functools import partial
 from pathlib import Path
 
 from dretrieve.errors import UsageError
-from dretrieve.jobs.configs.base import Careful, ReadingRuns, ReadingTopics, Verifying
+from dretrieve.jobs.configs.base import Careful, ReadingRuns, ReadingTopics, Verifying, given
 from dretrieve.metrics.options import RelevanceOptions
 from dretrieve.options import check, option
 
-_input = partial(option, panel="Input")
 _measures = partial(option, panel="Measures")
 _shown = partial(option, panel="Output")
 
@@ -30,16 +29,16 @@ class EvaluateConfig(Careful, ReadingRuns, ReadingTopics, Verifying):
         dretrieve evaluate --run run.trec --answers nq:test --corpus wiki --metrics "top20 top100"
     """
 
-    runs: tuple[Path, ...] = _input(
+    runs: tuple[Path, ...] = given(
         (),
         "A run in any form (TREC, MS MARCO, DPR JSON …); the first is the baseline.",
         flag="--run",
         aliases=("--runs", "--retrieval"),
     )
-    qrels: str | None = _input(None, "Judgements, or a qrels file.", metavar="DIR[:SPLIT]")
-    answers: str | None = _input(None, "Questions with answers, for top20.", metavar="DIR[:SPLIT]")
-    corpus: str | None = _input(None, "Passages searched (with --answers).", metavar="DIR")
-    predictions: tuple[Path, ...] = _input((), "A reader's answers by query id, for EM and F1.")
+    qrels: str | None = given(None, "Judgements, or a qrels file.", metavar="DIR[:SPLIT]")
+    answers: str | None = given(None, "Questions with answers, for top20.", metavar="DIR[:SPLIT]")
+    corpus: str | None = given(None, "Passages searched (with --answers).", metavar="DIR")
+    predictions: tuple[Path, ...] = given((), "A reader's answers by query id, for EM and F1.")
     metrics: str = _measures(
         "",
         'As ir_measures names them: "nDCG@10 RR@10 R@100" when nothing is said, P(rel=2)@5 and the like; '

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from dretrieve.errors import UsageError
-from dretrieve.jobs.configs.base import INPUT, MODEL, QUERIES, Careful, Choosing, Computing, Verifying
+from dretrieve.jobs.configs.base import MODEL, QUERIES, Careful, Choosing, Computing, Verifying, given
 from dretrieve.options import REQUIRED, option
 
-PICTURE = "Picture"
+_picture = partial(option, panel="Picture")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,46 +39,35 @@ class ExplainConfig(Careful, Computing, Choosing, Verifying):
         dretrieve explain --model M --corpus nq --queries nq:test --query q7 --query q9 --set alignment=top4
     """
 
-    model: str = option(REQUIRED, "A model's folder.", panel=INPUT, aliases=("-m", *MODEL))
-    corpus: tuple[str, ...] = option(
-        REQUIRED, "Its passages are read; repeatable.", panel=INPUT, metavar="DIR"
-    )
-    queries: tuple[str, ...] = option(
+    model: str = given(REQUIRED, "A model's folder.", aliases=("-m", *MODEL))
+    corpus: tuple[str, ...] = given(REQUIRED, "Its passages are read; repeatable.", metavar="DIR")
+    queries: tuple[str, ...] = given(
         (),
         "Its queries are read, and its judgements; once for each --corpus.",
-        panel=INPUT,
         metavar="DIR[:split]",
         aliases=QUERIES,
     )
-    limit: int = option(
-        1000, "Texts of each side of a collection, drawn by the seed; 0 all.", panel=INPUT, least=0
-    )
-    seed: int = option(42, "Of the drawing.", panel=INPUT)
-    query: tuple[str, ...] = option(
+    limit: int = given(1000, "Texts of each side of a collection, drawn by the seed; 0 all.", least=0)
+    seed: int = given(42, "Of the drawing.")
+    query: tuple[str, ...] = _picture(
         (),
         "Draw the query of this id with its 1,000 best of the passages read; else the first that has a "
         "relevant one. Of ddr, colbert and aligner: show this query; of these two repeatable.",
-        panel=PICTURE,
         metavar="ID",
     )
-    run: Path | None = option(
+    run: Path | None = _picture(
         None,
         "A run of the model's: its hits are the best passages, of all that it searched. For heads: any run.",
-        panel=PICTURE,
     )
-    hits: int | None = option(
+    hits: int | None = _picture(
         None,
         "Of colbert and aligner: show so many of the run's, or of the relevant passages; else 3.",
-        panel=PICTURE,
         least=1,
     )
-    passage: tuple[str, ...] = option(
-        (),
-        "Of colbert and aligner: show the query with the passage of this id; repeatable.",
-        panel=PICTURE,
-        metavar="ID",
+    passage: tuple[str, ...] = _picture(
+        (), "Of colbert and aligner: show the query with the passage of this id; repeatable.", metavar="ID"
     )
-    tsne: bool = option(False, "Draw it by t-SNE too (needs scikit-learn).", panel=PICTURE)
+    tsne: bool = _picture(False, "Draw it by t-SNE too (needs scikit-learn).")
     output: Path | None = option(
         None,
         "Also write explain.html, explain.json and the figures.",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dretrieve.jobs.configs.base import Sharded, Verifying, Writing, choices
+from dretrieve.jobs.configs.base import Sharded, Verifying, Writing, choices, given
 from dretrieve.options import option
 
 
@@ -25,13 +25,10 @@ class IndexConfig(Writing, Sharded, Verifying):
         dretrieve index --embeddings EMB --type token --set centroids=centroids --shard 0/4 --output part-0
     """
 
-    embeddings: Path | None = option(
-        None,
-        "Embeddings of passages, read in place.",
-        panel="Input",
-        aliases=("--input", "--passage-reps"),
+    embeddings: Path | None = given(
+        None, "Embeddings of passages, read in place.", aliases=("--input", "--passage-reps")
     )
-    corpus: str | None = option(None, "Collection, for --type bm25.", panel="Input")
+    corpus: str | None = given(None, "Collection, for --type bm25.")
     type: str = option(
         "flat", "flat (exact), token (a vector per token), bm25 (words), approximate hnsw, ivf, ivfpq."
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from dretrieve.jobs.configs.base import FORMS, NAMED, Verifying, Writing
+from dretrieve.jobs.configs.base import NAMED, Verifying, Writing, form_of_run
 from dretrieve.options import REQUIRED, option
 
 
@@ -27,9 +27,6 @@ class MergeConfig(Writing, Verifying):
         argument=True,
         metavar="PARTIAL…",
     )
-    run_format: str = option(
-        "trec",
-        f"What they are: {NAMED}; not msmarco, whose ranks say nothing between runs.",
-        metavar="FORM",
-        legal=FORMS,
+    run_format: str = form_of_run(
+        "trec", f"What they are: {NAMED}; not msmarco, whose ranks say nothing between runs."
     )

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dretrieve.errors import UsageError
-from dretrieve.jobs.configs.base import ReadingTopics, Writing
+from dretrieve.jobs.configs.base import ReadingTopics, Writing, given
 from dretrieve.options import option
 from dretrieve.text.join_options import JoinOptions
-
-_input = partial(option, panel="Input")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,18 +40,16 @@ class PrepareConfig(Writing, ReadingTopics):
     )
     others: tuple[str, ...] = ()
     join: JoinOptions = field(default_factory=JoinOptions)
-    corpus: Path | None = _input(None, "Passages, beside a source of queries or ids, or alone.")
-    queries: Path | None = _input(None, "Queries, beside a source of passages or ids, or alone.")
-    qrels: tuple[str, ...] = _input(
+    corpus: Path | None = given(None, "Passages, beside a source of queries or ids, or alone.")
+    queries: Path | None = given(None, "Queries, beside a source of passages or ids, or alone.")
+    qrels: tuple[str, ...] = given(
         (), "Judgements; repeatable; a file without SPLIT is of test.", metavar="[SPLIT=]FILE"
     )
-    split: str | None = _input(None, "Split of training rows and of queries that name none.")
-    regex: bool = _input(False, "The answers are regular expressions (CuratedTREC's).")
-    mirror: str | None = _input(
-        None, "Fetch from this base address, or copy from this folder.", metavar="URL"
-    )
-    number: int | None = _input(None, "How many questions cloze: or spans: makes.", least=1)
-    unchecked: bool = _input(
+    split: str | None = given(None, "Split of training rows and of queries that name none.")
+    regex: bool = given(False, "The answers are regular expressions (CuratedTREC's).")
+    mirror: str | None = given(None, "Fetch from this base address, or copy from this folder.", metavar="URL")
+    number: int | None = given(None, "How many questions cloze: or spans: makes.", least=1)
+    unchecked: bool = given(
         False, "With --mirror: its files need not be those whose checksums are published."
     )
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dretrieve.jobs.configs.base import (
-    INPUT,
     MODEL,
     QUERIES,
     Computing,
@@ -15,6 +14,7 @@ from dretrieve.jobs.configs.base import (
     Sharded,
     Verifying,
     Writing,
+    given,
 )
 from dretrieve.options import REQUIRED, option
 
@@ -33,11 +33,11 @@ class ReadConfig(Writing, ReadingTopics, ReadingRun, Sharded, Computing, Verifyi
         dretrieve evaluate --predictions answers.jsonl --answers nq:test --metrics "EM F1"
     """
 
-    model: str = option(REQUIRED, "A reatt model's folder.", panel=INPUT, aliases=("-m", *MODEL))
-    run: Path = option(REQUIRED, "The passages of each question, of any retriever.", panel=INPUT)
-    queries: str = option(REQUIRED, "The questions.", panel=INPUT, metavar="DIR[:split]", aliases=QUERIES)
-    corpus: str | None = option(
-        None, "The passages that were searched, if not beside the questions.", panel=INPUT, metavar="DIR"
+    model: str = given(REQUIRED, "A reatt model's folder.", aliases=("-m", *MODEL))
+    run: Path = given(REQUIRED, "The passages of each question, of any retriever.")
+    queries: str = given(REQUIRED, "The questions.", metavar="DIR[:split]", aliases=QUERIES)
+    corpus: str | None = given(
+        None, "The passages that were searched, if not beside the questions.", metavar="DIR"
     )
     depth: int = option(10, "Passages that are read for a question.", least=1)
     beams: int = option(1, "Answers that are followed at once; 1 takes the likeliest token.", least=1)

@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 from dretrieve.errors import UsageError
 from dretrieve.jobs.configs.base import (
-    INPUT,
     MODEL,
     QUERIES,
     Computing,
@@ -18,6 +17,7 @@ from dretrieve.jobs.configs.base import (
     Verifying,
     Writing,
     choices,
+    given,
 )
 from dretrieve.options import REQUIRED, check, option, refuse_given
 
@@ -26,16 +26,11 @@ from dretrieve.options import REQUIRED, check, option, refuse_given
 class AskingConfig(Writing, ReadingTopics, Computing, Verifying):
     """Of jobs that ask an index: which one, and the queries with what encodes them."""
 
-    index: Path = option(
-        REQUIRED, "An index, or embeddings as they are.", panel=INPUT, aliases=("--passage-reps",)
-    )
-    queries: str | None = option(None, "DIR:split, the questions.", panel=INPUT, aliases=QUERIES)
-    model: str | None = option(None, "Encodes --queries.", panel=INPUT, aliases=MODEL)
-    query_embeddings: Path | None = option(
-        None,
-        "Queries encoded before, instead of --queries and --model.",
-        panel=INPUT,
-        aliases=("--query-reps",),
+    index: Path = given(REQUIRED, "An index, or embeddings as they are.", aliases=("--passage-reps",))
+    queries: str | None = given(None, "DIR:split, the questions.", aliases=QUERIES)
+    model: str | None = given(None, "Encodes --queries.", aliases=MODEL)
+    query_embeddings: Path | None = given(
+        None, "Queries encoded before, instead of --queries and --model.", aliases=("--query-reps",)
     )
     threads: int = 1
 
