@@ -30,7 +30,7 @@ from dretrieve.store.interrupt import interruptible
 from dretrieve.store.manifest import Manifest, read_manifest
 from dretrieve.store.parts import whole_of
 from dretrieve.store.shard_writer import ShardWriter
-from dretrieve.store.shards import Shard, array_tasks, parse_shard, shard_rows
+from dretrieve.store.shards import Shard, array_tasks, shard_rows
 from dretrieve.store.stage import Planned, Standing, differences, is_current, planned, replaces_stale
 from dretrieve.store.state import recorded_state
 from dretrieve.text.collection import Collection
@@ -180,7 +180,7 @@ class _Work:
             self.side = self.given.given.side
         check_used(self.card, self.settings, self.side)
         self.devices = resolve_devices(config.devices or config.device)
-        self.shard = shard_rows(len(rows), *(parse_shard(config.shard) if config.shard else (0, 1)))
+        self.shard = shard_rows(len(rows), *(config.shard or (0, 1)))
         if not config.shard and array_tasks():
             progress.note("this is a task of a job array, but without --shard array/N it encodes everything")
         own = _manifest(config.output / f"{self.shard.stem}.manifest.json")

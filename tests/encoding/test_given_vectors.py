@@ -204,7 +204,7 @@ def test_shards_and_a_killed_call_give_the_same_bytes(place, block, write_embedd
     assert ids[:2] == ["d0", "d1"]
     for number in range(2):
         run_shard = {"model": str(model), "embeddings": given, "output": place / "shards", "device": "cpu"}
-        job.run(job.EncodeConfig(**run_shard, shard=f"{number}/2"))
+        job.run(job.EncodeConfig(**run_shard, shard=(number, 2)))
     write, calls = ShardWriter.write, []
 
     def killed(self, *words):

@@ -120,7 +120,7 @@ def test_the_second_call_is_up_to_date_and_loads_no_weights(
 def test_any_number_of_shards_gives_the_same_vectors(tiny_model, large, tmp_path, count):
     job.run(config(tiny_model, tmp_path / "one", corpus=str(large)))
     for index in reversed(range(count)):
-        result = job.run(config(tiny_model, tmp_path / "many", corpus=str(large), shard=f"{index}/{count}"))
+        result = job.run(config(tiny_model, tmp_path / "many", corpus=str(large), shard=(index, count)))
     one, many = Embeddings.open(tmp_path / "one"), Embeddings.open(tmp_path / "many")
     assert np.array_equal(one.all_vectors().values, many.all_vectors().values)
     assert one.ids() == many.ids()
@@ -168,22 +168,22 @@ def test_a_signal_is_heard_while_a_resumed_shard_counts_again(tiny_model, large,
 
 def test_shards_of_other_options_are_refused_before_computing(tiny_model, large, tiny_collection, tmp_path):
     output = tmp_path / "emb"
-    job.run(config(tiny_model, output, corpus=str(large), shard="0/2"))
+    job.run(config(tiny_model, output, corpus=str(large), shard=(0, 2)))
     with pytest.raises(PreconditionError, match=r"other options .*dtype float16 -> float32"):
-        job.run(config(tiny_model, output, corpus=str(large), shard="1/2", dtype="float32"))
+        job.run(config(tiny_model, output, corpus=str(large), shard=(1, 2), dtype="float32"))
     with pytest.raises(PreconditionError, match=r"cut as N=2 of 4,200 rows, this one is N=3"):
-        job.run(config(tiny_model, output, corpus=str(large), shard="1/3"))
+        job.run(config(tiny_model, output, corpus=str(large), shard=(1, 3)))
     with pytest.raises(PreconditionError, match=r"N=2 of 4,200 rows, this one is N=2 of 30"):
-        job.run(config(tiny_model, output, corpus=str(tiny_collection), shard="1/2"))
+        job.run(config(tiny_model, output, corpus=str(tiny_collection), shard=(1, 2)))
     with pytest.raises(PreconditionError, match="--force"):
-        job.run(config(tiny_model, output, corpus=str(large), shard="0/2", dtype="float32"))
+        job.run(config(tiny_model, output, corpus=str(large), shard=(0, 2), dtype="float32"))
 
 
 def test_shards_of_another_version_of_the_engine_are_refused(tiny_model, large, tmp_path, monkeypatch):
     from dretrieve.models import packed
 
     output, now = tmp_path / "emb", packed.ENGINE_VERSION
-    shards = [config(tiny_model, output, corpus=str(large), shard=f"{index}/3") for index in range(3)]
+    shards = [config(tiny_model, output, corpus=str(large), shard=(index, 3)) for index in range(3)]
     job.run(shards[0])
     job.run(shards[1])
     assert job.run(shards[1]).as_json()["state"] == "up to date"
@@ -216,19 +216,19 @@ def test_a_shard_is_not_continued_by_another_version_of_the_engine(tiny_model, l
 
 def test_in_a_recipes_folder_stale_shards_give_way(tiny_model, large, tmp_path, monkeypatch):
     output = tmp_path / "emb"
-    for shard in ("0/2", "1/2"):
+    for shard in ((0, 2), (1, 2)):
         job.run(config(tiny_model, output, corpus=str(large), shard=shard))
     monkeypatch.setenv("DRETRIEVE_STALE", "replace")
-    assert job.run(config(tiny_model, output, corpus=str(large), shard="1/2")).state == "up to date"
+    assert job.run(config(tiny_model, output, corpus=str(large), shard=(1, 2))).state == "up to date"
     before = arrays(output)
-    for more in ({"shard": "1/2"}, {}):  # a plan, or a report, asks and removes nothing
+    for more in ({"shard": (1, 2)}, {}):  # a plan, or a report, asks and removes nothing
         job.run(config(tiny_model, output, corpus=str(large), dtype="float32", dry_run=True, **more))
         assert arrays(output) == before
-    job.run(config(tiny_model, output, corpus=str(large), shard="1/2", dtype="float32"))
+    job.run(config(tiny_model, output, corpus=str(large), shard=(1, 2), dtype="float32"))
     assert not list(output.glob("shard-00000-of-00002.*"))
     with pytest.raises(PreconditionError, match="holds shards cut as N=2 of 4,200 rows, this one is N=1"):
         job.run(config(tiny_model, output, corpus=str(large), dtype="float32"))  # the same vectors
-    job.run(config(tiny_model, output, corpus=str(large), shard="0/1"))
+    job.run(config(tiny_model, output, corpus=str(large), shard=(0, 1)))
     assert len(list(output.glob("*.manifest.json"))) == 1
     assert Embeddings.open(output).rows == 4200
 
@@ -237,12 +237,12 @@ def test_tasks_of_an_array_that_begin_at_once_replace_stale_shards_together(
     tiny_model, large, tmp_path, monkeypatch
 ):
     output = tmp_path / "emb"
-    for shard in ("0/2", "1/2"):
+    for shard in ((0, 2), (1, 2)):
         job.run(config(tiny_model, output, corpus=str(large), shard=shard))
     monkeypatch.setenv("DRETRIEVE_STALE", "replace")
     # each is removed by another task just before this one reads it
     monkeypatch.setattr(job, "read_manifest", lambda path: path.unlink() or read_manifest(path))
-    job.run(config(tiny_model, output, corpus=str(large), shard="1/2", dtype="float32"))
+    job.run(config(tiny_model, output, corpus=str(large), shard=(1, 2), dtype="float32"))
     assert [path.name for path in output.glob("*.manifest.json")] == ["shard-00001-of-00002.manifest.json"]
 
 
@@ -252,17 +252,17 @@ def test_auto_precision_must_come_out_as_for_the_first_shard(tiny_model, large, 
     output = tmp_path / "emb"
     auto = {"model": str(tiny_model), "output": output, "corpus": str(large), "device": "cpu"}
     monkeypatch.setattr(numerics, "cpu_has_bf16", lambda: True)
-    job.run(job.EncodeConfig(**auto, shard="0/2"))
+    job.run(job.EncodeConfig(**auto, shard=(0, 2)))
     monkeypatch.setattr(numerics, "cpu_has_bf16", lambda: False)
     with pytest.raises(PreconditionError, match="auto means fp32 on this CPU; give --precision bf16"):
-        job.run(job.EncodeConfig(**auto, shard="1/2"))
-    job.run(job.EncodeConfig(**auto, shard="1/2", precision="bf16"))
+        job.run(job.EncodeConfig(**auto, shard=(1, 2)))
+    job.run(job.EncodeConfig(**auto, shard=(1, 2), precision="bf16"))
     assert Embeddings.open(output).rows == 4200
     for dry_run in (True, False):  # as a report asks on another machine
-        done = job.run(job.EncodeConfig(**auto, shard="0/2", dry_run=dry_run))
+        done = job.run(job.EncodeConfig(**auto, shard=(0, 2), dry_run=dry_run))
         assert done.as_json()["state"] == "up to date"
     with pytest.raises(PreconditionError, match="auto means fp32 on this CPU"):
-        job.run(job.EncodeConfig(**auto, shard="0/2", force=True))
+        job.run(job.EncodeConfig(**auto, shard=(0, 2), force=True))
 
 
 def test_another_models_queries_carry_another_fingerprint(tiny_model, tiny_collection, tmp_path):

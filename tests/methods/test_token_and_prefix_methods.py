@@ -76,7 +76,7 @@ def test_it_trains_is_saved_and_encodes_in_shards(trained, corpus, tmp_path, met
     common["settings"] = {"keep": 0.5} if method == "late_interaction" else {}
     whole = encode(EncodeConfig(**common, output=tmp_path / "whole"))
     for shard in (1, 0):
-        encode(EncodeConfig(**common, output=tmp_path / "shards", shard=f"{shard}/2"))
+        encode(EncodeConfig(**common, output=tmp_path / "shards", shard=(shard, 2)))
     one, other = (Embeddings.open(tmp_path / name) for name in ("whole", "shards"))
     assert one.ids() == other.ids()
     for name in ("values", "offsets", "tokens"):

@@ -392,7 +392,7 @@ def test_shards_are_the_same_bytes(general, tiny_collection, tmp_path):
     common = {"model": str(tmp_path / "D"), "queries": f"{tiny_collection}:many", "precision": "bf16"}
     encode(EncodeConfig(**common, output=tmp_path / "whole"))
     for shard in (1, 0):
-        encode(EncodeConfig(**common, output=tmp_path / "shards", shard=f"{shard}/2"))
+        encode(EncodeConfig(**common, output=tmp_path / "shards", shard=(shard, 2)))
     one, other = (Embeddings.open(tmp_path / name).all_vectors() for name in ("whole", "shards"))
     assert np.array_equal(one.values, other.values)
 

@@ -14,6 +14,7 @@ from dretrieve.jobs.configs.base import (
     Choosing,
     Computing,
     ReadingTopics,
+    Sharded,
     Verifying,
     Writing,
     given,
@@ -22,7 +23,7 @@ from dretrieve.options import REQUIRED, check, option
 
 
 @dataclass(frozen=True, kw_only=True)
-class EncodeConfig(Writing, ReadingTopics, Computing, Choosing, Verifying):
+class EncodeConfig(Writing, ReadingTopics, Sharded, Computing, Choosing, Verifying):
     """Finished shards are found up to date, an interrupted one goes on where it was.
 
     Examples:
@@ -39,12 +40,6 @@ class EncodeConfig(Writing, ReadingTopics, Computing, Choosing, Verifying):
     queries: str | None = given(None, "Encode its queries.", metavar="DIR[:split]", aliases=QUERIES)
     embeddings: Path | None = given(
         None, "What the backbone gave for them, in the texts' place; of a model whose encoder is frozen."
-    )
-    shard: str | None = option(
-        None,
-        "Do part I (from 0) of N only; array/N takes I from the job array.",
-        panel=COMPUTE,
-        metavar="I/N",
     )
     devices: str | None = option(None, "all, or cuda:0,cuda:1: one process each.", panel=COMPUTE)
     dtype: Literal["float16", "float32"] = option("float16", "Numbers on disk.", panel=COMPUTE)
