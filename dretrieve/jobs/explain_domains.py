@@ -73,7 +73,7 @@ def explain(model: LoadedModel, reading: Reading, progress: Progress) -> Explana
         given.append(Given(part.name, "query", np.zeros(count, np.int64), np.zeros(count)))
         given[-1].add(weights)
         shown += [Weighed(part.name, *pair) for pair in zip(asked[:SHOWN], weights[:SHOWN], strict=True)]
-    if reading.asked:
+    if reading.config.query:
         query = reading.drawn.query
         weights, _ = _weights(model, [query], reading, progress)
         shown = [Weighed(reading.drawn.part, query, weights[0])]

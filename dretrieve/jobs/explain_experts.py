@@ -131,7 +131,7 @@ def explain(model: LoadedModel, reading: Reading, progress: Progress) -> Explana
     config = block.method.config
     if config.num_experts == 1:
         return None
-    if reading.tsne:
+    if reading.config.tsne:
         check_tsne()
     looks = config.gate not in NO_NETWORK
     given: list[Given] = []
@@ -207,10 +207,10 @@ def _picture(block: _Block, drawn: Drawn, shown: Seen, among: str) -> Picture:
     sides = {"before": shown.before, "after": shown.after}
     found = {name: pca(vectors) for name, vectors in sides.items()}
     points = {"pca": {name: of[0] for name, of in found.items()}}
-    if block.reading.tsne:
+    if block.reading.config.tsne:
         if len(shown.ids) < LEAST_FOR_TSNE:
             raise UsageError(f"--tsne places {LEAST_FOR_TSNE} texts or more, and here are {len(shown.ids)}")
-        points["tsne"] = {name: tsne(vectors, block.reading.seed) for name, vectors in sides.items()}
+        points["tsne"] = {name: tsne(vectors, block.reading.config.seed) for name, vectors in sides.items()}
     marked = [row for row, text_id in enumerate(shown.ids) if row and text_id in drawn.relevant]
     return Picture(
         collection=drawn.part,

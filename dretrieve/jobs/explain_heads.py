@@ -52,9 +52,9 @@ def explain(model: LoadedModel, reading: Reading, progress: Progress) -> Explana
     method = model.encoder
     assert isinstance(method, Reatt)
     refuse_picture(reading, model, allowed=("--run",))
-    if reading.run is None or reading.drawn is None:
+    if reading.config.run is None or reading.drawn is None:
         raise UsageError("give --queries DIR:split and --run RUN: heads are told apart over a run's hits")
-    run = read_run(reading.run)
+    run = read_run(reading.config.run)
     scores: list[NDArray[np.float64]] = []
     labels: list[NDArray[np.bool_]] = []
     asked = 0
@@ -71,8 +71,9 @@ def explain(model: LoadedModel, reading: Reading, progress: Progress) -> Explana
         progress.finish()
     if not scores:
         raise UsageError(
-            f"--run {reading.run}: none of the {asked:,} queries has both relevant and other passages among "
-            f"its first {DEPTH} hits; give judgements of these queries (--queries DIR:split), or a deeper run"
+            f"--run {reading.config.run}: none of the {asked:,} queries has both relevant and other passages "
+            f"among its first {DEPTH} hits; give judgements of these queries (--queries DIR:split), or a deeper "
+            "run"
         )
     return _explanation(method, scores, labels, asked)
 
@@ -97,7 +98,7 @@ def _scores(
 ) -> list[NDArray[np.float64]]:
     """Return r [hits, heads] of each query."""
     names = list(dict.fromkeys(name for of in asked for name in of.hits))
-    passages = [hit_record(part, name, reading.run) for name in names]
+    passages = [hit_record(part, name, reading.config.run) for name in names]
     keys = dict(zip(names, _vectors(model, "passage", passages, reading), strict=True))
     questions = _vectors(model, "query", [of.query for of in asked], reading)
     return [

@@ -43,6 +43,7 @@ class Part:
 
     Attributes:
         samples: of its sides, queries first.
+        queries: all that are read of; None where none are.
         pairs: ids of a query of the sample and of a passage that is relevant to it.
         judged: how many such pairs there are; those above were drawn from them.
         beside: passages that the sample lacks: those of the pairs, those relevant to the query to draw.
@@ -54,6 +55,7 @@ class Part:
     name: str
     samples: Mapping[Side, Sample]
     passages: TextStore
+    queries: QuerySet | None = None
     positives: Mapping[str, Sequence[str]] = field(default_factory=dict)
     pairs: Sequence[tuple[str, str]] = ()
     judged: int = 0
@@ -85,37 +87,18 @@ class Reading:
 
     Attributes:
         chosen: the queries to draw, of most methods one; none where no queries are read.
-        asked: the options given that only a picture heeds.
-        tsne: whether the picture is made by t-SNE too.
-        hits: how many of the run's are shown; None where nothing is said.
         check: called between two batches; raises where a signal came.
     """
 
+    config: ExplainConfig
     parts: Sequence[Part]
     chosen: Sequence[Drawn] = ()
-    asked: Sequence[str] = ()
-    tsne: bool = False
-    hits: int | None = None
-    seed: int = 42
     check: Callable[[], None] = lambda: None
-    run: Path | None = None
 
     @property
     def drawn(self) -> Drawn | None:
         """The first of the queries to draw."""
         return self.chosen[0] if self.chosen else None
-
-
-@dataclass(slots=True, kw_only=True)
-class _Opened:
-    """A collection as it is opened."""
-
-    name: str
-    passages: TextStore
-    queries: QuerySet | None = None
-    positives: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    unpaired: str = ""
-    judgements: str = ""
 
 
 def read(
@@ -138,26 +121,13 @@ def read(
         _open(config, name, corpus, queries, progress)
         for name, corpus, queries in zip(_names(config.corpus), config.corpus, specs, strict=True)
     ]
-    sampled = [_sampled(config, of) for of in opened]
-    chosen = _chosen(config, opened, sampled)
+    chosen = _chosen(config, opened)
     if config.run is not None and draws:
         chosen = _with_hits(config.run, opened, chosen)
     if config.passage:
         chosen = _with_passages(config.passage, opened, chosen)
-    parts = [_part(config, of, samples, chosen) for of, samples in zip(opened, sampled, strict=True)]
-    of_picture: dict[str, object] = {"--query": config.query or None, "--run": config.run}
-    of_picture |= {"--tsne": config.tsne or None, "--passage": config.passage or None, "--hits": config.hits}
-    asked = [name for name, value in of_picture.items() if value is not None]
-    return Reading(
-        parts=parts,
-        chosen=chosen,
-        asked=asked,
-        tsne=config.tsne,
-        hits=config.hits,
-        seed=config.seed,
-        check=check,
-        run=config.run,
-    )
+    parts = [_paired(config, of, chosen) for of in opened]
+    return Reading(config=config, parts=parts, chosen=chosen, check=check)
 
 
 def _names(specs: Sequence[str]) -> list[str]:
@@ -170,29 +140,21 @@ def _names(specs: Sequence[str]) -> list[str]:
     return found
 
 
-def _open(config: ExplainConfig, name: str, corpus: str, queries: str | None, progress: Progress) -> _Opened:
-    """Return a collection opened, with its judgements where it has some."""
+def _open(config: ExplainConfig, name: str, corpus: str, queries: str | None, progress: Progress) -> Part:
+    """Return a collection opened, its texts drawn, with its judgements where it has some."""
     passages = Collection.open(corpus, "corpus").corpus(progress, full=config.verify)
-    found = _Opened(name=name, passages=passages)
+    samples: dict[Side, Sample] = {"passage": _sample(config, "passage", passages)}
     if queries is None:
-        return found
+        return Part(name=name, samples=samples, passages=passages)
     collection = Collection.open(queries, "queries")
-    found.queries = collection.queries()
+    asked = collection.queries()
+    samples = {"query": _sample(config, "query", asked), **samples}
+    found = Part(name=name, samples=samples, passages=passages, queries=asked)
     try:
-        found.positives = collection.qrels().positives()
-        found.judgements = sha256_of(collection.qrels_file())
+        judged = sha256_of(collection.qrels_file())
+        return replace(found, positives=collection.qrels().positives(), judgements=judged)
     except UsageError as error:  # none for this split, or several and none was named
-        found.unpaired = str(error)
-    return found
-
-
-def _sampled(config: ExplainConfig, of: _Opened) -> dict[Side, Sample]:
-    """Return the texts to read, queries first."""
-    samples: dict[Side, Sample] = {}
-    if of.queries is not None:
-        samples["query"] = _sample(config, "query", of.queries)
-    samples["passage"] = _sample(config, "passage", of.passages)
-    return samples
+        return replace(found, unpaired=str(error))
 
 
 def _sample(config: ExplainConfig, side: Side, texts: Texts) -> Sample:
@@ -210,11 +172,9 @@ def _some(config: ExplainConfig, what: str, total: int) -> NDArray[np.int64]:
     return np.sort(generator(config.seed, "explain", what).permutation(total)[: config.limit])
 
 
-def _part(
-    config: ExplainConfig, of: _Opened, samples: Mapping[Side, Sample], chosen: Sequence[Drawn]
-) -> Part:
-    """Return what is read of a collection."""
-    asked = samples["query"].records if "query" in samples else ()
+def _paired(config: ExplainConfig, of: Part, chosen: Sequence[Drawn]) -> Part:
+    """Return what is read of a collection, with its judged pairs and the passages that the sample lacks."""
+    asked = of.samples["query"].records if "query" in of.samples else ()
     every = [(query.id, passage) for query in asked for passage in of.positives.get(query.id, ())]
     known = {passage for _, passage in every if of.passages.row_of(passage) is not None}
     judged = [pair for pair in every if pair[1] in known]
@@ -227,37 +187,26 @@ def _part(
     wanted = {passage for _, passage in pairs}
     for drawn in chosen:
         wanted |= drawn.relevant if drawn.part == of.name else set()
-    lacking = wanted - {record.id for record in samples["passage"].records}
+    lacking = wanted - {record.id for record in of.samples["passage"].records}
     rows = sorted(row for passage in lacking if (row := of.passages.row_of(passage)) is not None)
-    return Part(
-        name=of.name,
-        samples=samples,
-        passages=of.passages,
-        positives=of.positives,
-        pairs=pairs,
-        judged=len(judged),
-        beside=[of.passages.record(row) for row in rows],
-        unpaired=unpaired,
-        judgements=of.judgements,
-    )
+    beside = [of.passages.record(row) for row in rows]
+    return replace(of, pairs=pairs, judged=len(judged), beside=beside, unpaired=unpaired)
 
 
-def _chosen(
-    config: ExplainConfig, opened: Sequence[_Opened], sampled: Sequence[Mapping[Side, Sample]]
-) -> list[Drawn]:
+def _chosen(config: ExplainConfig, opened: Sequence[Part]) -> list[Drawn]:
     """Return the queries that are asked for, else the first that has a relevant passage, or the first."""
     if config.query:
         if twice := [name for name in config.query if config.query.count(name) > 1]:
             raise UsageError(f"--query {twice[0]} stands twice; give each query once")
         return [_named(name, opened) for name in config.query]
-    every = [(of, query) for of, samples in zip(opened, sampled, strict=True) if "query" in samples
-             for query in samples["query"].records]  # fmt: skip
+    asked = [of for of in opened if "query" in of.samples]
+    every = [(of, query) for of in asked for query in of.samples["query"].records]
     judged = (pair for pair in every if pair[0].positives.get(pair[1].id))
     first = next(judged, every[0] if every else None)
     return [_with_relevant(*first)] if first is not None else []
 
 
-def _named(name: str, opened: Sequence[_Opened]) -> Drawn:
+def _named(name: str, opened: Sequence[Part]) -> Drawn:
     for of in opened:
         row = of.queries.row_of(name) if of.queries is not None else None
         if of.queries is not None and row is not None:
@@ -267,11 +216,11 @@ def _named(name: str, opened: Sequence[_Opened]) -> Drawn:
     raise UsageError(f"--query {name}: no such query is read; {has}")
 
 
-def _with_relevant(of: _Opened, query: Record) -> Drawn:
+def _with_relevant(of: Part, query: Record) -> Drawn:
     return Drawn(part=of.name, query=query, relevant=frozenset(of.positives.get(query.id, ())))
 
 
-def _with_hits(path: Path, opened: Sequence[_Opened], chosen: Sequence[Drawn]) -> list[Drawn]:
+def _with_hits(path: Path, opened: Sequence[Part], chosen: Sequence[Drawn]) -> list[Drawn]:
     """Return the queries with their hits of a run."""
     if not chosen:
         raise UsageError(f"--run {path}: no query is read; give --queries DIR:split")
@@ -292,7 +241,7 @@ def _with_hits(path: Path, opened: Sequence[_Opened], chosen: Sequence[Drawn]) -
     return found
 
 
-def hit_record(part: Part | _Opened, name: str, run: Path | None) -> Record:
+def hit_record(part: Part, name: str, run: Path | None) -> Record:
     """Return the text of a run's passage.
 
     Raises:
@@ -304,7 +253,7 @@ def hit_record(part: Part | _Opened, name: str, run: Path | None) -> Record:
     return record
 
 
-def _with_passages(names: Sequence[str], opened: Sequence[_Opened], chosen: Sequence[Drawn]) -> list[Drawn]:
+def _with_passages(names: Sequence[str], opened: Sequence[Part], chosen: Sequence[Drawn]) -> list[Drawn]:
     """Return each of the queries with the passages that are named."""
     if not chosen:
         raise UsageError(f"--passage {names[0]}: no query is read; give --queries DIR:split")
@@ -328,8 +277,10 @@ def refuse_picture(
     Raises:
         UsageError: names the first that is given and not allowed.
     """
-    for name in reading.asked:
-        if name not in allowed:
+    config = reading.config
+    given = {"--query": config.query, "--run": config.run, "--tsne": config.tsne}
+    for name, value in (given | {"--passage": config.passage, "--hits": config.hits}).items():
+        if value and name not in allowed:
             method = spelled(model.card.method)
             raise UsageError(f"{name}: {method} has no picture of texts; leave that option out")
     if len(reading.chosen) > 1 and not several:

@@ -52,7 +52,7 @@ def explain(model: LoadedModel, reading: Reading, progress: Progress) -> Explana
     wanted = [
         (drawn, passage, rank)
         for drawn in reading.chosen
-        for passage, rank in _wanted(drawn, parts[drawn.part], reading.hits or HITS)
+        for passage, rank in _wanted(drawn, parts[drawn.part], reading.config.hits or HITS)
     ]
     judged = {part.name: _judged(model, part, reading, progress) for part in reading.parts if part.pairs}
     shown = []
@@ -62,7 +62,7 @@ def explain(model: LoadedModel, reading: Reading, progress: Progress) -> Explana
             if not len(of.values):
                 raise UsageError(f"{record.id} has no vector under this model, so no token of it meets one")
         shown.append(_met(model, drawn.part, pair, rank, vectors))
-    run = read_run(reading.run) if reading.run is not None else None
+    run = read_run(reading.config.run) if reading.config.run is not None else None
     retrieved = _retrieved(model, parts[reading.chosen[0].part], run, reading, progress) if run else None
     score, sums = model.card.vectors.score, _sums(model, reading, progress)
     found: dict[str, Any] = {"tokens_retrieved": round(retrieved.share, 6)} if retrieved else {}
@@ -209,7 +209,7 @@ def _retrieved(
     tokens = met = 0
     for start in range(0, len(most), AT_ONCE):
         some = most[start : start + AT_ONCE]
-        passages = _each(model, "passage", [hit_record(part, name, reading.run) for name, _ in some])
+        passages = _each(model, "passage", [hit_record(part, name, reading.config.run) for name, _ in some])
         for (_, rows), read in zip(some, passages, strict=True):
             tokens += len(read.values)
             met += int(np.count_nonzero(_reached(queries.take(np.array(rows)), read, alignment)))

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from dretrieve.encoding import pieces
+from dretrieve.jobs.configs.explain import ExplainConfig
 from dretrieve.jobs.explain_routing import explain
 from dretrieve.jobs.explain_texts import Part, Reading, Sample
 from dretrieve.models.loading import load_model
@@ -41,7 +42,10 @@ def sample(texts):
 
 def reading(**sides):
     samples = {side: sample(of) for side, of in sides.items()}
-    return Reading(parts=[Part(name="these", samples=samples, passages=None)])  # only samples are read
+    config = ExplainConfig(model="", corpus=("these",))
+    return Reading(
+        config=config, parts=[Part(name="these", samples=samples, passages=None)]
+    )  # only samples are read
 
 
 def test_order_and_batches_change_nothing(tiny_model, tmp_path, monkeypatch):
