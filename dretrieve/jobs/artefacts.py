@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -410,10 +410,7 @@ def _stage(it: Artefact) -> str:
     return it.manifest.stage if it.manifest is not None else ""
 
 
-def _collection_kind(name: str, facts: Callable[[Artefact], Facts]) -> Kind:
-    return Kind(name, facts, "collection", _open_collection)
-
-
+_collection_kind = partial(Kind, role="collection", open=_open_collection)
 _PLAIN = "model (plain folder, used as it is)"
 KINDS: tuple[tuple[Callable[[Artefact], bool], Kind], ...] = (
     (

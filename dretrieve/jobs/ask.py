@@ -21,7 +21,7 @@ from dretrieve.index.top_k import TopK
 from dretrieve.jobs.configs.ask import AskConfig
 from dretrieve.jobs.examples import recorded_collections, shortened
 from dretrieve.jobs.read import reading_card
-from dretrieve.models.loading import LoadedModel, load_model
+from dretrieve.models.loading import load_model
 from dretrieve.models.registry import check_choices
 from dretrieve.runs.search import Queries, as_run, check_model, check_queries
 from dretrieve.store.text_store import TextStore
@@ -123,14 +123,15 @@ def run(config: AskConfig, progress: Progress = SILENT) -> AskResult:
     records = [_record(texts, name, config) for name, _ in found]
     with reader(model, config.beams) as reads:
         answer = reads.read([Asked(asked, records)])[0]
-    words = _words(model, records, answer.tokens)
+    tokenizer, read = model.tokenizers["passage"], zip(records, answer.tokens, strict=True)
+    words = [words_of(tokenizer, record, shares) for record, (_, shares) in read]
     top = max((word.attention for of in words for word in of), default=0.0)
     passages = [
         Read(
             id=record.id,
             score=score,
             attention=share,
-            text=model.tokenizers["passage"].places(record)[0],
+            text=tokenizer.places(record)[0],
             words=[word for word in of if word.attention >= MARKED * top],
         )
         for record, (_, score), share, of in zip(records, found, answer.attention, words, strict=True)
@@ -181,14 +182,6 @@ def _record(stores: Sequence[TextStore], name: str, config: AskConfig) -> Record
         f"passage {name!r} of {config.index} is in none of the texts; give every collection that was encoded "
         "for it, each with --corpus DIR"
     )
-
-
-def _words(
-    model: LoadedModel, records: Sequence[Record], tokens: Sequence[tuple[Sequence[int], NDArray[np.float32]]]
-) -> list[list[Word]]:
-    """Return the words of each passage."""
-    tokenizer = model.tokenizers["passage"]
-    return [words_of(tokenizer, record, shares) for record, (_, shares) in zip(records, tokens, strict=True)]
 
 
 def words_of(tokenizer: SideTokenizer, record: Record, shares: NDArray[np.float32]) -> list[Word]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -16,7 +17,7 @@ from dretrieve.encoding.estimate import estimate
 from dretrieve.encoding.given_vectors import GivenRows, check_made_by, open_given
 from dretrieve.encoding.numerics import numerics_key, resolve_devices, resolve_precision
 from dretrieve.encoding.pieces import ChunkVectors
-from dretrieve.encoding.pipeline import Read, StopCheck, encode_chunks
+from dretrieve.encoding.pipeline import StopCheck, encode_chunks
 from dretrieve.errors import PreconditionError
 from dretrieve.jobs.configs.encode import EncodeConfig
 from dretrieve.models import packed
@@ -229,15 +230,15 @@ class _Work:
             ENGINE_ENTRY: packed.ENGINE_VERSION,
         }
 
-    def result(self, state: str, manifest: Manifest | None, **more: Any) -> EncodeResult:
+    def result(self, state: str, manifest: Manifest, **more: Any) -> EncodeResult:
         return EncodeResult(
             output=self.config.output,
             state=state,
             side=self.side,
             shard=self.shard,
             dim=self.plan.vectors.dim,
-            counts=dict(manifest.counts) if manifest else {},
-            fingerprint=(manifest or self.plan.manifest(self.shard)).fingerprint,
+            counts=dict(manifest.counts),
+            fingerprint=manifest.fingerprint,
             **more,
         )
 
@@ -379,11 +380,7 @@ def _vectors(work: _Work, chunks: list[tuple[int, int]], stop: StopCheck) -> Ite
     if work.given is not None:
         return work.given.encoded(config.model, work.devices[0], work.settings, chunks)
     assert texts is not None
-
-    def reading(start: int, end: int) -> Read:
-        return lambda: texts.records(start, end)
-
-    reads = [reading(start, end) for start, end in chunks]
+    reads = [partial(texts.records, start, end) for start, end in chunks]
     if len(work.devices) > 1:
         request = ModelRequest(config.model, work.precision, side, work.settings)
         return encode_over(request, work.devices, reads, stop, work.progress.advance)

@@ -151,11 +151,6 @@ class Inputs:
     queries: QuerySet | None = None
     corpus: TextStore | None = None
 
-    @property
-    def patterns(self) -> bool:
-        """Whether some questions' answers are regular expressions."""
-        return self.queries is not None and any(self.queries.answers_are_regex)
-
 
 def open_inputs(config: EvaluateConfig, progress: Progress) -> Inputs:
     """Return what the config names; of runs only the bytes are read here.
@@ -236,7 +231,8 @@ def _stage(config: EvaluateConfig, measures: Sequence[str], inputs: Inputs) -> S
     if config.run_format:
         options["run_format"] = forms_for(config.run_format, len(config.runs))
     # 2: --depth cuts first, no query is lost; answers that are patterns are matched
-    version = 2 if config.options.judged_only or (config.predictions and inputs.patterns) else VERSION
+    patterns = config.predictions and inputs.queries is not None and any(inputs.queries.answers_are_regex)
+    version = 2 if config.options.judged_only or patterns else VERSION
     return Stage(config.output, "file", STAGE, version, options, inputs.fingerprints, config.force)
 
 

@@ -72,8 +72,8 @@ def explain(model: LoadedModel, reading: Reading, progress: Progress) -> Explana
     if not scores:
         raise UsageError(
             f"--run {reading.config.run}: none of the {asked:,} queries has both relevant and other passages "
-            f"among its first {DEPTH} hits; give judgements of these queries (--queries DIR:split), or a deeper "
-            "run"
+            f"among its first {DEPTH} hits; give judgements of these queries (--queries DIR:split), or a "
+            "deeper run"
         )
     return _explanation(method, scores, labels, asked)
 

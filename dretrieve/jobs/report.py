@@ -38,7 +38,13 @@ def run(config: ReportConfig, progress: Progress = SILENT, ask: Ask | None = Non
     """
     if config.output is not None and config.output.suffix and not config.output.is_dir():
         form_of(config.output)
-    result = _recipe(config, ask) if _is_recipe(config) else _comparison(config)
+    if _is_recipe(config):
+        assert config.target is not None
+        assert ask is not None
+        file = config.target if config.target.name == FILE else config.target / FILE
+        result = recipe_report(file, config.recipe, ask, full=config.verify, dry_run=config.dry_run)
+    else:
+        result = _comparison(config)
     if isinstance(result, Planned):
         return result
     written = write_page(result.page, config.output, force=config.force) if config.output is not None else ()
@@ -64,13 +70,6 @@ def _is_recipe(config: ReportConfig) -> bool:
         if config.recipe.hardware and not config.recipe.record:
             raise UsageError("--hardware is recorded with the values; give --record too, or leave it out")
     return found
-
-
-def _recipe(config: ReportConfig, ask: Ask | None) -> ReportResult | Planned:
-    assert config.target is not None
-    assert ask is not None
-    file = config.target if config.target.name == FILE else config.target / FILE
-    return recipe_report(file, config.recipe, ask, full=config.verify, dry_run=config.dry_run)
 
 
 def _comparison(config: ReportConfig) -> ReportResult | Planned:

@@ -28,22 +28,13 @@ from dretrieve.store.stage import Planned
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReportResult:
-    """The page, the same as data, and what was written.
-
-    Attributes:
-        failed: whether a cell failed its check: the command then ends with exit code 5.
-    """
+    """The page, the same as data, and what was written; exit code 5 when a cell failed its check."""
 
     page: Page
     data: dict[str, Any]
     written: Sequence[Path] = ()
-    failed: bool = False
+    exit_code: int = 0
     form: str = "terminal"
-
-    @property
-    def exit_code(self) -> int:
-        """5 when a cell failed its check."""
-        return 5 if self.failed else 0
 
     def as_json(self) -> dict[str, Any]:
         """Return everything as plain data."""
@@ -93,7 +84,7 @@ def recipe_report(
         page=recipe_page(expected, profile, judged, findings),
         data=_data(expected, profile, judged, findings),
         written=written,
-        failed=any(one.verdict == "FAIL" for one in judged.values()),
+        exit_code=5 if any(one.verdict == "FAIL" for one in judged.values()) else 0,
     )
 
 

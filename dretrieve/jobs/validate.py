@@ -80,7 +80,6 @@ class Judgements:
     name: str
     qrels: Qrels
     collection: Collection | None = None
-    split: str | None = None
 
 
 def run(config: ValidateConfig, progress: Progress = SILENT) -> ValidateResult:
@@ -174,7 +173,7 @@ def _run_checks(
 
 def _judgements(found: Collection, splits: Iterable[str]) -> list[Judgements]:
     return [
-        Judgements(f"{found.path}:{split}", found.qrels(split), Collection(found.path, split), split)
+        Judgements(f"{found.path}:{split}", found.qrels(split), Collection(found.path, split))
         for split in splits
         if split in found.files.qrels
     ]
@@ -219,7 +218,7 @@ def check_qrels(part: Judgements, collection: Collection | None) -> Said:
         share = f"{without:,} of {len(qrels):,} queries have no relevant passage"
         yield "note", f"{share}; they score 0 whatever is found"
     if part.collection is not None and part.collection.files.queries:
-        part.collection.queries(part.split)  # refuses judged queries that are not there
+        part.collection.queries()  # refuses judged queries that are not there
     if collection is None or not len(qrels.grades):
         return
     lost, judged = collection.unknown_passages(qrels), len(np.unique(qrels.passages))
@@ -253,7 +252,7 @@ def _no_shared_queries(run: Run, part: Judgements, judged: Sequence[Judgements])
     """Say whose judgements the run would fit, or how its ids differ."""
     others = [other for other in judged if other is not part]
     if part.collection:
-        others += _judgements(part.collection, set(part.collection.files.qrels) - {part.split})
+        others += _judgements(part.collection, set(part.collection.files.qrels) - {part.collection.split})
     for other in others:
         if len(set(run.query_ids) & set(other.qrels.query_ids)) > len(run) / 2:
             return f"no query of the run is judged there: it is a run of {other.name}; evaluate it with that"

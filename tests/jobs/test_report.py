@@ -34,7 +34,7 @@ def test_a_work_folder_gives_a_row_for_each_run(measured):
     assert [row["system"] for row in result.data["rows"]] == ["h1", "h20"]
     assert result.data["num_queries"] == 6
     assert [figure.name for figure in result.page.figures] == ["ndcg-10", "r-curves"]
-    assert not result.failed
+    assert result.exit_code == 0
 
 
 def test_named_rows_keep_their_order_and_write_a_folder(measured, tmp_path):

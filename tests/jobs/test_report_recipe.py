@@ -85,7 +85,7 @@ def verdicts(result):
 def test_real_artefacts_fill_the_row_that_they_belong_to(recipe):
     result = report(recipe, verify=True)
     assert verdicts(result) == {"t.bm25.tiny": "OK", "t.wide.tiny": "OK", "t.lost.tiny": "NOT RUN"}
-    assert not result.failed
+    assert result.exit_code == 0
 
 
 def swapped(recipe):
@@ -145,7 +145,7 @@ def test_what_the_recipes_own_commands_would_not_leave_there_fails(recipe, chang
     change(recipe)
     result = report(recipe)
     one = result.data["cells"][f"t.{row}.tiny"]
-    assert (one["verdict"], one["ours"], result.failed) == ("FAIL", None, True)
+    assert (one["verdict"], one["ours"], result.exit_code) == ("FAIL", None, 5)
     assert re.search(sentence, one["notes"][0]), one["notes"]
 
 
@@ -158,7 +158,7 @@ def test_numbers_of_another_profile_fail(recipe):
     assert found["t.wide.tiny"]["verdict"] == "NO TARGET"
     result = report(recipe, record=True, profile="ours", work=small(recipe))
     assert list(read_expected(recipe / "expected.yaml").ours["ours"]) == ["t.wide.tiny"]
-    assert result.failed
+    assert result.exit_code == 5
 
 
 def test_same_size_and_time_is_found_out_by_full_verification(recipe):
