@@ -133,11 +133,12 @@ def parser_of(name: str, words: Sequence[str]) -> Any:
     from dretrieve_cli.command import command_from, run_job
 
     file, path, purpose = name.replace("-", "_"), f"{PROGRAM} {name}", COMMANDS[name][1]
-    if name in ("array", "report"):
-        return import_module(f"dretrieve_cli.{file}").build(path, purpose, words)
+    if name == "array":
+        return import_module("dretrieve_cli.array").build(path, purpose, words)
     config = "".join(part.title() for part in name.split("-")) + "Config"
     kind = getattr(import_module(f"dretrieve.jobs.configs.{file}"), config)
-    return command_from(path, purpose, kind, run_job, words)
+    work = import_module("dretrieve_cli.plan").report if name == "report" else run_job
+    return command_from(path, purpose, kind, work, words)
 
 
 def unknown_command(word: str) -> str:

@@ -17,6 +17,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import Any
 
 from dretrieve.errors import PreconditionError
 from dretrieve.reports.plan import Answer, Plan, answer_of, read_record
@@ -40,6 +41,14 @@ def ask(words: Sequence[str]) -> Answer:
         said = errors.getvalue().strip().rpartition("\n")[2]
         return Answer(state="refused", text=said.removeprefix("dretrieve: "), code=code)
     return answer_of(json.loads(out.getvalue()))
+
+
+def report(config: Any, progress: Any, words: list[str]) -> Any:
+    """Run the job ``report``, which asks the commands of a recipe what is up to date."""
+    from dretrieve.jobs import report as job
+
+    with reading_once():
+        return job.run(config, progress, ask)
 
 
 def lines(record: str) -> Iterator[str | int]:
