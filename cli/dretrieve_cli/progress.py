@@ -101,24 +101,23 @@ class RichProgress:
         ]
         self.bars = Progress(*columns, console=Console(file=stream, highlight=False), transient=False)
         self.tasks: list[Any] = []
-        self.began: list[float] = []
-        self.counts: list[int] = []
 
     def start(self, label: str, total: int | None, unit: str, done: int = 0) -> None:
         """Begin a stage; ``done`` units were finished by an earlier run."""
         self.bars.start()
-        self.tasks.append(self.bars.add_task(visible(label), total=total, completed=done, unit=unit, rate=""))
-        self.began.append(time.monotonic())
-        self.counts.append(0)
+        task = self.bars.add_task(
+            visible(label), total=total, completed=done, unit=unit, before=done, rate=""
+        )
+        self.tasks.append(task)
 
     def advance(self, units: int) -> None:
         """Move the newest bar."""
         if not self.tasks:
             return
-        self.counts[-1] += units
-        seconds = time.monotonic() - self.began[-1]
-        rate = f"{self.counts[-1] / seconds:,.0f}/s" if seconds > 0.5 else ""
-        self.bars.update(self.tasks[-1], advance=units, rate=rate)
+        task = self.bars.tasks[self.tasks[-1]]
+        fresh, seconds = task.completed + units - task.fields["before"], task.elapsed or 0.0
+        rate = f"{fresh / seconds:,.0f}/s" if seconds > 0.5 else ""
+        self.bars.update(task.id, advance=units, rate=rate)
 
     def note(self, text: str) -> None:
         """Print one line above the bars."""
@@ -128,8 +127,6 @@ class RichProgress:
         """Stop the newest bar where it stands."""
         if self.tasks:
             self.bars.stop_task(self.tasks.pop())
-            self.began.pop()
-            self.counts.pop()
         if not self.tasks:
             self.bars.stop()
 
