@@ -71,24 +71,6 @@ def json_type(value: object) -> str:
     return "null" if value is None else found
 
 
-def check_id(value: str, path: Path, line: int) -> str:
-    """Return the id if it can travel in TREC files, whose columns are parted by white space.
-
-    Raises:
-        DataError: it is empty, or holds white space or a NUL.
-    """
-    if value.split() == [value] and "\0" not in value:
-        return value
-    if not value:
-        raise DataError.at(path, line, "the id '' is empty; give every record an id")
-    raise DataError.at(
-        path,
-        line,
-        f"the id {value!r} holds white space or a NUL, so it cannot stand in a run or qrels file; "
-        "give it an id without",
-    )
-
-
 def is_score(value: object) -> bool:
     """Return whether a JSON value is a finite number (true and false are none)."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= float_info.max
@@ -123,12 +105,23 @@ class Fields:
         return self.record[key]
 
     def as_id(self, value: object, key: str) -> str:
-        """Return an id. JSON integers become their decimal string, every other non-string is refused."""
+        """Return an id, which can stand in TREC's columns. JSON integers become their decimal string.
+
+        Raises:
+            DataError: another non-string; an id that is empty, or holds white space or a NUL.
+        """
         if isinstance(value, int) and not isinstance(value, bool):
             value = str(value)
         if not isinstance(value, str):
             raise self.refuse(f"'{key}' is {json_type(value)} ({value!r}); ids are strings, write \"…\"")
-        return check_id(value, self.path, self.line)
+        if not value:
+            raise self.refuse("the id '' is empty; give every record an id")
+        if value.split() != [value] or "\0" in value:
+            raise self.refuse(
+                f"the id {value!r} holds white space or a NUL, so it cannot stand in a run or qrels file; "
+                "give it an id without"
+            )
+        return value
 
     def id(self, key: str) -> str:
         """Return the id at ``key``; ``"001"`` stays ``001``."""
