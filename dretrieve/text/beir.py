@@ -132,7 +132,8 @@ def collection_files(path: Path) -> list[Path]:
 
 def corpus_line(record: Record) -> str:
     """Return the passage as one line with its end."""
-    return _json({"_id": record.id, "title": record.title, "text": record.text}) + "\n"
+    value = {"_id": record.id, "title": record.title, "text": record.text}
+    return json.dumps(value, ensure_ascii=False) + "\n"
 
 
 def query_line(query: Query) -> str:
@@ -142,8 +143,4 @@ def query_line(query: Query) -> str:
         value["answers"] = list(query.answers)
     if query.answers_are_regex:
         value["answers_are_regex"] = True
-    return _json(value | dict(query.fields)) + "\n"
-
-
-def _json(value: Mapping[str, Any]) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(value | dict(query.fields), ensure_ascii=False) + "\n"

@@ -90,7 +90,7 @@ class CollectionWriter(ExitStack):
             return
         self._judged[key] = grade
         name = f"qrels/{split}.tsv"
-        if not self.written(name):
+        if name not in self._files:
             self._file(name).write(QRELS_HEADER + "\n")
         self._file(name).write(f"{query_id}\t{passage_id}\t{grade}\n")
         self.counts["judgements"] += 1
@@ -134,10 +134,6 @@ class CollectionWriter(ExitStack):
                 tuple(negatives.values()) if row.negative_scores else None,
             )
         )
-
-    def written(self, name: str) -> bool:
-        """Return whether that file was begun."""
-        return name in self._files
 
     def query_text(self, query_id: str) -> str | None:
         """Return the text of a query written before."""

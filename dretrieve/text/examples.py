@@ -88,17 +88,8 @@ def read_examples(path: Path) -> Iterator[Example]:
 
 
 def example_line(example: Example) -> str:
-    """Return the example as one line with its end."""
-    value: dict[str, Any] = {
-        "query_id": example.query_id,
-        "query_text": example.query_text,
-        "positive_document_ids": list(example.positive_document_ids),
-        "negative_document_ids": list(example.negative_document_ids),
-    }
-    for name in ("positive_scores", "negative_scores"):
-        scores = getattr(example, name)
-        if scores is not None:
-            value[name] = list(scores)
+    """Return the example as one line with its end; scores only where there are any."""
+    value = {name: of for name in KEYS if (of := getattr(example, name)) is not None}
     return json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -85,7 +85,12 @@ def open_sets(
                 f"{sets[name]} has judgements ({splits}) but no queries.jsonl that they are about; put its "
                 "queries there, or take its qrels away to join its passages alone"
             )
-    return files, {name: asked_entities(_queries_of(files[name], name), name) for name in entities}
+    asked: dict[str, dict[str, list[Query]]] = {}
+    for name in entities:
+        if (queries := files[name].queries) is None:
+            raise DataError(f"--entities {name}: the set has no queries")
+        asked[name] = asked_entities(read_queries(queries), name)
+    return files, asked
 
 
 @dataclass(slots=True)
@@ -232,9 +237,3 @@ def content_key(record: Record, equal: str) -> bytes:
         letters = tuple("".join(filter(str.isalnum, part.casefold())) for part in parts)
         parts = letters if any(letters) else parts
     return blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=16).digest()
-
-
-def _queries_of(files: Files, name: str) -> Iterator[Query]:
-    if files.queries is None:
-        raise DataError(f"--entities {name}: the set has no queries")
-    return read_queries(files.queries)
