@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 from dretrieve.errors import DataError, PreconditionError
 
@@ -69,16 +69,6 @@ class Damaged(DataError):
         self.reason = reason
 
 
-class _Decompressor(Protocol):
-    """What the libraries' objects for one stream of compressed data have in common."""
-
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def unused_data(self) -> bytes: ...
-    def decompress(self, data: bytes, /) -> bytes: ...
-
-
 def reader_of(blocks: Iterator[bytes], file: IO[bytes]) -> io.BufferedReader:
     """Return the blocks as one file; closing it closes the file that they are made from."""
     return io.BufferedReader(_Blocks(blocks, file), buffer_size=BUFFER)
@@ -128,7 +118,7 @@ def _decompressed(kind: str, file: IO[bytes], path: Path) -> Iterator[bytes]:
         raise Damaged(path, "the compressed data end in the middle (cut download?); fetch the file again")
 
 
-def _decompressor(kind: str, path: Path) -> tuple[Callable[[], _Decompressor], tuple[type[Exception], ...]]:
+def _decompressor(kind: str, path: Path) -> tuple[Callable[[], Any], tuple[type[Exception], ...]]:
     """Return what makes the object for one stream, and the errors that it raises."""
     try:
         if kind == "gzip":
