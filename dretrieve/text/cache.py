@@ -51,13 +51,6 @@ def cache_folder() -> Path:
     return Path(os.environ.get("DRETRIEVE_CACHE") or Path.home() / ".cache" / "dretrieve")
 
 
-def download_folder(kind: str, base: str, *, unchecked: bool) -> Path:
-    """Return where downloads of a kind stand; unchecked ones never stand where checked ones would."""
-    if not unchecked:
-        return cache_folder() / "downloads" / kind
-    return cache_folder() / "unchecked" / sha256(base.encode()).hexdigest()[:12] / kind
-
-
 def remember(files: Mapping[Path, str], *, said: bool = True) -> None:
     """Compare files that were made elsewhere with what they were when they were used before.
 

@@ -11,13 +11,14 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from dretrieve.errors import DataError, UsageError
 from dretrieve.store.interrupt import Signals
 from dretrieve.text.archives import open_archive, unpack, unzipped
-from dretrieve.text.cache import download_folder
+from dretrieve.text.cache import cache_folder
 from dretrieve.text.compression import Damaged
 from dretrieve.text.download import Download, base_address, check, fetch
 from dretrieve.text.entity_questions import SPLITS, write_questions
@@ -156,7 +157,9 @@ def find(
     base = base or BASES[kind]
 
     def source(path: str, md5: tuple[str, ...] = (), **more: Any) -> RemoteFile:
-        target = download_folder(kind, base, unchecked=unchecked) / Path(path).name
+        # unchecked ones never stand where checked ones would
+        place = f"unchecked/{sha256(base.encode()).hexdigest()[:12]}" if unchecked else "downloads"
+        target = cache_folder() / place / kind / Path(path).name
         download = Download(url=f"{base}/{path}", target=target, md5=() if unchecked else md5)
         return RemoteFile(name=f"{kind}:{name}", download=download, licence=LICENCES[kind], **more)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from pathlib import Path
 
 from dretrieve.errors import DataError, PreconditionError, UsageError, quoted
@@ -118,7 +117,7 @@ def form_of(sources: Sources) -> Form:
     except DataError:
         for given, read in ((sources.corpus, read_corpus), (sources.queries, read_queries)):
             if given == sources.main:
-                next(iter(read(given)), None)
+                next(read(given), None)
         raise
 
 
@@ -131,11 +130,10 @@ def check_sources(sources: Sources) -> Form:
     sources.check_beside()
     form = form_of(sources)
     arranged = _arranged(sources, form)
-    for _ in islice(read_corpus(arranged.corpus), 1) if arranged.corpus else ():
-        pass
-    for path in (arranged.queries, *arranged.judged.values()):
-        for _ in islice(read_queries(path, sources.topic_field), 1) if path else ():
-            pass
+    if arranged.corpus:
+        next(read_corpus(arranged.corpus), None)
+    for path in filter(None, (arranged.queries, *arranged.judged.values())):
+        next(read_queries(path, sources.topic_field), None)
     return form
 
 
