@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from dretrieve.errors import PreconditionError, visible
@@ -45,7 +46,8 @@ def examples(
     topic_field: str | None,
 ) -> tuple[Example, ...]:
     """Return questions spread evenly over the run, with their best passages."""
-    texts = query_texts(queries, topic_field)
+    asked = Collection.open(queries, "queries", topic_field).queries().queries if queries is not None else []
+    texts = {query.id: query.text for query in asked}
     count = min(count, len(run))
     chosen = [row * len(run) // count for row in range(count)]
     return tuple(_example(run, row, texts, passages) for row in chosen)
@@ -54,9 +56,7 @@ def examples(
 def _example(run: Run, query: int, texts: Mapping[str, str], passages: TextStore) -> Example:
     query_id = run.query_ids[query]
     hits = []
-    for rank, (passage_id, score) in enumerate(run.hits(query), 1):
-        if rank > PASSAGES:
-            break
+    for rank, (passage_id, score) in enumerate(islice(run.hits(query), PASSAGES), 1):
         record = passages.find(passage_id)
         title, text = (record.title, record.text) if record is not None else ("", "(not in this collection)")
         hits.append(Hit(rank, score, passage_id, title, shortened(text)))
@@ -75,7 +75,7 @@ def passage_texts(embeddings: Embeddings) -> TextStore:
     Raises:
         PreconditionError: they are not where they were.
     """
-    spec = recorded_collection(embeddings)
+    spec = recorded_collection(embeddings.shards[0])
     if spec is None:
         raise PreconditionError(
             f"--show needs the passages' texts, and the collection that {embeddings.folder} names is not "
@@ -84,31 +84,18 @@ def passage_texts(embeddings: Embeddings) -> TextStore:
     return Collection.open(spec, "corpus").corpus()
 
 
-def recorded_collection(embeddings: Embeddings) -> str | None:
-    """Return the collection of the first shard as `recorded_collections` has it, None where it is gone."""
-    return _recorded(embeddings.shards[0])
-
-
 def recorded_collections(embeddings: Embeddings) -> list[str]:
-    """Return the collections as ``DIR`` or ``DIR:split`` as the embeddings name them, if still there."""
-    found = (_recorded(entry) for entry in embeddings.shards)
+    """Return the collections of all shards that are still there."""
+    found = map(recorded_collection, embeddings.shards)
     return list(dict.fromkeys(spec for spec in found if spec is not None))
 
 
-def _recorded(entry: EmbeddingShard) -> str | None:
+def recorded_collection(entry: EmbeddingShard) -> str | None:
+    """Return the collection as ``DIR`` or ``DIR:split`` as the shard names it, None where it is gone."""
     name, split = (entry.manifest.extra.get(key) for key in ("collection", "split"))
     if not isinstance(name, str) or not (entry.folder / name).exists():
         return None
     return f"{entry.folder / name}:{split}" if split else str(entry.folder / name)
-
-
-def query_texts(spec: str | None, topic_field: str | None) -> dict[str, str]:
-    """Return query id to text; empty when no collection is known."""
-    if spec is None:
-        return {}
-    collection = Collection.open(spec, "queries", topic_field)
-    queries = collection.queries(collection.split)
-    return {query.id: query.text for query in queries.queries}
 
 
 def render_examples(shown: tuple[Example, ...], line: str) -> Any:

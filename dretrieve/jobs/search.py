@@ -170,8 +170,7 @@ def _over_words(config: SearchConfig, progress: Progress, signals: Signals) -> _
         raise UsageError("a BM25 index is searched whole; leave --shard away")
     index = open_words(config.index, config.settings, full=config.verify)
     queries_of = config.queries
-    collection = Collection.open(queries_of, "queries", config.topic_field)
-    queries = collection.queries(collection.split)
+    queries = Collection.open(queries_of, "queries", config.topic_field).queries()
 
     def find() -> tuple[Run, float, dict[str, Any]]:
         started, parts = time.monotonic(), []
@@ -404,7 +403,7 @@ def _given_queries(folder: Path, *, full: bool) -> Queries:
         fingerprint=embeddings.fingerprint,
         name=str(folder),
         load=embeddings.all_vectors,
-        texts=recorded_collection(embeddings),
+        texts=recorded_collection(embeddings.shards[0]),
         query_model=embeddings.query_fingerprint,
         extra=_places(embeddings.extra.get("model"), embeddings.extra.get("inference")),
     )
@@ -428,8 +427,7 @@ def _encoded_queries(
     card, _ = read_card(find_model(name))
     check_choices(card, choices)
     check_used(card, choices, "query")
-    collection = Collection.open(config.queries, "queries", config.topic_field)
-    queries = collection.queries(collection.split)
+    queries = Collection.open(config.queries, "queries", config.topic_field).queries()
     device = resolved_device(config.device)
     precision = resolve_precision(config.precision, device)
     models = {f"{side}_model": card.fingerprint(side, choices) for side in ("passage", "query")}
