@@ -11,7 +11,7 @@ from typing import Any
 from dretrieve.encoding.numerics import resolve_device, resolve_precision
 from dretrieve.errors import PreconditionError, UsageError, VerificationError
 from dretrieve.jobs.configs.explain import ExplainConfig
-from dretrieve.jobs.explain_texts import Part, Reading, read
+from dretrieve.jobs.explain_texts import Reading, read
 from dretrieve.models.cards import read_card
 from dretrieve.models.loading import LoadedModel, load_model, untrained
 from dretrieve.models.places import find_model
@@ -176,17 +176,13 @@ def _counts(reading: Reading) -> dict[str, int]:
     return {UNITS[side]: sum(len(of.records) for one, of in samples if one == side) for side in UNITS}
 
 
-def _said(part: Part) -> str:
-    return " and ".join(
-        f"{len(sample.records):,} of {sample.total:,} {UNITS[side]}" for side, sample in part.samples.items()
-    )
-
-
-def _all_said(reading: Reading) -> str:
+def _said(reading: Reading) -> str:
     """Return how many texts of how many are read, by collection where there are several."""
-    if len(reading.parts) == 1:
-        return _said(reading.parts[0])
-    return "; ".join(f"{part.name}: {_said(part)}" for part in reading.parts)
+    found = []
+    for part in reading.parts:
+        each = (f"{len(of.records):,} of {of.total:,} {UNITS[side]}" for side, of in part.samples.items())
+        found.append(f"{part.name}: " * (len(reading.parts) > 1) + " and ".join(each))
+    return "; ".join(found)
 
 
 def _page(config: ExplainConfig, model: LoadedModel, reading: Reading, found: Explanation) -> Page:
@@ -198,7 +194,7 @@ def _page(config: ExplainConfig, model: LoadedModel, reading: Reading, found: Ex
         title=f"How {Path(config.model).name} reads",
         lead=[
             f"Method {method}; {model.precision} on {model.device.type}.",
-            f"Texts: {_all_said(reading)}{how}.",
+            f"Texts: {_said(reading)}{how}.",
             *(f"WARNING: {warning}" for warning in found.warnings),
         ],
         sections=list(found.sections),
@@ -241,7 +237,7 @@ def _data(config: ExplainConfig, model: LoadedModel, reading: Reading, found: Ex
 
 def _plan(config: ExplainConfig, reading: Reading) -> str:
     where = f"write {config.output / PAGE_FILE} and {JSON_FILE}" if config.output else "write no file"
-    return f"would read {_all_said(reading)} with {config.model}, and {where}"
+    return f"would read {_said(reading)} with {config.model}, and {where}"
 
 
 def _check_run(run: Path, config: ExplainConfig, card: ModelCard, settings: Mapping[str, Any]) -> None:

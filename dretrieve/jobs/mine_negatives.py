@@ -74,7 +74,8 @@ def run(config: MineNegativesConfig, progress: Progress = SILENT) -> MineNegativ
     if config.dry_run:
         return stage.planned(f"would mine {len(queries):,} queries of {config.data} into {stage.output}")
     if stage.up_to_date():
-        return _result(stage.output, stage.existing().counts, up_to_date=True)
+        counts = stage.existing().counts
+        return MineNegativesResult(output=stage.output, counts=dict(counts), up_to_date=True)
     parts = finished_parts(stage)
     if parts:
         progress.note(f"joining {len(parts)} parts")
@@ -87,11 +88,7 @@ def run(config: MineNegativesConfig, progress: Progress = SILENT) -> MineNegativ
         with recorded_state(stage.manifest_file, STAGE, stage.fingerprint):
             raise _all_dropped(counts)
     stage.commit(counts=counts, extra={"collection": _described(collection, config.output)})
-    return _result(stage.output, counts)
-
-
-def _result(output: Path, counts: Mapping[str, int], *, up_to_date: bool = False) -> MineNegativesResult:
-    return MineNegativesResult(output=output, counts=dict(counts), up_to_date=up_to_date)
+    return MineNegativesResult(output=stage.output, counts=dict(counts))
 
 
 def _stage(config: MineNegativesConfig, collection: Collection, queries: QuerySet) -> Stage:
