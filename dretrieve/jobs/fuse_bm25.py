@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,6 @@ from dretrieve.store.text_store import TextStore
 from dretrieve.text.collection import Collection
 from dretrieve.text.files import sha256_of
 from dretrieve.text.qrels import read_qrels
-from dretrieve.text.queries import QuerySet
 from dretrieve.types import SILENT, Progress, Qrels, Run
 
 STAGE, VERSION = "fuse-bm25", 1
@@ -243,16 +243,14 @@ class DevFiles:
 
     Attributes:
         name: the last part of what was given: ``squad:dev``.
-        qrels: its judgements' file, or None: then it has questions with answers.
-        answers: theirs, made ready.
+        inputs: role to fingerprint of what its hits are judged by.
+        judgements: returns them; answers are looked for in so many hits of each list.
     """
 
     name: str
     runs: RunFiles
-    qrels: Path | None = None
-    queries: QuerySet | None = None
-    answers: Sequence[Answers] = ()
-    corpus: TextStore | None = None
+    inputs: Mapping[str, str]
+    judgements: Callable[[Pair, int], Qrels]
 
     def fingerprints(self, number: int) -> dict[str, str]:
         """Return role to fingerprint of all that the set is made of.
@@ -261,32 +259,18 @@ class DevFiles:
             VerificationError: its runs were found in different passages, or in others than its own.
         """
         searched(self.runs.dense.path, self.runs.bm25.path)
-        role = f"dev {{}} {number}"
-        if self.qrels is not None:
-            return self.runs.fingerprints(role) | {f"dev qrels {number}": sha256_of(self.qrels)}
-        assert self.queries is not None
-        assert self.corpus is not None
-        answers, corpus = questions_fingerprint(self.queries), self.corpus.sha256
-        found = self.runs.fingerprints(role, corpus)
-        return found | {f"dev answers {number}": answers, f"dev corpus {number}": corpus}
+        own = {f"dev {role} {number}": of for role, of in self.inputs.items()}
+        return self.runs.fingerprints(f"dev {{}} {number}", self.inputs.get("corpus")) | own
 
     def read(self, measure: Measure, depth: int) -> DevSet:
         """Return the set with its runs read; answers are looked for in ``depth`` hits of each list."""
         pair = self.runs.aligned(weighed=True)
-        qrels = self._judgements(pair, depth) if self.qrels is None else read_qrels(self.qrels)
+        qrels = self.judgements(pair, depth)
 
         def worth(fused: Run) -> float:
             return measure.aggregate(measure.values(judge(fused, qrels)))
 
         return DevSet(self.name, pair, qrels.query_ids, worth)
-
-    def _judgements(self, pair: Pair, depth: int) -> Qrels:
-        assert self.queries is not None
-        assert self.corpus is not None
-        row_of = {query_id: row for row, query_id in enumerate(pair.query_ids)}
-        ids = self.queries.ids()
-        hits = {query_id: pair.passages_of(row_of[query_id], depth) for query_id in ids if query_id in row_of}
-        return judge_by_answers(hits, ids, self.answers, text_reader(self.corpus))
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,10 +300,7 @@ class Tuning:
             refuse_given(dev, ("corpus",), why)
         measure, runs = _measure(dev), _dev_runs(config, fused)
         if dev.qrels:
-            sets = [
-                DevFiles(Path(spec).name, pair, find_qrels(spec))
-                for spec, pair in zip(dev.qrels, runs, strict=True)
-            ]
+            sets = [_judged_set(*of) for of in zip(dev.qrels, runs, strict=True)]
         else:
             sets = _question_sets(dev, runs, progress)
         return cls(alphas, sets, measure)
@@ -359,6 +340,11 @@ def _dev_runs(config: FuseBm25Config, fused: RunFiles) -> list[RunFiles]:
     return [RunFiles.of(*pair, config.run_format, full=config.verify) for pair in pairs]
 
 
+def _judged_set(spec: str, runs: RunFiles) -> DevFiles:
+    file = find_qrels(spec)
+    return DevFiles(Path(spec).name, runs, {"qrels": sha256_of(file)}, lambda pair, depth: read_qrels(file))
+
+
 def _question_sets(dev: DevConfig, runs: Sequence[RunFiles], progress: Progress) -> list[DevFiles]:
     count = len(dev.answers)
     if len(dev.corpus) not in (0, 1, count):
@@ -377,8 +363,18 @@ def _question_sets(dev: DevConfig, runs: Sequence[RunFiles], progress: Progress)
         for note in notes:
             progress.note(f"{Path(spec).name}: {note}")
         store = open_corpus(corpus, spec, progress, full=pair.full)
-        found.append(DevFiles(Path(spec).name, pair, queries=queries, answers=answers, corpus=store))
+        inputs = {"answers": questions_fingerprint(queries), "corpus": store.sha256}
+        judgements = partial(_judged_by_answers, queries.ids(), answers, store)
+        found.append(DevFiles(Path(spec).name, pair, inputs, judgements))
     return found
+
+
+def _judged_by_answers(
+    ids: Sequence[str], answers: Sequence[Answers], corpus: TextStore, pair: Pair, depth: int
+) -> Qrels:
+    row_of = {query_id: row for row, query_id in enumerate(pair.query_ids)}
+    hits = {query_id: pair.passages_of(row_of[query_id], depth) for query_id in ids if query_id in row_of}
+    return judge_by_answers(hits, ids, answers, text_reader(corpus))
 
 
 def _measure(dev: DevConfig) -> Measure:
