@@ -12,12 +12,13 @@ from dretrieve.encoding.numerics import resolve_device, resolve_precision
 from dretrieve.errors import PreconditionError, UsageError, VerificationError
 from dretrieve.jobs.configs.explain import ExplainConfig
 from dretrieve.jobs.explain_texts import Reading, read
+from dretrieve.jobs.report_recipe import ReportResult
 from dretrieve.models.cards import read_card
 from dretrieve.models.loading import LoadedModel, load_model, untrained
 from dretrieve.models.places import find_model
 from dretrieve.models.registry import METHODS, check_choices, find, load, spelled
 from dretrieve.reports.html import Page, Section
-from dretrieve.reports.pages import shown, svg_file, write_page
+from dretrieve.reports.pages import svg_file, write_page
 from dretrieve.runs.read import run_fingerprint
 from dretrieve.store.atomic import make_folder, write_bytes, write_json
 from dretrieve.store.card import CARD, ModelCard
@@ -53,25 +54,7 @@ class Explanation:
 Explain = Callable[[LoadedModel, Reading, Progress], Explanation | None]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ExplainResult:
-    """The page, the same as data, and what was written."""
-
-    page: Page
-    data: dict[str, Any]
-    written: tuple[Path, ...] = ()
-    found: Mapping[str, Any] = field(default_factory=dict)
-
-    def as_json(self) -> dict[str, Any]:
-        """Return everything as plain data."""
-        return {**self.data, "written": [str(path) for path in self.written]}
-
-    def render(self) -> Any:
-        """Return the page for the terminal."""
-        return shown(self.page, "terminal")
-
-
-def run(config: ExplainConfig, progress: Progress = SILENT) -> ExplainResult | Made | Planned:
+def run(config: ExplainConfig, progress: Progress = SILENT) -> ReportResult | Made | Planned:
     """Read a sample of each side and say what the method tells about it, or that the page stands already.
 
     Raises:
@@ -108,21 +91,22 @@ def run(config: ExplainConfig, progress: Progress = SILENT) -> ExplainResult | M
             plan = _plan(config, reading)
             return stage.planned(plan) if stage is not None else Planned(text=plan)
         if stage is None:
-            return _explained(config, load(place), reading, progress, plain=method != card.method)
+            return _explained(config, load(place), reading, progress, plain=method != card.method)[0]
         if stage.up_to_date():
             return Made(stage.output, "up to date", stage.existing().counts)
         make_folder(stage.output)
         with recorded_state(stage.manifest_file, STAGE, stage.fingerprint):
-            result = _explained(config, load(place), reading, progress, plain=method != card.method)
+            result, found = _explained(config, load(place), reading, progress, plain=method != card.method)
             for path in result.written:
                 stage.add(path.name)
-            stage.commit(_counts(reading), result.found)
+            stage.commit(_counts(reading), found)
         return result
 
 
 def _explained(
     config: ExplainConfig, explain: Explain, reading: Reading, progress: Progress, *, plain: bool
-) -> ExplainResult:
+) -> tuple[ReportResult, Mapping[str, Any]]:
+    """Return the page, and the numbers for the manifest."""
     device = resolve_device(config.device)
     precision = resolve_precision(config.precision, device)
     if plain:
@@ -134,7 +118,7 @@ def _explained(
         name = spelled(model.card.method)
         raise _nothing(config.model, f"this {name} model leaves nothing to choose (one expert)")
     page, data = _page(config, model, reading, found), _data(config, model, reading, found)
-    return ExplainResult(page=page, data=data, written=_write(config, page, data), found=found.found)
+    return ReportResult(page=page, data=data, written=_write(config, page, data)), found.found
 
 
 def _nothing(model: str, why: str) -> UsageError:
