@@ -41,6 +41,7 @@ class Word:
     begin: int
     end: int
     attention: float
+    word: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +71,7 @@ class AskResult:
 
     def as_json(self) -> dict[str, Any]:
         """Return everything as plain data."""
-        passages = [
-            asdict(of)
-            | {"words": [asdict(word) | {"word": of.text[word.begin : word.end]} for word in of.words]}
-            for of in self.passages
-        ]
-        return {
-            "question": self.question,
-            "answer": self.answer,
-            "log_probability": self.log_probability,
-            "passages": passages,
-        }
+        return asdict(self)
 
     def render(self) -> str:
         """Return the answer and a few lines for each passage."""
@@ -198,7 +189,7 @@ def words_of(tokenizer: SideTokenizer, record: Record, shares: NDArray[np.float3
         inside = [
             share for (first, last), share in zip(places, shares, strict=True) if first < end and last > begin
         ]
-        found.append(Word(begin, end, float(np.sum(inside))))
+        found.append(Word(begin, end, float(np.sum(inside)), match[0]))
     return found
 
 
@@ -208,6 +199,6 @@ def _marked(of: Read) -> str:
         return shortened(of.text)
     text, end = "", 0
     for word in of.words:
-        text += f"{of.text[end : word.begin]}[{of.text[word.begin : word.end]}]"
+        text += f"{of.text[end : word.begin]}[{word.word}]"
         end = word.end
     return " ".join((text + of.text[end:]).split())
