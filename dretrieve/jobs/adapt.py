@@ -38,8 +38,6 @@ from dretrieve.text.files import sha256_of
 from dretrieve.text.qrels import read_qrels
 from dretrieve.types import SILENT, Progress, Qrels, Vectors
 
-__all__ = ["AdaptConfig", "run"]
-
 STAGE, VERSION = "adapt", 4
 DRAWS = 10  # of folds, for the spread of their standard deviation
 QUERIES_AT_ONCE = 128  # where a search is not exact; then what was found is saved

@@ -250,11 +250,7 @@ def shard_finished(config: Array, index: int, answers: dict[str, Answer]) -> boo
 
     One that the task would make anew does not count where stale results are made again
     (`dretrieve.store.stage`). One whose task cannot tell (an earlier job makes what it reads) does.
-
-    Args:
-        config: of the array.
-        index: of the shard.
-        answers: what tasks said, by what their shards are parts of; takes more.
+    ``answers`` takes what tasks said, by what their shards are parts of.
 
     Raises:
         VerificationError: it stands, but a file that it lists is not the one that was written, or the task

@@ -37,8 +37,6 @@ from dretrieve.store.text_store import TextStore
 from dretrieve.text.collection import Collection
 from dretrieve.types import SILENT, Progress, Run, Vectors
 
-__all__ = ["SearchConfig", "SearchResult", "run"]
-
 STAGE, VERSION = "search", 1
 PRODUCTS_PER_BLOCK = 4e11  # a few seconds on one slow core, so that a signal is heard in time
 WORDED_QUERIES_AT_ONCE = 256  # for the same, and so that memory is bounded

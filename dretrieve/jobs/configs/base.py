@@ -21,9 +21,8 @@ MODEL = ("--model-name-or-path",)
 QUERIES = ("--topics",)
 
 
-Inner = Mapping[
-    str, tuple[type, str]
-]  # of a field that is a config itself: which one, and its options' group
+# Of a field that is a config itself: which one, and its options' group.
+Inner = Mapping[str, tuple[type, str]]
 
 
 @dataclass(frozen=True, kw_only=True)
