@@ -413,10 +413,7 @@ def _stage(it: Artefact) -> str:
 _collection_kind = partial(Kind, role="collection", open=_open_collection)
 _PLAIN = "model (plain folder, used as it is)"
 KINDS: tuple[tuple[Callable[[Artefact], bool], Kind], ...] = (
-    (
-        lambda it: (it.path / CARD).exists(),
-        Kind("model", _model_facts, "model", _open_model, "model folder"),
-    ),
+    (lambda it: (it.path / CARD).exists(), Kind("model", _model_facts, "model", _open_model, "model folder")),
     (
         lambda it: any((it.path / name).exists() for name in ("config.json", "modules.json")),
         Kind(_PLAIN, _model_facts, "model", _open_model, "model folder"),

@@ -101,10 +101,7 @@ def run(config: ConvertConfig, progress: Progress = SILENT) -> ConvertResult | P
     parameters = sum(parameter.numel() for parameter in method.parameters())
     if config.dry_run:
         what = f"a model of the method {method.card().method}" if isinstance(method, Method) else "a T5"
-        return stage.planned(
-            f"would convert {config.source} to {what}",
-            {"parameters": parameters},
-        )
+        return stage.planned(f"would convert {config.source} to {what}", {"parameters": parameters})
     if config.pca:
         assert isinstance(method, Colbert)
         keep_principal(method, _sample(config.pca))

@@ -39,11 +39,7 @@ class Example:
 
 
 def examples(
-    run: Run,
-    count: int,
-    passages: TextStore,
-    queries: str | None,
-    topic_field: str | None,
+    run: Run, count: int, passages: TextStore, queries: str | None, topic_field: str | None
 ) -> tuple[Example, ...]:
     """Return questions spread evenly over the run, with their best passages."""
     asked = Collection.open(queries, "queries", topic_field).queries().queries if queries is not None else []

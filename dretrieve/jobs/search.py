@@ -365,11 +365,7 @@ def largest_block(num_queries: int, dim: int) -> int | None:
 
 
 def open_queries(
-    config: AskingConfig,
-    choices: Mapping[str, Any],
-    passages: Passages,
-    progress: Progress,
-    signals: Signals,
+    config: AskingConfig, choices: Mapping[str, Any], passages: Passages, progress: Progress, signals: Signals
 ) -> Queries:
     """Return the queries that a config names, to be encoded as the passages were, or encoded before."""
     if config.query_embeddings is not None:

@@ -164,11 +164,7 @@ def _checkpoints(opened: Opened, progress: Progress) -> Checkpoints:
 
 
 def _train(
-    opened: Opened,
-    checkpoints: Checkpoints,
-    signals: Signals,
-    deadline: float | None,
-    progress: Progress,
+    opened: Opened, checkpoints: Checkpoints, signals: Signals, deadline: float | None, progress: Progress
 ) -> TrainResult:
     """Build, train, save; signals and the deadline of ``--max-minutes`` may end it early."""
     config, processes, device = opened.config, opened.place.processes, opened.place.device

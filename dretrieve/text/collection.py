@@ -95,11 +95,7 @@ class Collection:
     """
 
     def __init__(
-        self,
-        path: Path,
-        split: str | None = None,
-        side: Side | None = None,
-        topic_field: str | None = None,
+        self, path: Path, split: str | None = None, side: Side | None = None, topic_field: str | None = None
     ) -> None:
         check_topic_field(topic_field)
         self.path, self.split, self.topic_field = path, split, topic_field

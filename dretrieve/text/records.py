@@ -178,9 +178,7 @@ def _passages(path: Path, left: dict[str, None] | None) -> Iterator[tuple[int, R
 
 
 @lru_cache(maxsize=256)  # the records of a file mostly have the same keys
-def _passage_keys(
-    keys: tuple[str, ...],
-) -> tuple[str | None, str | None, str | None, bool, tuple[str, ...]]:
+def _passage_keys(keys: tuple[str, ...]) -> tuple[str | None, str | None, str | None, bool, tuple[str, ...]]:
     """Return which keys hold id, title and text, whether the text is Anserini's contents, and the others."""
     found = named(keys, PASSAGE_IDS), named(keys, TITLES), named(keys, PASSAGE_TEXTS)
     is_contents = word_of(found[2] or "") == "contents"

@@ -68,10 +68,7 @@ class Verifying(Config):
     """Of jobs with inputs that have a manifest: True hashes every file again, whatever its time says."""
 
     verify: bool = option(
-        False,
-        "full hashes every file again.",
-        panel=COMMON,
-        words={"quick": False, "full": True},
+        False, "full hashes every file again.", panel=COMMON, words={"quick": False, "full": True}
     )
 
 

@@ -69,10 +69,7 @@ class ExplainConfig(Careful, Computing, Choosing, Verifying):
     )
     tsne: bool = _picture(False, "Draw it by t-SNE too (needs scikit-learn).")
     output: Path | None = option(
-        None,
-        "Also write explain.html, explain.json and the figures.",
-        metavar="FOLDER",
-        aliases=("-o",),
+        None, "Also write explain.html, explain.json and the figures.", metavar="FOLDER", aliases=("-o",)
     )
 
     def __post_init__(self) -> None:
