@@ -207,12 +207,11 @@ def _chosen(config: ExplainConfig, opened: Sequence[Part]) -> list[Drawn]:
 
 
 def _named(name: str, opened: Sequence[Part]) -> Drawn:
-    for of in opened:
-        row = of.queries.row_of(name) if of.queries is not None else None
-        if of.queries is not None and row is not None:
-            return _with_relevant(of, of.queries.records(row, row + 1)[0])
-    first = [of.queries.ids(0, 3) for of in opened if of.queries is not None]
-    has = f"the first there are {', '.join(first[0])}" if first else "give --queries DIR:split"
+    asked = [(of, of.queries) for of in opened if of.queries is not None]
+    for of, queries in asked:
+        if (row := queries.row_of(name)) is not None:
+            return _with_relevant(of, queries.records(row, row + 1)[0])
+    has = f"the first there are {', '.join(asked[0][1].ids(0, 3))}" if asked else "give --queries DIR:split"
     raise UsageError(f"--query {name}: no such query is read; {has}")
 
 

@@ -71,7 +71,7 @@ def recipe_report(
     findings = find_all(expected, judged, profile.name)
     written = []
     if options.record:
-        _record(file, options, profile, (judged, findings))
+        _record(file, options, profile, judged, findings)
         written.append(file)
     if not any(one.readings for one in judged.values()):  # nothing was run: what was recorded is shown
         judged = recorded_all(expected, profile)
@@ -100,9 +100,9 @@ def _record(
     file: Path,
     options: RecipeOptions,
     profile: Profile,
-    found: tuple[Mapping[str, Judged], Mapping[str, Finding]],
+    judged: Mapping[str, Judged],
+    findings: Mapping[str, Finding],
 ) -> None:
-    judged, findings = found
     expected = read_expected(file)  # anew: another report may have recorded while this one judged
     today = time.strftime("%Y-%m-%d", time.gmtime())
     ours = with_measured(expected, profile.name, judged, options.hardware, commit_of(file), today)

@@ -135,14 +135,11 @@ class RemoteFile:
 def find(
     kind: str, name: str, mirror: str | None = None, *, unchecked: bool = False
 ) -> RemoteFile | HubDataset:
-    """Return the source named ``kind:name``.
+    """Return the source named ``kind:name``, of the mirror (an address or a folder) where one is given.
 
-    Args:
-        kind: one of `KINDS`.
-        name: BEIR's name (``cqadupstack/android`` is one of the twelve inside that one), DPR's key, a split
-            of EntityQuestions or ``all``, a domain of the Multi-Domain Benchmark, or a data set of the hub.
-        mirror: a base address, or a folder, in place of the published one.
-        unchecked: the mirror's files need not be those whose checksums are published.
+    ``name`` is BEIR's (``cqadupstack/android`` is one of the twelve inside that one), DPR's key, a split of
+    EntityQuestions or ``all``, a domain of the Multi-Domain Benchmark, or a data set of the hub.
+    ``unchecked``: the mirror's files need not be those whose checksums are published.
 
     Raises:
         UsageError: there is no such name (the message lists them); no address that the source could be
