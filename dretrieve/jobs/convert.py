@@ -108,8 +108,7 @@ def run(config: ConvertConfig, progress: Progress = SILENT) -> ConvertResult | P
     old = stage.standing_files()  # until here they stand: whatever fails or is killed before takes nothing
     if stage.up_to_date():  # another process has made it meanwhile
         return _standing(stage)
-    for path in old:
-        path.unlink(missing_ok=True)
+    stage.remove_others(old)
     kept = f"layers {config.layers} of {config.source}" if config.layers else ""
     kept = kept or f"a folder, with {', '.join(config.said)} said"
     author = find(config.form).text if config.form else kept

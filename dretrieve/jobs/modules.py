@@ -184,8 +184,7 @@ def _written(
     old = stage.standing_files()
     if stage.up_to_date():
         return Made(stage.output, "up to date", {}, told, details)
-    for path in old:
-        path.unlink(missing_ok=True)
+    stage.remove_others(old)
     with recorded_state(stage.manifest_file, STAGE, stage.fingerprint):
         model.write(stage.output, card, files)
         for name in model_files(stage.output):

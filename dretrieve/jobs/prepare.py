@@ -267,8 +267,7 @@ def _execute(config: PrepareConfig, source: _Source, progress: Progress) -> Prep
         return stage.planned(source.plan)
     if stage.up_to_date():
         return _result(config, stage.existing(), "up to date")
-    for path in before:
-        path.unlink(missing_ok=True)
+    stage.remove_others(before)
     with _counting(progress, config.source) as tick, CollectionWriter(stage) as writer:
         source.write(writer, tick)
         if not writer.counts["passages"] and not writer.counts["queries"]:
