@@ -301,21 +301,15 @@ def write_plan(config: Array) -> None:
         PreconditionError: the folder holds the plan of other options.
         VerificationError: the plan was changed by hand.
     """
-    stage = Stage(
-        config.folder,
-        "folder",
-        "array",
-        version=VERSION,
-        options={
-            "stage": config.stage,
-            "words": list(config.words),
-            "shards": config.shards,
-            "then": config.following,
-            "folder": str(config.working_folder),
-        },
-        inputs={} if config.rows is None else {"texts": config.rows[1]},
-        force=config.replan,
-    )
+    options = {
+        "stage": config.stage,
+        "words": list(config.words),
+        "shards": config.shards,
+        "then": config.following,
+        "folder": str(config.working_folder),
+    }
+    inputs = {} if config.rows is None else {"texts": config.rows[1]}
+    stage = Stage(config.folder, "folder", "array", VERSION, options, inputs, config.replan)
     try:
         if stage.up_to_date():
             return

@@ -33,16 +33,8 @@ def run(config: MergeConfig, progress: Progress = SILENT) -> Made | Planned:
     parts = _opened(config)
     first = parts[0][1]
     options = whole_of(first).options
-    form = "trec" + compression(config.output)
-    stage = Stage(
-        config.output,
-        kind="file",
-        name=STAGE,
-        version=VERSION,
-        options={**options, "form": form},
-        inputs=first.inputs,
-        force=config.force,
-    )
+    written = {**options, "form": "trec" + compression(config.output)}
+    stage = Stage(config.output, "file", STAGE, VERSION, written, first.inputs, config.force)
     counts = {name: count for name, count in first.counts.items() if name != "hits"}
     told = f"{len(parts)} partial runs", {"parts": len(parts)}
     if config.dry_run:
