@@ -8,7 +8,6 @@ from dretrieve.errors import PreconditionError, UsageError
 from dretrieve.index.registry import merge_index, plan_merge
 from dretrieve.jobs.configs.merge import MergeConfig
 from dretrieve.jobs.search import STAGE, VERSION
-from dretrieve.runs.lines import forms_for
 from dretrieve.runs.merge import merge_runs
 from dretrieve.runs.read import read_run
 from dretrieve.runs.write import compression, write_run
@@ -81,7 +80,6 @@ def _refuse_own(config: MergeConfig) -> None:
 
 def _opened(config: MergeConfig) -> list[Part]:
     """Return the verified parts in the order of their rows."""
-    forms_for([config.run_format], 1)
     if config.run_format == "msmarco":
         raise UsageError(
             "merge weighs scores of different runs, and ranks (--run-format msmarco) cannot be weighed; "

@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +15,6 @@ import numpy as np
 from dretrieve.errors import DataError, DretrieveError, PreconditionError, UsageError, VerificationError
 from dretrieve.jobs.artefacts import Artefact, checked_manifest, relevant_counts
 from dretrieve.jobs.configs.validate import ValidateConfig
-from dretrieve.runs.lines import forms_for
 from dretrieve.runs.locate import rows_of
 from dretrieve.runs.read import WAY_OUT, run_fingerprint
 from dretrieve.store.card import ModelCard
@@ -24,6 +22,7 @@ from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.manifest import Manifest
 from dretrieve.store.text_store import TextStore
 from dretrieve.text.collection import Collection, parse_spec
+from dretrieve.text.entities import beginning
 from dretrieve.text.examples import read_examples
 from dretrieve.types import SILENT, Progress, Qrels, Run
 
@@ -90,7 +89,6 @@ def run(config: ValidateConfig, progress: Progress = SILENT) -> ValidateResult:
     """
     if not config.paths:
         raise UsageError("name what belongs together: dretrieve validate COLLECTION:split RUN EMBEDDINGS …")
-    forms_for([config.run_format], 1)
     given: dict[str, dict[str, Any]] = defaultdict(dict)  # by role
     manifests: dict[str, Manifest] = {}
     findings = []
@@ -363,9 +361,7 @@ def _changes(sample: Sequence[str], examples: Sequence[str]) -> Iterator[tuple[C
 
 def _prefix(ids: Sequence[str]) -> str:
     """Return the letters that all ids begin with, up to the first digit."""
-    pairs = zip(min(ids, default=""), max(ids, default=""), strict=False)
-    shared = "".join(first for first, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-    return re.sub(r"\d.*$", "", shared)
+    return re.sub(r"\d.*$", "", beginning(ids)) if ids else ""
 
 
 # By fingerprint: vectors, indexes and runs with what they were made from
