@@ -60,8 +60,7 @@ class Artefact:
     @property
     def run_form(self) -> str:
         """The form of its run: as the user says, as the stage of ours that wrote it says, or ``auto``."""
-        ours = self.manifest is not None and self.manifest.stage in RUN_STAGES
-        if self.run_format == "auto" and ours and self.manifest:
+        if self.run_format == "auto" and self.manifest and self.manifest.stage in RUN_STAGES:
             form = str(self.manifest.options.get("form", "trec")).split(".")[0]
             return form if form in RUN_FORMATS else "dpr"  # Contriever's is DPR's, a question a line
         return self.run_format

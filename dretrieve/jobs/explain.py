@@ -88,7 +88,8 @@ def run(config: ExplainConfig, progress: Progress = SILENT) -> ReportResult | Ma
                     run_fingerprint(config.run, corpus=part.passages.sha256)
         stage = _stage(config, card, settings, reading)
         if config.dry_run:
-            plan = _plan(config, reading)
+            where = f"write {config.output / PAGE_FILE} and {JSON_FILE}" if config.output else "write no file"
+            plan = f"would read {_said(reading)} with {config.model}, and {where}"
             return stage.planned(plan) if stage is not None else Planned(text=plan)
         if stage is None:
             return _explained(config, load(place), reading, progress, plain=method != card.method)[0]
@@ -217,11 +218,6 @@ def _data(config: ExplainConfig, model: LoadedModel, reading: Reading, found: Ex
         "explanations": {found.name: dict(found.data)},
         **({"warnings": list(found.warnings)} if found.warnings else {}),
     }
-
-
-def _plan(config: ExplainConfig, reading: Reading) -> str:
-    where = f"write {config.output / PAGE_FILE} and {JSON_FILE}" if config.output else "write no file"
-    return f"would read {_said(reading)} with {config.model}, and {where}"
 
 
 def _check_run(run: Path, config: ExplainConfig, card: ModelCard, settings: Mapping[str, Any]) -> None:

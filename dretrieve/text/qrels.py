@@ -70,7 +70,9 @@ def read_qrels(path: Path) -> Qrels:
             if titles:
                 continue
             second = parts[1] if columns == 4 else ""
-        mixed = len(parts) == 3 and "\t" in line and _is_mixed(line)
+        # cut at tabs, it would have had TREC's four columns when cut at blanks too
+        words = line.split() if len(parts) == 3 and "\t" in line else ()
+        mixed = len(words) == 4 and words[1] in ("0", "Q0")
         if len(parts) != columns or columns not in PLACES or mixed:
             wanted = f"{columns} columns as on the lines before" if columns in PLACES else "3 or 4 columns"
             raise DataError.at(
@@ -103,12 +105,6 @@ def read_qrels(path: Path) -> Qrels:
     return _judgements(
         {q: {p: grade for p, (grade, _) in judged.items()} for q, judged in queries.items()}, path
     )
-
-
-def _is_mixed(line: str) -> bool:
-    """Return whether a line cut at tabs would have had TREC's four columns when cut at blanks too."""
-    words = line.split()
-    return len(words) == 4 and words[1] in ("0", "Q0")
 
 
 def _grade(token: str, path: Path, number: int | None) -> int:
