@@ -282,20 +282,15 @@ def _save(
     write_json(config.output / CURVES, {"curve": state.curve})
     for name in model_files(config.output, ("checkpoints", "tensorboard", "wandb")):
         stage.add(name)
+    groups = [group for phase in method.phases() for group in method.parameter_groups(phase)]
     counts = {
         "steps": state.total,
         "queries": sum(len(of.examples) for of in opened.sets),
         "parameters": sum(parameter.numel() for parameter in method.parameters()),
-        "trained": _num_trained(method),
+        "trained": sum(of.numel() for of in {of for group in groups for of in group.parameters}),
     }
     chosen = {"best": state.best, "best_step": state.best_step, "metric": config.options.dev_metric}
     stage.commit(counts=counts, extra=chosen | dict(method.summary(state.curve)))
-
-
-def _num_trained(method: Method) -> int:
-    """Return how many of its numbers some phase trains."""
-    groups = [group for phase in method.phases() for group in method.parameter_groups(phase)]
-    return sum(of.numel() for of in {of for group in groups for of in group.parameters})
 
 
 def _some_texts(opened: Opened) -> list[Record]:
