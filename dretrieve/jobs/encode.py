@@ -106,13 +106,6 @@ def _machine(numerics: Mapping[str, str]) -> str:
     return ", ".join(numerics[name] for name in ("device", "precision", "engine") if name in numerics)
 
 
-def _refuse_open(name: str, card: ModelCard, settings: Mapping[str, Choice]) -> None:
-    """Refuse a model that left a choice open (its source's ``open``, by the reason), unless it is given."""
-    for choice, reason in card.source.get("open", {}).items():
-        if choice not in settings:
-            raise PreconditionError(f"{name}: {reason}; train it further, or choose: --set {choice}=…")
-
-
 def run(config: EncodeConfig, progress: Progress = SILENT) -> EncodeResult | Planned:
     """Encode one shard, continue it, or say that it stands already.
 
@@ -170,7 +163,10 @@ class _Work:
             progress.note(f"{config.model}: {note}")
         choices = check_choices(self.card, config.settings)
         self.settings: dict[str, Choice] = {name: choices[name] for name in config.settings}
-        _refuse_open(config.model, self.card, self.settings)
+        for choice, reason in self.card.source.get("open", {}).items():
+            if choice not in self.settings:
+                cure = f"train it further, or choose: --set {choice}=…"
+                raise PreconditionError(f"{config.model}: {reason}; {cure}")
         self.collection, self.texts = _open_texts(config, progress)
         self.given = _open_given(config, self.card, self.texts)
         rows = self.texts if self.given is None else self.given

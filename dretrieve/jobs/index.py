@@ -22,17 +22,13 @@ def run(config: IndexConfig, progress: Progress = SILENT) -> Made | Planned:
         Interrupted: a signal came; the same command begins again, or goes on.
     """
     kind = kind_named(config.type)
-    _check_source(config, kind.source)
+    given = {"embeddings": config.embeddings, "corpus": config.corpus}
+    other = "corpus" if kind.source == "embeddings" else "embeddings"
+    if given[kind.source] is None or given[other] is not None:
+        raise UsageError(f"--type {config.type} is built with --{kind.source}, and without --{other}")
     with interruptible() as signals:
         build = _over_corpus if kind.source == "corpus" else _over_embeddings
         return build(config, progress, signals)
-
-
-def _check_source(config: IndexConfig, source: str) -> None:
-    given = {"embeddings": config.embeddings, "corpus": config.corpus}
-    other = "corpus" if source == "embeddings" else "embeddings"
-    if given[source] is None or given[other] is not None:
-        raise UsageError(f"--type {config.type} is built with --{source}, and without --{other}")
 
 
 def _over_embeddings(config: IndexConfig, progress: Progress, signals: Signals) -> Made | Planned:
