@@ -87,6 +87,20 @@ class Told(Silent):
             signal.raise_signal(signal.SIGTERM)
 
 
+class Counted(Silent):
+    """Counts the units of each stage by its label."""
+
+    def __init__(self) -> None:
+        self.label, self.units = "", dict[str, int]()
+
+    def start(self, label: str, total: int | None, unit: str, done: int = 0) -> None:
+        self.label = label
+        self.units[label] = done
+
+    def advance(self, units: int) -> None:
+        self.units[self.label] += units
+
+
 def training(
     method: str,
     own: dict[str, Any],

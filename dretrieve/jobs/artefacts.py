@@ -314,6 +314,7 @@ def _corpus_facts(it: Artefact) -> Facts:
             ids.append(record.id)
         if number % 10_000 == 0:
             it.progress.advance(10_000)
+    it.progress.advance(counts["passages"] % 10_000)
     it.progress.finish()
     return {**counts, "first ids": ", ".join(ids)}
 

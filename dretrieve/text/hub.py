@@ -153,11 +153,13 @@ class _Writer:
         self.progress.start(f"loading {name}", None, "rows")
         with replacing(self.folder / name, text=True) as file:
             file.write(header)
+            count = 0
             for count, row in enumerate(rows, 1):
                 file.write(line(row))
                 if count % 1000 == 0:
                     self.progress.advance(1000)
                     self.signals.check()
+        self.progress.advance(count % 1000)
         self.progress.finish()
         return self.folder / name
 

@@ -23,6 +23,7 @@ from dretrieve.store.shards import shard_rows
 from dretrieve.store.stage import Stage
 from dretrieve.store.state import recorded_state
 from dretrieve.types import Vectors, VectorSpec
+from tests.common import Counted, lines
 
 
 def look(path: object, **options: bool) -> InspectResult:
@@ -50,6 +51,13 @@ def test_a_collection(tiny_collection: Path) -> None:
         "6 queries, 7 judgements, grades 0: 1, 1: 6, 1 judged passages are not in the corpus"
     )
     assert found.origin == {}
+
+
+def test_the_passages_of_a_file_are_told_to_the_last(tmp_path: Path) -> None:
+    heard = Counted()
+    file = lines(tmp_path / "corpus.jsonl", *({"_id": f"d{row}", "text": "x"} for row in range(3)))
+    run(InspectConfig(path=str(file)), heard)
+    assert heard.units == {"reading corpus.jsonl": 3}
 
 
 def test_a_prepared_collection_says_what_it_was_made_from(tiny_collection: Path, tmp_path: Path) -> None:

@@ -10,8 +10,10 @@ from types import SimpleNamespace
 import pytest
 
 from dretrieve.errors import DataError, PreconditionError, UsageError
+from dretrieve.store.interrupt import Signals
 from dretrieve.text.collection import Collection
-from tests.common import Told, lines, prepared
+from dretrieve.text.hub import HubDataset
+from tests.common import Counted, Told, lines, prepared
 
 
 def test_saved_data_sets(tmp_path: Path, cache: Path) -> None:
@@ -92,6 +94,13 @@ def test_rows_of_a_known_form(tmp_path: Path, cache: Path, monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "datasets", FakeHub({("st/x", None): rows}))
     assert prepared("hf:st/x", tmp_path / "a")["splits"] == {"train": 1}
     assert prepared("hf:st/x:dev", tmp_path / "b")["splits"] == {"dev": 1}
+
+
+def test_rows_are_told_to_the_last(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", FakeHub({("st/x", None): {"train": CORPUS}}))
+    heard = Counted()
+    HubDataset("st/x").fetch(heard, Signals())
+    assert heard.units == {"loading train.jsonl": 2}
 
 
 def test_without_network_or_library(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
