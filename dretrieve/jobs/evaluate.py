@@ -40,8 +40,7 @@ from dretrieve.text.qrels import read_qrels
 from dretrieve.text.queries import QuerySet
 from dretrieve.types import SILENT, Progress
 
-STAGE = "evaluate"
-VERSION = 1
+STAGE, VERSION = "evaluate", 1
 DEFAULT_METRICS = "nDCG@10 RR@10 R@100"
 DEFAULT_TOP = "top1 top5 top20 top100"
 

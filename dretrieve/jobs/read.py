@@ -79,10 +79,8 @@ def run(config: ReadConfig, progress: Progress = SILENT) -> Made | Planned:
                 counts = join_parts(file, parts)
         else:
             counts = _read(config, sources, shard, stage, progress, signals)
-        for name, what in (
-            ("lacking", "had fewer passages in the run"),
-            ("alone", "had none, and were read alone"),
-        ):
+        said = {"lacking": "had fewer passages in the run", "alone": "had none, and were read alone"}
+        for name, what in said.items():
             if counts[f"questions_{name}"]:
                 progress.note(f"{counts[f'questions_{name}']:,} of {counts['questions']:,} questions {what}")
         stage.commit(counts=counts)
