@@ -101,21 +101,20 @@ def test_what_catches_every_exception_says_why(root):
 def test_everything_has_a_caller(root):
     """A function, class or method that only tests name is deleted with them; what stays says why."""
     library = {"readable", "readinto", "format_help"}  # called by the library whose class is extended
-    plain = {"dot_matrix"}  # like `…_numpy`: the plain twin that tests compare a kernel with
     defined: dict[str, str] = {}
     named: set[str] = set()
     for source, _ in modules(root):
         for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
             if isinstance(node, ast.FunctionDef | ast.ClassDef):
                 measure = any("measure" in ast.unparse(of) for of in node.decorator_list)
-                if not measure and not node.name.startswith("__") and not node.name.endswith("_numpy"):
+                if not measure and not node.name.startswith("__"):
                     defined[node.name] = f"{source.relative_to(root)}:{node.lineno}"
             elif isinstance(node, ast.Name | ast.Attribute):
                 named.add(node.id if isinstance(node, ast.Name) else node.attr)
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                 words = re.findall(r"\w+", node.value.replace("-", "_"))  # of registries and commands
                 named |= set(words) if len(node.value) < 80 else set()
-    assert not {name: place for name, place in defined.items() if name not in named | library | plain}
+    assert not {name: place for name, place in defined.items() if name not in named | library}
 
 
 def test_no_vague_names(root):

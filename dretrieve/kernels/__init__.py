@@ -1,1 +1,1 @@
-"""Compiled loops, each with a plain twin that a test compares."""
+"""Compiled loops, each with a plain twin that a test compares (tests/kernels/twins.py)."""

@@ -1,4 +1,4 @@
-"""Sums over the passage tokens that a query token aligns with, by many alignments: compiled, and its twin.
+"""Sums over the passage tokens that a query token aligns with, by many alignments: compiled.
 
 One pair of texts at a time: every query token's canonical dots with the passage's tokens are written side by
 side, and the largest are kept in order; their prefix sums are those of every number of aligned tokens. Faster
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from dretrieve.kernels import simd
 from dretrieve.kernels.compiled import njit
-from dretrieve.kernels.dot import canonical, frozen, score_pairs_numpy, stored_bits
+from dretrieve.kernels.dot import canonical, frozen, stored_bits
 from dretrieve.kernels.maxsim import Near, frozen_near, longest, token_dots
 
 Texts = tuple[NDArray[Any], NDArray[np.float32], NDArray[np.int64]]
@@ -337,46 +337,3 @@ def _rough_terms(dots: Any, weights: Any, k: Any, epsilon: Any, room: Any) -> An
         rest += own * np.float64(dots[j])
         rest_whole += own
     return behind, rest, rest_whole
-
-
-def aligned_sums_numpy(passages: Texts, queries: Texts, pairs: Pairs, soft: NDArray[np.float64]) -> Sums:
-    """Return what `aligned_sums` returns, bit for bit, in plain numpy."""
-    values, weights, borders = passages
-    offsets, rows, widths = pairs
-    sums, totals = _empty(len(rows), widths, soft)
-    owners = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    for h, (q, row, width) in enumerate(zip(owners, rows, widths, strict=True)):
-        every = np.arange(borders[row], borders[row + 1], dtype=np.int32)
-        own = weights[every].astype(np.float64)
-        for token in range(queries[2][q], queries[2][q + 1]):
-            ends = np.array([0, len(every)])
-            dots = score_pairs_numpy(values, queries[0][token : token + 1], ends, every).astype(np.float64)
-            order = np.argsort(-dots, kind="stable")  # equal ones in their order
-            weight = float(queries[1][token])
-            sums[h, :width] += weight * np.cumsum((own * dots)[order])[:width]
-            totals[h, :width] += weight * np.cumsum(own[order])[:width]
-            for g, (k, epsilon) in enumerate(soft, start=sums.shape[1] - len(soft)):
-                first = min(int(k), len(dots))
-                places = np.concatenate([order[:first], np.sort(order[first:])])
-                shared = _shares_numpy(dots[places], first, epsilon) * own[places]
-                # one after the other, where np.sum would add pairs
-                sums[h, g] += weight * np.cumsum(shared * dots[places])[-1]
-                totals[h, g] += weight * np.cumsum(shared)[-1]
-    return sums, totals
-
-
-def _shares_numpy(dots: NDArray[np.float64], k: int, epsilon: float) -> NDArray[np.float64]:
-    """Return λ of dots of which the k largest stand in front, in order."""
-
-    def terms(some: NDArray[np.float64], base: float) -> NDArray[np.float64]:
-        return np.array([math.exp((dot - base) / epsilon) for dot in some.tolist()])
-
-    top, rest = dots[:k], terms(dots[k:], dots[k - 1])
-    behind = np.cumsum(np.append(0.0, rest))[-1]
-    for t in range(k):
-        scale = math.exp((top[-1] - top[t]) / epsilon)
-        spread = np.cumsum(np.append(scale * behind, terms(top[t:], top[t])))[-1]
-        if k - t <= spread:
-            break
-    share = (k - t) / spread
-    return np.concatenate([np.ones(t), share * terms(top[t:], top[t]), share * scale * rest])

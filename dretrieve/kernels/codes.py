@@ -129,17 +129,18 @@ def pack_queries(queries: NDArray[np.float64]) -> QueryCodes:
     return QueryCodes(codes, starts, scales, errors, np.linalg.norm(queries, axis=1), queries)
 
 
-def margin(queries: QueryCodes, error: float, length: float, reach: float) -> NDArray[np.float64]:
-    """Return [Q], how far ``c·y + x'·y'`` may be from the canonical score.
+@njit(nogil=True, cache=True)
+def margin(lengths: Any, errors: Any, error: Any, length: Any, reach: Any) -> Any:
+    """Return how far ``c·y + x'·y'`` may be from the canonical score.
 
     Args:
-        queries: Q queries.
+        lengths: |y| of a query, or of several.
+        errors: |y - y'|.
         error: the largest |x - c - x'| of the passages.
         length: their largest |x'|.
         reach: |c|.
     """
-    rounding = ROUNDING * (length + error + reach) * queries.lengths
-    return error * queries.lengths + length * queries.errors + rounding
+    return error * lengths + length * errors + ROUNDING * (length + error + reach) * lengths
 
 
 @njit(nogil=True, cache=True)

@@ -1,4 +1,4 @@
-"""The canonical dot product of (query, passage) pairs: compiled, and its numpy twin.
+"""The canonical dot product of (query, passage) pairs: compiled.
 
 Products of float32 numbers are exact in float64. Product d goes to lane ``d mod 8``; each lane adds its
 products in order of d; the lanes are added as ((0+1)+(2+3))+((4+5)+(6+7)); the sum is rounded once, to
@@ -67,24 +67,6 @@ def stored_bits(vectors: NDArray[Any]) -> NDArray[Any]:
     if vectors.dtype == np.float16:
         vectors = vectors.view(np.uint16) if simd.has_half_lanes() else vectors.astype(np.float32)
     return frozen(vectors)
-
-
-def score_pairs_numpy(
-    vectors: NDArray[Any], queries: NDArray[np.float64], offsets: NDArray[np.int64], rows: NDArray[np.int32]
-) -> NDArray[np.float32]:
-    """Return what `score_pairs` returns, bit for bit, in plain numpy."""
-    owners = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    dim = vectors.shape[1]
-    padded = -(-dim // LANES) * LANES
-    products = np.zeros((len(rows), padded), dtype=np.float64)
-    products[:, :dim] = vectors[rows].astype(np.float64) * queries[owners]
-    lanes = np.zeros((len(rows), LANES), dtype=np.float64)
-    for first in range(0, padded, LANES):
-        lanes += products[:, first : first + LANES]
-    pairs = lanes[:, 0::2] + lanes[:, 1::2]
-    halves = pairs[:, 0::2] + pairs[:, 1::2]
-    # + 0 turns a rounded -0 into 0
-    return (halves[:, 0] + halves[:, 1]).astype(np.float32) + np.float32(0)
 
 
 @njit(nogil=True, cache=True)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from dretrieve.kernels import simd
 from dretrieve.kernels.compiled import njit
-from dretrieve.kernels.dot import canonical, finish, frozen, score_pairs_numpy, stored_bits
+from dretrieve.kernels.dot import canonical, finish, frozen, stored_bits
 
 Near = tuple[NDArray[np.float32], NDArray[np.float64]]
 """[T, S] dots of all passages' tokens with all queries', which may be off, and [S] how far below another dot
@@ -176,24 +176,3 @@ def _near_sums_of_best(products: Any, borders: Any, query_borders: Any, found: A
             for s in range(query_borders[q], query_borders[q + 1]):
                 total += np.float64(best[s])
             found[q, p] = total
-
-
-def sums_of_best_numpy(
-    values: NDArray[Any],
-    borders: NDArray[np.int64],
-    queries: NDArray[np.float64],
-    query_borders: NDArray[np.int64],
-    offsets: NDArray[np.int64],
-    rows: NDArray[np.int32],
-) -> NDArray[np.float64]:
-    """Return what `sums_of_best` returns, bit for bit, in plain numpy."""
-    sums = np.empty(len(rows), dtype=np.float64)
-    owners = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    for h, q in enumerate(owners):
-        tokens = queries[query_borders[q] : query_borders[q + 1]]
-        places = np.arange(borders[rows[h]], borders[rows[h] + 1], dtype=np.int32)
-        every = np.arange(len(tokens) + 1, dtype=np.int64) * len(places)
-        dots = score_pairs_numpy(values, tokens, every, np.tile(places, len(tokens)))
-        best = dots.reshape(len(tokens), len(places)).max(axis=1).astype(np.float64)
-        sums[h] = np.cumsum(best)[-1]  # one after the other, where np.sum would add pairs
-    return sums

@@ -1,7 +1,7 @@
-"""Token vectors as differences from their centroids in a few bits, sums of rows, lists: compiled, and twins.
+"""Token vectors as differences from their centroids in a few bits, sums of rows, lists: compiled.
 
-Each loop goes once over what it reads and writes nothing down between; the twins build tables as large as
-the block for every step. The bits are equal.
+Each loop goes once over what it reads and writes nothing down between, where numpy builds tables as large as
+the block for every step.
 """
 
 from __future__ import annotations
@@ -47,22 +47,6 @@ def code_residuals(
     tables = Coding(centroids, steps, cuts, coding.bits)
     _code_residuals(frozen(values), frozen(codes), tables, packed, errors)
     return packed, errors
-
-
-def code_residuals_numpy(
-    values: NDArray[np.float32], codes: NDArray[np.uint16], coding: Coding
-) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Return what `code_residuals` returns, bit for bit, in plain numpy."""
-    centroids, bits = coding.centroids[codes], coding.bits
-    found = np.searchsorted(coding.cuts, values - centroids)
-    off = values.astype(np.float64) - (centroids + coding.steps[found])
-    # one after the other, where np.sum would add pairs
-    errors = np.sqrt(np.cumsum(off * off, axis=1)[:, -1]).astype(np.float32)
-    each = 8 // bits
-    full = np.zeros((len(values), -(-values.shape[1] // each) * each), np.uint8)
-    full[:, : values.shape[1]] = found
-    shifted = full.reshape(len(values), -1, each) << np.arange(0, 8, bits, dtype=np.uint8)
-    return np.bitwise_or.reduce(shifted, axis=2), np.nextafter(errors, np.float32(np.inf))
 
 
 @njit(nogil=True, cache=True)
@@ -115,13 +99,6 @@ def _add_rows(rows: Any, owners: Any, sums: Any) -> None:
             sums[owner, d] += rows[row, d]
 
 
-def add_rows_numpy(rows: NDArray[np.int8], owners: NDArray[np.integer[Any]], count: int) -> NDArray[np.int64]:
-    """Return what `add_rows` returns, in plain numpy."""
-    sums = np.zeros((count, rows.shape[1]), np.int64)
-    np.add.at(sums, owners, rows)
-    return sums
-
-
 def lists_of(
     codes: NDArray[np.uint16], borders: NDArray[np.int64], count: int
 ) -> tuple[NDArray[np.int64], NDArray[np.uint16] | NDArray[np.int32]]:
@@ -160,13 +137,3 @@ def _fill_lists(codes: Any, borders: Any, places: Any, last: Any, lists: Any) ->
                 last[code] = text
                 lists[places[code]] = text
                 places[code] += 1
-
-
-def lists_of_numpy(
-    codes: NDArray[np.uint16], borders: NDArray[np.int64], count: int
-) -> tuple[NDArray[np.int64], NDArray[Any]]:
-    """Return what `lists_of` returns, in plain numpy."""
-    texts = np.repeat(np.arange(len(borders) - 1), np.diff(borders))
-    pairs = np.unique(np.stack([codes.astype(np.int64), texts]), axis=1)
-    kind = np.uint16 if len(borders) - 1 <= 1 << 16 else np.int32
-    return np.searchsorted(pairs[0], np.arange(count + 1)), pairs[1].astype(kind)

@@ -1,4 +1,4 @@
-"""Which tokens of each text have the largest weights: compiled, and its twin.
+"""Which tokens of each text have the largest weights: compiled.
 
 One text at a time, by selection and not by sorting, since a search asks for a few texts of a query.
 """
@@ -45,14 +45,3 @@ def _mark_largest(weights: Any, borders: Any, counts: Any, marks: Any) -> None:
             if left > 0 and weights[token] == last:
                 marks[token] = True
                 left -= 1
-
-
-def mark_largest_numpy(
-    weights: NDArray[np.float32], borders: NDArray[np.int64], counts: NDArray[np.int64]
-) -> NDArray[np.bool_]:
-    """Return what `mark_largest` returns, in plain numpy."""
-    owners = np.repeat(np.arange(len(counts)), np.diff(borders))
-    order = np.lexsort((np.arange(len(weights)), -weights, owners))
-    marks = np.zeros(len(weights), dtype=np.bool_)
-    marks[order[np.arange(len(weights)) - borders[owners] < counts[owners]]] = True
-    return marks

@@ -5,7 +5,7 @@ the k best, and is dropped without its stored vector having been read. The calle
 
 The loop multiplies a tile of 32 rows (a panel, four numbers of each row beside each other) by 12 queries at
 once and gets a bit for each row that may reach the query's floor. Faster than the matrix of all byte scores
-(`scan_numpy`): a quarter of the bytes of float32, sums that never leave the registers, and nothing is
+(its twin in numpy): a quarter of the bytes of float32, sums that never leave the registers, and nothing is
 written down but the few rows whose bit is set. Floors rise as hits are found, so later panels pass quickly.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dretrieve.kernels import simd
-from dretrieve.kernels.codes import PANEL_ROWS, ROUNDING, Codes, QueryCodes, margin
+from dretrieve.kernels.codes import PANEL_ROWS, Codes, QueryCodes, margin
 from dretrieve.kernels.compiled import njit
 from dretrieve.kernels.dot import frozen
 from dretrieve.types import offsets_of
@@ -114,24 +114,6 @@ def scan(
     return offsets_of(np.array([len(part) for part in parts], np.int64)), np.concatenate([empty, *parts])
 
 
-def scan_numpy(
-    codes: Codes, queries: QueryCodes, floors: NDArray[np.float64], k: int
-) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Return candidates as `scan` does, from the whole matrix of byte scores: a superset of the k best."""
-    panels, steps = codes.codes.shape[:2]
-    rows = codes.codes.transpose(0, 2, 1, 3).reshape(panels * PANEL_ROWS, steps * 4).astype(np.int64) - 128
-    scales = codes.scales.ravel().astype(np.float64)
-    scores = (queries.codes.astype(np.int64) @ rows.T) * scales * queries.scales[:, None]
-    worst = float(codes.errors.max(initial=0)), float(codes.lengths.max(initial=0))
-    margins = margin(queries, *worst, codes.reach)
-    real = ~np.isnan(scales)
-    lowest = floors - queries.exact @ codes.centre.astype(np.float64)
-    if np.count_nonzero(real) >= k:
-        lowest = np.maximum(lowest, np.sort(scores[:, real], axis=1)[:, -k] - margins)
-    found = real & (scores + margins[:, None] >= lowest[:, None])
-    return offsets_of(found.sum(axis=1)), np.nonzero(found)[1].astype(np.int32)
-
-
 @njit(nogil=True, cache=True)
 def _scan(passages: Any, asked: Any, found: Any) -> None:
     """Visit the block in pieces that stay in the second-level cache, queries in groups, panels in order."""
@@ -148,7 +130,7 @@ def _scan(passages: Any, asked: Any, found: Any) -> None:
         error = max(error, passages.errors[start:stop].max())
         length = max(length, passages.lengths[start:stop].max())
         for q in range(num_queries):
-            found.margins[q] = _slack(asked, q, error, length, passages.reach)
+            found.margins[q] = margin(asked.lengths[q], asked.errors[q], error, length, passages.reach)
         q = 0
         while q < num_queries:
             size = 12 if q + 12 <= num_queries else (4 if q + 4 <= num_queries else 1)
@@ -157,13 +139,6 @@ def _scan(passages: Any, asked: Any, found: Any) -> None:
     for q in range(num_queries):
         if found.counts[q] >= found.k:
             _compact(q, found)
-
-
-@njit(nogil=True, cache=True)
-def _slack(asked: Any, q: Any, error: Any, length: Any, reach: Any) -> Any:
-    """Return `margin` for one query."""
-    rounding = ROUNDING * (length + error + reach) * asked.lengths[q]
-    return error * asked.lengths[q] + length * asked.errors[q] + rounding
 
 
 @njit(nogil=True, cache=True)
@@ -178,7 +153,8 @@ def _scan_piece(
     for panel in range(start, stop):
         for i in range(size):
             # the smallest sum * row scale with which a row of the panel may reach the floor
-            slack = _slack(asked, q + i, passages.errors[panel], passages.lengths[panel], passages.reach)
+            worst = passages.errors[panel], passages.lengths[panel], passages.reach
+            slack = margin(asked.lengths[q + i], asked.errors[q + i], *worst)
             tile.lowest[i] = np.float32((found.floors[q + i] - slack) * asked.inverses[q + i])
         at = (
             np.uintp(panels + panel * panel_bytes),

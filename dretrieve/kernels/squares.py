@@ -167,23 +167,3 @@ def empty_squares(
                     whole = _number(np.int32(of[number]) << SIXTEEN) * scale
                     row[head * dim + number] = np.int16((_bits(whole) + HALF) >> SIXTEEN)
         first += lengths[text]
-
-
-def raise_squares_numpy(
-    scores: NDArray[np.int16],
-    before: NDArray[np.int16],
-    lengths: NDArray[np.int64],
-    reads: NDArray[np.int64],
-    scales: NDArray[np.float32],
-) -> None:
-    """Do what `raise_squares` does, to the last bit but one of bfloat16, in plain numpy."""
-    for square in range(len(scores)):
-        length, read = lengths[square % len(lengths)], reads[square % len(lengths)]
-        parts = scores[square, :length, :read], before[square, :length]
-        numbers = (np.concatenate(parts, axis=1).astype(np.int32) << 16).view(np.float32)
-        powers = np.ascontiguousarray(np.exp(numbers - numbers.max(axis=1, keepdims=True)), dtype=np.float32)
-        scales[square, :length] = 1 / powers.sum(axis=1)
-        bits = ((powers.view(np.int32) + 0x8000) >> 16).astype(np.int16)
-        for part, raised in zip(parts, np.split(bits, [read], axis=1), strict=True):
-            part[:] = raised
-        scores[square, :length, read:] = 0

@@ -46,7 +46,7 @@ def test_bounds_hold(seed: int, count: int, dim: int, dtype: type, scale: float)
     assert (np.linalg.norm(around(codes, vectors) - back, axis=1) <= codes.errors[panels] + slack).all()
     assert (np.linalg.norm(back, axis=1) <= codes.lengths[panels] + slack).all()
     rough = (asked.codes[:, :dim] * asked.scales[:, None]) @ back.T + (queries @ codes.centre)[:, None]
-    margins = packed.margin(asked, codes.errors.max(), codes.lengths.max(), codes.reach)
+    margins = packed.margin(asked.lengths, asked.errors, codes.errors.max(), codes.lengths.max(), codes.reach)
     assert (np.abs(rough - scores_of(vectors, queries)) <= margins[:, None]).all()
 
 

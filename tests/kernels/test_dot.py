@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dretrieve.kernels import simd
-from dretrieve.kernels.dot import rounding_margin, score_pairs, score_pairs_numpy
+from dretrieve.kernels.dot import rounding_margin, score_pairs
+from tests.kernels import twins
 
 
 def pairs(seed: int, dim: int, dtype: type, scale: float = 1.0):
@@ -30,7 +31,7 @@ def pairs(seed: int, dim: int, dtype: type, scale: float = 1.0):
 )
 def test_compiled_equals_numpy_bit_for_bit(seed: int, dim: int, dtype: type, scale: float) -> None:
     given_pairs = pairs(seed, dim, dtype, scale)
-    compiled, plain = score_pairs(*given_pairs), score_pairs_numpy(*given_pairs)
+    compiled, plain = score_pairs(*given_pairs), twins.score_pairs(*given_pairs)
     assert compiled.dtype == np.float32
     assert np.array_equal(compiled.view(np.uint32), plain.view(np.uint32))
 
@@ -75,7 +76,7 @@ def test_strided_rows_and_columns_are_read_rightly() -> None:
 def test_negative_zero_never_appears() -> None:
     vectors = np.full((1, 3), -1e-30, dtype=np.float32)
     queries = np.full((1, 3), 1e-30, dtype=np.float32).astype(np.float64)
-    for score in (score_pairs, score_pairs_numpy):
+    for score in (score_pairs, twins.score_pairs):
         value = score(vectors, queries, np.array([0, 1]), np.array([0], np.int32))
         assert value[0] == 0
         assert not np.signbit(value[0])

@@ -5,16 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dretrieve.kernels.residuals import (
-    Coding,
-    add_rows,
-    add_rows_numpy,
-    code_residuals,
-    code_residuals_numpy,
-    lists_of,
-    lists_of_numpy,
-)
+from dretrieve.kernels.residuals import Coding, add_rows, code_residuals, lists_of
 from dretrieve.types import offsets_of
+from tests.kernels import twins
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
@@ -26,7 +19,7 @@ def test_codes_are_the_nearest_levels_and_no_vector_is_farther_than_its_error(bi
     codes = chance.integers(0, 9, 300).astype(np.uint16)
     coding = Coding(centroids, steps, (steps[1:] + steps[:-1]) / 2, bits)
     packed, errors = code_residuals(values, codes, coding)
-    twin = code_residuals_numpy(values, codes, coding)
+    twin = twins.code_residuals(values, codes, coding)
     assert packed.tobytes() == twin[0].tobytes()
     assert errors.tobytes() == twin[1].tobytes()
     each = np.unpackbits(packed, axis=1, bitorder="little")[:, : 13 * bits].reshape(300, 13, bits)
@@ -52,9 +45,9 @@ def test_sums_and_lists_are_those_of_numpy() -> None:
     borders = offsets_of(chance.integers(0, 9, 120))
     codes = chance.integers(0, 30, borders[-1]).astype(np.uint16)
     owners = chance.integers(0, 40, 500)
-    assert np.array_equal(add_rows(rows, owners, 40), add_rows_numpy(rows, owners, 40))
+    assert np.array_equal(add_rows(rows, owners, 40), twins.add_rows(rows, owners, 40))
     offsets, lists = lists_of(codes, borders, 31)
-    expected = lists_of_numpy(codes, borders, 31)
+    expected = twins.lists_of(codes, borders, 31)
     assert np.array_equal(offsets, expected[0])
     assert np.array_equal(lists, expected[1])
     assert lists.dtype == expected[1].dtype == np.uint16

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from dretrieve.kernels.salient import mark_largest, mark_largest_numpy
+from dretrieve.kernels.salient import mark_largest
 from dretrieve.types import offsets_of
+from tests.kernels import twins
 
 
 def test_the_largest_are_marked_of_equals_the_first() -> None:
@@ -15,7 +16,7 @@ def test_the_largest_are_marked_of_equals_the_first() -> None:
         borders, counts = offsets_of(lengths), chance.integers(0, lengths + 1)
         weights = chance.integers(0, (3, 1000)[seed % 2], borders[-1]).astype(np.float32)
         marks = mark_largest(weights, borders, counts)
-        assert np.array_equal(mark_largest_numpy(weights, borders, counts), marks)
+        assert np.array_equal(twins.mark_largest(weights, borders, counts), marks)
         for text in range(30):
             own = weights[borders[text] : borders[text + 1]].tolist()
             best = sorted(range(len(own)), key=lambda place: (-own[place], place))[: counts[text]]

@@ -11,7 +11,8 @@ from numba import njit
 from dretrieve.kernels import codes as packed
 from dretrieve.kernels import simd
 from dretrieve.kernels.dot import score_pairs
-from dretrieve.kernels.scan import kth_largest, scan, scan_numpy
+from dretrieve.kernels.scan import kth_largest, scan
+from tests.kernels import twins
 
 needs_tile = pytest.mark.skipif(not simd.has_byte_tile(), reason="this processor has no AVX2")
 
@@ -56,7 +57,7 @@ def test_candidates_hold_all_of_the_best(
     codes, query_codes = packed.pack_passages(passages), packed.pack_queries(asked)
     floors = np.where(np.arange(queries) % 2, -np.inf, 1.0)
     check(scan(codes, query_codes, floors, k, k + room), passages, asked, (floors, k))
-    check(scan_numpy(codes, query_codes, floors, k), passages, asked, (floors, k))
+    check(twins.scan(codes, query_codes, floors, k), passages, asked, (floors, k))
     assert floors.tolist() == np.where(np.arange(queries) % 2, -np.inf, 1.0).tolist()
 
 

@@ -8,12 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dretrieve.kernels.squares import (
-    empty_squares,
-    fill_squares,
-    raise_squares,
-    raise_squares_numpy,
-)
+from dretrieve.kernels.squares import empty_squares, fill_squares, raise_squares
+from tests.kernels import twins
 
 
 def bits(values: torch.Tensor) -> np.ndarray:
@@ -43,7 +39,7 @@ def test_is_torch_softmax_to_the_precision_of_bfloat16(heads, sizes, extra, more
     scales, plain_scales = np.full((2, len(scores), width), np.nan, np.float32)
     raise_squares(found, before, lengths, reads, scales)
     plain, plain_before = map(bits, parts)
-    raise_squares_numpy(plain, plain_before, lengths, reads, plain_scales)
+    twins.raise_squares(plain, plain_before, lengths, reads, plain_scales)
     np.testing.assert_allclose(scales, plain_scales, rtol=1e-4)
     for one, other in ((plain, found), (plain_before, before)):
         torch.testing.assert_close(numbers(one), numbers(other), rtol=2**-7, atol=1e-30)
