@@ -214,8 +214,13 @@ class VectorIndex(Protocol):
 
 def write_ranks(stage: Stage, passages: Passages) -> None:
     """Write the order of the passages' ids."""
-    with stage.write(RANKS) as file:
-        write_array(file, id_ranks(passages.every_id()))
+    write_file(stage, RANKS, id_ranks(passages.every_id()))
+
+
+def write_file(stage: Stage, name: str, array: NDArray[Any]) -> None:
+    """Write an array as a file of the index."""
+    with stage.write(name) as file:
+        write_array(file, array)
 
 
 def contents(embeddings: Embeddings) -> str:

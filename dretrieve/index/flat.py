@@ -16,14 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dretrieve.errors import DataError
-from dretrieve.index.base import RANKS, Filled, Passages, open_embeddings, write_ranks
+from dretrieve.index.base import RANKS, Filled, Passages, open_embeddings, write_file, write_ranks
 from dretrieve.index.exact import Block, ExactOptions, check_finite, search_exact
 from dretrieve.index.top_k import TopK
 from dretrieve.kernels.codes import PANEL_ROWS, Codes, centre_of, pack_passages
 from dretrieve.options import NoChoices, read_settings
 from dretrieve.store.embeddings import Embeddings
 from dretrieve.store.interrupt import Signals
-from dretrieve.store.npy import map_array, npy_header, write_array
+from dretrieve.store.npy import map_array, npy_header
 from dretrieve.store.stage import Stage, open_artefact
 from dretrieve.types import Progress, Vectors
 
@@ -137,9 +137,6 @@ def _write_codes(
             lengths.append(codes.lengths)
             progress.advance(len(block))
             signals.check()
-    with stage.write(f"{stem}.centre.npy") as file:
-        write_array(file, centre)
-    with stage.write(f"{stem}.scales.npy") as file:
-        write_array(file, np.concatenate(scales))
-    with stage.write(f"{stem}.bounds.npy") as file:
-        write_array(file, np.stack([np.concatenate(errors), np.concatenate(lengths)]))
+    write_file(stage, f"{stem}.centre.npy", centre)
+    write_file(stage, f"{stem}.scales.npy", np.concatenate(scales))
+    write_file(stage, f"{stem}.bounds.npy", np.stack([np.concatenate(errors), np.concatenate(lengths)]))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from dretrieve.errors import DataError, VerificationError
 from dretrieve.index import token_clusters
-from dretrieve.index.base import Filled, Passages
+from dretrieve.index.base import Filled, Passages, write_file
 from dretrieve.index.token_clusters import Clusters
 from dretrieve.index.token_codes import SALIENCE, TokenCodes
 from dretrieve.index.token_prune import Pruned, check_salience
@@ -26,7 +26,7 @@ from dretrieve.kernels.residuals import code_residuals, lists_of
 from dretrieve.store.interrupt import Signals
 from dretrieve.store.journal import Journal
 from dretrieve.store.manifest import Manifest
-from dretrieve.store.npy import HEADER_BYTES, map_array, npy_header, write_array, write_values
+from dretrieve.store.npy import HEADER_BYTES, map_array, npy_header, write_values
 from dretrieve.store.shards import Shard
 from dretrieve.store.stage import Stage
 from dretrieve.types import Progress, offsets_of
@@ -108,7 +108,7 @@ def filled(passages: Passages, bits: int | None, shard: Shard | None = None) -> 
 def write_clusters(stage: Stage, clusters: Clusters) -> None:
     """Write centroids and levels."""
     for name in token_clusters.ARRAYS:
-        _write(stage, name, getattr(clusters, name))
+        write_file(stage, f"{name}.npy", getattr(clusters, name))
 
 
 def write_codes(
@@ -224,22 +224,20 @@ def _finish(
     ``salience`` is the type of its numbers, empty where there is none.
     """
     count, bits = len(clusters.centroids), clusters.bits
-    with stage.write("codes.npy") as file:
-        file.write(npy_header("uint16", (tokens,)))
-        _copy(sources, "codes.npy", file)
-    with stage.write("residuals.npy") as file:
-        file.write(npy_header("uint8", (tokens, -(-clusters.dim * bits // 8))))
-        _copy(sources, "residuals.npy", file)
-    if not salience:  # an index that stood in its place may have left it
+
+    def write_grown(name: str, dtype: str, *shape: int) -> None:
+        with stage.write(name) as file:
+            file.write(npy_header(dtype, shape))
+            _copy(sources, name, file)
+
+    write_grown("codes.npy", "uint16", tokens)
+    write_grown("residuals.npy", "uint8", tokens, -(-clusters.dim * bits // 8))
+    if salience:
+        write_grown(f"{SALIENCE}.npy", salience, tokens)
+    else:  # an index that stood in its place may have left it
         (stage.output / f"{SALIENCE}.npy").unlink(missing_ok=True)
-    else:
-        with stage.write(f"{SALIENCE}.npy") as file:
-            file.write(npy_header(salience, (tokens,)))
-            _copy(sources, f"{SALIENCE}.npy", file)
     if bits == 8 or borders is None:
-        with stage.write("errors.npy") as file:
-            file.write(npy_header("float32", (tokens,)))
-            _copy(sources, "errors.npy", file)
+        write_grown("errors.npy", "float32", tokens)
     if borders is None:
         return
     codes = map_array(stage.output / "codes.npy")
@@ -248,19 +246,14 @@ def _finish(
         _copy(sources, "errors.npy", grown)
         largest = np.zeros(count, np.float32)
         np.maximum.at(largest, codes, np.frombuffer(grown.getbuffer(), np.float32))
-        _write(stage, "errors", largest)
-    _write(stage, "borders", borders)
+        write_file(stage, "errors.npy", largest)
+    write_file(stage, "borders.npy", borders)
     if bits == 8:  # smaller indexes go without: `open_codes` makes them
         offsets, lists = lists_of(codes, borders, count)
-        _write(stage, "list_offsets", offsets)
-        _write(stage, "lists", lists)
+        write_file(stage, "list_offsets.npy", offsets)
+        write_file(stage, "lists.npy", lists)
 
 
 def _copy(sources: Sequence[_Source], name: str, target: IO[bytes]) -> None:
     for source in sources:
         source.copy(name, target)
-
-
-def _write(stage: Stage, name: str, array: NDArray[Any]) -> None:
-    with stage.write(f"{name}.npy") as file:
-        write_array(file, array)
