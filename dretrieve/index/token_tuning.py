@@ -264,22 +264,15 @@ def _found(search: TokenSearch, queries: Vectors, k: int, counts: Counts, option
 
 
 def _exact(searches: Sequence[TokenSearch], queries: Vectors, options: ExactOptions) -> list[Rows]:
-    """Return each query's exact hits by each of several searches over the same codes, best first.
-
-    Alignments are searched by in one pass.
-    """
+    """Return each query's exact hits by one search, or by several alignments in one pass, best first."""
     first = searches[0]
     whole, ranks = (0, first.passages.rows), first.passages.ranks
     kept = [TopK.empty(len(queries), min(max(LADDERS), whole[1])) for _ in searches]
-    together = []
-    for by, own in zip(searches, kept, strict=True) if first.fits(queries) else ():
-        if by.score.alignment:
-            together.append((parse_alignment(by.score.alignment), own))
-        else:
-            by.sure(queries, own, whole, options)
-    if together:
-        grid, hits = grid_of([of for of, _ in together]), [own for _, own in together]
-        search_grid(first.compared.block, grid, queries, hits, ranks, whole, options)
+    if first.fits(queries) and first.score.alignment:
+        grid = grid_of([parse_alignment(by.score.alignment) for by in searches])
+        search_grid(first.compared.block, grid, queries, kept, ranks, whole, options)
+    elif first.fits(queries):
+        first.sure(queries, kept[0], whole, options)
     return [[rows for rows, _ in own.best_first(ranks)] for own in kept]
 
 
