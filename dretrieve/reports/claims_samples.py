@@ -72,25 +72,32 @@ def difference(left: Judged, right: Judged, measure: str, scale: float) -> Sampl
         raise ValueError(f"{left.cell.name} and {right.cell.name} were measured on different queries")
     place = {query_id: number for number, query_id in enumerate(right_ids)}
     ours, theirs = scale * ours, scale * theirs[:, [place[query_id] for query_id in left_ids]]
-    layout = _layout((left, ours), (right, theirs))
-    if not layout:
+    seeded = dict(zip(seeds_of(left), ours, strict=True)), dict(zip(seeds_of(right), theirs, strict=True))
+    found = _less(*seeded, (left.cell.is_trained, right.cell.is_trained), left_ids)
+    if found is None:
         raise NoCommonSeedError(left, right)
-    return Sample(
-        values=np.mean(list(layout.values()), axis=0),
-        layouts=(layout,),
-        trained=left.cell.is_trained or right.cell.is_trained,
-        queries=left_ids,
-    )
+    return found
 
 
-def _layout(left: tuple[Judged, Floats], right: tuple[Judged, Floats]) -> dict[int, Floats]:
-    """Return seed to differences by query; a side without seeds stands beside every seed of the other."""
-    ours, theirs = _by_seed(*left), _by_seed(*right)
-    if not left[0].cell.is_trained:
-        ours = dict.fromkeys(theirs, left[1][0])
-    elif not right[0].cell.is_trained:
-        theirs = dict.fromkeys(ours, right[1][0])
-    return {seed: ours[seed] - theirs[seed] for seed in ours if seed in theirs}
+def _less(
+    ours: Mapping[int, Floats],
+    theirs: Mapping[int, Floats],
+    trained: tuple[bool, bool],
+    queries: Sequence[str],
+) -> Sample | None:
+    """Return ours less theirs by seed and query; None where no seed is common.
+
+    A side that is not trained stands beside every seed of the other.
+    """
+    if not trained[0]:
+        ours = dict.fromkeys(theirs, next(iter(ours.values())))
+    elif not trained[1]:
+        theirs = dict.fromkeys(ours, next(iter(theirs.values())))
+    layout = {seed: ours[seed] - theirs[seed] for seed in ours if seed in theirs}
+    if not layout:
+        return None
+    values = np.mean(list(layout.values()), axis=0)
+    return Sample(values=values, layouts=(layout,), trained=any(trained), queries=queries)
 
 
 def _members(one: Judged) -> list[Judged]:
@@ -99,10 +106,6 @@ def _members(one: Judged) -> list[Judged]:
         replace(one, cell=cell, readings=[reading.members[place] for reading in one.readings])
         for place, cell in enumerate(one.cell.average)
     ]
-
-
-def _by_seed(one: Judged, values: Floats) -> dict[int, Floats]:
-    return dict(zip(seeds_of(one), values, strict=True))
 
 
 def seeds_of(one: Judged) -> list[int]:
@@ -151,16 +154,11 @@ def excess(gain: Sample, other: Sample) -> Sample:
     """
     place = {query_id: number for number, query_id in enumerate(other.queries)}
     if place and place.keys() == set(gain.queries):
-        ours, theirs = gain.layouts[0], other.layouts[0]
-        if not gain.trained:
-            ours = dict.fromkeys(theirs, gain.values)
-        elif not other.trained:
-            theirs = dict.fromkeys(ours, other.values)
         order = [place[query_id] for query_id in gain.queries]
-        layout = {seed: ours[seed] - theirs[seed][order] for seed in ours if seed in theirs}
-        if layout:
-            values, trained = np.mean(list(layout.values()), axis=0), gain.trained or other.trained
-            return Sample(values=values, layouts=(layout,), trained=trained, queries=gain.queries)
+        theirs = {seed: values[order] for seed, values in other.layouts[0].items()}
+        found = _less(gain.layouts[0], theirs, (gain.trained, other.trained), gain.queries)
+        if found is not None:
+            return found
     return combined([gain, other], [1, -1])
 
 
