@@ -33,8 +33,8 @@ def shown(page: Page, form: str) -> Any:
     return _terminal(page) if form == "terminal" else WRITERS[form](page)
 
 
-def markdown_page(page: Page, figures: str = "") -> str:
-    """Return the page as Markdown; with ``figures`` (a relative folder, ``.``) its plots are linked there."""
+def markdown_page(page: Page, *, linked: bool = False) -> str:
+    """Return the page as Markdown; ``linked`` are plots that stand beside it."""
     parts = [f"# {markdown_text(page.title)}", *map(markdown_text, page.lead)]
     if page.tally:
         parts.append(" · ".join(f"**{word}** {count}" for word, count in page.tally.items()))
@@ -42,14 +42,13 @@ def markdown_page(page: Page, figures: str = "") -> str:
         parts += [f"## {markdown_text(section.title)}"] if section.title else []
         parts += map(markdown_text, section.text)
         parts += [markdown(table) for table in section.tables]
-        parts += [_linked(figure, figures) for figure in section.figures if figures]
+        parts += [_linked(figure) for figure in section.figures if linked]
     return "\n\n".join([*parts, f"*{markdown_text(page.footer)}*"]) + "\n"
 
 
-def _linked(figure: Figure, folder: str) -> str:
-    place = f"{figure.name}.svg" if folder == "." else f"{folder}/{figure.name}.svg"
+def _linked(figure: Figure) -> str:
     caption = markdown_text(figure.caption or figure.name).replace("]", "\\]")
-    return f"![{caption}]({place.replace(' ', '%20')})"
+    return f"![{caption}]({figure.name.replace(' ', '%20')}.svg)"
 
 
 def latex_page(page: Page) -> str:
@@ -98,7 +97,7 @@ def write_page(page: Page, output: Path, *, force: bool = False) -> list[Path]:
         UsageError: an ending that is none of ours.
     """
     if output.is_dir() or not output.suffix:
-        texts = {output / "report.html": html(page), output / "report.md": markdown_page(page, ".")}
+        texts = {output / "report.html": html(page), output / "report.md": markdown_page(page, linked=True)}
         texts[output / "report.tex"] = latex_page(page)
         texts |= {output / f"{figure.name}.svg": svg_file(figure) for figure in page.figures}
     else:

@@ -120,27 +120,19 @@ def markdown(table: Table) -> str:
     """Return a GitHub table; its columns are padded, so that it can be read as it is."""
     cells = [[markdown_text(head) for head in table.columns]]
     for row in range(len(table.rows)):
-        cells.append(
-            [
-                _bold(markdown_text(table.text(row, column)), table.is_best(row, column), "**")
-                + table.marks.get((row, column), "")
-                for column in range(len(table.columns))
-            ]
-        )
-    widths = [max(3, *(len(line[column]) for line in cells)) for column in range(len(table.columns))]
+        line = []
+        for column in range(len(table.columns)):
+            text = markdown_text(table.text(row, column))
+            text = f"**{text}**" if text and table.is_best(row, column) else text
+            line.append(text + table.marks.get((row, column), ""))
+        cells.append(line)
+    widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
     right = [table.is_number(column) for column in range(len(table.columns))]
-    lines = [_padded(line, widths, right) for line in cells]
-    rule = (
-        "| "
-        + " | ".join(
-            "-" * (width - 1) + ":" if is_right else "-" * width
-            for width, is_right in zip(widths, right, strict=True)
-        )
-        + " |"
-    )
+    rule = ["-" * (width - is_right) + ":" * is_right for width, is_right in zip(widths, right, strict=True)]
+    lines = [_padded(line, widths, right) for line in (cells[0], rule, *cells[1:])]
     head = [f"**{markdown_text(table.title)}**", ""] if table.title else []
     notes = ["", *(f"- {markdown_text(note)}" for note in table.notes)] if table.notes else []
-    return "\n".join([*head, lines[0], rule, *lines[1:], *notes])
+    return "\n".join([*head, *lines, *notes])
 
 
 def _padded(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
@@ -149,10 +141,6 @@ def _padded(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) 
         for cell, width, is_right in zip(cells, widths, right, strict=True)
     ]
     return "| " + " | ".join(padded) + " |"
-
-
-def _bold(text: str, is_bold: bool, mark: str) -> str:
-    return f"{mark}{text}{mark}" if is_bold and text else text
 
 
 def latex(table: Table) -> str:

@@ -275,7 +275,9 @@ def _pair(score: str, met: Met, number: int) -> Section:
         text = [_rule(score, met), *_starred(met)]
         figures.insert(0, _shaded(met, number))
     tables = [_table(met), *([_ranks(met)] if met.alignment else [])]
-    return Section(title=_title(met), text=text, tables=tables, figures=figures)
+    place = f", rank {met.rank}" if met.rank else ""
+    title = f"{met.query.id} with {met.passage.id}{place}: score {met.score:.4f}"
+    return Section(title=title, text=text, tables=tables, figures=figures)
 
 
 def _rule(score: str, met: Met) -> str:
@@ -368,7 +370,9 @@ def _kinds(judged: Mapping[str, Judged]) -> Table:
                 kind,
                 one.tokens,
                 f"{one.product / one.tokens:.3f}",
-                *(_percent(part, whole) for part, whole in _shares(one, total)),
+                _percent(one.part, total),
+                _percent(one.same, one.tokens),
+                _percent(one.special, one.tokens),
             ]
             for kind, one in of.kinds.items()
         ]
@@ -387,17 +391,8 @@ def _kinds(judged: Mapping[str, Judged]) -> Table:
     )
 
 
-def _shares(one: Kind, total: float) -> list[tuple[float, float]]:
-    return [(one.part, total), (one.same, one.tokens), (one.special, one.tokens)]
-
-
 def _percent(part: float, whole: float) -> str:
     return f"{100 * part / whole:.1f} %" if whole else "–"
-
-
-def _title(met: Met) -> str:
-    place = f", rank {met.rank}" if met.rank else ""
-    return f"{met.query.id} with {met.passage.id}{place}: score {met.score:.4f}"
 
 
 def _filling(met: Met) -> dict[str, list[int]]:

@@ -80,7 +80,7 @@ def test_html_of_equal_pages_is_equal():
 
 
 def test_markdown_links_its_figures_only_where_they_stand():
-    assert "![what it shows](plot.svg)" in markdown_page(page(), ".")
+    assert "![what it shows](plot.svg)" in markdown_page(page(), linked=True)
     assert "plot.svg" not in markdown_page(page())
     assert "| three" in markdown_page(page())
 
