@@ -150,7 +150,7 @@ class _Search:
         queries, floors = slice(0, count), self._floors(slice(0, count))
 
         def find(start: int, stop: int) -> tuple[int, int, Found]:
-            return start, stop, proposer.find(proposer.part(loaded, start, stop), queries, floors, self._k)
+            return start, stop, proposer.find(loaded[start:stop], queries, floors, self._k)
 
         for start, stop, found in self._spread(find, rows, step):
             self._add(Block(block.first + start, block.vectors[start:stop]), queries, found)

@@ -52,8 +52,7 @@ class FlatIndex:
         local = start - self.passages.start_of(number)
         if not self.codes or local % PANEL_ROWS:
             return Block(start, vectors)
-        panels = local // PANEL_ROWS, -(-(local + len(vectors)) // PANEL_ROWS)
-        return Block(start, vectors, self.codes[number].panels(*panels))
+        return Block(start, vectors, self.codes[number][local : local + len(vectors)])
 
     def search(self, queries: Vectors, kept: TopK, rows: tuple[int, int], options: ExactOptions) -> TopK:
         """Add the best passages among ``rows`` to ``kept`` and return it (see `search_exact`)."""

@@ -31,22 +31,21 @@ class Proposer(Protocol):
     """Proposes candidates for queries that it was made with."""
 
     def load(self, vectors: NDArray[Any], codes: packed.Codes | None, spread: Spread) -> Any:
-        """Return the block, [N, dim] and its bytes if the index holds them, in the form that `find` takes."""
+        """Return the block, [N, dim] and its bytes if the index holds them, in the form that `find` takes.
+
+        Some of its rows are a slice of that, which begins at a multiple of 32.
+        """
         ...
 
     def find(self, block: Any, queries: slice, floors: NDArray[np.float64], k: int) -> Found:
         """Return offsets and rows of the block: a superset of what can enter the queries' k best.
 
         Args:
-            block: from `load`, or a part of it.
+            block: from `load`, or a slice of it.
             queries: which queries, Q of them.
             floors: [Q], the k-th best canonical score so far, or minus infinity.
             k: how many hits are wanted.
         """
-        ...
-
-    def part(self, block: Any, start: int, stop: int) -> Any:
-        """Return rows ``start`` to ``stop`` of a loaded block; ``start`` is a multiple of 32."""
         ...
 
 
@@ -66,8 +65,7 @@ class ByteProposer:
         fresh = packed.empty_codes(len(vectors), self._centre)
 
         def pack(start: int, stop: int) -> None:
-            panels = fresh.panels(start // packed.PANEL_ROWS, -(-stop // packed.PANEL_ROWS))
-            packed.pack_into(panels, vectors[start:stop])
+            packed.pack_into(fresh[start:stop], vectors[start:stop])
 
         spread(pack, len(vectors), 4096)
         return fresh
@@ -76,10 +74,6 @@ class ByteProposer:
         """Return the rows whose byte score comes within the margin of the floor."""
         capacity = max(8 * k, 1024)
         return Found(*scan(block, self._queries.part(queries), floors, k, capacity))
-
-    def part(self, block: Any, start: int, stop: int) -> Any:
-        """Return some panels."""
-        return block.panels(start // packed.PANEL_ROWS, -(-stop // packed.PANEL_ROWS))
 
 
 def within_margin(
@@ -109,10 +103,6 @@ class EveryRow:
         offsets = np.arange(len(floors) + 1, dtype=np.int64) * len(block)
         return Found(offsets, np.tile(np.arange(len(block), dtype=np.int32), len(floors)))
 
-    def part(self, block: Any, start: int, stop: int) -> Any:
-        """Return as many rows."""
-        return range(stop - start)
-
 
 class MatrixProposer:
     """A float32 matrix product by numpy: works on every processor."""
@@ -130,10 +120,6 @@ class MatrixProposer:
         longest = float(np.sqrt(np.einsum("nd,nd->n", block, block, dtype=np.float64).max(initial=0)))
         margins = self._lengths[queries] * longest * rounding_margin(block.shape[1]) + SMALLEST
         return within_margin(self._queries[queries] @ block.T, margins, floors, k)
-
-    def part(self, block: Any, start: int, stop: int) -> Any:
-        """Return some rows."""
-        return block[start:stop]
 
 
 class TorchProposer:
@@ -176,10 +162,6 @@ class TorchProposer:
         owners, rows = torch.nonzero(~(scores < bars[:, None]), as_tuple=True)  # as in `within_margin`
         counts = torch.bincount(owners, minlength=len(exact)).cpu().numpy()
         return Found(offsets_of(counts), rows.int().cpu().numpy())
-
-    def part(self, block: Any, start: int, stop: int) -> Any:
-        """Return some rows."""
-        return block[start:stop]
 
 
 def proposer_for(queries: NDArray[np.float64], device: str) -> Proposer:

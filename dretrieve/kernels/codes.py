@@ -46,9 +46,9 @@ class Codes:
     lengths: NDArray[np.float64]
     centre: NDArray[np.float32]
 
-    def panels(self, start: int, stop: int) -> Codes:
-        """Return the panels ``start`` to ``stop`` (exclusive)."""
-        part = slice(start, stop)
+    def __getitem__(self, rows: slice) -> Codes:
+        """Return the panels of those rows, the first of which begins one."""
+        part = slice(rows.start // PANEL_ROWS, -(-rows.stop // PANEL_ROWS))
         return Codes(self.codes[part], self.scales[part], self.errors[part], self.lengths[part], self.centre)
 
     @property
