@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dretrieve.errors import DataError, quoted
 from dretrieve.order import id_ranks
-from dretrieve.runs.lines import Sniffed, numbered_lines, parse_line
+from dretrieve.runs.lines import Sniffed, numbered_lines, parse_line, read_blocks
 from dretrieve.store.ids import IdTable
 from dretrieve.types import Run, offsets_of
 
@@ -214,7 +214,7 @@ def _line_of(path: Path, seen: Sniffed, column: Column, query_ids: Sequence[byte
     """Return the line of a number of the column; reads the file once more."""
     assert seen.form is not None
     query, left = column.place(hit)
-    for number, line in numbered_lines(path):
+    for number, line in numbered_lines(read_blocks(path)):
         parsed = parse_line(line, seen.form, path, number)
         if parsed is not None and parsed[0] == query_ids[query]:
             if left == 0:

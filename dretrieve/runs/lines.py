@@ -131,12 +131,10 @@ def sniff(path: Path, form: str = "auto") -> Sniffed:
 def _first_line(blocks: Iterable[bytes]) -> tuple[bytes, int]:
     """Return the first line with columns, b"" if there is none, and its number."""
     number = 0
-    for block in blocks:
-        for line in block.split(b"\n")[:-1]:
-            number += 1
-            line = line.strip(b" \t\r")
-            if line and not line.startswith(b"#"):
-                return line, number
+    for number, line in numbered_lines(blocks):
+        line = line.strip(b" \t\r")
+        if line and not line.startswith(b"#"):
+            return line, number
     return b"", number
 
 
@@ -260,13 +258,9 @@ def read_blocks(path: Path, size: int = BLOCK) -> Iterator[bytes]:
                 done += len(block)
 
 
-def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield the lines of the file and their numbers: to find what an error is about, once more."""
-    number = 0
-    for block in read_blocks(path):
-        for line in block.split(b"\n")[:-1]:
-            number += 1
-            yield number, line
+def numbered_lines(blocks: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Return the lines of blocks, as `read_blocks` has them, with their numbers."""
+    return enumerate((line for block in blocks for line in block.split(b"\n")[:-1]), 1)
 
 
 def line_number(path: Path, offset: int) -> int:
@@ -297,7 +291,7 @@ def check_utf8(block: bytes, done: int, path: Path) -> None:
 def repeated_hit(path: Path, form: LineForm, query: bytes, passage: bytes) -> DataError:
     """Return the error for a passage that stands twice for a query; reads the file once more."""
     lines: list[int] = []
-    for number, line in numbered_lines(path):
+    for number, line in numbered_lines(read_blocks(path)):
         if passage in line and (parsed := parse_line(line, form, path, number)) is not None:
             lines += [number] if parsed[:2] == (query, passage) else []
     return DataError.at(
