@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dretrieve.errors import DataError, quoted
+from dretrieve.errors import DataError
 from dretrieve.order import id_ranks
 from dretrieve.runs.lines import Sniffed, numbered_lines, parse_line, read_blocks
 from dretrieve.store.ids import IdTable
@@ -86,7 +86,7 @@ def build_run(
     """Return the run: grouped by query, sorted; plain numpy, the twin of the compiled path of large files.
 
     With ``ranks`` the scores are ranks (then `score_of_ranks` gives the scores); ``repeated`` makes the error
-    for a hit whose passage came before for its query.
+    for a hit whose passage came before for its query, where a file may hold one.
 
     Raises:
         DataError: a passage stands twice for a query.
@@ -110,13 +110,9 @@ def _refuse_repeated(hits: HitColumns, repeated: Callable[[int], DataError] | No
     keys = hits.queries.astype(np.int64) * max(len(hits.passage_ids), 1) + hits.passages
     order = np.argsort(keys, kind="stable")
     twice = np.flatnonzero(keys[order][1:] == keys[order][:-1])
-    if not len(twice):
-        return
-    second = int(order[twice + 1].min())
-    if repeated is not None:
-        raise repeated(second)
-    query, passage = hits.names(second)
-    raise DataError(f"passage {quoted(passage)} stands twice among the hits of query {quoted(query)}")
+    if len(twice):
+        assert repeated is not None
+        raise repeated(int(order[twice + 1].min()))
 
 
 def used_ids(run: Run) -> tuple[list[str], NDArray[np.int32]]:
