@@ -24,8 +24,7 @@ FEW = 16
 @njit(cache=True, nogil=True)
 def larger_id(data: NDArray[np.uint8], ends: NDArray[np.int64], left: int, right: int) -> bool:
     """Return whether id ``left`` comes after id ``right`` in UTF-8 byte order."""
-    first = ends[left - 1] + 1 if left > 0 else 0
-    second = ends[right - 1] + 1 if right > 0 else 0
+    first, second = id_start(ends, left), id_start(ends, right)
     while first < ends[left] and second < ends[right]:
         if data[first] != data[second]:
             return bool(data[first] > data[second])

@@ -78,6 +78,18 @@ def unsigned_halves(builder: Any, bytes_: Any) -> tuple[Any, Any]:
     return builder.and_(bytes_, same(kind, 255)), builder.lshr(bytes_, same(kind, 8))
 
 
+def declared(builder: Any, name: str, kind: Any) -> Any:
+    """Return the function of that name and type, which the compiler knows."""
+    return builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+
+
+def byte_products(builder: Any, words: Any) -> tuple[Any, Any]:
+    """Return what adds products of bytes, four to a word, by VNNI, and the type of its operands."""
+    operand = ir.VectorType(I8, 4 * words.count) if llvm.llvm_version_info[0] >= 22 else words
+    kind = ir.FunctionType(words, [words, operand, operand])
+    return declared(builder, f"llvm.x86.avx512.vpdpbusd.{32 * words.count}", kind), operand
+
+
 class Loop:
     """A counted loop ``for i in range(steps)`` that carries values from turn to turn (steps >= 1)."""
 
@@ -179,10 +191,8 @@ def prefetch(typing: Any, address: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         kind = ir.FunctionType(ir.VoidType(), [ir.PointerType(I8), I32, I32, I32])
-        name = "llvm.prefetch.p0"
-        function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
         place = builder.inttoptr(arguments[0], ir.PointerType(I8))
-        builder.call(function, [place, I32(0), I32(3), I32(1)])
+        builder.call(declared(builder, "llvm.prefetch.p0", kind), [place, I32(0), I32(3), I32(1)])
         return context.get_dummy_value()
 
     return types.void(types.uintp), generate
@@ -195,11 +205,7 @@ Sums = dict[tuple[int, int], Any]
 def _multiply_vnni(builder: Any, at: Sequence[Any], stride: Any, steps: Any, sums: Sums) -> Sums:
     """Add the products of bytes, four of a row at once, by queries as they are packed."""
     codes, queries = at
-    words = next(iter(sums.values())).type
-    operand = ir.VectorType(I8, 64) if llvm.llvm_version_info[0] >= 22 else words
-    product = ir.FunctionType(words, [words, operand, operand])
-    name = "llvm.x86.avx512.vpdpbusd.512"
-    function = builder.module.globals.get(name) or ir.Function(builder.module, product, name)
+    function, operand = byte_products(builder, next(iter(sums.values())).type)
     loop = Loop(builder, steps, list(sums.values()))
     offset = builder.mul(loop.index, I64(4 * TILE_ROWS))
     rows = [load(builder, codes, builder.add(offset, I64(64 * part)), operand, 1) for part in (0, 1)]

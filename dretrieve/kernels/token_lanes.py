@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -30,7 +29,9 @@ from dretrieve.kernels.simd import (
     I64,
     LINE,
     Loop,
+    byte_products,
     byte_unit,
+    declared,
     has_byte_tile,
     load,
     pairs_summed,
@@ -87,12 +88,8 @@ def _larger(builder: Any, value: Any, other: Any) -> Any:
 
 def _multiply_vnni(builder: Any, totals: list[Any], row: Any, lanes: list[Any]) -> list[Any]:
     """Add to each lane the products of four bytes of a row (unsigned) and of the lane (signed)."""
-    width = totals[0].type.count
-    operand = ir.VectorType(I8, 4 * width) if llvm.llvm_version_info[0] >= 22 else totals[0].type
-    kind = ir.FunctionType(totals[0].type, [totals[0].type, operand, operand])
-    name = f"llvm.x86.avx512.vpdpbusd.{32 * width}"
-    function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
-    four = builder.bitcast(spread(builder, row, width), operand)
+    function, operand = byte_products(builder, totals[0].type)
+    four = builder.bitcast(spread(builder, row, totals[0].type.count), operand)
     pairs = zip(totals, lanes, strict=True)
     return [builder.call(function, [total, four, builder.bitcast(lane, operand)]) for total, lane in pairs]
 
@@ -220,10 +217,8 @@ def _top_of_codes(most: int) -> Any:
         total = builder.zext(firsts[0], words)
         for value in firsts[1:]:
             total = builder.add(total, builder.zext(value, words))
-        name = f"llvm.vector.reduce.add.v{width}i32"
-        function = builder.module.globals.get(name)
-        function = function or ir.Function(builder.module, ir.FunctionType(I32, [words]), name)
-        return builder.zext(builder.call(function, [total]), I64)
+        add = declared(builder, f"llvm.vector.reduce.add.v{width}i32", ir.FunctionType(I32, [words]))
+        return builder.zext(builder.call(add, [total]), I64)
 
     @intrinsic
     def made(typing: Any, width: Any, wanted: Any, codes: Any, count: Any, table: Any, out: Any) -> Any:
