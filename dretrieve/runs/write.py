@@ -14,7 +14,7 @@ from typing import IO, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from dretrieve.errors import DataError, UsageError, quoted
+from dretrieve.errors import DataError, quoted
 from dretrieve.runs.build import used_ids
 from dretrieve.runs.lines import RANKS_TAG
 from dretrieve.store.atomic import replacing
@@ -33,13 +33,7 @@ WRITTEN_FORMS = {
 }
 
 
-def write_run(
-    target: Path | IO[bytes],
-    run: Run,
-    *,
-    form: str = "trec",
-    name: str | None = None,
-) -> int:
+def write_run(target: Path | IO[bytes], run: Run, *, form: str = "trec", name: str = "") -> int:
     """Write the run, queries in their order, hits best first, ranks from 1; return the number of lines.
 
     A score has the digits of `score_texts`; a Tevatron run of whole scores alone gets ``.0``, so that none is
@@ -49,12 +43,9 @@ def write_run(
     compressed (``.gz``, ``.zst``).
 
     Raises:
-        UsageError: no such form.
         DataError: an id that no line can carry: empty, with a tab, with a line's end, with a blank first or
             last; a query id that begins with ``#``, as comments do.
     """
-    if form not in WRITTEN_FORMS:
-        raise UsageError(f"unknown form of run '{form}'; written are {', '.join(WRITTEN_FORMS)}")
     if isinstance(target, Path):
         with replacing(target) as file:
             return write_run(file, run, form=form, name=target.name)
@@ -71,7 +62,7 @@ def write_run(
     blank = "\t" if "\t" in layout or has_blanks else " "
     point = ".0" if form == "tevatron" and np.array_equal(run.scores, np.floor(run.scores)) else ""
     lines = _Lines(run, layout.split(), blank, tag, point)
-    with compressed(target, name or "") as file:
+    with compressed(target, name) as file:
         for block in lines.plain() if len(run.passages) < FEW else lines.compiled():
             file.write(block)
     return len(run.passages)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import zstandard
 
-from dretrieve.errors import DataError, UsageError
+from dretrieve.errors import DataError
 from dretrieve.runs.read import read_run
 from dretrieve.runs.write import write_run
 from dretrieve.store.ids import IdTable
@@ -167,11 +167,6 @@ def test_doubles_survive_and_whole_scores_are_told_from_ranks(tmp_path, path_tak
 def test_unused_ids_are_not_looked_at(path_taken):
     run = make()
     assert written(Run(run.query_ids, ["not used", "a", "é", "c"], run.offsets, run.passages, run.scores))
-
-
-def test_unknown_form():
-    with pytest.raises(UsageError, match="unknown form of run 'kilt'; written are trec, msmarco, tevatron"):
-        written(make(), form="kilt")
 
 
 def test_a_run_without_hits(path_taken):
