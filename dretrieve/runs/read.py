@@ -32,7 +32,6 @@ def read_run(path: Path, form: str = "auto") -> Run:
     whole number, ranks when they rise from 1 in every query.
 
     Raises:
-        UsageError: no such form.
         DataError: a line that breaks the form, a score that is not finite, a passage twice for a query,
             bytes that are not UTF-8, cut or damaged compression, three columns of which ``auto`` cannot tell
             whether they hold ranks or scores; names the line.

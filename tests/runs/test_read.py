@@ -129,10 +129,6 @@ def test_the_form_can_be_named(tmp_path, path_taken):
         DataError, match=r"line 2: the third column of an MS MARCO run is a rank \(1, 2, 3 …\), found 1.5"
     ):
         read(tmp_path, "q\ta\t2\nq\tb\t1.5\n", form="msmarco")
-    with pytest.raises(
-        UsageError, match="unknown --run-format 'csv'; the forms are auto, trec, tevatron, msmarco"
-    ):
-        read(tmp_path, "q\ta\t2\n", form="csv")
 
 
 def test_ids_with_blanks_between_tabs(tmp_path, path_taken):
