@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import reduce
 
 import numpy as np
 
@@ -17,23 +18,18 @@ from dretrieve.types import Run
 def merge_runs(runs: Iterable[Run], k: int) -> Run:
     """Return for each query the k best hits of all runs, by the rule of ties.
 
-    The runs hold different passages, so no hit comes twice. Two runs at a time are in memory. The runs have
-    the same queries in the same order; one without any hits may have none.
+    The runs, one at least, hold different passages, so no hit comes twice. Two at a time are in memory. They
+    have the same queries in the same order; one without any hits may have none.
 
     Raises:
         VerificationError: the runs answer different queries, or a passage stands in two of them.
     """
-    merged: Run | None = None
-    for run in runs:
-        merged = run if merged is None or not len(merged) else _merge_two(merged, run, k)
-    if merged is None:
-        raise VerificationError("there are no partial runs to merge")
-    return merged
+    return reduce(lambda merged, run: _merge_two(merged, run, k), runs)
 
 
 def _merge_two(first: Run, second: Run, k: int) -> Run:
-    if not len(second):
-        return first
+    if not len(first) or not len(second):
+        return first if len(first) else second
     if list(first.query_ids) != list(second.query_ids):
         ours, theirs = set(first.query_ids), set(second.query_ids)
         odd = sorted(ours ^ theirs)[:3]

@@ -57,8 +57,3 @@ def test_parts_of_different_queries_are_refused() -> None:
 def test_a_passage_in_two_parts_is_refused() -> None:
     with pytest.raises(VerificationError, match="query 'q' has a passage in two partial runs"):
         merge_runs([run_of({"q": {"a": 1.0}}), run_of({"q": {"a": 2.0}})], 3)
-
-
-def test_nothing_to_merge_is_refused() -> None:
-    with pytest.raises(VerificationError, match="no partial runs"):
-        merge_runs([], 3)
