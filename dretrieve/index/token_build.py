@@ -80,18 +80,9 @@ class Kept(NamedTuple):
                 write_values(target, array[self.codes.codes[some]] if by_centroid else array[some])
 
 
-def borders_of(passages: Passages) -> NDArray[np.int64]:
-    """Return [N + 1], where each passage's tokens begin among all.
-
-    Raises:
-        VerificationError: the offsets of a shard fall, or do not fit its vectors.
-    """
-    return offsets_of(passages.lengths())
-
-
 def filled(passages: Passages, bits: int | None, shard: Shard | None = None) -> Filled:
     """Return what a manifest says: tokens, passages without any (kept, never found), by which model."""
-    borders = borders_of(passages)
+    borders = offsets_of(passages.lengths())
     if shard is not None:
         borders = borders[shard.start : shard.stop + 1]
     counts = {
@@ -127,7 +118,7 @@ def write_codes(
         DataError: a vector holds NaN or infinity, or a salience that is negative or one of these.
         Interrupted: a signal came; the same command goes on behind the last whole chunk.
     """
-    borders = borders_of(passages)
+    borders = offsets_of(passages.lengths())
     rows = (kept.passages if kept else 0, passages.rows) if shard is None else (shard.start, shard.stop)
     cuts = _cuts(borders, *rows)
     weighted = passages.embeddings.salience
@@ -180,7 +171,7 @@ def write_merged(stage: Stage, parts: Sequence[Part], passages: Passages) -> Non
                 )
     clusters = Clusters.open(first.folder)
     write_clusters(stage, clusters)
-    borders = borders_of(passages)
+    borders = offsets_of(passages.lengths())
     dtype = passages.embeddings.dtype if passages.embeddings.salience else ""
     _finish(stage, parts, clusters, int(borders[-1]), dtype, borders)
 

@@ -28,6 +28,7 @@ QUERY_TOKENS, PASSAGE_TOKENS = 1 << 10, 1 << 14
 RESCORED_AT_ONCE = 1 << 8
 LOOKED = 32  # tokens of a query: of no more all canonical products of a grid are cheaper than a look
 PRODUCTS_PER_BLOCK = 1e11  # a few seconds on one slow core, so that a signal is heard in time
+Rows = tuple[NDArray[np.int64], Vectors]  # of some passages, and they
 
 
 def search_tokens(
@@ -77,9 +78,11 @@ def search_grid(
         while row < rows[1]:
             block = block_of(row, min(row + BLOCK_ROWS, rows[1]))
             block = block[: _fitting(block, 0, min(PASSAGE_TOKENS, limit))]
+            here = np.arange(row, row + len(block)), block
+            every = np.ones((len(kept), len(block)), np.bool_)
 
-            def visit(group: slice, first: int = row, block: Vectors = block) -> None:
-                _visit(grid, (first, block), queries[group], [of.part(group) for of in kept], ranks)
+            def visit(group: slice, here: Rows = here, every: NDArray[np.bool_] = every) -> None:
+                _offer(grid, here, queries[group], [of.part(group) for of in kept], ranks, every)
 
             list(pool.map(visit, groups))
             row += len(block)
@@ -141,22 +144,9 @@ def _fitting(texts: Vectors, start: int, tokens: int) -> int:
     return min(max(stop, start + 1), len(texts))
 
 
-def _visit(
-    grid: TokenGrid,
-    block: tuple[int, Vectors],
-    queries: Vectors,
-    kept: Sequence[TopK],
-    ranks: NDArray[np.int64],
-) -> None:
-    """Add the best of one block, of which the first row is given, to the hits of a few queries."""
-    first, passages = block
-    numbers = np.arange(first, first + len(passages))
-    _offer(grid, (numbers, passages), queries, kept, ranks, np.ones((len(kept), len(passages)), np.bool_))
-
-
 def _offer(
     grid: TokenGrid,
-    block: tuple[NDArray[np.int64], Vectors],
+    block: Rows,
     queries: Vectors,
     kept: Sequence[TopK],
     ranks: NDArray[np.int64],
