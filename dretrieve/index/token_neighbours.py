@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,14 +38,6 @@ class Neighbours:
 
     tokens: int
     candidates: int | None = None
-
-
-class Hits(NamedTuple):
-    """The nearest tokens to each token of a query: [H] which they are, whose neighbour, their products."""
-
-    tokens: NDArray[np.int64]
-    owners: NDArray[np.int64]
-    dots: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +119,7 @@ class NeighbourSearch:
 
                 def visit(q: int, near: TopK = near, first: int = first) -> None:
                     mine = near.part(slice(offsets[q] - first, offsets[q + 1] - first))
-                    rows, best = self._passages(_hits(mine), borders)
+                    rows, best = self._passages(mine, borders)
                     options.reached(len(rows))
                     scored(q, rows[np.sort(best)])
 
@@ -136,22 +127,15 @@ class NeighbourSearch:
                 start = stop
 
     def _passages(
-        self, hits: Hits, borders: NDArray[np.int64]
+        self, near: TopK, borders: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the passages that have a hit, rising, and which of them are scored."""
-        owners = np.searchsorted(borders, hits.tokens, side="right") - 1
+        """Return the passages of the tokens nearest to each of a query's, rising, and which are scored."""
+        owners = np.searchsorted(borders, near.rows, side="right") - 1  # every heap is full
         rows, places = np.unique(owners, return_inverse=True)
         wanted = self.neighbours.candidates
         if wanted is None or wanted >= len(rows):
             return rows, np.arange(len(rows))
-        largest = np.full((len(rows), int(hits.owners.max()) + 1), -np.inf)
-        np.maximum.at(largest, (places, hits.owners), hits.dots)
+        largest = np.full((len(rows), len(owners)), -np.inf)
+        np.maximum.at(largest, (places.reshape(owners.shape), np.arange(len(owners))[:, None]), near.scores)
         sums = np.where(np.isfinite(largest), largest, 0.0).sum(axis=1)
         return rows, np.lexsort((rows, -sums))[:wanted]
-
-
-def _hits(near: TopK) -> Hits:
-    """Return the neighbours of a query's tokens."""
-    filled = np.arange(near.rows.shape[1]) < near.sizes[:, None]
-    owners = np.repeat(np.arange(len(near.sizes)), near.sizes)
-    return Hits(near.rows[filled], owners, near.scores[filled])
