@@ -121,7 +121,8 @@ def _command(
 
     def call(context: typer.Context, **values: Any) -> int:
         seen = make(front, values)
-        values["threads"] = apply_threads(getattr(seen, "threads", 0))
+        if isinstance(seen, Front):  # what `array` submits is told by its own machine
+            values["threads"] = apply_threads(seen.threads)
         return execute(lambda progress: work(make(kind, values, inner), progress, list(context.args)), seen)
 
     parameters = [

@@ -18,6 +18,7 @@ from dretrieve.models.plain import read_plain
 from dretrieve.options import REQUIRED, option
 from dretrieve.types import Vectors, offsets_of
 from dretrieve_cli import array as command
+from dretrieve_cli.command import THREAD_VARIABLES
 from tests.common import bytes_of
 
 
@@ -58,6 +59,22 @@ def test_words_of_the_stage_reach_the_plan_and_the_script(cli_here, tmp_path):
     assert (
         f"exec {sys.executable} -m dretrieve_cli toy --rows 5 --query-prefix 'a b' --output {out}" in script
     )
+
+
+def test_tasks_do_not_take_the_threads_of_the_machine_that_submits(cli_here, tmp_path, monkeypatch):
+    """Slurm gives a task the environment of ``sbatch``; how many threads it has is for its own allotment."""
+    ours = {*THREAD_VARIABLES, "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}
+    for name in ours:
+        monkeypatch.delenv(name, raising=False)
+    fake = tmp_path / "bin" / "sbatch"
+    fake.parent.mkdir()
+    fake.write_text(f"#!/bin/sh\nenv >'{tmp_path / 'env'}'\necho 7\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{fake.parent}:{os.environ['PATH']}")
+    cli_here("array", "toy", "--rows", "5", "--output", tmp_path / "out", "--shards", "2", "--submit")
+    given = {line.partition("=")[0] for line in (tmp_path / "env").read_text().splitlines()}
+    assert "PATH" in given
+    assert not given & ours
 
 
 def test_own_words_may_stand_anywhere(cli_here, tmp_path):
