@@ -8,6 +8,7 @@ gradient by N, which Adam forgives and clipping does not.)
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from dretrieve.errors import DretrieveError
+
 BUCKET_NUMBERS = 1 << 24
+LOST = "Connection (closed|reset) by peer|Connection was likely closed|Broken pipe|remote process exit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,7 @@ class Processes:
     def wait(self) -> None:
         """Wait for all."""
         if self.count > 1:
-            dist.barrier()
+            _together(dist.barrier)
 
     @contextmanager
     def first_goes_first(self) -> Iterator[None]:
@@ -56,7 +60,7 @@ class Processes:
             return [number]
         value = torch.tensor([number], dtype=torch.int64, device=_wire())
         received = [torch.empty_like(value) for _ in range(self.count)]
-        dist.all_gather(received, value)
+        _together(dist.all_gather, received, value)
         return [int(of.item()) for of in received]
 
     def sum(self, value: Tensor) -> Tensor:
@@ -64,7 +68,7 @@ class Processes:
         if self.count == 1:
             return value
         total = value.detach().clone()
-        dist.all_reduce(total)
+        _together(dist.all_reduce, total)
         return total
 
     def from_first(self, compute: Callable[[], float]) -> float:
@@ -72,7 +76,7 @@ class Processes:
         if self.count == 1:
             return compute()
         value = torch.tensor([compute() if self.first else 0.0], dtype=torch.float64, device=_wire())
-        dist.broadcast(value, src=0)
+        _together(dist.broadcast, value, 0)
         return float(value.item())
 
     def gather_rows(self, rows: Tensor, counts: Sequence[int]) -> Tensor:
@@ -90,7 +94,7 @@ class Processes:
         missing = max(counts) - len(sent)
         sent = torch.cat([sent, sent.new_zeros((missing, *sent.shape[1:]))]).contiguous()
         received = [torch.empty_like(sent) for _ in range(self.count)]
-        dist.all_gather(received, sent)
+        _together(dist.all_gather, received, sent)
         parts = [part[:count].to(rows.dtype) for part, count in zip(received, counts, strict=True)]
         parts[self.rank] = rows
         return torch.cat(parts)
@@ -105,7 +109,7 @@ class Processes:
             return
         every = list(parameters)
         there = torch.tensor([of.grad is not None for of in every], dtype=torch.int32, device=_wire())
-        dist.all_reduce(there)
+        _together(dist.all_reduce, there)
         waiting: list[Tensor] = []
         for parameter, known in zip(every, there.tolist(), strict=True):
             if not known:
@@ -123,10 +127,26 @@ class Processes:
 def _sum_in_place(tensors: list[Tensor]) -> None:
     """All-reduce in one message."""
     flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
-    dist.all_reduce(flat)
+    _together(dist.all_reduce, flat)
     parts = torch.split(flat, [tensor.numel() for tensor in tensors])
     for tensor, part in zip(tensors, parts, strict=True):
         tensor.copy_(part.view_as(tensor))
+
+
+def _together(collective: Callable[..., object], *given: object) -> None:
+    """Do what all processes do together.
+
+    Raises:
+        DretrieveError: one of them has ended.
+    """
+    try:
+        collective(*given)
+    except RuntimeError as error:  # of gloo, of NCCL, of the store: each has its own words
+        if not re.search(LOST, str(error)):
+            raise
+        raise DretrieveError(
+            "another process of this training has ended; its own message, or the launcher's, says why"
+        ) from error
 
 
 def _wire() -> torch.device:

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -121,6 +123,30 @@ def test_two_processes_train_the_model_of_one(root, tiny_collection, tiny_model,
         weights.append(load_file(output / "model.safetensors"))
     one, two = weights
     assert all(allclose(one[name], two[name], atol=2e-5) for name in one)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mistaken", [0, 1])
+def test_a_mistake_ends_every_process_with_a_sentence(cli, tiny_model, tiny_collection, tmp_path, mistaken):
+    """Also one that a single process meets: a machine that lacks a file."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port = str(one.getsockname()[1])
+    group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+
+    def run(rank):
+        data = tmp_path / "nowhere" if rank == mistaken else f"{tiny_collection}:train"
+        line = ["train", "shared", "--backbone", tiny_model, "--data", data, "--device", "cpu"]
+        own = {"RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"}
+        return cli(*line, "--output", tmp_path / "model", "--quiet", code=None, env=group | own)
+
+    with ThreadPoolExecutor() as pool:
+        ended = list(pool.map(run, (0, 1)))
+    wrong, other = ended[mistaken], ended[1 - mistaken]
+    assert (wrong.code, other.code) == (3, 1)
+    assert "nowhere' does not exist" in wrong.err
+    assert other.err.startswith("dretrieve: another process of this training has ended; ")
+    assert other.err.count("\n") == 1
 
 
 def test_a_phase_takes_options_of_its_own(cli_here, tiny_collection, tiny_model, tmp_path):

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from dretrieve.errors import DretrieveError
 from dretrieve.store.seeds import fold
 from dretrieve.training.processes import Processes
 from dretrieve.training.step import Stepper
@@ -118,6 +119,19 @@ def test_a_gradient_that_no_process_has_stays_away(monkeypatch):
     three[0].grad = torch.full((2,), 3.0)
     Processes(rank=0, count=2).sum_gradients(three)
     assert [None if of.grad is None else of.grad.tolist() for of in three] == [[3.0, 3.0], [0.0, 0.0], None]
+
+
+def test_what_ends_the_others_is_a_sentence_here(monkeypatch):
+    def barrier():
+        raise RuntimeError(said)
+
+    monkeypatch.setattr("torch.distributed.barrier", barrier)
+    said = "[gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:30082. This is typically"
+    with pytest.raises(DretrieveError, match="another process of this training has ended"):
+        Processes(rank=1, count=2).wait()
+    said = "CUDA out of memory"
+    with pytest.raises(RuntimeError, match="CUDA out of memory"):
+        Processes(rank=1, count=2).wait()
 
 
 STEPS = """
