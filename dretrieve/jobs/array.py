@@ -261,8 +261,8 @@ def shard_finished(config: Array, index: int, answers: dict[str, Answer]) -> boo
     if own != output:
         places = [place for place in (manifest_path(own),) if place.exists()]
     else:
-        ending = f"*{shard_stem(index, count)}*manifest.json"
-        places = [*output.glob(ending), *output.parent.glob(escape(output.name) + ending)]
+        ending = f"{shard_stem(index, count)}*manifest.json"
+        places = [*output.glob(ending), *output.parent.glob(f"{escape(output.name)}.{ending}")]
     for path in places:
         try:
             manifest = read_manifest(path)

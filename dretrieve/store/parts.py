@@ -9,6 +9,7 @@ import shutil
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from glob import escape
 from pathlib import Path
 from typing import IO
 
@@ -36,7 +37,7 @@ def finished_parts(whole: Stage) -> list[Part]:
     if "shard" in whole.options:
         return []
     found: dict[int, dict[int, Part]] = {}
-    for path in sorted(whole.output.parent.glob(f"{whole.output.name}.shard-*-of-?????")):
+    for path in sorted(whole.output.parent.glob(f"{escape(whole.output.name)}.shard-*-of-?????")):
         try:
             manifest = open_artefact(path, (whole.name,))
         except DretrieveError:

@@ -20,6 +20,7 @@ from dretrieve.jobs.array import Array
 from dretrieve.jobs.configs.array import Resources
 from dretrieve.reports.plan import Answer
 from dretrieve.store.atomic import write_json
+from dretrieve.store.stage import Stage
 from dretrieve.text.collection import Collection
 from tests.common import Told
 
@@ -117,6 +118,17 @@ def test_shards_of_other_options_are_refused_or_made_again(write_embeddings, tmp
     monkeypatch.setenv("DRETRIEVE_STALE", "replace")
     (tmp_path / "out" / "shard-00002-of-00004.ids.txt").unlink()  # by a task that removes it
     assert array.run(settings).missing == [0, 1, 2, 3]
+
+
+def test_a_part_of_another_output_is_none_of_this_one(tmp_path):
+    """Though its name begins like this one's, and no task can tell yet what it would make."""
+    settings = config(tmp_path, ask=lambda words: Answer(state="refused", text="no run"))
+    for name, finished in (("out2", []), ("out", [1])):
+        part = Stage(tmp_path / f"{name}.shard-00001-of-00004", "file", "toy")
+        with part.write(text=True) as file:
+            file.write("1")
+        part.commit()
+        assert array.run(settings).finished == finished
 
 
 def test_dry_run_writes_nothing(tmp_path):

@@ -54,6 +54,11 @@ def test_a_changed_part_is_none(tmp_path: Path) -> None:
     assert finished_parts(stage(tmp_path / "run")) == []
 
 
+def test_a_name_with_brackets_is_a_name(tmp_path: Path) -> None:
+    make(tmp_path / "run[1]", (0, 1))
+    assert len(finished_parts(stage(tmp_path / "run[1]"))) == 1
+
+
 def test_parts_of_one_thing_come_in_the_order_of_their_rows() -> None:
     def part(index: int, **options: object) -> tuple[Path, Manifest]:
         shard = {"start": index, "stop": index + 1, "index": index, "count": 3, "total": 3}
