@@ -68,6 +68,8 @@ class Encoder(nn.Module):
         ran: every engine that has answered since `prepare`.
     """
 
+    backbone: Any  # transformers' modules say little of their types
+
     def __init__(
         self, backbone: nn.Module, *, unpadded: bool = False, token_types: Mapping[int, int] | None = None
     ) -> None:
@@ -82,7 +84,7 @@ class Encoder(nn.Module):
     @property
     def width(self) -> int:
         """Numbers per state."""
-        config: Any = self.backbone.config
+        config = self.backbone.config
         return int(getattr(config, "word_embed_proj_dim", None) or config.hidden_size)
 
     @property
@@ -92,7 +94,7 @@ class Encoder(nn.Module):
         Raises:
             UsageError: they are laid out otherwise.
         """
-        config: Any = self.backbone.config
+        config = self.backbone.config
         if config.model_type not in BERT_LIKE or getattr(config, "is_decoder", False):
             raise UsageError(
                 "layers are changed as BERT has them (experts in the place of a feed-forward part, keys and "
@@ -100,8 +102,7 @@ class Encoder(nn.Module):
                 f"{config.model_type} backbone is laid out otherwise; give an encoder of type "
                 f"{', '.join(BERT_LIKE)}"
             )
-        backbone: Any = self.backbone
-        found: Sequence[Any] = backbone.encoder.layer
+        found: Sequence[Any] = self.backbone.encoder.layer
         return found
 
     def keep_layers(self, named: str) -> None:
@@ -110,7 +111,6 @@ class Encoder(nn.Module):
         Raises:
             UsageError: names that are no layers, twice or out of order; layers laid out otherwise.
         """
-        backbone: Any = self.backbone
         numbers = {str(number): number for number in range(len(self.layers))}
         kept = [numbers.get(name, -1) for name in named.split(",")]
         if kept != sorted(set(kept) - {-1}):
@@ -118,8 +118,8 @@ class Encoder(nn.Module):
                 f"layers {quoted(named)} of a model of {len(numbers)}: give numbers from 0 to "
                 f"{len(numbers) - 1}, each once and in order, such as 0,{len(numbers) - 1}"
             )
-        backbone.encoder.layer = nn.ModuleList(self.layers[number] for number in kept)
-        backbone.config.num_hidden_layers = len(kept)
+        self.backbone.encoder.layer = nn.ModuleList(self.layers[number] for number in kept)
+        self.backbone.config.num_hidden_layers = len(kept)
 
     def add_experts(self, layers: Sequence[int], count: int) -> None:
         """Give those layers ``count`` feed-forward parts, the first their own, the others its copies."""
@@ -131,9 +131,8 @@ class Encoder(nn.Module):
         """What computes the next batch."""
         if self.answers_packed and self._packed is not None:
             return Engine("packed", PRECISIONS[self._packed.dtype], self._packed.attention)
-        backbone: Any = self.backbone
-        kind = next(backbone.parameters()).dtype
-        return Engine("transformers", PRECISIONS[kind], str(backbone.config._attn_implementation))
+        kind = next(self.backbone.parameters()).dtype
+        return Engine("transformers", PRECISIONS[kind], str(self.backbone.config._attn_implementation))
 
     @property
     def answers_packed(self) -> bool:
@@ -217,9 +216,8 @@ class Encoder(nn.Module):
         The hooks are an argument of every layer, so that gradient checkpointing repeats the layer with them;
         what they draw at random is repeated as dropout is.
         """
-        backbone: Any = self.backbone
         layers, ids, first = self.layers, batch.input_ids, hooks.first_position
-        states: Tensor = backbone.embeddings(input_ids=ids, past_key_values_length=first)
+        states: Tensor = self.backbone.embeddings(input_ids=ids, past_key_values_length=first)
         for number, layer in enumerate(layers):
             if getattr(layer, "gradient_checkpointing", False) and torch.is_grad_enabled():
                 states = checkpoint(self._layer, number, states, layout, hooks, use_reentrant=False)

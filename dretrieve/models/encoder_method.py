@@ -265,7 +265,8 @@ class EncoderMethod(Method):
 
     def written(self, encoder: Encoder) -> nn.Module:
         """Return the backbone as `save` writes it."""
-        return encoder.backbone
+        found: nn.Module = encoder.backbone
+        return found
 
     @classmethod
     def place_of(cls, name: str) -> tuple[Sides, str]:

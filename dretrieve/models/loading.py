@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -172,8 +171,7 @@ def open_tokenizer(folder: Path, card: SideCard, rows: int | None = None) -> Sid
 
 def embedding_rows(module: nn.Module) -> int | None:
     """Return for how many tokens every encoder inside has embeddings; None where none says."""
-    backbones: list[Any] = [part.backbone for part in encoders_of(module)]
-    tables = [backbone.get_input_embeddings() for backbone in backbones]
+    tables = [part.backbone.get_input_embeddings() for part in encoders_of(module)]
     return min((int(of.num_embeddings) for of in tables if hasattr(of, "num_embeddings")), default=None)
 
 

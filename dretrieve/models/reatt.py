@@ -152,8 +152,7 @@ class Reatt(EncoderMethod):
     @property
     def dim(self) -> int:
         """Numbers a token: of one head."""
-        backbone: Any = self.encoder.backbone
-        return int(backbone.config.d_kv)
+        return int(self.encoder.backbone.config.d_kv)
 
     def head_shares(self) -> Tensor:
         """Return P, [heads]: how much each head's relevance counts.
@@ -270,10 +269,9 @@ class Reatt(EncoderMethod):
             passages: [P].
             owners: [P] int64, the question that a passage stands behind.
         """
-        backbone: Any = self.encoder.backbone
         paired = torch.zeros(len(questions), dtype=torch.bool, device=owners.device)
         paired[owners] = True
-        questions = _without_end(questions, backbone.config.eos_token_id, paired)
+        questions = _without_end(questions, self.encoder.backbone.config.eos_token_id, paired)
         room = self.config.max_len - questions.mask.sum(dim=1)[owners]
         return questions, _cut(passages, room)
 
@@ -351,8 +349,8 @@ class Reatt(EncoderMethod):
 
     def _answer_losses(self, fused: Fused, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return [Q], the mean negative log-likelihood of each answer's tokens, and `T5.decoded`'s looks."""
-        backbone: Any = self.encoder.backbone
-        logits, looks = self.encoder.decoded(backbone._shift_right(labels), fused.states, fused.mask)
+        begun = self.encoder.backbone._shift_right(labels)
+        logits, looks = self.encoder.decoded(begun, fused.states, fused.mask)
         losses = functional.cross_entropy(logits.float().transpose(1, 2), labels, reduction="none")
         return losses.sum(dim=1) / (labels >= 0).sum(dim=1), looks
 

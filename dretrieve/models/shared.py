@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from typing import Any, Self
+from typing import Self
 
 from torch import nn
 
@@ -54,11 +54,10 @@ class Shared(BiEncoder):
 
     def written(self, encoder: Encoder) -> nn.Module:
         """Return the backbone, adapters merged."""
-        module: Any = encoder.backbone
-        if not hasattr(module, "merge_and_unload"):
-            return encoder.backbone
-        merged: nn.Module = copy.deepcopy(module).merge_and_unload()
-        return merged
+        module: nn.Module = encoder.backbone
+        if hasattr(module, "merge_and_unload"):
+            module = copy.deepcopy(encoder.backbone).merge_and_unload()
+        return module
 
     def encode_side(self, batch: TokenBatch, side: Side) -> Encoded:
         """Return [B, dim]; both sides are encoded alike."""

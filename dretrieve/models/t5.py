@@ -66,19 +66,17 @@ class T5(Encoder):
     @property
     def heads(self) -> int:
         """Heads a layer."""
-        backbone: Any = self.backbone
-        return int(backbone.config.num_heads)
+        return int(self.backbone.config.num_heads)
 
     @property
     def layers(self) -> Sequence[Any]:
         """The encoder's blocks."""
-        backbone: Any = self.backbone
-        found: Sequence[Any] = backbone.encoder.block
+        found: Sequence[Any] = self.backbone.encoder.block
         return found
 
     def embedded(self, ids: Tensor) -> Tensor:
         """Return [B, T, D], what the first layer reads of token ids [B, T]."""
-        encoder: Any = self.backbone.encoder
+        encoder = self.backbone.encoder
         found: Tensor = encoder.dropout(encoder.embed_tokens(ids))
         return found
 
@@ -118,7 +116,7 @@ class T5(Encoder):
 
     def finished(self, states: Tensor) -> Tensor:
         """Return [B, T, D], the last layer's states as the decoder reads them."""
-        encoder: Any = self.backbone.encoder
+        encoder = self.backbone.encoder
         found: Tensor = encoder.dropout(encoder.final_layer_norm(states))
         return found
 
@@ -150,8 +148,7 @@ class T5(Encoder):
             states: [B, T, D] of `finished`.
             mask: [B, T] bool, the states that are read.
         """
-        backbone: Any = self.backbone
-        decoder, length = backbone.decoder, ids.shape[1]
+        decoder, length = self.backbone.decoder, ids.shape[1]
         bias = decoder.block[0].layer[0].SelfAttention.compute_bias(length, length, device=ids.device)
         before = torch.ones(length, length, dtype=torch.bool, device=ids.device).tril()
         bias = _shut(bias, before)
@@ -164,9 +161,9 @@ class T5(Encoder):
         looks = _first_looks(cross, answer[:, 0], states)
         answer = feed(cross(answer, key_value_states=states, position_bias=reach)[0])
         answer = decoder.dropout(decoder.final_layer_norm(answer))
-        if backbone.config.scale_decoder_outputs:
-            answer = answer * backbone.config.d_model**-0.5
-        return backbone.lm_head(answer), looks
+        if self.backbone.config.scale_decoder_outputs:
+            answer = answer * self.backbone.config.d_model**-0.5
+        return self.backbone.lm_head(answer), looks
 
 
 def _shut(bias: Tensor, mask: Tensor) -> Tensor:

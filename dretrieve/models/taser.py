@@ -192,9 +192,8 @@ class Taser(BiEncoder):
         decay = self.config.layer_decay
         if decay == 1:
             return super().parameter_groups(phase)
-        backbone: Any = self.encoder.backbone
         layers = self.encoder.layers
-        placed: list[tuple[int, nn.Module]] = [(0, backbone.embeddings)]
+        placed: list[tuple[int, nn.Module]] = [(0, self.encoder.backbone.embeddings)]
         placed += [(number + 1, layer) for number, layer in enumerate(layers)]
         placed += [(int(number) + 1, of) for number, of in self.encoder.experts.items()]
         if self.router is not None:
