@@ -30,7 +30,6 @@ from dretrieve.models.base import Encoded, Loss, Targets, TokenBatch
 from dretrieve.models.cards import read_card
 from dretrieve.models.colbert import PROJECTION, Colbert
 from dretrieve.models.colbert_config import BARE
-from dretrieve.models.config import MethodConfig
 from dretrieve.models.contrastive import in_batch_loss
 from dretrieve.models.encoder import States
 from dretrieve.models.encoder_method import (
@@ -91,14 +90,13 @@ class Aligner(EncoderMethod):
                 setattr(self, f"{side}_salience", gate)
 
     @classmethod
-    def build(cls, config: MethodConfig, backbone: str) -> Self:
+    def build(cls, config: AlignerConfig, backbone: str) -> Self:
         """Return the method on an encoder, or trained further; see `EncoderMethod.build`.
 
         Raises:
             UsageError: an alignment of another grammar, options of a salience that there is not.
             PreconditionError: a ColBERT that adds tokens, which this method does not.
         """
-        assert isinstance(config, AlignerConfig)
         folder = find_model(backbone)
         known, _ = read_card(folder)
         projected = known.method == Colbert.name

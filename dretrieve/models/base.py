@@ -266,7 +266,7 @@ class Method(nn.Module, ABC):
 
     @classmethod
     @abstractmethod
-    def build(cls, config: MethodConfig, backbone: str) -> Self:
+    def build(cls, config: Any, backbone: str) -> Self:
         """Return a fresh model on top of a plain Hugging Face or sentence-transformers folder or name."""
 
     @classmethod

@@ -28,7 +28,6 @@ from dretrieve.models.base import Encoded, Loss, Targets, TokenBatch
 from dretrieve.models.bi_encoder_config import AUTO
 from dretrieve.models.cards import read_card
 from dretrieve.models.colbert_config import MARKERS, NONE, QUERY_LENGTH, ColbertConfig
-from dretrieve.models.config import MethodConfig
 from dretrieve.models.contrastive import in_batch_loss
 from dretrieve.models.encoder_method import Backbone, EncoderMethod, completed, options_of
 from dretrieve.models.maxsim import maxsim
@@ -75,13 +74,12 @@ class Colbert(EncoderMethod):
         )
 
     @classmethod
-    def build(cls, config: MethodConfig, backbone: str) -> Self:
+    def build(cls, config: ColbertConfig, backbone: str) -> Self:
         """Return the method on an encoder, or trained further; see `EncoderMethod.build`.
 
         Raises:
             UsageError: a marker that the vocabulary lacks, no [MASK] to fill queries up with.
         """
-        assert isinstance(config, ColbertConfig)
         folder = find_model(backbone)
         known, _ = read_card(folder)
         markers: dict[str, Any] = {f"{side}_marker": _marker(config, known, folder, side) for side in SIDES}

@@ -37,7 +37,7 @@ from dretrieve.models.backbone import WEIGHTS, explained_weights
 from dretrieve.models.base import Encoded, ParameterGroup, TokenBatch
 from dretrieve.models.bi_encoder import BiEncoder
 from dretrieve.models.cards import read_card
-from dretrieve.models.config import MethodConfig, Phase
+from dretrieve.models.config import Phase
 from dretrieve.models.ddr_config import ELSE, OF_DOMAINS, DdrChoices, DdrConfig, names_of
 from dretrieve.models.encoder import PooledEncoder
 from dretrieve.models.encoder_method import (
@@ -94,7 +94,7 @@ class Ddr(BiEncoder):
                 check_positions(self.encoder.backbone, card, config.prefix_length)
 
     @classmethod
-    def build(cls, config: MethodConfig, backbone: str) -> Self:
+    def build(cls, config: DdrConfig, backbone: str) -> Self:
         """Return the method on an encoder, or with the domains to be trained on a ddr model.
 
         Raises:
@@ -103,7 +103,6 @@ class Ddr(BiEncoder):
             UsageError: a rate of the general prefix, or another router, beside domains that are not trained;
                 see `choose`.
         """
-        assert isinstance(config, DdrConfig)
         known, _ = read_card(find_model(backbone))
         asked = names_of(config.train_domains, "--train-domains ")
         if asked and known.method != cls.name:

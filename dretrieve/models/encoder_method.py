@@ -24,7 +24,6 @@ from dretrieve.models.backbone import explained_weights, load_module
 from dretrieve.models.base import Method, TokenBatch
 from dretrieve.models.bi_encoder_config import AUTO, POOLINGS, EncoderConfig
 from dretrieve.models.cards import read_card
-from dretrieve.models.config import MethodConfig
 from dretrieve.models.encoder import Encoder, PooledEncoder
 from dretrieve.models.head import load_head
 from dretrieve.models.model_folder import save_encoder, save_modules
@@ -111,7 +110,7 @@ class EncoderMethod(Method):
             check_positions(module, self.cards[side])
 
     @classmethod
-    def build(cls, config: MethodConfig, backbone: str) -> Self:
+    def build(cls, config: Any, backbone: str) -> Self:
         """Return the method on a backbone: a plain folder, or a model of ours; one of its own goes on.
 
         Raises:
@@ -119,7 +118,6 @@ class EncoderMethod(Method):
                 encoder for each side where one is wanted, with other parts than the method's options ask for.
             UsageError: options that do not fit the backbone.
         """
-        assert isinstance(config, EncoderConfig)
         folder = find_model(backbone)
         known, _ = read_card(folder)
         cls._check_backbone(folder, known)

@@ -42,7 +42,7 @@ from dretrieve.models.base import (
     TokenBatch,
 )
 from dretrieve.models.cards import read_card
-from dretrieve.models.config import MethodConfig, Phase
+from dretrieve.models.config import Phase
 from dretrieve.models.encoder_method import Backbone, EncoderMethod, completed
 from dretrieve.models.maxsim import padded, weighed_maxsim
 from dretrieve.models.places import find_model
@@ -124,14 +124,13 @@ class Reatt(EncoderMethod):
         self._answers = SideTokenizer.open(backbone.places["passage"], card)
 
     @classmethod
-    def build(cls, config: MethodConfig, backbone: str) -> Self:
+    def build(cls, config: ReattConfig, backbone: str) -> Self:
         """Return the method on a T5 with its decoder, or trained further; see `EncoderMethod.build`.
 
         Raises:
             PreconditionError: no T5, or one without its decoder.
             UsageError: layers or lengths that do not fit.
         """
-        assert isinstance(config, ReattConfig)
         known, _ = read_card(find_model(backbone))
         config = replace(config, passage_max_len=config.passage_max_len or config.max_len)
         config = completed(config, known, cls.name, OPEN)

@@ -16,7 +16,6 @@ from torch import nn
 from dretrieve.errors import UsageError
 from dretrieve.models.base import Encoded, TokenBatch
 from dretrieve.models.bi_encoder import BiEncoder
-from dretrieve.models.config import MethodConfig
 from dretrieve.models.encoder import Encoder, PooledEncoder
 from dretrieve.models.encoder_method import Backbone, pack_pair, pooled_encoder
 from dretrieve.models.shared_config import OF_LORA, SharedConfig
@@ -38,7 +37,7 @@ class Shared(BiEncoder):
         self.encoder = pooled_encoder(self, backbone, "query")
 
     @classmethod
-    def build(cls, config: MethodConfig, backbone: str) -> Self:
+    def build(cls, config: SharedConfig, backbone: str) -> Self:
         """Return the method on a backbone, with fresh adapters if they are to be trained.
 
         Raises:
