@@ -23,13 +23,8 @@ FAINTEST = 1e-9
 def aligned(query: Encoded, passage: Encoded, alignment: Alignment) -> Tensor:
     """Return [Q, P] float32, Σ S ⊙ A / Z of equations 1 and 2; Z counts as `FAINTEST` at least.
 
-    Top-1 without salience is the mean `maxsim`, bit for bit. What is kept for the gradient grows with Q x P
-    alone.
-
-    Args:
-        query: [Q, n, D], which tokens take part, and their salience or none.
-        passage: [P, m, D], the same.
-        alignment: which tokens are compared.
+    Vectors are [Q, n, D] and [P, m, D]. Top-1 without salience is the mean `maxsim`, bit for bit. What is
+    kept for the gradient grows with Q x P alone.
     """
     assert query.mask is not None
     assert passage.mask is not None
@@ -56,15 +51,10 @@ def aligned(query: Encoded, passage: Encoded, alignment: Alignment) -> Tensor:
 def _sums(
     tokens: Tensor, weights: Tensor, owners: Tensor, queries: int, epsilon: float, *passages: Tensor
 ) -> Tensor:
-    """Return [2, queries, p], Σ A S and Σ A of the query tokens [N, D] with some passages.
+    """Return [2, queries, p], Σ A S and Σ A of query tokens [N, D] of ``weights`` [N] with some passages.
 
-    Args:
-        tokens: of the queries.
-        weights: [N].
-        owners: [N] the query of each token.
-        queries: how many.
-        epsilon: of a soft alignment, or 0.
-        passages: vectors [p, m, D], mask and salience [p, m], with how many tokens each is aligned [p].
+    ``owners`` [N] are the tokens' queries, ``epsilon`` is of a soft alignment, or 0, and the passages are
+    vectors [p, m, D], mask and salience [p, m], and with how many tokens each is aligned [p].
     """
     values, mask, salience, counts = passages
     products = (tokens @ values.flatten(0, 1).T).view(len(tokens), *mask.shape)

@@ -20,16 +20,10 @@ from dretrieve.models.base import Distillation, Loss, Targets
 
 
 def in_batch_loss(scores: Tensor, targets: Targets, *, temperature: float) -> Loss:
-    """Return the loss of a score matrix.
+    """Return the loss of scores [Q, P], higher is better; ``temperature``, above 0, divides them.
 
-    Args:
-        scores: [Q, P], higher is better.
-        targets: positives, what is left out, and what a teacher says.
-        temperature: divides the scores; above 0.
-
-    Returns:
-        ``parts["accuracy"]`` is the share of queries whose positive has the highest score; with a teacher
-        ``parts["distillation"]`` is D.
+    ``parts["accuracy"]`` is the share of queries whose positive has the highest score; with a teacher
+    ``parts["distillation"]`` is D.
     """
     logits = (scores.float() / temperature).masked_fill(~targets.allowed, -torch.inf)
     total = functional.cross_entropy(logits, targets.positives)
@@ -44,13 +38,9 @@ def in_batch_loss(scores: Tensor, targets: Targets, *, temperature: float) -> Lo
 
 
 def distillation_loss(scores: Tensor, teacher: Tensor, positives: Tensor, how: Distillation) -> Tensor:
-    """Return D of a score matrix.
+    """Return D of scores [Q, P] float32 and a teacher's [Q, P], NaN where it gave none.
 
-    Args:
-        scores: [Q, P] float32.
-        teacher: [Q, P], NaN where it gave no score; every query's positive has one.
-        positives: [Q] the columns of the positives.
-        how: which loss, and its temperatures.
+    It gave one to every query's positive, whose column ``positives`` [Q] has.
     """
     known = ~teacher.isnan()
     if how.loss == "kl":

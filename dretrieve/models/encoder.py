@@ -165,12 +165,9 @@ class Encoder(nn.Module):
         self._packed = None
 
     def states(self, batch: TokenBatch, hooks: Hooks | None = None, *, read: Tensor | None = None) -> States:
-        """Return the last states of a batch.
+        """Return the last states of a batch; ``hooks`` change something inside the layers.
 
-        Args:
-            batch: of texts.
-            hooks: what is changed inside the layers.
-            read: [B, T] bool, the first of each text's tokens: those that its tokens read; None: all.
+        ``read`` [B, T] are the first of each text's tokens, those that its tokens read; None: all.
 
         Raises:
             UsageError: ``hooks`` or ``read`` for a backbone that takes none.
@@ -262,14 +259,9 @@ class _Before:
 
 
 class PooledEncoder(Encoder):
-    """An encoder whose texts become one vector each: pooling, head, and division by the length.
+    """An encoder whose texts become one vector each: pooling, head, and, if so wanted, length 1.
 
-    Args:
-        backbone: see `Encoder`.
-        pooling: see `models.pooling`.
-        normalize: whether vectors get Euclidean length 1.
-        head: modules behind the pooling, vectors to vectors, in float32.
-        more: of `Encoder`.
+    The head are modules of vectors to vectors, in float32.
     """
 
     def __init__(

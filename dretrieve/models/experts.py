@@ -95,11 +95,7 @@ def by_tokens(
 def _rest(run: Run, rows: Tensor, weights: Tensor, counts: Sequence[int]) -> Tensor:
     """Return zeros [N, D] whose gradient reaches the entries of the experts that were not chosen.
 
-    Args:
-        run: an engine's way through an expert.
-        rows: [N, D], the tokens in order of their experts.
-        weights: [N, I], their entries.
-        counts: tokens of each expert.
+    ``rows`` [N, D] are the tokens in order of their experts, ``weights`` [N, I] their entries.
     """
     total = torch.zeros_like(rows)
     stop = 0
@@ -132,12 +128,9 @@ class _Permuted(torch.autograd.Function):
 
 
 def permuted(rows: Tensor, order: Tensor, places: Tensor) -> Tensor:
-    """Return ``rows[order]``; its gradient is copied back, where indexing would sum, in any order on a GPU.
+    """Return ``rows[order]``, a permutation with the inverse ``places``.
 
-    Args:
-        rows: [N, D].
-        order: [N], a permutation.
-        places: [N], its inverse.
+    Its gradient is copied back, where indexing would sum, in any order on a GPU.
     """
     found: Tensor = _Permuted.apply(rows, order, places)  # type: ignore[no-untyped-call]  # torch has no types
     return found

@@ -103,11 +103,7 @@ def _empty(folder: Path) -> Dense | LayerNorm:
 
 
 def save_head(folder: Path, head: nn.Sequential, names: Sequence[str]) -> list[tuple[str, str]]:
-    """Write the modules into an encoder's folder as sentence-transformers reads them.
-
-    Returns:
-        path and kind of each, for modules.json.
-    """
+    """Write the modules as sentence-transformers reads them; return path and kind of each."""
     written = []
     for part, name in zip(head, names, strict=True):
         place = folder / name

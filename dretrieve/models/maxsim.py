@@ -19,16 +19,11 @@ BLOCK_PRODUCTS = 1 << 24  # of query tokens with passage tokens at a time: 64 Mi
 
 
 def maxsim(query: Encoded, passage: Encoded, *, mean: bool = False) -> Tensor:
-    """Return [Q, P] float32: the sum over a query's tokens of the largest product with a passage's.
+    """Return [Q, P] float32: over a query's tokens the sum, or mean, of the largest product with a passage's.
 
-    The products of a block are computed again for the gradient, so that what is kept grows with Q x P alone.
-    A token that takes no part has no product: it neither adds to a query nor is a passage's largest. A
-    passage without tokens gives -inf.
-
-    Args:
-        query: [Q, n, D] and which tokens take part.
-        passage: [P, m, D], the same.
-        mean: divide by the number of the query's tokens.
+    Vectors are [Q, n, D] and [P, m, D]. The products of a block are computed again for the gradient, so that
+    what is kept grows with Q x P alone. A token that takes no part has no product: it neither adds to a query
+    nor is a passage's largest. A passage without tokens gives -inf.
     """
     assert query.mask is not None
     assert passage.mask is not None

@@ -83,12 +83,10 @@ class Mixture(nn.Module):
         self.noise = nn.Linear(dim, num_experts) if gate in ("noisy", "scaled") else None
 
     def forward(self, vectors: Tensor, activated: int, text_ids: Sequence[str] = ()) -> Mixed:
-        """Return y of vectors [B, d], with the weights that were used.
+        """Return y of x [B, d], with the weights that were used.
 
-        Args:
-            vectors: x.
-            activated: K, how many experts are kept in use; 0 keeps all. Training keeps what the gate says.
-            text_ids: [B] of the texts; ``random`` draws by them in use, so that batches change nothing.
+        ``activated`` is K, how many experts are kept in use; training keeps what the gate says. ``random``
+        draws by ``text_ids`` in use, so that batches change nothing.
         """
         with torch.autocast(vectors.device.type, enabled=False):
             x = vectors.float()

@@ -103,13 +103,10 @@ class Layer:
 
 
 class PackedEncoder:
-    """A BERT, RoBERTa or XLM-RoBERTa encoder of transformers, its weights copied once.
+    """An encoder of transformers that is `supported`, its weights (best in float32) copied once.
 
-    Args:
-        module: one that is `supported`, weights in float32 for best results.
-        device: where to compute.
-        dtype: float32, bfloat16 or (GPU only) float16.
-        experts: by number of the layer, feed-forward parts beside its own.
+    ``dtype`` is float32, bfloat16 or (GPU only) float16; ``experts`` are, by number of the layer,
+    feed-forward parts beside its own.
     """
 
     def __init__(

@@ -29,15 +29,11 @@ class Workspace:
 
 
 class PackedLinear:
-    """x · weight + bias, and behind it GELU or the sum with what went around the layer, if wanted.
+    """x · weight [in, out] + bias [out], and behind it GELU or the sum with what went around, if wanted.
 
     On a CPU in bfloat16 the weights are kept in the blocks that oneDNN multiplies by, where torch has that
     (a tenth faster over all; GELU and the sum are computed before the result leaves the cache and is
     rounded); else torch's addmm.
-
-    Args:
-        weight: [in, out], contiguous.
-        bias: [out].
     """
 
     def __init__(self, weight: Tensor, bias: Tensor) -> None:

@@ -13,14 +13,11 @@ Pooling = Literal["cls", "mean", "last", "max", "weightedmean", "mean_sqrt_len"]
 
 
 def pool(states: Tensor, mask: Tensor, how: Pooling) -> Tensor:
-    """Return [B, D] float32 from padded states.
+    """Return [B, D] float32 from padded states [B, T, D]; ``mask`` [B, T] has a real token in each row.
 
-    Args:
-        states: [B, T, D].
-        mask: [B, T] bool, True = real token, at least one a row.
-        how: the first real token, the last, their mean, their greatest number in each place; their mean with
-            weights 1, 2, 3 … from the first (weightedmean); their sum divided by the root of how many they
-            are (mean_sqrt_len).
+    ``how``: the first real token, the last, their mean, their greatest number in each place; their mean with
+    weights 1, 2, 3 … from the first (weightedmean); their sum divided by the root of how many they are
+    (mean_sqrt_len).
     """
     if how not in ("cls", "last"):
         lowest = -torch.inf if how == "max" else 0.0
@@ -41,13 +38,7 @@ def pool(states: Tensor, mask: Tensor, how: Pooling) -> Tensor:
 
 
 def pool_packed(states: Tensor, lengths: Sequence[int], how: Pooling) -> Tensor:
-    """Return [B, D] float32 from states without padding.
-
-    Args:
-        states: [N, D], the tokens of one text after the other.
-        lengths: tokens per text, at least 1 each; they add up to N.
-        how: as in `pool`.
-    """
+    """Return [B, D] float32 from states [N, D], one text of ``lengths``, at least 1, after the other."""
     sizes = torch.tensor(lengths, dtype=torch.int64)
     ends = sizes.cumsum(0)
     if how == "mean":

@@ -43,12 +43,9 @@ class Domain(nn.Module):
 
 
 class Prefixes(Hooks):
-    """The same prefix before every text.
+    """The same prefix [L, 2, P, D] before every text, its dropout with a mask for each.
 
-    Args:
-        general: [L, 2, P, D].
-        dropout: of the prefix, with a mask for each text.
-        shifted: whether the tokens' positions begin behind the prefix.
+    Where it is ``shifted``, the tokens' positions begin behind it.
     """
 
     def __init__(self, general: Tensor, *, dropout: float = 0.0, shifted: bool = False) -> None:

@@ -81,11 +81,7 @@ class Fused:
     number: int
 
     def shares(self, looks: Tensor) -> Tensor:
-        """Return P_tgt, [pairs] float32: how much of what a question's answer looks at each pair has.
-
-        Args:
-            looks: [Q, heads, T] of `T5.decoded`.
-        """
+        """Return P_tgt, [pairs] float32: each pair's share of what the answer ``looks`` at (`T5.decoded`)."""
         seen = looks.masked_fill(~self.mask.unsqueeze(1), -torch.inf).softmax(dim=-1).mean(dim=1)
         return seen.new_zeros(self.number).index_add(0, self.pairs[self.mask], seen[self.mask])
 
@@ -263,10 +259,7 @@ class Reatt(EncoderMethod):
     ) -> tuple[TokenBatch, TokenBatch]:
         """Return both as they stand in pairs: the question without ``</s>``, the passage cut behind it.
 
-        Args:
-            questions: [Q]; one without a passage keeps its ``</s>``.
-            passages: [P].
-            owners: [P] int64, the question that a passage stands behind.
+        ``owners`` [P] are the passages' questions; a question without a passage keeps its ``</s>``.
         """
         paired = torch.zeros(len(questions), dtype=torch.bool, device=owners.device)
         paired[owners] = True
@@ -407,11 +400,8 @@ def joined(
 ) -> tuple[Tensor, Tensor]:
     """Return [pairs, W, D] and mask: the tokens of two texts one behind the other, padding behind both.
 
-    Args:
-        first: [A, n, D] and mask, real tokens left.
-        second: [B, m, D] and mask.
-        first_rows: [pairs] of ``first``.
-        second_rows: [pairs] of ``second``; -1 is a text without tokens.
+    ``first`` [A, n, D] and ``second`` [B, m, D] have their real tokens left; each pair has a row of either,
+    and -1 in ``second_rows`` is a text without tokens.
     """
     (one, one_mask), (other, other_mask) = first, second
     before = one_mask.sum(dim=1)[first_rows].unsqueeze(1)

@@ -76,16 +76,9 @@ class Routed(Protocol):
 
 
 class Router(nn.Module):
-    """The gates: one for all layers with experts, read at each layer's own input, or one for each.
+    """The gates: one for all ``layers``, ``shared`` and read at each one's own input, or one for each.
 
     They compute in float32 whatever the encoder's number type is.
-
-    Args:
-        layers: numbers of the layers with experts.
-        dim: width of the states.
-        num_experts: I.
-        unit: ``seq`` or ``tok``.
-        shared: one gate for all layers.
     """
 
     def __init__(
@@ -106,13 +99,7 @@ class Router(nn.Module):
         return found
 
     def forward(self, layer: int, states: Tensor, layout: Layout) -> Decision:
-        """Return the layer's decision; in training mode with noise.
-
-        Args:
-            layer: its number.
-            states: [B, T, D] or [N, D], the input of its feed-forward part.
-            layout: of the states.
-        """
+        """Return the layer's decision on the input of its feed-forward part; in training mode with noise."""
         of_text = self.unit == "seq"
         with torch.autocast(states.device.type, enabled=False):
             logits = self.logits(layer, layout.first(states) if of_text else states)
@@ -130,12 +117,8 @@ class Router(nn.Module):
 def straight_through(logits: Tensor, *, noisy: bool) -> tuple[Tensor, Tensor]:
     """Return the choice and its one-hot, whose gradient is that of the soft probabilities (eq. 3, tau = 1).
 
-    Args:
-        logits: [..., I] float32.
-        noisy: add Gumbel noise from torch's global generator.
-
-    Returns:
-        choice [...] int64; entries [..., I], exactly 0 or 1.
+    Of logits [..., I] float32 the choice is [...] int64, the one-hot [..., I] exactly 0 or 1; ``noisy`` adds
+    Gumbel noise from torch's global generator.
     """
     if noisy:
         waiting = torch.empty_like(logits).exponential_().clamp_min(torch.finfo(logits.dtype).tiny)

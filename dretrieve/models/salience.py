@@ -15,21 +15,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-SOLVERS = ("exact", "eq5", "scaled")
 LARGEST_TERM = 60.0  # e to that is a number still, and more than any text has tokens
 FIRST_EPSILON, COOLING = 4.0, 0.7
 
 
 def exact(scores: Tensor, k: Tensor, epsilon: float) -> Tensor:
-    """Return λ, [B, T] in [0, 1], of which each row sums to k; its gradient is the optimum's own.
+    """Return λ, [B, T] in [0, 1], of which each row sums to k [B]; its gradient is the optimum's own.
 
-    Padding has 0; a row that has no more than k scores has 1 for each, and ``epsilon`` 0 the k largest, of
-    equal ones the first. These carry no gradient, nor does what is at 1.
-
-    Args:
-        scores: [B, T], minus infinity where padding stands.
-        k: [B] whole numbers, at least 1 where a row has a score.
-        epsilon: at least 0.
+    Padding, whose scores [B, T] are minus infinity, has 0; k is at least 1 where a row has a score. A row
+    that has no more than k scores has 1 for each, and ``epsilon`` 0 the k largest, of equal ones the first.
+    These carry no gradient, nor does what is at 1.
     """
     if epsilon == 0:
         order = scores.argsort(dim=1, descending=True, stable=True)
@@ -75,15 +70,10 @@ class _Exact(torch.autograd.Function):
 
 
 def iterated(scores: Tensor, k: Tensor, epsilon: float, iterations: int, *, cooled: bool = False) -> Tensor:
-    """Return λ as ALIGNER's equation 5 approaches it, with the iterations' own gradient.
+    """Return `exact`'s λ as ALIGNER's equation 5 approaches it, with the iterations' own gradient; ε > 0.
 
-    Args:
-        scores: see `exact`.
-        k: see there.
-        epsilon: above 0.
-        iterations: at least 1.
-        cooled: begin with a larger ε and lower it step by step, as coordinate descent with ε-scaling does
-            (Lei et al., CoDA, 2023).
+    ``cooled`` begins with a larger ε and lowers it step by step, as coordinate descent with ε-scaling does
+    (Lei et al., CoDA, 2023).
     """
     wanted, offset = k.clamp(min=1).to(scores.dtype).log().unsqueeze(1), torch.zeros_like(scores)
     now = FIRST_EPSILON if cooled else epsilon
@@ -107,7 +97,7 @@ class Salience(nn.Module):
         rule: ``entropy`` (λ ReLU(s)), ``hard`` (with ε 0: the k largest) or ``relu`` (ReLU(s) alone).
         share: α, above 0 and at most 1.
         epsilon: above 0.
-        solver: one of `SOLVERS`.
+        solver: ``exact``, ``eq5`` or ``scaled``.
         iterations: of the solvers that iterate.
     """
 

@@ -81,15 +81,10 @@ class T5(Encoder):
         return found
 
     def through(self, states: Tensor, mask: Tensor, start: int, stop: int | None = None) -> Tensor:
-        """Return the states behind the encoder's layers ``start`` to ``stop`` (exclusive).
+        """Return the states [B, T, D] behind the encoder's layers ``start`` to ``stop`` (exclusive).
 
-        Many texts run in batches of like length, for little of their work is then padding's.
-
-        Args:
-            states: [B, T, D]; a text's tokens stand at its left, for positions are counted from there.
-            mask: [B, T] bool, the tokens that are read; each row has one.
-            start: number of the first layer.
-            stop: of the first that is not run; None runs all.
+        Many texts run in batches of like length, for little of their work is then padding's. Of each text
+        the tokens of ``mask`` [B, T], at least one, are read; they stand left, where positions begin.
         """
         if not self.training:
             self.ran.add(self.engine)
@@ -123,13 +118,7 @@ class T5(Encoder):
     def projected(self, states: Tensor, layer: int, side: Side, heads: Sequence[int]) -> Tensor:
         """Return [B, T, len(heads), d_kv]: that layer's queries of queries, keys of passages.
 
-        They are those before the bias; T5 does not scale them.
-
-        Args:
-            states: [B, T, D] that the layer reads.
-            layer: its number.
-            side: query or passage.
-            heads: which of its heads.
+        It reads states [B, T, D]; its queries and keys are those before the bias; T5 does not scale them.
         """
         own = self.layers[layer].layer[0]
         weight = (own.SelfAttention.q if side == "query" else own.SelfAttention.k).weight
@@ -141,12 +130,8 @@ class T5(Encoder):
         """Return [B, L, V], the logits of each next token, and what the first position looks at.
 
         The latter are [B, heads, T] float32 without gradient: the products of the last layer's query at the
-        first position with its keys, before any softmax, padding included.
-
-        Args:
-            ids: [B, L] that the decoder has read, the start token first.
-            states: [B, T, D] of `finished`.
-            mask: [B, T] bool, the states that are read.
+        first position with its keys, before any softmax, padding included. The decoder has read ``ids``
+        [B, L], the start token first, and of the states [B, T, D] of `finished` those of ``mask`` [B, T].
         """
         decoder, length = self.backbone.decoder, ids.shape[1]
         bias = decoder.block[0].layer[0].SelfAttention.compute_bias(length, length, device=ids.device)

@@ -214,13 +214,9 @@ def takes(module: nn.Module, argument: str) -> bool:
 def states_of(
     module: nn.Module, ids: Tensor, mask: Tensor | None = None, types: Tensor | None = None
 ) -> Tensor:
-    """Return [B, T, D], the module's last states.
+    """Return [B, T, D], the last states of a transformers encoder, or of one wrapped by peft.
 
-    Args:
-        module: a transformers encoder, or one wrapped by peft.
-        ids: [B, T] token ids.
-        mask: [B, T] bool, True = real token; None: all are.
-        types: [B, T] token types, for modules that are given some.
+    All are [B, T]: token ids, ``mask`` (True = real token; None: all are), ``types`` of tokens or none.
     """
     inner: Any = getattr(module, "get_base_model", lambda: module)()
     given: dict[str, Tensor] = {"input_ids": ids}
