@@ -58,7 +58,15 @@ class SbMoe(BiEncoder):
         self.encoder = pooled_encoder(self, backbone, "query")
         names = ("block",) if config.block == "shared" else tuple(f"{side}_block" for side in SIDES)
         for name in names:
-            setattr(self, name, _block(config, self.encoder.dim))
+            block = Mixture(
+                self.encoder.dim,
+                config.num_experts,
+                hidden=config.expert_hidden or self.encoder.dim // 2,
+                gate=cast(Gate, config.gate),
+                gate_layers=config.gate_layers,
+                activation=config.activation,
+            )
+            setattr(self, name, block)
 
     def mixture(self, side: Side) -> Mixture:
         """Return the block that a side's vectors go through."""
@@ -132,14 +140,3 @@ class SbMoe(BiEncoder):
             encoder = tuple(of for of in self.encoder.parameters() if of.requires_grad)
             groups.append(ParameterGroup("encoder", encoder, scale=self.config.encoder_scale))
         return groups
-
-
-def _block(config: SbMoeConfig, dim: int) -> Mixture:
-    return Mixture(
-        dim,
-        config.num_experts,
-        hidden=config.expert_hidden or dim // 2,
-        gate=cast(Gate, config.gate),
-        gate_layers=config.gate_layers,
-        activation=config.activation,
-    )
