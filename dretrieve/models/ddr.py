@@ -183,11 +183,6 @@ class Ddr(BiEncoder):
         }
         return {"card": json.dumps(found, sort_keys=True)}
 
-    @classmethod
-    def load_block(cls, folder: Path, card: ModelCard) -> Self:
-        """Return the model: its prefixes have the size of its encoder's layers."""
-        return cls.load(folder, card)
-
     def _fill(self, folder: Path, card: ModelCard, parts: Mapping[str, Tensor]) -> None:
         for file in sorted(set(card.query.parts) - {GENERAL}):
             self.add_domain(Path(file).stem).record = module_card(folder / file)

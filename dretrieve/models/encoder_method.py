@@ -143,7 +143,9 @@ class EncoderMethod(Method):
 
     @classmethod
     def load_block(cls, folder: Path, card: ModelCard) -> Self:
-        """Return the model that `save` wrote, without its encoder: for batches of vectors alone."""
+        """Return the model that `save` wrote, without its encoder unless what the method has acts inside."""
+        if cls.inside:
+            return cls.load(folder, card)
         return cls._loaded(folder, card, dict.fromkeys(SIDES, Unread(card.vectors.dim)))
 
     @classmethod
