@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dretrieve.errors import DataError, PreconditionError, quoted
+from dretrieve.models import bi_encoder_config
 from dretrieve.models.places import find_model
 from dretrieve.models.plain_transformer import named_length, refuse_settings
 from dretrieve.store.card import ModelCard, SideCard
@@ -26,7 +27,7 @@ from dretrieve.types import SIDES, VectorSpec
 
 # sentence-transformers' names of the poolings, by ours; its older ones.
 POOLINGS = {"lasttoken": "last", "mean_sqrt_len_tokens": "mean_sqrt_len"}
-POOLINGS |= {name: name for name in ("cls", "mean", "last", "max", "weightedmean", "mean_sqrt_len")}
+POOLINGS |= {name: name for name in bi_encoder_config.POOLINGS}
 LEGACY_POOLINGS = {
     "pooling_mode_cls_token": "cls",
     "pooling_mode_mean_tokens": "mean",

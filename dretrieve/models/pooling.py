@@ -46,13 +46,10 @@ def pool_packed(states: Tensor, lengths: Sequence[int], how: Pooling) -> Tensor:
         # A GPU would be waited for if it had to check the lengths; they are right by construction.
         return torch.segment_reduce(states.float(), "mean", lengths=on_device, unsafe=states.is_cuda)
     if how not in ("cls", "last"):
-        return torch.cat([pool(of[None], _whole(of), how) for of in states.split(list(lengths))])
+        texts = states.split(list(lengths))
+        return torch.cat([pool(of[None], of.new_ones(1, len(of), dtype=torch.bool), how) for of in texts])
     places = ends - sizes if how == "cls" else ends - 1
     return states[places.to(states.device, non_blocking=True)].float()
-
-
-def _whole(states: Tensor) -> Tensor:
-    return torch.ones(1, len(states), dtype=torch.bool, device=states.device)
 
 
 def unit(vectors: Tensor) -> Tensor:
