@@ -257,9 +257,8 @@ class Method(nn.Module, ABC):
     config_class: ClassVar[type]
     columns: ClassVar[tuple[str, ...]] = ()  # fields of queries that training puts into `TokenBatch.columns`
     own_rate: ClassVar[bool] = False  # its phases have a learning rate of their own where none is given
-    reads_close: ClassVar[bool] = (
-        False  # its own step takes the passages of a run in the place of judged ones
-    )
+    # its own step takes the passages of a run in the place of judged ones
+    reads_close: ClassVar[bool] = False
 
     config: MethodConfig
     choices: Any  # the inference choices in force
