@@ -129,15 +129,10 @@ class Encoder(nn.Module):
     @property
     def engine(self) -> Engine:
         """What computes the next batch."""
-        if self.answers_packed and self._packed is not None:
+        if self._packed is not None and not self.training:
             return Engine("packed", PRECISIONS[self._packed.dtype], self._packed.attention)
         kind = next(self.backbone.parameters()).dtype
         return Engine("transformers", PRECISIONS[kind], str(self.backbone.config._attn_implementation))
-
-    @property
-    def answers_packed(self) -> bool:
-        """Whether the next batch is computed without padding."""
-        return self._packed is not None and not self.training
 
     def prepare(self, device: torch.device, dtype: torch.dtype) -> None:
         """Make ready for inference: copies the weights for the packed engine where the family is known."""
@@ -172,7 +167,7 @@ class Encoder(nn.Module):
         Raises:
             UsageError: ``hooks`` or ``read`` for a backbone that takes none.
         """
-        if self.answers_packed and self._packed is not None:
+        if self._packed is not None and not self.training:
             self.ran.add(self.engine)
             return States(*self._packed(batch, hooks, read))
         if not self.training:
