@@ -70,30 +70,19 @@ class Hooks:
     first_position: int = 0
 
     def keys_values(self, layer: int, states: Tensor, layout: Layout) -> KeysValues | None:
-        """Return keys and values that every token of a text reads beside those of its text.
+        """Return keys and values that every token of a text reads beside those of its text; None for none.
 
-        Args:
-            layer: number of the layer, from 0.
-            states: [B, T, D] or [N, D], the layer's input.
-            layout: of the states.
-
-        Returns:
-            both [P, D], or [B, P, D] where each text has its own, in the order of `Layout.first`; all heads
-            beside each other. None for none.
+        ``states`` [B, T, D] or [N, D] are the input of the layer, counted from 0. Both found are [P, D], or
+        [B, P, D] where each text has its own, in the order of `Layout.first`; all heads beside each other.
         """
         return None
 
     def feed_forward(self, layer: int, states: Tensor, layout: Layout, run: Run) -> Tensor | None:
         """Return what stands in the place of the layer's feed-forward part (its norm and residual included).
 
-        Args:
-            layer: number of the layer, from 0.
-            states: [B, T, D] or [N, D], what its attention gave.
-            layout: of the states.
-            run: the engine's own way through a feed-forward part, for rows of any number and shape [..., D].
-
-        Returns:
-            the layer's output in the shape of ``states``; None leaves the layer as it is.
+        ``states`` [B, T, D] or [N, D] are what its attention gave, and the layer's output has their shape;
+        None leaves the layer as it is. ``run`` is the engine's own way through a feed-forward part, for rows
+        of any number and shape [..., D].
         """
         return None
 

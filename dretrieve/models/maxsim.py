@@ -45,14 +45,9 @@ def maxsim(query: Encoded, passage: Encoded, *, mean: bool = False) -> Tensor:
 def weighed_maxsim(query: Encoded, tokens: Tensor, lengths: Tensor, texts: Tensor, shares: Tensor) -> Tensor:
     """Return [Q, P] float32: for each head the mean over a query's tokens of the largest product, weighed.
 
-    Passages are padded in their block alone, so that of all nothing is kept but their tokens as they came.
-
-    Args:
-        query: [Q, n, H, D] and which tokens take part.
-        tokens: [N, H, D] of passages, one behind the other.
-        lengths: [number] int64, tokens of each.
-        texts: [P] int64, which passages are compared.
-        shares: [H] of the heads.
+    Queries [Q, n, H, D] are compared with some passages, ``texts`` [P], of those whose tokens [N, H, D] stand
+    one behind the other; ``shares`` [H] weigh the heads. Passages are padded in their block alone, so that of
+    all nothing is kept but their tokens as they came.
     """
     assert query.mask is not None
     asked, owners = query.vectors.float()[query.mask], query.mask.nonzero()[:, 0]

@@ -60,15 +60,9 @@ class Mixed:
 
 
 class Mixture(nn.Module):
-    """The block; it computes in float32 whatever the encoder's number type is.
+    """The block of N experts, d over ``hidden`` h to d; it computes in float32 whatever the encoder does.
 
-    Args:
-        dim: d, of the vectors.
-        num_experts: N, at least 1.
-        hidden: h, inside an expert.
-        gate: how experts are weighted.
-        gate_layers: linear layers of the gate's network, 1 to 3; those between are d/2 wide.
-        activation: inside experts and gate.
+    Of the gate's 1 to 3 linear layers those between are d/2 wide; the activation is also that of experts.
     """
 
     def __init__(

@@ -234,11 +234,9 @@ class Reatt(EncoderMethod):
     ) -> Fused:
         """Return what the decoder reads: each pair through the layers behind B, a question's pairs together.
 
-        Args:
-            questions: [Q, n, D] of `bi_states`, and their mask; ``</s>`` stays where nothing comes behind it.
-            passages: [P, m, D] and mask.
-            asked: [pairs] int64, rows of ``questions``; each question stands in one pair at least.
-            told: [pairs] rows of ``passages``; -1 reads the question alone.
+        Both sides are `bi_states`, [Q, n, D] and [P, m, D], and mask; ``</s>`` stays where nothing comes
+        behind it. ``asked`` [pairs] are rows of questions, each in one pair at least, ``told`` [pairs] of
+        passages; -1 reads the question alone.
         """
         states, mask = joined(questions, passages, asked, told)
         states = self.encoder.finished(self.encoder.through(states, mask, self.config.bi_layers))

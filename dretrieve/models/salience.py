@@ -92,13 +92,8 @@ class Salience(nn.Module):
     all tokens of a text count alike: drawn weights would let chance choose, and what is not chosen has no
     gradient.
 
-    Args:
-        width: numbers a state.
-        rule: ``entropy`` (λ ReLU(s)), ``hard`` (with ε 0: the k largest) or ``relu`` (ReLU(s) alone).
-        share: α, above 0 and at most 1.
-        epsilon: above 0.
-        solver: ``exact``, ``eq5`` or ``scaled``.
-        iterations: of the solvers that iterate.
+    The rule is ``entropy`` (λ ReLU(s)), ``hard`` (with ε 0: the k largest) or ``relu`` (ReLU(s) alone); α is
+    ``share``, above 0 and at most 1; the solver is ``exact``, or of those that iterate ``eq5`` or ``scaled``.
     """
 
     def __init__(
