@@ -83,6 +83,7 @@ class Told:
     side: Literal["query", "passage"] = option("query", "Which.")
     forms: tuple[str, ...] = option((), "Of which.", legal=("a", "b"))
     rows: int | None = option(None, "How many.", least=1, flag="--num-rows")
+    part: float = option(0.5, "How much.")
 
     def __post_init__(self) -> None:
         check(self)
@@ -93,6 +94,7 @@ class Told:
     [
         ({"share": 0.0}, r"--share 0.0: expected a number above 0 to 1$"),
         ({"share": float("nan")}, "--share nan: expected a number"),
+        ({"part": float("inf")}, "--part inf: expected a number"),
         ({"beta": 1.0}, r"--beta 1.0: expected a number from 0 and below 1$"),
         ({"side": "both"}, r"--side both: expected query or passage$"),
         ({"forms": ("a", "c")}, r"--forms c: expected a or b$"),

@@ -1,4 +1,4 @@
-"""A card's method and its options are those of the registry."""
+"""The methods by name; a card's method and its options are those of the registry."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dretrieve.errors import DataError
+from dretrieve.errors import DataError, UsageError
 from dretrieve.models.registry import METHODS, check_method, find
 from dretrieve.store.card import ModelCard, SideCard
 from dretrieve.types import VectorSpec
@@ -19,6 +19,16 @@ CARD = ModelCard(
     passage=SideCard(),
     method_config={},
 )
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_bears_its_name(name: str) -> None:
+    assert find(name).method().name == name
+
+
+def test_an_unknown_method_lists_the_known_ones() -> None:
+    with pytest.raises(UsageError, match=r"no method 'colbret'; there are .*dpr"):
+        find("colbret")
 
 
 @pytest.mark.parametrize("name", METHODS)
