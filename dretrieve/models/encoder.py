@@ -256,21 +256,12 @@ class _Before:
 class PooledEncoder(Encoder):
     """An encoder whose texts become one vector each: pooling, head, and, if so wanted, length 1.
 
-    The head are modules of vectors to vectors, in float32.
+    The head, empty at first, are modules of vectors to vectors, in float32.
     """
 
-    def __init__(
-        self,
-        backbone: nn.Module,
-        pooling: Pooling,
-        *,
-        normalize: bool,
-        head: nn.Sequential | None = None,
-        **more: Any,
-    ) -> None:
+    def __init__(self, backbone: nn.Module, pooling: Pooling, *, normalize: bool, **more: Any) -> None:
         super().__init__(backbone, **more)
-        self.pooling, self.normalize = pooling, normalize
-        self.head = nn.Sequential() if head is None else head
+        self.pooling, self.normalize, self.head = pooling, normalize, nn.Sequential()
 
     @property
     def dim(self) -> int:
