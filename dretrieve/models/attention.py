@@ -45,9 +45,7 @@ def drop(states: Tensor, rate: float) -> Tensor:
     # An expert without tokens is run in some passes alone: it must draw no key.
     if states.device.type != "cpu" or not 0 < rate < 1 or not states.numel():
         return functional.dropout(states, rate)
-    kept = torch.empty(states.shape, dtype=torch.bool)
-    _Drawn(rate).fill(kept, 0, False, True)
-    return (states * kept).mul_(1 / (1 - rate))
+    return (states * _Drawn(rate).kept(states.shape)).mul_(1 / (1 - rate))
 
 
 class Dropout(nn.Dropout):
@@ -211,12 +209,11 @@ class _Drawn:
         self._first, key = torch.randint(2**32, (2,)).tolist()
         self._rate, self._key, self._limit = rate, np.uint32(key), np.uint32(rate * 2**32)
 
-    def fill(self, numbers: Tensor, place: int, dropped: float, kept: float) -> None:
-        """Fill a part of the tensor that begins at that place with either value."""
-        flat = numbers.flatten().numpy()
-        fill_drawn(
-            flat, self._at(place), self._key, self._limit, flat.dtype.type(dropped), flat.dtype.type(kept)
-        )
+    def kept(self, shape: torch.Size) -> Tensor:
+        """Return the tensor's numbers as a mask, False where one is dropped."""
+        found = torch.empty(shape, dtype=torch.bool)
+        fill_drawn(found.flatten().numpy(), self._at(0), self._key, self._limit, np.False_, np.True_)
+        return found
 
     def share(self, shares: Tensor, kept: Tensor, place: int) -> None:
         """Turn the sign of the shares that are dropped; write those that are kept, made larger for these."""
