@@ -150,12 +150,7 @@ def refuse_code(place: Path) -> None:
 
 
 def _adapted(place: Path) -> nn.Module:
-    """Return the base model with the folder's adapters merged into it.
-
-    Raises:
-        PreconditionError: no such base; peft cannot read the adapters.
-        DataError: as `_adapter_config`; adapters missing, left over, or of a kind that cannot be merged.
-    """
+    """Return the base model with the folder's adapters merged into it."""
     from peft import get_peft_model, set_peft_model_state_dict
 
     config = _adapter_config(place)
@@ -189,12 +184,7 @@ def _adapted(place: Path) -> nn.Module:
 
 
 def _adapter_config(place: Path) -> Any:
-    """Return peft's configuration of the adapters in a folder.
-
-    Raises:
-        PreconditionError: peft cannot read it.
-        DataError: learnt prompts, which change no weights; settings that the installed peft does not know.
-    """
+    """Return peft's configuration of the adapters in a folder."""
     import peft
 
     said = _json(place / ADAPTER)

@@ -412,11 +412,7 @@ def _modules(folder: Path) -> list[tuple[str, str]]:
 
 
 def _head(modules: Sequence[tuple[str, str]], place: str) -> tuple[tuple[str, ...], bool]:
-    """Return the folders of Dense and LayerNorm modules, and whether vectors get unit length at the end.
-
-    Raises:
-        DataError: unit length in between.
-    """
+    """Return the folders of Dense and LayerNorm modules, and whether vectors get unit length at the end."""
     kinds = [kind for kind, _ in modules if kind != "Dropout"]  # which only training does
     if "Normalize" in kinds and set(kinds[kinds.index("Normalize") :]) != {"Normalize"}:
         raise DataError("modules.json has a Normalize before another module; it can be read at the end only")
@@ -427,11 +423,7 @@ def _head(modules: Sequence[tuple[str, str]], place: str) -> tuple[tuple[str, ..
 
 
 def _similarity(folder: Path, top: dict[str, Any]) -> str | None:
-    """Return the similarity that the folder names, None where it names none.
-
-    Raises:
-        DataError: one that is not the dot product of its vectors or of those of unit length.
-    """
+    """Return the similarity that the folder names, None where it names none."""
     name: str | None = top.get("similarity_fn_name") or None
     if name not in ("cosine", "dot", None):
         raise DataError(
