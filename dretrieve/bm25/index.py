@@ -14,7 +14,6 @@ from dretrieve.bm25.analysis import MAX_TOKEN_LENGTH, normalize, plain_words, wo
 from dretrieve.bm25.max_score import Index, Queries, search
 from dretrieve.bm25.postings import strongest
 from dretrieve.bm25.scores import Bm25Options, idf, pair_factors
-from dretrieve.errors import UsageError
 from dretrieve.store.ids import IdTable
 from dretrieve.store.manifest import Manifest
 from dretrieve.store.npy import map_array
@@ -56,8 +55,6 @@ class Bm25Index:
         last bit of a 32-bit float but for the order of its sum. Memory: 8 bytes x k x queries and postings
         as the page cache keeps them; give the queries in blocks. Arguments: see `WordIndex.search`.
         """
-        if k < 1:
-            raise UsageError(f"--hits is {k}; it must be at least 1")
         k = min(k, max(len(self), 1))
         queries = self._queries(query_texts)
         passages = np.empty((len(query_texts), k), dtype=np.int32)

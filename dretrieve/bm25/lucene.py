@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from dretrieve.bm25.scores import Bm25Options
-from dretrieve.errors import DretrieveError, PreconditionError, UsageError
+from dretrieve.errors import DretrieveError, PreconditionError
 from dretrieve.order import best_first, id_ranks
 from dretrieve.store.atomic import folder_beside, make_folder
 from dretrieve.store.interrupt import Signals
@@ -82,8 +82,6 @@ class LuceneIndex:
         tag: str = "bm25",
     ) -> Run:
         """Return the k best passages of each query; see `WordIndex.search`."""
-        if k < 1:
-            raise UsageError(f"--hits is {k}; it must be at least 1")
         texts, keys = self._list(), self._list()
         for row, text in enumerate(query_texts):
             texts.add(text)

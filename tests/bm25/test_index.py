@@ -16,7 +16,7 @@ from dretrieve.bm25 import build, max_score
 from dretrieve.bm25.analysis import normalize, words
 from dretrieve.bm25.backends import WordIndex, build_words, open_words, plan_words
 from dretrieve.bm25.scores import Bm25Options, byte_lengths, idf, length_bytes, pair_factors
-from dretrieve.errors import Interrupted, PreconditionError, UsageError, VerificationError
+from dretrieve.errors import Interrupted, PreconditionError, VerificationError
 from dretrieve.store.interrupt import Signals
 from dretrieve.store.manifest import Manifest
 from dretrieve.types import Record
@@ -273,8 +273,3 @@ def test_a_signal_stops_the_build_and_leaves_no_index(tmp_path: Path) -> None:
     with pytest.raises(PreconditionError):
         open_words(tmp_path / "index")
     assert not list((tmp_path / "index").glob("*.npy"))
-
-
-def test_no_hits_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--hits is 0"):
-        made(tmp_path / "index", ["bee"]).search(["q"], ["bee"], 0)
