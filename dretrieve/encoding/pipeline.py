@@ -20,6 +20,7 @@ import torch
 
 from dretrieve.encoding.pieces import ChunkVectors, Piece, assemble, batches_of, run_batch
 from dretrieve.models.loading import LoadedModel
+from dretrieve.store.interrupt import Signals
 from dretrieve.store.shards import CHUNK_ROWS
 from dretrieve.threads import allotted_threads
 from dretrieve.tokens.tokenizer import Tokenized
@@ -40,13 +41,6 @@ class StopCheck(Protocol):
         ...
 
 
-class Never:
-    """The `StopCheck` that never stops."""
-
-    def check(self) -> None:
-        """Go on."""
-
-
 @dataclass(frozen=True, slots=True)
 class _UnderWay:
     tokens: Tokenized
@@ -65,7 +59,7 @@ def encode_chunks(
     Each chunk is read in the tokenising thread. ``stop`` is asked several times a second; what it raises ends
     the work without waiting for the chunk. ``advance`` is told the number of texts of every finished batch.
     """
-    stop = stop or Never()
+    stop = stop or Signals()
     with pools(model.device) as (reader, pool):
 
         def begin(read: Read) -> _UnderWay:

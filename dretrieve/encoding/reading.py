@@ -22,9 +22,10 @@ from transformers import GenerationConfig
 from transformers.modeling_outputs import BaseModelOutput
 
 from dretrieve.encoding.pieces import batches_of, token_batch
-from dretrieve.encoding.pipeline import Never, StopCheck, pools, result_of
+from dretrieve.encoding.pipeline import StopCheck, pools, result_of
 from dretrieve.models.loading import LoadedModel
 from dretrieve.models.reatt import Reatt
+from dretrieve.store.interrupt import Signals
 from dretrieve.tokens.tokenizer import Tokenized
 from dretrieve.types import Record, offsets_of
 
@@ -200,7 +201,7 @@ class Reader:
 def reader(model: LoadedModel, beams: int = 1, stop: StopCheck | None = None) -> Iterator[Reader]:
     """Yield what reads with the model; leaving the block drops what has not begun."""
     with pools(model.device) as (_, pool):
-        yield Reader(model, beams, pool, stop or Never())
+        yield Reader(model, beams, pool, stop or Signals())
 
 
 def _kept(ids: NDArray[np.int32], length: int) -> NDArray[np.int32]:

@@ -12,7 +12,7 @@ import pytest
 
 from dretrieve.encoding import devices
 from dretrieve.encoding.devices import ModelRequest, encode_over
-from dretrieve.encoding.pipeline import Never, encode_chunks
+from dretrieve.encoding.pipeline import encode_chunks
 from dretrieve.errors import DretrieveError, Interrupted, PreconditionError
 from dretrieve.store.interrupt import Signals
 
@@ -25,7 +25,7 @@ def reads(records, rows=256):
 def test_two_processes_give_the_bytes_of_one(tiny_model, model, records):
     request = ModelRequest(name=str(tiny_model), precision="fp32", side="passage")
     seen: list[int] = []
-    found = list(encode_over(request, ["cpu", "cpu"], reads(records), Never(), seen.append))
+    found = list(encode_over(request, ["cpu", "cpu"], reads(records), Signals(), seen.append))
     expected = list(encode_chunks(model, "passage", reads(records)))
     assert {chunk.engine for chunk in found} == {expected[0].engine}, "what ran in the other processes"
     assert len(found) == len(expected) == 10
@@ -39,7 +39,7 @@ def test_two_processes_give_the_bytes_of_one(tiny_model, model, records):
 def test_an_error_in_a_process_comes_back_as_its_sentence(records):
     request = ModelRequest(name="/no/such/model", precision="fp32", side="passage")
     with pytest.raises(PreconditionError, match="does not exist"):
-        list(encode_over(request, ["cpu", "cpu"], reads(records[:10]), Never()))
+        list(encode_over(request, ["cpu", "cpu"], reads(records[:10]), Signals()))
 
 
 def test_a_process_that_dies_is_reported(tiny_model, records, monkeypatch):
