@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 from dretrieve.errors import PreconditionError, SpokenWarning, UsageError
@@ -88,12 +89,16 @@ def cpu_has_bf16() -> bool:
 
 def cpu_flags() -> set[str]:
     """Return the processor's flags, empty where the system does not tell."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return set()
-    lines = (line for line in text.splitlines() if line.lower().startswith(("flags", "features")))
-    return set(next(lines, "").partition(":")[2].split())
+    return set(_cpu_entry("flags", "features").split())
+
+
+def _cpu_entry(*names: str) -> str:
+    """Return what Linux says of the first processor under the first of those names; nothing elsewhere."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.lower().startswith(names):
+                return line.partition(":")[2].strip()
+    return ""
 
 
 def device_model(device: str) -> str:
@@ -102,12 +107,7 @@ def device_model(device: str) -> str:
         import torch
 
         return str(torch.cuda.get_device_name(torch.device(device)))
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return platform.processor() or platform.machine()
-    named = (line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name"))
-    return next(named, platform.machine())
+    return _cpu_entry("model name") or platform.processor() or platform.machine()
 
 
 def numerics_key(device: str, engine: Engine) -> dict[str, str]:

@@ -59,8 +59,6 @@ def test_unknown_devices_list_the_known(word):
 
 
 def test_no_gpu_is_one_sentence(monkeypatch):
-    import torch
-
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert numerics.resolve_device("auto") == "cpu"
     assert numerics.resolve_devices("all") == ["cpu"]
@@ -70,8 +68,6 @@ def test_no_gpu_is_one_sentence(monkeypatch):
 
 
 def test_all_devices_are_all_gpus(monkeypatch):
-    import torch
-
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert numerics.resolve_devices("all") == ["cuda:0", "cuda:1"]
