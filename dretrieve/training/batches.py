@@ -13,9 +13,10 @@ of all processes, are negatives of every query but for its own positives.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from typing import Literal
 
 import numpy as np
@@ -144,16 +145,13 @@ def compose(training_set: TrainingSet, draw: Draw, choosing: Choosing) -> Batch:
         return _of_close(training_set, training_set.close, draw)
     chosen = [_chosen(training_set, row, draw.turn, choosing) for row in map(int, draw.rows)]
     positives = [int(training_set.positives.values[first]) for first, _ in chosen]
-    negatives = [training_set.negatives.values[places].astype(np.int64) for _, places in chosen]
-    wanted = np.concatenate([np.asarray(positives, dtype=np.int64), *negatives])
-    distinct, first_place = np.unique(wanted, return_index=True)
-    passage_rows = wanted[np.sort(first_place)]
-    column = {int(row): place for place, row in enumerate(passage_rows)}
+    negatives = [training_set.negatives.values[places].tolist() for _, places in chosen]
+    column = _columns([positives, *negatives])
     own = [
-        [column[positive], *(column[row] for row in hard.tolist())]
+        [column[row] for row in (positive, *hard)]
         for positive, hard in zip(positives, negatives, strict=True)
     ]
-    allowed = np.ones((len(draw.rows), len(distinct)), dtype=bool)
+    allowed = np.ones((len(draw.rows), len(column)), dtype=bool)
     for query, row in enumerate(map(int, draw.rows)):
         allowed[query, [column[of] for of in _judged(training_set, row) if of in column]] = False
         allowed[query, own[query][0]] = True
@@ -164,24 +162,29 @@ def compose(training_set: TrainingSet, draw: Draw, choosing: Choosing) -> Batch:
             teacher[query, own[query][0]] = training_set.teacher[0][first]
             teacher[query, own[query][1:]] = training_set.teacher[1][places]
     targets = np.asarray([columns[0] for columns in own], dtype=np.int64)
+    passage_rows = np.asarray(list(column), dtype=np.int64)
     return Batch(draw.step, training_set, draw.rows, passage_rows, targets, own, allowed, teacher)
 
 
 def _of_close(training_set: TrainingSet, close: Ragged, draw: Draw) -> Batch:
     """Return a batch of every query's close passages, best first."""
-    wanted = [close.row(int(row)).astype(np.int64) for row in draw.rows]
-    distinct, first_place = np.unique(np.concatenate(wanted), return_index=True)
-    passage_rows = np.concatenate(wanted)[np.sort(first_place)]
-    column = {int(row): place for place, row in enumerate(passage_rows)}
-    own = [[column[row] for row in rows.tolist()] for rows in wanted]
+    wanted = [close.row(int(row)).tolist() for row in draw.rows]
+    column = _columns(wanted)
+    own = [[column[row] for row in rows] for rows in wanted]
     targets = np.full(len(draw.rows), -1, dtype=np.int64)
-    allowed = np.ones((len(draw.rows), len(distinct)), dtype=bool)
+    allowed = np.ones((len(draw.rows), len(column)), dtype=bool)
     for query, row in enumerate(map(int, draw.rows)):
         judged = _judged(training_set, row)
-        known = [column[of] for of in wanted[query].tolist() if of in judged]
+        known = [column[of] for of in wanted[query] if of in judged]
         targets[query] = next(iter(known), -1)
         allowed[query, known[1:]] = False
+    passage_rows = np.asarray(list(column), dtype=np.int64)
     return Batch(draw.step, training_set, draw.rows, passage_rows, targets, own, allowed)
+
+
+def _columns(wanted: Iterable[Iterable[int]]) -> dict[int, int]:
+    """Return the column of each passage, in the order in which they are first wanted."""
+    return {row: place for place, row in enumerate(dict.fromkeys(chain.from_iterable(wanted)))}
 
 
 def _judged(training_set: TrainingSet, row: int) -> set[int]:

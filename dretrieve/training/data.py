@@ -122,22 +122,16 @@ class ExampleSet:
             DataError: an example names a passage that the corpus lacks.
         """
         rows: dict[str, int] = {}
-        for name in (
-            name
-            for example in self.examples
-            for name in (
-                (*example.positive_document_ids, *example.negative_document_ids)
-                if example.close is None
-                else example.close
-            )
-        ):
-            row = rows[name] if name in rows else self.corpus.row_of(name)
-            if row is None:
-                raise DataError(
-                    f"{self.spec.path} names passage {name!r}, which its collection lacks; use the "
-                    "collection that the examples were made from"
-                )
-            rows[name] = row
+        for example in self.examples:
+            judged = (*example.positive_document_ids, *example.negative_document_ids)
+            for name in judged if example.close is None else example.close:
+                row = rows[name] if name in rows else self.corpus.row_of(name)
+                if row is None:
+                    raise DataError(
+                        f"{self.spec.path} names passage {name!r}, which its collection lacks; use the "
+                        "collection that the examples were made from"
+                    )
+                rows[name] = row
         return rows
 
 
