@@ -53,13 +53,17 @@ def batches_of(tokens: Tokenized, device: torch.device) -> list[NDArray[np.int64
 
 
 def token_batch(tokens: Tokenized, rows: NDArray[np.int64], pad_id: int, ids: Sequence[str]) -> TokenBatch:
-    """Return some rows of a chunk, padded on the right to the longest: so no token's position moves."""
-    lengths = tokens.lengths[rows]
-    width = int(lengths.max(initial=0))
-    mask = np.arange(width) < lengths[:, None]
-    padded = np.full((len(rows), width), pad_id, dtype=np.int64)
-    padded[mask] = np.concatenate([tokens.row(row) for row in rows])
-    return TokenBatch(torch.from_numpy(padded), torch.from_numpy(mask), tuple(ids[row] for row in rows))
+    """Return some rows of a chunk, padded on the right to the longest: so no token's position moves.
+
+    ``ids`` are those of all texts, or none.
+    """
+    starts, ends = tokens.offsets[rows], tokens.offsets[rows + 1]  # not all lengths: training's table is large
+    places = starts[:, None] + np.arange(int((ends - starts).max(initial=0)))
+    mask = places < ends[:, None]
+    padded = np.full(places.shape, pad_id, dtype=np.int64)
+    padded[mask] = tokens.ids[places[mask]]
+    names = tuple(ids[row] for row in rows) if ids else ()
+    return TokenBatch(torch.from_numpy(padded), torch.from_numpy(mask), names)
 
 
 def run_batch(

@@ -13,16 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from dretrieve.encoding.given_vectors import rows_of, vector_batch
+from dretrieve.encoding.pieces import token_batch
 from dretrieve.errors import DretrieveError
 from dretrieve.models.base import TokenBatch
 from dretrieve.store.atomic import replacing
 from dretrieve.store.fingerprint import canonical_json, sha256_bytes
 from dretrieve.store.manifest import Manifest, commit, read_verified
 from dretrieve.store.npy import map_array, write_array
+from dretrieve.tokens.tokenizer import Tokenized
 from dretrieve.training.data import ExampleSet
 from dretrieve.training.processes import Processes
 from dretrieve.types import Progress, Record, Side, offsets_of
@@ -75,19 +76,9 @@ class TokenTable:
 
     def batch(self, rows: NDArray[np.int64], *, pad: int) -> TokenBatch:
         """Return those texts, padded on the right to the longest of them."""
-        lengths = self.lengths(rows)
-        width = int(lengths.max(initial=0))
-        ids = np.full((len(rows), width), pad, dtype=np.int64)
-        mask = np.zeros((len(rows), width), dtype=bool)
-        for position, (row, length) in enumerate(zip(rows, lengths, strict=True)):
-            ids[position, :length] = self.ids[self.offsets[row] : self.offsets[row + 1]]
-            mask[position, :length] = True
-        return TokenBatch(
-            torch.from_numpy(ids),
-            torch.from_numpy(mask),
-            tuple(self.text_ids[row] for row in rows) if self.text_ids else (),
-            {name: tuple(of[row] for row in rows) for name, of in self.columns.items()},
-        )
+        found = token_batch(Tokenized(self.ids, self.offsets), rows, pad, self.text_ids)
+        columns = {name: tuple(of[row] for row in rows) for name, of in self.columns.items()}
+        return replace(found, columns=columns)
 
 
 @dataclass(frozen=True, slots=True)
