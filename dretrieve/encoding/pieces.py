@@ -57,7 +57,10 @@ def token_batch(tokens: Tokenized, rows: NDArray[np.int64], pad_id: int, ids: Se
 
     ``ids`` are those of all texts, or none.
     """
-    starts, ends = tokens.offsets[rows], tokens.offsets[rows + 1]  # not all lengths: training's table is large
+    starts, ends = (
+        tokens.offsets[rows],
+        tokens.offsets[rows + 1],
+    )  # not all lengths: training's table is large
     places = starts[:, None] + np.arange(int((ends - starts).max(initial=0)))
     mask = places < ends[:, None]
     padded = np.full(places.shape, pad_id, dtype=np.int64)

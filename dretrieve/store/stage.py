@@ -52,11 +52,6 @@ def replaces_stale() -> bool:
     return value == "replace"
 
 
-def is_stream(path: Path) -> bool:
-    """Return whether a device or a pipe stands there: no file can take its place."""
-    return path.exists() and not (path.is_file() or path.is_dir())
-
-
 def is_current(file: Path, wanted: Manifest, what: str, *, force: bool = False) -> bool:
     """Return whether a finished output is the wanted one and intact; if not, it may be replaced.
 
@@ -267,17 +262,19 @@ class Stage:
             raise PreconditionError(f"{self.output} is a folder; give --output a file name")
         if self.kind == "folder" and self.output.exists() and not self.output.is_dir():
             raise PreconditionError(f"{self.output} is a file; give --output a folder name")
-        if str(self.output) == "-" or (self.kind == "file" and is_stream(self.output)):
+        is_stream = self.kind == "file" and self.output.exists() and not self.output.is_file()
+        if str(self.output) == "-" or is_stream:  # a device or a pipe: no file can take its place
             raise PreconditionError(
                 f"{self.output} is no file on disk, and a result has its manifest beside it; give --output a "
                 "file name"
             )
         # looked at in the order opposite to that in which another process writes them
         stands = self.output.exists()
-        ours = (read_state(self.manifest_file) or {}).get("stage") == self.name
+        ours = self._is_begun()
         finished = self.manifest_file.exists()
         if not look:
-            names = () if self.kind == "folder" else [self.output.name, *(path.name for path in self._beside)]
+            beside = (self.manifest_file, provenance_path(self.manifest_file), state_path(self.manifest_file))
+            names = () if self.kind == "folder" else [path.name for path in (self.output, *beside)]
             remove_leftovers(self.folder, names, deep=self.kind == "folder" and (finished or ours))
         if not finished:
             if self.kind == "file" and stands and not (self.force or ours):
@@ -334,8 +331,7 @@ class Stage:
         if self.force or not self.output.is_dir():
             return
         names = sorted(path.name for path in self.output.iterdir() if not path.name.startswith("."))
-        ours = (read_state(self.manifest_file) or {}).get("stage") == self.name  # as in `up_to_date`
-        if names and not ours and not self.manifest_file.exists():
+        if names and not self._is_begun() and not self.manifest_file.exists():  # as in `up_to_date`
             raise PreconditionError(
                 f"{self.output} holds {names[0]} and was not made by {self.name}; choose another --output, "
                 "or --force to write into it"
@@ -377,10 +373,9 @@ class Stage:
         self.committed = True
         return manifest
 
-    @property
-    def _beside(self) -> tuple[Path, Path, Path]:
-        """The records of the output: manifest, provenance, state."""
-        return self.manifest_file, provenance_path(self.manifest_file), state_path(self.manifest_file)
+    def _is_begun(self) -> bool:
+        """Return whether the state beside the output says that a call of this stage was at work there."""
+        return (read_state(self.manifest_file) or {}).get("stage") == self.name
 
 
 def open_artefact(path: Path, stages: tuple[str, ...] = (), *, full: bool = False) -> Manifest:
