@@ -65,8 +65,9 @@ class LuceneIndex:
 
     def __init__(self, folder: Path, manifest: Manifest, options: Bm25Options) -> None:
         self.folder, self.manifest, self.options = folder, manifest, options
-        self._list = java()("java.util.ArrayList")
-        self._searcher = java()("io.anserini.search.SimpleSearcher")(str(folder / "lucene"))
+        autoclass = java()
+        self._list = autoclass("java.util.ArrayList")
+        self._searcher = autoclass("io.anserini.search.SimpleSearcher")(str(folder / "lucene"))
         self._searcher.set_bm25(float(self.options.k1), float(self.options.b))
 
     def __len__(self) -> int:
@@ -122,8 +123,7 @@ def java() -> Any:
     Raises:
         PreconditionError: pyserini, pyjnius or Java is absent.
     """
-    missing = [name for name in ("jnius_config", "pyserini") if importlib.util.find_spec(name) is None]
-    if missing:
+    if any(importlib.util.find_spec(name) is None for name in ("jnius_config", "pyserini")):
         raise PreconditionError(
             "--backend lucene needs pyserini and Java 21; install them with pip install 'dretrieve[lucene]'"
         )

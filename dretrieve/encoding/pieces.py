@@ -60,7 +60,7 @@ def token_batch(tokens: Tokenized, rows: NDArray[np.int64], pad_id: int, ids: Se
     starts, ends = (
         tokens.offsets[rows],
         tokens.offsets[rows + 1],
-    )  # not all lengths: training's table is large
+    )  # not all lengths: a training has many
     places = starts[:, None] + np.arange(int((ends - starts).max(initial=0)))
     mask = places < ends[:, None]
     padded = np.full(places.shape, pad_id, dtype=np.int64)

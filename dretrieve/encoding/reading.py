@@ -159,13 +159,9 @@ class Reader:
         pairs = [(at, row) for at, question in enumerate(group) for row in rows[question] or (-1,)]
         asked = torch.tensor([at for at, _ in pairs], device=device)
         told = torch.tensor([place.get(row, -1) for _, row in pairs], device=device)
-        sides = [
-            _padded([questions.states[row] for row in group]),
-            _padded([passages.states[row] for row in own]),
-        ]
-        if not own:
-            sides[1] = sides[0][0][:0], sides[0][1][:0]
-        fused = self._method.fused(sides[0], sides[1], asked, told)
+        states, mask = _padded([questions.states[row] for row in group])
+        passage = _padded([passages.states[row] for row in own]) if own else (states[:0], mask[:0])
+        fused = self._method.fused((states, mask), passage, asked, told)
         start = asked.new_full((len(group), 1), self._config.decoder_start_token_id)
         _, looks = self._method.encoder.decoded(start, fused.states, fused.mask)
         seen = (
@@ -225,8 +221,6 @@ def _groups(
 
 def _padded(states: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Return [texts, T, D] and the mask of what is no padding."""
-    if not states:
-        return torch.empty(0), torch.empty(0)
     lengths = torch.tensor([len(of) for of in states], device=states[0].device)
     found = pad_sequence(list(states), batch_first=True)
     return found, torch.arange(found.shape[1], device=found.device) < lengths.unsqueeze(1)

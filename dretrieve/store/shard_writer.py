@@ -32,21 +32,23 @@ class ShardWriter:
 
     def __init__(self, folder: Path, shard: Shard, plan: EmbeddingPlan, *, force: bool = False) -> None:
         self.folder, self.shard, self.plan = folder, shard, plan
-        self.names = self._names()
+        many = ("offsets.npy", "tokens.npy") if plan.vectors.kind == "many" else ()
+        self.names = ("vectors.npy", "ids.txt", *many, *(("salience.npy",) if plan.salience else ()))
         self.manifest_file = folder / f"{shard.stem}.manifest.json"
         self._journal: Journal | None = None
         records = (self.manifest_file, provenance_path(self.manifest_file), state_path(self.manifest_file))
         remove_leftovers(
             folder, [*(f"{shard.stem}.{name}" for name in self.names), *(at.name for at in records)]
         )
-        self.complete = self._finished(force)
+        what = f"{folder} holds {shard.stem}"
+        self.complete = is_current(self.manifest_file, plan.manifest(shard), what, force=force)
         partial = folder / f".{shard.stem}.partial"
         if self.complete:  # killed between its manifest and its last cleaning
             shutil.rmtree(partial, ignore_errors=True)
             clear_state(self.manifest_file)
         else:
-            described = plan.manifest(shard).as_json()
-            self._journal = Journal(partial, self.names, described)
+            self.manifest_file.unlink(missing_ok=True)
+            self._journal = Journal(partial, self.names, plan.manifest(shard).as_json())
 
     @property
     def done_chunks(self) -> int:
@@ -104,17 +106,6 @@ class ShardWriter:
         """Leave the shard as it is, resumable."""
         if self._journal is not None:
             self._journal.close()
-
-    def _names(self) -> tuple[str, ...]:
-        many = ("offsets.npy", "tokens.npy") if self.plan.vectors.kind == "many" else ()
-        return ("vectors.npy", "ids.txt", *many, *(("salience.npy",) if self.plan.salience else ()))
-
-    def _finished(self, force: bool) -> bool:
-        what = f"{self.folder} holds {self.shard.stem}"
-        current = is_current(self.manifest_file, self.plan.manifest(self.shard), what, force=force)
-        if not current:
-            self.manifest_file.unlink(missing_ok=True)
-        return current
 
     def _finish_file(self, name: str) -> None:
         assert self._journal is not None

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dretrieve.errors import DretrieveError, Interrupted
 from dretrieve.models.base import Method
-from dretrieve.store.atomic import make_folder, write_bytes
+from dretrieve.store.atomic import write_bytes
 from dretrieve.store.interrupt import Signals
 from dretrieve.training.checkpoint import Checkpoints, Point, Progressed, load_weights
 from dretrieve.training.optimizer import Optimizer, learn_only
@@ -217,13 +217,9 @@ class Loop:
         if state.best is None or value > state.best:
             state.best, state.best_step, state.worse = value, state.total, 0
             if self._around.processes.first:
-                self._keep_best()
+                write_bytes(self._best_file, save(self._weights()))
         else:
             state.worse += 1
-
-    def _keep_best(self) -> None:
-        make_folder(self._best_file.parent)
-        write_bytes(self._best_file, save(self._weights()))
 
     @property
     def _best_file(self) -> Path:
