@@ -59,15 +59,13 @@ first_negatives() {
     done
 }
 
-# first_rows ROW...: train, encode, search, measure.
-first_rows() { each first_row "$@"; }
+# first_row ROW SEED: train, encode, search, measure.
 first_row() {
     train_row "$1" "$2"
     measure_row "$1" "$2"
 }
 
-# mined_rows ROW-mined...: the second round: from the backbone again, on the negatives that ROW has found.
-mined_rows() { each mined_row "$@"; }
+# mined_row ROW-mined SEED: the second round: from the backbone again, on the negatives that ROW has found.
 mined_row() {
     local set base=${1%-mined}
     for set in $(sets_of "$base"); do
@@ -79,9 +77,8 @@ mined_row() {
     first_row "$1" "$2"
 }
 
-# fused_rows ROW-bm25...: with BM25 by one alpha for all sets, chosen on the joined dev sets (K' = 100, a hit
+# fused_row ROW-bm25 SEED: with BM25 by one alpha for all sets, chosen on the joined dev sets (K' = 100, a hit
 # that one list lacks gets that list's lowest score).
-fused_rows() { each fused_row "$@"; }
 fused_row() {
     local set base=${1%-bm25} tuning=(--tune "$alphas" --metric "$tuned_by" --corpus "$wiki")
     bm25_runs "${dev_sets[@]/%/-dev}" # bm25_row has made them

@@ -82,8 +82,7 @@ place_of() {
     esac
 }
 
-# judged ROW...: the measures of every test set.
-judged() { each row_judged "$@"; }
+# row_judged ROW SEED: the measures of every test set.
 row_judged() {
     local set split=test
     [[ $PROFILE != paper ]] || split=dev

@@ -17,10 +17,10 @@ step "Training"
 each train_row shared colbert
 
 step "BM25, and what is not trained"
-judged bm25
-[[ $PROFILE == paper || -n ${ONLY:-} ]] || judged untuned tokens-untuned
+each row_judged bm25
+[[ $PROFILE == paper || -n ${ONLY:-} ]] || each row_judged untuned tokens-untuned
 
 step "One vector, and a vector for each token"
-judged shared colbert colbert-fast
+each row_judged shared colbert colbert-fast
 
 report

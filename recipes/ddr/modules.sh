@@ -18,11 +18,11 @@ row_left_out() {
 }
 
 step "A domain less, then added later; a set left out"
-with_domains prior
+each row_with_domains prior
 each row_left_out later "${left_out[@]/#/without-}"
 
 step "One taken out, and put in again from its file"
-come_and_go
+each row_comes_and_goes removed
 each row_judged removed returned
 
 report

@@ -148,8 +148,7 @@ row_judged() {
     done
 }
 
-# with_domains ROW...: trained on their general prefix, and measured.
-with_domains() { each row_with_domains "$@"; }
+# row_with_domains ROW SEED: trained on its general prefix, and measured.
 row_with_domains() {
     row_trained "$1" "$2"
     row_judged "$1" "$2"
@@ -208,8 +207,7 @@ row_tried() {
     row_judged "$1" "$2" dev
 }
 
-# come_and_go: the module of $last is taken out of prior's model as a file, and put in again.
-come_and_go() { each row_comes_and_goes removed; }
+# row_comes_and_goes removed SEED: the module of $last is taken out of prior's model as a file, and put in again.
 row_comes_and_goes() {
     local model file=$models/$last.$rate.$2.safetensors
     model=$(model_of prior "$2")

@@ -11,9 +11,9 @@ settle
 grounds general "${lengths[@]/%/-general}"
 
 step "k"
-with_domains top1 top2 top3 soft
+each row_with_domains top1 top2 top3 soft
 
 step "Length"
-with_domains prior "${lengths[@]/%/-prior}"
+each row_with_domains prior "${lengths[@]/%/-prior}"
 
 report

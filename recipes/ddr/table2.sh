@@ -16,6 +16,6 @@ step "Rows without domains"
 each row_judged "${judged[@]}"
 
 step "Rows with domains"
-with_domains "${routed[@]}"
+each row_with_domains "${routed[@]}"
 
 report

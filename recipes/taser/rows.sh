@@ -39,25 +39,22 @@ text_elsewhere() {
 }
 place_of() { if [[ $PROFILE == paper ]]; then echo "$WORK/elsewhere/$1"; else echo "$DATA/$1"; fi; }
 
-# out_of_domain ROW...: EntityQuestions over the same passages, and collections about other things.
-out_of_domain() { each elsewhere_row "$@"; }
+# elsewhere_row ROW SEED: EntityQuestions over the same passages, and collections about other things.
 elsewhere_row() {
     local set
     entities_row "$1" "$2"
     for set in "${elsewhere[@]}"; do judged_row "$1" "$2" "$set" "$(place_of "$set"):test"; done
 }
 
-# about_entities ROW...: R@20 as the mean over relations (macro) and over questions (micro).
-about_entities() { each entities_row "$@"; }
+# entities_row ROW SEED: R@20 as the mean over relations (macro) and over questions (micro).
 entities_row() {
     if [[ $1 == bm25 ]]; then bm25_runs entities-test; else search_row "$1" "$2" entities-test; fi
     answered "$runs/$(name_of "$1" "$2").entities-test.trec" "$(asked entities test)" \
         "$metrics/$1.entities${2:+.$2}.json" --by relation
 }
 
-# single_set ROW...: Table A1's numbers on NQ's dev and test questions: of models trained on NQ alone in
+# single_row ROW SEED: Table A1's numbers on NQ's dev and test questions: of models trained on NQ alone in
 # `paper`, of those trained on all sets in the small profiles.
-single_set() { each single_row "$@"; }
 single_row() {
     local split
     search_row "$single$1" "$2" nq-dev nq-test
@@ -66,8 +63,7 @@ single_row() {
     done
 }
 
-# explain_rows ROW...: which expert reads which tokens, of 1,000 passages and NQ's test questions.
-explain_rows() { each explain_row "$@"; }
+# explain_row ROW SEED: which expert reads which tokens, of 1,000 passages and NQ's test questions.
 explain_row() {
     [[ $2 == "${seeds[0]}" ]] || return 0 # one seed is enough to look at
     dretrieve explain --model "$models/$single$1.$2" --corpus "$wiki" --queries "$(asked nq test)" \

@@ -22,12 +22,12 @@ step "The backbone as it is"
 [[ $PROFILE == paper || -n ${ONLY:-} ]] || measure_row untuned ""
 
 step "First round: DPR and TASER on BM25's negatives"
-first_rows dpr-nosquad dpr det dpr-co det-co
+each first_row dpr-nosquad dpr det dpr-co det-co
 
 step "Second round: on the negatives that they find"
-mined_rows dpr-mined det-mined dpr-co-mined det-co-mined
+each mined_row dpr-mined det-mined dpr-co-mined det-co-mined
 
 step "With BM25"
-fused_rows dpr-mined-bm25 det-mined-bm25 det-co-mined-bm25
+each fused_row dpr-mined-bm25 det-mined-bm25 det-co-mined-bm25
 
 report

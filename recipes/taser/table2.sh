@@ -15,15 +15,15 @@ text_elsewhere
 
 step "BM25"
 first_negatives
-out_of_domain bm25
+each elsewhere_row bm25
 
 step "The models: those of Table 1"
-first_rows dpr det det-co
-mined_rows dpr-mined det-mined det-co-mined
+each first_row dpr det det-co
+each mined_row dpr-mined det-mined det-co-mined
 
 step "Out of domain"
-[[ $PROFILE == paper || -n ${ONLY:-} ]] || out_of_domain untuned
-if [[ $PROFILE == mini-cpu ]]; then about_entities dpr; else out_of_domain dpr; fi
-out_of_domain dpr-mined det-mined det-co-mined
+[[ $PROFILE == paper || -n ${ONLY:-} ]] || each elsewhere_row untuned
+if [[ $PROFILE == mini-cpu ]]; then each entities_row dpr; else each elsewhere_row dpr; fi
+each elsewhere_row dpr-mined det-mined det-co-mined
 
 report

@@ -17,17 +17,17 @@ step "BM25: the first round's negatives"
 first_negatives
 
 step "First round: every variant"
-first_rows "${single}dpr" "${single}shared" "${single}det" "${single}seq2" "${single}seq2-all" \
+each first_row "${single}dpr" "${single}shared" "${single}det" "${single}seq2" "${single}seq2-all" \
     "${single}seq4" "${single}tok2" "${single}tok4"
 
 step "Second round: DPR and Det-R"
-mined_rows "${single}dpr-mined" "${single}det-mined"
+each mined_row "${single}dpr-mined" "${single}det-mined"
 
 step "Measures, and which expert reads what"
-single_set dpr shared det seq2 seq2-all seq4 tok2 tok4 dpr-mined det-mined
-explain_rows det seq2 seq2-all seq4 tok2 tok4
+each single_row dpr shared det seq2 seq2-all seq4 tok2 tok4 dpr-mined det-mined
+each explain_row det seq2 seq2-all seq4 tok2 tok4
 
 step "Det-R with experts in every second, third, sixth layer"
-first_rows every2 det every6
+each first_row every2 det every6
 
 report
