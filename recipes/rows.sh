@@ -230,7 +230,9 @@ side_by_side() {
 # settle_profile [WORD...]: places, and what a profile sets, by the paper's settle_smoke, settle_mini and settle_paper.
 settle_profile() {
     local name
-    check_words BATCH BESIDE GPUS SHARDS POLL
+    for name in BATCH BESIDE GPUS SHARDS POLL; do
+        [[ ${!name:-1} =~ ^[1-9][0-9]*$ ]] || refuse "$name=${!name} is no whole number above 0"
+    done
     [[ ${ONLY:-bm25} == bm25 ]] || refuse "ONLY=$ONLY is not known; ONLY=bm25 makes everything that needs no model"
     [[ -z ${README:-} || -n ${PLAN:-} ]] || grep -qsF "<!-- report $recipe_name -->" "$README" ||
         refuse "README=$README lacks the line <!-- report $recipe_name -->; recipes/$recipe_name/README.md has it"
@@ -251,6 +253,10 @@ settle_profile() {
         ;;
     *) "settle_$PROFILE" "$@" ;;
     esac
+    GPUS=${GPUS:-1} SHARDS=${SHARDS:-1} # one process and one part where nothing else is said
+    shown_shards=$SHARDS
+    [[ -z ${DRY_RUN:-} || -n ${PLAN:-} ]] || shown_shards=1 # a plan to be read shows the first
+    [[ -z ${PLAN:-} ]] || QUEUE=
 }
 
 # whole_tables: refuse ONLY, where a recipe makes nothing without a model that is worth a call.
@@ -268,14 +274,6 @@ papers_own() {
 # invent_world: the collections and the encoder of `smoke`.
 invent_world() { other "$WORK/world" "$PYTHON" "$ROOT/recipes/smoke.py" "$WORK/world"; }
 
-# settle_parts: one process and one part where nothing else is said. At the end of a paper's `settle`.
-settle_parts() {
-    GPUS=${GPUS:-1} SHARDS=${SHARDS:-1}
-    shown_shards=$SHARDS
-    [[ -z ${DRY_RUN:-} || -n ${PLAN:-} ]] || shown_shards=1 # a plan to be read shows the first
-    [[ -z ${PLAN:-} ]] || QUEUE=
-}
-
 # in_shards COMMAND...: one after the other, or as a job array that is waited for.
 in_shards() {
     local shard
@@ -284,7 +282,7 @@ in_shards() {
     elif [[ ${QUEUE:-} == slurm ]]; then
         job_array "$@"
     else
-        for ((shard = 0; shard < ${shown_shards:-SHARDS}; shard++)); do dretrieve "$@" --shard "$shard/$SHARDS"; done
+        for ((shard = 0; shard < shown_shards; shard++)); do dretrieve "$@" --shard "$shard/$SHARDS"; done
     fi
 }
 
@@ -295,7 +293,7 @@ search_shards() {
         dretrieve search "${@:2}" --output "$1"
         return
     fi
-    for ((shard = 0; shard < ${shown_shards:-SHARDS}; shard++)); do
+    for ((shard = 0; shard < shown_shards; shard++)); do
         parts+=("$(printf '%s.shard-%05d-of-%05d' "$1" "$shard" "$SHARDS")")
         [[ ${QUEUE:-} == slurm ]] || dretrieve search "${@:2}" --shard "$shard/$SHARDS" --output "${parts[shard]}"
     done
@@ -353,12 +351,4 @@ report() {
 check_batch() {
     (($1 % GPUS == 0)) ||
         refuse "BATCH=$1 cannot be dealt to GPUS=$GPUS processes in equal parts; give a multiple of $GPUS"
-}
-
-# check_words NAME...: refuse variables that are no whole numbers above 0.
-check_words() {
-    local name
-    for name in "$@"; do
-        [[ ${!name:-1} =~ ^[1-9][0-9]*$ ]] || refuse "$name=${!name} is no whole number above 0"
-    done
 }

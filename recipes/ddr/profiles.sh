@@ -27,7 +27,6 @@ settle() {
     whole_tables
     [[ $PROFILE != paper ]] || whole=$backbone general_learning+=("${said[@]}")
     rate=${rates[0]} lengths=("${lengths[@]/#/len}")
-    settle_parts
 }
 
 settle_smoke() {

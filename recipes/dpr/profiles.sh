@@ -23,7 +23,6 @@ settle() {
     [[ ${ANSWERS:-drop} == drop ]] || drop=()
     [[ ${ANSWERS:-drop} =~ ^(drop|keep)$ ]] || refuse "ANSWERS=$ANSWERS is not known; give drop or keep"
     settle_profile "$tiny"
-    settle_parts
 }
 
 # A random encoder needs a higher rate, and the mean of all its tokens (smoke.py's says so). More steps would learn everything, and

@@ -16,7 +16,6 @@ settle() {
     sets=(main) adapted=(answers judgements neither) judged=() alphas=(1 2 4 16) batches=(4 8 32 64) iterations=2 more=0
     settle_profile
     whole_tables
-    settle_parts
     large_batch=${large_batch:-$batch} large_steps=${large_steps:-$steps} long_steps=${long_steps:-$((iterations * large_steps))}
 }
 

@@ -21,7 +21,6 @@ settle() {
         --weight-decay .01)
     settle_profile
     whole_tables
-    settle_parts
 }
 
 # One thread each, and two rows at once: the vectors are given, so that a row computes for seconds.
