@@ -219,6 +219,13 @@ words_run() {
     dretrieve search --index "$WORK/bm25-$1" --queries "$2" --hits "$3" --output "$4"
 }
 
+# msmarco_negatives NAME DIR: BM25's hits for MS MARCO's training questions that are not judged to answer them.
+msmarco_negatives() {
+    local run=$runs/bm25.msmarco-train.trec.zst
+    words_run "$1" "$2:train" 100 "$run"
+    dretrieve mine-negatives --data "$2:train" --run "$run" --depth 100 --num-negatives 30 --output "$negatives/bm25.msmarco.jsonl"
+}
+
 # side_by_side: two rows of one thread each at once, for models that compute for seconds; two threads of one would wait
 # for each other longer than that.
 side_by_side() {

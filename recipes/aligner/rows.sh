@@ -91,13 +91,7 @@ encoders() {
 }
 
 hard_negatives() {
-    if [[ $PROFILE != paper ]]; then
-        first_negatives
-        return
-    fi
-    words_run msmarco-train "$WORK/text/msmarco:train" 100 "$runs/bm25.msmarco-train.trec.zst"
-    dretrieve mine-negatives --data "$WORK/text/msmarco:train" --run "$runs/bm25.msmarco-train.trec.zst" --depth 100 \
-        --num-negatives 30 --output "$negatives/bm25.msmarco.jsonl"
+    if [[ $PROFILE == paper ]]; then msmarco_negatives msmarco-train "$WORK/text/msmarco"; else first_negatives; fi
 }
 
 method_of() {

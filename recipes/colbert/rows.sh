@@ -51,13 +51,7 @@ encoders() {
 # hard_negatives: BM25's hits without an answer, where answers are known.
 hard_negatives() {
     step "Hard negatives"
-    if [[ $PROFILE != paper ]]; then
-        first_negatives
-        return
-    fi
-    words_run msmarco "$wiki:train" 100 "$runs/bm25.msmarco-train.trec.zst"
-    dretrieve mine-negatives --data "$wiki:train" --run "$runs/bm25.msmarco-train.trec.zst" --depth 100 \
-        --num-negatives 30 --output "$negatives/bm25.msmarco.jsonl"
+    if [[ $PROFILE == paper ]]; then msmarco_negatives msmarco "$wiki"; else first_negatives; fi
 }
 
 method_of() {
