@@ -12,7 +12,7 @@
 
 # settle: set the profile's variables. After `recipe`.
 settle() {
-    lengths=() start_learning=() warm_learning=()
+    lengths=() start_learning=() warm_learning=() ground=warm # what Tables 1 and 2 stand on
     sets=(main) adapted=(answers judgements neither) judged=() alphas=(1 2 4 16) batches=(4 8 32 64) iterations=2 more=0
     settle_profile
     whole_tables
@@ -53,7 +53,7 @@ settle_paper() {
     adapted=(answers fiqa msmarco cqadupstack trec-covid scidocs scifact) judged=(dpr colbert) SHARDS=${SHARDS:-16}
     judged_learning=(--epochs 40 --batch-size $((128 / GPUS)) --learning-rate 2e-5 --warmup-steps 1237)
     iterations=4 depth=100 read=100 batch=16 large_batch=${BATCH:-64} shallow=6 deep=18 tau=0.001 BIOASQ=${BIOASQ:-bioasq}
-    start_steps=1 warm_steps=3000 steps=2000 large_steps=8000 long_steps=16000 adapt_steps=4000 masked=100000
+    ground=warm-large start_steps=1 warm_steps=3000 steps=2000 large_steps=8000 long_steps=16000 adapt_steps=4000 masked=100000
     learning=(--learning-rate 5e-5 --grad-cache 65536) lengths=(--query-max-len 128 --max-len 512)
     start_learning=(--learning-rate 1e-12) # of a published T5 nothing may change
     if [[ ${BACKBONE:-} == tiny ]]; then # a miniature of this profile: the world's T5, a hundred rows of every file

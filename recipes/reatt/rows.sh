@@ -39,7 +39,7 @@ method_of() {
     row=$(like "$1")
     [[ $1 != twice ]] || rounds=$((iterations + more))
     case $row in
-    reatt | reatt-dpr | reader | fid) of_step=$large_batch long=$large_steps warm=warm-large ;;
+    reatt | reatt-dpr | reader | fid) of_step=$large_batch long=$large_steps warm=$ground ;;
     esac
     case $row in
     full | reatt | adapted | t5-e2e) ;;
@@ -54,7 +54,6 @@ method_of() {
     reader | fid) method=(--alpha 0) rounds=1 long=$((iterations * large_steps)) warm=warm-reader ;;
     *) say "no row is called $1" && exit 2 ;;
     esac
-    [[ $PROFILE == paper || $warm != warm-large ]] || warm=warm
 }
 
 # model_of ROW SET SEED: its folder. head_of MODEL: set the array `head` to the choice of its head: that which won, or, where

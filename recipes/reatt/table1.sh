@@ -10,7 +10,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/rows.sh"
 recipe reatt "Tables 1 and 2: retrieval, reading" smoke mini-cpu mini paper
 settle
 text
-grounds main "$([[ $PROFILE == paper ]] && echo warm-large || echo warm)" warm-reader
+grounds main "$ground" warm-reader
 
 step "BM25, and what learns from judged passages"
 each "row_in main" bm25 dpr colbert

@@ -10,7 +10,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/rows.sh"
 recipe reatt "Tables 4, 5, 6: adaptation with answers, judgements, neither" smoke mini-cpu mini paper
 settle
 text
-grounds main "$([[ $PROFILE == paper ]] && echo warm-large || echo warm)"
+grounds main "$ground"
 grounds_elsewhere
 
 step "What it begins with"
