@@ -226,17 +226,11 @@ def test_a_stale_shard_of_embeddings_is_encoded_again(tmp_path, monkeypatch, bes
     """Also where a task beside has removed it between two looks."""
 
     def writer(model: str) -> ShardWriter:
-        plan = EmbeddingPlan(
-            side="passage",
-            vectors=VectorSpec(4, "one", "dot"),
-            dtype="float32",
-            options={},
-            inputs={"collection": "c", "passage_model": model},
-        )
-        return ShardWriter(tmp_path, shard_rows(2, 0, 1), plan)
+        inputs = {"collection": "c", "passage_model": model}
+        return ShardWriter(tmp_path, shard_rows(2, 0, 1), plan(inputs=inputs))
 
     first = writer("a")
-    first.write(["x", "y"], Vectors(np.ones((2, 4), np.float32)))
+    first.write(["x", "y"], vectors_of(0, 2))
     first.commit({"rows": 2})
     with pytest.raises(PreconditionError, match="passage_model a -> b"):
         writer("b")
