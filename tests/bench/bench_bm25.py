@@ -27,6 +27,7 @@ import Stemmer
 from bench_tokens import measured, overlap
 
 from dretrieve.bm25.backends import build_words, open_words, plan_words
+from dretrieve.order import id_ranks
 from dretrieve.types import Record
 
 K = 100
@@ -34,7 +35,7 @@ LETTERS = np.array(list("etaoinshrdlucmfwypvbgk"))
 
 
 class Memory:
-    """Records in memory as `dretrieve.types.Texts`."""
+    """Records in memory, in the place of a text store."""
 
     sha256 = "generated"
 
@@ -49,6 +50,9 @@ class Memory:
 
     def records(self, start: int, stop: int) -> list[Record]:
         return self._records[start:stop]
+
+    def id_ranks(self) -> np.ndarray:
+        return id_ranks(self.ids(0, len(self)))
 
 
 def make_texts(passages: int, queries: int) -> tuple[list[str], list[str]]:

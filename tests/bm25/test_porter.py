@@ -1,4 +1,4 @@
-"""Which Porter's stemmer it is; the rest is nltk's to test, and Lucene's own words stand in test_analysis.py."""
+"""Which Porter stemmer it is; the rest is nltk's to test, and words of Lucene stand in test_analysis.py."""
 
 from __future__ import annotations
 
