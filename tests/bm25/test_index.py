@@ -148,22 +148,6 @@ def test_what_is_skipped_changes_nothing(large: tuple[WordIndex, list[str]], k: 
         assert list(found.hits(row)) == list(whole.hits(row))[:k]
 
 
-def test_the_whole_list_is_the_sum_of_all_postings(large: tuple[WordIndex, list[str]]) -> None:
-    index, queries = large
-    offsets, terms, weights = index._queries(queries)
-    postings = index._index
-    whole = index.search(queries, queries, len(index))
-    for row in range(len(queries)):
-        sums = np.zeros(len(index))
-        for at in range(offsets[row], offsets[row + 1]):
-            span = slice(postings.offsets[terms[at]], postings.offsets[terms[at] + 1])
-            factors = index._index.factors[postings.pairs[span]]
-            sums[postings.passages[span]] += (weights[at] - weights[at] / factors).astype(np.float64)
-        span = slice(whole.offsets[row], whole.offsets[row + 1])
-        np.testing.assert_array_equal(sums.astype(np.float32)[whole.passages[span]], whole.scores[span])
-        assert span.stop - span.start == np.count_nonzero(sums)
-
-
 def test_threads_and_blocks_change_nothing(large: tuple[WordIndex, list[str]]) -> None:
     index, queries = large
     one = index.search(queries, queries, 30)

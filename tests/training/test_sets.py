@@ -32,12 +32,6 @@ def test_saved_and_opened_is_equal(tmp_path):
     np.testing.assert_array_equal(opened.offsets, table.offsets)
 
 
-def test_half_a_table_is_none(tmp_path):
-    save_table(tokenise(RECORDS, tokens), tmp_path / "t")
-    (tmp_path / "t.offsets.npy").unlink()
-    assert open_table(tmp_path / "t") is None
-
-
 @pytest.mark.parametrize("name", ["ids.npy", "offsets.npy", "manifest.json"])
 def test_a_flipped_bit_in_a_table_is_none(tmp_path, name):
     save_table(tokenise(RECORDS, tokens), tmp_path / "t")
