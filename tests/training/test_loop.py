@@ -3,18 +3,14 @@ from __future__ import annotations
 import math
 import signal
 import time
+from dataclasses import replace
 
 import pytest
 import torch
 
 from dretrieve.errors import DretrieveError, Interrupted
 from dretrieve.store.interrupt import Signals
-from dretrieve.training.loop import Rhythm
 from dretrieve.types import Silent
-
-
-def rhythm(**changes):
-    return Rhythm(**({"logging_steps": 2, "save_steps": 3, "eval_steps": 4, "patience": 0} | changes))
 
 
 class Stop(Silent):
@@ -71,7 +67,9 @@ def test_weights_of_an_earlier_phase_are_never_chosen(toys, tmp_path):
 
 def test_patience_ends_the_phase(toys, tmp_path):
     values = iter([0.1, 0.5, 0.4, 0.3, 0.6, 0.6, 0.6])
-    run = toys.ToyRun(tmp_path, dev=lambda method: next(values), steps=24, rhythm=rhythm(patience=2))
+    run = toys.ToyRun(
+        tmp_path, dev=lambda method: next(values), steps=24, rhythm=replace(toys.RHYTHM, patience=2)
+    )
     _, state, notes = run.go()
     assert state.total == 12
     assert state.best_step == 4
@@ -82,7 +80,7 @@ def test_patience_ends_the_phase(toys, tmp_path):
 def test_a_signal_leaves_a_checkpoint_and_75(toys, tmp_path, number):
     stop = Stop(1, number)
     unbroken, _, _ = toys.ToyRun(tmp_path / "a").go()
-    run = toys.ToyRun(tmp_path / "b", signals=stop.signals, rhythm=rhythm(save_steps=0))
+    run = toys.ToyRun(tmp_path / "b", signals=stop.signals, rhythm=replace(toys.RHYTHM, save_steps=0))
     with pytest.raises(Interrupted, match=number.name) as caught:
         run.go(progress=stop)
     assert caught.value.exit_code == 75
@@ -97,7 +95,7 @@ def test_a_deadline_in_the_past_still_gets_one_step_on(toys, tmp_path):
     """However late a call is, it moves; the last step stops nothing; the result is the unbroken one."""
     unbroken, _, _ = toys.ToyRun(tmp_path / "a", steps=4).go()
     for done in (1, 2, 3):
-        late = toys.ToyRun(tmp_path / "b", steps=4, deadline=0.0, rhythm=rhythm(save_steps=0))
+        late = toys.ToyRun(tmp_path / "b", steps=4, deadline=0.0, rhythm=replace(toys.RHYTHM, save_steps=0))
         with pytest.raises(Interrupted, match=f"--max-minutes are over, after step {done} of 4") as caught:
             late.go()
         assert caught.value.exit_code == 75
@@ -187,7 +185,11 @@ def test_phases_of_other_lengths_and_rates_train_their_groups_and_resume_anywher
     def train(name, stop_after=0):
         stop = Keep(stop_after)
         run = toys.ToyRun(
-            tmp_path / name, method=build, steps=(4, 7), rate=(0.01, 0.002), rhythm=rhythm(save_steps=0)
+            tmp_path / name,
+            method=build,
+            steps=(4, 7),
+            rate=(0.01, 0.002),
+            rhythm=replace(toys.RHYTHM, save_steps=0),
         )
         run.signals = stop.signals
         return run.go(progress=stop)

@@ -20,8 +20,11 @@ from dretrieve.training.processes import Processes
 pytestmark = pytest.mark.usefixtures("generators")
 
 
-@pytest.mark.parametrize("kind", ["Toy", "Packed"])
-@pytest.mark.parametrize(("many", "distil"), [(False, ""), (True, ""), (False, "kl"), (True, "margin-mse")])
+HOW = ((False, ""), (True, ""), (False, "kl"), (True, "margin-mse"))
+KINDS = [("Reads", False, ""), *((kind, *how) for kind in ("Toy", "Packed") for how in HOW)]
+
+
+@pytest.mark.parametrize(("kind", "many", "distil"), KINDS)
 def test_gradient_cache_equals_direct_gradient_with_dropout(toys, kind, many, distil):
     method = getattr(toys, kind).build(toys.ToyConfig(dropout=0.3, auxiliary=0.1, many=many), "")
     options, taught = toys.step_options(60, distil=distil), bool(distil)

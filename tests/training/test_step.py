@@ -20,16 +20,6 @@ CPU = torch.device("cpu")
 pytestmark = pytest.mark.usefixtures("generators")
 
 
-def test_a_step_of_its_own_has_equal_gradients_with_the_cache_and_without(toys):
-    method = toys.Reads.build(toys.ToyConfig(dropout=0.3), "")
-    cached = toys.step_options(90)
-    assert len(toys.feed_of(method, [toys.toy_set()], 16, cached, Processes()).make(0).groups) > 2
-    loss, gradients = toys.gradient(method, cached)
-    direct_loss, direct = toys.gradient(method, replace(cached, cache_tokens=0), cut_by=cached)
-    assert loss == direct_loss
-    assert toys.changed(direct, gradients) == set()
-
-
 def test_whole_queries_equal_one_plain_backward(toys):
     """Against autograd through the whole batch at once, pairs taken by hand."""
     method = toys.Reads.build(toys.ToyConfig(dropout=0.0), "")
