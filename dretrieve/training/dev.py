@@ -25,10 +25,11 @@ from dretrieve.store.fingerprint import sha256_bytes
 from dretrieve.store.seeds import generator
 from dretrieve.store.text_store import records_sha256
 from dretrieve.text.collection import Collection
+from dretrieve.text.qrels import qrels_of
 from dretrieve.threads import allotted_threads
 from dretrieve.tokens.tokenizer import SideTokenizer
 from dretrieve.training.options import TrainOptions
-from dretrieve.types import Progress, Qrels, Record, Side, offsets_of
+from dretrieve.types import Progress, Qrels, Record, Side
 
 
 class Dev:
@@ -81,7 +82,6 @@ def open_dev(options: TrainOptions, progress: Progress) -> Dev:
         )
     collection = Collection.open(options.dev)
     corpus, qrels = collection.corpus(progress), collection.qrels()
-    judged = {query_id: row for row, query_id in enumerate(qrels.query_ids)}
     positives = {
         query_id: [row for name in names if (row := corpus.row_of(name)) is not None]
         for query_id, names in qrels.positives().items()
@@ -92,11 +92,14 @@ def open_dev(options: TrainOptions, progress: Progress) -> Dev:
     if options.dev_queries and options.dev_queries < len(usable):
         drawn = generator(options.seed, "dev queries").permutation(len(usable))[: options.dev_queries]
         usable = [usable[row] for row in np.sort(drawn).tolist()]
-    asked = [judged[query.id] for query in usable]
+    judged: dict[str, dict[str, int]] = {query.id: {} for query in usable}
+    for query_id, passage_id, grade in qrels.rows():
+        if query_id in judged:
+            judged[query_id][passage_id] = grade
     rows = _pool({row for query in usable for row in positives[query.id]}, len(corpus), options)
     progress.note(f"dev: {len(usable):,} queries over {len(rows):,} passages of {options.dev}, {measures[0]}")
     queries = [Record(query.id, "", query.text) for query in usable]
-    return Dev(measures[0], queries, [corpus.record(row) for row in rows], _some_qrels(qrels, asked))
+    return Dev(measures[0], queries, [corpus.record(row) for row in rows], qrels_of(judged))
 
 
 def _pool(positives: set[int], total: int, options: TrainOptions) -> list[int]:
@@ -109,16 +112,3 @@ def _pool(positives: set[int], total: int, options: TrainOptions) -> list[int]:
             break
         chosen.add(row)
     return sorted(chosen)
-
-
-def _some_qrels(qrels: Qrels, rows: Sequence[int]) -> Qrels:
-    """Return the judgements of those queries."""
-    places = [np.arange(qrels.offsets[row], qrels.offsets[row + 1]) for row in rows]
-    chosen = np.concatenate(places)
-    return Qrels(
-        [qrels.query_ids[row] for row in rows],
-        qrels.passage_ids,
-        offsets_of(np.asarray([len(of) for of in places])),
-        qrels.passages[chosen],
-        qrels.grades[chosen],
-    )
