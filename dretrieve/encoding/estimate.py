@@ -12,7 +12,7 @@ import numpy as np
 from dretrieve.encoding.pipeline import encode_records
 from dretrieve.models.loading import LoadedModel
 from dretrieve.store.shards import Shard
-from dretrieve.types import Record, Side, Texts, Vectors
+from dretrieve.types import Side, Texts, Vectors
 
 SAMPLE_ROWS = 512
 TIMED_ROWS = 96
@@ -53,11 +53,13 @@ class Estimate:
 def estimate(model: LoadedModel, side: Side, texts: Texts, shard: Shard, dtype: str) -> Estimate:
     """Return the expected cost of encoding a shard; encodes a few texts spread over it."""
     tokenizer = model.tokenizers[side]
-    sample = _spread(texts, shard, SAMPLE_ROWS)
+    sample, timed = (
+        [texts.records(row, row + 1)[0] for row in spread(shard.start, shard.stop, count)]
+        for count in (SAMPLE_ROWS, TIMED_ROWS)
+    )
     if not sample:
         return Estimate(rows=0, tokens=0, truncated=0, seconds=0.0, disk_bytes=0, memory_bytes=_peak_bytes())
     tokens = tokenizer.tokenize(sample)
-    timed = _spread(texts, shard, TIMED_ROWS)
     few = timed[: max(1, len(timed) // 8)]
     encode_records(model, side, few, "float32")
     began = time.perf_counter()
@@ -83,10 +85,10 @@ def _stored_bytes(vectors: Vectors, dtype: str) -> int:
     return numbers * np.dtype(dtype).itemsize + sum(beside)
 
 
-def _spread(texts: Texts, shard: Shard, count: int) -> list[Record]:
-    """Return up to ``count`` records evenly spread over the shard."""
-    rows = np.unique(np.linspace(shard.start, shard.stop - 1, min(count, len(shard))).astype(np.int64))
-    return [texts.records(row, row + 1)[0] for row in rows.tolist()]
+def spread(start: int, stop: int, count: int) -> list[int]:
+    """Return up to ``count`` of the rows from ``start`` to ``stop`` (exclusive), evenly spread."""
+    rows: list[int] = np.unique(np.linspace(start, stop - 1, min(count, stop - start)).astype(int)).tolist()
+    return rows
 
 
 def _peak_bytes() -> int:

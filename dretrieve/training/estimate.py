@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dretrieve.encoding.estimate import duration
+from dretrieve.encoding.estimate import duration, spread
 from dretrieve.models.base import Method, ParameterGroup
 from dretrieve.store.atomic import folder_beside
 from dretrieve.tokens.tokenizer import SideTokenizer
@@ -102,7 +102,8 @@ def estimate(
     with folder_beside(Path(gettempdir()) / "dretrieve") as folder:
         rows: dict[str, list[TrainingSet]] = {}
         for of in sets:
-            sample = _sample(of, max(SAMPLE_EXAMPLES, *batches))
+            some = spread(0, len(of.examples), max(SAMPLE_EXAMPLES, *batches))
+            sample = replace(of, examples=[of.examples[row] for row in some])
             cache = TokenCache(folder, "sample", Processes())
             rows.setdefault(of.spec.phase, []).append(in_rows(sample, tokenizers, cache, SILENT))
         plans = plan_phases(method, rows, tokenizers, options, place)
@@ -139,12 +140,6 @@ def _steps(sets: Sequence[ExampleSet], phase: str, options: TrainOptions, batch:
         if of.spec.phase in ("", phase)
     ]
     return phase_steps(options, Plan(shares, batch, options.seed))
-
-
-def _sample(of: ExampleSet, count: int) -> ExampleSet:
-    """Return up to ``count`` examples, evenly spread."""
-    places = np.unique(np.linspace(0, len(of.examples) - 1, min(count, len(of.examples))).astype(int))
-    return replace(of, examples=[of.examples[place] for place in places.tolist()])
 
 
 @dataclass(frozen=True, slots=True)
