@@ -76,12 +76,10 @@ def run_batch(
     tokenizer = model.tokenizers[side]
     batch = token_batch(tokens, rows, tokenizer.pad_id, ids)
     with torch.inference_mode():
+        given = batch if model.engine.name == "packed" else batch.to(model.device)
+        found = _with_tokens(model.encoder.encode_side(given, side), batch)
         if model.device.type == "cpu":
-            return Piece(rows, _with_tokens(model.encoder.encode_side(batch, side), batch))
-        found = model.encoder.encode_side(
-            batch if model.engine.name == "packed" else batch.to(model.device), side
-        )
-        found = _with_tokens(found, batch)
+            return Piece(rows, found)
         parts = [found.vectors, found.mask, found.salience, found.tokens]
         host = [None if part is None else _to_pinned(part) for part in parts]
         done = torch.cuda.Event()

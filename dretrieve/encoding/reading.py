@@ -126,11 +126,10 @@ class Reader:
         if not rows:
             return _Texts([], [])
         tokens = Tokenized(np.concatenate(rows), offsets_of(np.array([len(ids) for ids in rows])))
-        names = [""] * len(rows)
 
         @torch.inference_mode()
         def states(some: NDArray[np.int64]) -> list[Tensor]:
-            batch = token_batch(tokens, some, self._config.pad_token_id, names).to(self._model.device)
+            batch = token_batch(tokens, some, self._config.pad_token_id, ()).to(self._model.device)
             found = self._method.bi_states(batch)
             return [of[mask] for of, mask in zip(found, batch.mask, strict=True)]
 

@@ -86,19 +86,6 @@ def test_of_another_side_or_other_texts(write_embeddings, tiny_collection, tmp_p
         open_set(parse_data(word), 1, Silent())
 
 
-@pytest.mark.parametrize("change", [-1, 1])
-def test_of_another_number_of_passages(cli_here, tiny_collection, tiny_model, tmp_path, change):
-    """Vectors of the collection before a passage came or went."""
-    corpus, given = tiny_collection / "corpus.jsonl", tmp_path / "p"
-    cli_here("encode", "--model", tiny_model, "--corpus", tiny_collection, "--output", given)
-    lines = corpus.read_text().splitlines(keepends=True)
-    more = ['{"_id": "new", "title": "", "text": "bees"}\n']
-    corpus.write_text("".join(lines + more if change > 0 else lines[:change]))
-    word = f"path={tiny_collection},split=train,passage_vectors={given}"
-    with pytest.raises(VerificationError, match="encoded from other texts"):
-        open_set(parse_data(word), 1, Silent())
-
-
 def test_queries_of_examples_have_none(tiny_collection, tmp_path):
     path = tmp_path / "x.jsonl"
     example = {"query_id": "1", "query_text": "a", "positive_document_ids": ["bees-0"]}
