@@ -122,8 +122,8 @@ def array_tasks() -> dict[str, int]:
     return found
 
 
-def check_tiling(shards: Iterable[Shard], total: int, where: str) -> list[Shard]:
-    """Return the shards in row order after checking that they cover every row exactly once.
+def check_tiling(shards: Iterable[Shard], total: int, where: str) -> None:
+    """Check that the shards cover every row exactly once.
 
     Raises:
         PreconditionError: rows are missing (the sentence names the shards to run).
@@ -151,4 +151,3 @@ def check_tiling(shards: Iterable[Shard], total: int, where: str) -> list[Shard]
         position = shard.stop
     if position != total:
         raise VerificationError(f"{where}: shards end at row {position:,} of {total:,}")
-    return ordered
