@@ -234,7 +234,7 @@ side_by_side() {
     one_python
 }
 
-# settle_profile [WORD...]: places, and what a profile sets, by the paper's settle_smoke, settle_mini and settle_paper.
+# settle_profile: places, and what a profile sets, by the paper's settle_smoke, settle_mini and settle_paper.
 settle_profile() {
     local name
     for name in BATCH BESIDE GPUS SHARDS POLL; do
@@ -256,9 +256,9 @@ settle_profile() {
     mini*)
         DATA=${DATA:-${DRETRIEVE_DATA:-$ROOT/../shared/data}}
         [[ $PROFILE != mini || -n ${DRETRIEVE:-}${DRY_RUN:-} ]] || at_once=${BESIDE:-1}
-        settle_mini "$@"
+        settle_mini
         ;;
-    *) "settle_$PROFILE" "$@" ;;
+    *) "settle_$PROFILE" ;;
     esac
     GPUS=${GPUS:-1} SHARDS=${SHARDS:-1} # one process and one part where nothing else is said
     shown_shards=$SHARDS

@@ -49,7 +49,7 @@ settle_paper() {
     backbone=google/t5-v1_1 words_index=(--backend lucene) rates=(3e-4) SHARDS=${SHARDS:-16} sets=(msmarco) dev_sets=()
     tests=(arguana webis-touche2020 fever climate-fever scifact nq hotpotqa fiqa nfcorpus trec-covid scidocs dbpedia-entity quora
         ${BIOASQ:+bioasq}) # a folder that its owners' licence lets no one fetch; its columns are NOT RUN without
-    if [[ -n $1 ]]; then # a miniature of this profile: a random backbone, a hundred rows of every file
+    if [[ ${BACKBONE:-} == tiny ]]; then # a miniature of this profile: a random backbone, a hundred rows of every file
         backbone=$WORK/world/deep words_index=() batch=16 steps=2
     fi
     batch=${BATCH:-$batch}

@@ -26,7 +26,7 @@ settle_paper() {
     check_batch "$batch"
     backbone=${BACKBONE:-google-bert/bert-base-uncased} words_index=(--backend lucene) rates=(3e-6) SHARDS=${SHARDS:-16}
     sets=(msmarco) tests=(msmarco) hits=1000 measures="RR@10 R@50 R@200 R@1000" lengths=(--query-max-len 32 --passage-max-len 180)
-    if [[ -n $1 ]]; then # a miniature of this profile: a random backbone, a hundred rows of every file
+    if [[ ${BACKBONE:-} == tiny ]]; then # a miniature of this profile: a random backbone, a hundred rows of every file
         backbone=$WORK/world/deep words_index=() steps=2
     fi
     learning=(--max-steps "$steps" --batch-size $((batch / GPUS)) --lr-scheduler-type constant --warmup-ratio 0 --max-grad-norm 2

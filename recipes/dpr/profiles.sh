@@ -14,15 +14,13 @@ source "$(dirname "${BASH_SOURCE[0]}")/text.sh"
 
 # settle: set the profile's variables. After `recipe`.
 settle() {
-    local tiny=
-    [[ ${BACKBONE:-} != tiny ]] || tiny=yes
     declare -gA share=() # of a set, behind its --data
     sets=(nq squad) mined_sets=(nq) dev_sets=(nq squad) coco="" single="" decays=(1)
     first_depth=100 # hits of BM25 in which the first round's negatives are looked for
     drop=(--drop-answers)
     [[ ${ANSWERS:-drop} == drop ]] || drop=()
     [[ ${ANSWERS:-drop} =~ ^(drop|keep)$ ]] || refuse "ANSWERS=$ANSWERS is not known; give drop or keep"
-    settle_profile "$tiny"
+    settle_profile
 }
 
 # A random encoder needs a higher rate, and the mean of all its tokens (smoke.py's says so). More steps would learn everything, and
@@ -57,7 +55,7 @@ settle_paper() {
     local batch=128 epochs=40 warmup=1237 gpus=8 shards=16
     backbone=${BACKBONE:-google-bert/bert-base-uncased} coco=Luyu/co-condenser-wiki
     words_index=(--backend lucene) rates=(3e-5 5e-5) decays=(1 .8) first_depth="" # DPR's files bring their own
-    if [[ -n $1 ]]; then # a miniature of this profile: a random backbone, a hundred rows of every file
+    if [[ ${BACKBONE:-} == tiny ]]; then # a miniature of this profile: a random backbone, a hundred rows of every file
         backbone=$WORK/world/deep coco=$WORK/world/deep words_index=() rates=(5e-5)
         batch=8 epochs=1 warmup=2 gpus=1 shards=2
     fi
