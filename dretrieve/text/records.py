@@ -52,7 +52,8 @@ Reader = Callable[[Path], Iterator[tuple[int, Item]]]  # of one file: lines and 
 def read_corpus(path: Path, left: dict[str, None] | None = None) -> Iterator[Record]:
     """Yield the passages of a file or folder in any known form, in order, with unique ids.
 
-    Anserini's ``contents`` are title and text, parted at the first newline, where no title stands beside.
+    Anserini's ``contents`` are title and text, parted at the first newline or blank line (Mr. TyDi), where no
+    title stands beside.
     ``left`` takes the keys of the records that a passage does not keep.
 
     Raises:
@@ -171,7 +172,7 @@ def _passages(path: Path, left: dict[str, None] | None) -> Iterator[tuple[int, R
         title, text = fields.optional_text(title_key) if title_key else "", fields.text(text_key)
         if is_contents and (not title_key or text.startswith(title + "\n")):
             first, newline, rest = text.partition("\n")
-            title, text = (first, rest) if newline else ("", text)
+            title, text = (first, rest.removeprefix("\n")) if newline else ("", text)
         if others and left is not None:
             left.update(dict.fromkeys(others))
         yield line, Record(fields.id(key), title, text)

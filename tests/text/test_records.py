@@ -21,6 +21,7 @@ from tests.common import lines
         ({"docid": "a", "contents": "x\ny", "title": "H"}, Record("a", "H", "x\ny")),
         ({"docid": "a", "contents": "H\ny", "title": "H"}, Record("a", "H", "y")),
         ({"id": "a", "contents": "H\ny\nz"}, Record("a", "H", "y\nz")),
+        ({"id": "7#0", "contents": "H\n\ny\n\nz"}, Record("7#0", "H", "y\n\nz")),  # Mr. TyDi
         ({"pid": "a", "passage": "x", "spans": "(0,1)", "docid": "D"}, Record("a", "", "x")),
         ({"docid": "a", "url": "u", "title": "H", "headings": "h", "segment": "x"}, Record("a", "H", "x")),
         ({"Doc_ID": 7, "Text": "x"}, Record("7", "", "x")),
