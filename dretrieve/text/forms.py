@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +23,7 @@ from dretrieve.text.fields import (
     word_of,
 )
 from dretrieve.text.files import exists, first_line, read_lines
-from dretrieve.text.json_files import by_id, read_json_array, read_objects
+from dretrieve.text.json_files import by_id, parse_json, read_json_array, read_objects
 from dretrieve.text.markup import is_markup
 from dretrieve.text.qrels import judgement_header
 from dretrieve.text.tables import Table, bare_columns, header_of, parted
@@ -64,6 +65,7 @@ SHAPES: dict[Role, dict[str, str]] = {
         "flag-embedding": '{"query": "…", "pos": ["…"], "neg": ["…"]}',
         "triplets": '{"anchor": "…", "positive": "…", "negative": "…"}',
         "triples-of-texts": "query⇥positive⇥negative (a query with a blank), or a header over TSV or CSV",
+        "arrays-of-texts": '["query", "positive"[, "negative"]] (with a blank in one of them)',
     },
     "examples": {"examples": '{"query_id", "query_text", "positive_document_ids", "negative_document_ids"}'},
     "triples": {
@@ -87,6 +89,8 @@ OBJECT_KEYS = (
     (("query", "pos"), "flag-embedding"),
     (("anchor", "positive"), "triplets"),
     (("query", "positive"), "triplets"),
+    (("question", "positive"), "triplets"),
+    (("sentence1", "sentence2"), "triplets"),
 )
 FIRST_ROWS = 1000  # in which triples have a query of more than one word
 MARKUP = (
@@ -122,7 +126,7 @@ def detect(path: Path) -> Form:
         name = _of_object(value)
         seen = f": its first record has the keys {quoted(', '.join(value))}"
     elif head[0] in "{[":
-        name, seen = "colbert-triples", ""
+        name, seen = _of_arrays(path), ""
     else:
         name, seen = _of_line(path, line), f": its first line is {quoted(line)}"
     other = parted(line, "corpus", "queries", "training") if name is None and value is None else None
@@ -141,6 +145,16 @@ def _first_value(path: Path) -> object:
     is_array = first_line(path).lstrip().startswith("[")
     rows = read_json_array(path) if is_array else read_objects(path, split=False)
     return next(iter(rows), (1, None))[1]
+
+
+def _of_arrays(path: Path) -> str:
+    with suppress(DataError):  # whoever reads them says it
+        some = islice(((line, row) for line, row in read_lines(path) if row.strip()), FIRST_ROWS)
+        rows = (parse_json(row, path, line) for line, row in some)
+        items = chain.from_iterable(row for row in rows if isinstance(row, list))
+        if any(isinstance(item, str) and " " in item.strip() for item in items):  # an id has no blank
+            return "arrays-of-texts"
+    return "colbert-triples"
 
 
 def _of_line(path: Path, line: str) -> str | None:

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dretrieve.errors import DataError
 from dretrieve.text.beir import Query
 from dretrieve.text.fields import ANCHORS, POSITIVES, Fields, is_score, word_of
-from dretrieve.text.json_files import read_objects
+from dretrieve.text.files import read_lines
+from dretrieve.text.json_files import check_encodable, parse_json, read_objects
 from dretrieve.text.tables import answers_of, read_rows
 from dretrieve.types import Record
 
@@ -23,7 +25,7 @@ DPR_IDS = ("passage_id", "psg_id", "id", "docid")
 NEGATIVE_KEY = re.compile(r"(hard_)?neg(ative)?s?(_?\d+)?")
 SCORE_KEYS = ("scores", "score", "labels", "label")
 NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
-TRIPLES = "triples-of-texts"
+TRIPLES, ARRAYS = "triples-of-texts", "arrays-of-texts"
 Scores = tuple[float, ...] | None
 
 
@@ -70,7 +72,8 @@ def read_training(
     Raises:
         DataError: a key that the form needs is missing or holds something else; names the line.
     """
-    rows = map(_cells, read_rows(path, "training")) if form == TRIPLES else read_objects(path, split=False)
+    objects = _arrays(path) if form == ARRAYS else read_objects(path, split=False)
+    rows = map(_cells, read_rows(path, "training")) if form == TRIPLES else objects
     known = set[tuple[str, ...]]()  # as rows mostly have the keys of those before
     for number, (line, value) in enumerate(rows):
         if left is None or (keys := tuple(value)) in known:
@@ -206,10 +209,24 @@ def _cells(row: tuple[int, Mapping[str, str]]) -> tuple[int, dict[str, Any]]:
     return row[0], cells | scores
 
 
+def _arrays(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the rows of sentence-transformers' published training data: an array of texts a line."""
+    for line, text in read_lines(path):
+        if not text.strip():
+            continue
+        row = parse_json(text, path, line)
+        if not isinstance(row, list) or len(row) < 2 or not all(isinstance(item, str) for item in row):
+            raise DataError.at(path, line, 'expected ["query", "positive", "negative", …], all strings')
+        check_encodable(row, path, line)
+        negatives = {f"negative_{number}": item for number, item in enumerate(row[2:], 1)}
+        yield line, {"anchor": row[0], "positive": row[1], **negatives}
+
+
 ROWS = {
     "dpr-training": _dpr,
     "tevatron-training": _tevatron,
     "flag-embedding": _flag_embedding,
     "triplets": _triplet,
     TRIPLES: _triplet,
+    ARRAYS: _triplet,
 }

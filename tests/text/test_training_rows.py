@@ -185,6 +185,20 @@ def test_negatives_of_triplets_by_their_names(tmp_path: Path, given: dict, negat
         rows_of(path)
 
 
+def test_arrays_of_texts(tmp_path: Path) -> None:
+    """sentence-transformers' embedding-training-data: pairs and triplets, an array a line."""
+    path = lines(
+        tmp_path / "gooaq.jsonl", ["rust", "oxide"], ["what is rust", "Rust, a\tlanguage", "iron", "b"]
+    )
+    first, second = rows_of(path)
+    assert (first.query, second.query) == (Query("0", "rust"), Query("1", "what is rust"))
+    assert [of.text for of in (*first.positives, *first.negatives)] == ["oxide"]
+    assert [of.text for of in (*second.positives, *second.negatives)] == ["Rust, a\tlanguage", "iron", "b"]
+    for row in (["alone"], ["q", 7], ["q", ["a"]], {"anchor": "q"}):
+        with pytest.raises(DataError, match=r'line 2: expected \["query", "positive", "negative", …\], all'):
+            rows_of(lines(tmp_path / "bad.jsonl", ["what is", "a"], row))
+
+
 @pytest.mark.parametrize(
     ("text", "scores"),
     [
