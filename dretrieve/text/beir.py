@@ -17,6 +17,7 @@ from dretrieve.types import Record
 
 SUFFIXES = ("", ".gz", ".zst", ".bz2", ".xz")
 JSON_ENDINGS = tuple(form + suffix for form in (".jsonl", ".json", ".ndjson") for suffix in SUFFIXES)
+NO_PASSAGES = {"queries", "topics", "qrels"}  # names of files and folders
 NO_DATA = re.compile(r"_|readme|licen[cs]e|.*\.md$", re.IGNORECASE)  # Spark's _SUCCESS; what is for people
 QRELS_HEADER = "query-id\tcorpus-id\tscore"
 QRELS_ENDINGS = (".tsv", ".jsonl", ".json", ".txt", ".csv")  # MTEB has .jsonl; the first counts
@@ -106,7 +107,8 @@ def collection_files(path: Path) -> list[Path]:
 
     Raises:
         PreconditionError: the folder holds none.
-        DataError: it holds other files beside them, whose passages would be missing.
+        DataError: it holds other files beside them, whose passages would be missing; queries or judgements
+            beside passages, which would be read as some.
     """
     if not path.is_dir():
         return [path]
@@ -115,6 +117,13 @@ def collection_files(path: Path) -> list[Path]:
         for file in sorted(path.rglob("*"))
         if file.is_file() and not any(part[0] == "." for part in file.relative_to(path).parts)
     ]
+    data = [file.relative_to(path) for file in files if not NO_DATA.match(file.name)]
+    apart = [file for file in data if not NO_PASSAGES.isdisjoint(part.split(".")[0] for part in file.parts)]
+    if 0 < len(apart) < len(data):
+        raise DataError(
+            f"{path} holds {apart[0]} beside {min(set(data) - set(apart))}, which are not of one kind; name "
+            "one collection, or give each kind by a path of its own (--corpus, --queries, --qrels)"
+        )
     found = [file for file in files if file.name.endswith(JSON_ENDINGS)]
     endings = ".json, .jsonl or .ndjson"
     if not found:
@@ -123,9 +132,10 @@ def collection_files(path: Path) -> list[Path]:
         )
     others = (file for file in files if not (file.name.endswith(JSON_ENDINGS) or NO_DATA.match(file.name)))
     if other := next(others, None):
+        cure = f"give hf:{path}" if other.suffix == ".arrow" else "rename it, or move it away"
         raise DataError(
             f"{path} would be read without {other.relative_to(path)}, which is no {endings} file (also "
-            "compressed); rename it, or move it away"
+            f"compressed); {cure}"
         )
     return found
 

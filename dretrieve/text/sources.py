@@ -250,14 +250,16 @@ def _notes(sources: Sources, told: Mapping[str, Iterable[str]]) -> list[str]:
 
 
 def _unread(sources: Sources) -> list[str]:
-    """Return the files of text that stand in a collection's folder beside those that are read."""
+    """Return what holds text in a collection's folder beside the files that are read."""
     if not Files.published(sources.main).all:
         return []
     given = (sources.corpus, sources.queries, *sources.qrels.values(), *sources.judged.values())
     read = {path.resolve() for path in given if path is not None}
     files = (path for path in sorted(sources.main.iterdir()) if path.is_file() and path.resolve() not in read)
     text = (path.name for path in files if QRELS.fullmatch(path.name) and not NO_DATA.match(path.name))
-    return [name for name in text if not name.endswith(("manifest.json", "provenance.json", "state.json"))]
+    names = [name for name in text if not name.endswith(("manifest.json", "provenance.json", "state.json"))]
+    folders = (sources.main / name for name in ("corpus", "queries"))
+    return names + [f"{path.name}/" for path in folders if path.is_dir() and path.resolve() not in read]
 
 
 def _arranged(sources: Sources, form: Form) -> Sources:

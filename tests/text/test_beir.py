@@ -85,3 +85,25 @@ def test_a_folder_is_read_whole_or_refused(tmp_path: Path) -> None:
         ):
             list(read_corpus(folder))
         (folder / name).unlink()
+    lines(folder / "data.arrow", "")
+    with pytest.raises(DataError, match=rf"would be read without data.arrow, .*; give hf:{folder}$"):
+        list(read_corpus(folder))
+
+
+@pytest.mark.parametrize(
+    "name", ["queries.jsonl", "a/queries/part.json", "qrels/test.tsv", "topics.jsonl.gz"]
+)
+def test_queries_of_a_folder_are_no_passages_of_it(tmp_path: Path, name: str) -> None:
+    """CQADupStack's folder of collections, shards of a corpus beside a folder of queries."""
+    folder = tmp_path / "sets"
+    for part in ("a/corpus.jsonl", "b/corpus.jsonl"):
+        lines(folder / part, {"id": part[0], "text": "x"})
+    assert [record.id for record in read_corpus(folder)] == ["a", "b"]
+    lines(folder / "c" / name, {"id": "q", "text": "x"})
+    with pytest.raises(
+        DataError,
+        match=rf"sets holds c/{name} beside a/corpus\.jsonl, which are not of one kind; name one col",
+    ):
+        list(read_corpus(folder))
+    only = lines(tmp_path / "only/queries/part.json", {"id": "q", "text": "x"})
+    assert beir.collection_files(tmp_path / "only") == [only]

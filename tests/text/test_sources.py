@@ -43,6 +43,10 @@ def test_files_of_a_folder_that_are_not_read_are_said(tmp_path: Path) -> None:
         {"dev": 1, "test": 1},
         ["not read of the folder: 'old.tsv.gz'"],
     )
+    lines(folder / "queries/more.jsonl", {"_id": "q2", "text": "x"})
+    (folder / "corpus.jsonl").replace(lines(folder / "corpus/part.jsonl"))
+    made = prepared(folder, tmp_path / "shards", corpus=folder / "corpus")
+    assert made["notes"] == ["not read of the folder: 'dev.jsonl', 'old.tsv.gz', 'queries/'"]
 
 
 def test_queries_that_are_counted_beside_what_may_be_their_ids_are_said(tmp_path: Path) -> None:
