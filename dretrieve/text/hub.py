@@ -18,6 +18,7 @@ from typing import Any
 
 from dretrieve.errors import DataError, DretrieveError, PreconditionError, UsageError, quoted
 from dretrieve.store.atomic import make_folder, replacing
+from dretrieve.store.fingerprint import sha256_bytes
 from dretrieve.store.interrupt import Signals
 from dretrieve.text.beir import QRELS_HEADER
 from dretrieve.text.cache import cache_folder
@@ -62,7 +63,10 @@ class HubDataset:
 
     @property
     def _folder(self) -> Path:
-        return cache_folder() / "downloads" / "hf" / self.path.strip("/").replace("/", "--")
+        path, name = Path(self.path), self.path.strip("/").replace("/", "--")
+        if path.exists():  # in whatever folder
+            name = f"{path.name}-{sha256_bytes(str(path.resolve()).encode())[:16]}"
+        return cache_folder() / "downloads" / "hf" / name
 
     def plan(self) -> str:
         """Return what would be fetched."""
@@ -213,7 +217,7 @@ def _local(datasets: Any, path: Path) -> Mapping[str, Iterable[Any]]:
     form = FILE_FORMS.get(path.suffix)
     if form is None:
         raise DataError(
-            f"{path} is no saved data set and no {' or '.join(FILE_FORMS)} file; give a file of text "
-            "(CSV, JSON lines) without hf:"
+            f"{path} is no saved data set and no {' or '.join(FILE_FORMS)} file; name one such file, or give "
+            "a file of text (CSV, JSON lines) without hf:"
         )
     return dict(datasets.load_dataset(form, data_files=str(path), streaming=True))

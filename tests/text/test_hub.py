@@ -16,7 +16,7 @@ from dretrieve.text.hub import HubDataset
 from tests.common import Counted, Told, lines, prepared
 
 
-def test_saved_data_sets(tmp_path: Path, cache: Path) -> None:
+def test_saved_data_sets(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     datasets = pytest.importorskip("datasets")
     rows = [{"docid": "1", "title": "T", "text": "x"}, {"docid": "2", "title": "", "text": "y"}]
     datasets.Dataset.from_list(rows).save_to_disk(str(tmp_path / "saved"))
@@ -26,6 +26,11 @@ def test_saved_data_sets(tmp_path: Path, cache: Path) -> None:
     assert Collection(tmp_path / "a").sha256 == Collection(tmp_path / "b").sha256
     with pytest.raises(DataError, match="has no split 'dev'; it has: train"):
         prepared(f"hf:{tmp_path / 'saved'}:dev", tmp_path / "c")
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    datasets.Dataset.from_list(rows[:1]).to_parquet("rows.parquet")
+    prepared("hf:rows.parquet", tmp_path / "one")
+    assert len(list((cache / "downloads/hf").iterdir())) == 3  # of one name in two folders
     with pytest.raises(DataError, match=r"no saved data set and no \.parquet or \.arrow .* without hf:"):
         prepared(f"hf:{lines(tmp_path / 'x.csv', 'id,title,text', '007,NA,x')}", tmp_path / "d")
     prepared(tmp_path / "x.csv", tmp_path / "d")
