@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +17,7 @@ from dretrieve.metrics.scores import Scores
 from dretrieve.metrics.top_k import first_answer_ranks, known_text, top_k
 from dretrieve.text.beir import Query
 from dretrieve.text.files import read_lines
-from dretrieve.text.json_files import parse_json, read_json
+from dretrieve.text.json_files import parse_json, read_json, read_json_array
 from dretrieve.text.qrels import qrels_of
 from dretrieve.text.queries import QuerySet
 from dretrieve.types import Progress, Qrels, Run
@@ -214,9 +216,9 @@ def score_predictions(
 
 
 def read_predictions(path: Path) -> dict[str, str]:
-    """Return query id to answer: one JSON object, JSON lines with id and answer, or ``id<TAB>answer`` lines.
+    """Return query id to answer: of one JSON object, JSON rows with id and answer, ``id<TAB>answer`` lines.
 
-    A line may hold its question as ``text`` beside the prediction.
+    A row may hold its question as ``text`` beside the prediction.
 
     Raises:
         DataError: another form, a query twice, nothing at all; a line of which two keys may be the prediction
@@ -229,32 +231,32 @@ def read_predictions(path: Path) -> dict[str, str]:
         if not isinstance(answer, str):
             raise DataError.at(path, line, f"the prediction for {quoted(query_id)} is not a string")
         found[query_id] = answer
+    if not found:
+        raise DataError.at(path, None, "the file holds no predictions")
     return found
 
 
 def _predictions(path: Path) -> Iterator[tuple[int | None, str, object]]:
     """Yield line, query id and answer of each prediction."""
     lines = [(number, line) for number, line in read_lines(path) if line.strip()]
-    if not lines:
-        raise DataError.at(path, None, "the file holds no predictions")
-    first = lines[0][1]
-    if not first.lstrip().startswith("{"):
+    first = lines[0][1] if lines else ""
+    is_array = first.lstrip().startswith("[") and "\t" not in first
+    if not (is_array or first.lstrip().startswith("{")):
         for number, line in lines:
             query_id, tab, answer = line.partition("\t")
             if not tab:
                 raise DataError.at(path, number, "expected a query id, a tab and an answer")
             yield number, query_id, answer
         return
-    try:
+    record: Any = None
+    with suppress(ValueError, RecursionError):  # an object over several lines
         record = json.loads(first)
-    except (ValueError, RecursionError):  # an object over several lines
-        record = None
-    if record is None or (len(lines) == 1 and not any(key in record for key in ID_KEYS)):
+    if not is_array and (record is None or (len(lines) == 1 and not any(key in record for key in ID_KEYS))):
         for query_id, answer in read_json(path).items():
             yield None, query_id, answer
         return
-    for number, line in lines:
-        value = parse_json(line, path, number)
+    parsed = ((number, parse_json(line, path, number)) for number, line in lines)
+    for number, value in read_json_array(path) if is_array else parsed:
         given = value if isinstance(value, dict) else {}
         id_key = next((key for key in ID_KEYS if given.get(key) is not None), None)
         answer_keys = [key for key in PREDICTION_KEYS if key in given]

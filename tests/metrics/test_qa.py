@@ -132,6 +132,8 @@ def test_answers_that_are_patterns_are_matched(tmp_path):
         '{"query_id": "q1", "prediction": "Nile"}\n{"id": "q2", "text": "a\\tb"}\n',
         '{"id": "q1", "text": "longest?", "pred": "Nile"}\n{"id": "q2", "text": "?", "answer": "a\\tb"}\n',
         '{"qid": "q1", "prediction": "Nile"}\n{"qid": "q2", "pred": "a\\tb"}\n',
+        '[{"id": "q1", "pred": "Nile"},\n{"qid": "q2", "pred": "a\\tb"}]',
+        json.dumps([{"id": "q1", "pred": "Nile"}, {"id": "q2", "pred": "a\tb"}], indent=1),
         "q1\tNile\n\nq2\ta\tb\n",
     ],
 )
@@ -145,6 +147,8 @@ def test_forms_of_predictions(tmp_path, text):
     ("text", "message"),
     [
         ("", "the file holds no predictions"),
+        ('["Nile"]', "line 1: a prediction needs one of query_id"),
+        ("[]", "the file holds no predictions"),
         ("q1 Nile\n", "line 1: expected a query id, a tab and an answer"),
         ("q1\tNile\nq1\tRhine\n", "line 2: query 'q1' has two predictions; keep one"),
         ('{"q1": "Nile", "q1": "Rhine"}', "the key 'q1' stands twice"),
