@@ -65,7 +65,11 @@ def read_json_run(path: Path, form: str = "auto") -> Run:
         row = queries.setdefault(query_id, len(queries))
         for passage_id, score in hits:
             passage = passages.setdefault(passage_id, len(passages))
-            rows.append((row, passage, _score(score, path, line)))
+            try:
+                rows.append((row, passage, _score(score, path, line)))
+            except DataError as error:
+                of = f"query {quoted(query_id)}, passage {quoted(passage_id)}"
+                raise DataError(f"{error} ({of})") from None
             lines.append(line)
     columns = HitColumns.of(list(queries), list(passages), rows)
 

@@ -107,13 +107,16 @@ def read_qrels(path: Path) -> Qrels:
     )
 
 
-def _grade(token: str, path: Path, number: int | None) -> int:
+def _grade(token: str, path: Path, number: int | None, of: tuple[str, str] | None = None) -> int:
     number_of = GRADE.fullmatch(token)
     if number_of and len(token) < 99 and SMALLEST < int(number_of[1]) <= LARGEST:
         return int(number_of[1])
     whole = "a whole number of 32 bits" if number_of else "a whole number"
+    where = f" (query {quoted(of[0])}, passage {quoted(of[1])})" if of else ""
     raise DataError.at(
-        path, number, f"the grade {quoted(token)} is not {whole}; grades are integers, above 0 is relevant"
+        path,
+        number,
+        f"the grade {quoted(token)} is not {whole}{where}; grades are integers, above 0 is relevant",
     )
 
 
@@ -158,7 +161,8 @@ def _read_json(path: Path, head: str) -> Qrels:
             if query in judgements:
                 raise DataError.at(path, line, f"the query {quoted(query)} stands twice; join the two")
             judgements[query] = {
-                passage: _grade(json.dumps(grade), path, line) for passage, grade in judged.items()
+                passage: _grade(json.dumps(grade), path, line, (query, passage))
+                for passage, grade in judged.items()
             }
     return _judgements(judgements, path)
 

@@ -159,7 +159,7 @@ def test_scores_are_doubles(tmp_path):
         ('{"q": {"a": 1e999}}', "the score is 'inf'; scores must be finite"),
         ('{"q": {"a": true}}', "a score is a number, found a boolean"),
         ('{"q": {"a": null}}', "a score is a number, found null"),
-        ('{"q": {"a": "high"}}', "the score 'high' is not a number"),
+        ('{"q": {"a": "high"}}', "the score 'high' is not a number (query 'q', passage 'a')"),
         ('[{"id": ["q"], "ctxs": []}]', "an id is a string or a whole number, found an array"),
         ('{"q": {"a": 1}', "not valid JSON"),
     ],

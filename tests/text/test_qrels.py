@@ -92,7 +92,7 @@ def test_a_header_is_one_by_the_name_of_its_last_column_only(tmp_path):
         ("query-id\tcorpus-id\tscore\n", "the file holds no judgements"),
         (b"q a 1\nq \xff 1\n", "line 2: not UTF-8"),
         ('{"q": 1}', 'JSON qrels are one object {"query": {"passage": grade, …}, …}'),
-        ('{"q": {"a": "x"}}', "the grade '\"x\"' is not a whole number"),
+        ('{"q": {"a": "x"}}', "the grade '\"x\"' is not a whole number (query 'q', passage 'a')"),
         ("{}", "the file holds no judgements"),
     ],
 )
