@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,7 @@ OVERRIDING = (
 # Classes that take tokenizer.json as it is; others make a BERT's normalizer anew, these entries unless told.
 AS_IT_IS = ("PreTrainedTokenizerFast", "TokenizersBackend")
 UNTOLD = {"do_lower_case": True, "strip_accents": None, "tokenize_chinese_chars": True}
+_SURROGATE = re.compile(r"[\ud800-\udfff]")  # in a text always a lone one
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +229,7 @@ class SideTokenizer:
             encode = self._backend.encode_batch if spelled else self._backend.encode_batch_fast
             return list(encode(rendered))
         except (UnicodeEncodeError, TypeError):
-            bad = [record.id for record in records if not _legal(record.title + record.text)]
+            bad = [record.id for record in records if _SURROGATE.search(record.title + record.text)]
             raise DataError(
                 f"the text of {', '.join(bad[:3]) or 'a record'} is no legal Unicode (a lone surrogate); "
                 "correct it in the collection"
@@ -243,14 +245,6 @@ def _places(encoding: Encoding) -> dict[tuple[int, tuple[int, int]], str]:
         )
         if part is not None
     }
-
-
-def _legal(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _read(file: Path) -> Tokenizer:
