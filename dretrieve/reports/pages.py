@@ -11,7 +11,7 @@ from dretrieve.errors import PreconditionError, UsageError, visible
 from dretrieve.reports.html import Figure, Page, html
 from dretrieve.reports.tables import Table, latex, latex_text, markdown, markdown_text, one_line, terminal
 from dretrieve.store.atomic import replacing
-from dretrieve.store.stage import is_stream
+from dretrieve.text.files import is_stream
 
 ENDINGS = {".md": "markdown", ".html": "html", ".htm": "html", ".tex": "latex"}
 MARK = "dretrieve report"  # every written file says so in its first or last lines

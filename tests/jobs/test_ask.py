@@ -109,7 +109,7 @@ def test_passages_that_came_into_the_index_later_are_read(config, tiny_collectio
         run(replace(every, corpus=(str(later),)))
     shutil.move(tiny_collection, tmp_path / "moved")
     embeddings = open_vector_index(config.index).passages.embeddings
-    assert recorded_collection(embeddings.shards[0]) is None, "what came later is not what most passages are of"
+    assert recorded_collection(embeddings.shards[0]) is None, "what came later is not most of it"
 
 
 def test_what_is_refused(config, small_t5, tiny_model, tiny_collection, tmp_path):
