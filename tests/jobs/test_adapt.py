@@ -132,13 +132,13 @@ class Killed(BaseException):
 def visited(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The first row of each block that is scored from now on; blocks are small, and each is saved."""
     found: list[int] = []
-    visit = token_scan._visit
+    visit = token_scan._offer
 
     def noted(grid, block, *rest) -> None:
-        found.append(block[0])
+        found.append(int(block[0][0]))
         visit(grid, block, *rest)
 
-    monkeypatch.setattr(token_scan, "_visit", noted)
+    monkeypatch.setattr(token_scan, "_offer", noted)
     monkeypatch.setattr(token_scan, "PASSAGE_TOKENS", 40)
     # hours between two looks at the clock, so that it is always time to save
     monkeypatch.setattr(checkpoint, "time", SimpleNamespace(monotonic=count(1e9, 1e4).__next__))
@@ -161,9 +161,9 @@ def killed(config: adapt.AdaptConfig, place: object, name: str, at: int = 1) -> 
 
 
 POINTS = {
-    "the first block": (token_scan, "_visit", 1),
-    "the second block": (token_scan, "_visit", 2),
-    "the fifth block": (token_scan, "_visit", 5),
+    "the first block": (token_scan, "_offer", 1),
+    "the second block": (token_scan, "_offer", 2),
+    "the fifth block": (token_scan, "_offer", 5),
     "a save": (checkpoint.Checkpoint, "save", 3),
     "the measures": (adapt, "score_relevance", 2),
     "the folds": (adapt, "adapted", 1),
@@ -196,17 +196,17 @@ def test_killed_it_goes_on_to_the_same_bytes(config, visited, point: str) -> Non
 def test_a_signal_stops_behind_a_block_that_is_not_scored_again(config, monkeypatch) -> None:
     whole = config.output.with_name("whole.json")
     adapt.run(replace(config, output=whole))
-    before, scored = token_scan._visit, []
+    before, scored = token_scan._offer, []
     received: list[Signals] = []
 
     def visit(grid, block, *rest) -> None:
-        scored.append(block[0])
+        scored.append(int(block[0][0]))
         before(grid, block, *rest)
         if len(scored) == 2:
             received[0].set(15)
 
     monkeypatch.setattr(token_scan, "PASSAGE_TOKENS", 40)
-    monkeypatch.setattr(token_scan, "_visit", visit)
+    monkeypatch.setattr(token_scan, "_offer", visit)
     monkeypatch.setattr(
         Signals, "__init__", lambda self: (setattr(self, "received", None), received.append(self))[0]
     )
@@ -228,7 +228,7 @@ def test_what_another_setting_left_is_not_taken(config, visited, other: dict) ->
     given = replace(config, **other)
     whole = config.output.with_name("whole.json")
     adapt.run(replace(given, output=whole))
-    killed(config, token_scan, "_visit", 4)
+    killed(config, token_scan, "_offer", 4)
     visited.clear()
     adapt.run(given)
     assert visited[0] == 0
@@ -347,7 +347,7 @@ def test_over_the_tokens_kept_it_goes_on_behind_the_passages_done(config, indexe
     adapt.run(replace(given, output=whole))
     blocks, visited[:] = list(visited), []
     assert len(blocks) >= 3
-    killed(given, token_scan, "_visit", at)
+    killed(given, token_scan, "_offer", at)
     visited.clear()
     adapt.run(given)
     assert visited == blocks[at - 1 :], "in one pass for the whole grid"
@@ -376,7 +376,7 @@ def test_what_one_pass_left_is_no_number_of_alignments(config, visited) -> None:
     """Where all tokens are kept, those kept score as all: it is one search, whatever it is called."""
     whole = config.output.with_name("whole.json")
     adapt.run(replace(config, output=whole))
-    killed(config, token_scan, "_visit", 4)
+    killed(config, token_scan, "_offer", 4)
     adapt.run(replace(config, settings={"rescore": "kept"}))
     assert config.output.read_bytes() == whole.read_bytes()
 
