@@ -57,10 +57,8 @@ def token_batch(tokens: Tokenized, rows: NDArray[np.int64], pad_id: int, ids: Se
 
     ``ids`` are those of all texts, or none.
     """
-    starts, ends = (
-        tokens.offsets[rows],
-        tokens.offsets[rows + 1],
-    )  # not all lengths: a training has many
+    # of these rows alone: a training has many
+    starts, ends = tokens.offsets[rows], tokens.offsets[rows + 1]
     places = starts[:, None] + np.arange(int((ends - starts).max(initial=0)))
     mask = places < ends[:, None]
     padded = np.full(places.shape, pad_id, dtype=np.int64)
