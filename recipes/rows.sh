@@ -261,7 +261,6 @@ settle_profile() {
     *) "settle_$PROFILE" ;;
     esac
     GPUS=${GPUS:-1} SHARDS=${SHARDS:-1} # one process and one part where nothing else is said
-    shown_shards=$SHARDS
     [[ -z ${DRY_RUN:-} || -n ${PLAN:-} ]] || shown_shards=1 # a plan to be read shows the first
     [[ -z ${PLAN:-} ]] || QUEUE=
 }
@@ -280,6 +279,8 @@ papers_own() {
 
 # invent_world: the collections and the encoder of `smoke`.
 invent_world() { other "$WORK/world" "$PYTHON" "$ROOT/recipes/smoke.py" "$WORK/world"; }
+
+shown_shards=SHARDS # arithmetic reads the number that stands in SHARDS by then
 
 # in_shards COMMAND...: one after the other, or as a job array that is waited for.
 in_shards() {
