@@ -205,8 +205,11 @@ class Step(Protocol):
         """
         ...
 
-    def gather(self, rows: Tensor) -> Tensor:
-        """Return the rows of all processes, in the order of their ranks; only own rows carry gradient."""
+    def gather(self, parts: list[Tensor]) -> list[Tensor]:
+        """Return the rows of all processes, in parts: alone as they are, else joined in the order of ranks.
+
+        Only own rows carry gradient.
+        """
         ...
 
 

@@ -5,7 +5,7 @@ What a run is scored with is `dretrieve.scoring.maxsim`; this differs from it by
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -42,25 +42,32 @@ def maxsim(query: Encoded, passage: Encoded, *, mean: bool = False) -> Tensor:
     return found / there.sum(dim=1, keepdim=True).clamp(min=1) if mean else found
 
 
-def weighed_maxsim(query: Encoded, tokens: Tensor, lengths: Tensor, texts: Tensor, shares: Tensor) -> Tensor:
+def weighed_maxsim(
+    query: Encoded, passages: Iterable[tuple[Tensor, Tensor]], texts: Tensor, shares: Tensor
+) -> Tensor:
     """Return [Q, P] float32: for each head the mean over a query's tokens of the largest product, weighed.
 
-    Queries [Q, n, H, D] are compared with some passages, ``texts`` [P], of those whose tokens [N, H, D] stand
-    one behind the other; ``shares`` [H] weigh the heads. Passages are padded in their block alone, so that of
-    all nothing is kept but their tokens as they came.
+    Queries [Q, n, H, D] are compared with some of the passages, ``texts`` [P]; ``shares`` [H] weigh heads.
+    Passages come in parts: the tokens [N, H, D], one passage behind the other, and how many each has. They
+    are padded in their block alone, and no block goes over two parts, so that of all passages nothing is
+    kept but their tokens as they came, and the gradient of these.
     """
     assert query.mask is not None
     asked, owners = query.vectors.float()[query.mask], query.mask.nonzero()[:, 0]
     room = BLOCK_PRODUCTS // max(1, len(asked) * len(shares))
-    counts, wanted = lengths.tolist(), texts.sort()
-    bounds = list(pairwise([0, *_block_ends(counts, room)]))
-    parts = tokens.float().split([sum(counts[start:stop]) for start, stop in bounds])
-    blocks = []
-    for part, (start, stop) in zip(parts, bounds, strict=True):
-        own = wanted.values[(wanted.values >= start) & (wanted.values < stop)] - start
-        if len(own):
-            given = (asked, owners, len(query.mask), part, lengths[start:stop], own, shares)
-            blocks.append(recomputed(_weighed, *given))
+    wanted = texts.sort()
+    blocks, before = [], 0
+    for tokens, lengths in passages:
+        counts = lengths.tolist()
+        bounds = list(pairwise([0, *_block_ends(counts, room)]))
+        pieces = tokens.float().split([sum(counts[start:stop]) for start, stop in bounds])
+        for piece, (start, stop) in zip(pieces, bounds, strict=True):
+            own = wanted.values - before - start
+            own = own[(own >= 0) & (own < stop - start)]
+            if len(own):
+                given = (asked, owners, len(query.mask), piece, lengths[start:stop], own, shares)
+                blocks.append(recomputed(_weighed, *given))
+        before += len(counts)
     found = torch.cat(blocks, dim=1).index_select(1, wanted.indices.argsort())
     return found / query.mask.sum(dim=1, keepdim=True)
 

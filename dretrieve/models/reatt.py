@@ -269,7 +269,7 @@ class Reatt(EncoderMethod):
         """Add the gradient of L; the curve gets both losses, the target on judged ones, P, passages cut."""
         heads = self._counting() if self.config.alpha else []
         places = [
-            step.gather(torch.cat(of))
+            torch.cat(step.gather(of))
             for of in (
                 [group.query_rows for group in step.groups],
                 [group.query_rows[group.owners] for group in step.groups],
@@ -278,11 +278,12 @@ class Reatt(EncoderMethod):
         ]
 
         def loss(leaves: list[tuple[Tensor, ...]]) -> Loss:
-            answers, cut, *rest = (step.gather(torch.cat(of)) for of in zip(*leaves, strict=True))
+            gathered = [step.gather(list(of)) for of in zip(*leaves, strict=True)]
+            answers, cut = (torch.cat(of) for of in gathered[:2])
             said = {"answers": answers.detach().mean(), "passages cut": cut.sum()}
             if not heads:
                 return Loss(answers.new_zeros(()), said)
-            cross, parts = self._cross(rest, places, heads, step)
+            cross, parts = self._cross(gathered[2:], places, heads, step)
             return Loss(self.config.alpha * cross, said | parts)
 
         return step.backward([self._piece(group, step, heads) for group in step.groups], loss)
@@ -345,18 +346,20 @@ class Reatt(EncoderMethod):
         return losses.sum(dim=1) / (labels >= 0).sum(dim=1), looks
 
     def _cross(
-        self, leaves: Sequence[Tensor], places: Sequence[Tensor], heads: Sequence[int], step: Step
+        self, leaves: Sequence[list[Tensor]], places: Sequence[Tensor], heads: Sequence[int], step: Step
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the mean KL over the batch's questions, and what is logged."""
         rows, askers, columns = places
-        shares, query_tokens, query_lengths, passage_tokens, passage_lengths = leaves
+        shares, query_tokens, query_lengths = (torch.cat(of) for of in leaves[:3])
+        passages = list(zip(*leaves[3:], strict=True))  # not joined: they are what a batch has most of
+        passage_lengths = torch.cat([lengths for _, lengths in passages])
         order = passage_lengths.argsort(descending=True, stable=True)
         order = order[columns[order].argsort(stable=True)]
         # of a passage that stands twice the one that is cut least, wherever its piece stands
         first = order[columns[order].diff(prepend=columns.new_tensor([-1])) > 0]
         query = Encoded(*padded(query_tokens, query_lengths, rows.argsort()))
         counting = self.head_shares()[list(heads)]
-        relevance = weighed_maxsim(query, passage_tokens, passage_lengths, first, counting)
+        relevance = weighed_maxsim(query, passages, first, counting)
         relevance = relevance / self.config.temperature
         target = torch.zeros_like(relevance).index_put((askers, columns), shares.detach(), accumulate=True)
         if not self.config.in_batch:

@@ -168,10 +168,13 @@ class OwnStep:
         """Add the gradient; see `models.base.Step`."""
         return self._stepper.backward(self.number, pieces, loss)
 
-    def gather(self, rows: Tensor) -> Tensor:
+    def gather(self, parts: list[Tensor]) -> list[Tensor]:
         """Return the rows of all processes; see `models.base.Step`."""
         processes = self._stepper.processes
-        return processes.gather_rows(rows, processes.each(len(rows)))
+        if processes.count == 1:
+            return parts
+        rows = torch.cat(parts)
+        return [processes.gather_rows(rows, processes.each(len(rows)))]
 
 
 def _contrastive(prepared: Prepared, stepper: Stepper) -> Loss:

@@ -109,15 +109,15 @@ class Reader(Method):
         return in_batch_loss(query.vectors @ passage.vectors.T, targets, temperature=1.0)
 
     def training_step(self, step: Step) -> Loss:
-        rows = step.gather(torch.cat([group.query_rows for group in step.groups]))
-        columns = step.gather(torch.cat([group.passage_rows for group in step.groups]))
+        rows = torch.cat(step.gather([group.query_rows for group in step.groups]))
+        columns = torch.cat(step.gather([group.passage_rows for group in step.groups]))
         order = columns.argsort(stable=True)
         first = order[columns[order].diff(prepend=columns.new_tensor([-1])) > 0]
 
         def loss(leaves: list[tuple[Tensor, ...]]) -> Loss:
             if step.phase == "warm-up":
                 return Loss(leaves[0][0].new_zeros(()))
-            query, passage = (step.gather(torch.cat(part)) for part in zip(*leaves, strict=True))
+            query, passage = (torch.cat(step.gather(list(part))) for part in zip(*leaves, strict=True))
             return self.loss(Encoded(query[rows.argsort()]), Encoded(passage[first]), step.targets)
 
         return step.backward([self.piece(group, step) for group in step.groups], loss)

@@ -137,8 +137,8 @@ class Reads(Toy):
         self.reader = nn.Linear(8, 1)
 
     def training_step(self, step: Step) -> Loss:
-        rows = step.gather(torch.cat([group.query_rows for group in step.groups]))
-        columns = step.gather(torch.cat([group.passage_rows for group in step.groups]))
+        rows = torch.cat(step.gather([group.query_rows for group in step.groups]))
+        columns = torch.cat(step.gather([group.passage_rows for group in step.groups]))
         order = columns.argsort(stable=True)
         first = order[columns[order].diff(prepend=torch.tensor([-1])) > 0]  # of a passage that stands twice
 
@@ -152,7 +152,7 @@ class Reads(Toy):
             return forward
 
         def loss(leaves: list[tuple[Tensor, ...]]) -> Loss:
-            query, passage = (step.gather(torch.cat(part)) for part in zip(*leaves, strict=True))
+            query, passage = (torch.cat(step.gather(list(part))) for part in zip(*leaves, strict=True))
             return self.loss(Encoded(query[rows.argsort()]), Encoded(passage[first]), step.targets)
 
         return step.backward([piece(group) for group in step.groups], loss)
