@@ -16,6 +16,7 @@ from dretrieve.errors import DataError
 from dretrieve.order import id_ranks
 from dretrieve.runs.lines import Sniffed, numbered_lines, parse_line, read_blocks
 from dretrieve.store.ids import IdTable
+from dretrieve.text.beir import QRELS_HEADER
 from dretrieve.types import Run, offsets_of
 
 
@@ -178,8 +179,16 @@ def holds_ranks(path: Path, seen: Sniffed, column: Column, query_ids: Sequence[b
     """Return whether the scores of a file are ranks.
 
     Raises:
-        DataError: ranks were asked for and there are other numbers; or three columns may be either.
+        DataError: ranks were asked for and there are other numbers; or three columns may be either, or
+            judgements.
     """
+    if seen.judged and not column.fractions:
+        raise DataError.at(
+            path,
+            None,
+            f"the header {' '.join(QRELS_HEADER.split())} above whole numbers alone is that of judgements; "
+            "give them as --qrels, or say --run-format tevatron if these are scores",
+        )
     if seen.ranks is False:
         return False
     odd = column.no_rank() if seen.ranks else column.not_next_rank()

@@ -23,6 +23,7 @@ from itertools import chain
 from pathlib import Path
 
 from dretrieve.errors import DataError, PreconditionError, UsageError, quoted
+from dretrieve.text.beir import QRELS_HEADER
 from dretrieve.text.columns import found, header, hit_places, shown, split_line
 from dretrieve.text.fields import QUERY_COLUMNS
 from dretrieve.text.files import BYTE_ORDER_MARK, LONGEST_LINE, is_array, open_bytes, too_long
@@ -91,12 +92,14 @@ class Sniffed:
     Attributes:
         form: of its lines; None for JSON and for a file without lines.
         ranks: whether the score column holds ranks; None if that shows only in the whole file.
+        judged: whether the header is that of BEIR's judgements.
         is_large: whether compiled loops pay.
     """
 
     first: bytes
     form: LineForm | None = None
     ranks: bool | None = False
+    judged: bool = False
     tag: str = "dretrieve"
     is_json: bool = False
     is_large: bool = False
@@ -121,7 +124,8 @@ def sniff(path: Path, form: str = "auto") -> Sniffed:
     tag = cells[5].decode() if known.name == "trec" and len(cells) > 5 and not titles else "dretrieve"
     small = SMALL >> 5 if "numba" in sys.modules else SMALL
     large = len(first) >= small or number > first.count(b"\n") or next(blocks, None) is not None
-    return Sniffed(first, known, ranks, tag, is_large=large)
+    judged = form == "auto" and titles == header(QRELS_HEADER.encode())
+    return Sniffed(first, known, ranks, judged, tag, is_large=large)
 
 
 def _first_line(blocks: Iterable[bytes]) -> tuple[bytes, int]:

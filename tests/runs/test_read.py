@@ -141,12 +141,15 @@ def test_headers_are_no_hits_and_say_what_the_columns_hold(tmp_path, path_taken)
     lines = "q\td1\t2\nq\td2\t1\n"
     ranks, scores = (
         read(tmp_path, "qid\tpid\tRank\n" + lines),
-        read(tmp_path, "query-id\tcorpus-id\tscore\n" + lines),
+        read(tmp_path, "query-id\tcorpus-id\tscore\n" + lines, form="tevatron"),
     )
     assert ranks.by_rank
     assert hits_of(ranks) == {"q": [("d2", 1.0), ("d1", 0.5)]}
     assert not scores.by_rank
     assert hits_of(scores) == {"q": [("d1", 2.0), ("d2", 1.0)]}
+    with pytest.raises(DataError, match="whole numbers alone is that of judgements; give them as --qrels"):
+        read(tmp_path, "query-id\tcorpus-id\tscore\n" + lines)
+    assert len(read(tmp_path, "query-id\tcorpus-id\tscore\nq\td3\t0.5\n" + lines)) == 1
     trec = read(
         tmp_path,
         "# c\nqid Q0 docno rank score tag\n" + TREC + "qid Q0 docno rank score tag\nz Q0 a 1 1 mine\n",
