@@ -5,7 +5,7 @@
 #
 # Needs    smoke, mini-cpu: nothing, 5 GB of disk; mini: the collections in $DATA, a GPU; paper: a cluster, 1 TB for
 #          the vectors; where the hub has the T5's weights pickled alone, BACKBONE=its folder, which is converted
-# Takes    all tables together: smoke 134 s on 2 cores without AVX-512; mini-cpu 102 min there, beside other work
+# Takes    all tables together, alone on 2 cores without AVX-512: smoke 76 s, mini-cpu 70 min
 # Call     PROFILE=smoke bash recipes/reatt/table3.sh
 # shellcheck source=recipes/reatt/rows.sh
 source "$(dirname "${BASH_SOURCE[0]}")/rows.sh"
