@@ -8,6 +8,7 @@
 #   data_of ROW SEED     the array `data`: those sets as --data words           dev_of ROW
 #   seeds_of ROW    the seeds with which the profile trains it; none where it is NOT RUN
 #   asked SET SPLIT      where those questions stand, as DIR:split              mined_from SET
+#   tests_of ROW    its test questions, as SET-SPLIT                            first_of SET: its first examples
 #
 # Everything stands in $WORK: models/ROW.SEED, vectors/ROW.SEED, runs/ROW.SEED.SET-SPLIT.trec,
 # metrics/ROW.SET-SPLIT.SEED.json, negatives/ROW.SEED.SET.jsonl; of rows that nothing trains without the seed.
@@ -159,8 +160,9 @@ search_row() {
 
 # measure_row ROW SEED: all test sets of what it learns from, or those of all, searched and measured.
 measure_row() {
-    local names
-    read -ra names <<<"$(tests_of "$1")"
+    local found names
+    found=$(tests_of "$1") # by itself, so that its failure ends the recipe
+    read -ra names <<<"$found"
     search_row "$1" "$2" "${names[@]}"
     measure "$1" "$2" "${names[@]}"
 }

@@ -12,7 +12,7 @@
 
 # settle: set the profile's variables. After `recipe`.
 settle() {
-    lengths=() start_learning=() warm_learning=() ground=warm # what Tables 1 and 2 stand on
+    lengths=() start_learning=() warm_learning=() ground=warm # what Tables 1, 2 and 4 stand on
     sets=(main) adapted=(answers judgements neither) judged=() alphas=(1 2 4 16) batches=(4 8 32 64) iterations=2 more=0
     settle_profile
     whole_tables
