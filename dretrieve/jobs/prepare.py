@@ -38,8 +38,8 @@ from dretrieve.types import SILENT, Progress
 
 STAGE = "prepare"
 # 2: what a set judges but does not hold is nothing of another set's. 3: q_id, questionId … are ids, cells of
-# answers are JSON first.
-VERSION = 3
+# answers are JSON first. 4: Mr. TyDi's texts begin behind the blank line; arrays of texts, one a line.
+VERSION = 4
 MASKED_VERSION = 1  # of questions made by masking: the rules are in `dretrieve.text.masked`
 
 

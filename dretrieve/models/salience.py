@@ -52,7 +52,7 @@ class _Exact(torch.autograd.Function):
         larger = torch.arange(size - 1, -1, -1, dtype=torch.float64, device=scores.device)
         left = k.double().unsqueeze(1) - larger
         settled = (left * terms <= behind) & (terms <= size)
-        t = (settled.sum(dim=1, keepdim=True) - 1).clamp_(min=0)  # what settles the t-th settles all below it
+        t = size - 1 - settled.flip(1).to(torch.uint8).argmax(dim=1, keepdim=True)
         share = left.gather(1, t) / behind.gather(1, t)
         shares = torch.empty_like(terms).scatter_(1, places, terms.mul_(share).clamp_(max=1.0))
         found = torch.where(whole, real.double(), shares)

@@ -116,7 +116,8 @@ def places_of(run: Run, ids: Sequence[str]) -> NDArray[np.int32]:
 def locate_file(path: Path, ids: Sequence[str], form: str = "auto") -> Located:
     """Return what `locate` returns for the run at ``path``; errors as `dretrieve.runs.read.read_run`."""
     seen = sniff(path, form)
-    found = _locate_large(path, seen, ids) if seen.is_large and seen.ranks is False else None
+    sure = seen.ranks is False and not seen.judged  # else only the whole file tells what it holds
+    found = _locate_large(path, seen, ids) if seen.is_large and sure else None
     return locate(read_run(path, form), ids) if found is None else found
 
 

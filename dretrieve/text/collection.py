@@ -38,6 +38,7 @@ from dretrieve.text.records import check_topic_field, read_corpus, read_queries
 from dretrieve.types import SILENT, Progress, Qrels, Record
 
 STORE_FOLDER = ".dretrieve"
+READING = 2  # how passages are read; a text store by another rule is made anew
 
 
 def parse_spec(spec: str | Path) -> tuple[Path, str | None]:
@@ -298,12 +299,13 @@ class Collection:
 
 def _source(corpus: Path) -> dict[str, Any]:
     if is_stream(corpus):
-        return {"sha256": sha256_of(corpus)}
+        return {"reading": READING, "sha256": sha256_of(corpus)}
     files = [(str(file.relative_to(corpus.parent)), file.stat()) for file in collection_files(corpus)]
     return {
+        "reading": READING,
         "files": [
             {"name": name, "bytes": status.st_size, "mtime_ns": status.st_mtime_ns} for name, status in files
-        ]
+        ],
     }
 
 

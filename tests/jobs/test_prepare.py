@@ -200,7 +200,7 @@ def test_what_an_older_version_joined_is_stale(
     manifest = read_manifest(place)
     commit(place, replace(manifest, version=1), manifest.files)
     with pytest.raises(
-        PreconditionError, match="other options .stage prepare v1 -> prepare v3.; use --force"
+        PreconditionError, match="other options .stage prepare v1 -> prepare v4.; use --force"
     ):
         prepared(f"tiny={tiny_collection}", **options)
     monkeypatch.setenv("DRETRIEVE_STALE", "replace")

@@ -80,6 +80,15 @@ def test_a_repetition_across_blocks_is_refused(tmp_path):
         locate_file(tmp_path / "r", IDS)
 
 
+def test_judgements_are_no_run(tmp_path):
+    rows = [f"q{row // 20}\td{row}\t1" for row in range(100)]
+    (tmp_path / "r").write_text("\n".join(["query-id\tcorpus-id\tscore", *rows]) + "\n")
+    with pytest.raises(DataError, match="is that of judgements; give them as --qrels"):
+        locate_file(tmp_path / "r", IDS)
+    (tmp_path / "r").write_text("\n".join(["query-id\tcorpus-id\tscore", *rows, "q9\td1\t.5"]) + "\n")
+    check(tmp_path / "r")
+
+
 def test_a_repetition_in_scattered_lines_is_refused(tmp_path):
     rows = [*lines([5] * 40), "q3 Q0 d5000 1 0 t"]
     rows.insert(16, "q3 Q0 d5000 1 99 t")

@@ -141,8 +141,8 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
     return lambda: len(calls)
 
 
-def test_the_text_store_is_made_once_and_again_when_the_file_changes(
-    tiny_collection: Path, counted: Callable[[], int]
+def test_the_text_store_is_made_once_and_again_when_the_file_or_its_reading_changes(
+    tiny_collection: Path, counted: Callable[[], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = Collection(tiny_collection).corpus().sha256
     assert Collection(tiny_collection).corpus().sha256 == before
@@ -154,6 +154,10 @@ def test_the_text_store_is_made_once_and_again_when_the_file_changes(
     os.utime(corpus, ns=(1, 1))
     assert Collection(tiny_collection).corpus().sha256 != before
     assert counted() == 2
+    monkeypatch.setattr("dretrieve.text.collection.READING", -1)
+    for _ in range(2):
+        Collection(tiny_collection).corpus()
+    assert counted() == 3
 
 
 def test_a_damaged_store_is_made_again(tiny_collection: Path, counted: Callable[[], int]) -> None:
