@@ -64,7 +64,7 @@ def test_a_prepared_collection_says_what_it_was_made_from(tiny_collection: Path,
     prepare(PrepareConfig(source=str(tiny_collection), output=tmp_path / "made"))
     found = look(tmp_path / "made")
     assert found.kind == "collection (BEIR folder)"
-    assert found.origin["stage"] == "prepare (version 3)"
+    assert found.origin["stage"] == "prepare (version 4)"
     assert found.origin["option form"] == "beir"
     assert len(found.origin["input source"]) == 64
     assert found.exit_code == 0
