@@ -43,18 +43,17 @@ class _Exact(torch.autograd.Function):
         """Return λ; terms e_i = exp((s_i - s_k) / ε) in float64, s_k the k-th largest score."""
         real, size = scores != -torch.inf, scores.shape[1]
         whole = (real.sum(dim=1) <= k).unsqueeze(1)
-        ordered, places = scores.sort(dim=1)  # rising, so that what is behind adds up as it comes
-        base = ordered.gather(1, (size - k).clamp(min=0, max=size - 1).unsqueeze(1)).double()
+        ordered, places = scores.sort(dim=1, descending=True)
+        base = ordered.gather(1, (k - 1).clamp(min=0, max=size - 1).unsqueeze(1)).double()
         base = base.masked_fill(whole, 0.0)  # their λ is set below
         # λ of the k-th is at least 1 / m, so that a larger term than m, cut or not, belongs to a 1
-        terms = ordered.double().sub_(base).div_(epsilon).clamp_(max=LARGEST_TERM).exp_()
-        behind = terms.cumsum(1)
-        larger = torch.arange(size - 1, -1, -1, dtype=torch.float64, device=scores.device)
-        left = k.double().unsqueeze(1) - larger
+        terms = ((ordered.double() - base) / epsilon).clamp(max=LARGEST_TERM).exp()
+        behind = terms.flip(1).cumsum(1).flip(1)
+        left = k.double().unsqueeze(1) - torch.arange(size, dtype=torch.float64, device=scores.device)
         settled = (left * terms <= behind) & (terms <= size)
-        t = size - 1 - settled.flip(1).to(torch.uint8).argmax(dim=1, keepdim=True)
+        t = settled.to(torch.uint8).argmax(dim=1, keepdim=True)
         share = left.gather(1, t) / behind.gather(1, t)
-        shares = torch.empty_like(terms).scatter_(1, places, terms.mul_(share).clamp_(max=1.0))
+        shares = torch.empty_like(terms).scatter_(1, places, (share * terms).clamp(max=1.0))
         found = torch.where(whole, real.double(), shares)
         context.save_for_backward(found)
         context.epsilon = epsilon
