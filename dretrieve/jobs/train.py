@@ -380,6 +380,8 @@ def _open(config: TrainConfig, processes: Processes, device: torch.device, progr
     }
     if kind.own_rate and options.learning_rate == RATE:
         recorded["learning_rate_given"] = True  # else the record is the same as with the method's own rate
+    if kind.revision > 1:
+        recorded["revision"] = kind.revision
     inputs = {f"set {of.spec.name}": of.fingerprint for of in sets}
     inputs |= {f"backbone {side}": known.fingerprint(side) for side in SIDES}
     inputs |= {"dev": dev.fingerprint} if dev is not None else {}
@@ -412,7 +414,12 @@ def open_tokenizers(backbone: str, method: Method) -> dict[Side, SideTokenizer]:
     folder = find_model(backbone)
     known, _ = read_card(folder)
     card = method.card()
-    return {side: SideTokenizer.open(folder / known.side(side).folder, card.side(side)) for side in SIDES}
+    return {
+        side: SideTokenizer.open(
+            folder / known.side(side).folder, replace(card.side(side), files=known.side(side).files)
+        )
+        for side in SIDES
+    }
 
 
 def _checkpoint_card(method: Method, backbone: str, inputs: Mapping[str, str], seed: int) -> ModelCard:

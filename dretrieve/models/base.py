@@ -262,6 +262,8 @@ class Method(nn.Module, ABC):
     own_rate: ClassVar[bool] = False  # its phases have a learning rate of their own where none is given
     # its own step takes the passages of a run in the place of judged ones
     reads_close: ClassVar[bool] = False
+    # Raised where a training computes something else than an earlier release: none goes on across the two.
+    revision: ClassVar[int] = 1
 
     config: MethodConfig
     choices: Any  # the inference choices in force

@@ -22,7 +22,7 @@ from dretrieve.store.card import ModelCard, SideCard
 from dretrieve.store.fingerprint import canonical_json, sha256_bytes, sha256_file
 from dretrieve.text.cache import remember
 from dretrieve.tokens.template import literal
-from dretrieve.tokens.tokenizer import CONFIG_FILE, FAST_FILE, OTHER_FILES, SAYING_FILES, overrides
+from dretrieve.tokens.tokenizer import CONFIG_FILE, FAST_FILE, OTHER_FILES, SAYING_FILES, overrides, unsaid
 from dretrieve.types import SIDES, VectorSpec
 
 # sentence-transformers' names of the poolings, by ours; its older ones.
@@ -109,7 +109,7 @@ def read_plain(folder: Path) -> PlainModel:
         )
     place = folder / settings.place
     config = _model_config(place)
-    extra: dict[str, Any] = {"lowercase": True} if settings.lowercase else {}
+    extra = unsaid(place) | ({"lowercase": True} if settings.lowercase else {})
     if _cuts_left(place):
         extra["truncation_side"] = "left"
     if settings.head:

@@ -29,7 +29,7 @@ from dretrieve.models.plain_transformer import refuse_handed
 from dretrieve.store.card import ModelCard, SideCard
 from dretrieve.store.fingerprint import sha256_file
 from dretrieve.tokens.template import literal
-from dretrieve.tokens.tokenizer import opens_texts, token_numbers
+from dretrieve.tokens.tokenizer import opens_texts, token_numbers, unsaid
 from dretrieve.types import SIDES, Side, VectorSpec
 
 METADATA, SETTINGS = "artifact.metadata", "config_sentence_transformers.json"
@@ -169,7 +169,8 @@ def _marker(said: dict[str, Any], side: Side, numbers: dict[str, int], folder: P
 
 def _side(folder: Path, config: ColbertConfig, side: Side, file: str, prompt: str) -> SideCard:
     bert = transformer_settings(folder)
-    settings = config.structure(side) | ({"lowercase": True} if bert.get("do_lower_case") else {})
+    lowercase = {"lowercase": True} if bert.get("do_lower_case") else {}
+    settings = config.structure(side) | unsaid(folder) | lowercase
     texts = "{text}" if side == "query" else "{title} {text}"
     files = side_files(folder)
     card = SideCard(

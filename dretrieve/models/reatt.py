@@ -95,6 +95,7 @@ class Reatt(EncoderMethod):
     score: ClassVar[ScoreName] = "maxsim_mean"
     columns = ("answers",)
     reads_close = True
+    revision = 2  # of a passage that stands twice, the copy that is cut least
     config: ReattConfig
     encoder: T5
 

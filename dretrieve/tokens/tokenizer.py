@@ -121,7 +121,8 @@ class SideTokenizer:
         """Return the tokenizer of a model folder.
 
         Raises:
-            PreconditionError: there is none that has a fast form.
+            PreconditionError: there is none that has a fast form; a model of ours that was trained on tokens
+                of tokenizer.json alone, where its configuration asks for others.
             DataError: the side's length leaves no room for text.
         """
         file = folder / FAST_FILE
@@ -129,6 +130,7 @@ class SideTokenizer:
             backend = _read(file)
             pad_id = _pad_id(folder, backend)
         else:
+            _refuse_earlier(folder, card)
             backend, pad_id = _converted(folder), _pad_id(folder, None)
         special = backend.num_special_tokens_to_add(is_pair=card.pair)
         if card.max_tokens <= special:
@@ -288,6 +290,27 @@ def overrides(folder: Path) -> bool:
     elif isinstance(cut, pre_tokenizers.Metaspace):
         given["add_prefix_space"] = cut.prepend_scheme != "never"
     return any(name not in given or given[name] != value for name, value in asked.items())
+
+
+def _refuse_earlier(folder: Path, card: SideCard) -> None:
+    """Refuse a model that was trained on tokens of tokenizer.json alone: it would be read with other ones."""
+    if (folder / CONFIG_FILE).exists() and FAST_FILE in card.files and CONFIG_FILE not in card.files:
+        raise PreconditionError(
+            f"the model in {folder} was made when {FAST_FILE} alone said what its tokens are, and its "
+            f'{CONFIG_FILE} asks for others; write "tokenizer_class": "{AS_IT_IS[0]}" into that file to keep '
+            "the tokens that it was made with, or train or convert it again"
+        )
+
+
+def unsaid(folder: Path) -> dict[str, Any]:
+    """Return the setting of a side whose tokens transformers decides though no file in the folder says so.
+
+    Where a file says it, that file is among the card's.
+    """
+    files = [folder / name for name in SAYING_FILES]
+    fast = (folder / FAST_FILE).exists()
+    told = not fast or any(file.exists() for file in files) or not overrides(folder)
+    return {} if told else {"tokenizer": "transformers"}
 
 
 def _adds(folder: Path, config: dict[str, Any]) -> bool:

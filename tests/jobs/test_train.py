@@ -269,6 +269,14 @@ def test_resume_must_and_never(config_of):
     assert not any("resuming" in line for line in notes.lines)
 
 
+def test_no_training_goes_on_with_what_another_revision_of_its_method_began(config_of, monkeypatch):
+    with pytest.raises(Interrupted):
+        run(config_of(), Told(2))
+    monkeypatch.setattr(find(config_of().method).method(), "revision", 2)
+    with pytest.raises(PreconditionError, match="revision"):
+        run(config_of(options={"resume": "must"}))
+
+
 @pytest.fixture
 def mined(tiny_collection, tmp_path):
     """Examples with hard negatives, mined from a run that ranks all passages."""

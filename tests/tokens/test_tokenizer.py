@@ -2,12 +2,17 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
+from tokenizers import Tokenizer, normalizers
 
 from dretrieve.errors import DataError, PreconditionError
+from dretrieve.jobs.train import open_tokenizers
+from dretrieve.models.dpr import Dpr, DprConfig
+from dretrieve.models.plain import read_plain
 from dretrieve.store.card import SideCard
-from dretrieve.tokens.tokenizer import SideTokenizer
+from dretrieve.tokens.tokenizer import AS_IT_IS, SideTokenizer
 from dretrieve.types import Record
 
 
@@ -108,7 +113,6 @@ def test_tokens_that_stand_beside_tokenizer_json_are_those_of_transformers(tiny_
 @pytest.mark.parametrize("kind", ["BertTokenizer", None, "TokenizersBackend"])
 @pytest.mark.parametrize("entry", ["lowercase", "strip_accents", "handle_chinese_chars"])
 def test_what_a_berts_configuration_leaves_open_is_as_transformers_has_it(tiny_model, tmp_path, entry, kind):
-    from tokenizers import Tokenizer, normalizers
     from transformers import AutoTokenizer
 
     shutil.copy(tiny_model / "config.json", tmp_path)
@@ -121,6 +125,40 @@ def test_what_a_berts_configuration_leaves_open_is_as_transformers_has_it(tiny_m
     found = SideTokenizer.open(tmp_path, SideCard()).tokenize([Record("a", "", text)]).row(0).tolist()
     assert found == AutoTokenizer.from_pretrained(tmp_path)(text)["input_ids"]
     assert (found == backend.encode(text).ids) == (kind == "TokenizersBackend")
+
+
+def test_tokens_that_no_file_says_are_in_the_fingerprint(tiny_model, tmp_path):
+    shutil.copytree(tiny_model, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "tokenizer_config.json").unlink()
+    assert "tokenizer" not in read_plain(tmp_path).card.query.settings
+    backend = Tokenizer.from_file(str(tiny_model / "tokenizer.json"))
+    backend.normalizer = normalizers.BertNormalizer(lowercase=False)
+    backend.save(str(tmp_path / "tokenizer.json"))
+    assert read_plain(tmp_path).card.query.settings["tokenizer"] == "transformers"
+    (tmp_path / "tokenizer_config.json").write_text("{}")
+    card = read_plain(tmp_path).card
+    assert "tokenizer" not in card.query.settings
+    assert "tokenizer_config.json" in card.query.files
+
+
+def test_a_model_is_not_read_with_other_tokens_than_it_was_made_with(tiny_model, tmp_path):
+    backend = Tokenizer.from_file(str(tiny_model / "tokenizer.json"))
+    backend.normalizer = normalizers.BertNormalizer(lowercase=False)
+    backend.save(str(tmp_path / "tokenizer.json"))
+    for name in ("config.json", "model.safetensors"):
+        shutil.copy(tiny_model / name, tmp_path)
+    said = {"model_max_length": 64}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(said))
+    card = read_plain(tmp_path).card.with_hashes(tmp_path, ("tokenizer.json", "model.safetensors"))
+    replace(card, source={}).save(tmp_path)
+    with pytest.raises(PreconditionError, match='"tokenizer_class": "PreTrainedTokenizerFast"'):
+        SideTokenizer.open(tmp_path, card.query)
+    with pytest.raises(PreconditionError, match="tokenizer.json alone"):
+        open_tokenizers(str(tmp_path), Dpr.build(DprConfig(), str(tmp_path)))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(said | {"tokenizer_class": AS_IT_IS[0]}))
+    text = "Bees moon tide"
+    found = SideTokenizer.open(tmp_path, card.query).tokenize([Record("a", "", text)]).row(0).tolist()
+    assert found == backend.encode(text).ids
 
 
 @pytest.mark.parametrize(
