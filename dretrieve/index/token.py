@@ -47,7 +47,7 @@ from dretrieve.types import Progress, Vectors
 
 VERSION = 2  # 2: below 8 bits there are no lists
 TARGET = 0.99
-WIDTHS_VERSION = 2  # of `Tuned.for_hits`, on which the hits of a fast search depend
+WIDTHS_VERSION = 3  # of `Tuned.for_hits` and `for_tokens`, on which the hits of a fast search depend
 CODED_TOKENS = 1 << 12
 """From so many tokens on an index has codes; else all are compared."""
 

@@ -7,6 +7,7 @@ all passages are scored in bytes, and those that the bound does not rule out can
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -40,6 +41,8 @@ PRODUCTS_PER_BLOCK = 4e11  # a few seconds on one slow core, so that a signal is
 TABLES_PER_BLOCK = 4  # tokens of a block beside centroids: else the tables would take most of the time
 QUERIES_AT_ONCE = 32  # of a fast search, for the same
 SAMPLED_TOKENS = 1 << 12
+USUAL_TOKENS = 24
+"""Of a query; one with fewer is looked for more widely."""
 SOFT_MATCHES = 2
 """By how many of the largest, for each whole share, a soft alignment is stood for among centroids."""
 
@@ -209,6 +212,7 @@ class TokenSearch:
 
     def _proposed(self, query: Query, counts: Counts, work: Work) -> NDArray[np.int32]:
         """Return the passages to score canonically, rising, for a query whose tables are filled."""
+        counts = for_tokens(counts, len(query.codes), self.matches.most)
         return work.found[: propose(self.stored, query, self.matches, counts, work)].copy()
 
     def _keep(self, query: Query, q: int, found: NDArray[np.int32], kept: TopK, work: Work) -> None:
@@ -288,6 +292,22 @@ def fast_grid(
         )
     for *_, own in fast:
         own.check_finite()
+
+
+def for_tokens(counts: Counts, tokens: int, most: int) -> Counts:
+    """Return how widely to look for a query of so many tokens, each with up to ``most`` alignments.
+
+    The fewer products a score sums, the less their residuals' errors cancel, and the more passages stand
+    before a hit when centroids alone order them. The powers were measured on NFCorpus (questions of 7
+    tokens): with them top-1, top-4, 1.5 % and differentiable alignment share more than .99 of the exact ten
+    hits. Sums in bytes order nearly as canonical ones do, so that few more are scored by these.
+    """
+    wider = max(1.0, (USUAL_TOKENS / tokens) ** 1.5 / most**0.5)
+    return counts._replace(
+        listed=math.ceil(counts.listed * wider),
+        coded=math.ceil(counts.coded * wider),
+        rescored=math.ceil(counts.rescored * wider ** (1 / 3)),
+    )
 
 
 @dataclass(frozen=True, slots=True)

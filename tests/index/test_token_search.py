@@ -312,6 +312,26 @@ def test_candidates_know_the_alignment(probes: int, word: str) -> None:
     assert found >= overlap(asked, index, counts) - 0.04, "nearly as well as by the largest alone"
 
 
+@pytest.mark.parametrize("word", ["", "top3", "da,k=1,eps=0.1"])
+def test_a_short_query_is_looked_for_more_widely(monkeypatch, word: str) -> None:
+    asked, by = clustered(4)
+    short = Vectors(asked.values[np.add.outer(asked.offsets[:-1], range(2)).ravel()], np.arange(0, 41, 2))
+    if word:
+        by = by.by(token_score("alignment", weighted=False, alignment=word))
+    counts = Counts(0, 36, 12, 11, 3.0)
+    found = overlap(short, by, counts)
+    monkeypatch.setattr(token_search, "USUAL_TOKENS", 0)
+    assert found > 0.95
+    assert overlap(short, by, counts) < 0.6
+
+
+def test_more_alignments_and_more_tokens_need_no_wider_look() -> None:
+    counts = Counts(32, 225, 75, 20, 2.0)
+    assert token_search.for_tokens(counts, 24, 1) == token_search.for_tokens(counts, 12, 8) == counts
+    assert token_search.for_tokens(counts, 6, 1) == Counts(32, 1800, 600, 40, 2.0)
+    assert token_search.for_tokens(counts, 6, 4) == Counts(32, 900, 300, 32, 2.0)
+
+
 @pytest.mark.parametrize("probes", [0, 8])
 def test_fast_mode_finds_nearly_all_of_the_best_and_scores_them_canonically(probes: int) -> None:
     asked, index = clustered(0)
