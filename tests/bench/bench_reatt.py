@@ -10,9 +10,9 @@ B = 2; with B = 0, where both compute the same, losses and answers must agree. T
   queries, keys, and what the decoder looks at, by hooks;
 - reading 10 passages a question, answers of 10 tokens at most, at least 1.5 times as fast;
 - the gradient cache takes at most 1.5 times a step without it, and at 64 questions with 16 passages each at
-  most 1.15 times the memory of 4 such questions. Memory is the peak of a step above what stood before it,
-  in a process of its own, less what the cache is there to keep: the vectors of all heads of each token, and
-  their gradient, 2 x 4 bytes x tokens x heads x d_kv.
+  most 1.15 times the memory of the 4 of them that fill a piece most, for a piece is what it costs. Memory is
+  the peak of a step above what stood before it, in a process of its own, less what the cache is there to
+  keep: the vectors of all heads of each token, and their gradient, 2 x 4 bytes x tokens x heads x d_kv.
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ from dretrieve.types import Record
 QUESTIONS, CLOSE, HEADS, WIDTH, END = 8, 8, 4, 256, 102  # the last is [SEP], which ends MiniLM's texts
 DEPTH, ANSWER = 10, 10  # passages and tokens of an answer, in reading
 BUDGET, WIDE, NARROW = 6144, 64, 4  # tokens of a cached piece; questions of 16 passages
+FILLED = 13500  # the same where memory is compared: 4 questions
 CPU = torch.device("cpu")
 OPTIONS = StepOptions(
     seed=1, precision="fp32", cache_tokens=0, overhead=CPU_OVERHEAD, pad={"query": 0, "passage": 0}
@@ -106,30 +107,45 @@ def asked(number: int, close: int) -> tuple[list[Query], list[Record]]:
     return chosen, [corpus.record(row) for row in rows]
 
 
-def training_set(method: Reatt, folder: Path, number: int, close: int) -> TrainingSet:
-    """Return questions with so many passages of their own, and answers."""
+def training_set(
+    method: Reatt, folder: Path, number: int, close: int, rows: Sequence[int] = ()
+) -> TrainingSet:
+    """Return questions, or those ``rows`` of them, with so many passages of their own, and answers."""
     queries, passages = asked(number, close)
+    if rows:
+        queries, passages = (
+            [queries[row] for row in rows],
+            [of for row in rows for of in passages[row * close : (row + 1) * close]],
+        )
     cards = method.card()
     records = [Record(of.id, "", of.text) for of in queries]
     given = tokenise(records, SideTokenizer.open(folder, cards.query))
     told = tokenise(passages, SideTokenizer.open(folder, cards.passage))
     return TrainingSet(
         name="bench",
-        positives=Ragged.of([[]] * number),
-        negatives=Ragged.of([[]] * number),
+        positives=Ragged.of([[]] * len(queries)),
+        negatives=Ragged.of([[]] * len(queries)),
         queries=replace(
             given, text_ids=[of.id for of in queries], columns={"answers": [of.answers for of in queries]}
         ),
         passages=told,
-        close=Ragged.of([range(row * close, (row + 1) * close) for row in range(number)]),
+        close=Ragged.of([range(row * close, (row + 1) * close) for row in range(len(queries))]),
     )
 
 
-def feed(method: Reatt, folder: Path, options: StepOptions, *, batches: int, shape: tuple[int, int]) -> Feed:
-    """Return so many batches of ``shape``: questions, passages of each."""
-    data = training_set(method, folder, shape[0] * batches, shape[1])
+def feed(
+    method: Reatt,
+    folder: Path,
+    options: StepOptions,
+    *,
+    batches: int,
+    shape: tuple[int, int],
+    rows: Sequence[int] = (),
+) -> Feed:
+    """Return so many batches of ``shape``: questions, passages of each; or one of those ``rows`` of them."""
+    data = training_set(method, folder, shape[0] * batches, shape[1], rows)
     choosing = Choosing(negatives=0, positives="first", seed=1)
-    return Feed([data], shape[0], choosing, options, Processes(), cut="queries")
+    return Feed([data], len(rows) or shape[0], choosing, options, Processes(), cut="queries")
 
 
 def built(folder: Path, bi_layers: int) -> Reatt:
@@ -260,10 +276,15 @@ def memory(folder: Path, questions: int) -> tuple[float, float]:
         lines = Path("/proc/self/status").read_text().splitlines()
         return int(next(line.split()[1] for line in lines if line.startswith(name)))
 
-    method = built(folder, 2)
-    made = feed(method, folder, CACHED, batches=1, shape=(questions, 16)).make(0)
+    method, options, shape = built(folder, 2), replace(OPTIONS, cache_tokens=FILLED), (WIDE, 16)
+    made = feed(method, folder, options, batches=1, shape=shape).make(0)
+    if questions < WIDE:
+        fullest = max(made.groups, key=lambda of: int(of.passages.mask.sum()))
+        rows = made.batch.query_rows[fullest.query_rows.numpy()].tolist()
+        made = feed(method, folder, options, batches=1, shape=shape, rows=rows).make(0)
+        assert [len(of.queries) for of in made.groups] == [questions]
     tokens = sum(int(of.mask.sum()) for group in made.groups for of in (group.queries, group.passages))
-    step = stepping(method, CACHED)
+    step = stepping(method, options)
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     before = status("VmRSS")
     step(made)
