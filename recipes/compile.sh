@@ -24,6 +24,8 @@ texts=$WORK/world/nq model=$WORK/world/deep
     dretrieve index --embeddings "$WORK/tokens" --type token --output "$WORK/many" --quiet
     dretrieve search --index "$WORK/many" --model "$WORK/states" --queries "$texts:test" --hits 100 \
         --output "$WORK/many.trec" --quiet
+    dretrieve search --index "$WORK/tokens" --model "$WORK/states" --queries "$texts:test" --hits 100 \
+        --output "$WORK/exact.trec" --quiet
     dretrieve fuse-bm25 --run "$WORK/dense.trec" --bm25-run "$WORK/words.trec" --alpha 1 \
         --output "$WORK/fused.trec" --quiet
     dretrieve evaluate --run "$WORK/fused.trec" --qrels "$texts:test" --output "$WORK/fused.json" --quiet

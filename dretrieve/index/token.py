@@ -45,7 +45,7 @@ from dretrieve.store.shards import Shard
 from dretrieve.store.stage import Stage, open_artefact
 from dretrieve.types import Progress, Vectors
 
-VERSION = 2  # 2: below 8 bits there are no lists
+VERSION = 3  # 2: below 8 bits there are no lists; 3: other widths of a fast search
 TARGET = 0.99
 WIDTHS_VERSION = 3  # of `Tuned.for_hits` and `for_tokens`, on which the hits of a fast search depend
 CODED_TOKENS = 1 << 12

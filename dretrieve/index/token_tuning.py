@@ -48,7 +48,7 @@ SAMPLED_ALIGNED = 48  # fewer, for an exact search by several alignments takes l
 WIDENED = ("listed", "coded", "rescored")
 LISTED, LISTED_ALIGNED, PROBES_ALIGNED = 3, 8, 2
 """Passages from lists, for each that is scored in bytes; where several tokens of a passage count, lists order
-coarsely, and times as many are read."""
+coarsely, and twice as many are read."""
 # of each step: passages scored in bytes, and canonically; lists read for a query token
 STEPS_10 = ((75, 20, 32), (100, 20, 32), (150, 20, 48), (250, 20, 64), (400, 25, 64), (600, 30, 96))
 STEPS_100 = ((300, 150, 64), (400, 200, 64), (600, 250, 96), (1000, 350, 128), (1500, 500, 256))
@@ -246,7 +246,7 @@ def choose(
     exact = [_exact([search], half, options)[0] for half in halves] if exact is None else exact
     salient = search.matches.weighted
     near, listed = SALIENT_NEAR if salient else NEAR, not salient and len(search.codes.codes) >= LISTED_TOKENS
-    more, lists = (LISTED, 1) if search.matches.most == 1 else (LISTED_ALIGNED, PROBES_ALIGNED)
+    more, lists = (LISTED, 1) if search.aligned == 1 else (LISTED_ALIGNED, PROBES_ALIGNED)
     for k, ladder in (SOFT_LADDERS if search.score.soft else LADDERS).items():
         found[k] = None, 1.0
         steps = list(ladder) if all(search.fits(half) for half in halves) else []

@@ -414,12 +414,7 @@ def open_tokenizers(backbone: str, method: Method) -> dict[Side, SideTokenizer]:
     folder = find_model(backbone)
     known, _ = read_card(folder)
     card = method.card()
-    return {
-        side: SideTokenizer.open(
-            folder / known.side(side).folder, replace(card.side(side), files=known.side(side).files)
-        )
-        for side in SIDES
-    }
+    return {side: SideTokenizer.open(folder / known.side(side).folder, card.side(side)) for side in SIDES}
 
 
 def _checkpoint_card(method: Method, backbone: str, inputs: Mapping[str, str], seed: int) -> ModelCard:

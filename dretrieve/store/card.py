@@ -43,9 +43,9 @@ class SideCard:
         normalize: whether vectors have Euclidean length 1.
         padding_side: of older cards; padding always stands right, where it moves no position.
         settings: whatever else this side depends on (expert number, prefix modules, skip list …);
-            ``lowercase`` and ``truncation_side`` of the tokenizer, ``tokenizer`` where no file says what its
-            tokens are, ``head`` the folders of modules behind the pooling, ``base`` the checksum of the
-            base that adapters change.
+            ``lowercase`` and ``truncation_side`` of the tokenizer, ``tokenizer`` where no file of its own, or
+            of its backbone, says what its tokens are, ``head`` the folders of modules behind the pooling,
+            ``base`` the checksum of the base that adapters change.
     """
 
     folder: str = "."

@@ -121,8 +121,7 @@ class SideTokenizer:
         """Return the tokenizer of a model folder.
 
         Raises:
-            PreconditionError: there is none that has a fast form; a model of ours that was trained on tokens
-                of tokenizer.json alone, where its configuration asks for others.
+            PreconditionError: there is none that has a fast form.
             DataError: the side's length leaves no room for text.
         """
         file = folder / FAST_FILE
@@ -130,7 +129,6 @@ class SideTokenizer:
             backend = _read(file)
             pad_id = _pad_id(folder, backend)
         else:
-            _refuse_earlier(folder, card)
             backend, pad_id = _converted(folder), _pad_id(folder, None)
         special = backend.num_special_tokens_to_add(is_pair=card.pair)
         if card.max_tokens <= special:
@@ -290,16 +288,6 @@ def overrides(folder: Path) -> bool:
     elif isinstance(cut, pre_tokenizers.Metaspace):
         given["add_prefix_space"] = cut.prepend_scheme != "never"
     return any(name not in given or given[name] != value for name, value in asked.items())
-
-
-def _refuse_earlier(folder: Path, card: SideCard) -> None:
-    """Refuse a model that was trained on tokens of tokenizer.json alone: it would be read with other ones."""
-    if (folder / CONFIG_FILE).exists() and FAST_FILE in card.files and CONFIG_FILE not in card.files:
-        raise PreconditionError(
-            f"the model in {folder} was made when {FAST_FILE} alone said what its tokens are, and its "
-            f'{CONFIG_FILE} asks for others; write "tokenizer_class": "{AS_IT_IS[0]}" into that file to keep '
-            "the tokens that it was made with, or train or convert it again"
-        )
 
 
 def unsaid(folder: Path) -> dict[str, Any]:

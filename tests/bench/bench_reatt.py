@@ -279,7 +279,8 @@ def memory(folder: Path, questions: int) -> tuple[float, float]:
     method, options, shape = built(folder, 2), replace(OPTIONS, cache_tokens=FILLED), (WIDE, 16)
     made = feed(method, folder, options, batches=1, shape=shape).make(0)
     if questions < WIDE:
-        fullest = max(made.groups, key=lambda of: int(of.passages.mask.sum()))
+        those = [of for of in made.groups if len(of.queries) == questions]
+        fullest = max(those, key=lambda of: int(of.passages.mask.sum()))
         rows = made.batch.query_rows[fullest.query_rows.numpy()].tolist()
         made = feed(method, folder, options, batches=1, shape=shape, rows=rows).make(0)
         assert [len(of.queries) for of in made.groups] == [questions]

@@ -312,24 +312,33 @@ def test_candidates_know_the_alignment(probes: int, word: str) -> None:
     assert found >= overlap(asked, index, counts) - 0.04, "nearly as well as by the largest alone"
 
 
+@pytest.mark.parametrize("probes", [0, 2])
 @pytest.mark.parametrize("word", ["", "top3", "da,k=1,eps=0.1"])
-def test_a_short_query_is_looked_for_more_widely(monkeypatch, word: str) -> None:
+def test_a_short_query_is_looked_for_more_widely(monkeypatch, word: str, probes: int) -> None:
     asked, by = clustered(4)
     short = Vectors(asked.values[np.add.outer(asked.offsets[:-1], range(2)).ravel()], np.arange(0, 41, 2))
     if word:
         by = by.by(token_score("alignment", weighted=False, alignment=word))
-    counts = Counts(0, 36, 12, 11, 3.0)
+    counts = Counts(probes, 36, 12, 11, 3.0)
     found = overlap(short, by, counts)
     monkeypatch.setattr(token_search, "USUAL_TOKENS", 0)
     assert found > 0.95
     assert overlap(short, by, counts) < 0.6
 
 
+def test_one_long_passage_does_not_narrow_the_look_for_all() -> None:
+    score = token_score("alignment", weighted=False, alignment="p15")
+    lengths, chance = np.array([5] * 20 + [300]), np.random.default_rng(0)
+    vectors = Vectors(chance.standard_normal((lengths.sum(), 8)).astype(np.float16), offsets_of(lengths))
+    by = TokenSearch(codes_of(vectors, 8, 16, chance), Held(vectors, chance), score)
+    assert (by.matches.most, by.aligned) == (45, 1)
+
+
 def test_more_alignments_and_more_tokens_need_no_wider_look() -> None:
     counts = Counts(32, 225, 75, 20, 2.0)
     assert token_search.for_tokens(counts, 24, 1) == token_search.for_tokens(counts, 12, 8) == counts
-    assert token_search.for_tokens(counts, 6, 1) == Counts(32, 1800, 600, 40, 2.0)
-    assert token_search.for_tokens(counts, 6, 4) == Counts(32, 900, 300, 32, 2.0)
+    assert token_search.for_tokens(counts, 6, 1) == Counts(256, 1800, 600, 40, 2.0)
+    assert token_search.for_tokens(counts, 6, 4) == Counts(128, 900, 300, 32, 2.0)
 
 
 @pytest.mark.parametrize("probes", [0, 8])

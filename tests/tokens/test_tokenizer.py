@@ -8,8 +8,7 @@ import pytest
 from tokenizers import Tokenizer, normalizers
 
 from dretrieve.errors import DataError, PreconditionError
-from dretrieve.jobs.train import open_tokenizers
-from dretrieve.models.dpr import Dpr, DprConfig
+from dretrieve.models.cards import read_card
 from dretrieve.models.plain import read_plain
 from dretrieve.store.card import SideCard
 from dretrieve.tokens.tokenizer import AS_IT_IS, SideTokenizer
@@ -152,12 +151,18 @@ def test_a_model_is_not_read_with_other_tokens_than_it_was_made_with(tiny_model,
     card = read_plain(tmp_path).card.with_hashes(tmp_path, ("tokenizer.json", "model.safetensors"))
     replace(card, source={}).save(tmp_path)
     with pytest.raises(PreconditionError, match='"tokenizer_class": "PreTrainedTokenizerFast"'):
-        SideTokenizer.open(tmp_path, card.query)
-    with pytest.raises(PreconditionError, match="tokenizer.json alone"):
-        open_tokenizers(str(tmp_path), Dpr.build(DprConfig(), str(tmp_path)))
+        read_card(tmp_path)
+    (tmp_path / "tokenizer_config.json").unlink()
+    with pytest.raises(PreconditionError, match="json is missing; to keep them"):
+        read_card(tmp_path)
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(said | {"tokenizer_class": AS_IT_IS[0]}))
     text = "Bees moon tide"
-    found = SideTokenizer.open(tmp_path, card.query).tokenize([Record("a", "", text)]).row(0).tolist()
+    found = (
+        SideTokenizer.open(tmp_path, read_card(tmp_path)[0].query)
+        .tokenize([Record("a", "", text)])
+        .row(0)
+        .tolist()
+    )
     assert found == backend.encode(text).ids
 
 
