@@ -61,6 +61,6 @@ def _check_tokens(folder: Path, side: SideCard) -> None:
         state = "asks for others" if (place / CONFIG_FILE).exists() else "is missing"
         raise PreconditionError(
             f"{folder / CARD} was made with the tokens of {FAST_FILE} alone, and {place / CONFIG_FILE} "
-            f'{state}; to keep them, write "tokenizer_class": "{AS_IT_IS[0]}" there and take out what changes '
-            "tokens (do_lower_case, added tokens), or train or convert the model again"
+            f'{state}; to keep them, write "tokenizer_class": "{AS_IT_IS[0]}" there and take out what '
+            "changes tokens (do_lower_case, added tokens), or train or convert the model again"
         )
